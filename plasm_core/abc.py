@@ -1,0 +1,103 @@
+"""What plugins implement: one abstract class a kind.
+
+A component is an attrs class. Its fields are its configuration table, so that a typo in the table is an error
+that names it. Hooks register the classes (`plasm_core.hookspecs`); these classes do the work.
+"""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+from plasm_core.records.claim import Claim
+from plasm_core.records.peer import PeerId
+from plasm_core.records.verdict import Opinion
+
+
+class Component(ABC):
+    """What every plugin's class says of itself."""
+
+    kind: ClassVar[str]
+    name: ClassVar[str]
+    requires: ClassVar[tuple[str, ...]] = ()
+    """Import names of the libraries it needs."""
+    install: ClassVar[str | None] = None
+    """The command that installs them."""
+
+
+class WorkerComponent(Component):
+    """A component whose work is done in a child process, never in the process that holds a key."""
+
+    entry: ClassVar[str]
+    """`package.module:Class`, imported in the child, called with `options()` as keywords."""
+
+    def options(self) -> dict[str, object]:
+        """Return the keywords for the class in the child: JSON values."""
+        return {}
+
+    def python(self) -> str:
+        """Return the interpreter its child processes run under."""
+        return sys.executable
+
+    @abstractmethod
+    def version(self) -> str:
+        """Return the version of the engine or library, as receipts and cache keys name it."""
+
+
+class Validator(WorkerComponent):
+    """Decides whether bytes are a valid WebAssembly module of the accepted features.
+
+    `entry` names a class with a method `validate(module: bytes)`, which raises ValueError if they are not.
+    """
+
+    kind: ClassVar[str] = "validator"
+
+
+class Runtime(WorkerComponent):
+    """Runs modules. `entry` names a `plasm_core.engine.Engine`."""
+
+    kind: ClassVar[str] = "runtime"
+    features: ClassVar[frozenset[str]]
+    """The WebAssembly features beyond 1.0 that it runs to the contract of docs/determinism.md."""
+
+
+class Signer(Component):
+    """Signs receipts with one key."""
+
+    kind: ClassVar[str] = "signer"
+
+    @property
+    @abstractmethod
+    def peer_id(self) -> PeerId:
+        """The identity of the key."""
+
+    @abstractmethod
+    def sign(self, message: bytes) -> bytes:
+        """Return the Ed25519 signature of a message: 64 bytes."""
+
+    @abstractmethod
+    def create_key(self) -> str:
+        """Make the key and return where it is. Raises: `KeyFileError` if there is one."""
+
+    @abstractmethod
+    def existing_peer_id(self) -> PeerId | None:
+        """Return the identity of the key if there is one, making none."""
+
+
+class Verifier(Component):
+    """Judges what nodes claim."""
+
+    kind: ClassVar[str] = "verifier"
+
+    @abstractmethod
+    def judge(self, claims: Sequence[Claim]) -> Opinion:
+        """Accept, reject or leave undecided, with reasons and what was established.
+
+        An exception counts as undecided: a verifier that fails never accepts.
+        """
+
+
+KINDS: dict[str, type[Component]] = {cls.kind: cls for cls in (Validator, Runtime, Signer, Verifier)}
+"""Every kind of plugin and its abstract class."""

@@ -1,0 +1,19 @@
+"""Exit codes: what a script can tell from them."""
+
+from __future__ import annotations
+
+from plasm_core.errors import ConfigError, PlasmError, PluginError
+
+OK, FAILURE, USAGE, CONFIGURATION, PLUGIN, UNREACHABLE, JOB_FAILED, REJECTED, UNDECIDED = range(9)
+
+EPILOGUE = (
+    "Exit codes: 0 ok, 1 failure, 2 usage, 3 configuration, 4 plugin, 5 no peer or daemon reachable, "
+    "6 job failed, 7 receipt rejected, 8 undecided."
+)
+
+
+def exit_code(error: PlasmError) -> int:
+    """Return the exit code of an error."""
+    if isinstance(error, ConfigError):
+        return CONFIGURATION
+    return PLUGIN if isinstance(error, PluginError) else FAILURE

@@ -1,0 +1,114 @@
+"""Options that several commands share, and the words their values are written in."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from plasm_core import config
+from plasm_core.records import Limits
+from plasm_core.records.manifest import DEFAULT_LIMITS
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_UNITS |= {f"{unit}i": 1024**power for power, unit in enumerate("kmgt", start=1)}
+_SECONDS = {"": 1, "s": 1, "min": 60, "m": 60, "h": 3600}
+
+
+def configured(*, choices: tuple[str, ...]) -> Callable[[F], F]:
+    """Give a command `--config`, `--set` and a flag for each choice; it receives `settings: Config`."""
+
+    def decorate(command: F) -> F:
+        @functools.wraps(command)
+        def wrapped(*args: Any, config_file: Path | None, set_: tuple[str, ...], **values: Any) -> Any:
+            overrides = {f"plasm.{name}": values.pop(name) for name in choices}
+            settings = config.load(
+                file=config_file,
+                settings=set_,
+                overrides={key: value for key, value in overrides.items() if value},
+            )
+            return command(*args, settings=settings, **values)
+
+        decorated: Any = wrapped
+        for name in reversed(choices):
+            decorated = click.option(
+                f"--{name}",
+                metavar="NAME[,NAME…]" if name == "verifier" else "NAME",
+                help=f"The {name} to use.",
+            )(decorated)
+        decorated = click.option(
+            "--set", "set_", multiple=True, metavar="KEY=VALUE", help="A setting, as in admission.cpu_s=30."
+        )(decorated)
+        decorated = click.option(
+            "--config",
+            "config_file",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="The configuration file to read.",
+        )(decorated)
+        return decorated  # type: ignore[no-any-return]
+
+    return decorate
+
+
+def json_option(command: F) -> F:
+    """Give a command `--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")(command)
+
+
+def quantity(text: str, *, what: str) -> int:
+    """Read a count such as 65536, 1e9, 64MiB or 2G. Raises: `click.BadParameter`."""
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?(?:e[0-9]{1,2})?)\s*([kmgt]?i?)b?", text.strip().lower())
+    if match is None or match[2] not in _UNITS:
+        raise click.BadParameter(f'{what}: expected a number such as 1e9 or 64MiB, got "{text}"')
+    value = float(match[1]) * _UNITS[match[2]]
+    return int(match[1]) * _UNITS[match[2]] if match[1].isdigit() else int(value)
+
+
+def seconds(text: str, *, what: str) -> int:
+    """Read a duration such as 30, 30s or 5min, in whole seconds. Raises: `click.BadParameter`."""
+    match = re.fullmatch(r"([0-9]+)\s*(s|min|m|h)?", text.strip().lower())
+    if match is None:
+        raise click.BadParameter(f'{what}: expected a duration such as 30s or 5min, got "{text}"')
+    return int(match[1]) * _SECONDS[match[2] or ""]
+
+
+def limits(pairs: tuple[str, ...]) -> tuple[Limits, int]:
+    """Read `--limit` pairs. Return the task's limits and the wall time in seconds."""
+    values = {
+        "gas": DEFAULT_LIMITS.gas,
+        "memory": DEFAULT_LIMITS.memory_bytes,
+        "output": DEFAULT_LIMITS.output_bytes,
+        "wall": 60,
+    }
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if name not in values or not equals:
+            raise click.BadParameter(f"--limit {pair}: expected {', '.join(values)} with =VALUE")
+        read = seconds if name == "wall" else quantity
+        values[name] = read(text, what=f"--limit {name}")
+    try:
+        return (
+            Limits(gas=values["gas"], memory_bytes=values["memory"], output_bytes=values["output"]),
+            values["wall"],
+        )
+    except ValueError as exc:
+        raise click.BadParameter(f"--limit: {exc}") from exc
+
+
+def read_file(path: str, *, maximum: int, what: str) -> bytes:
+    """Read a file, `-` for stdin, bounded. Raises: `click.ClickException` (exit code 1)."""
+    try:
+        with click.open_file(path, "rb") as file:
+            data: bytes = file.read(maximum + 1)
+    except OSError as exc:
+        raise click.ClickException(f"cannot read {what} {path}: {exc.strerror}") from exc
+    if len(data) > maximum:
+        raise click.ClickException(f"{what} {path} has more than {maximum} bytes")
+    return data

@@ -1,0 +1,38 @@
+"""`plasm plugins`: what is installed, what could be, and what is broken."""
+
+from __future__ import annotations
+
+import attrs
+import click
+
+from plasm_core import plugins as registry
+from plasm_core.cli import exits, options, render
+
+_MARKS = {"installed": "✓", "missing": "-", "broken": "✗", "conflict": "✗"}
+
+
+@click.command(epilog=exits.EPILOGUE)
+@options.json_option
+@click.pass_context
+def plugins(ctx: click.Context, as_json: bool) -> None:
+    """List plugins: installed ones, ones that could be installed, and broken ones with the reason.
+
+    Exit code 4 if one is broken.
+    """
+    found = registry.inventory()
+    if as_json:
+        render.show_json([attrs.asdict(item) for item in found])
+    else:
+        rows = [
+            (
+                _MARKS[item.state],
+                item.kind,
+                item.name,
+                f"{item.distribution} {item.version}" if item.distribution else "",
+                item.install or item.reason or "",
+            )
+            for item in found
+        ]
+        render.show_rows(("", "kind", "name", "from", "to do"), rows)
+    broken = any(item.state in ("broken", "conflict") for item in found)
+    ctx.exit(exits.PLUGIN if broken else exits.OK)

@@ -1,0 +1,73 @@
+"""`plasm receipt`: look at a receipt, and hand it to other tools."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from plasm_core.cli import exits, options, render
+from plasm_core.records import Envelope, Receipt
+from plasm_core.records.envelope import MAX_ENVELOPE_BYTES
+from plasm_core.records.sigstore import bundle
+
+
+@click.group(epilog=exits.EPILOGUE)
+def receipt() -> None:
+    """Show or export a receipt. Neither checks it: that is `plasm verify`."""
+
+
+def _read(file: str) -> Envelope:
+    return Envelope.from_json(options.read_file(file, maximum=MAX_ENVELOPE_BYTES, what="receipt"))
+
+
+@receipt.command(epilog=exits.EPILOGUE)
+@click.argument("file")
+@options.json_option
+def show(file: str, as_json: bool) -> None:
+    """Show what the receipt in FILE says. It is not checked."""
+    envelope = _read(file)
+    found = Receipt.from_statement(envelope.payload)
+    if as_json:
+        render.show_json(json.loads(envelope.payload))
+        return
+    asked, result, claims = found.asked, found.result, found.claims
+    render.show_mark("!", "not checked here: see plasm verify", stderr=True)
+    render.show_fields(
+        [
+            ("outcome", str(result.outcome)),
+            ("gas", f"{result.gas_used:,} of {asked.limits.gas:,} ({result.gas_schedule})"),
+            ("reproducible", "yes" if result.reproducible and result.outcome.recheckable else "no"),
+            ("stdout", f"{result.stdout_bytes:,} bytes, sha256 {found.stdout}"),
+            ("stderr", f"{result.stderr_bytes:,} bytes, sha256 {found.stderr}"),
+            ("job", asked.job_id),
+            ("task", f"{asked.task_digest} ({asked.profile})"),
+            ("module", asked.module),
+            ("node", str(found.node)),
+            (
+                "node's claims",
+                f"{claims.runtime.name} {claims.runtime.version}, {claims.wall_time_ms:,} ms wall, "
+                f"{claims.cpu_time_ms:,} ms processor, {claims.peak_memory_bytes >> 20:,} MiB peak, "
+                f"isolation {claims.isolation}, {claims.started_at:%Y-%m-%d %H:%M:%S} UTC",
+            ),
+        ]
+    )
+
+
+@receipt.command(epilog=exits.EPILOGUE)
+@click.argument("file")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["dsse", "sigstore"]),
+    default="dsse",
+    show_default=True,
+    help="dsse: the envelope. sigstore: a bundle that cosign reads.",
+)
+@click.option("--output", "-o", metavar="FILE", default="-", help="Where to; by default stdout.")
+def export(file: str, format_: str, output: str) -> None:
+    """Write the receipt in FILE in a form that other tools read."""
+    envelope = _read(file)
+    data = bundle(envelope) if format_ == "sigstore" else envelope.to_json()
+    with click.open_file(output, "wb") as target:
+        target.write(data + b"\n")

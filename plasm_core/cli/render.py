@@ -1,0 +1,162 @@
+"""All that the commands show: results on stdout, everything about them on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from plasm_core.records import Decision, Receipt, Verdict
+
+_SLOW_S = 2.0
+
+
+def _console(stderr: bool) -> Console:
+    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+
+
+def show_error(message: str, hint: str | None = None) -> None:
+    """Show an error, and what to do about it on a line of its own."""
+    console = _console(stderr=True)
+    console.print(f"[bold red]error:[/] {_plain(message)}")
+    if hint:
+        console.print(f"[bold]hint:[/] {_plain(hint)}")
+
+
+def _plain(text: str) -> str:
+    """Escape markup, and show control characters: names in messages may come from strangers."""
+    return escape("".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text))
+
+
+def show_json(value: Any) -> None:
+    """Print one JSON document on stdout."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def show_mark(mark: str, text: str, *, stderr: bool = False) -> None:
+    """Show one line behind ✓, ✗, ! or ?."""
+    colour = {"✓": "green", "✗": "red"}.get(mark, "yellow")
+    _console(stderr).print(f"[bold {colour}]{mark}[/] {_plain(text)}")
+
+
+def show_fields(rows: Sequence[tuple[str, str]]) -> None:
+    """Show names and values in two columns, never cutting a value: digests are there to be copied."""
+    console = _console(stderr=False)
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        first, *others = value.split("\n")
+        console.print(f"[bold]{name.ljust(width)}[/]  {_plain(first)}")
+        for other in others:
+            console.print(f"{' ' * width}  {_plain(other)}")
+
+
+def show_rows(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Show a table, as wide as it is."""
+    console = _console(stderr=False)
+    widths = [max(len(row[column]) for row in (titles, *rows)) for column in range(len(titles))]
+    for number, row in enumerate((titles, *rows)):
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        console.print(_plain(line), style="bold" if number == 0 else "")
+
+
+def verdict_line(verdict: Verdict, *, matched: bool = True) -> tuple[str, str]:
+    """Return the mark and the sentence that say what a verdict established, and what it did not.
+
+    `matched`: name what the receipt was compared with.
+    """
+    if verdict.decision is Decision.ACCEPT:
+        words = []
+        if "signature" in verdict.established:
+            words.append(f"signed by {verdict.signer}")
+        compared = [item for item in verdict.established if item not in _WORDED]
+        if matched and compared:
+            words.append(f"{', '.join(compared)} as expected")
+        if "quorum" in verdict.established:
+            words.append("agreed on by a quorum")
+        words.append("re-executed" if "re-execution" in verdict.established else "not re-executed")
+        return "✓", "receipt verified ✓ " + ", ".join(words)
+    word = "rejected" if verdict.decision is Decision.REJECT else "undecided"
+    return ("✗" if word == "rejected" else "?"), f"receipt {word}: " + "; ".join(verdict.reasons)
+
+
+_WORDED = ("signature", "quorum", "re-execution")
+
+
+def verdict_json(verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict for `--json`."""
+    return {
+        "decision": verdict.decision.value,
+        "established": list(verdict.established),
+        "reasons": list(verdict.reasons),
+        "signer": str(verdict.signer) if verdict.signer else None,
+    }
+
+
+def run_line(receipt: Receipt) -> tuple[str, str]:
+    """Return the mark and the sentence about a finished run."""
+    result, claims = receipt.result, receipt.claims
+    parts = [
+        str(result.outcome),
+        f"{result.gas_used:,} gas",
+        f"{claims.wall_time_ms:,} ms",
+        f"{claims.runtime.name} {claims.runtime.version}",
+    ]
+    if not result.reproducible:
+        parts.append("not reproducible")
+    return "✓" if result.outcome.ok else "✗", " · ".join(parts)
+
+
+@contextmanager
+def phases() -> Iterator[Any]:
+    """Show the phase of a long job: a spinner on a terminal, plain lines for slow phases elsewhere."""
+    console = _console(stderr=True)
+    if console.is_terminal:
+        status = console.status("")
+
+        def show(phase: str) -> None:
+            if phase == "running":
+                status.stop()  # the job's own output comes now
+            else:
+                status.update(f"{phase}…")
+                status.start()
+
+        try:
+            yield show
+        finally:
+            status.stop()
+        return
+    with _SlowPhases(console) as slow:
+        yield slow.show
+
+
+class _SlowPhases:
+    """Prints a phase's name once it has taken a while."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._timer: threading.Timer | None = None
+
+    def show(self, phase: str) -> None:
+        """Begin a phase."""
+        self._stop()
+        if phase != "running":
+            self._timer = threading.Timer(_SLOW_S, self._console.print, [f"{phase}…"])
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def __enter__(self) -> _SlowPhases:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()

@@ -1,0 +1,204 @@
+"""`plasm run`: run a module on this machine and get its output and a receipt."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+import attrs
+import click
+
+from plasm_core.cli import exits, options, render
+from plasm_core.config import Config
+from plasm_core.issuer import OutputDigest
+from plasm_core.node import Node
+from plasm_core.records import CAPABILITIES, Decision, JobInput, manifest_for
+from plasm_core.records.manifest import ZERO_SEED
+from plasm_core.verification import Expectation, verify
+
+MAX_STDIN_BYTES = 1 << 30
+MAX_ARGUMENT_BYTES = 1 << 20
+
+
+@click.command(
+    epilog=exits.EPILOGUE,
+    context_settings={"ignore_unknown_options": True},
+)
+@click.argument("module", type=click.Path())
+@click.argument("args", nargs=-1, type=click.UNPROCESSED)
+@click.option(
+    "--stdin", "stdin_file", metavar="FILE", help="Standard input; by default ours, if it is piped."
+)
+@click.option("--env", multiple=True, metavar="NAME=VALUE", help="An environment variable for the job.")
+@click.option(
+    "--limit",
+    "limit",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A limit: gas=1e9, memory=64MiB, output=1MiB, wall=30s.",
+)
+@click.option("--seed", metavar="HEX", default=ZERO_SEED, help="Seed of the job's randomness, 64 digits.")
+@click.option(
+    "--capability",
+    "capabilities",
+    multiple=True,
+    type=click.Choice(CAPABILITIES),
+    help="Grant the job the real clock or real randomness; it is then not reproducible.",
+)
+@click.option("--receipt", "receipt_file", metavar="FILE", help="Write the signed receipt there.")
+@click.option("--manifest", "manifest_file", metavar="FILE", help="Write the manifest there.")
+@click.option("--quiet", "-q", is_flag=True, help="No summary on stderr.")
+@options.json_option
+@options.configured(choices=("runtime", "validator", "signer", "verifier"))
+@click.pass_context
+def run(
+    ctx: click.Context,
+    module: str,
+    args: tuple[str, ...],
+    stdin_file: str | None,
+    env: tuple[str, ...],
+    limit: tuple[str, ...],
+    seed: str,
+    capabilities: tuple[str, ...],
+    receipt_file: str | None,
+    manifest_file: str | None,
+    quiet: bool,
+    as_json: bool,
+    settings: Config,
+) -> None:
+    """Run MODULE in the sandbox with ARGS. Put -- before arguments that look like options.
+
+    The job's stdout and stderr come out untouched, as they are written. A summary and the receipt's verdict
+    follow on stderr.
+    """
+    task_limits, wall_time_s = options.limits(limit)
+    code = options.read_file(module, maximum=settings.admission.module_bytes, what="module")
+    inputs = JobInput(args=_encoded(args), env=_environment(env), stdin=_stdin(stdin_file))
+    try:
+        manifest = manifest_for(
+            code,
+            inputs,
+            limits=task_limits,
+            seed=seed,
+            wall_time_s=wall_time_s,
+            capabilities=capabilities,
+        )
+    except ValueError as exc:
+        raise click.BadParameter(str(exc)) from exc
+    if capabilities:  # asked for on one's own machine, by its own user: that is the grant
+        granted = tuple(sorted({*settings.policy.capabilities, *capabilities}))
+        settings = attrs.evolve(settings, policy=attrs.evolve(settings.policy, capabilities=granted))
+    for file in (receipt_file, manifest_file):
+        _check_writable(file)
+    node = Node(settings)
+    output = _Output(keep=as_json)
+    with render.phases() as progress:
+        completed = node.run(code, inputs, manifest, output.take, progress=progress)
+    output.finish()
+    envelope_json = completed.envelope.to_json()
+    _, verdict = verify(
+        envelope_json,
+        Expectation(
+            peer=node.signer.peer_id,
+            manifest_json=manifest.to_json(),
+            stdout=output.digests[1].hexdigest,
+            stderr=output.digests[2].hexdigest,
+        ),
+        node.verifiers,
+    )
+    _write(receipt_file, envelope_json)
+    _write(manifest_file, manifest.to_json())
+    if as_json:
+        render.show_json(
+            {
+                "outcome": attrs.asdict(completed.receipt.result.outcome),
+                "state": completed.receipt.result.outcome.state,
+                "gasUsed": completed.receipt.result.gas_used,
+                "jobId": completed.receipt.asked.job_id,
+                "taskDigest": completed.receipt.asked.task_digest,
+                "stdoutBase64": base64.b64encode(bytes(output.kept[1])).decode(),
+                "stderrBase64": base64.b64encode(bytes(output.kept[2])).decode(),
+                "verdict": render.verdict_json(verdict),
+            }
+        )
+    elif not quiet:
+        render.show_mark(*render.run_line(completed.receipt), stderr=True)
+        render.show_mark(*render.verdict_line(verdict, matched=False), stderr=True)
+    if verdict.decision is not Decision.ACCEPT:
+        ctx.exit(exits.REJECTED if verdict.decision is Decision.REJECT else exits.UNDECIDED)
+    ctx.exit(exits.OK if completed.receipt.result.outcome.ok else exits.JOB_FAILED)
+
+
+class _Output:
+    """Passes a job's output on as it comes, and takes its digests. With `keep` it is kept instead."""
+
+    def __init__(self, *, keep: bool) -> None:
+        self._keep = keep
+        self._closed: set[int] = set()
+        self.kept = {1: bytearray(), 2: bytearray()}
+        self.digests = {1: OutputDigest(), 2: OutputDigest()}
+
+    def take(self, stream: int, data: bytes) -> None:
+        self.digests[stream].update(data)
+        if self._keep:
+            self.kept[stream] += data
+        elif stream not in self._closed:
+            target = sys.stdout.buffer if stream == 1 else sys.stderr.buffer
+            try:
+                target.write(data)
+                target.flush()
+            except BrokenPipeError:
+                self._closed.add(stream)  # the job goes on: its receipt is still worth having
+
+    def finish(self) -> None:
+        """Leave no broken stream for the interpreter to complain about on exit."""
+        for stream in self._closed:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, stream)
+            os.close(null)
+
+
+def _encoded(args: tuple[str, ...]) -> tuple[bytes, ...]:
+    encoded = tuple(os.fsencode(item) for item in args)
+    if sum(map(len, encoded)) > MAX_ARGUMENT_BYTES:
+        raise click.BadParameter(f"the arguments have more than {MAX_ARGUMENT_BYTES} bytes")
+    return encoded
+
+
+def _environment(pairs: tuple[str, ...]) -> tuple[bytes, ...]:
+    for pair in pairs:
+        name, equals, _ = pair.partition("=")
+        if not name or not equals:
+            raise click.BadParameter(f"--env {pair}: expected NAME=VALUE")
+    return _encoded(pairs)
+
+
+def _stdin(file: str | None) -> bytes:
+    if file is None:
+        if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
+            return b""
+        file = "-"
+    return options.read_file(file, maximum=MAX_STDIN_BYTES, what="standard input")
+
+
+def _check_writable(file: str | None) -> None:
+    """Fail before the job runs, not after."""
+    if file is not None and not os.access(Path(file).absolute().parent, os.W_OK):
+        raise click.ClickException(f"cannot write {file}: its directory is missing or not writable")
+
+
+def _write(file: str | None, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    if file is None:
+        return
+    temporary = f"{file}.{os.getpid()}.new"
+    try:
+        Path(temporary).write_bytes(data + b"\n")
+        os.replace(temporary, file)
+    except OSError as exc:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise click.ClickException(f"cannot write {file}: {exc.strerror}") from exc

@@ -1,0 +1,120 @@
+"""`plasm verify`: is a receipt signed by a key I trust, and does it speak of these files?"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import click
+
+from plasm_core.cli import exits, options, render
+from plasm_core.config import Config
+from plasm_core.errors import KeyFileError
+from plasm_core.node import Node
+from plasm_core.records import Decision, PeerId
+from plasm_core.records.envelope import MAX_ENVELOPE_BYTES
+from plasm_core.records.manifest import MAX_MANIFEST_BYTES
+from plasm_core.records.spki import read_public_key
+from plasm_core.verification import Expectation
+from plasm_core.verification import verify as judge
+
+
+@click.command(epilog=exits.EPILOGUE)
+@click.argument("receipt")
+@click.option("--stdout", "stdout_file", metavar="FILE", help="The output the receipt should speak of.")
+@click.option("--stderr", "stderr_file", metavar="FILE", help="The same for stderr.")
+@click.option("--stdin", "stdin_file", metavar="FILE", help="The input it should speak of.")
+@click.option("--module", "module_file", metavar="FILE", help="The module it should speak of.")
+@click.option("--manifest", "manifest_file", metavar="FILE", help="The manifest that was sent.")
+@click.option(
+    "--key",
+    "keys",
+    multiple=True,
+    metavar="KEY",
+    help="A key to trust: a PeerId, 64 hexadecimal digits or a public key file. Default: your own.",
+)
+@options.json_option
+@options.configured(choices=("signer", "verifier"))
+@click.pass_context
+def verify(
+    ctx: click.Context,
+    receipt: str,
+    stdout_file: str | None,
+    stderr_file: str | None,
+    stdin_file: str | None,
+    module_file: str | None,
+    manifest_file: str | None,
+    keys: tuple[str, ...],
+    as_json: bool,
+    settings: Config,
+) -> None:
+    """Verify the file RECEIPT.
+
+    Exit code 0 only with a trusted key; 7 when the receipt is rejected; 8 when nothing could be decided.
+    """
+    node = Node(settings)
+    expectation = Expectation(
+        trusted=frozenset(map(parse_key, keys)) if keys else _own_key(node),
+        manifest_json=(
+            options.read_file(manifest_file, maximum=MAX_MANIFEST_BYTES, what="manifest").strip()
+            if manifest_file
+            else None
+        ),
+        module=_digest(module_file),
+        stdin=_digest(stdin_file),
+        stdout=_digest(stdout_file),
+        stderr=_digest(stderr_file),
+    )
+    envelope = options.read_file(receipt, maximum=MAX_ENVELOPE_BYTES, what="receipt")
+    found, verdict = judge(envelope, expectation, node.verifiers)
+    if as_json:
+        outcome = str(found.result.outcome) if found else None
+        render.show_json({**render.verdict_json(verdict), "outcome": outcome})
+    else:
+        render.show_mark(*render.verdict_line(verdict))
+        if found and verdict.decision is Decision.ACCEPT:
+            render.show_fields([("the job", str(found.result.outcome))])
+    codes = {
+        Decision.ACCEPT: exits.OK,
+        Decision.REJECT: exits.REJECTED,
+        Decision.UNDECIDED: exits.UNDECIDED,
+    }
+    ctx.exit(codes[verdict.decision])
+
+
+def parse_key(text: str) -> PeerId:
+    """Read a key as `--key` takes it. Raises: `click.BadParameter`."""
+    try:
+        if len(text) == 64:
+            return PeerId(bytes.fromhex(text))
+        if text.startswith("12D3"):
+            return PeerId.parse(text)
+        return read_public_key(Path(text).read_bytes()[:65_536])
+    except OSError as exc:
+        raise click.BadParameter(
+            f"--key {text}: no PeerId, no hexadecimal key, and no file to read ({exc.strerror})"
+        ) from exc
+    except ValueError as exc:
+        raise click.BadParameter(f"--key {text}: {exc}") from exc
+
+
+def _own_key(node: Node) -> frozenset[PeerId]:
+    try:
+        own = node.signer.existing_peer_id()
+    except KeyFileError as exc:
+        render.show_mark("!", f"your own key is not used: {exc}", stderr=True)
+        return frozenset()
+    return frozenset() if own is None else frozenset({own})
+
+
+def _digest(file: str | None) -> str | None:
+    if file is None:
+        return None
+    digest = hashlib.sha256()
+    try:
+        with click.open_file(file, "rb") as source:
+            while chunk := source.read(1 << 20):
+                digest.update(chunk)
+    except OSError as exc:
+        raise click.ClickException(f"cannot read {file}: {exc.strerror}") from exc
+    return digest.hexdigest()

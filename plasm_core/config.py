@@ -1,0 +1,172 @@
+"""The configuration: flags beat environment beats file beats default."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from plasm_core import paths
+from plasm_core.abc import KINDS
+from plasm_core.errors import ConfigError, InvalidRecordError
+from plasm_core.records.converter import structure
+from plasm_core.records.fields import constrained, integer, names_of, text
+from plasm_core.records.manifest import CAPABILITIES
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # pragma: no cover
+    import tomli as tomllib
+
+_NAME = r"[a-z0-9]+"
+_OTHER_VARIABLES = frozenset({"PLASM_CONFIG", "PLASM_SOCKET"})
+
+
+@attrs.frozen(kw_only=True)
+class Choice:
+    """Which plugins do the work."""
+
+    runtime: str = constrained(text(pattern=_NAME, maximum=64), default="wasmtime")
+    validator: str = constrained(text(pattern=_NAME, maximum=64), default="wasmtime")
+    signer: str = constrained(text(pattern=_NAME, maximum=64), default="ed25519")
+    verifier: tuple[str, ...] = ("signature",)
+
+
+@attrs.frozen(kw_only=True)
+class AdmissionLimits:
+    """What preparing and compiling a module may take."""
+
+    module_bytes: int = constrained(integer(8), default=64 << 20)
+    cpu_s: int = constrained(integer(1, 86_400), default=120)
+    memory_bytes: int = constrained(integer(64 << 20), default=2 << 30)
+    cache_bytes: int = constrained(integer(0), default=2 << 30)
+
+
+@attrs.frozen(kw_only=True)
+class Policy:
+    """What jobs may ask for on this node."""
+
+    capabilities: tuple[str, ...] = constrained(names_of(*CAPABILITIES), default=())
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    """The whole configuration. `components` holds the plugins' own tables, by kind and name."""
+
+    plasm: Choice = Choice()
+    admission: AdmissionLimits = AdmissionLimits()
+    policy: Policy = Policy()
+    components: Mapping[str, Mapping[str, Mapping[str, Any]]] = attrs.field(factory=dict)
+
+    def table(self, kind: str, name: str) -> Mapping[str, Any]:
+        """Return a plugin's own table, empty if there is none."""
+        return self.components.get(kind, {}).get(name, {})
+
+
+_SECTIONS = ("plasm", "admission", "policy")
+
+
+def load(
+    *,
+    file: Path | None = None,
+    settings: Sequence[str] = (),
+    overrides: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Config:
+    """Read the configuration.
+
+    `settings` are `key.path=value` as of `--set`; `overrides` maps such paths to values, as of flags.
+
+    Raises: `ConfigError`, naming the file or variable and each wrong key.
+    """
+    environ = os.environ if environ is None else environ
+    tree = _read_file(file, environ)
+    for path, value in _environment(environ):
+        _put(tree, path, value)
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise ConfigError(f'--set {setting}: expected key=value, as in "admission.cpu_s=30"')
+        _put(tree, key.strip().split("."), _scalar(value))
+    for key, value in (overrides or {}).items():
+        _put(tree, key.split("."), value)
+    return _config(tree)
+
+
+def _read_file(file: Path | None, environ: Mapping[str, str]) -> dict[str, Any]:
+    named = file or (Path(environ["PLASM_CONFIG"]) if environ.get("PLASM_CONFIG") else None)
+    path = named or paths.config_file()
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        if named is None:
+            return {}
+        raise ConfigError(f"no configuration file at {path}") from None
+    except OSError as exc:
+        raise ConfigError(f"cannot read {path}: {exc.strerror}") from exc
+    try:
+        return tomllib.loads(data.decode())
+    except ValueError as exc:
+        raise ConfigError(f"{path} is not TOML: {exc}") from exc
+
+
+def _environment(environ: Mapping[str, str]) -> list[tuple[list[str], Any]]:
+    """PLASM_RUNTIME names plasm.runtime, PLASM_ADMISSION__CPU_S names admission.cpu_s, and so on."""
+    found: list[tuple[list[str], Any]] = []
+    choices = {attribute.name for attribute in attrs.fields(Choice)}
+    for variable in sorted(environ):
+        if not variable.startswith("PLASM_") or variable in _OTHER_VARIABLES:
+            continue
+        path = variable.removeprefix("PLASM_").lower().split("__")
+        if len(path) == 1 and path[0] in choices:
+            path = ["plasm", path[0]]
+        if len(path) < 2:
+            raise ConfigError(f"unknown environment variable {variable}")
+        value: Any = environ[variable]
+        found.append((path, value if path[0] == "plasm" else _scalar(value)))
+    return found
+
+
+def _scalar(text: str) -> Any:
+    """Read a value as TOML would, else as a string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except ValueError:
+        return text
+
+
+def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
+    table = tree
+    for name in path[:-1]:
+        table = table.setdefault(name, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"{'.'.join(path)}: {name} is no table")
+    table[path[-1]] = value
+
+
+def _config(tree: dict[str, Any]) -> Config:
+    unknown = sorted(set(tree) - set(_SECTIONS) - set(KINDS))
+    problems = [f"{name}: unknown section" for name in unknown]
+    verifier = tree.get("plasm", {}).get("verifier") if isinstance(tree.get("plasm"), dict) else None
+    if isinstance(verifier, str):
+        tree["plasm"]["verifier"] = [item.strip() for item in verifier.split(",") if item.strip()]
+    components: dict[str, dict[str, dict[str, Any]]] = {}
+    for kind in KINDS:
+        tables = tree.get(kind, {})
+        if not isinstance(tables, dict) or not all(isinstance(item, dict) for item in tables.values()):
+            problems.append(f"{kind}: expected a table for each {kind}, as in [{kind}.name]")
+        else:
+            components[kind] = tables
+    sections: dict[str, Any] = {}
+    for name, cls in zip(_SECTIONS, (Choice, AdmissionLimits, Policy), strict=True):
+        try:
+            sections[name] = structure(tree.get(name, {}), cls, record=name)
+        except InvalidRecordError as exc:
+            problems += [f"{name}.{path}: {why}" if path else f"{name}: {why}" for path, why in exc.problems]
+    if problems:
+        raise ConfigError("; ".join(problems))
+    return Config(components=components, **sections)

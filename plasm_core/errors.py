@@ -1,0 +1,73 @@
+"""Every error a caller can act on.
+
+`PlasmError` is the root and is never raised itself.
+A message is lower case and says what was wrong with what; `hint`, where there is one, says what to do about it.
+This module imports nothing, since sandboxed workers use it too.
+"""
+
+from __future__ import annotations
+
+
+class PlasmError(Exception):
+    """Root of all errors that Plasm raises on purpose."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class InvalidRecordError(PlasmError):
+    """Some bytes are not the record they were taken for. `problems` holds every (path, message) found."""
+
+    def __init__(self, record: str, problems: list[tuple[str, str]]) -> None:
+        self.record = record
+        self.problems = problems
+        lines = [f"{path}: {text}" if path else text for path, text in problems]
+        super().__init__(f"not a valid {record}: " + "; ".join(lines))
+
+
+class RefusedError(PlasmError):
+    """A job was refused before it was accepted, so there is no receipt. `reason` is a stable code."""
+
+    def __init__(self, reason: str, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason
+
+
+class BadModuleError(RefusedError):
+    """The module itself can never run here, whatever the node."""
+
+
+class CompileLimitError(RefusedError):
+    """The module could not be prepared or compiled within the node's limits."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__("compile_limit", message, hint=hint)
+
+
+class ConfigError(PlasmError):
+    """The configuration (file, environment or flags) cannot be used."""
+
+
+class PluginError(PlasmError):
+    """A plugin cannot be used. The subclasses say why."""
+
+
+class PluginMissingError(PluginError):
+    """No installed distribution provides the plugin, or what it needs is not installed."""
+
+
+class PluginBrokenError(PluginError):
+    """The plugin is installed, but importing or configuring it failed."""
+
+
+class PluginConflictError(PluginError):
+    """Two installed distributions provide a plugin of the same name."""
+
+
+class KeyFileError(PlasmError):
+    """A key file is missing, unreadable, not a key, or open to other users."""
+
+
+class SandboxError(PlasmError):
+    """A worker process could not be started or died by no fault of the guest."""

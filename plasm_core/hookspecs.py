@@ -1,0 +1,56 @@
+"""The hooks a plugin module may implement, one a kind, each returning component classes.
+
+A whole plugin, the module `plasm_verifier_never`:
+
+    from plasm_core import hookimpl
+    from plasm_core.abc import Verifier
+    from plasm_core.records import Decision, Opinion
+
+    class Never(Verifier):
+        name = "never"
+
+        def judge(self, claims):
+            return Opinion(verifier=self.name, decision=Decision.REJECT, reasons=("never",))
+
+    @hookimpl
+    def plasm_verifier():
+        return [Never]
+
+with, in its pyproject.toml:
+
+    [project.entry-points.plasm]
+    verifier_never = "plasm_verifier_never"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pluggy
+
+from plasm_core.abc import Runtime, Signer, Validator, Verifier
+
+PROJECT = "plasm"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def plasm_validator() -> Sequence[type[Validator]]:  # type: ignore[empty-body]
+    """Return classes that validate modules."""
+
+
+@hookspec
+def plasm_runtime() -> Sequence[type[Runtime]]:  # type: ignore[empty-body]
+    """Return classes that run modules."""
+
+
+@hookspec
+def plasm_signer() -> Sequence[type[Signer]]:  # type: ignore[empty-body]
+    """Return classes that sign receipts."""
+
+
+@hookspec
+def plasm_verifier() -> Sequence[type[Verifier]]:  # type: ignore[empty-body]
+    """Return classes that judge receipts."""

@@ -1,0 +1,133 @@
+"""The composition root: picks the plugins, wires them, and runs one job from its bytes to its envelope."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import cached_property
+
+import attrs
+
+from plasm_core import paths, plugins
+from plasm_core.abc import Runtime, Signer, Validator, Verifier
+from plasm_core.config import Config
+from plasm_core.errors import RefusedError
+from plasm_core.issuer import OutputDigest, receipt_of, sign
+from plasm_core.records import Envelope, JobInput, Manifest, Receipt
+from plasm_core.sandbox.admission import Admission
+from plasm_core.sandbox.cache import Cache, cache_key
+from plasm_core.sandbox.executor import Executor
+from plasm_core.sandbox.prepare import Preparation
+
+
+@attrs.frozen(kw_only=True)
+class Completed:
+    """A job that ran: its receipt, and the envelope that holds it signed."""
+
+    receipt: Receipt
+    envelope: Envelope
+
+
+class Node:
+    """One machine's engine room, made from a configuration. Components are made when first needed."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._executor = Executor()
+
+    @cached_property
+    def signer(self) -> Signer:
+        """The signer chosen."""
+        name = self.config.plasm.signer
+        return plugins.create(Signer, name, self.config.table("signer", name))  # type: ignore[type-abstract]
+
+    @cached_property
+    def verifiers(self) -> list[Verifier]:
+        """The verifiers chosen."""
+        return [
+            plugins.create(Verifier, name, self.config.table("verifier", name))  # type: ignore[type-abstract]
+            for name in self.config.plasm.verifier
+        ]
+
+    @cached_property
+    def validator(self) -> Validator:
+        """The module validator chosen."""
+        name = self.config.plasm.validator
+        return plugins.create(Validator, name, self.config.table("validator", name))  # type: ignore[type-abstract]
+
+    def runtime(self, name: str | None = None) -> Runtime:
+        """Return a runtime, the one chosen if none is named."""
+        name = name or self.config.plasm.runtime
+        return plugins.create(Runtime, name, self.config.table("runtime", name))  # type: ignore[type-abstract]
+
+    @cached_property
+    def _cache(self) -> Cache:
+        return Cache(
+            paths.cache_directory() / "modules",
+            cache_key(paths.state_directory() / "cache.key"),
+            self.config.admission.cache_bytes,
+        )
+
+    def admission(self, runtime: Runtime | None = None) -> Admission:
+        """Return the admission for a runtime, the one chosen if none is given."""
+        return Admission(
+            validator=self.validator,
+            runtime=runtime or self.runtime(),
+            cache=self._cache,
+            limits=self.config.admission,
+        )
+
+    def inspect(self, module: bytes) -> Preparation:
+        """Validate and describe a module, naming every problem. Raises: `RefusedError`."""
+        return self.admission().inspect(module)
+
+    def run(
+        self,
+        module: bytes,
+        inputs: JobInput,
+        manifest: Manifest,
+        output: Callable[[int, bytes], None],
+        *,
+        progress: Callable[[str], None] = lambda _phase: None,
+        cancelled: threading.Event | None = None,
+    ) -> Completed:
+        """Admit, run and sign. `output` takes a stream (1 or 2) and bytes as they come.
+
+        Raises: `RefusedError` before anything ran; `PluginError`, `KeyFileError`, `SandboxError`.
+        """
+        check_policy(manifest, self.config)
+        signer = self.signer  # before the work, so that a bad key costs nothing
+        runtime = self.runtime()
+        digests = {1: OutputDigest(), 2: OutputDigest()}
+
+        def take(stream: int, data: bytes) -> None:
+            digests[stream].update(data)
+            output(stream, data)
+
+        with self.admission(runtime).admit(module, manifest.limits, progress=progress) as program:
+            if program.digest != manifest.module or inputs.mismatches(manifest):
+                raise RefusedError("digest_mismatch", "the module or input is not what the manifest names")
+            progress("running")
+            run = self._executor.run(program, manifest, inputs, take, cancelled=cancelled)
+        receipt = receipt_of(
+            run,
+            manifest_json=manifest.to_json(),
+            manifest=manifest,
+            stdout=digests[1],
+            stderr=digests[2],
+            runtime=runtime,
+            isolation=self._executor.isolation,
+            signer=signer,
+        )
+        return Completed(receipt=receipt, envelope=sign(receipt, signer))
+
+
+def check_policy(manifest: Manifest, config: Config) -> None:
+    """Refuse a manifest that asks for what the node's policy does not grant."""
+    denied = sorted(set(manifest.capabilities) - set(config.policy.capabilities))
+    if denied:
+        raise RefusedError(
+            "capability_denied",
+            f"this node does not grant {', '.join(denied)}",
+            hint=f"grant it with --set 'policy.capabilities={denied}'",
+        )

@@ -1,0 +1,42 @@
+"""Where state, cache and configuration live (docs/operations.md)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def _home(variable: str, fallback: str) -> Path:
+    value = os.environ.get(variable, "")
+    # The XDG specification has relative paths ignored.
+    return Path(value) if value.startswith("/") else Path.home() / fallback
+
+
+def state_directory() -> Path:
+    """Return `$STATE_DIRECTORY` (systemd), else `$XDG_STATE_HOME/plasm`."""
+    given = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    return Path(given) if given else _home("XDG_STATE_HOME", ".local/state") / "plasm"
+
+
+def cache_directory() -> Path:
+    """Return `$CACHE_DIRECTORY` (systemd), else `$XDG_CACHE_HOME/plasm`."""
+    given = os.environ.get("CACHE_DIRECTORY", "").partition(":")[0]
+    return Path(given) if given else _home("XDG_CACHE_HOME", ".cache") / "plasm"
+
+
+def config_file() -> Path:
+    """Return the configuration file that is read when none is named."""
+    return _home("XDG_CONFIG_HOME", ".config") / "plasm" / "plasm.toml"
+
+
+def private_directory(path: Path) -> Path:
+    """Make a directory that only its owner may enter, and return it."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.stat().st_mode & 0o077:
+        path.chmod(0o700)
+    return path
+
+
+def default_key_file() -> Path:
+    """Return where the key is that `plasm run` and `plasmd` of one user share."""
+    return state_directory() / "node.key"

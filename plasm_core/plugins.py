@@ -1,0 +1,187 @@
+"""Finding, selecting and configuring plugins.
+
+Names come from the metadata of installed distributions: entry points in group `plasm`, named `<kind>_<name>`.
+Only what was chosen is imported, so that nothing unlisted runs beside a key. There is no fallback: a name that
+cannot be had is an error that says why.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+from collections.abc import Mapping
+from typing import Any, TypeVar, cast
+
+import attrs
+import pluggy
+
+from plasm_core import hookspecs
+from plasm_core.abc import KINDS, Component
+from plasm_core.errors import (
+    ConfigError,
+    InvalidRecordError,
+    PluginBrokenError,
+    PluginConflictError,
+    PluginError,
+    PluginMissingError,
+)
+from plasm_core.records.converter import structure
+
+GROUP = "plasm"
+
+CATALOGUE: dict[str, str] = {}
+"""Plugins of this project that an installation may lack: entry point name → the command that installs it."""
+
+C = TypeVar("C", bound=Component)
+
+
+@attrs.frozen(kw_only=True)
+class PluginInfo:
+    """One plugin as `plasm plugins` lists it. `state` is installed, missing, broken or conflict."""
+
+    kind: str
+    name: str
+    state: str
+    distribution: str | None = None
+    version: str | None = None
+    reason: str | None = None
+    install: str | None = None
+
+
+def entry_points() -> dict[str, list[importlib.metadata.EntryPoint]]:
+    """Return the entry points of the group by name. A name with several has several providers."""
+    found: dict[str, list[importlib.metadata.EntryPoint]] = {}
+    seen = set()
+    for point in importlib.metadata.entry_points(group=GROUP):
+        # One distribution can stand on the path twice, as when a source tree is installed editable.
+        key = (point.name, point.value, _distribution(point))
+        if key not in seen:
+            seen.add(key)
+            found.setdefault(point.name, []).append(point)
+    return found
+
+
+def _distribution(point: importlib.metadata.EntryPoint) -> str | None:
+    return point.dist.name if point.dist else None
+
+
+def load(kind: str, name: str) -> type[Component]:
+    """Import a plugin and return its component class.
+
+    Raises: `PluginMissingError`, `PluginConflictError`, `PluginBrokenError`.
+    """
+    full = f"{kind}_{name}"
+    points = entry_points()
+    providers = points.get(full, [])
+    if not providers:
+        raise _missing(kind, name, points)
+    if len(providers) > 1:
+        names = " and ".join(sorted(str(_distribution(point)) for point in providers))
+        raise PluginConflictError(
+            f"two distributions provide the {kind} {name}: {names}", hint="uninstall one of them"
+        )
+    try:
+        module = providers[0].load()
+    except Exception as exc:
+        raise PluginBrokenError(
+            f"the {kind} {name} is installed, but importing {providers[0].value} failed: {_reason(exc)}"
+        ) from exc
+    component = _component(module, kind, name)
+    for library in component.requires:
+        if importlib.util.find_spec(library) is None:
+            raise PluginMissingError(
+                f"the {kind} {name} needs the library {library}, which is not installed",
+                hint=f"install it with: {component.install}" if component.install else None,
+            )
+    return component
+
+
+def _reason(exc: Exception) -> str:
+    return f"{type(exc).__name__}: {exc}"
+
+
+def _missing(kind: str, name: str, points: Mapping[str, object]) -> PluginMissingError:
+    full = f"{kind}_{name}"
+    if full in CATALOGUE:
+        return PluginMissingError(
+            f"the {kind} {name} is not installed", hint=f"install it with: {CATALOGUE[full]}"
+        )
+    known = sorted(point.partition("_")[2] for point in points if point.startswith(f"{kind}_"))
+    return PluginMissingError(
+        f"no installed distribution provides the {kind} {name}",
+        hint=f"installed: {', '.join(known)}" if known else f"no {kind} is installed",
+    )
+
+
+def _component(module: Any, kind: str, name: str) -> type[Component]:
+    """Return the class that a plugin module registers under a name. Raises: `PluginBrokenError`."""
+
+    def broken(reason: str) -> PluginBrokenError:
+        return PluginBrokenError(f"the {kind} {name} is installed, but {reason}")
+
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    try:
+        manager.register(module)
+        manager.check_pending()
+        answers = getattr(manager.hook, f"plasm_{kind}")()
+    except Exception as exc:
+        raise broken(f"its hooks fail: {_reason(exc)}") from exc
+    classes = [cls for answer in answers for cls in answer]
+    matching = [cls for cls in classes if getattr(cls, "name", None) == name]
+    if len(matching) != 1:
+        raise broken(f"its hook plasm_{kind} returns {len(matching)} classes of that name")
+    component = matching[0]
+    if not (isinstance(component, type) and issubclass(component, KINDS[kind])):
+        raise broken(f"{component!r} is no {KINDS[kind].__name__}")
+    return component
+
+
+def create(cls: type[C], name: str, table: Mapping[str, Any]) -> C:
+    """Load the plugin of a kind by name and configure it from its table.
+
+    Raises: `PluginError`; `ConfigError` naming each wrong key.
+    """
+    component = load(cls.kind, name)
+    where = f"{cls.kind}.{name}"
+    try:
+        if attrs.has(component):
+            return cast(C, structure(dict(table), component, record=where))
+        if table:
+            raise InvalidRecordError(where, [(key, "unknown field") for key in sorted(table)])
+        return cast(C, component())
+    except InvalidRecordError as exc:
+        problems = "; ".join(f"{where}.{path}: {text}" for path, text in exc.problems)
+        raise ConfigError(problems) from exc
+    except TypeError as exc:
+        raise PluginBrokenError(f"the {cls.kind} {name} cannot be made: {exc}") from exc
+
+
+def inventory() -> list[PluginInfo]:
+    """Return every plugin that is installed or could be, each tried by importing it."""
+    points = entry_points()
+    found = []
+    for full in sorted(set(points) | set(CATALOGUE)):
+        kind, _, name = full.partition("_")
+        point = points[full][0] if full in points else None
+        info = PluginInfo(
+            kind=kind,
+            name=name,
+            state="installed",
+            distribution=_distribution(point) if point else None,
+            version=point.dist.version if point and point.dist else None,
+        )
+        if kind not in KINDS:
+            found.append(attrs.evolve(info, state="broken", reason=f"there is no kind of plugin {kind}"))
+            continue
+        try:
+            load(kind, name)
+        except PluginError as exc:
+            states = {PluginMissingError: "missing", PluginConflictError: "conflict"}
+            command = (exc.hint or "").partition("install it with: ")[2]
+            info = attrs.evolve(
+                info, state=states.get(type(exc), "broken"), reason=str(exc), install=command or None
+            )
+        found.append(info)
+    return found

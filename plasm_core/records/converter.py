@@ -1,0 +1,155 @@
+"""The one converter between JSON bytes and records.
+
+A record is parsed once, at the edge, and every problem is named with its path.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import attrs
+from cattrs import BaseValidationError, ClassValidationError, Converter, ForbiddenExtraKeysError
+from cattrs.errors import AttributeValidationNote
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+
+from plasm_core.errors import InvalidRecordError
+from plasm_core.records.fields import JSON_NAME, Constraint, ConstraintError, constraint_of
+
+T = TypeVar("T")
+
+_Path = tuple[str, ...]
+
+
+def camel(name: str) -> str:
+    """Return the lowerCamelCase form of a snake_case name."""
+    head, *rest = name.split("_")
+    return head + "".join(word.capitalize() for word in rest)
+
+
+def json_name(cls: type, attribute: attrs.Attribute[Any]) -> str:
+    """Return the name of a record's field in JSON: camel case where the class says `json_camel = True`."""
+    given = attribute.metadata.get(JSON_NAME)
+    if isinstance(given, str):
+        return given
+    return camel(attribute.name) if getattr(cls, "json_camel", False) else attribute.name
+
+
+def _loader(constraint: Constraint) -> Callable[[Any, Any], Any]:
+    return lambda value, _: constraint.structure(value)
+
+
+def _overrides(cls: type, *, loading: bool) -> dict[str, Any]:
+    """Return cattrs' keyword for each field: its JSON name, and its constraint's conversion."""
+    overrides = {}
+    for attribute in attrs.fields(cls):
+        constraint = constraint_of(attribute)
+        rename = json_name(cls, attribute)
+        if constraint is None:
+            overrides[attribute.name] = override(rename=rename)
+        elif loading:
+            overrides[attribute.name] = override(rename=rename, struct_hook=_loader(constraint))
+        else:
+            overrides[attribute.name] = override(rename=rename, unstruct_hook=constraint.dump)
+    return overrides
+
+
+def make_converter() -> Converter:
+    """Make a converter that honours field constraints and collects every problem."""
+    converter = Converter(detailed_validation=True)
+
+    def structure(cls: type) -> Any:
+        load: Any = make_dict_structure_fn(
+            cls,
+            converter,
+            _cattrs_forbid_extra_keys=not getattr(cls, "json_open", False),
+            **_overrides(cls, loading=True),
+        )
+
+        def hook(value: Any, kind: Any) -> Any:
+            if not isinstance(value, dict):
+                raise ConstraintError("expected an object")
+            return load(value, kind)
+
+        return hook
+
+    def unstructure(cls: type) -> Any:
+        return make_dict_unstructure_fn(cls, converter, **_overrides(cls, loading=False))
+
+    converter.register_structure_hook_factory(attrs.has, structure)
+    converter.register_unstructure_hook_factory(attrs.has, unstructure)
+    return converter
+
+
+_converter = make_converter()
+
+
+def problems_of(exc: Exception, path: _Path = ()) -> list[tuple[str, str]]:
+    """Flatten cattrs' nested errors to (path, message)."""
+    if isinstance(exc, ClassValidationError):
+        with_notes, without = exc.group_exceptions()
+        found = [
+            problem
+            for inner, note in with_notes
+            for problem in problems_of(inner, (*path, _field_name(exc.cl, note)))
+        ]
+        return found + [problem for inner in without for problem in problems_of(inner, path)]
+    if isinstance(exc, BaseValidationError):
+        return [problem for inner in exc.exceptions for problem in problems_of(inner, path)]
+    where = ".".join(path)
+    if isinstance(exc, ForbiddenExtraKeysError):
+        return [(".".join((*path, name)), "unknown field") for name in sorted(exc.extra_fields)]
+    if isinstance(exc, KeyError):
+        return [(where, "required, but missing")]
+    if isinstance(exc, (ConstraintError, InvalidRecordError)):
+        return [(where, str(exc))]
+    return [(where, f"unusable value ({type(exc).__name__})")]
+
+
+def _field_name(cls: type, note: AttributeValidationNote) -> str:
+    return json_name(cls, getattr(attrs.fields(cls), note.name)) if attrs.has(cls) else note.name
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name occurs twice in one object")
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def parse_json(data: bytes, *, record: str, maximum: int) -> Any:
+    """Parse JSON strictly: UTF-8, no duplicate names, no NaN, at most `maximum` bytes.
+
+    Raises: `InvalidRecordError`.
+    """
+    if len(data) > maximum:
+        raise InvalidRecordError(record, [("", f"{len(data)} bytes, more than the {maximum} allowed")])
+    try:
+        return json.loads(data.decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+    except RecursionError:
+        raise InvalidRecordError(record, [("", "nested too deeply")]) from None
+    except ValueError as exc:
+        raise InvalidRecordError(record, [("", f"not JSON: {exc}")]) from None
+
+
+def structure(value: Any, cls: type[T], *, record: str) -> T:
+    """Turn parsed JSON into a record. Raises: `InvalidRecordError`, naming every problem."""
+    try:
+        return _converter.structure(value, cls)
+    except Exception as exc:
+        raise InvalidRecordError(record, problems_of(exc)) from None
+
+
+def unstructure(value: object) -> Any:
+    """Turn a record into what `json.dumps` takes."""
+    return _converter.unstructure(value)
+
+
+def encode_json(value: object) -> bytes:
+    """Encode a record or plain data as compact UTF-8 JSON."""
+    return json.dumps(unstructure(value), ensure_ascii=False, separators=(",", ":")).encode("utf-8")

@@ -1,0 +1,68 @@
+"""How a run ended."""
+
+from __future__ import annotations
+
+import attrs
+
+from plasm_core.engine import TRAP_KINDS
+from plasm_core.records.fields import Constraint, constrained, integer, one_of, text
+
+RECHECKABLE = ("exited", "trapped", "out_of_gas", "output_limit")
+CLAIMED = ("timed_out", "cancelled", "system_error")
+
+
+def optional(constraint: Constraint) -> Constraint:
+    """The same, or null."""
+    return Constraint(
+        expected=constraint.expected,
+        schema=constraint.schema,
+        accepts=lambda value: value is None or constraint.accepts(value),
+        load=constraint.load,
+        dump=lambda value: None if value is None else constraint.dump(value),
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """The end of a run: `code` goes with `exited`, `trap` with `trapped`, `detail` with the node's claims."""
+
+    json_camel = True
+    json_open = True
+
+    kind: str = constrained(one_of(*RECHECKABLE, *CLAIMED))
+    code: int | None = constrained(optional(integer(0, 2**32 - 1)), default=None)
+    trap: str | None = constrained(optional(one_of(*TRAP_KINDS)), default=None)
+    detail: str | None = constrained(optional(text(maximum=512, pattern=r"[^\x00-\x1f]*")), default=None)
+
+    def __attrs_post_init__(self) -> None:
+        if (self.code is not None) != (self.kind == "exited"):
+            raise ValueError("code goes with exited, and only with it")
+        if (self.trap is not None) != (self.kind == "trapped"):
+            raise ValueError("trap goes with trapped, and only with it")
+        if self.detail is not None and self.kind not in CLAIMED:
+            raise ValueError("detail goes with timed_out, cancelled and system_error only")
+
+    @property
+    def recheckable(self) -> bool:
+        """Whether another run of the task must end so too."""
+        return self.kind in RECHECKABLE
+
+    @property
+    def ok(self) -> bool:
+        """Whether the job did what its author calls success."""
+        return self.kind == "exited" and self.code == 0
+
+    @property
+    def state(self) -> str:
+        """The state of the job's life cycle that this outcome ends in, in GA4GH TES words."""
+        if self.ok:
+            return "COMPLETE"
+        return {"cancelled": "CANCELED", "system_error": "SYSTEM_ERROR"}.get(self.kind, "EXECUTOR_ERROR")
+
+    def __str__(self) -> str:
+        if self.kind == "exited":
+            return f"exited with code {self.code}"
+        if self.kind == "trapped":
+            return f"trapped: {self.trap}"
+        words = self.kind.replace("_", " ")
+        return f"{words}: {self.detail}" if self.detail else words

@@ -1,0 +1,78 @@
+"""PeerIds: a libp2p peer is named by its public key (libp2p specification, "Peer Ids and Keys")."""
+
+from __future__ import annotations
+
+import re
+
+import attrs
+
+from plasm_core.records.fields import Constraint
+
+_ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+# identity multihash of 36 bytes: protobuf PublicKey{Type: Ed25519 (1), Data: 32 bytes}
+_PREFIX = bytes.fromhex("002408011220")
+
+
+def base58_encode(data: bytes) -> str:
+    """Encode bytes in base58btc, without a multibase prefix."""
+    number = int.from_bytes(data, "big")
+    digits = ""
+    while number:
+        number, digit = divmod(number, 58)
+        digits = _ALPHABET[digit] + digits
+    return "1" * (len(data) - len(data.lstrip(b"\0"))) + digits
+
+
+def base58_decode(text: str) -> bytes:
+    """Decode base58btc. Raises: ValueError."""
+    number = 0
+    for character in text:
+        number = number * 58 + _ALPHABET.index(character)
+    body = number.to_bytes((number.bit_length() + 7) // 8, "big")
+    return b"\0" * (len(text) - len(text.lstrip("1"))) + body
+
+
+@attrs.frozen
+class PeerId:
+    """The identity of a node that signs with Ed25519. `public_key` is 32 raw bytes."""
+
+    public_key: bytes = attrs.field()
+
+    @public_key.validator
+    def _thirty_two_bytes(self, _attribute: object, value: bytes) -> None:
+        if not isinstance(value, bytes) or len(value) != 32:
+            raise ValueError("an Ed25519 public key has 32 bytes")
+
+    @property
+    def multihash(self) -> bytes:
+        """The binary form, 38 bytes."""
+        return _PREFIX + self.public_key
+
+    def __str__(self) -> str:
+        """The text form, `12D3Koo…`."""
+        return base58_encode(self.multihash)
+
+    @classmethod
+    def parse(cls, text: str) -> PeerId:
+        """Read the text form. Raises: ValueError."""
+        if not re.fullmatch(r"12D3KooW[1-9A-HJ-NP-Za-km-z]{44}", text):
+            raise ValueError("not the PeerId of an Ed25519 key (12D3KooW…)")
+        return cls.from_multihash(base58_decode(text))
+
+    @classmethod
+    def from_multihash(cls, data: bytes) -> PeerId:
+        """Read the binary form. Raises: ValueError."""
+        if len(data) != 38 or not data.startswith(_PREFIX):
+            raise ValueError("not the PeerId of an Ed25519 key")
+        return cls(data[len(_PREFIX) :])
+
+
+def peer_id() -> Constraint:
+    """A field that holds a PeerId, in JSON its text form."""
+    return Constraint(
+        expected=lambda _: "the PeerId of an Ed25519 key (12D3KooW…)",
+        schema={"type": "string", "pattern": "^12D3KooW[1-9A-HJ-NP-Za-km-z]{44}$"},
+        accepts=lambda value: isinstance(value, PeerId),
+        load=PeerId.parse,
+        dump=str,
+    )

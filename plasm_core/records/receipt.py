@@ -1,0 +1,254 @@
+"""The receipt: an in-toto Statement v1 about one run.
+
+Its subjects are the outputs. Its predicate says what was asked, what anyone can re-check by running the
+task again, what is only the node's claim, and who signed.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import attrs
+
+from plasm_core.errors import InvalidRecordError
+from plasm_core.records.converter import encode_json, parse_json, structure, unstructure
+from plasm_core.records.fields import (
+    boolean,
+    constrained,
+    counter,
+    digest,
+    integer,
+    lower_hex,
+    names_of,
+    one_of,
+    text,
+    timestamp,
+)
+from plasm_core.records.manifest import CAPABILITIES, GAS_SCHEDULE, PROFILE, Limits, Manifest, task_digest
+from plasm_core.records.outcome import Outcome
+from plasm_core.records.peer import PeerId, peer_id
+
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE = "urn:phase:receipt:v0"
+MAX_STATEMENT_BYTES = 512 << 10
+
+
+@attrs.frozen(kw_only=True)
+class AskedLimits:
+    """The task's limits, as strings."""
+
+    json_camel = True
+    json_open = True
+
+    gas: int = constrained(counter())
+    memory_bytes: int = constrained(counter())
+    output_bytes: int = constrained(counter())
+
+
+@attrs.frozen(kw_only=True)
+class Asked:
+    """What was asked: the task in full by digests, and the submission."""
+
+    json_camel = True
+    json_open = True
+
+    job_id: str = constrained(digest())
+    task_digest: str = constrained(digest())
+    profile: str = constrained(one_of(PROFILE))
+    module: str = constrained(digest())
+    args: str = constrained(digest())
+    env: str = constrained(digest())
+    stdin: str = constrained(digest())
+    seed: str = constrained(lower_hex(32))
+    limits: AskedLimits
+    capabilities: tuple[str, ...] = constrained(names_of(*CAPABILITIES))
+
+    @classmethod
+    def of(cls, manifest: Manifest, job_id: str) -> Asked:
+        """Restate a manifest."""
+        return cls(
+            job_id=job_id,
+            task_digest=manifest.task_digest,
+            profile=manifest.profile,
+            module=manifest.module,
+            args=manifest.args,
+            env=manifest.env,
+            stdin=manifest.stdin,
+            seed=manifest.seed,
+            limits=AskedLimits(**attrs.asdict(manifest.limits)),
+            capabilities=manifest.capabilities,
+        )
+
+    def computed_task_digest(self) -> str:
+        """Compute the task digest from the fields beside it."""
+        return task_digest(
+            profile=self.profile,
+            module=self.module,
+            args=self.args,
+            env=self.env,
+            stdin=self.stdin,
+            seed=self.seed,
+            limits=Limits(**attrs.asdict(self.limits)),
+            capabilities=self.capabilities,
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Result:
+    """What anyone can re-check, if the outcome is re-checkable and the run reproducible."""
+
+    json_camel = True
+    json_open = True
+
+    outcome: Outcome
+    reproducible: bool = constrained(boolean())
+    gas_used: int = constrained(counter())
+    gas_schedule: str = constrained(one_of(GAS_SCHEDULE))
+    stdout_bytes: int = constrained(counter())
+    stderr_bytes: int = constrained(counter())
+
+
+@attrs.frozen(kw_only=True)
+class RuntimeClaim:
+    """Which engine the node says it used."""
+
+    json_camel = True
+    json_open = True
+
+    name: str = constrained(text(pattern=r"[a-z0-9_-]+", maximum=64))
+    version: str = constrained(text(pattern=r"[\x20-\x7e]*", maximum=64))
+
+
+@attrs.frozen(kw_only=True)
+class Claims:
+    """What is only the node's word."""
+
+    json_camel = True
+    json_open = True
+
+    started_at: datetime = constrained(timestamp())
+    finished_at: datetime = constrained(timestamp())
+    wall_time_ms: int = constrained(counter())
+    cpu_time_ms: int = constrained(counter())
+    peak_memory_bytes: int = constrained(counter())
+    runtime: RuntimeClaim
+    isolation: str = constrained(one_of("process", "shared"))
+    attempt: int = constrained(integer(1, 100), default=1)
+
+
+@attrs.frozen(kw_only=True)
+class Receipt:
+    """What a node says of one run. `stdout` and `stderr` are the digests of what it put out."""
+
+    stdout: str
+    stderr: str
+    asked: Asked
+    result: Result
+    claims: Claims
+    node: PeerId
+
+    def to_statement(self) -> bytes:
+        """Encode as the in-toto Statement that gets signed."""
+        return encode_json(
+            {
+                "_type": STATEMENT_TYPE,
+                "subject": [
+                    {"name": "stdout", "digest": {"sha256": self.stdout}},
+                    {"name": "stderr", "digest": {"sha256": self.stderr}},
+                ],
+                "predicateType": PREDICATE_TYPE,
+                "predicate": _without_nulls(
+                    unstructure(
+                        _Predicate(
+                            asked=self.asked,
+                            result=self.result,
+                            claims=self.claims,
+                            node=_Node(peer_id=self.node),
+                        )
+                    )
+                ),
+            }
+        )
+
+    @classmethod
+    def from_statement(cls, data: bytes) -> Receipt:
+        """Parse a statement. Raises: `InvalidRecordError`, also if its task digest is not that of its fields."""
+        value = parse_json(data, record="receipt", maximum=MAX_STATEMENT_BYTES)
+        statement = structure(value, _Statement, record="receipt")
+        digests = {subject.name: subject.digest.sha256 for subject in statement.subject}
+        if sorted(subject.name for subject in statement.subject) != ["stderr", "stdout"]:
+            raise InvalidRecordError("receipt", [("subject", "expected stdout and stderr, once each")])
+        predicate = statement.predicate
+        asked, result = predicate.asked, predicate.result
+        try:
+            computed = asked.computed_task_digest()
+        except ValueError as exc:
+            raise InvalidRecordError("receipt", [("predicate.asked.limits", str(exc))]) from None
+        if computed != asked.task_digest:
+            raise InvalidRecordError(
+                "receipt", [("predicate.asked.taskDigest", "not the digest of the fields beside it")]
+            )
+        if result.reproducible != (not asked.capabilities):
+            raise InvalidRecordError(
+                "receipt", [("predicate.result.reproducible", "contradicts the capabilities")]
+            )
+        return cls(
+            stdout=digests["stdout"],
+            stderr=digests["stderr"],
+            asked=asked,
+            result=result,
+            claims=predicate.claims,
+            node=predicate.node.peer_id,
+        )
+
+
+@attrs.frozen(kw_only=True)
+class _Node:
+    json_camel = True
+    json_open = True
+
+    peer_id: PeerId = constrained(peer_id())
+
+
+@attrs.frozen(kw_only=True)
+class _Predicate:
+    json_camel = True
+    json_open = True
+
+    asked: Asked
+    result: Result
+    claims: Claims
+    node: _Node
+
+
+@attrs.frozen(kw_only=True)
+class _Digest:
+    json_open = True
+
+    sha256: str = constrained(digest())
+
+
+@attrs.frozen(kw_only=True)
+class _Subject:
+    json_open = True
+
+    name: str = constrained(one_of("stdout", "stderr"))
+    digest: _Digest
+
+
+@attrs.frozen(kw_only=True)
+class _Statement:
+    json_camel = True
+    json_open = True
+
+    type_: str = constrained(one_of(STATEMENT_TYPE), name="_type")
+    subject: list[_Subject]
+    predicate_type: str = constrained(one_of(PREDICATE_TYPE))
+    predicate: _Predicate
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nulls(item) for name, item in value.items() if item is not None}
+    return value

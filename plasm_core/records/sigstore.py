@@ -1,0 +1,24 @@
+"""An envelope as a Sigstore bundle, which cosign and the sigstore libraries read."""
+
+from __future__ import annotations
+
+import json
+
+from plasm_core.records.envelope import Envelope
+
+BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+
+
+def bundle(envelope: Envelope) -> bytes:
+    """Return the bundle: the envelope, and the key's hint as verification material. Version 0.3."""
+    return json.dumps(
+        {
+            "mediaType": BUNDLE_TYPE,
+            "verificationMaterial": {
+                "publicKey": {"hint": envelope.signatures[0].key_id},
+                "tlogEntries": [],
+            },
+            "dsseEnvelope": json.loads(envelope.to_json()),
+        },
+        separators=(",", ":"),
+    ).encode()

@@ -1,0 +1,1 @@
+"""From untrusted bytes to an outcome: admission, metering, the WASI host, worker processes."""

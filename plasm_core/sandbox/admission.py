@@ -1,0 +1,285 @@
+"""Admission: from a module's bytes to an artefact that a worker can run, or a refusal that says why.
+
+The caller's process never parses a module. Two children do the work: one validates and meters, one compiles,
+each under limits; what they make is cached.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import logging
+import os
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import attrs
+
+from plasm_core.abc import Runtime, Validator
+from plasm_core.config import AdmissionLimits
+from plasm_core.engine import PAGE_BYTES
+from plasm_core.errors import BadModuleError, CompileLimitError, RefusedError, SandboxError
+from plasm_core.records.converter import encode_json, parse_json, structure
+from plasm_core.records.digest import sha256
+from plasm_core.records.manifest import GAS_SCHEDULE, PROFILE, Limits
+from plasm_core.sandbox.blob import open_blob, seal, sealed_blob
+from plasm_core.sandbox.cache import Cache
+from plasm_core.sandbox.child import MAX_STATUS_BYTES, ChildReport, run_child, write_all
+from plasm_core.sandbox.prepare import ModuleInfo, Preparation
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[str], None]
+
+
+def _silent(_phase: str) -> None:
+    pass
+
+
+@attrs.define
+class Program:
+    """An admitted module: what is known of it, and the artefact of one runtime, by descriptor."""
+
+    digest: str
+    info: ModuleInfo
+    runtime: Runtime
+    artefact_fd: int
+
+    def close(self) -> None:
+        """Give the artefact back."""
+        if self.artefact_fd >= 0:
+            os.close(self.artefact_fd)
+            self.artefact_fd = -1
+
+    def __enter__(self) -> Program:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Admission:
+    """Prepares and compiles modules for one runtime."""
+
+    def __init__(
+        self, *, validator: Validator, runtime: Runtime, cache: Cache, limits: AdmissionLimits
+    ) -> None:
+        self._validator = validator
+        self._runtime = runtime
+        self._cache = cache
+        self._limits = limits
+
+    def admit(self, module: bytes, limits: Limits, *, progress: Progress = _silent) -> Program:
+        """Return the program of a module, fit for a task's limits.
+
+        Raises: `RefusedError` with a stable reason; `SandboxError` when a child cannot be started.
+        """
+        digest = sha256(module)
+        with self._prepared(module, digest, progress) as (info, metered_fd, offset):
+            check_fit(info, self._runtime, limits)
+            artefact = self._compiled(digest, metered_fd, offset, progress)
+        return Program(digest=digest, info=info, runtime=self._runtime, artefact_fd=artefact)
+
+    def inspect(self, module: bytes) -> Preparation:
+        """Validate and describe a module without compiling it, naming every problem.
+
+        Raises: `RefusedError` if it is too large or takes too long to look at.
+        """
+        self._check_size(module)
+        preparation, fd = self._prepare(module)
+        os.close(fd)
+        return preparation
+
+    # -- the two children
+
+    @contextmanager
+    def _prepared(
+        self, module: bytes, digest: str, progress: Progress
+    ) -> Iterator[tuple[ModuleInfo, int, int]]:
+        self._check_size(module)
+        validator = self._validator
+        name = _entry_name("prepared", digest, validator.entry, validator.version(), validator.options())
+        fd = self._cache.fetch(name)
+        if fd is None:
+            progress("validating")
+            preparation, code_fd = self._prepare(module)
+            try:
+                fd = _joined(preparation.checked(), code_fd)
+            finally:
+                os.close(code_fd)
+            self._cache.store(name, fd)
+        try:
+            info, offset = _split(fd)
+            yield info, fd, offset
+        finally:
+            os.close(fd)
+
+    def _check_size(self, module: bytes) -> None:
+        if len(module) > self._limits.module_bytes:
+            raise BadModuleError(
+                "too_large",
+                f"the module has {len(module)} bytes, more than the {self._limits.module_bytes} allowed",
+            )
+
+    def _prepare(self, module: bytes) -> tuple[Preparation, int]:
+        """Return what came of it, and a descriptor of the metered code, which the caller closes."""
+        module_fd = sealed_blob("plasm-module", [module])
+        code_fd = open_blob("plasm-metered")
+        try:
+            report = self._run(
+                self._validator.python(),
+                "plasm_core.sandbox.prepare",
+                {"entry": self._validator.entry, "options": self._validator.options()},
+                module_fd,
+                code_fd,
+            )
+            self._check_end(report, "validated")
+            status = parse_json(report.status, record="preparation", maximum=MAX_STATUS_BYTES)
+            return structure(status, Preparation, record="preparation"), code_fd
+        except BaseException:
+            os.close(code_fd)
+            raise
+        finally:
+            os.close(module_fd)
+
+    def _compiled(self, digest: str, metered_fd: int, offset: int, progress: Progress) -> int:
+        runtime = self._runtime
+        name = _entry_name(
+            f"compiled/{runtime.name}", digest, runtime.entry, runtime.version(), runtime.options()
+        )
+        fd = self._cache.fetch(name)
+        if fd is None:
+            progress("compiling")
+            fd = open_blob("plasm-artefact")
+            try:
+                report = self._run(
+                    runtime.python(),
+                    "plasm_core.sandbox.compiling",
+                    {"entry": runtime.entry, "options": runtime.options(), "offset": offset},
+                    metered_fd,
+                    fd,
+                )
+                if report.returncode == 3:
+                    message = report.status.decode("utf-8", "replace")
+                    raise RefusedError("compile_failed", f"{runtime.name} cannot compile it: {message}")
+                self._check_end(report, "compiled")
+                seal(fd)
+            except BaseException:
+                os.close(fd)
+                raise
+            self._cache.store(name, fd)
+        return fd
+
+    def _run(
+        self, python: str, main: str, spec: dict[str, object], module_fd: int, out_fd: int
+    ) -> ChildReport:
+        limits = self._limits
+        return run_child(
+            python,
+            main,
+            {
+                **spec,
+                "module_fd": module_fd,
+                "out_fd": out_fd,
+                "cpu_s": limits.cpu_s,
+                "memory_bytes": limits.memory_bytes,
+                "file_bytes": limits.memory_bytes,
+            },
+            pass_fds=[module_fd, out_fd],
+            timeout_s=2 * limits.cpu_s + 10,
+        )
+
+    def _check_end(self, report: ChildReport, done: str) -> None:
+        """Raise what a child's end means, unless it did its work."""
+        if not report.returncode:
+            return
+        limits = self._limits
+        log.info(
+            "child failed returncode=%d signal=%s stderr=%r",
+            report.returncode,
+            report.signal_name,
+            report.stderr[-500:],
+        )
+        if report.timed_out or report.signal_name in ("SIGXCPU", "SIGKILL"):
+            raise CompileLimitError(f"the module cannot be {done} within {limits.cpu_s} s of processor time")
+        if "memory allocation" in report.stderr or "MemoryError" in report.stderr:
+            raise CompileLimitError(
+                f"the module cannot be {done} within {limits.memory_bytes} bytes of memory"
+            )
+        if report.signal_name in ("SIGABRT", "SIGSEGV", "SIGBUS", "SIGILL"):
+            raise RefusedError("compile_failed", f"the module ended its compiler ({report.signal_name})")
+        raise SandboxError(
+            f"a child process failed with exit code {report.returncode}: {report.stderr[-500:]}"
+        )
+
+
+def check_fit(info: ModuleInfo, runtime: Runtime, limits: Limits) -> None:
+    """Refuse a module that the runtime cannot run, or that starts with more memory than it may have."""
+    lacking = sorted(set(info.features) - runtime.features)
+    if lacking:
+        raise RefusedError(
+            "unsupported_feature",
+            f"the runtime {runtime.name} cannot run a module that uses {', '.join(lacking)}",
+            hint="choose another runtime with --runtime",
+        )
+    if info.memory_min_pages * PAGE_BYTES > limits.memory_bytes:
+        raise RefusedError(
+            "memory_limit",
+            f"the module starts with {info.memory_min_pages * PAGE_BYTES} bytes of memory, "
+            f"more than the limit of {limits.memory_bytes}",
+            hint="raise it with --limit memory=…",
+        )
+
+
+def _joined(info: ModuleInfo, metered_fd: int) -> int:
+    """Return a sealed blob: u32le(length) ‖ the description ‖ the metered code."""
+    head = encode_json(info)
+    fd = open_blob("plasm-prepared")
+    try:
+        write_all(fd, len(head).to_bytes(4, "little") + head)
+        offset = 0
+        while chunk := os.pread(metered_fd, 1 << 20, offset):
+            write_all(fd, chunk)
+            offset += len(chunk)
+        seal(fd)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _split(fd: int) -> tuple[ModuleInfo, int]:
+    """Return the description in a prepared blob, and the offset of the metered code behind it."""
+    length = int.from_bytes(os.pread(fd, 4, 0), "little")
+    value = parse_json(os.pread(fd, length, 4), record="module description", maximum=MAX_STATUS_BYTES)
+    return structure(value, ModuleInfo, record="module description"), 4 + length
+
+
+def _entry_name(what: str, digest: str, entry: str, version: str, options: dict[str, object]) -> str:
+    """Return a cache entry's name: all that its content depends on."""
+    parts = [what, digest, PROFILE, GAS_SCHEDULE, _sources(), entry, version, _processor()]
+    return json.dumps([*parts, options], sort_keys=True)
+
+
+@functools.cache
+def _sources() -> str:
+    """Return a digest of the code that meters: a changed rewriter must not find its old work."""
+    here = Path(__file__).parent
+    digest = hashlib.sha256()
+    for name in ("binary", "metering", "module", "opcodes", "rules", "prepare", "wasi/abi"):
+        digest.update((here / f"{name}.py").read_bytes())
+    return digest.hexdigest()
+
+
+@functools.cache
+def _processor() -> str:
+    """Return what tells this processor's abilities from another's."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return f"{platform.machine()} {sha256(flags.encode())[:16]}"

@@ -1,0 +1,136 @@
+"""Starting child processes that do untrusted work: nothing inherited but what is named.
+
+A child runs `main(spec)` of one module under `python -I -S`, with an empty environment, in a session of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+import plasm_core
+from plasm_core.errors import SandboxError
+
+MAX_STATUS_BYTES = 4 << 20
+_STDERR_TAIL = 4_096
+_BOOTSTRAP = (
+    "import sys,json;s=json.loads(sys.argv[1]);sys.path[:0]=s.pop('path');"
+    "import importlib;importlib.import_module(s.pop('main')).main(s)"
+)
+
+
+def command(python: str, main: str, spec: Mapping[str, Any]) -> list[str]:
+    """Return the command line of a child that calls `main(spec)` of a module. `spec` holds JSON values."""
+    root = str(Path(plasm_core.__file__).resolve().parent.parent)
+    path = [root, *(item for item in sys.path if os.path.isabs(item) and item != root)]
+    whole = json.dumps({"main": main, "path": path, **spec})
+    return [python, "-I", "-S", "-c", _BOOTSTRAP, whole]
+
+
+@attrs.frozen(kw_only=True)
+class ChildReport:
+    """How a child ended: its exit code or the signal that ended it, its status, the tail of its stderr."""
+
+    returncode: int
+    status: bytes
+    stderr: str
+    timed_out: bool = False
+
+    @property
+    def signal_name(self) -> str | None:
+        """The name of the signal that ended it, if one did."""
+        return signal.Signals(-self.returncode).name if self.returncode < 0 else None
+
+
+def run_child(
+    python: str, main: str, spec: Mapping[str, Any], *, pass_fds: Sequence[int], timeout_s: float
+) -> ChildReport:
+    """Run a child to its end. It writes its status to stdout. Raises: `SandboxError` if it cannot start."""
+    with tempfile.TemporaryFile() as status, tempfile.TemporaryFile() as stderr:
+        process = start_child(python, main, spec, pass_fds=pass_fds, stdout=status, stderr=stderr)
+        timed_out = False
+        try:
+            process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            timed_out = True
+        finally:
+            if process.returncode is None:
+                process.kill()
+                process.wait()
+        status.seek(0)
+        return ChildReport(
+            returncode=process.returncode,
+            status=status.read(MAX_STATUS_BYTES),
+            stderr=tail(stderr),
+            timed_out=timed_out,
+        )
+
+
+def start_child(
+    python: str,
+    main: str,
+    spec: Mapping[str, Any],
+    *,
+    pass_fds: Sequence[int],
+    stdout: Any,
+    stderr: Any,
+) -> subprocess.Popen[bytes]:
+    """Start a child. Raises: `SandboxError`."""
+    try:
+        return subprocess.Popen(
+            command(python, main, spec),
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            pass_fds=pass_fds,
+            env={},
+            cwd="/",
+            start_new_session=True,
+        )
+    except OSError as exc:
+        raise SandboxError(f"cannot start a worker with {python}: {exc.strerror}") from exc
+
+
+def tail(file: Any) -> str:
+    """Return the end of what a child wrote to a file."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _STDERR_TAIL))
+    return str(file.read().decode("utf-8", "replace")).strip()
+
+
+def load_entry(entry: str) -> Any:
+    """Import `package.module:name`."""
+    import importlib
+
+    module, _, name = entry.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def read_all(fd: int) -> bytes:
+    """Read a file descriptor's whole content from its beginning."""
+    size = os.fstat(fd).st_size
+    parts = []
+    offset = 0
+    while offset < size:
+        part = os.pread(fd, min(1 << 20, size - offset), offset)
+        if not part:
+            break
+        parts.append(part)
+        offset += len(part)
+    return b"".join(parts)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of some bytes."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]

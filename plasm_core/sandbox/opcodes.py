@@ -1,0 +1,153 @@
+"""WebAssembly's instructions as the rewriter needs them: what follows the opcode, and what it does to the
+operand stack (WebAssembly specification 2.0, section 5.4, and its index of instructions).
+"""
+
+from __future__ import annotations
+
+# What follows an opcode.
+NONE = 0  # nothing
+INDEX = 1  # one LEB128: an index or an integer constant
+MEMARG = 2  # two LEB128: alignment, offset
+BYTES = 3  # a fixed number of bytes: IMMEDIATE_BYTES
+CONTROL = 4  # handled by name in the rewriter
+NOTED = 5  # one LEB128 or nothing, and the feature it belongs to is noted: NOTED_AS
+INVALID = 6  # not an instruction of an accepted feature
+
+UNREACHABLE, NOP, BLOCK, LOOP, IF, ELSE, END = 0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x0B
+BR, BR_IF, BR_TABLE, RETURN, CALL, CALL_INDIRECT = 0x0C, 0x0D, 0x0E, 0x0F, 0x10, 0x11
+DROP, SELECT, SELECT_T = 0x1A, 0x1B, 0x1C
+MEMORY_SIZE, MEMORY_GROW = 0x3F, 0x40
+F32_CONST, F64_CONST = 0x43, 0x44
+PREFIX_FC, PREFIX_FD = 0xFC, 0xFD
+
+FREE = frozenset({UNREACHABLE, NOP, BLOCK, LOOP, ELSE, END, RETURN, DROP})
+"""Instructions that cost no gas."""
+
+FOLLOWS = bytearray([INVALID] * 256)
+"""What follows each one-byte opcode."""
+EFFECT = [0] * 256
+"""Net effect of each one-byte opcode on the operand stack's height, where it is fixed."""
+IMMEDIATE_BYTES = {F32_CONST: 4, F64_CONST: 8}
+
+
+def _set(first: int, last: int, follows: int, effect: int) -> None:
+    for opcode in range(first, last + 1):
+        FOLLOWS[opcode] = follows
+        EFFECT[opcode] = effect
+
+
+for _opcode in (UNREACHABLE, BLOCK, LOOP, IF, ELSE, END, BR, BR_IF, BR_TABLE, RETURN, CALL, CALL_INDIRECT):
+    FOLLOWS[_opcode] = CONTROL
+for _opcode in (SELECT_T, MEMORY_GROW, PREFIX_FC, PREFIX_FD):
+    FOLLOWS[_opcode] = CONTROL
+_set(NOP, NOP, NONE, 0)
+_set(DROP, DROP, NONE, -1)
+_set(SELECT, SELECT, NONE, -2)
+_set(0x20, 0x20, INDEX, 1)  # local.get
+_set(0x21, 0x21, INDEX, -1)  # local.set
+_set(0x22, 0x22, INDEX, 0)  # local.tee
+_set(0x23, 0x23, INDEX, 1)  # global.get
+_set(0x24, 0x24, INDEX, -1)  # global.set
+_set(0x25, 0x25, NOTED, 0)  # table.get
+_set(0x26, 0x26, NOTED, -2)  # table.set
+_set(0x28, 0x35, MEMARG, 0)  # loads
+_set(0x36, 0x3E, MEMARG, -2)  # stores
+_set(MEMORY_SIZE, MEMORY_SIZE, INDEX, 1)
+_set(0x41, 0x42, INDEX, 1)  # i32.const, i64.const
+_set(F32_CONST, F64_CONST, BYTES, 1)
+_set(0x45, 0x45, NONE, 0)  # i32.eqz
+_set(0x46, 0x4F, NONE, -1)  # i32 comparisons
+_set(0x50, 0x50, NONE, 0)  # i64.eqz
+_set(0x51, 0x66, NONE, -1)  # i64, f32, f64 comparisons
+_set(0x67, 0x69, NONE, 0)  # i32 clz, ctz, popcnt
+_set(0x6A, 0x78, NONE, -1)
+_set(0x79, 0x7B, NONE, 0)  # i64 clz, ctz, popcnt
+_set(0x7C, 0x8A, NONE, -1)
+_set(0x8B, 0x91, NONE, 0)  # f32 unary
+_set(0x92, 0x98, NONE, -1)
+_set(0x99, 0x9F, NONE, 0)  # f64 unary
+_set(0xA0, 0xA6, NONE, -1)
+_set(0xA7, 0xBF, NONE, 0)  # conversions
+_set(0xC0, 0xC4, NOTED, 0)  # sign extension
+_set(0xD0, 0xD0, NOTED, 1)  # ref.null
+_set(0xD1, 0xD1, NOTED, 0)  # ref.is_null
+_set(0xD2, 0xD2, NOTED, 1)  # ref.func
+
+NOTED_AS = {
+    **dict.fromkeys((37, 38, 208, 210), ("reference-types", 1)),
+    0xD1: ("reference-types", 0),
+    **dict.fromkeys(range(192, 197), ("sign-extension", 0)),
+}
+"""Opcode → (feature, number of LEB128 immediates)."""
+
+# Behind the prefix 0xFC: opcode → (number of index immediates, net effect).
+MEMORY_INIT, DATA_DROP, MEMORY_COPY, MEMORY_FILL = 8, 9, 10, 11
+TABLE_INIT, ELEM_DROP, TABLE_COPY, TABLE_GROW, TABLE_SIZE, TABLE_FILL = 12, 13, 14, 15, 16, 17
+FC = {
+    **dict.fromkeys(range(8), (0, 0)),  # saturating conversions
+    MEMORY_INIT: (2, -3),
+    DATA_DROP: (1, 0),
+    MEMORY_COPY: (2, -3),
+    MEMORY_FILL: (1, -3),
+    TABLE_INIT: (2, -3),
+    ELEM_DROP: (1, 0),
+    TABLE_COPY: (2, -3),
+    TABLE_GROW: (1, -1),
+    TABLE_SIZE: (1, 1),
+    TABLE_FILL: (1, -3),
+}
+OPERAND_CHARGED = frozenset({MEMORY_INIT, MEMORY_COPY, MEMORY_FILL, TABLE_INIT, TABLE_COPY, TABLE_FILL})
+"""Instructions behind 0xFC that cost their topmost operand besides. table.grow, too, by a function of its own."""
+FC_REFERENCE_TYPES = frozenset({TABLE_GROW, TABLE_SIZE, TABLE_FILL})
+
+# Behind the prefix 0xFD (SIMD): opcode → (has a memarg, bytes behind it, net effect).
+FD: dict[int, tuple[bool, int, int]] = {}
+
+
+def _simd(opcodes: str, effect: int, *, memarg: bool = False, following: int = 0) -> None:
+    for part in opcodes.split():
+        first, _, last = part.partition("-")
+        for opcode in range(int(first), int(last or first) + 1):
+            FD[opcode] = (memarg, following, effect)
+
+
+_simd("0-10 92-93", 0, memarg=True)  # loads
+_simd("11", -2, memarg=True)  # v128.store
+_simd("12", 1, following=16)  # v128.const
+_simd("13", -1, following=16)  # i8x16.shuffle
+_simd("14", -1)  # i8x16.swizzle
+_simd("15-20", 0)  # splats
+_simd("21-22 24-25 27 29 31 33", 0, following=1)  # extract_lane
+_simd("23 26 28 30 32 34", -1, following=1)  # replace_lane
+_simd("35-76", -1)  # comparisons
+_simd("77", 0)  # v128.not
+_simd("78-81", -1)  # and, andnot, or, xor
+_simd("82", -2)  # bitselect
+_simd("83", 0)  # any_true
+_simd("84-87", -1, memarg=True, following=1)  # load_lane
+_simd("88-91", -2, memarg=True, following=1)  # store_lane
+_simd("94-100", 0)  # demote, promote, i8x16 abs … bitmask
+_simd("101-102", -1)  # narrow
+_simd("103-106", 0)  # f32x4 rounding
+_simd("107-115", -1)  # i8x16 shifts, add, sub
+_simd("116-117", 0)  # f64x2 ceil, floor
+_simd("118-121", -1)  # i8x16 min, max
+_simd("122", 0)  # f64x2.trunc
+_simd("123", -1)  # i8x16.avgr_u
+_simd("124-129", 0)  # extadd_pairwise, i16x8 abs, neg
+_simd("130", -1)  # q15mulr_sat_s
+_simd("131-132", 0)
+_simd("133-134", -1)
+_simd("135-138", 0)
+_simd("139-147", -1)
+_simd("148", 0)  # f64x2.nearest
+_simd("149-153 155-159", -1)
+_simd("160-161 163-164 167-170", 0)
+_simd("171-174 177 181-186 188-191", -1)
+_simd("192-193 195-196 199-202", 0)
+_simd("203-206 209 213-223", -1)
+_simd("224-225 227", 0)
+_simd("228-235", -1)
+_simd("236-237 239", 0)
+_simd("240-247", -1)
+_simd("248-255", 0)  # conversions

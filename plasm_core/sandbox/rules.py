@@ -1,0 +1,64 @@
+"""The rules a module must meet beside being valid (docs/determinism.md, "The module")."""
+
+from __future__ import annotations
+
+from plasm_core.errors import BadModuleError
+from plasm_core.sandbox.injected import RESERVED_PREFIX
+from plasm_core.sandbox.module import Module
+from plasm_core.sandbox.wasi.abi import FUNCTIONS, MODULE
+
+_TYPES = {"i": 0x7F, "I": 0x7E}
+
+
+def violations(module: Module) -> list[BadModuleError]:
+    """Return every rule that a module breaks, as the errors that would refuse it."""
+    return [*_imports(module), *_exports(module)]
+
+
+def _imports(module: Module) -> list[BadModuleError]:
+    found = []
+    for item in module.imports:
+        name = f"{item.module}.{item.name}"
+        if item.kind != "function":
+            found.append(BadModuleError("forbidden_import", f"the module imports the {item.kind} {name}"))
+        elif item.module != MODULE or item.name not in FUNCTIONS:
+            hint = None
+            if item.module == "wasi_unstable":
+                hint = "it was built for WASI preview 0: build it with a newer toolchain"
+            found.append(
+                BadModuleError(
+                    "forbidden_import", f"the module imports {name}, which is not there", hint=hint
+                )
+            )
+        elif item.type is not None:
+            params, results = FUNCTIONS[item.name]
+            expected = tuple(bytes(_TYPES[char] for char in types) for types in (params, results))
+            if (item.type.params, item.type.results) != expected:
+                found.append(
+                    BadModuleError("import_type", f"the module imports {name} with the type {item.type}")
+                )
+    return found
+
+
+def _exports(module: Module) -> list[BadModuleError]:
+    found = [
+        BadModuleError("reserved_name", f"the module exports {item.name}, a name that is reserved")
+        for item in module.exports
+        if item.name.startswith(RESERVED_PREFIX)
+    ]
+    start = module.exported("_start", "function")
+    if start is None:
+        found.append(
+            BadModuleError(
+                "no_start",
+                "the module exports no function _start",
+                hint="build a command, not a library or reactor",
+            )
+        )
+    else:
+        kind = module.function_type(start.index)
+        if kind.params or kind.results:
+            found.append(BadModuleError("start_type", f"_start has the type {kind}, not () → ()"))
+    if not module.memories or module.exported("memory", "memory") is None:
+        found.append(BadModuleError("no_memory", "the module exports no memory of its own as memory"))
+    return found

@@ -1,0 +1,411 @@
+"""The host functions: default-deny, every pointer checked, every loop bounded and charged.
+
+A job sees three descriptors, a virtual clock, seeded randomness, and nothing else.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Protocol
+
+from plasm_core.engine import HostFunction, Instance, Memory
+from plasm_core.sandbox.wasi import abi
+from plasm_core.sandbox.wasi.machine import RealClock, RealRandom, SeededRandom, VirtualClock
+
+CALL_GAS = 1_000
+MAX_VECTORS = 1_024
+MAX_SUBSCRIPTIONS = 1_024
+_CHUNK = 1 << 16
+
+_RIGHTS = {
+    0: abi.RIGHT_FD_READ | abi.RIGHT_POLL,
+    1: abi.RIGHT_FD_WRITE | abi.RIGHT_POLL,
+    2: abi.RIGHT_FD_WRITE | abi.RIGHT_POLL,
+}
+
+
+class Exit(Exception):
+    """The guest called proc_exit. `code` is a u32."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class OutOfGas(Exception):
+    """A host call's charge took the counter below zero."""
+
+
+class OutputLimit(Exception):
+    """The guest wrote more than its cap to stdout or stderr."""
+
+
+class _Errno(Exception):
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class Stdin(Protocol):
+    """Where standard input comes from."""
+
+    def read(self, count: int) -> bytes:
+        """Return the next bytes: `count`, unless the input ends before."""
+
+    def remaining(self) -> int:
+        """Return how many bytes are left."""
+
+
+class HostJob:
+    """One job's inputs, as a worker holds them.
+
+    `output(stream, data)` takes what the guest writes, stream 1 or 2. Arguments and environment strings
+    contain no NUL. `seed` has 32 bytes.
+    """
+
+    def __init__(
+        self,
+        *,
+        args: list[bytes],
+        env: list[bytes],
+        stdin: Stdin,
+        seed: bytes,
+        output_bytes: int,
+        capabilities: list[str],
+        output: Callable[[int, bytes], None],
+    ) -> None:
+        self.args = [b"main", *args]
+        self.env = env
+        self.stdin = stdin
+        self.output = output
+        self.left = {1: output_bytes, 2: output_bytes}
+        self.clock = RealClock() if "clock.real" in capabilities else VirtualClock()
+        self.random = RealRandom() if "random.real" in capabilities else SeededRandom(seed)
+
+
+class Host:
+    """The functions of `wasi_snapshot_preview1` over one instance. Made first, given its job later."""
+
+    def __init__(self, gas_global: str) -> None:
+        self._gas_global = gas_global
+        self._instance: Instance
+        self._memory: Memory
+        self._job: HostJob
+        self._streams = {0: 0, 1: 1, 2: 2}  # descriptor → stream
+        self._rights = dict(_RIGHTS)  # by descriptor
+
+    def attach(self, instance: Instance) -> None:
+        """Give the host the instance whose memory and gas it works on."""
+        self._instance = instance
+        self._memory = instance.memory
+
+    def begin(self, job: HostJob) -> None:
+        """Give the host its job. One host serves one job."""
+        self._job = job
+
+    def functions(self) -> dict[str, tuple[str, str, HostFunction]]:
+        """Return every function of the module with its type, as `Engine.instantiate` takes them."""
+        return {
+            name: (params, results, self._wrapped(getattr(self, name)))
+            for name, (params, results) in abi.FUNCTIONS.items()
+        }
+
+    def _wrapped(self, function: Callable[..., int | None]) -> HostFunction:
+        def call(*arguments: int) -> int | None:
+            self._charge(CALL_GAS)
+            try:
+                return function(*arguments)
+            except _Errno as exc:
+                return exc.code
+
+        return call
+
+    # -- gas and memory
+
+    def _charge(self, amount: int) -> None:
+        left = self._instance.get_global(self._gas_global) - amount
+        self._instance.set_global(self._gas_global, left)
+        if left < 0:
+            raise OutOfGas
+
+    def _check(self, pointer: int, length: int) -> None:
+        if pointer + length > self._memory.size():
+            raise _Errno(abi.FAULT)
+
+    def _read(self, pointer: int, length: int) -> bytes:
+        self._check(pointer, length)
+        return self._memory.read(pointer, length)
+
+    def _write(self, pointer: int, data: bytes) -> None:
+        self._check(pointer, len(data))
+        self._memory.write(pointer, data)
+
+    def _descriptor(self, fd: int, right: int = 0) -> int:
+        """Return the stream of an open descriptor that has a right. Raises: badf, notcapable."""
+        stream = self._streams.get(fd)
+        if stream is None:
+            raise _Errno(abi.BADF)
+        if right & ~self._rights[fd]:
+            raise _Errno(abi.NOTCAPABLE)
+        return stream
+
+    # -- arguments and environment
+
+    def _strings_get(self, strings: list[bytes], pointers: int, buffer: int) -> int:
+        whole = b"".join(string + b"\0" for string in strings)
+        self._charge(4 * len(strings) + len(whole))
+        offsets = []
+        offset = buffer
+        for string in strings:
+            offsets.append(offset & 0xFFFF_FFFF)
+            offset += len(string) + 1
+        self._check(pointers, 4 * len(strings))
+        self._write(buffer, whole)
+        self._write(pointers, struct.pack(f"<{len(strings)}I", *offsets))
+        return 0
+
+    def _strings_sizes(self, strings: list[bytes], count: int, size: int) -> int:
+        self._check(count, 4)
+        self._write(size, struct.pack("<I", sum(len(string) + 1 for string in strings)))
+        self._write(count, struct.pack("<I", len(strings)))
+        return 0
+
+    def args_get(self, argv: int, argv_buf: int) -> int:
+        return self._strings_get(self._job.args, argv, argv_buf)
+
+    def args_sizes_get(self, argc: int, argv_buf_size: int) -> int:
+        return self._strings_sizes(self._job.args, argc, argv_buf_size)
+
+    def environ_get(self, environ: int, environ_buf: int) -> int:
+        return self._strings_get(self._job.env, environ, environ_buf)
+
+    def environ_sizes_get(self, count: int, size: int) -> int:
+        return self._strings_sizes(self._job.env, count, size)
+
+    # -- clocks, randomness, the process
+
+    def clock_res_get(self, clock: int, resolution: int) -> int:
+        if clock > abi.CLOCK_THREAD:
+            return abi.INVAL
+        self._write(resolution, struct.pack("<Q", 1_000))
+        return 0
+
+    def clock_time_get(self, clock: int, _precision: int, timestamp: int) -> int:
+        if clock > abi.CLOCK_THREAD:
+            return abi.INVAL
+        self._check(timestamp, 8)
+        self._write(timestamp, struct.pack("<Q", self._job.clock.read(clock)))
+        return 0
+
+    def random_get(self, buffer: int, length: int) -> int:
+        self._charge(length)
+        self._check(buffer, length)
+        for start in range(0, length, _CHUNK):
+            self._write(buffer + start, self._job.random.take(min(_CHUNK, length - start)))
+        return 0
+
+    def proc_exit(self, code: int) -> None:
+        raise Exit(code)
+
+    def proc_raise(self, _signal: int) -> int:
+        return abi.NOSYS
+
+    def sched_yield(self) -> int:
+        return 0
+
+    # -- descriptors
+
+    def _vectors(self, iovs: int, count: int) -> list[tuple[int, int]]:
+        """Read a list of (pointer, length), each checked."""
+        if count > MAX_VECTORS:
+            raise _Errno(abi.INVAL)
+        self._charge(8 * count)
+        numbers = struct.unpack(f"<{2 * count}I", self._read(iovs, 8 * count))
+        vectors = list(zip(numbers[::2], numbers[1::2], strict=True))
+        for pointer, length in vectors:
+            self._check(pointer, length)
+        return vectors
+
+    def fd_read(self, fd: int, iovs: int, count: int, nread: int) -> int:
+        self._descriptor(fd, abi.RIGHT_FD_READ)
+        vectors = self._vectors(iovs, count)
+        self._check(nread, 4)
+        stdin = self._job.stdin
+        wanted = min(sum(length for _, length in vectors), stdin.remaining(), 0xFFFF_FFFF)
+        self._charge(wanted)
+        left = wanted
+        for pointer, length in vectors:
+            end = pointer + min(length, left)
+            left -= end - pointer
+            while pointer < end:
+                data = stdin.read(min(_CHUNK, end - pointer))
+                self._memory.write(pointer, data)
+                pointer += len(data)
+        self._write(nread, struct.pack("<I", wanted))
+        return 0
+
+    def fd_write(self, fd: int, iovs: int, count: int, nwritten: int) -> int:
+        stream = self._descriptor(fd, abi.RIGHT_FD_WRITE)
+        vectors = self._vectors(iovs, count)
+        self._check(nwritten, 4)
+        total = sum(length for _, length in vectors)
+        if total > 0xFFFF_FFFF:
+            return abi.INVAL
+        self._charge(total)
+        left = self._job.left
+        for pointer, length in vectors:
+            end = pointer + min(length, left[stream])
+            while pointer < end:
+                size = min(_CHUNK, end - pointer)
+                self._job.output(stream, self._memory.read(pointer, size))
+                left[stream] -= size
+                length -= size
+                pointer += size
+            if length:
+                raise OutputLimit
+        self._write(nwritten, struct.pack("<I", total))
+        return 0
+
+    def fd_pread(self, fd: int, _iovs: int, _count: int, _offset: int, _nread: int) -> int:
+        self._descriptor(fd)
+        return abi.SPIPE
+
+    def fd_pwrite(self, fd: int, _iovs: int, _count: int, _offset: int, _nwritten: int) -> int:
+        self._descriptor(fd)
+        return abi.SPIPE
+
+    def fd_seek(self, fd: int, _offset: int, _whence: int, _position: int) -> int:
+        self._descriptor(fd)
+        return abi.SPIPE
+
+    def fd_tell(self, fd: int, _position: int) -> int:
+        self._descriptor(fd)
+        return abi.SPIPE
+
+    def fd_close(self, fd: int) -> int:
+        self._descriptor(fd)
+        del self._streams[fd], self._rights[fd]
+        return 0
+
+    def fd_renumber(self, source: int, target: int) -> int:
+        self._descriptor(source)
+        self._descriptor(target)
+        if source != target:
+            self._streams[target] = self._streams.pop(source)
+            self._rights[target] = self._rights.pop(source)
+        return 0
+
+    def fd_fdstat_get(self, fd: int, stat: int) -> int:
+        self._descriptor(fd)
+        self._write(stat, struct.pack("<B7xQQ", 0, self._rights[fd], 0))
+        return 0
+
+    def fd_fdstat_set_flags(self, fd: int, flags: int) -> int:
+        self._descriptor(fd)
+        return abi.NOTSUP if flags else 0
+
+    def fd_fdstat_set_rights(self, fd: int, rights: int, inheriting: int) -> int:
+        self._descriptor(fd)
+        if rights & ~self._rights[fd] or inheriting:
+            return abi.NOTCAPABLE
+        self._rights[fd] = rights
+        return 0
+
+    def fd_filestat_get(self, fd: int, stat: int) -> int:
+        self._descriptor(fd)
+        self._write(stat, bytes(64))
+        return 0
+
+    def _not_capable(self, fd: int, *_rest: int) -> int:
+        self._descriptor(fd)
+        return abi.NOTCAPABLE
+
+    fd_advise = fd_allocate = fd_datasync = fd_sync = _not_capable
+    fd_filestat_set_size = fd_filestat_set_times = fd_readdir = _not_capable
+
+    def _no_preopen(self, _fd: int, *_rest: int) -> int:
+        return abi.BADF
+
+    fd_prestat_get = fd_prestat_dir_name = _no_preopen
+
+    def _no_directory(self, fd: int, *_rest: int) -> int:
+        self._descriptor(fd)
+        return abi.NOTDIR
+
+    path_create_directory = path_filestat_get = path_filestat_set_times = path_open = _no_directory
+    path_readlink = path_remove_directory = path_unlink_file = _no_directory
+    path_link = path_rename = _no_directory
+
+    def path_symlink(self, _old: int, _old_length: int, fd: int, *_rest: int) -> int:
+        return self._no_directory(fd)
+
+    def _no_socket(self, fd: int, *_rest: int) -> int:
+        self._descriptor(fd)
+        return abi.NOTSOCK
+
+    sock_accept = sock_recv = sock_send = sock_shutdown = _no_socket
+
+    # -- polling
+
+    def poll_oneoff(self, subscriptions: int, events: int, count: int, nevents: int) -> int:
+        if not 1 <= count <= MAX_SUBSCRIPTIONS:
+            return abi.INVAL
+        self._charge(48 * count)
+        data = self._read(subscriptions, 48 * count)
+        self._check(events, 32 * count)
+        self._check(nevents, 4)
+        asked = [_Subscription(data[48 * i : 48 * i + 48]) for i in range(count)]
+        if any(item.kind > abi.EVENT_FD_WRITE for item in asked):
+            return abi.INVAL
+        clock = self._job.clock
+        start = clock.now()
+        deadlines = {
+            index: self._deadline(item, start)
+            for index, item in enumerate(asked)
+            if item.kind == abi.EVENT_CLOCK and item.clock <= abi.CLOCK_THREAD
+        }
+        if len(deadlines) == count:
+            clock.wait_until(min(deadlines.values()))
+        now = clock.now()
+        ready = [
+            self._event(item)
+            for index, item in enumerate(asked)
+            if index not in deadlines or deadlines[index] <= now
+        ]
+        self._write(events, b"".join(ready))
+        self._write(nevents, struct.pack("<I", len(ready)))
+        return 0
+
+    def _deadline(self, item: _Subscription, now: int) -> int:
+        if item.flags & abi.CLOCK_ABSOLUTE:
+            deadline = item.timeout - self._job.clock.start_of(item.clock)
+        else:
+            deadline = now + item.timeout
+        return min(deadline, 2**63 - 1)
+
+    def _event(self, item: _Subscription) -> bytes:
+        error = size = flags = 0
+        if item.kind == abi.EVENT_CLOCK:
+            error = abi.INVAL if item.clock > abi.CLOCK_THREAD else 0
+        else:
+            try:
+                right = abi.RIGHT_FD_READ if item.kind == abi.EVENT_FD_READ else abi.RIGHT_FD_WRITE
+                stream = self._descriptor(item.clock, right | abi.RIGHT_POLL)
+            except _Errno as exc:
+                error = exc.code
+            else:
+                size = self._job.left[stream] if stream else self._job.stdin.remaining()
+                flags = 0 if size else abi.HANGUP
+        return struct.pack("<QHB5xQH6x", item.userdata, error, item.kind, size, flags)
+
+
+class _Subscription:
+    """One subscription of poll_oneoff. `clock` is the descriptor where `kind` is not a clock."""
+
+    def __init__(self, data: bytes) -> None:
+        self.userdata, self.kind = struct.unpack_from("<QB", data)
+        self.clock: int
+        self.timeout: int
+        self.flags: int
+        self.clock, self.timeout, self.flags = struct.unpack_from("<I4xQ8xH", data, 16)

@@ -1,0 +1,88 @@
+"""The virtual machine's time and randomness: fixed by the manifest alone."""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+from hashlib import sha256
+
+EPOCH_NS = 946_684_800 * 10**9  # 2000-01-01T00:00:00Z
+STEP_NS = 1_000
+LAST_NS = 2**63 - 1
+_RANDOM_TAG = b"plasm.det/v1 random"
+
+
+class VirtualClock:
+    """Time that passes only when it is read or waited for, in nanoseconds since the job's start."""
+
+    def __init__(self) -> None:
+        self._now = 0
+
+    def start_of(self, clock: int) -> int:
+        """Return what the clock showed at the job's start."""
+        return EPOCH_NS if clock == 0 else 0
+
+    def read(self, clock: int) -> int:
+        """Return the clock's time, then advance."""
+        value = self.start_of(clock) + self._now
+        self._now = min(self._now + STEP_NS, LAST_NS)
+        return value
+
+    def now(self) -> int:
+        """Return the time since the start, without advancing."""
+        return self._now
+
+    def wait_until(self, deadline: int) -> None:
+        """Jump to a time since the start, if it is ahead."""
+        self._now = max(self._now, min(deadline, LAST_NS))
+
+
+class RealClock(VirtualClock):
+    """The machine's own clocks, for jobs that were granted `clock.real`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._real_ns = time.time_ns()
+        self._start_ns = time.monotonic_ns()
+
+    def start_of(self, clock: int) -> int:
+        return self._real_ns if clock == 0 else 0
+
+    def read(self, clock: int) -> int:
+        return self.start_of(clock) + self.now()
+
+    def now(self) -> int:
+        return time.monotonic_ns() - self._start_ns
+
+    def wait_until(self, deadline: int) -> None:
+        time.sleep(max(0, deadline - self.now()) / 1e9)
+
+
+class SeededRandom:
+    """The stream block 0 ‖ block 1 ‖ …, block i = SHA-256(tag ‖ seed ‖ u64le(i))."""
+
+    def __init__(self, seed: bytes) -> None:
+        self._prefix = _RANDOM_TAG + seed
+        self._next = 0
+        self._rest = b""
+
+    def take(self, count: int) -> bytes:
+        """Return the next `count` bytes."""
+        blocks = [self._rest]
+        have = len(self._rest)
+        while have < count:
+            blocks.append(sha256(self._prefix + struct.pack("<Q", self._next)).digest())
+            self._next += 1
+            have += 32
+        data = b"".join(blocks)
+        self._rest = data[count:]
+        return data[:count]
+
+
+class RealRandom:
+    """The machine's own randomness, for jobs that were granted `random.real`."""
+
+    def take(self, count: int) -> bytes:
+        """Return `count` random bytes."""
+        return os.urandom(count)

@@ -1,0 +1,48 @@
+"""Signs receipts with an Ed25519 key from a file that only its owner can read."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+import attrs
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from plasm_core import hookimpl
+from plasm_core.abc import Signer
+from plasm_core.paths import default_key_file
+from plasm_core.records import PeerId
+from plasm_signer_ed25519.keyfile import create, load_or_create
+
+
+@attrs.frozen(kw_only=True, slots=False)
+class Ed25519Signer(Signer):
+    """`key`: the key file, PKCS #8 PEM, made when there is none; by default the user's own."""
+
+    name: ClassVar[str] = "ed25519"
+
+    key: str = attrs.field(factory=lambda: str(default_key_file()))
+
+    @cached_property
+    def _private_key(self) -> Ed25519PrivateKey:
+        return load_or_create(Path(self.key))
+
+    @cached_property
+    def peer_id(self) -> PeerId:
+        return PeerId(self._private_key.public_key().public_bytes_raw())
+
+    def sign(self, message: bytes) -> bytes:
+        return self._private_key.sign(message)
+
+    def create_key(self) -> str:
+        create(Path(self.key))
+        return self.key
+
+    def existing_peer_id(self) -> PeerId | None:
+        return self.peer_id if Path(self.key).exists() else None
+
+
+@hookimpl
+def plasm_signer() -> list[type[Signer]]:
+    return [Ed25519Signer]

@@ -1,0 +1,72 @@
+"""Ed25519 keys in files: PKCS #8 PEM (RFC 8410), readable by their owner alone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from plasm_core.errors import KeyFileError
+
+MAX_KEY_BYTES = 16_384
+
+
+def load(path: Path) -> Ed25519PrivateKey:
+    """Read a key file. Raises: `KeyFileError`, also when others can read it."""
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            data = file.read(MAX_KEY_BYTES)
+    except FileNotFoundError:
+        raise KeyFileError(f"no key at {path}", hint="make one with: plasm key new") from None
+    except OSError as exc:
+        raise KeyFileError(f"cannot read the key {path}: {exc.strerror}") from exc
+    if mode & 0o077:
+        raise KeyFileError(f"the key {path} is open to other users", hint=f"close it with: chmod 600 {path}")
+    try:
+        key = load_pem_private_key(data, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
+        raise KeyFileError(f"{path} is not an unencrypted private key in PEM form") from exc
+    if not isinstance(key, Ed25519PrivateKey):
+        raise KeyFileError(f"{path} holds a key that is not Ed25519")
+    return key
+
+
+def create(path: Path) -> Ed25519PrivateKey:
+    """Make a key and its file, 0600, complete or not at all. Raises: `KeyFileError` if there is one."""
+    key = Ed25519PrivateKey.generate()
+    data = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(fd, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(fd)
+            os.link(temporary, path)  # fails if there is one, where rename would replace it
+        finally:
+            os.unlink(temporary)
+    except FileExistsError:
+        raise KeyFileError(f"there is a key at {path} already") from None
+    except OSError as exc:
+        raise KeyFileError(f"cannot write the key {path}: {exc.strerror}") from exc
+    return key
+
+
+def load_or_create(path: Path) -> Ed25519PrivateKey:
+    """Read a key file; make it first if there is none. Two processes that do so agree on one key."""
+    if not path.exists():
+        with contextlib.suppress(KeyFileError):
+            create(path)
+    return load(path)

@@ -1,0 +1,62 @@
+"""The verifier `signature`: is the receipt signed by a key the caller trusts, and by the node it names?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import attrs
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from plasm_core import hookimpl
+from plasm_core.abc import Verifier
+from plasm_core.records import Decision, Envelope, Opinion, PeerId
+from plasm_core.records.claim import Claim
+
+
+@attrs.frozen
+class SignatureVerifier(Verifier):
+    """Accepts a receipt signed by the node it names, if that node's key is trusted."""
+
+    name: ClassVar[str] = "signature"
+
+    def judge(self, claims: Sequence[Claim]) -> Opinion:
+        """Judge one claim, or several of which each must hold."""
+        opinions = [self._judge(claim) for claim in claims]
+        for decision in (Decision.REJECT, Decision.UNDECIDED):
+            for opinion in opinions:
+                if opinion.decision is decision:
+                    return opinion
+        return opinions[0] if opinions else self._opinion(Decision.UNDECIDED, "there is no receipt")
+
+    def _judge(self, claim: Claim) -> Opinion:
+        node = claim.receipt.node
+        if not signed_by(claim.envelope, node):
+            return self._opinion(Decision.REJECT, f"no signature of {node}, the node it names, is valid")
+        if node not in claim.trusted:
+            return self._opinion(Decision.UNDECIDED, f"signed by {node}, a key that is not trusted here")
+        return Opinion(verifier=self.name, decision=Decision.ACCEPT, established=("signature",))
+
+    def _opinion(self, decision: Decision, reason: str) -> Opinion:
+        return Opinion(verifier=self.name, decision=decision, reasons=(reason,))
+
+
+def signed_by(envelope: Envelope, peer: PeerId) -> bool:
+    """Return whether one of the signatures is the peer's. Key ids are hints and not looked at."""
+    try:
+        key = Ed25519PublicKey.from_public_bytes(peer.public_key)
+    except ValueError:
+        return False
+    for signature in envelope.signatures:
+        try:
+            key.verify(signature.sig, envelope.signed_bytes)
+        except InvalidSignature:
+            continue
+        return True
+    return False
+
+
+@hookimpl
+def plasm_verifier() -> list[type[Verifier]]:
+    return [SignatureVerifier]
