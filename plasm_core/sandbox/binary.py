@@ -73,7 +73,11 @@ class Reader:
 
     def unsigned(self, bits: int = 32) -> int:
         """Read an unsigned LEB128 of at most `bits` bits."""
-        value = shift = 0
+        value = self.byte()
+        if value < 0x80:
+            return value
+        value &= 0x7F
+        shift = 7
         while True:
             byte = self.byte()
             value |= (byte & 0x7F) << shift

@@ -22,6 +22,7 @@ PREFIX_FC, PREFIX_FD = 0xFC, 0xFD
 
 FREE = frozenset({UNREACHABLE, NOP, BLOCK, LOOP, ELSE, END, RETURN, DROP})
 """Instructions that cost no gas."""
+COST = bytes(opcode not in FREE for opcode in range(256))
 
 FOLLOWS = bytearray([INVALID] * 256)
 """What follows each one-byte opcode."""
