@@ -32,6 +32,8 @@ class WorkerComponent(Component):
 
     entry: ClassVar[str]
     """`package.module:Class`, imported in the child, called with `options()` as keywords."""
+    threads: ClassVar[bool] = False
+    """Whether compiling starts threads, which its sandbox must then allow."""
 
     def options(self) -> dict[str, object]:
         """Return the keywords for the class in the child: JSON values."""

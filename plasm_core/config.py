@@ -14,7 +14,7 @@ from plasm_core import paths
 from plasm_core.abc import KINDS
 from plasm_core.errors import ConfigError, InvalidRecordError
 from plasm_core.records.converter import structure
-from plasm_core.records.fields import constrained, integer, names_of, text
+from plasm_core.records.fields import constrained, integer, names_of, one_of, text
 from plasm_core.records.manifest import CAPABILITIES
 
 if sys.version_info >= (3, 11):
@@ -46,6 +46,26 @@ class AdmissionLimits:
     cache_bytes: int = constrained(integer(0), default=2 << 30)
 
 
+SANDBOX_LAYERS = ("rlimits", "no_new_privs", "unprivileged_uid", "namespaces", "landlock", "seccomp")
+"""The layers around a worker process, in the order of `plasm doctor`."""
+
+
+@attrs.frozen(kw_only=True)
+class SandboxConfig:
+    """How jobs are kept apart. `require`: layers without which no job is run.
+
+    `ahead`: workers forked before there is a job for them, for each zygote in use.
+    """
+
+    isolation: str = constrained(one_of("process", "shared"), default="process")
+    require: tuple[str, ...] = constrained(names_of(*SANDBOX_LAYERS), default=())
+    zygotes: int = constrained(integer(1, 1024), default=8)
+    zygote_memory_bytes: int = constrained(integer(64 << 20), default=2 << 30)
+    ahead: int = constrained(integer(1, 64), default=8)
+    jobs_per_zygote: int = constrained(integer(1), default=10_000)
+    jobs_per_shared_worker: int = constrained(integer(1), default=1_000)
+
+
 @attrs.frozen(kw_only=True)
 class Policy:
     """What jobs may ask for on this node."""
@@ -59,6 +79,7 @@ class Config:
 
     plasm: Choice = Choice()
     admission: AdmissionLimits = AdmissionLimits()
+    sandbox: SandboxConfig = SandboxConfig()
     policy: Policy = Policy()
     components: Mapping[str, Mapping[str, Mapping[str, Any]]] = attrs.field(factory=dict)
 
@@ -67,7 +88,7 @@ class Config:
         return self.components.get(kind, {}).get(name, {})
 
 
-_SECTIONS = ("plasm", "admission", "policy")
+_SECTIONS = {"plasm": Choice, "admission": AdmissionLimits, "sandbox": SandboxConfig, "policy": Policy}
 
 
 def load(
@@ -162,7 +183,7 @@ def _config(tree: dict[str, Any]) -> Config:
         else:
             components[kind] = tables
     sections: dict[str, Any] = {}
-    for name, cls in zip(_SECTIONS, (Choice, AdmissionLimits, Policy), strict=True):
+    for name, cls in _SECTIONS.items():
         try:
             sections[name] = structure(tree.get(name, {}), cls, record=name)
         except InvalidRecordError as exc:

@@ -7,10 +7,20 @@ Workers start fast and import little: this module and the engines' own import no
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from typing import Any
+
+TYPE_CHECKING = False  # importing typing would cost every worker
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    HostFunction = Callable[..., Any]
+    """Takes the guest's integers, unsigned, and returns an unsigned i32, or None where its type has no result.
+
+    An exception it raises ends the guest and leaves `Instance.call` unchanged.
+    """
 
 PAGE_BYTES = 65_536
+WASI_MODULE = "wasi_snapshot_preview1"
 
 TRAP_KINDS = (
     "unreachable",
@@ -24,12 +34,6 @@ TRAP_KINDS = (
     "stack_exhausted",
 )
 """Kinds of trap, as docs/determinism.md names them."""
-
-HostFunction = Callable[..., Any]
-"""Takes the guest's integers, unsigned, and returns an unsigned i32, or None where its type has no result.
-
-An exception it raises ends the guest and leaves `Instance.call` unchanged.
-"""
 
 
 class Trap(Exception):
@@ -84,20 +88,34 @@ class Instance(ABC):
         """
 
 
+class LoadedModule(ABC):
+    """A module ready to be instantiated, as often as asked."""
+
+    @abstractmethod
+    def instantiate(self, functions: Mapping[str, tuple[str, str, HostFunction]]) -> Instance:
+        """Instantiate the module. No guest code runs.
+
+        `functions` maps the name of each function of `wasi_snapshot_preview1` to its parameter types,
+        result types ('i' an i32, 'I' an i64, one character each) and the function.
+
+        Raises: `EngineFailure`.
+        """
+
+
 class Engine(ABC):
-    """An engine in a worker process. Its constructor takes the options its `Runtime` component gives."""
+    """An engine in a child process. Its constructor takes the options its `Runtime` component gives.
+
+    Constructing it must import all it will ever need: a child is locked down right afterwards, and opens no
+    file from then on.
+    """
 
     @abstractmethod
     def compile(self, module: bytes) -> bytes:
-        """Compile a validated, metered module to an artefact that `instantiate` takes.
+        """Compile a validated, metered module to an artefact that `load` takes.
 
         Raises: `EngineFailure` with a reason the operator can read.
         """
 
     @abstractmethod
-    def instantiate(self, artefact: str, functions: Mapping[str, tuple[str, str, HostFunction]]) -> Instance:
-        """Load the artefact in the file named and instantiate it. No guest code runs.
-
-        `functions` maps the name of each function of `wasi_snapshot_preview1` to its parameter types,
-        result types ('i' an i32, 'I' an i64, one character each) and the function.
-        """
+    def load(self, artefact: bytes) -> LoadedModule:
+        """Load an artefact that this engine compiled. Raises: `EngineFailure`."""

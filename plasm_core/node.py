@@ -33,7 +33,17 @@ class Node:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self._executor = Executor()
+        self.executor = Executor(config.sandbox)
+
+    def __enter__(self) -> Node:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the processes that wait for jobs."""
+        self.executor.close()
 
     @cached_property
     def signer(self) -> Signer:
@@ -108,7 +118,7 @@ class Node:
             if program.digest != manifest.module or inputs.mismatches(manifest):
                 raise RefusedError("digest_mismatch", "the module or input is not what the manifest names")
             progress("running")
-            run = self._executor.run(program, manifest, inputs, take, cancelled=cancelled)
+            run = self.executor.run(program, manifest, inputs, take, cancelled=cancelled)
         receipt = receipt_of(
             run,
             manifest_json=manifest.to_json(),
@@ -116,7 +126,7 @@ class Node:
             stdout=digests[1],
             stderr=digests[2],
             runtime=runtime,
-            isolation=self._executor.isolation,
+            isolation=self.executor.isolation,
             signer=signer,
         )
         return Completed(receipt=receipt, envelope=sign(receipt, signer))

@@ -93,9 +93,8 @@ def run(
         settings = attrs.evolve(settings, policy=attrs.evolve(settings.policy, capabilities=granted))
     for file in (receipt_file, manifest_file):
         _check_writable(file)
-    node = Node(settings)
     output = _Output(keep=as_json)
-    with render.phases() as progress:
+    with Node(settings) as node, render.phases() as progress:
         completed = node.run(code, inputs, manifest, output.take, progress=progress)
     output.finish()
     envelope_json = completed.envelope.to_json()

@@ -18,13 +18,14 @@ from pathlib import Path
 
 import attrs
 
-from plasm_core.abc import Runtime, Validator
+from plasm_core.abc import Runtime, Validator, WorkerComponent
 from plasm_core.config import AdmissionLimits
 from plasm_core.engine import PAGE_BYTES
 from plasm_core.errors import BadModuleError, CompileLimitError, RefusedError, SandboxError
 from plasm_core.records.converter import encode_json, parse_json, structure
 from plasm_core.records.digest import sha256
 from plasm_core.records.manifest import GAS_SCHEDULE, PROFILE, Limits
+from plasm_core.sandbox import filters
 from plasm_core.sandbox.blob import open_blob, seal, sealed_blob
 from plasm_core.sandbox.cache import Cache
 from plasm_core.sandbox.child import MAX_STATUS_BYTES, ChildReport, run_child, write_all
@@ -129,13 +130,7 @@ class Admission:
         module_fd = sealed_blob("plasm-module", [module])
         code_fd = open_blob("plasm-metered")
         try:
-            report = self._run(
-                self._validator.python(),
-                "plasm_core.sandbox.prepare",
-                {"entry": self._validator.entry, "options": self._validator.options()},
-                module_fd,
-                code_fd,
-            )
+            report = self._run(self._validator, "plasm_core.sandbox.prepare", module_fd, code_fd)
             self._check_end(report, "validated")
             status = parse_json(report.status, record="preparation", maximum=MAX_STATUS_BYTES)
             return structure(status, Preparation, record="preparation"), code_fd
@@ -155,13 +150,7 @@ class Admission:
             progress("compiling")
             fd = open_blob("plasm-artefact")
             try:
-                report = self._run(
-                    runtime.python(),
-                    "plasm_core.sandbox.compiling",
-                    {"entry": runtime.entry, "options": runtime.options(), "offset": offset},
-                    metered_fd,
-                    fd,
-                )
+                report = self._run(runtime, "plasm_core.sandbox.compiling", metered_fd, fd, offset=offset)
                 if report.returncode == 3:
                     message = report.status.decode("utf-8", "replace")
                     raise RefusedError("compile_failed", f"{runtime.name} cannot compile it: {message}")
@@ -174,19 +163,23 @@ class Admission:
         return fd
 
     def _run(
-        self, python: str, main: str, spec: dict[str, object], module_fd: int, out_fd: int
+        self, component: WorkerComponent, main: str, module_fd: int, out_fd: int, *, offset: int = 0
     ) -> ChildReport:
         limits = self._limits
         return run_child(
-            python,
+            component.python(),
             main,
             {
-                **spec,
+                "entry": component.entry,
+                "options": component.options(),
+                "offset": offset,
                 "module_fd": module_fd,
                 "out_fd": out_fd,
                 "cpu_s": limits.cpu_s,
                 "memory_bytes": limits.memory_bytes,
-                "file_bytes": limits.memory_bytes,
+                "confinement": filters.confinement(
+                    filters.compiling(threads=component.threads), file_bytes=limits.memory_bytes
+                ),
             },
             pass_fds=[module_fd, out_fd],
             timeout_s=2 * limits.cpu_s + 10,

@@ -7,15 +7,16 @@ import sys
 from typing import Any
 
 from plasm_core.engine import EngineFailure
-from plasm_core.sandbox.confine import limit_resources
+from plasm_core.sandbox.confine import limit_resources, lock_down
 
 
 def main(spec: dict[str, Any]) -> None:
     """Compile the module in `module_fd`, from `offset`, into `out_fd`. Write why it failed, if it did, to stdout."""
-    limit_resources(cpu_s=spec["cpu_s"], memory_bytes=spec["memory_bytes"], file_bytes=spec["file_bytes"])
     module, _, name = spec["entry"].partition(":")
     __import__(module)
     engine = getattr(sys.modules[module], name)(**spec["options"])
+    limit_resources(cpu_s=spec["cpu_s"], memory_bytes=spec["memory_bytes"])
+    lock_down(spec["confinement"])
     with open(spec["module_fd"], "rb", closefd=False) as source:
         source.seek(spec["offset"])
         data = source.read()

@@ -1,4 +1,4 @@
-"""Runs one job on an admitted program, in a worker process of its own.
+"""Runs one job on an admitted program, in a worker process.
 
 The worker is killed when its wall time ends, when the caller cancels, or when it sends what no worker sends.
 However it dies, there is an outcome.
@@ -6,13 +6,11 @@ However it dies, there is an outcome.
 
 from __future__ import annotations
 
-import base64
 import json
 import os
-import selectors
 import signal
 import socket
-import tempfile
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -21,17 +19,19 @@ from typing import Any
 
 import attrs
 
-from plasm_core.engine import TRAP_KINDS
+from plasm_core.config import SandboxConfig
+from plasm_core.errors import SandboxError
 from plasm_core.records.manifest import JobInput, Manifest
 from plasm_core.records.outcome import RECHECKABLE, Outcome
 from plasm_core.sandbox import frames
 from plasm_core.sandbox.admission import Program
 from plasm_core.sandbox.blob import sealed_blob
-from plasm_core.sandbox.child import start_child, tail
+from plasm_core.sandbox.pool import Worker, program_key, workers_for
 
 OutputSink = Callable[[int, bytes], None]
 """Takes a stream, 1 or 2, and some bytes of it. It must not wait for a client."""
 
+MAX_SHARED_WORKERS = 32
 _POLL_S = 0.2
 _RECEIVE_BYTES = 1 << 18
 
@@ -50,9 +50,20 @@ class Run:
 
 
 class Executor:
-    """Runs jobs, each in a fresh process."""
+    """Runs jobs on workers: each on a fresh one, or, with isolation `shared`, on a client's own."""
 
-    isolation = "process"
+    def __init__(self, config: SandboxConfig) -> None:
+        self.isolation = config.isolation
+        self._jobs = config.jobs_per_shared_worker if config.isolation == "shared" else 1
+        self._workers = workers_for(config)
+        self._shared: dict[str, list[Worker]] = {}
+        self._ending: list[int] = []
+        self._lock = threading.Lock()
+
+    @property
+    def missing(self) -> dict[str, str]:
+        """The sandbox layers that the last worker lacked, and why."""
+        return self._workers.missing
 
     def run(
         self,
@@ -61,23 +72,78 @@ class Executor:
         inputs: JobInput,
         output: OutputSink,
         *,
+        client: str = "",
         cancelled: threading.Event | None = None,
     ) -> Run:
-        """Run a job to its end. Raises: `SandboxError` if no worker can be started."""
-        return _Supervision(program, manifest, inputs, output, cancelled or threading.Event()).run()
+        """Run a job to its end. `client` tells whose it is: shared workers serve one client's jobs only.
+
+        Raises: `SandboxError` if no worker can be had.
+        """
+        for _ in range(3):
+            worker = self._take(program, manifest, client)
+            run = _Supervision(self, worker, program, manifest, inputs, output, cancelled).run()
+            if run is not None:
+                return run
+        raise SandboxError("three workers ended before they took the job")
+
+    def _take(self, program: Program, manifest: Manifest, client: str) -> Worker:
+        if self._jobs == 1:
+            return self._workers.take(program, jobs=1)
+        key = json.dumps([client, program_key(program), manifest.limits.memory_bytes])
+        with self._lock:
+            idle = self._shared.get(key)
+            if idle:
+                return idle.pop()
+        worker = self._workers.take(program, jobs=self._jobs)
+        worker.key = key
+        return worker
+
+    def keep(self, worker: Worker) -> bool:
+        """Keep a shared worker for its client's next job. Return whether it was kept."""
+        worker.served += 1
+        if worker.served >= self._jobs:
+            return False
+        with self._lock:
+            idle = self._shared.setdefault(worker.key, [])
+            if sum(map(len, self._shared.values())) >= MAX_SHARED_WORKERS:
+                return False
+            idle.append(worker)
+        return True
+
+    def reap_later(self, pid: int) -> None:
+        """Take over a worker that was killed, and reap those whose end has come."""
+        with self._lock:
+            self._ending.append(pid)
+            self._ending = [pid for pid in self._ending if os.waitpid(pid, os.WNOHANG)[0] == 0]
+
+    def close(self) -> None:
+        """End all idle workers, and reap those that are ending."""
+        with self._lock:
+            for pid in self._ending:
+                os.waitpid(pid, 0)
+            self._ending = []
+            for idle in self._shared.values():
+                for worker in idle:
+                    worker.discard()
+            self._shared.clear()
+        self._workers.close()
 
 
 class _Supervision:
-    """One worker's life, seen from outside."""
+    """One job on one worker, seen from outside."""
 
     def __init__(
         self,
+        executor: Executor,
+        worker: Worker,
         program: Program,
         manifest: Manifest,
         inputs: JobInput,
         output: OutputSink,
-        cancelled: threading.Event,
+        cancelled: threading.Event | None,
     ) -> None:
+        self.executor = executor
+        self.worker = worker
         self.program = program
         self.manifest = manifest
         self.inputs = inputs
@@ -85,145 +151,148 @@ class _Supervision:
         self.cancelled = cancelled
         limit = manifest.limits.output_bytes
         self.left = {frames.STDOUT: limit, frames.STDERR: limit}
-        self.answer: tuple[Outcome, int] | None = None
+        self.answer: _Answer | None = None
 
-    def run(self) -> Run:
+    def run(self) -> Run | None:
+        """Supervise the job. Return None if the worker died before it took it: nothing ran."""
         started_at = datetime.now(timezone.utc)
         started = time.monotonic()
-        deadline = started + self.manifest.wall_time_s
-        ours, theirs = socket.socketpair()
-        with ours, tempfile.TemporaryFile() as stderr:
-            with theirs:
-                process = start_child(
-                    self.program.runtime.python(),
-                    "plasm_core.sandbox.worker",
-                    self._spec(theirs.fileno()),
-                    pass_fds=[theirs.fileno(), self.program.artefact_fd],
-                    stdout=stderr,
-                    stderr=stderr,
-                )
-            try:
-                reason = self._talk(ours, deadline)
-                if reason is None and self.answer is None:
-                    reason = Outcome(kind="system_error", detail="the worker ended without an outcome")
-            finally:
-                if self.answer is None:
-                    process.kill()
-                _, status, usage = os.wait4(process.pid, 0)
-                process.returncode = os.waitstatus_to_exitcode(status)
-            outcome, gas_used = self.answer or (self._explained(reason, process.returncode, tail(stderr)), 0)
+        taken = False
+        reason: Outcome | None = None
+        try:
+            taken = self._send_job(started + self.manifest.wall_time_s)
+            if taken:
+                reason = self._receive(started + self.manifest.wall_time_s)
+        finally:
+            returncode = self._part()
+        if not taken:
+            return None
+        answer = self.answer
+        if answer is None:
+            answer = _Answer(outcome=self._explained(reason, returncode), gas_used=0)
         return Run(
-            outcome=outcome,
-            gas_used=gas_used,
+            outcome=answer.outcome,
+            gas_used=answer.gas_used,
             started_at=started_at,
             finished_at=datetime.now(timezone.utc),
             wall_time_s=time.monotonic() - started,
-            cpu_time_s=usage.ru_utime + usage.ru_stime,
-            peak_memory_bytes=usage.ru_maxrss * (1 if os.uname().sysname == "Darwin" else 1024),
+            cpu_time_s=answer.cpu_time_s,
+            peak_memory_bytes=answer.peak_memory * (1 if sys.platform == "darwin" else 1024),
         )
 
-    def _spec(self, socket_fd: int) -> dict[str, Any]:
-        runtime = self.program.runtime
-        return {
-            "entry": runtime.entry,
-            "options": runtime.options(),
-            "socket_fd": socket_fd,
-            "artefact_fd": self.program.artefact_fd,
-            "cpu_s": self.manifest.wall_time_s + 5,
-            "memory_bytes": self.manifest.limits.memory_bytes,
-        }
+    def _part(self) -> int:
+        """Keep the worker or end it. Return its exit code if it died without an answer."""
+        worker = self.worker
+        if self.answer is not None and worker.key and self.executor.keep(worker):
+            return 0
+        worker.sock.close()
+        if self.answer is not None:
+            # Nothing depends on how it ends, and ending takes a while: it is reaped later.
+            os.kill(worker.pid, signal.SIGKILL)
+            self.executor.reap_later(worker.pid)
+            return 0
+        os.kill(worker.pid, signal.SIGKILL)  # changes nothing if it is dead already
+        return os.waitstatus_to_exitcode(os.waitpid(worker.pid, 0)[1])
 
     def _job(self) -> bytes:
         limits = self.manifest.limits
         job = {
-            "args": [base64.b64encode(item).decode() for item in self.inputs.args],
-            "env": [base64.b64encode(item).decode() for item in self.inputs.env],
+            "args": [item.hex() for item in self.inputs.args],
+            "env": [item.hex() for item in self.inputs.env],
             "seed": self.manifest.seed,
             "gas": limits.gas,
             "memory_bytes": limits.memory_bytes,
             "output_bytes": limits.output_bytes,
             "capabilities": list(self.manifest.capabilities),
             "has_start": self.program.info.has_start,
+            # A backstop for the wall time, which cannot be less. A shared worker's adds up.
+            "cpu_s": 86_400 if self.worker.key else self.manifest.wall_time_s + 5,
         }
         return frames.frame(frames.JOB, json.dumps(job).encode())
 
-    def _send_job(self, sock: socket.socket) -> None:
+    def _send_job(self, deadline: float) -> bool:
+        """Send the job. Return whether the worker lived to take it."""
+        sock = self.worker.sock
+        sock.settimeout(max(0.1, deadline - time.monotonic()))
         job = self._job()
         fds = [sealed_blob("plasm-stdin", [self.inputs.stdin])] if self.inputs.stdin else []
         try:
             sent = socket.send_fds(sock, [job], fds)
+            if sent < len(job):
+                sock.sendall(job[sent:])
+        except OSError:
+            return False
         finally:
             for fd in fds:
                 os.close(fd)
-        sock.sendall(job[sent:])
+        return True
 
-    def _talk(self, sock: socket.socket, deadline: float) -> Outcome | None:
-        """Send the job, take what comes back. Return why the worker must be killed, if it must."""
-        sock.settimeout(max(0.1, deadline - time.monotonic()))
-        try:
-            self._send_job(sock)
-        except TimeoutError:
-            return self._timed_out()
-        except OSError:
-            return None  # it died before it took its job
+    def _receive(self, deadline: float) -> Outcome | None:
+        """Take what comes until there is an answer. Return why the worker must be killed, if it must."""
+        sock = self.worker.sock
         parser = frames.WorkerFrames()
-        with selectors.DefaultSelector() as selector:
-            selector.register(sock, selectors.EVENT_READ)
-            while self.answer is None:
-                if self.cancelled.is_set():
-                    return Outcome(kind="cancelled", detail="by its owner")
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    return self._timed_out()
-                if not selector.select(min(left, _POLL_S)):
-                    continue
-                try:
-                    data = sock.recv(_RECEIVE_BYTES)
-                    if not data:
-                        return None
-                    for kind, body in parser.feed(data):
-                        self._take(kind, body)
-                except (ValueError, KeyError, TypeError) as exc:
-                    return Outcome(kind="system_error", detail=f"the worker sent nonsense: {exc}"[:500])
-                except ConnectionError:
+        while self.answer is None:
+            if self.cancelled is not None and self.cancelled.is_set():
+                return Outcome(kind="cancelled", detail="by its owner")
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return Outcome(kind="timed_out", detail=f"after {self.manifest.wall_time_s} s of wall time")
+            sock.settimeout(left if self.cancelled is None else min(left, _POLL_S))
+            try:
+                data = sock.recv(_RECEIVE_BYTES)
+                if not data:
                     return None
+                for kind, body in parser.feed(data):
+                    self._take(kind, body)
+            except TimeoutError:
+                continue
+            except OSError:
+                return None
+            except (ValueError, KeyError, TypeError) as exc:
+                return Outcome(kind="system_error", detail=f"the worker sent nonsense: {exc}"[:500])
         return None
-
-    def _timed_out(self) -> Outcome:
-        return Outcome(kind="timed_out", detail=f"after {self.manifest.wall_time_s} s of wall time")
 
     def _take(self, kind: int, body: bytes) -> None:
         if self.answer is not None:
             raise ValueError("something behind the outcome")
         if kind == frames.OUTCOME:
-            self.answer = self._answer(json.loads(body))
+            self.answer = _answer(json.loads(body), self.manifest)
             return
         self.left[kind] -= len(body)
         if self.left[kind] < 0:
             raise ValueError("more output than the limit")
         self.output(1 if kind == frames.STDOUT else 2, body)
 
-    def _answer(self, value: dict[str, Any]) -> tuple[Outcome, int]:
-        """Read an outcome. Raises ValueError, KeyError or TypeError on what no honest worker sends."""
-        gas_used = value["gas_used"]
-        if not isinstance(gas_used, int) or not 0 <= gas_used <= self.manifest.limits.gas:
-            raise ValueError("gas beyond the limit")
-        kind = value["kind"]
-        if kind not in (*RECHECKABLE, "system_error"):
-            raise ValueError("an outcome that is not the worker's to give")
-        trap = value.get("trap")
-        if trap is not None and trap not in TRAP_KINDS:
-            raise ValueError("an unknown trap")
-        return Outcome(kind=kind, code=value.get("code"), trap=trap, detail=value.get("detail")), gas_used
-
-    def _explained(self, reason: Outcome | None, returncode: int, stderr: str) -> Outcome:
+    def _explained(self, reason: Outcome | None, returncode: int) -> Outcome:
         """Return the outcome of a worker that gave none."""
-        assert reason is not None
-        if reason.kind != "system_error" or returncode == -signal.SIGKILL:
+        if reason is not None:
             return reason
         if returncode == -signal.SIGXCPU:
             return Outcome(kind="timed_out", detail="of processor time")
         how = signal.Signals(-returncode).name if returncode < 0 else f"exit code {returncode}"
-        last = stderr.splitlines()[-1] if stderr else ""
-        printable = "".join(char for char in f"the worker died ({how}) {last}" if char.isprintable())
-        return Outcome(kind="system_error", detail=printable.strip()[:500])
+        return Outcome(kind="system_error", detail=f"the worker died ({how})")
+
+
+@attrs.frozen(kw_only=True)
+class _Answer:
+    """What a worker said of its job. `peak_memory` is in the platform's unit."""
+
+    outcome: Outcome
+    gas_used: int
+    cpu_time_s: float = 0.0
+    peak_memory: int = 0
+
+
+def _answer(value: dict[str, Any], manifest: Manifest) -> _Answer:
+    """Read an outcome. Raises ValueError, KeyError or TypeError on what no honest worker sends."""
+    gas_used = value["gas_used"]
+    if not isinstance(gas_used, int) or not 0 <= gas_used <= manifest.limits.gas:
+        raise ValueError("gas beyond the limit")
+    kind = value["kind"]
+    if kind not in (*RECHECKABLE, "system_error"):
+        raise ValueError("an outcome that is not the worker's to give")
+    cpu_time_s, peak = float(value["cpu_time_s"]), int(value["peak_memory"])
+    if not (0 <= cpu_time_s <= 1e9 and 0 <= peak <= 2**50):
+        raise ValueError("impossible usage")
+    outcome = Outcome(kind=kind, code=value.get("code"), trap=value.get("trap"), detail=value.get("detail"))
+    return _Answer(outcome=outcome, gas_used=gas_used, cpu_time_s=cpu_time_s, peak_memory=peak)

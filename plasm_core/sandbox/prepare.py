@@ -14,7 +14,7 @@ import attrs
 from plasm_core.errors import BadModuleError
 from plasm_core.records.converter import encode_json
 from plasm_core.sandbox.child import load_entry, read_all, write_all
-from plasm_core.sandbox.confine import limit_resources
+from plasm_core.sandbox.confine import limit_resources, lock_down
 from plasm_core.sandbox.metering import meter_module
 from plasm_core.sandbox.module import Module, check_preamble, read_module
 from plasm_core.sandbox.rules import violations
@@ -103,8 +103,9 @@ def _problem(exc: BadModuleError) -> Problem:
 
 def main(spec: dict[str, Any]) -> None:
     """Prepare the module in `module_fd` into `out_fd`; write a `Preparation` to stdout."""
-    limit_resources(cpu_s=spec["cpu_s"], memory_bytes=spec["memory_bytes"], file_bytes=spec["file_bytes"])
     validator = load_entry(spec["entry"])(**spec["options"])
+    limit_resources(cpu_s=spec["cpu_s"], memory_bytes=spec["memory_bytes"])
+    lock_down(spec["confinement"])
     preparation, code = prepare(read_all(spec["module_fd"]), validator.validate)
     write_all(spec["out_fd"], code)
     write_all(sys.stdout.fileno(), encode_json(preparation))

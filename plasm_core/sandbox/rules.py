@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from plasm_core.engine import WASI_MODULE
 from plasm_core.errors import BadModuleError
 from plasm_core.sandbox.injected import RESERVED_PREFIX
 from plasm_core.sandbox.module import Module
-from plasm_core.sandbox.wasi.abi import FUNCTIONS, MODULE
+from plasm_core.sandbox.wasi.abi import FUNCTIONS
 
 _TYPES = {"i": 0x7F, "I": 0x7E}
 
@@ -21,7 +22,7 @@ def _imports(module: Module) -> list[BadModuleError]:
         name = f"{item.module}.{item.name}"
         if item.kind != "function":
             found.append(BadModuleError("forbidden_import", f"the module imports the {item.kind} {name}"))
-        elif item.module != MODULE or item.name not in FUNCTIONS:
+        elif item.module != WASI_MODULE or item.name not in FUNCTIONS:
             hint = None
             if item.module == "wasi_unstable":
                 hint = "it was built for WASI preview 0: build it with a newer toolchain"

@@ -1,21 +1,18 @@
-"""The process that runs one job. It starts without keys, files or environment, and imports little.
+"""Runs one job in this process: what a forked worker, or one started by itself, does with its socket.
 
-What happens here, in order: limits, the engine, the instance (no guest code runs yet), the job from the socket,
-then the guest. What the guest writes goes to the socket at once; the outcome goes last.
+In order: the job comes over the socket, the last privileges go, then the guest runs. What it writes goes to the
+socket as it comes; the outcome goes last. There are no keys, files or environment here.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 import os
+import resource
 import socket
-import sys
-from typing import Any
 
-from plasm_core.engine import PAGE_BYTES, Engine, EngineFailure, Instance, Trap
-from plasm_core.sandbox import frames
-from plasm_core.sandbox.confine import allow_deep_stack, limit_resources
+from plasm_core.engine import PAGE_BYTES, EngineFailure, Trap
+from plasm_core.sandbox import confine, frames
 from plasm_core.sandbox.injected import (
     FAULT_GLOBAL,
     FAULT_GROWTH,
@@ -26,33 +23,40 @@ from plasm_core.sandbox.injected import (
 )
 from plasm_core.sandbox.wasi.host import Exit, Host, HostJob, OutOfGas, OutputLimit
 
-_OVERHEAD_BYTES = 512 << 20
+TYPE_CHECKING = False  # importing typing would cost every worker
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from plasm_core.engine import Instance, LoadedModule
+
+OVERHEAD_BYTES = 512 << 20
+"""What the interpreter, the engine and a module's tables may take beside the guest's memory."""
 _MAX_PENDING = 1 << 16
 
 
 class FileStdin:
-    """Standard input from an open file, read by offset."""
+    """Standard input from an open file, read to its end."""
 
     def __init__(self, fd: int | None) -> None:
         self._fd = fd
-        self._offset = 0
-        self._size = os.fstat(fd).st_size if fd is not None else 0
+        self._left = 0 if fd is None else os.fstat(fd).st_size
 
     def read(self, count: int) -> bytes:
         """Return the next bytes."""
-        data = os.pread(self._fd, count, self._offset) if self._fd is not None else b""
+        data = b"" if self._fd is None else os.read(self._fd, count)
         if not data:
             raise EngineFailure("standard input is shorter than announced")
-        self._offset += len(data)
+        self._left -= len(data)
         return data
 
     def remaining(self) -> int:
         """Return how many bytes are left."""
-        return self._size - self._offset
+        return self._left
 
 
 class OutputSink:
-    """Sends output to the socket: small writes are gathered, since many guests write byte by byte."""
+    """Sends output to the socket. Small writes are gathered, since many guests write byte by byte."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
@@ -74,30 +78,57 @@ class OutputSink:
             self._pending.clear()
 
 
-def main(spec: dict[str, Any]) -> None:
-    """Run the job that comes over `socket_fd` on the artefact in `artefact_fd`."""
-    limit_resources(cpu_s=spec["cpu_s"], memory_bytes=spec["memory_bytes"] + _OVERHEAD_BYTES, file_bytes=0)
-    allow_deep_stack()
-    sock = socket.socket(fileno=spec["socket_fd"])
+def make_instance(module: LoadedModule) -> tuple[Host, Instance]:
+    """Instantiate a module over a host of its own. No guest code runs."""
     host = Host(GAS_GLOBAL)
-    instance = _instantiate(spec, host)
-    job, stdin_fd = _receive_job(sock)
-    outcome = run(instance, host, job, FileStdin(stdin_fd), OutputSink(sock))
-    sock.sendall(frames.frame(frames.OUTCOME, json.dumps(outcome).encode()))
-
-
-def _instantiate(spec: dict[str, Any], host: Host) -> Instance:
-    module, _, name = spec["entry"].partition(":")
-    __import__(module)
-    engine: Engine = getattr(sys.modules[module], name)(**spec["options"])
-    instance = engine.instantiate(f"/dev/fd/{spec['artefact_fd']}", host.functions())
+    instance = module.instantiate(host.functions())
     host.attach(instance)
-    return instance
+    return host, instance
+
+
+def serve(
+    sock: socket.socket,
+    module: LoadedModule,
+    ready: tuple[Host, Instance] | None,
+    tighten: Callable[[], None],
+    *,
+    jobs: int = 1,
+) -> None:
+    """Serve jobs from a socket, one after the other, each on an instance of its own.
+
+    `ready` is an instance for the first. `tighten` takes away what a guest must not have.
+    """
+    for number in range(jobs):
+        job, stdin_fd = _receive_job(sock)
+        if number == 0:
+            confine.limit_resources(cpu_s=job["cpu_s"], memory_bytes=job["memory_bytes"] + OVERHEAD_BYTES)
+        stdin = FileStdin(stdin_fd)
+        output = OutputSink(sock)
+        if number == 0:
+            tighten()
+        host, instance = ready or make_instance(module)
+        ready = None
+        before = resource.getrusage(resource.RUSAGE_SELF)
+        outcome = run(instance, host, job, stdin, output)
+        after = resource.getrusage(resource.RUSAGE_SELF)
+        outcome["cpu_time_s"] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        outcome["peak_memory"] = after.ru_maxrss
+        sock.sendall(frames.frame(frames.OUTCOME, json.dumps(outcome).encode()))
+        if stdin_fd is not None:
+            os.close(stdin_fd)
+
+
+def forbid_files_and_processes() -> None:
+    """Let this process write no file and start no process, whatever else it may get at."""
+    confine.limit(resource.RLIMIT_FSIZE, 0)
+    confine.limit(resource.RLIMIT_NPROC, 0)
 
 
 def _receive_job(sock: socket.socket) -> tuple[dict[str, Any], int | None]:
-    """Receive the job, and the descriptor of its standard input if it has any."""
+    """Receive a job, and the descriptor of its standard input if it has any."""
     head, fds, _, _ = socket.recv_fds(sock, frames.HEADER_BYTES, 1)
+    if not head:
+        os._exit(0)  # the daemon has no job for us
     while len(head) < frames.HEADER_BYTES:
         head += _some(sock, frames.HEADER_BYTES - len(head))
     kind, length = frames.parse_header(head)
@@ -114,7 +145,7 @@ def _receive_job(sock: socket.socket) -> tuple[dict[str, Any], int | None]:
 def _some(sock: socket.socket, count: int) -> bytes:
     data = sock.recv(count)
     if not data:
-        raise SystemExit(0)  # the daemon went away
+        os._exit(0)  # the daemon went away
     return data
 
 
@@ -125,8 +156,8 @@ def run(
     gas: int = job["gas"]
     host.begin(
         HostJob(
-            args=[base64.b64decode(item) for item in job["args"]],
-            env=[base64.b64decode(item) for item in job["env"]],
+            args=[bytes.fromhex(item) for item in job["args"]],
+            env=[bytes.fromhex(item) for item in job["env"]],
             stdin=stdin,
             seed=bytes.fromhex(job["seed"]),
             output_bytes=job["output_bytes"],

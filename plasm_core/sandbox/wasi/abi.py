@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-MODULE = "wasi_snapshot_preview1"
-
 BADF, FAULT, INVAL, NOSYS, NOTDIR, NOTSOCK, NOTSUP, SPIPE, NOTCAPABLE = 8, 21, 28, 52, 54, 57, 58, 70, 76
 
 RIGHT_FD_READ = 1 << 1

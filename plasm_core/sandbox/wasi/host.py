@@ -6,10 +6,7 @@ A job sees three descriptors, a virtual clock, seeded randomness, and nothing el
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
-from typing import Protocol
 
-from plasm_core.engine import HostFunction, Instance, Memory
 from plasm_core.sandbox.wasi import abi
 from plasm_core.sandbox.wasi.machine import RealClock, RealRandom, SeededRandom, VirtualClock
 
@@ -17,6 +14,23 @@ CALL_GAS = 1_000
 MAX_VECTORS = 1_024
 MAX_SUBSCRIPTIONS = 1_024
 _CHUNK = 1 << 16
+
+TYPE_CHECKING = False  # importing typing would cost every worker
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Protocol
+
+    from plasm_core.engine import HostFunction, Instance, Memory
+
+    class Stdin(Protocol):
+        """Where standard input comes from."""
+
+        def read(self, count: int) -> bytes:
+            """Return the next bytes: at least one, at most `count`. Called only while some are left."""
+
+        def remaining(self) -> int:
+            """Return how many bytes are left."""
+
 
 _RIGHTS = {
     0: abi.RIGHT_FD_READ | abi.RIGHT_POLL,
@@ -45,16 +59,6 @@ class _Errno(Exception):
     def __init__(self, code: int) -> None:
         super().__init__(code)
         self.code = code
-
-
-class Stdin(Protocol):
-    """Where standard input comes from."""
-
-    def read(self, count: int) -> bytes:
-        """Return the next bytes: `count`, unless the input ends before."""
-
-    def remaining(self) -> int:
-        """Return how many bytes are left."""
 
 
 class HostJob:

@@ -1,97 +1,199 @@
-"""The wasmtime engine inside a worker: compile, load, call, reach the memory. Nothing a job can observe."""
+"""The wasmtime engine inside a child: compile, load, call, reach the memory. Nothing a job can observe."""
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+from ctypes import addressof, byref, c_char, c_uint8, c_void_p
 
-import wasmtime
-from wasmtime import TrapCode
+from plasm_core.engine import WASI_MODULE, Engine, EngineFailure, Instance, LoadedModule, Memory, Trap
+from plasm_runtime_wasmtime import library
+from plasm_runtime_wasmtime.library import Item, WasmtimeError, lib
 
-from plasm_core.engine import Engine, EngineFailure, HostFunction, Instance, Memory, Trap
-from plasm_runtime_wasmtime.settings import engine_config
+TYPE_CHECKING = False  # importing typing would cost every worker
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
 
-_MODULE = "wasi_snapshot_preview1"
-_TYPES = {"i": wasmtime.ValType.i32, "I": wasmtime.ValType.i64}
+    from plasm_core.engine import HostFunction
+
+# Positions are wasmtime_trap_code_enum's numbers.
+_TRAP_KINDS = (
+    "stack_exhausted",
+    "memory_out_of_bounds",
+    None,  # misaligned: of atomics only
+    "table_out_of_bounds",
+    "indirect_call_to_null",
+    "bad_signature",
+    "integer_overflow",
+    "integer_division_by_zero",
+    "bad_conversion_to_integer",
+    "unreachable",
+)
 _MASKS = {"i": 0xFFFF_FFFF, "I": 0xFFFF_FFFF_FFFF_FFFF}
-_KINDS = {
-    TrapCode.UNREACHABLE: "unreachable",
-    TrapCode.MEMORY_OUT_OF_BOUNDS: "memory_out_of_bounds",
-    TrapCode.TABLE_OUT_OF_BOUNDS: "table_out_of_bounds",
-    TrapCode.INDIRECT_CALL_TO_NULL: "indirect_call_to_null",
-    TrapCode.BAD_SIGNATURE: "bad_signature",
-    TrapCode.INTEGER_OVERFLOW: "integer_overflow",
-    TrapCode.INTEGER_DIVISION_BY_ZERO: "integer_division_by_zero",
-    TrapCode.BAD_CONVERSION_TO_INTEGER: "bad_conversion_to_integer",
-    TrapCode.STACK_OVERFLOW: "stack_exhausted",
-}
+_I32 = 0
 
 
 class WasmtimeMemory(Memory):
-    """The guest's memory. Its address is asked anew each time, since growth may move it."""
+    """The guest's memory. It never moves: its whole address space is reserved."""
 
-    def __init__(self, store: wasmtime.Store, memory: wasmtime.Memory) -> None:
-        self._store = store
+    def __init__(self, context: int, memory: Any) -> None:
+        self._context = context
         self._memory = memory
-
-    def _address(self) -> int:
-        address = ctypes.cast(self._memory.data_ptr(self._store), ctypes.c_void_p).value
-        if address is None:
-            raise EngineFailure("the memory has no address")
-        return address
+        self._pointer = addressof(memory)
+        self._address = lib.wasmtime_memory_data(context, self._pointer)
+        self._size_of = lib.wasmtime_memory_data_size
 
     def size(self) -> int:
-        return self._memory.data_len(self._store)
+        return int(self._size_of(self._context, self._pointer))
 
     def read(self, offset: int, length: int) -> bytes:
-        return ctypes.string_at(self._address() + offset, length)
+        return ctypes.string_at(self._address + offset, length)
 
     def write(self, offset: int, data: bytes) -> None:
-        ctypes.memmove(self._address() + offset, data, len(data))
+        ctypes.memmove(self._address + offset, data, len(data))
 
 
 class WasmtimeInstance(Instance):
-    """One instantiated module and the store it lives in."""
+    """One instance in a store of its own. `pending` holds what a host function raised."""
 
-    def __init__(self, store: wasmtime.Store, instance: wasmtime.Instance) -> None:
-        self._store = store
-        self._exports = instance.exports(store)
-        self._globals: dict[str, wasmtime.Global] = {}
-        memory = self._exports["memory"]
-        if not isinstance(memory, wasmtime.Memory):
-            raise EngineFailure("the module exports no memory")
-        self._memory = WasmtimeMemory(store, memory)
+    def __init__(
+        self, engine: int, module: c_void_p, imports: list[tuple[str, str, str, HostFunction]]
+    ) -> None:
+        self.pending: BaseException | None = None
+        self._store = lib.wasmtime_store_new(engine, None, None)
+        self._context = int(lib.wasmtime_store_context(self._store))
+        self._instance = (c_char * 64)()
+        self._globals: dict[str, tuple[Any, int, Item]] = {}
+        self._functions: dict[str, Any] = {}
+        self._callbacks = []
+        linker = lib.wasmtime_linker_new(engine)
+        try:
+            for name, params, results, function in imports:
+                callback = library.CALLBACK(self._callback(params, results, function))
+                self._callbacks.append(callback)
+                _define(linker, name, params, results, callback)
+            trap = c_void_p()
+            error = lib.wasmtime_linker_instantiate(
+                linker, self._context, module, self._instance, byref(trap)
+            )
+            library.raise_error(error)
+            if trap.value:
+                raise WasmtimeError(library.trap_message(trap.value))
+        finally:
+            lib.wasmtime_linker_delete(linker)
+        self._memory = WasmtimeMemory(self._context, self._export("memory", library.EXTERN_MEMORY))
+
+    def __del__(self) -> None:
+        lib.wasmtime_store_delete(self._store)
+
+    def _callback(self, params: str, results: str, function: HostFunction) -> Any:
+        """Return a C callback: values come and go in cells of 16 bytes; an exception becomes a trap."""
+        masks = [(2 * index, _MASKS[char]) for index, char in enumerate(params)]
+
+        def call(_environment: int, _caller: int, values: Any, _count: int) -> int:
+            try:
+                result = function(*[values[cell] & mask for cell, mask in masks])
+                if results:
+                    values[0] = result
+            except BaseException as exc:
+                self.pending = exc
+                return int(lib.wasmtime_trap_new(b"host", 4))
+            return 0
+
+        return call
+
+    def _export(self, name: str, kind: int) -> Any:
+        item = Item()
+        encoded = name.encode()
+        found = lib.wasmtime_instance_export_get(
+            self._context, self._instance, encoded, len(encoded), byref(item)
+        )
+        if not found or item.kind != kind:
+            raise EngineFailure(f"the module does not export {name}")
+        return item.of
 
     @property
     def memory(self) -> Memory:
         return self._memory
 
-    def _global(self, name: str) -> wasmtime.Global:
-        if name not in self._globals:
-            found = self._exports[name]
-            if not isinstance(found, wasmtime.Global):
-                raise EngineFailure(f"the module exports no global {name}")
-            self._globals[name] = found
-        return self._globals[name]
+    def _global(self, name: str) -> tuple[Any, int, Item]:
+        known = self._globals.get(name)
+        if known is None:
+            exported = self._export(name, library.EXTERN_GLOBAL)
+            value = Item()
+            known = self._globals[name] = (exported, addressof(exported), value)
+            lib.wasmtime_global_get(self._context, known[1], byref(value))
+        return known
 
     def get_global(self, name: str) -> int:
-        return int(self._global(name).value(self._store))
+        _, pointer, value = self._global(name)
+        lib.wasmtime_global_get(self._context, pointer, byref(value))
+        bits = int(value.of[0])
+        if value.kind == _I32:
+            bits &= 0xFFFF_FFFF
+            return bits - (1 << 32) if bits >> 31 else bits
+        return bits - (1 << 64) if bits >> 63 else bits
 
     def set_global(self, name: str, value: int) -> None:
-        self._global(name).set_value(self._store, value)
+        _, pointer, item = self._global(name)
+        item.of[0] = value & _MASKS["i" if item.kind == _I32 else "I"]
+        library.raise_error(lib.wasmtime_global_set(self._context, pointer, byref(item)))
 
     def call(self, name: str) -> None:
-        function = self._exports[name]
-        if not isinstance(function, wasmtime.Func):
-            raise EngineFailure(f"the module exports no function {name}")
-        try:
-            function(self._store)
-        except wasmtime.Trap as exc:
-            kind = _KINDS.get(exc.trap_code) if exc.trap_code else None
+        function = self._export(name, library.EXTERN_FUNC)
+        trap = c_void_p()
+        error = lib.wasmtime_func_call(self._context, function, None, 0, None, 0, byref(trap))
+        pending, self.pending = self.pending, None
+        if trap.value:
+            code = c_uint8()
+            has_code = lib.wasmtime_trap_code(trap.value, byref(code))
+            message = "" if has_code else library.trap_message(trap.value)
+            lib.wasm_trap_delete(trap.value)
+            if pending is not None:
+                raise pending
+            kind = _TRAP_KINDS[code.value] if has_code and code.value < len(_TRAP_KINDS) else None
             if kind is None:
-                raise EngineFailure(f"an unexpected trap: {exc.message}") from exc
-            raise Trap(kind) from None
-        except wasmtime.WasmtimeError as exc:
+                raise EngineFailure(f"an unexpected trap {code.value} {message}")
+            raise Trap(kind)
+        try:
+            library.raise_error(error)
+        except WasmtimeError as exc:
+            raise EngineFailure(str(exc)) from exc
+
+
+def _define(linker: int, name: str, params: str, results: str, callback: Any) -> None:
+    kind = library.function_type(params, results)
+    try:
+        encoded = name.encode()
+        library.raise_error(
+            lib.wasmtime_linker_define_func_unchecked(
+                linker,
+                WASI_MODULE.encode(),
+                len(WASI_MODULE),
+                encoded,
+                len(encoded),
+                kind,
+                callback,
+                None,
+                None,
+            )
+        )
+    finally:
+        lib.wasm_functype_delete(kind)
+
+
+class WasmtimeModule(LoadedModule):
+    """A loaded module. Each instance has a store of its own."""
+
+    def __init__(self, engine: int, module: c_void_p) -> None:
+        self._engine = engine
+        self._module = module
+
+    def instantiate(self, functions: Mapping[str, tuple[str, str, HostFunction]]) -> Instance:
+        imports = [(name, *rest) for name, rest in functions.items()]
+        try:
+            return WasmtimeInstance(self._engine, self._module, imports)
+        except WasmtimeError as exc:
             raise EngineFailure(str(exc)) from exc
 
 
@@ -99,36 +201,21 @@ class WasmtimeEngine(Engine):
     """Compiles and loads modules under the one tested configuration."""
 
     def __init__(self, *, target: str = "native") -> None:
-        self._engine = wasmtime.Engine(engine_config(target=target))
+        self._engine = library.new_engine(target=target)
 
     def compile(self, module: bytes) -> bytes:
+        compiled = c_void_p()
         try:
-            return bytes(wasmtime.Module(self._engine, module).serialize())
-        except wasmtime.WasmtimeError as exc:
+            library.raise_error(lib.wasmtime_module_new(self._engine, module, len(module), byref(compiled)))
+            return library.serialized(compiled)
+        except WasmtimeError as exc:
             raise EngineFailure(str(exc)) from exc
 
-    def instantiate(self, artefact: str, functions: Mapping[str, tuple[str, str, HostFunction]]) -> Instance:
-        store = wasmtime.Store(self._engine)
-        linker = wasmtime.Linker(self._engine)
+    def load(self, artefact: bytes) -> LoadedModule:
+        module = c_void_p()
         try:
-            module = wasmtime.Module.deserialize_file(self._engine, artefact)
-            for name in sorted({item.name for item in module.imports if item.name is not None}):
-                params, results, function = functions[name]
-                kind = wasmtime.FuncType(
-                    [_TYPES[char]() for char in params], [_TYPES[char]() for char in results]
-                )
-                linker.define_func(_MODULE, name, kind, _unsigned(params, function))
-            return WasmtimeInstance(store, linker.instantiate(store, module))
-        except (wasmtime.WasmtimeError, wasmtime.Trap) as exc:
+            error = lib.wasmtime_module_deserialize(self._engine, artefact, len(artefact), byref(module))
+            library.raise_error(error)
+        except WasmtimeError as exc:
             raise EngineFailure(str(exc)) from exc
-
-
-def _unsigned(params: str, function: HostFunction) -> HostFunction:
-    """Return a function that takes wasmtime's signed integers and gives them on as unsigned ones."""
-    masks = [_MASKS[char] for char in params]
-
-    def call(*arguments: int) -> int | None:
-        result = function(*[value & mask for value, mask in zip(arguments, masks, strict=True)])
-        return None if result is None else int(result)
-
-    return call
+        return WasmtimeModule(self._engine, module)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from typing import ClassVar
 
 import attrs
 
 from plasm_core import hookimpl
 from plasm_core.abc import Validator
+from plasm_runtime_wasmtime.runtime import wasmtime_version
 
 
 @attrs.frozen(kw_only=True)
@@ -21,21 +21,24 @@ class WasmtimeValidator(Validator):
     entry: ClassVar[str] = "plasm_runtime_wasmtime.validator:ModuleValidator"
 
     def version(self) -> str:
-        return importlib.metadata.version("wasmtime")
+        return wasmtime_version()
 
 
 class ModuleValidator:
-    """Works in the child process that prepares modules."""
+    """Works in the child process that prepares modules, and loads the library only there."""
+
+    def __init__(self) -> None:
+        from plasm_runtime_wasmtime import library
+
+        self._library = library
+        self._engine = library.new_engine()
 
     def validate(self, module: bytes) -> None:
         """Raise ValueError unless the bytes are a valid module of the accepted features."""
-        import wasmtime
-
-        from plasm_runtime_wasmtime.settings import engine_config
-
+        library = self._library
         try:
-            wasmtime.Module.validate(wasmtime.Engine(engine_config()), module)
-        except wasmtime.WasmtimeError as exc:
+            library.raise_error(library.lib.wasmtime_module_validate(self._engine, module, len(module)))
+        except library.WasmtimeError as exc:
             raise ValueError(str(exc)) from exc
 
 

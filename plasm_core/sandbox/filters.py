@@ -1,0 +1,154 @@
+"""The seccomp filters of child processes: short lists of what each may ask the kernel for.
+
+Made here, in the parent, with libseccomp, and handed on as BPF programs, so that a child needs no library to
+put one on. What a list does not name fails with EPERM: engines look for files when they trap, and go on
+without them.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import secrets
+import signal
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+_PROT_EXEC = 0x4
+_CLONE_PARENT = 0x8000
+_CLONE_THREAD = 0x10000
+_AF_UNIX = 1
+_PR_SET_PDEATHSIG, _PR_SET_SECCOMP = 1, 22
+
+FORK_FLAGS = _CLONE_PARENT | signal.SIGCHLD
+"""What a zygote forks with: the child is the daemon's, which reaps it and learns what it used."""
+
+_RUNNING = [
+    "read",
+    "write",
+    "close",
+    "sendto",
+    "recvfrom",
+    "recvmsg",
+    "exit",
+    "exit_group",
+    "futex",
+    "munmap",
+    "mremap",
+    "madvise",
+    "brk",
+    "rt_sigreturn",
+    "rt_sigprocmask",
+    "rt_sigaction",
+    "sigaltstack",
+    "clock_gettime",
+    "clock_nanosleep",
+    "getrandom",
+    "getrusage",
+]
+_LOADING = (
+    *_RUNNING,
+    *[
+        "pread64",
+        "lseek",
+        "fstat",
+        "fcntl",
+        "poll",
+        "ppoll",
+        "sendmsg",
+        "memfd_create",
+        "ftruncate",
+        "prlimit64",
+        "getppid",
+        "getpid",
+        "gettid",
+        "dup2",
+        "dup3",
+        "sched_getaffinity",
+        "sched_yield",
+        "uname",
+        "set_robust_list",
+        "rseq",
+    ],
+)
+_COMPILING = (*_LOADING, *["pwrite64", "fstatfs", "newfstatat", "statx", "getcwd", "readlink"])
+
+
+@functools.cache
+def running() -> dict[str, Any]:
+    """Return the filter of a worker that runs a guest: no new executable memory either."""
+    return _filter(_running_rules)
+
+
+@functools.cache
+def loading() -> dict[str, Any]:
+    """Return the filter of a zygote, which loads a module and forks workers."""
+    return _filter(_loading_rules)
+
+
+@functools.cache
+def compiling(*, threads: bool) -> dict[str, Any]:
+    """Return the filter of a child that validates or compiles, with threads if its engine starts some."""
+    return _filter(_threaded_rules if threads else _compiling_rules)
+
+
+def _filter(rules: Callable[[Any, Any], None]) -> dict[str, Any]:
+    """Return `filter` and `filter_missing` as `confine.lock_down` takes them."""
+    try:
+        import pyseccomp
+    except (ImportError, RuntimeError, OSError) as exc:
+        return {"filter": None, "filter_missing": f"no libseccomp: {exc}"}
+    try:
+        program = pyseccomp.SyscallFilter(defaction=pyseccomp.ERRNO(errno.EPERM))
+        rules(program, pyseccomp)
+        with tempfile.TemporaryFile() as file:
+            program.export_bpf(file)
+            file.seek(0)
+            return {"filter": file.read().hex(), "filter_missing": None}
+    except OSError as exc:
+        return {"filter": None, "filter_missing": f"libseccomp failed: {exc}"}
+
+
+def _allow(program: Any, library: Any, names: tuple[str, ...] | list[str]) -> None:
+    for name in names:
+        try:
+            program.add_rule(library.ALLOW, name)
+        except OSError:
+            continue  # this processor has no such call: nothing to allow
+
+
+def _running_rules(program: Any, library: Any) -> None:
+    _allow(program, library, _RUNNING)
+    for name in ("mmap", "mprotect"):
+        program.add_rule(library.ALLOW, name, library.Arg(2, library.MASKED_EQ, _PROT_EXEC, 0))
+
+
+def _loading_rules(program: Any, library: Any) -> None:
+    _allow(program, library, [*_LOADING, "mmap", "mprotect"])
+    program.add_rule(library.ALLOW, "clone", library.Arg(0, library.EQ, FORK_FLAGS))
+    program.add_rule(library.ALLOW, "socketpair", library.Arg(0, library.EQ, _AF_UNIX))
+    for option in (_PR_SET_PDEATHSIG, _PR_SET_SECCOMP):
+        program.add_rule(library.ALLOW, "prctl", library.Arg(0, library.EQ, option))
+
+
+def _compiling_rules(program: Any, library: Any) -> None:
+    _allow(program, library, [*_COMPILING, "mmap", "mprotect"])
+
+
+def _threaded_rules(program: Any, library: Any) -> None:
+    _compiling_rules(program, library)
+    program.add_rule(library.ALLOW, "clone", library.Arg(0, library.MASKED_EQ, _CLONE_THREAD, _CLONE_THREAD))
+    # clone3 hides its flags from a filter: glibc falls back on clone.
+    program.add_rule(library.ERRNO(errno.ENOSYS), "clone3")
+
+
+def confinement(program: dict[str, Any], *, file_bytes: int) -> dict[str, Any]:
+    """Return what `confine.lock_down` takes, for a child of this process."""
+    return {
+        "parent": os.getpid(),
+        "uid": (1 << 30) + secrets.randbelow(1 << 30),
+        "file_bytes": file_bytes,
+        **program,
+    }

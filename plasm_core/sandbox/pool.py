@@ -1,0 +1,301 @@
+"""The life of zygotes and of the workers they fork ahead of demand, seen from the daemon.
+
+A zygote serves one program. The pool keeps a bounded number of them, the least recently used goes first, and one
+that crashed is replaced. Nothing outlives the daemon: workers die with it, by the kernel, even on SIGKILL.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+import attrs
+
+from plasm_core.config import SandboxConfig
+from plasm_core.errors import SandboxError
+from plasm_core.sandbox import filters
+from plasm_core.sandbox.admission import Program
+from plasm_core.sandbox.child import start_child, tail
+from plasm_core.sandbox.zygote import MAX_BATCH, READY_BYTES, SYS_CLONE
+
+log = logging.getLogger(__name__)
+
+_START_S = 60.0
+_FORK_S = 30.0
+_END_S = 5.0
+_REFILL = 4
+_ZYGOTE_BYTES = 48 << 20
+
+
+@attrs.define
+class Worker:
+    """A process that waits for a job. Whoever takes it reaps it. `key` tells whose jobs it may serve."""
+
+    pid: int
+    sock: socket.socket
+    key: str = ""
+    served: int = 0
+
+    def discard(self) -> None:
+        """End a worker that got no job, and reap it."""
+        self.sock.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+
+
+class Zygote:
+    """One zygote process and its idle workers. Calls are serialised by its lock."""
+
+    def __init__(self, program: Program, config: SandboxConfig, *, jobs_per_worker: int) -> None:
+        self.memory_bytes = _ZYGOTE_BYTES + os.fstat(program.artefact_fd).st_size
+        self.served = 0
+        self.missing: dict[str, str] = {}
+        self._config = config
+        self._jobs_per_worker = jobs_per_worker
+        self._idle: collections.deque[Worker] = collections.deque()
+        self._asked = 0
+        self._lock = threading.Lock()
+        self._process, self._control = self._start(program)
+
+    def _start(self, program: Program) -> tuple[subprocess.Popen[bytes], socket.socket]:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs, tempfile.TemporaryFile() as stderr:
+            process = start_child(
+                program.runtime.python(),
+                "plasm_core.sandbox.zygote",
+                {
+                    "entry": program.runtime.entry,
+                    "options": program.runtime.options(),
+                    "control_fd": theirs.fileno(),
+                    "artefact_fd": program.artefact_fd,
+                    "confinement": filters.confinement(filters.loading(), file_bytes=1 << 40),
+                    "running_filter": filters.running()["filter"],
+                    "fork_flags": filters.FORK_FLAGS,
+                    "jobs_per_worker": self._jobs_per_worker,
+                },
+                pass_fds=[theirs.fileno(), program.artefact_fd],
+                stdout=stderr,
+                stderr=stderr,
+            )
+            theirs.close()
+            ours.settimeout(_START_S)
+            try:
+                ready = ours.recv(READY_BYTES)
+            except OSError:
+                ready = b""
+            if not ready:
+                ours.close()
+                _end(process)
+                raise SandboxError(f"a zygote of {program.runtime.name} did not start: {tail(stderr)[-500:]}")
+        self.missing = json.loads(ready)["missing"]
+        ours.settimeout(_FORK_S)
+        return process, ours
+
+    def take(self) -> Worker:
+        """Return an idle worker. Raises: `SandboxError` if the zygote is gone."""
+        with self._lock:
+            try:
+                if not self._idle and not self._asked:
+                    self._ask(1 if self.served == 0 else self._config.ahead)
+                while not self._idle:
+                    self._collect()
+                worker = self._idle.popleft()
+                self.served += 1
+                # The first job may be the only one: workers are forked ahead from the second on.
+                if self.served > 1 and not self._asked and len(self._idle) <= self._config.ahead - _REFILL:
+                    self._ask(self._config.ahead - len(self._idle))
+            except OSError as exc:
+                raise SandboxError(f"a zygote is gone: {exc}") from exc
+            return worker
+
+    def _ask(self, count: int) -> None:
+        count = min(count, MAX_BATCH)
+        self._control.send(str(count).encode())
+        self._asked += count
+
+    def _collect(self) -> None:
+        data, fds, _, _ = socket.recv_fds(self._control, READY_BYTES, MAX_BATCH)
+        if not data:
+            raise ConnectionResetError("it ended")
+        pids = json.loads(data)
+        self._asked -= len(pids)
+        for pid, fd in zip(pids, fds, strict=True):
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=fd)
+            self._idle.append(Worker(pid, sock))
+
+    def close(self) -> None:
+        """End the zygote and its idle workers, and reap them."""
+        with self._lock:
+            self._control.settimeout(_END_S)
+            with contextlib.suppress(OSError, ValueError):
+                while self._asked:
+                    self._collect()
+            self._control.close()
+            _end(self._process)
+            while self._idle:
+                self._idle.popleft().discard()
+
+
+class Workers(Protocol):
+    """Where an executor takes workers from."""
+
+    missing: dict[str, str]
+
+    def take(self, program: Program, *, jobs: int) -> Worker:
+        """Return a worker that will serve so many jobs of a program. Raises: `SandboxError`."""
+
+    def close(self) -> None:
+        """End all that is idle."""
+
+
+class Pool:
+    """Zygotes by program, bounded in number and memory. Thread-safe."""
+
+    def __init__(self, config: SandboxConfig) -> None:
+        self.missing: dict[str, str] = {}
+        self._config = config
+        self._zygotes: collections.OrderedDict[str, Zygote] = collections.OrderedDict()
+        self._lock = threading.Lock()
+        # The kernel ties a child's life to the thread that started it: one thread that lives as long as the pool.
+        self._starter = ThreadPoolExecutor(1, thread_name_prefix="plasm-zygotes")
+
+    def take(self, program: Program, *, jobs: int) -> Worker:
+        """Return a worker, from a zygote that is made if there is none. Raises: `SandboxError`."""
+        key = f"{jobs} {program_key(program)}"
+        for _ in range(2):
+            zygote = self._zygote(key, program, jobs)
+            try:
+                return zygote.take()
+            except SandboxError as exc:
+                log.warning("zygote lost, replacing it reason=%s", exc)
+                self._drop(key, zygote)
+        raise SandboxError("a zygote ended twice before it forked a worker")
+
+    def _zygote(self, key: str, program: Program, jobs: int) -> Zygote:
+        with self._lock:
+            zygote = self._zygotes.get(key)
+            if zygote is not None and zygote.served >= self._config.jobs_per_zygote:
+                # Workers of one zygote share one layout of addresses: it must not stay the same for ever.
+                del self._zygotes[key]
+                zygote.close()
+                zygote = None
+            if zygote is None:
+                zygote = self._starter.submit(self._make, program, jobs).result()
+                self._zygotes[key] = zygote
+                self._evict()
+            self._zygotes.move_to_end(key)
+            return zygote
+
+    def _make(self, program: Program, jobs: int) -> Zygote:
+        zygote = Zygote(program, self._config, jobs_per_worker=jobs)
+        try:
+            refuse_missing(zygote.missing, self._config)
+        except SandboxError:
+            zygote.close()
+            raise
+        if zygote.missing != self.missing:
+            self.missing = zygote.missing
+            for layer, reason in sorted(self.missing.items()):
+                log.warning("sandbox layer missing layer=%s reason=%s", layer, reason)
+        return zygote
+
+    def _evict(self) -> None:
+        while len(self._zygotes) > 1 and (
+            len(self._zygotes) > self._config.zygotes
+            or sum(zygote.memory_bytes for zygote in self._zygotes.values())
+            > self._config.zygote_memory_bytes
+        ):
+            self._zygotes.popitem(last=False)[1].close()
+
+    def _drop(self, key: str, zygote: Zygote) -> None:
+        with self._lock:
+            if self._zygotes.get(key) is zygote:
+                del self._zygotes[key]
+        zygote.close()
+
+    def close(self) -> None:
+        """End all zygotes and idle workers."""
+        with self._lock:
+            while self._zygotes:
+                self._zygotes.popitem()[1].close()
+        self._starter.shutdown()
+
+
+class Spawner:
+    """Starts a worker a job, for platforms without the zygote's system calls."""
+
+    def __init__(self, config: SandboxConfig) -> None:
+        self._config = config
+        self.missing = dict.fromkeys(
+            ("no_new_privs", "namespaces", "landlock", "seccomp"), "not on this platform"
+        )
+
+    def take(self, program: Program, *, jobs: int) -> Worker:
+        """Start a worker. It serves one job, whatever `jobs` allows. Raises: `SandboxError`."""
+        refuse_missing(self.missing, self._config)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = start_child(
+                program.runtime.python(),
+                "plasm_core.sandbox.single",
+                {
+                    "entry": program.runtime.entry,
+                    "options": program.runtime.options(),
+                    "socket_fd": theirs.fileno(),
+                    "artefact_fd": program.artefact_fd,
+                    "confinement": filters.confinement(
+                        {"filter": None, "filter_missing": "not on this platform"}, file_bytes=1 << 40
+                    ),
+                },
+                pass_fds=[theirs.fileno(), program.artefact_fd],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        process.returncode = 0  # reaped by whoever takes the worker, not by subprocess
+        return Worker(process.pid, ours)
+
+    def close(self) -> None:
+        """Nothing is idle."""
+
+
+def workers_for(config: SandboxConfig) -> Workers:
+    """Return the best source of workers that this platform has."""
+    zygotes = sys.platform == "linux" and os.uname().machine in SYS_CLONE
+    return Pool(config) if zygotes else Spawner(config)
+
+
+def refuse_missing(missing: dict[str, str], config: SandboxConfig) -> None:
+    """Raise `SandboxError` if a layer is missing that the operator requires."""
+    lacking = [f"{layer} ({missing[layer]})" for layer in config.require if layer in missing]
+    if lacking:
+        raise SandboxError(
+            f"required sandbox layers are missing: {', '.join(lacking)}",
+            hint="see plasm doctor; sandbox.require lists the layers that must be there",
+        )
+
+
+def program_key(program: Program) -> str:
+    """Return what tells one program's zygote from another's."""
+    runtime = program.runtime
+    return json.dumps([runtime.entry, runtime.options(), runtime.version(), program.digest], sort_keys=True)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(_END_S if process.poll() is None else 0)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

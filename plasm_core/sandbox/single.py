@@ -1,0 +1,24 @@
+"""A worker started by itself, where there is no zygote to fork it: loads one artefact, serves one job."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from typing import Any
+
+from plasm_core.engine import Engine
+from plasm_core.sandbox import confine, worker
+
+
+def main(spec: dict[str, Any]) -> None:
+    """Serve the job that comes over `socket_fd` on the artefact in `artefact_fd`."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=spec["socket_fd"])
+    module, _, name = spec["entry"].partition(":")
+    __import__(module)
+    engine: Engine = getattr(sys.modules[module], name)(**spec["options"])
+    confine.allow_deep_stack()
+    confine.lock_down(spec["confinement"])
+    with open(spec["artefact_fd"], "rb") as file:
+        file.seek(0)
+        loaded = engine.load(file.read())
+    worker.serve(sock, loaded, worker.make_instance(loaded), worker.forbid_files_and_processes)

@@ -1,0 +1,128 @@
+"""Runs test modules the way a node does: admitted, each in a process of its own, with a signed receipt."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import attrs
+import pytest
+
+from plasm_core.abc import Runtime
+from plasm_core.config import Choice, Config
+from plasm_core.node import Node
+from plasm_core.records import JobInput, Limits, Outcome, Receipt, manifest_for
+from plasm_core.testing.script import Done, Script
+
+MODULES = Path(__file__).parent / "modules"
+
+AMPLE = Limits(gas=1_000_000_000, memory_bytes=16 << 20, output_bytes=1 << 20)
+"""Limits that a test does not mean to reach."""
+
+
+def test_module(name: str) -> bytes:
+    """Return a test module's bytes. Its source stands beside it, as text."""
+    return (MODULES / f"{name}.wasm").read_bytes()
+
+
+test_module.__test__ = False  # type: ignore[attr-defined]  # pytest takes its name for a test's
+
+
+def exited(code: int) -> Outcome:
+    """Return the outcome of a job that exited."""
+    return Outcome(kind="exited", code=code)
+
+
+def trapped(kind: str) -> Outcome:
+    """Return the outcome of a job that trapped."""
+    return Outcome(kind="trapped", trap=kind)
+
+
+OUT_OF_GAS = Outcome(kind="out_of_gas")
+OUTPUT_LIMIT = Outcome(kind="output_limit")
+
+
+@attrs.frozen(kw_only=True)
+class Ended:
+    """A job that ran: its observables, and its receipt."""
+
+    outcome: Outcome
+    gas_used: int
+    stdout: bytes
+    stderr: bytes
+    receipt: Receipt
+
+
+class Bench:
+    """A node with one runtime, on which tests run jobs."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    def run(
+        self,
+        module: str,
+        *,
+        args: Sequence[bytes] = (),
+        env: Sequence[bytes] = (),
+        stdin: bytes = b"",
+        gas: int = AMPLE.gas,
+        memory_bytes: int = AMPLE.memory_bytes,
+        output_bytes: int = AMPLE.output_bytes,
+        seed: bytes = bytes(32),
+        wall_time_s: int = 60,
+        cancelled: threading.Event | None = None,
+        output: Callable[[int, bytes], None] = lambda _stream, _data: None,
+    ) -> Ended:
+        """Run a test module by name. Raises: what `Node.run` raises."""
+        code = test_module(module)
+        inputs = JobInput(args=tuple(args), env=tuple(env), stdin=stdin)
+        limits = Limits(gas=gas, memory_bytes=memory_bytes, output_bytes=output_bytes)
+        manifest = manifest_for(code, inputs, limits=limits, seed=seed.hex(), wall_time_s=wall_time_s)
+        streams = {1: bytearray(), 2: bytearray()}
+
+        def take(stream: int, data: bytes) -> None:
+            streams[stream] += data
+            output(stream, data)
+
+        receipt = self.node.run(code, inputs, manifest, take, cancelled=cancelled).receipt
+        return Ended(
+            outcome=receipt.result.outcome,
+            gas_used=receipt.result.gas_used,
+            stdout=bytes(streams[1]),
+            stderr=bytes(streams[2]),
+            receipt=receipt,
+        )
+
+    def play(
+        self,
+        script: Script,
+        *,
+        args: Sequence[bytes] = (),
+        env: Sequence[bytes] = (),
+        stdin: bytes = b"",
+        gas: int = AMPLE.gas,
+        seed: bytes = bytes(32),
+    ) -> Done:
+        """Make a script's host calls, with what standard input holds behind the script, and exit with 0."""
+        ended = self.run("calls", args=args, env=env, stdin=script.image() + stdin, gas=gas, seed=seed)
+        assert ended.outcome == exited(0)
+        return script.done(ended.stdout, ended.stderr)
+
+
+@contextlib.contextmanager
+def open_bench(runtime: Runtime, directory: Path) -> Iterator[Bench]:
+    """Give a bench for an installed runtime, whose state and cache lie in a directory."""
+    table = attrs.asdict(runtime) if attrs.has(type(runtime)) else {}
+    config = Config(plasm=Choice(runtime=runtime.name), components={"runtime": {runtime.name: table}})
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("STATE", "CACHE", "CONFIG"):
+            patch.delenv(f"{name}_DIRECTORY", raising=False)
+            patch.setenv(f"XDG_{name}_HOME", str(directory / name.lower()))
+        node = Node(config)
+        # Its key and cache are found now: a test may change the environment.
+        assert node.signer.peer_id
+        assert node.admission()
+    yield Bench(node)

@@ -1,0 +1,4 @@
+;; 1 for the entry.
+(module
+  (memory (export "memory") 1)
+  (func (export "_start")))

@@ -1,0 +1,7 @@
+;; Never ends.
+(module
+  (memory (export "memory") 1)
+  (func (export "_start")
+    loop
+      br 0
+    end))

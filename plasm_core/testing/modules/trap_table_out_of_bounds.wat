@@ -1,0 +1,10 @@
+;; Calls the element behind the last of a table.
+(module
+  (memory (export "memory") 1)
+  (type $empty (func))
+  (table 1 funcref)
+  (elem (i32.const 0) $nothing)
+  (func $nothing)
+  (func (export "_start")
+    i32.const 1
+    call_indirect (type $empty)))
