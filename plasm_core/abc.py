@@ -6,11 +6,13 @@ that names it. Hooks register the classes (`plasm_core.hookspecs`); these classe
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
+from plasm_core.errors import PluginMissingError
 from plasm_core.records.claim import Claim
 from plasm_core.records.peer import PeerId
 from plasm_core.records.verdict import Opinion
@@ -25,6 +27,15 @@ class Component(ABC):
     """Import names of the libraries it needs."""
     install: ClassVar[str | None] = None
     """The command that installs them."""
+
+    def check(self) -> None:
+        """Raise `PluginMissingError` if what the component needs is not there."""
+        for library in self.requires:
+            if importlib.util.find_spec(library) is None:
+                raise PluginMissingError(
+                    f"the {self.kind} {self.name} needs the library {library}, which is not installed",
+                    hint=f"install it with: {self.install}" if self.install else None,
+                )
 
 
 class WorkerComponent(Component):
@@ -62,7 +73,9 @@ class Runtime(WorkerComponent):
 
     kind: ClassVar[str] = "runtime"
     features: ClassVar[frozenset[str]]
-    """The WebAssembly features beyond 1.0 that it runs to the contract of docs/determinism.md."""
+    """The features (docs/determinism.md) that it runs to the letter of the contract."""
+    canonical_nans: ClassVar[bool] = True
+    """Whether it makes NaNs canonical by itself. For one that does not, the module is rewritten to."""
 
 
 class Signer(Component):

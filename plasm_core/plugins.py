@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import importlib.util
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
 import attrs
@@ -30,7 +29,10 @@ from plasm_core.records.converter import structure
 
 GROUP = "plasm"
 
-CATALOGUE: dict[str, str] = {}
+CATALOGUE: dict[str, str] = {
+    "runtime_wasm3": "pip install 'plasm[wasm3]'",
+    "runtime_wasmer": "pip install 'plasm[wasmer]'",
+}
 """Plugins of this project that an installation may lack: entry point name → the command that installs it."""
 
 C = TypeVar("C", bound=Component)
@@ -87,14 +89,7 @@ def load(kind: str, name: str) -> type[Component]:
         raise PluginBrokenError(
             f"the {kind} {name} is installed, but importing {providers[0].value} failed: {_reason(exc)}"
         ) from exc
-    component = _component(module, kind, name)
-    for library in component.requires:
-        if importlib.util.find_spec(library) is None:
-            raise PluginMissingError(
-                f"the {kind} {name} needs the library {library}, which is not installed",
-                hint=f"install it with: {component.install}" if component.install else None,
-            )
-    return component
+    return _component(module, kind, name)
 
 
 def _reason(exc: Exception) -> str:
@@ -147,10 +142,13 @@ def create(cls: type[C], name: str, table: Mapping[str, Any]) -> C:
     where = f"{cls.kind}.{name}"
     try:
         if attrs.has(component):
-            return cast(C, structure(dict(table), component, record=where))
-        if table:
+            made = structure(dict(table), component, record=where)
+        elif table:
             raise InvalidRecordError(where, [(key, "unknown field") for key in sorted(table)])
-        return cast(C, component())
+        else:
+            made = component()
+        made.check()
+        return cast(C, made)
     except InvalidRecordError as exc:
         problems = "; ".join(f"{where}.{path}: {text}" for path, text in exc.problems)
         raise ConfigError(problems) from exc
@@ -158,8 +156,11 @@ def create(cls: type[C], name: str, table: Mapping[str, Any]) -> C:
         raise PluginBrokenError(f"the {cls.kind} {name} cannot be made: {exc}") from exc
 
 
-def inventory() -> list[PluginInfo]:
-    """Return every plugin that is installed or could be, each tried by importing it."""
+def inventory(table: Callable[[str, str], Mapping[str, Any]] = lambda kind, name: {}) -> list[PluginInfo]:
+    """Return every plugin that is installed or could be, each tried by making it.
+
+    `table` returns a plugin's configuration by kind and name.
+    """
     points = entry_points()
     found = []
     for full in sorted(set(points) | set(CATALOGUE)):
@@ -176,9 +177,9 @@ def inventory() -> list[PluginInfo]:
             found.append(attrs.evolve(info, state="broken", reason=f"there is no kind of plugin {kind}"))
             continue
         try:
-            load(kind, name)
-        except PluginError as exc:
-            states = {PluginMissingError: "missing", PluginConflictError: "conflict"}
+            create(KINDS[kind], name, table(kind, name))
+        except (PluginError, ConfigError) as exc:
+            states: dict[type, str] = {PluginMissingError: "missing", PluginConflictError: "conflict"}
             command = (exc.hint or "").partition("install it with: ")[2]
             info = attrs.evolve(
                 info, state=states.get(type(exc), "broken"), reason=str(exc), install=command or None

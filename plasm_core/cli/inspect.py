@@ -55,7 +55,7 @@ def inspect(ctx: click.Context, module: str, as_json: bool, settings: Config) ->
 def _engines(node: Node, info: ModuleInfo) -> list[tuple[str, str]]:
     """Return each runtime and what keeps it from running the module, empty if nothing does."""
     found = []
-    for plugin in plugins.inventory():
+    for plugin in plugins.inventory(node.config.table):
         if plugin.kind != "runtime":
             continue
         try:

@@ -7,19 +7,21 @@ import click
 
 from plasm_core import plugins as registry
 from plasm_core.cli import exits, options, render
+from plasm_core.config import Config
 
 _MARKS = {"installed": "✓", "missing": "-", "broken": "✗", "conflict": "✗"}
 
 
 @click.command(epilog=exits.EPILOGUE)
 @options.json_option
+@options.configured(choices=())
 @click.pass_context
-def plugins(ctx: click.Context, as_json: bool) -> None:
+def plugins(ctx: click.Context, as_json: bool, settings: Config) -> None:
     """List plugins: installed ones, ones that could be installed, and broken ones with the reason.
 
     Exit code 4 if one is broken.
     """
-    found = registry.inventory()
+    found = registry.inventory(settings.table)
     if as_json:
         render.show_json([attrs.asdict(item) for item in found])
     else:

@@ -72,6 +72,7 @@ class Admission:
         self._runtime = runtime
         self._cache = cache
         self._limits = limits
+        self._inject_nans = not runtime.canonical_nans
 
     def admit(self, module: bytes, limits: Limits, *, progress: Progress = _silent) -> Program:
         """Return the program of a module, fit for a task's limits.
@@ -102,7 +103,8 @@ class Admission:
     ) -> Iterator[tuple[ModuleInfo, int, int]]:
         self._check_size(module)
         validator = self._validator
-        name = _entry_name("prepared", digest, validator.entry, validator.version(), validator.options())
+        variant = "prepared/canonical" if self._inject_nans else "prepared"
+        name = _entry_name(variant, digest, validator.entry, validator.version(), validator.options())
         fd = self._cache.fetch(name)
         if fd is None:
             progress("validating")
@@ -173,6 +175,7 @@ class Admission:
                 "entry": component.entry,
                 "options": component.options(),
                 "offset": offset,
+                "canonical_nans": self._inject_nans,
                 "module_fd": module_fd,
                 "out_fd": out_fd,
                 "cpu_s": limits.cpu_s,

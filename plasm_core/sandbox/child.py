@@ -5,6 +5,8 @@ A child runs `main(spec)` of one module under `python -I -S`, with an empty envi
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import json
 import os
 import signal
@@ -22,6 +24,7 @@ from plasm_core.errors import SandboxError
 
 MAX_STATUS_BYTES = 4 << 20
 _STDERR_TAIL = 4_096
+_ASK_S = 30
 _BOOTSTRAP = (
     "import sys,json;s=json.loads(sys.argv[1]);sys.path[:0]=s.pop('path');"
     "import importlib;importlib.import_module(s.pop('main')).main(s)"
@@ -30,10 +33,36 @@ _BOOTSTRAP = (
 
 def command(python: str, main: str, spec: Mapping[str, Any]) -> list[str]:
     """Return the command line of a child that calls `main(spec)` of a module. `spec` holds JSON values."""
-    root = str(Path(plasm_core.__file__).resolve().parent.parent)
-    path = [root, *(item for item in sys.path if os.path.isabs(item) and item != root)]
-    whole = json.dumps({"main": main, "path": path, **spec})
+    own = python == sys.executable
+    path = _absolute(sys.path) if own else interpreter_path(python)
+    packages = [plasm_core.__name__, *([spec["entry"].partition(".")[0]] if "entry" in spec else [])]
+    roots = list(dict.fromkeys(map(_root, packages)))
+    whole = json.dumps({"main": main, "path": roots + [item for item in path if item not in roots], **spec})
     return [python, "-I", "-S", "-c", _BOOTSTRAP, whole]
+
+
+def _absolute(path: Sequence[str]) -> list[str]:
+    return [item for item in path if os.path.isabs(item)]
+
+
+@functools.cache
+def _root(package: str) -> str:
+    """Return the directory to import a package from."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise SandboxError(f"the package {package} cannot be found")
+    return str(Path(spec.origin).resolve().parent.parent)
+
+
+@functools.cache
+def interpreter_path(python: str) -> list[str]:
+    """Return where another interpreter imports from. Raises: `SandboxError`."""
+    question = [python, "-I", "-c", "import json, sys; print(json.dumps(sys.path))"]
+    try:
+        answer = subprocess.run(question, capture_output=True, timeout=_ASK_S, check=True).stdout
+        return _absolute(json.loads(answer))
+    except (OSError, ValueError, subprocess.SubprocessError) as exc:
+        raise SandboxError(f"cannot run the interpreter {python}: {exc}") from exc
 
 
 @attrs.frozen(kw_only=True)

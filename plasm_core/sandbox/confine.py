@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _LINUX_LAYERS = ("no_new_privs", "namespaces", "landlock", "seccomp")
-STACK_BYTES = 64 << 20
+STACK_BYTES = 112 << 20
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 4, 22, 38
 _SECCOMP_MODE_FILTER = 2

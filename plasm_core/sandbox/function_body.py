@@ -15,6 +15,7 @@ from plasm_core.sandbox.opcodes import BYTES, CONTROL, INDEX, MEMARG
 
 STACK_UNITS = 262_144
 FRAME_UNITS = 4
+BYTES_PER_UNIT = 256
 
 _BEGINS, _DEAD = 1, 2
 
@@ -28,6 +29,7 @@ class Injected(Protocol):
     charge: bytes
     grow: bytes
     arities: list[tuple[int, int]]
+    canonical_nans: bool
 
     def check_gas(self) -> bytes:
         """Return code that traps if the gas is below zero."""
@@ -61,22 +63,31 @@ class Body:
         self.reader = reader
         self.data = reader.data
         self.position = reader.position
+        self.size_bytes = reader.end - reader.position
         self.out = bytearray()  # finished runs
         self.run = bytearray()  # the present run's code, without what follows `copied`
         self.copied = 0
         self.cost = 0
         self.height = 0
         self.peak = 0
+        self.nesting = 0
         self.labels: list[_Label] = []
+        self.locals: list[bytes] = []
+        self.next_local = 0
+        self.scratch: dict[int, bytes] = {}
 
     def rewrite(self) -> bytes:
-        locals_count = self._skip_locals()
-        declared = self.data[self.reader.position : self.position]
+        locals_count = self._read_locals()
         results = len(self.kind.results)
         self.labels.append(_Label(op.BLOCK, 0, 0, results))
         self.copied = self.position
         first_cost = self._instructions()
-        weight = weight_of(len(self.kind.params), locals_count, self.peak)
+        weight = weight_of(
+            values=len(self.kind.params) + locals_count + self.peak,
+            nesting=self.nesting,
+            size_bytes=self.size_bytes,
+        )
+        declared = vector(self.locals)
         rewriter = self.rewriter
         entry = self._charge(1 + first_cost) + rewriter.check_gas()
         enter = b"\x23" + rewriter.stack + b"\x41" + signed(weight) + b"\x6a\x24" + rewriter.stack
@@ -86,16 +97,27 @@ class Body:
         block = b"\x02" + rewriter.result_block(self.kind.results)
         return b"".join((declared, entry, enter, block, self.out, leave, b"\x0b"))
 
-    def _skip_locals(self) -> int:
+    def _read_locals(self) -> int:
         reader = Reader(self.data, self.position, self.reader.end)
         total = 0
         for _ in range(reader.count()):
-            total += reader.unsigned()
-            self.rewriter.module.note_value_type(reader.byte())
+            count, value_type = reader.unsigned(), reader.byte()
+            self.rewriter.module.note_value_type(value_type)
+            self.locals.append(unsigned(count) + bytes((value_type,)))
+            total += count
         if total > 50_000:
             raise malformed("a function has too many locals")
         self.position = reader.position
+        self.next_local = len(self.kind.params) + total
         return total
+
+    def _scratch(self, value_type: int) -> bytes:
+        """Return the index of a local of our own of a type, made when first needed."""
+        if value_type not in self.scratch:
+            self.scratch[value_type] = unsigned(self.next_local)
+            self.locals.append(b"\x01" + bytes((value_type,)))
+            self.next_local += 1
+        return self.scratch[value_type]
 
     # -- runs
 
@@ -124,7 +146,8 @@ class Body:
         first_cost = -1
         in_loop = False
         data, labels, end = self.data, self.labels, self.reader.end
-        follow_table, effects, costs = op.FOLLOWS, op.EFFECT, op.COST  # locals are faster
+        follow_table = op.FOLLOWS_CANONICAL if self.rewriter.canonical_nans else op.FOLLOWS
+        effects, costs = op.EFFECT, op.COST  # locals are faster
         while labels:
             # One run: until an instruction that begins another.
             position, height, peak, cost = self.position, self.height, self.peak, 0
@@ -229,6 +252,7 @@ class Body:
             encoded, params, results = self._block_type()
             self._replace(start, bytes((opcode,)) + encoded)
             self.labels.append(_Label(opcode, self.height - params, params, results))
+            self.nesting = max(self.nesting, len(self.labels) - 1)
             return 0 if opcode == op.BLOCK else _BEGINS
         if opcode in (op.END, op.ELSE):
             label = self.labels[-1]
@@ -301,6 +325,12 @@ class Body:
             features.add(feature)
             self._skip_leb(count)
             self._move(0, op.EFFECT[opcode])
+        elif opcode == op.F32_CONST:
+            self._f32_const()
+        elif opcode in op.F32_ARITHMETIC:
+            self._canonical(start, opcode, 0x7D, op.F32_NAN + b"%b\x5b")
+        elif opcode in op.F64_ARITHMETIC:
+            self._canonical(start, opcode, 0x7C, op.F64_NAN + b"%b\x61")
         elif opcode == op.PREFIX_FC:
             self._prefix_fc(start)
         elif opcode == op.PREFIX_FD:
@@ -308,6 +338,21 @@ class Body:
             self._prefix_fd(start)
         else:
             raise BadModuleError("feature", f"the module uses an unknown instruction (0x{opcode:02x})")
+
+    def _f32_const(self) -> None:
+        bits = int.from_bytes(self.data[self.position : self.position + 4], "little")
+        self.position += 4
+        if bits & 0x7FC0_0000 == 0x7F80_0000 and bits & 0x003F_FFFF:  # a signalling NaN
+            self.rewriter.module.features.add("f32-bits")
+        self._move(0, 1)
+
+    def _canonical(self, start: int, opcode: int, value_type: int, unequal: bytes) -> None:
+        """Keep an arithmetic instruction, and put the canonical NaN in place of any other it makes."""
+        local = self._scratch(value_type)
+        get = b"\x20" + local
+        # local.tee x; nan; local.get x; local.get x; eq; select
+        self._replace(start, bytes((opcode,)) + b"\x22" + local + unequal % (get + get) + b"\x1b")
+        self._move(0, op.EFFECT[opcode])
 
     def _prefix_fc(self, start: int) -> None:
         features = self.rewriter.module.features
@@ -377,6 +422,8 @@ class Body:
             self._skip_leb(2)
         elif follows == op.BYTES:
             self.position += op.IMMEDIATE_BYTES[opcode]
+        elif opcode == op.F32_CONST:
+            self.position += 4
         elif opcode == op.BR_TABLE:
             self._skip_leb(self._index() + 1)
         elif opcode == op.SELECT_T:
@@ -396,6 +443,10 @@ class Body:
             self.position += 1
 
 
-def weight_of(params: int, locals_count: int, peak: int) -> int:
-    """Return a function's weight in stack units."""
-    return FRAME_UNITS + params + locals_count + peak
+def weight_of(*, values: int, nesting: int, size_bytes: int) -> int:
+    """Return a function's weight in stack units: what its frame may take on any engine.
+
+    The size counts because compilers' spill slots do not always share their place: 100 vector locals in
+    100 KB of code took 28 KB of native stack.
+    """
+    return FRAME_UNITS + values + nesting + size_bytes // BYTES_PER_UNIT

@@ -34,6 +34,8 @@ from plasm_core.sandbox.injected import (
 
 TABLE_ELEMENTS = 1_000_000
 MAX_PAGES = 65_536
+MAX_FUNCTION_BYTES = 7_654_321
+"""What engines accept (WebAssembly JavaScript interface, implementation limits)."""
 
 _I32, _I64 = 0x7F, 0x7E
 _EMPTY = b"\x40"
@@ -48,26 +50,29 @@ class Metered:
     module: wasm.Module
 
 
-def meter(data: bytes) -> Metered:
+def meter(data: bytes, *, canonical_nans: bool = False) -> Metered:
     """Read and rewrite a validated module. Raises: `BadModuleError`."""
     module = wasm.read_module(data)
-    return Metered(meter_module(module), module)
+    return Metered(meter_module(module, canonical_nans=canonical_nans), module)
 
 
-def meter_module(module: wasm.Module) -> bytes:
+def meter_module(module: wasm.Module, *, canonical_nans: bool = False) -> bytes:
     """Return the metered code of a validated module, and note the features its code uses.
+
+    `canonical_nans`: put code in that makes NaNs canonical, for an engine that does not.
 
     Raises: `BadModuleError`.
     """
     try:
-        return _Rewriter(module).rewrite()
+        return _Rewriter(module, canonical_nans=canonical_nans).rewrite()
     except IndexError:
         raise malformed("the code ends too early") from None
 
 
 class _Rewriter:
-    def __init__(self, module: wasm.Module) -> None:
+    def __init__(self, module: wasm.Module, *, canonical_nans: bool) -> None:
         self.module = module
+        self.canonical_nans = canonical_nans
         self.types = [b"\x60" + sized(item.params) + sized(item.results) for item in module.types]
         first_global = module.global_count
         self.gas, self.stack, self.pages, self.fault = (
@@ -215,15 +220,20 @@ class _Rewriter:
     def _bodies(self) -> list[bytes]:
         reader = self.module.reader(wasm.CODE)
         count = reader.count() if reader else 0
-        if reader is None or count != len(self.module.functions):
+        if count != len(self.module.functions):
             raise malformed("functions and code do not match")
+        if reader is None:
+            return []
         bodies = []
         for type_index in self.module.functions:
             size = reader.unsigned()
             start = reader.position
             reader.bytes(size)
             body = Reader(self.module.data, start, start + size)
-            bodies.append(sized(Body(self, self.module.types[type_index], body).rewrite()))
+            rewritten = Body(self, self.module.types[type_index], body).rewrite()
+            if len(rewritten) > MAX_FUNCTION_BYTES:
+                raise BadModuleError("function_too_large", "a function is too large to be metered")
+            bodies.append(sized(rewritten))
         return bodies
 
 

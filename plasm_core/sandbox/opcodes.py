@@ -28,7 +28,7 @@ FOLLOWS = bytearray([INVALID] * 256)
 """What follows each one-byte opcode."""
 EFFECT = [0] * 256
 """Net effect of each one-byte opcode on the operand stack's height, where it is fixed."""
-IMMEDIATE_BYTES = {F32_CONST: 4, F64_CONST: 8}
+IMMEDIATE_BYTES = {F64_CONST: 8}
 
 
 def _set(first: int, last: int, follows: int, effect: int) -> None:
@@ -55,7 +55,7 @@ _set(0x28, 0x35, MEMARG, 0)  # loads
 _set(0x36, 0x3E, MEMARG, -2)  # stores
 _set(MEMORY_SIZE, MEMORY_SIZE, INDEX, 1)
 _set(0x41, 0x42, INDEX, 1)  # i32.const, i64.const
-_set(F32_CONST, F64_CONST, BYTES, 1)
+_set(F64_CONST, F64_CONST, BYTES, 1)
 _set(0x45, 0x45, NONE, 0)  # i32.eqz
 _set(0x46, 0x4F, NONE, -1)  # i32 comparisons
 _set(0x50, 0x50, NONE, 0)  # i64.eqz
@@ -74,12 +74,30 @@ _set(0xD0, 0xD0, NOTED, 1)  # ref.null
 _set(0xD1, 0xD1, NOTED, 0)  # ref.is_null
 _set(0xD2, 0xD2, NOTED, 1)  # ref.func
 
+_set(0x2A, 0x2A, NOTED, 0)  # f32.load
+_set(0xBE, 0xBE, NOTED, 0)  # f32.reinterpret_i32
+_set(F32_CONST, F32_CONST, CONTROL, 1)
+
 NOTED_AS = {
+    0x2A: ("f32-bits", 2),
+    0xBE: ("f32-bits", 0),
     **dict.fromkeys((37, 38, 208, 210), ("reference-types", 1)),
     0xD1: ("reference-types", 0),
     **dict.fromkeys(range(192, 197), ("sign-extension", 0)),
 }
 """Opcode → (feature, number of LEB128 immediates)."""
+
+F32_NAN, F64_NAN = b"\x43\0\0\xc0\x7f", b"\x44\0\0\0\0\0\0\xf8\x7f"
+"""Instructions that push the canonical NaN with sign 0."""
+
+F32_ARITHMETIC = frozenset({*range(0x8D, 0x98), 0xB6})  # ceil … max, demote
+F64_ARITHMETIC = frozenset({*range(0x9B, 0xA6), 0xBB})  # ceil … max, promote
+"""Instructions that may make a NaN whose bits WebAssembly leaves open."""
+
+FOLLOWS_CANONICAL = bytearray(FOLLOWS)
+"""The same as `FOLLOWS`, but those are stopped at."""
+for _opcode in F32_ARITHMETIC | F64_ARITHMETIC:
+    FOLLOWS_CANONICAL[_opcode] = CONTROL
 
 # Behind the prefix 0xFC: opcode → (number of index immediates, net effect).
 MEMORY_INIT, DATA_DROP, MEMORY_COPY, MEMORY_FILL = 8, 9, 10, 11

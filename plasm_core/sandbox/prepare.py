@@ -74,7 +74,9 @@ class Preparation:
         return self.info
 
 
-def prepare(data: bytes, validate: Callable[[bytes], None]) -> tuple[Preparation, bytes]:
+def prepare(
+    data: bytes, validate: Callable[[bytes], None], *, canonical_nans: bool = False
+) -> tuple[Preparation, bytes]:
     """Validate, describe, check and meter a module. Return the metered code, empty if there is a problem."""
     try:
         check_preamble(data)
@@ -91,7 +93,7 @@ def prepare(data: bytes, validate: Callable[[bytes], None]) -> tuple[Preparation
     problems = [_problem(violation) for violation in violations(module)]
     code = b""
     try:
-        code = meter_module(module)
+        code = meter_module(module, canonical_nans=canonical_nans)
     except BadModuleError as exc:
         problems.append(_problem(exc))
     return Preparation(info=describe(module), problems=problems), b"" if problems else code
@@ -106,6 +108,8 @@ def main(spec: dict[str, Any]) -> None:
     validator = load_entry(spec["entry"])(**spec["options"])
     limit_resources(cpu_s=spec["cpu_s"], memory_bytes=spec["memory_bytes"])
     lock_down(spec["confinement"])
-    preparation, code = prepare(read_all(spec["module_fd"]), validator.validate)
+    preparation, code = prepare(
+        read_all(spec["module_fd"]), validator.validate, canonical_nans=spec["canonical_nans"]
+    )
     write_all(spec["out_fd"], code)
     write_all(sys.stdout.fileno(), encode_json(preparation))

@@ -30,6 +30,7 @@ class WasmtimeRuntime(Runtime):
         {
             "bulk-memory",
             "extended-const",
+            "f32-bits",
             "multi-value",
             "nontrapping-float-to-int",
             "reference-types",
