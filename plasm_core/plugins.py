@@ -141,8 +141,9 @@ def create(cls: type[C], name: str, table: Mapping[str, Any]) -> C:
     component = load(cls.kind, name)
     where = f"{cls.kind}.{name}"
     try:
+        made: Component
         if attrs.has(component):
-            made = structure(dict(table), component, record=where)
+            made = cast(Component, structure(dict(table), component, record=where))
         elif table:
             raise InvalidRecordError(where, [(key, "unknown field") for key in sorted(table)])
         else:

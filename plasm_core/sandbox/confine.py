@@ -16,6 +16,7 @@ import sys
 
 TYPE_CHECKING = False  # importing typing would cost every worker
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 _LINUX_LAYERS = ("no_new_privs", "namespaces", "landlock", "seccomp")
@@ -68,9 +69,11 @@ def limit_resources(*, cpu_s: int, memory_bytes: int) -> None:
 
     RLIMIT_DATA rather than RLIMIT_AS: engines reserve much address space that they never use.
     """
-    limit(resource.RLIMIT_CPU, cpu_s)
-    with contextlib.suppress(ValueError, OSError):  # macOS does not know it
-        limit(resource.RLIMIT_DATA, memory_bytes)
+    try:
+        resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))
+        resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    except (ValueError, OSError):  # lower limits stand already, or macOS, which has no limit on data
+        pass
 
 
 def allow_deep_stack() -> None:
@@ -109,7 +112,7 @@ def lock_down(spec: dict[str, Any]) -> dict[str, str]:
     if spec["filter"] is None:
         missing["seccomp"] = spec["filter_missing"]
     else:
-        _attempt("seccomp", lambda: apply_filter(bytes.fromhex(spec["filter"])), missing)
+        _attempt("seccomp", lambda: prepared_filter(bytes.fromhex(spec["filter"]))(), missing)
     return missing
 
 
@@ -163,7 +166,8 @@ class _Program(ctypes.Structure):
     _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
 
 
-def apply_filter(program: bytes) -> None:
-    """Install a seccomp program. It can only take away from those already installed."""
+def prepared_filter(program: bytes) -> Callable[[], None]:
+    """Return a function that installs a seccomp program, which can only take away from those installed."""
     prepared = _Program(len(program) // 8, program)
-    _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(prepared))
+    pointer = ctypes.byref(prepared)
+    return lambda: _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, pointer)

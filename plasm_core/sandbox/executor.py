@@ -15,14 +15,14 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
-from typing import Any
 
 import attrs
 
 from plasm_core.config import SandboxConfig
+from plasm_core.engine import TRAP_KINDS
 from plasm_core.errors import SandboxError
 from plasm_core.records.manifest import JobInput, Manifest
-from plasm_core.records.outcome import RECHECKABLE, Outcome
+from plasm_core.records.outcome import Outcome
 from plasm_core.sandbox import frames
 from plasm_core.sandbox.admission import Program
 from plasm_core.sandbox.blob import sealed_blob
@@ -195,20 +195,22 @@ class _Supervision:
         return os.waitstatus_to_exitcode(os.waitpid(worker.pid, 0)[1])
 
     def _job(self) -> bytes:
-        limits = self.manifest.limits
-        job = {
-            "args": [item.hex() for item in self.inputs.args],
-            "env": [item.hex() for item in self.inputs.env],
-            "seed": self.manifest.seed,
-            "gas": limits.gas,
-            "memory_bytes": limits.memory_bytes,
-            "output_bytes": limits.output_bytes,
-            "capabilities": list(self.manifest.capabilities),
-            "has_start": self.program.info.has_start,
+        manifest, limits = self.manifest, self.manifest.limits
+        flags = frames.HAS_START if self.program.info.has_start else 0
+        flags |= frames.CLOCK_REAL if "clock.real" in manifest.capabilities else 0
+        flags |= frames.RANDOM_REAL if "random.real" in manifest.capabilities else 0
+        body = frames.pack_job(
+            gas=limits.gas,
+            memory_bytes=limits.memory_bytes,
+            output_bytes=limits.output_bytes,
             # A backstop for the wall time, which cannot be less. A shared worker's adds up.
-            "cpu_s": 86_400 if self.worker.key else self.manifest.wall_time_s + 5,
-        }
-        return frames.frame(frames.JOB, json.dumps(job).encode())
+            cpu_s=86_400 if self.worker.key else manifest.wall_time_s + 5,
+            flags=flags,
+            seed=bytes.fromhex(manifest.seed),
+            args=self.inputs.args,
+            env=self.inputs.env,
+        )
+        return frames.frame(frames.JOB, body)
 
     def _send_job(self, deadline: float) -> bool:
         """Send the job. Return whether the worker lived to take it."""
@@ -248,15 +250,15 @@ class _Supervision:
                 continue
             except OSError:
                 return None
-            except (ValueError, KeyError, TypeError) as exc:
-                return Outcome(kind="system_error", detail=f"the worker sent nonsense: {exc}"[:500])
+            except ValueError as exc:
+                return Outcome(kind="system_error", detail=printable(f"the worker sent nonsense: {exc}"))
         return None
 
     def _take(self, kind: int, body: bytes) -> None:
         if self.answer is not None:
             raise ValueError("something behind the outcome")
         if kind == frames.OUTCOME:
-            self.answer = _answer(json.loads(body), self.manifest)
+            self.answer = _answer(body, self.manifest)
             return
         self.left[kind] -= len(body)
         if self.left[kind] < 0:
@@ -283,16 +285,24 @@ class _Answer:
     peak_memory: int = 0
 
 
-def _answer(value: dict[str, Any], manifest: Manifest) -> _Answer:
-    """Read an outcome. Raises ValueError, KeyError or TypeError on what no honest worker sends."""
-    gas_used = value["gas_used"]
-    if not isinstance(gas_used, int) or not 0 <= gas_used <= manifest.limits.gas:
+def _answer(body: bytes, manifest: Manifest) -> _Answer:
+    """Read an outcome. Raises: ValueError on what no honest worker sends."""
+    kind, code, trap, gas_used, cpu_us, peak, detail = frames.unpack_outcome(body)
+    if gas_used > manifest.limits.gas:
         raise ValueError("gas beyond the limit")
-    kind = value["kind"]
-    if kind not in (*RECHECKABLE, "system_error"):
-        raise ValueError("an outcome that is not the worker's to give")
-    cpu_time_s, peak = float(value["cpu_time_s"]), int(value["peak_memory"])
-    if not (0 <= cpu_time_s <= 1e9 and 0 <= peak <= 2**50):
+    if trap >= len(TRAP_KINDS):
+        raise ValueError("an unknown trap")
+    if cpu_us > 10**15 or peak > 2**50:
         raise ValueError("impossible usage")
-    outcome = Outcome(kind=kind, code=value.get("code"), trap=value.get("trap"), detail=value.get("detail"))
-    return _Answer(outcome=outcome, gas_used=gas_used, cpu_time_s=cpu_time_s, peak_memory=peak)
+    outcome = Outcome(
+        kind=kind,
+        code=code if kind == "exited" else None,
+        trap=TRAP_KINDS[trap] if kind == "trapped" else None,
+        detail=printable(detail) if kind == "system_error" else None,
+    )
+    return _Answer(outcome=outcome, gas_used=gas_used, cpu_time_s=cpu_us / 1e6, peak_memory=peak)
+
+
+def printable(text: str) -> str:
+    """Return a text as `Outcome.detail` takes it: no control characters, not too long."""
+    return "".join(char if char.isprintable() else " " for char in text)[:500]

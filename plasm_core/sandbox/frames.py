@@ -2,6 +2,8 @@
 
 To the worker: one JOB. From the worker: STDOUT and STDERR as they come, one OUTCOME last. Both sides are our
 code, but a worker may be taken over by its guest: the daemon trusts no length and no number it reads.
+
+Bodies are packed, not JSON: a JSON parser would touch, and so copy, a hundred pages in every worker.
 """
 
 from __future__ import annotations
@@ -17,6 +19,14 @@ MAX_OUTCOME_BYTES = 4_096
 _HEADER = struct.Struct("<BI")
 HEADER_BYTES = _HEADER.size
 
+# gas, memory, output, cpu seconds, flags, seed, numbers of args and env; then u32le length ‖ bytes of each.
+_JOB = struct.Struct("<QQQIB32sII")
+CLOCK_REAL, RANDOM_REAL, HAS_START = 1, 2, 4
+
+# position in OUTCOMES, exit code, position in TRAP_KINDS, gas used, microseconds of processor time, peak memory
+_OUTCOME = struct.Struct("<BIBQQQ")
+OUTCOMES = ("exited", "trapped", "out_of_gas", "output_limit", "system_error")
+
 
 def frame(kind: int, body: bytes) -> bytes:
     """Encode a frame."""
@@ -27,6 +37,65 @@ def parse_header(data: bytes) -> tuple[int, int]:
     """Return a header's kind and length."""
     kind, length = _HEADER.unpack(data)
     return int(kind), int(length)
+
+
+def pack_job(
+    *,
+    gas: int,
+    memory_bytes: int,
+    output_bytes: int,
+    cpu_s: int,
+    flags: int,
+    seed: bytes,
+    args: tuple[bytes, ...],
+    env: tuple[bytes, ...],
+) -> bytes:
+    """Encode a JOB's body."""
+    head = _JOB.pack(gas, memory_bytes, output_bytes, cpu_s, flags, seed, len(args), len(env))
+    return head + b"".join(struct.pack("<I", len(item)) + item for item in (*args, *env))
+
+
+class Job:
+    """A JOB as its worker reads it."""
+
+    def __init__(self, body: bytes) -> None:
+        fields = _JOB.unpack_from(body)
+        self.gas, self.memory_bytes, self.output_bytes, self.cpu_s, self.flags, self.seed = fields[:6]
+        self.args: list[bytes] = []
+        self.env: list[bytes] = []
+        offset = _JOB.size
+        for items, count in ((self.args, fields[6]), (self.env, fields[7])):
+            for _ in range(count):
+                (length,) = struct.unpack_from("<I", body, offset)
+                offset += 4
+                items.append(body[offset : offset + length])
+                offset += length
+
+
+def pack_outcome(
+    kind: str, *, code: int = 0, trap: int = 0, gas_used: int, cpu_us: int, peak_memory: int, detail: str = ""
+) -> bytes:
+    """Encode an OUTCOME's body. `trap` is a position in `TRAP_KINDS`; `detail` goes with system_error."""
+    head = _OUTCOME.pack(OUTCOMES.index(kind), code, trap, gas_used, cpu_us, peak_memory)
+    return head + detail.encode("utf-8", "replace")[:1_000]
+
+
+def unpack_outcome(body: bytes) -> tuple[str, int, int, int, int, int, str]:
+    """Decode an OUTCOME: kind, code, trap, gas used, cpu, peak, detail. Raises ValueError."""
+    if len(body) < _OUTCOME.size:
+        raise ValueError("an outcome cut short")
+    kind, code, trap, gas_used, cpu_us, peak = _OUTCOME.unpack_from(body)
+    if kind >= len(OUTCOMES):
+        raise ValueError("an unknown outcome")
+    return (
+        OUTCOMES[kind],
+        code,
+        trap,
+        gas_used,
+        cpu_us,
+        peak,
+        body[_OUTCOME.size :].decode("utf-8", "replace"),
+    )
 
 
 class WorkerFrames:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import sys
 from typing import Any
@@ -21,4 +22,5 @@ def main(spec: dict[str, Any]) -> None:
     with open(spec["artefact_fd"], "rb") as file:
         file.seek(0)
         loaded = engine.load(file.read())
-    worker.serve(sock, loaded, worker.make_instance(loaded), worker.forbid_files_and_processes)
+    confine.limit(resource.RLIMIT_FSIZE, 0)
+    worker.serve(sock, loaded, worker.make_instance(loaded), lambda: confine.limit(resource.RLIMIT_NPROC, 0))

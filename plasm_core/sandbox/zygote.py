@@ -11,7 +11,7 @@ import ctypes
 import gc
 import json
 import os
-import signal
+import resource
 import socket
 import sys
 
@@ -45,13 +45,15 @@ def main(spec: dict[str, Any]) -> None:
     ready = worker.make_instance(module)
     os.dup2(silence, 1)
     os.dup2(silence, 2)
+    tighten = _tightener(spec["running_filter"])
+    confine.limit(resource.RLIMIT_FSIZE, 0)
     control.send(json.dumps({"missing": missing}).encode())
     gc.disable()  # a collection in a worker would copy the pages it touches
     while True:
         command = control.recv(COMMAND_BYTES)
         if not command:
             os._exit(0)
-        _fork_workers(min(int(command), MAX_BATCH), control, module, ready, clone, spec)
+        _fork_workers(min(int(command), MAX_BATCH), control, module, ready, clone, tighten, spec)
 
 
 def _make_engine(spec: dict[str, Any]) -> Engine:
@@ -65,6 +67,13 @@ def _read(fd: int) -> bytes:
     with open(fd, "rb") as file:
         file.seek(0)
         return file.read()
+
+
+def _tightener(running_filter: str | None) -> Callable[[], None]:
+    """Return what a worker calls before its guest runs: no more processes, fewer system calls."""
+    if running_filter is None:
+        return lambda: confine.limit(resource.RLIMIT_NPROC, 0)
+    return confine.prepared_filter(bytes.fromhex(running_filter))
 
 
 def make_clone(flags: int) -> Callable[[], int]:
@@ -92,6 +101,7 @@ def _fork_workers(
     module: LoadedModule,
     ready: tuple[Host, Instance],
     clone: Callable[[], int],
+    tighten: Callable[[], None],
     spec: dict[str, Any],
 ) -> None:
     """Fork workers; send the daemon their process ids and the ends of their sockets."""
@@ -105,7 +115,7 @@ def _fork_workers(
             control.close()
             for end in ends:
                 end.close()
-            _be_worker(theirs, module, ready, spec)
+            _be_worker(theirs, module, ready, tighten, spec)
         theirs.close()
         pids.append(pid)
     socket.send_fds(control, [json.dumps(pids).encode()], [end.fileno() for end in ends])
@@ -114,21 +124,17 @@ def _fork_workers(
 
 
 def _be_worker(
-    sock: socket.socket, module: LoadedModule, ready: tuple[Host, Instance], spec: dict[str, Any]
+    sock: socket.socket,
+    module: LoadedModule,
+    ready: tuple[Host, Instance],
+    tighten: Callable[[], None],
+    spec: dict[str, Any],
 ) -> NoReturn:
     """Serve, in a forked process, and never return into the zygote's code."""
     status = 1
     try:
-        signal.signal(signal.SIGXCPU, signal.SIG_DFL)
         confine.die_with_parent(spec["confinement"]["parent"])
-        running = spec["running_filter"]
-        program = bytes.fromhex(running) if running else None
-
-        def tighten() -> None:
-            worker.forbid_files_and_processes()
-            if program is not None:
-                confine.apply_filter(program)
-
+        worker.rehearse(*ready)
         worker.serve(sock, module, ready, tighten, jobs=spec["jobs_per_worker"])
         status = 0
     finally:

@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 from plasm_core.abc import Runtime
-from plasm_core.config import Choice, Config
+from plasm_core.config import Choice, Config, Policy
 from plasm_core.node import Node
 from plasm_core.records import JobInput, Limits, Outcome, Receipt, manifest_for
 from plasm_core.testing.script import Done, Script
@@ -22,12 +22,9 @@ AMPLE = Limits(gas=1_000_000_000, memory_bytes=16 << 20, output_bytes=1 << 20)
 """Limits that a test does not mean to reach."""
 
 
-def test_module(name: str) -> bytes:
-    """Return a test module's bytes. Its source stands beside it, as text."""
+def module_named(name: str) -> bytes:
+    """Return the bytes of one of the modules in `modules/`. Its source stands beside it, as text."""
     return (MODULES / f"{name}.wasm").read_bytes()
-
-
-test_module.__test__ = False  # type: ignore[attr-defined]  # pytest takes its name for a test's
 
 
 def exited(code: int) -> Outcome:
@@ -63,7 +60,7 @@ class Bench:
 
     def run(
         self,
-        module: str,
+        module: str | bytes,
         *,
         args: Sequence[bytes] = (),
         env: Sequence[bytes] = (),
@@ -73,21 +70,31 @@ class Bench:
         output_bytes: int = AMPLE.output_bytes,
         seed: bytes = bytes(32),
         wall_time_s: int = 60,
+        capabilities: Sequence[str] = (),
         cancelled: threading.Event | None = None,
         output: Callable[[int, bytes], None] = lambda _stream, _data: None,
+        progress: Callable[[str], None] = lambda _phase: None,
     ) -> Ended:
-        """Run a test module by name. Raises: what `Node.run` raises."""
-        code = test_module(module)
+        """Run a module, by name one of `modules/`. Raises: what `Node.run` raises."""
+        code = module_named(module) if isinstance(module, str) else module
         inputs = JobInput(args=tuple(args), env=tuple(env), stdin=stdin)
         limits = Limits(gas=gas, memory_bytes=memory_bytes, output_bytes=output_bytes)
-        manifest = manifest_for(code, inputs, limits=limits, seed=seed.hex(), wall_time_s=wall_time_s)
+        manifest = manifest_for(
+            code,
+            inputs,
+            limits=limits,
+            seed=seed.hex(),
+            wall_time_s=wall_time_s,
+            capabilities=capabilities,
+        )
         streams = {1: bytearray(), 2: bytearray()}
 
         def take(stream: int, data: bytes) -> None:
             streams[stream] += data
             output(stream, data)
 
-        receipt = self.node.run(code, inputs, manifest, take, cancelled=cancelled).receipt
+        completed = self.node.run(code, inputs, manifest, take, progress=progress, cancelled=cancelled)
+        receipt = completed.receipt
         return Ended(
             outcome=receipt.result.outcome,
             gas_used=receipt.result.gas_used,
@@ -105,18 +112,31 @@ class Bench:
         stdin: bytes = b"",
         gas: int = AMPLE.gas,
         seed: bytes = bytes(32),
+        capabilities: Sequence[str] = (),
     ) -> Done:
         """Make a script's host calls, with what standard input holds behind the script, and exit with 0."""
-        ended = self.run("calls", args=args, env=env, stdin=script.image() + stdin, gas=gas, seed=seed)
+        ended = self.run(
+            "calls",
+            args=args,
+            env=env,
+            stdin=script.image() + stdin,
+            gas=gas,
+            seed=seed,
+            capabilities=capabilities,
+        )
         assert ended.outcome == exited(0)
         return script.done(ended.stdout, ended.stderr)
 
 
 @contextlib.contextmanager
-def open_bench(runtime: Runtime, directory: Path) -> Iterator[Bench]:
+def open_bench(runtime: Runtime, directory: Path, *, policy: Policy = Policy()) -> Iterator[Bench]:
     """Give a bench for an installed runtime, whose state and cache lie in a directory."""
     table = attrs.asdict(runtime) if attrs.has(type(runtime)) else {}
-    config = Config(plasm=Choice(runtime=runtime.name), components={"runtime": {runtime.name: table}})
+    config = Config(
+        plasm=Choice(runtime=runtime.name),
+        policy=policy,
+        components={"runtime": {runtime.name: table}},
+    )
     with pytest.MonkeyPatch.context() as patch:
         for name in ("STATE", "CACHE", "CONFIG"):
             patch.delenv(f"{name}_DIRECTORY", raising=False)
@@ -125,4 +145,5 @@ def open_bench(runtime: Runtime, directory: Path) -> Iterator[Bench]:
         # Its key and cache are found now: a test may change the environment.
         assert node.signer.peer_id
         assert node.admission()
-    yield Bench(node)
+    with node:
+        yield Bench(node)

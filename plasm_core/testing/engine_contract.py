@@ -225,9 +225,10 @@ class EngineContract:
         assert ended.gas_used == 2 * (STACK_UNITS // 4 + 1)
 
     def test_recursion_to_the_last_unit_is_allowed(self, bench: Bench) -> None:
-        """_start weighs 8, each of the n + 1 entries of $down 4 + 1 parameter + 2 on the operand stack."""
-        deepest = (STACK_UNITS - 8) // 7 - 1
-        assert 8 + 7 * (deepest + 1) == STACK_UNITS
+        """_start weighs 4 + 4 on the operand stack. So does each of the n + 1 entries of $down: 4, one
+        parameter, 2 on the operand stack, one `if`."""
+        deepest = (STACK_UNITS - 8) // 8 - 1
+        assert 8 + 8 * (deepest + 1) == STACK_UNITS
         first = 1 + 4 + 1 + (1_000 + 8 + 4) + 3
 
         allowed = bench.run("recursion", stdin=struct.pack("<I", deepest))
@@ -239,8 +240,11 @@ class EngineContract:
         assert beyond.gas_used == first + 8 * (deepest + 1) + 4
 
     def test_the_native_stack_holds_wide_frames(self, bench: Bench) -> None:
-        """3,601 calls of 71 units, each with 64 values alive across the next, are within the limit."""
-        assert STACK_UNITS >= 4 + 3_601 * 71
+        """3,401 calls, each with 64 values alive across the next, are within the limit.
+
+        Units: 4, a parameter, 64 locals, 2 on the operand stack, one `if`, and 3 for 920 bytes of code.
+        """
+        assert 4 + 3_401 * (4 + 1 + 64 + 2 + 1 + 3) <= STACK_UNITS
 
         assert bench.run("wide_recursion").outcome == exited(0)
 

@@ -162,12 +162,12 @@ class MachineContract:
         script.put(end - 40, b"twenty-four bytes there.")
         script.vectors(0, (end - 40, 24), (end - 16, 17), (end - 1, 0xFFFF_FFFF))
         cases = [
+            (("fd_write", 1, end - 8, 1, 16), SUCCESS),
             (("fd_write", 1, 0, 1, end - 4), SUCCESS),
             (("fd_write", 1, 0, 1, end - 3), FAULT),
             (("fd_write", 1, 0, 2, 16), FAULT),
             (("fd_write", 1, 16, 1, 16), FAULT),
             (("fd_write", 1, end - 7, 1, 16), FAULT),
-            (("fd_write", 1, end - 8, 1, 16), SUCCESS),
             (("fd_read", 0, 0, 2, 16), FAULT),
             (("clock_time_get", 0, 0, end - 8), SUCCESS),
             (("clock_time_get", 0, 0, end - 7), FAULT),

@@ -76,7 +76,8 @@ class HostJob:
         stdin: Stdin,
         seed: bytes,
         output_bytes: int,
-        capabilities: list[str],
+        real_clock: bool = False,
+        real_random: bool = False,
         output: Callable[[int, bytes], None],
     ) -> None:
         self.args = [b"main", *args]
@@ -84,8 +85,8 @@ class HostJob:
         self.stdin = stdin
         self.output = output
         self.left = {1: output_bytes, 2: output_bytes}
-        self.clock = RealClock() if "clock.real" in capabilities else VirtualClock()
-        self.random = RealRandom() if "random.real" in capabilities else SeededRandom(seed)
+        self.clock = RealClock() if real_clock else VirtualClock()
+        self.random = RealRandom() if real_random else SeededRandom(seed)
 
 
 class Host:
@@ -98,6 +99,11 @@ class Host:
         self._job: HostJob
         self._streams = {0: 0, 1: 1, 2: 2}  # descriptor → stream
         self._rights = dict(_RIGHTS)  # by descriptor
+        self.functions: dict[str, tuple[str, str, HostFunction]] = {
+            name: (params, results, self._wrapped(getattr(self, name)))
+            for name, (params, results) in abi.FUNCTIONS.items()
+        }
+        """Every function of the module with its type, as `LoadedModule.instantiate` takes them."""
 
     def attach(self, instance: Instance) -> None:
         """Give the host the instance whose memory and gas it works on."""
@@ -107,13 +113,6 @@ class Host:
     def begin(self, job: HostJob) -> None:
         """Give the host its job. One host serves one job."""
         self._job = job
-
-    def functions(self) -> dict[str, tuple[str, str, HostFunction]]:
-        """Return every function of the module with its type, as `Engine.instantiate` takes them."""
-        return {
-            name: (params, results, self._wrapped(getattr(self, name)))
-            for name, (params, results) in abi.FUNCTIONS.items()
-        }
 
     def _wrapped(self, function: Callable[..., int | None]) -> HostFunction:
         def call(*arguments: int) -> int | None:

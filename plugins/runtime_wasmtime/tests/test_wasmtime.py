@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from plasm_runtime_wasmtime import WasmtimeRuntime
+from plasm_runtime_wasmtime.runtime import WasmtimeRuntime
 
 from plasm_core.abc import Runtime
 from plasm_core.testing.contract import RuntimeContract
