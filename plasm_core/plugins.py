@@ -49,6 +49,7 @@ class PluginInfo:
     version: str | None = None
     reason: str | None = None
     install: str | None = None
+    hint: str | None = None
 
 
 def entry_points() -> dict[str, list[importlib.metadata.EntryPoint]]:
@@ -182,8 +183,13 @@ def inventory(table: Callable[[str, str], Mapping[str, Any]] = lambda kind, name
         except (PluginError, ConfigError) as exc:
             states: dict[type, str] = {PluginMissingError: "missing", PluginConflictError: "conflict"}
             command = (exc.hint or "").partition("install it with: ")[2]
+            hint = None if command else exc.hint
             info = attrs.evolve(
-                info, state=states.get(type(exc), "broken"), reason=str(exc), install=command or None
+                info,
+                state=states.get(type(exc), "broken"),
+                reason=str(exc),
+                install=command or None,
+                hint=hint,
             )
         found.append(info)
     return found

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 
 import plasm_core
-from plasm_core.cli import inspect, key, plugins, receipt, run, verify
+from plasm_core.cli import doctor, inspect, key, plugins, receipt, run, verify
 from plasm_core.cli.exits import EPILOGUE, exit_code
 from plasm_core.cli.render import show_error
 from plasm_core.errors import PlasmError
@@ -27,6 +27,7 @@ cli.add_command(receipt.receipt)
 cli.add_command(key.key)
 cli.add_command(inspect.inspect)
 cli.add_command(plugins.plugins)
+cli.add_command(doctor.doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -21,13 +21,20 @@ _UNITS |= {f"{unit}i": 1024**power for power, unit in enumerate("kmgt", start=1)
 _SECONDS = {"": 1, "s": 1, "min": 60, "m": 60, "h": 3600}
 
 
-def configured(*, choices: tuple[str, ...]) -> Callable[[F], F]:
-    """Give a command `--config`, `--set` and a flag for each choice; it receives `settings: Config`."""
+def configured(*, choices: tuple[str, ...], sandboxed: bool = False) -> Callable[[F], F]:
+    """Give a command `--config`, `--set` and a flag for each choice; it receives `settings: Config`.
+
+    `sandboxed`: give it `--require-sandbox` too.
+    """
 
     def decorate(command: F) -> F:
         @functools.wraps(command)
         def wrapped(*args: Any, config_file: Path | None, set_: tuple[str, ...], **values: Any) -> Any:
-            overrides = {f"plasm.{name}": values.pop(name) for name in choices}
+            overrides: dict[str, Any] = {f"plasm.{name}": values.pop(name) for name in choices}
+            if sandboxed:
+                overrides["sandbox.require"] = [
+                    item for given in values.pop("require_sandbox") for item in given.split(",") if item
+                ]
             settings = config.load(
                 file=config_file,
                 settings=set_,
@@ -41,6 +48,13 @@ def configured(*, choices: tuple[str, ...]) -> Callable[[F], F]:
                 f"--{name}",
                 metavar="NAME[,NAME…]" if name == "verifier" else "NAME",
                 help=f"The {name} to use.",
+            )(decorated)
+        if sandboxed:
+            decorated = click.option(
+                "--require-sandbox",
+                multiple=True,
+                metavar="LAYER[,LAYER…]",
+                help=f"Run nothing without these layers: {', '.join(config.SANDBOX_LAYERS)}.",
             )(decorated)
         decorated = click.option(
             "--set", "set_", multiple=True, metavar="KEY=VALUE", help="A setting, as in admission.cpu_s=30."

@@ -31,7 +31,7 @@ def plugins(ctx: click.Context, as_json: bool, settings: Config) -> None:
                 item.kind,
                 item.name,
                 f"{item.distribution} {item.version}" if item.distribution else "",
-                item.install or item.reason or "",
+                item.install or item.hint or item.reason or "",
             )
             for item in found
         ]

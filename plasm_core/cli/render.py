@@ -29,6 +29,11 @@ def show_error(message: str, hint: str | None = None) -> None:
         console.print(f"[bold]hint:[/] {_plain(hint)}")
 
 
+def show_hint(hint: str) -> None:
+    """Show, below a line, what to do about it."""
+    _console(stderr=False).print(f"    {_plain(hint)}")
+
+
 def _plain(text: str) -> str:
     """Escape markup, and show control characters: names in messages may come from strangers."""
     return escape("".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text))

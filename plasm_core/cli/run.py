@@ -52,7 +52,7 @@ MAX_ARGUMENT_BYTES = 1 << 20
 @click.option("--manifest", "manifest_file", metavar="FILE", help="Write the manifest there.")
 @click.option("--quiet", "-q", is_flag=True, help="No summary on stderr.")
 @options.json_option
-@options.configured(choices=("runtime", "validator", "signer", "verifier"))
+@options.configured(choices=("runtime", "validator", "signer", "verifier"), sandboxed=True)
 @click.pass_context
 def run(
     ctx: click.Context,

@@ -30,7 +30,7 @@ def shown(value: object) -> str:
     elif value is None or isinstance(value, bool):
         text = {None: "null", True: "true", False: "false"}[value]
     elif isinstance(value, (list, tuple)):
-        text = "a list"
+        text = "[" + ", ".join(map(shown, value[:5])) + ("…" if len(value) > 5 else "") + "]"
     elif isinstance(value, dict):
         text = "an object"
     else:

@@ -14,6 +14,7 @@ from plasm_core.abc import Runtime
 from plasm_core.config import Choice, Config, Policy
 from plasm_core.node import Node
 from plasm_core.records import JobInput, Limits, Outcome, Receipt, manifest_for
+from plasm_core.records.converter import unstructure
 from plasm_core.testing.script import Done, Script
 
 MODULES = Path(__file__).parent / "modules"
@@ -131,7 +132,7 @@ class Bench:
 @contextlib.contextmanager
 def open_bench(runtime: Runtime, directory: Path, *, policy: Policy = Policy()) -> Iterator[Bench]:
     """Give a bench for an installed runtime, whose state and cache lie in a directory."""
-    table = attrs.asdict(runtime) if attrs.has(type(runtime)) else {}
+    table = unstructure(runtime) if attrs.has(type(runtime)) else {}
     config = Config(
         plasm=Choice(runtime=runtime.name),
         policy=policy,

@@ -55,7 +55,8 @@
   (type $call (func (param i32)))
   (memory (export "memory") 2)
   (data (i32.const 65544) "\00\00\00\00\00\00\02\00")
-  (table funcref (elem
+  (table 46 funcref)
+  (elem (i32.const 0)
     $call_args_get
     $call_args_sizes_get
     $call_environ_get
@@ -101,7 +102,7 @@
     $call_sock_accept
     $call_sock_recv
     $call_sock_send
-    $call_sock_shutdown))
+    $call_sock_shutdown)
   (func $call_args_get (param i32) (i32.store offset=4 (local.get 0) (call $args_get (i32.load offset=8 (local.get 0)) (i32.load offset=16 (local.get 0)))))
   (func $call_args_sizes_get (param i32) (i32.store offset=4 (local.get 0) (call $args_sizes_get (i32.load offset=8 (local.get 0)) (i32.load offset=16 (local.get 0)))))
   (func $call_environ_get (param i32) (i32.store offset=4 (local.get 0) (call $environ_get (i32.load offset=8 (local.get 0)) (i32.load offset=16 (local.get 0)))))

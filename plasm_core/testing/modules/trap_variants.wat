@@ -4,7 +4,8 @@
   (type $variant (func))
   (memory (export "memory") 1)
   (data (i32.const 0) "\10\00\00\00\01\00\00\00") ;; one vector: 1 byte at 16
-  (table funcref (elem $v0 $v1 $v2 $v3 $v4 $v5 $v6 $v7 $v8 $v9 $v10 $v11 $v12 $v13 $v14 $v15 $v16 $v17 $v18 $v19 $v20 $v21 $v22 $v23 $v24 $v25 $v26 $v27 $v28 $v29 $v30))
+  (table 31 funcref)
+  (elem (i32.const 0) $v0 $v1 $v2 $v3 $v4 $v5 $v6 $v7 $v8 $v9 $v10 $v11 $v12 $v13 $v14 $v15 $v16 $v17 $v18 $v19 $v20 $v21 $v22 $v23 $v24 $v25 $v26 $v27 $v28 $v29 $v30)
   (func $v0 (drop (i32.div_s (i32.const 7) (i32.const 0)))) ;; 0: i32.div_s by zero: integer_division_by_zero
   (func $v1 (drop (i32.div_u (i32.const 7) (i32.const 0)))) ;; 1: i32.div_u by zero: integer_division_by_zero
   (func $v2 (drop (i32.rem_s (i32.const 7) (i32.const 0)))) ;; 2: i32.rem_s by zero: integer_division_by_zero

@@ -1,0 +1,37 @@
+"""`plasm doctor`: is everything here that jobs need, and how well are they locked in?"""
+
+from __future__ import annotations
+
+import attrs
+import click
+
+from plasm_core.cli import exits, options, render
+from plasm_core.config import Config
+from plasm_core.health import FAILURE, OK, WARNING, examine
+from plasm_core.node import Node
+
+_MARKS = {OK: "✓", WARNING: "!", FAILURE: "✗"}
+
+
+@click.command(epilog=exits.EPILOGUE)
+@options.json_option
+@options.configured(choices=("runtime", "validator", "signer"), sandboxed=True)
+@click.pass_context
+def doctor(ctx: click.Context, as_json: bool, settings: Config) -> None:
+    """Check key, sandbox layers, engines and disk, and say what to do about what is wrong.
+
+    Exit code 1 if something does not work; what is merely weaker than it could be is marked with !.
+    """
+    failed = False
+    found = []
+    with Node(settings) as node:
+        for check in examine(node):
+            failed |= check.status == FAILURE
+            found.append(check)
+            if not as_json:
+                render.show_mark(_MARKS[check.status], f"{check.name}: {check.found}")
+                if check.hint:
+                    render.show_hint(check.hint)
+    if as_json:
+        render.show_json([attrs.asdict(check) for check in found])
+    ctx.exit(exits.FAILURE if failed else exits.OK)

@@ -1,0 +1,152 @@
+"""What `plasm doctor` looks at: each check tells what was found and what to do about it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+
+import attrs
+
+import plasm_core
+from plasm_core import paths, plugins
+from plasm_core.config import SANDBOX_LAYERS
+from plasm_core.errors import PlasmError, SandboxError
+from plasm_core.node import Node
+from plasm_core.records import JobInput, Limits, manifest_for
+from plasm_core.records.converter import parse_json
+from plasm_core.sandbox import filters
+from plasm_core.sandbox.child import run_child
+
+OK, WARNING, FAILURE = "ok", "warning", "failure"
+
+_PROBE_S = 30
+_LEAST_FREE_BYTES = 256 << 20
+# (module (memory (export "memory") 1) (func (export "_start")))
+_TRIAL = bytes.fromhex(
+    "0061736d01000000010401600000030201000503010001071302066d656d6f72790200065f737461727400000a040102000b"
+)
+
+_LAYER_HINTS = {
+    "seccomp": "install libseccomp (Debian: apt install libseccomp2)",
+    "landlock": "needs Linux 5.13 or newer with Landlock in its list of security modules",
+    "namespaces": "needs root, or a kernel that lets ordinary users make user namespaces",
+    "no_new_privs": "needs Linux",
+}
+
+
+@attrs.frozen(kw_only=True)
+class Check:
+    """One line of the doctor's. `hint` says what to do."""
+
+    name: str
+    status: str
+    found: str
+    hint: str | None = None
+
+
+def examine(node: Node) -> Iterator[Check]:
+    """Make every check, one after the other. None of them raises."""
+    yield Check(name="version", status=OK, found=_versions())
+    yield _key(node)
+    yield from _layers(node)
+    yield from _engines(node)
+    for name, path in (("state", paths.state_directory()), ("cache", paths.cache_directory())):
+        yield _disk(name, path)
+
+
+def _versions() -> str:
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    return f"plasm {plasm_core.__version__}, {python}, {platform.system()} {platform.release()}"
+
+
+def _key(node: Node) -> Check:
+    try:
+        peer = node.signer.existing_peer_id()
+    except PlasmError as exc:
+        return Check(name="key", status=FAILURE, found=str(exc), hint=exc.hint)
+    if peer is None:
+        return Check(
+            name="key", status=WARNING, found="none yet", hint="the first run makes one, or: plasm key new"
+        )
+    return Check(name="key", status=OK, found=str(peer))
+
+
+def missing_layers() -> dict[str, str]:
+    """Return the sandbox layers that this platform lacks, with the reasons. Raises: `SandboxError`."""
+    confinement = filters.confinement(filters.loading(), file_bytes=1 << 20)
+    report = run_child(
+        sys.executable,
+        "plasm_core.sandbox.probe",
+        {"confinement": confinement},
+        pass_fds=[],
+        timeout_s=_PROBE_S,
+    )
+    if report.returncode:
+        raise SandboxError(f"the probe failed with exit code {report.returncode}: {report.stderr}")
+    missing = parse_json(report.status, record="probe", maximum=65_536)
+    return {str(layer): str(reason) for layer, reason in missing.items()}
+
+
+def _layers(node: Node) -> Iterator[Check]:
+    try:
+        missing = missing_layers()
+    except PlasmError as exc:
+        yield Check(name="sandbox", status=FAILURE, found=str(exc))
+        return
+    required = node.config.sandbox.require
+    for layer in SANDBOX_LAYERS:
+        if layer not in missing:
+            found = "not root: nothing to give up" if layer == "unprivileged_uid" and os.geteuid() else "on"
+            yield Check(name=f"sandbox {layer}", status=OK, found=found)
+        else:
+            status = FAILURE if layer in required else WARNING
+            hint = _LAYER_HINTS.get(layer)
+            yield Check(name=f"sandbox {layer}", status=status, found=f"missing: {missing[layer]}", hint=hint)
+
+
+def _engines(node: Node) -> Iterator[Check]:
+    for plugin in plugins.inventory(node.config.table):
+        if plugin.kind != "runtime":
+            continue
+        name = f"runtime {plugin.name}"
+        chosen = plugin.name == node.config.plasm.runtime
+        if plugin.state != "installed":
+            status = FAILURE if chosen or plugin.state != "missing" else WARNING
+            hint = plugin.hint or (f"install it with: {plugin.install}" if plugin.install else None)
+            yield Check(name=name, status=status, found=plugin.reason or plugin.state, hint=hint)
+            continue
+        yield _trial(node, name, plugin.name)
+
+
+def _trial(node: Node, name: str, runtime_name: str) -> Check:
+    """Run a module that does nothing, all the way."""
+    manifest = manifest_for(
+        _TRIAL,
+        JobInput(),
+        limits=Limits(gas=1_000, memory_bytes=65_536, output_bytes=0),
+        wall_time_s=_PROBE_S,
+    )
+    try:
+        runtime = node.runtime(runtime_name)
+        with node.admission(runtime).admit(_TRIAL, manifest.limits) as program:
+            run = node.executor.run(program, manifest, JobInput(), lambda _stream, _data: None)
+    except PlasmError as exc:
+        return Check(name=name, status=FAILURE, found=str(exc), hint=exc.hint)
+    status = OK if run.outcome.ok else FAILURE
+    return Check(name=name, status=status, found=f"{runtime.version()}, trial run {run.outcome}")
+
+
+def _disk(name: str, path: os.PathLike[str]) -> Check:
+    existing = os.fspath(path)
+    while not os.path.exists(existing):
+        existing = os.path.dirname(existing)
+    if not os.access(existing, os.W_OK):
+        return Check(name=name, status=FAILURE, found=f"{path} is not writable")
+    free = shutil.disk_usage(existing).free
+    found = f"{path}, {free >> 20:,} MiB free"
+    if free < _LEAST_FREE_BYTES:
+        return Check(name=name, status=WARNING, found=found, hint="make room: new modules will not be cached")
+    return Check(name=name, status=OK, found=found)
