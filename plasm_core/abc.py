@@ -31,11 +31,18 @@ class Component(ABC):
     def check(self) -> None:
         """Raise `PluginMissingError` if what the component needs is not there."""
         for library in self.requires:
-            if importlib.util.find_spec(library) is None:
+            if not _is_installed(library):
                 raise PluginMissingError(
                     f"the {self.kind} {self.name} needs the library {library}, which is not installed",
                     hint=f"install it with: {self.install}" if self.install else None,
                 )
+
+
+def _is_installed(library: str) -> bool:
+    try:
+        return importlib.util.find_spec(library) is not None
+    except ModuleNotFoundError:  # the parent of a dotted name
+        return False
 
 
 class WorkerComponent(Component):
@@ -74,6 +81,8 @@ class Runtime(WorkerComponent):
     kind: ClassVar[str] = "runtime"
     features: ClassVar[frozenset[str]]
     """The features (docs/determinism.md) that it runs to the letter of the contract."""
+    jobs_per_worker: ClassVar[int] = 1_000_000
+    """How many jobs one worker may serve under isolation `shared`: few, if the engine leaks."""
     canonical_nans: ClassVar[bool] = True
     """Whether it makes NaNs canonical by itself. For one that does not, the module is rewritten to."""
 

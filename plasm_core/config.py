@@ -14,7 +14,7 @@ from plasm_core import paths
 from plasm_core.abc import KINDS
 from plasm_core.errors import ConfigError, InvalidRecordError
 from plasm_core.records.converter import structure
-from plasm_core.records.fields import constrained, integer, names_of, one_of, text
+from plasm_core.records.fields import constrained, integer, names, names_of, one_of, text
 from plasm_core.records.manifest import CAPABILITIES
 
 if sys.version_info >= (3, 11):
@@ -33,7 +33,7 @@ class Choice:
     runtime: str = constrained(text(pattern=_NAME, maximum=64), default="wasmtime")
     validator: str = constrained(text(pattern=_NAME, maximum=64), default="wasmtime")
     signer: str = constrained(text(pattern=_NAME, maximum=64), default="ed25519")
-    verifier: tuple[str, ...] = ("signature",)
+    verifier: tuple[str, ...] = constrained(names(_NAME), default=("signature",))
 
 
 @attrs.frozen(kw_only=True)

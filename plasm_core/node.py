@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from functools import cached_property
@@ -106,7 +107,8 @@ class Node:
         Raises: `RefusedError` before anything ran; `PluginError`, `KeyFileError`, `SandboxError`.
         """
         check_policy(manifest, self.config)
-        signer = self.signer  # before the work, so that a bad key costs nothing
+        signer = self.signer
+        _ = signer.peer_id, self.verifiers  # before the work, so that a bad key or plugin costs nothing
         runtime = self.runtime()
         digests = {1: OutputDigest(), 2: OutputDigest()}
 
@@ -139,5 +141,5 @@ def check_policy(manifest: Manifest, config: Config) -> None:
         raise RefusedError(
             "capability_denied",
             f"this node does not grant {', '.join(denied)}",
-            hint=f"grant it with --set 'policy.capabilities={denied}'",
+            hint=f"grant it with --set 'policy.capabilities={json.dumps(list(manifest.capabilities))}'",
         )

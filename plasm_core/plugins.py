@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
@@ -122,15 +123,17 @@ def _component(module: Any, kind: str, name: str) -> type[Component]:
         manager.register(module)
         manager.check_pending()
         answers = getattr(manager.hook, f"plasm_{kind}")()
+        classes = [cls for answer in answers for cls in answer]
     except Exception as exc:
         raise broken(f"its hooks fail: {_reason(exc)}") from exc
-    classes = [cls for answer in answers for cls in answer]
     matching = [cls for cls in classes if getattr(cls, "name", None) == name]
     if len(matching) != 1:
         raise broken(f"its hook plasm_{kind} returns {len(matching)} classes of that name")
     component = matching[0]
     if not (isinstance(component, type) and issubclass(component, KINDS[kind])):
         raise broken(f"{component!r} is no {KINDS[kind].__name__}")
+    if inspect.isabstract(component):
+        raise broken(f"{component.__name__} lacks {', '.join(sorted(component.__abstractmethods__))}")
     return component
 
 

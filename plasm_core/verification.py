@@ -45,7 +45,8 @@ def verify(
         if envelope.payload_type != PAYLOAD_TYPE:
             raise InvalidRecordError("envelope", [("payloadType", f"expected {PAYLOAD_TYPE}")])
         receipt = Receipt.from_statement(envelope.payload)
-        manifest = Manifest.from_json(expectation.manifest_json) if expectation.manifest_json else None
+        manifest_json = expectation.manifest_json
+        manifest = None if manifest_json is None else Manifest.from_json(manifest_json)
     except InvalidRecordError as exc:
         return None, Verdict(opinions=(_opinion(Decision.REJECT, str(exc)),))
     trusted = expectation.trusted | ({expectation.peer} if expectation.peer else set())
@@ -53,7 +54,7 @@ def verify(
     opinions = [_bindings(receipt, expectation), *(_ask(verifier, claim) for verifier in verifiers)]
     if not verifiers:
         opinions.append(_opinion(Decision.UNDECIDED, "no verifier was asked"))
-    return receipt, Verdict(opinions=tuple(opinions), signer=receipt.node)
+    return receipt, Verdict(opinions=tuple(opinions))
 
 
 def _opinion(decision: Decision, *reasons: str) -> Opinion:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 
 import plasm_core
-from plasm_core.cli import doctor, inspect, key, plugins, receipt, run, verify
+from plasm_core.cli import doctor, inspect, key, plugins, receipt, render, run, verify
 from plasm_core.cli.exits import EPILOGUE, exit_code
 from plasm_core.cli.render import show_error
 from plasm_core.errors import PlasmError
@@ -32,6 +32,9 @@ cli.add_command(doctor.doctor)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with the code that its outcome has."""
+    if sys.stdout is None:  # closed by whoever started us
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - as long as the process
+    render.forgive_encodings()
     try:
         code = cli.main(
             args=None if arguments is None else list(arguments), prog_name="plasm", standalone_mode=False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 import click
 
@@ -68,7 +70,7 @@ def _engines(node: Node, info: ModuleInfo) -> list[tuple[str, str]]:
     return found
 
 
-def _fields(info: ModuleInfo) -> list[tuple[str, str]]:
+def _fields(info: ModuleInfo) -> list[tuple[str, str | Sequence[str]]]:
     memory = f"{info.memory_min_pages * PAGE_BYTES:,} bytes to start with"
     if info.memory_max_pages is not None:
         memory += f", at most {info.memory_max_pages * PAGE_BYTES:,}"
@@ -76,6 +78,6 @@ def _fields(info: ModuleInfo) -> list[tuple[str, str]]:
         ("size", f"{info.size_bytes:,} bytes, {info.functions:,} functions"),
         ("memory", memory),
         ("features", ", ".join(info.features) or "none beyond WebAssembly 1.0"),
-        ("imports", "\n".join(info.imports) or "none"),
-        ("exports", "\n".join(info.exports) or "none"),
+        ("imports", info.imports or "none"),
+        ("exports", info.exports or "none"),
     ]

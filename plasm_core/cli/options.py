@@ -78,7 +78,9 @@ def json_option(command: F) -> F:
 
 def quantity(text: str, *, what: str) -> int:
     """Read a count such as 65536, 1e9, 64MiB or 2G. Raises: `click.BadParameter`."""
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?(?:e[0-9]{1,2})?)\s*([kmgt]?i?)b?", text.strip().lower())
+    match = re.fullmatch(
+        r"([0-9]{1,20}(?:\.[0-9]{1,20})?(?:e[0-9]{1,2})?)\s*([kmgt]?i?)b?", text.strip().lower()
+    )
     if match is None or match[2] not in _UNITS:
         raise click.BadParameter(f'{what}: expected a number such as 1e9 or 64MiB, got "{text}"')
     value = float(match[1]) * _UNITS[match[2]]
@@ -87,7 +89,7 @@ def quantity(text: str, *, what: str) -> int:
 
 def seconds(text: str, *, what: str) -> int:
     """Read a duration such as 30, 30s or 5min, in whole seconds. Raises: `click.BadParameter`."""
-    match = re.fullmatch(r"([0-9]+)\s*(s|min|m|h)?", text.strip().lower())
+    match = re.fullmatch(r"([0-9]{1,9})\s*(s|min|m|h)?", text.strip().lower())
     if match is None:
         raise click.BadParameter(f'{what}: expected a duration such as 30s or 5min, got "{text}"')
     return int(match[1]) * _SECONDS[match[2] or ""]

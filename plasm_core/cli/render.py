@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import threading
@@ -18,7 +19,7 @@ _SLOW_S = 2.0
 
 
 def _console(stderr: bool) -> Console:
-    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+    return Console(stderr=stderr, highlight=False, soft_wrap=True, emoji=False)
 
 
 def show_error(message: str, hint: str | None = None) -> None:
@@ -36,7 +37,7 @@ def show_hint(hint: str) -> None:
 
 def _plain(text: str) -> str:
     """Escape markup, and show control characters: names in messages may come from strangers."""
-    return escape("".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text))
+    return escape("".join(char if char.isprintable() else repr(char)[1:-1] for char in text))
 
 
 def show_json(value: Any) -> None:
@@ -50,12 +51,22 @@ def show_mark(mark: str, text: str, *, stderr: bool = False) -> None:
     _console(stderr).print(f"[bold {colour}]{mark}[/] {_plain(text)}")
 
 
-def show_fields(rows: Sequence[tuple[str, str]]) -> None:
-    """Show names and values in two columns, never cutting a value: digests are there to be copied."""
+def forgive_encodings() -> None:
+    """Show what a terminal's encoding lacks as question marks, instead of failing on it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def show_fields(rows: Sequence[tuple[str, str | Sequence[str]]]) -> None:
+    """Show names and values in two columns, never cutting a value: digests are there to be copied.
+
+    A value that is a list takes a line an item.
+    """
     console = _console(stderr=False)
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
-        first, *others = value.split("\n")
+        first, *others = [value] if isinstance(value, str) else value
         console.print(f"[bold]{name.ljust(width)}[/]  {_plain(first)}")
         for other in others:
             console.print(f"{' ' * width}  {_plain(other)}")

@@ -17,10 +17,10 @@ from plasm_core.issuer import OutputDigest
 from plasm_core.node import Node
 from plasm_core.records import CAPABILITIES, Decision, JobInput, manifest_for
 from plasm_core.records.manifest import ZERO_SEED
+from plasm_core.sandbox.executor import MAX_ARGUMENT_BYTES
 from plasm_core.verification import Expectation, verify
 
 MAX_STDIN_BYTES = 1 << 30
-MAX_ARGUMENT_BYTES = 1 << 20
 
 
 @click.command(

@@ -130,7 +130,11 @@ def parse_json(data: bytes, *, record: str, maximum: int) -> Any:
     if len(data) > maximum:
         raise InvalidRecordError(record, [("", f"{len(data)} bytes, more than the {maximum} allowed")])
     try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        text = data.decode("utf-8")
+        value = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        if "\\u" in text:  # an escape may name half a character, which no UTF-8 can hold
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        return value
     except RecursionError:
         raise InvalidRecordError(record, [("", "nested too deeply")]) from None
     except ValueError as exc:

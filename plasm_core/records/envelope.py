@@ -46,7 +46,9 @@ class Envelope:
 
     payload: bytes = attrs.field(repr=False)
     payload_type: str = PAYLOAD_TYPE
-    signatures: tuple[Signature, ...]
+    signatures: tuple[Signature, ...] = attrs.field(
+        validator=[attrs.validators.min_len(1), attrs.validators.max_len(MAX_SIGNATURES)]
+    )
 
     @property
     def signed_bytes(self) -> bytes:

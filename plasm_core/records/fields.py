@@ -30,7 +30,8 @@ def shown(value: object) -> str:
     elif value is None or isinstance(value, bool):
         text = {None: "null", True: "true", False: "false"}[value]
     elif isinstance(value, (list, tuple)):
-        text = "[" + ", ".join(map(shown, value[:5])) + ("…" if len(value) > 5 else "") + "]"
+        plain = not any(isinstance(item, (list, tuple, dict)) for item in value)
+        text = "[" + ", ".join(map(shown, value)) + "]" if plain and len(value) <= 5 else "a list"
     elif isinstance(value, dict):
         text = "an object"
     else:
@@ -71,8 +72,13 @@ class Constraint:
         return ConstraintError(f"expected {self.expected(value)}, got {shown(value)}")
 
 
-def constrained(constraint: Constraint, *, default: Any = attrs.NOTHING, name: str | None = None) -> Any:
-    """Make an attrs field that takes what the constraint says. `name` is its name in JSON, if unusual."""
+def constrained(
+    constraint: Constraint, *, default: Any = attrs.NOTHING, name: str | None = None, shown: bool = True
+) -> Any:
+    """Make an attrs field that takes what the constraint says.
+
+    `name` is its name in JSON, if unusual; a secret is not `shown` in the record's repr.
+    """
 
     def validate(_instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
         try:
@@ -80,9 +86,8 @@ def constrained(constraint: Constraint, *, default: Any = attrs.NOTHING, name: s
         except ConstraintError as exc:
             raise ConstraintError(f"{attribute.name}: {exc}") from None
 
-    return attrs.field(
-        validator=validate, default=default, metadata={_CONSTRAINT: constraint, JSON_NAME: name}
-    )
+    metadata = {_CONSTRAINT: constraint, JSON_NAME: name}
+    return attrs.field(validator=validate, default=default, metadata=metadata, repr=shown)
 
 
 def constraint_of(attribute: attrs.Attribute[Any]) -> Constraint | None:
@@ -173,8 +178,10 @@ def names_of(*names: str) -> Constraint:
     """A list of distinct names out of a few, in any order; held as a sorted tuple."""
 
     def load(value: object) -> tuple[str, ...]:
-        if not isinstance(value, list) or len(set(map(str, value))) != len(value):
-            raise ConstraintError("not a list of distinct names")
+        if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+            raise ConstraintError("not a list of names")
+        if len(set(value)) != len(value):
+            raise ConstraintError("not distinct")
         return tuple(sorted(value))
 
     return Constraint(
@@ -187,6 +194,36 @@ def names_of(*names: str) -> Constraint:
         ),
         load=load,
         dump=list,
+    )
+
+
+def names(pattern: str, maximum: int = 64) -> Constraint:
+    """A list of names that match a pattern, in order; held as a tuple."""
+    compiled = re.compile(pattern, re.ASCII)
+
+    def accepts(value: object) -> bool:
+        return isinstance(value, tuple) and all(
+            isinstance(name, str) and len(name) <= maximum and compiled.fullmatch(name) for name in value
+        )
+
+    return Constraint(
+        expected=lambda _: "a list of names",
+        schema={
+            "type": "array",
+            "items": {"type": "string", "maxLength": maximum, "pattern": f"^({pattern})$"},
+        },
+        accepts=accepts,
+        load=lambda value: tuple(value) if isinstance(value, list) else value,
+        dump=list,
+    )
+
+
+def raw_bytes(length: int) -> Constraint:
+    """A fixed number of bytes. Not for JSON."""
+    return Constraint(
+        expected=lambda _: f"{length} bytes",
+        schema={},
+        accepts=lambda value: isinstance(value, bytes) and len(value) == length,
     )
 
 
@@ -219,5 +256,5 @@ def timestamp() -> Constraint:
             isinstance(value, datetime) and value.utcoffset() == timezone.utc.utcoffset(None)
         ),
         load=load,
-        dump=lambda value: value.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        dump=lambda value: value.isoformat(timespec="microseconds").replace("+00:00", "Z"),
     )

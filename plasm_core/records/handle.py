@@ -12,6 +12,7 @@ import secrets
 import attrs
 
 from plasm_core.errors import InvalidRecordError
+from plasm_core.records.fields import constrained, digest, raw_bytes
 from plasm_core.records.peer import PeerId
 
 _PREFIX = "phase0-"
@@ -25,9 +26,9 @@ class Handle:
     4 bytes of the SHA-256 of all that, so that a handle cut short in a mail is recognised.
     """
 
-    job_id: str
-    secret: bytes = attrs.field(repr=False)
-    peer: PeerId
+    job_id: str = constrained(digest())
+    secret: bytes = constrained(raw_bytes(32), shown=False)
+    peer: PeerId = attrs.field(validator=attrs.validators.instance_of(PeerId))
 
     def __str__(self) -> str:
         body = bytes.fromhex(self.job_id) + self.secret + self.peer.multihash
@@ -53,6 +54,8 @@ class Handle:
             whole = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
         except binascii.Error:
             raise invalid("cut short or mistyped") from None
+        if base64.urlsafe_b64encode(whole).rstrip(b"=").decode() != encoded:
+            raise invalid("cut short or mistyped")
         body, checksum = whole[:-4], whole[-4:]
         if not hmac.compare_digest(hashlib.sha256(body).digest()[:4], checksum):
             raise invalid("cut short or mistyped")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from plasm_core.engine import TRAP_KINDS
-from plasm_core.records.fields import Constraint, constrained, integer, one_of, text
+from plasm_core.records.fields import Constraint, ConstraintError, constrained, integer, one_of, text
 
 RECHECKABLE = ("exited", "trapped", "out_of_gas", "output_limit")
 CLAIMED = ("timed_out", "cancelled", "system_error")
@@ -36,11 +36,11 @@ class Outcome:
 
     def __attrs_post_init__(self) -> None:
         if (self.code is not None) != (self.kind == "exited"):
-            raise ValueError("code goes with exited, and only with it")
+            raise ConstraintError("code goes with exited, and only with it")
         if (self.trap is not None) != (self.kind == "trapped"):
-            raise ValueError("trap goes with trapped, and only with it")
+            raise ConstraintError("trap goes with trapped, and only with it")
         if self.detail is not None and self.kind not in CLAIMED:
-            raise ValueError("detail goes with timed_out, cancelled and system_error only")
+            raise ConstraintError("detail goes with timed_out, cancelled and system_error only")
 
     @property
     def recheckable(self) -> bool:

@@ -141,8 +141,8 @@ class Claims:
 class Receipt:
     """What a node says of one run. `stdout` and `stderr` are the digests of what it put out."""
 
-    stdout: str
-    stderr: str
+    stdout: str = constrained(digest())
+    stderr: str = constrained(digest())
     asked: Asked
     result: Result
     claims: Claims

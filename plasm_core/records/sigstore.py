@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 
+import attrs
+
 from plasm_core.records.envelope import Envelope
 
 BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 
 
 def bundle(envelope: Envelope) -> bytes:
-    """Return the bundle: the envelope, and the key's hint as verification material. Version 0.3."""
+    """Return the bundle: the envelope with its first signature, and the hint to its key. Version 0.3.
+
+    A bundle has one signature: verifiers refuse one with more.
+    """
+    envelope = attrs.evolve(envelope, signatures=envelope.signatures[:1])
     return json.dumps(
         {
             "mediaType": BUNDLE_TYPE,

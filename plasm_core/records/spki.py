@@ -18,7 +18,7 @@ def public_key_pem(peer: PeerId) -> str:
 
 def read_public_key(data: bytes) -> PeerId:
     """Read a PEM file of an Ed25519 public key. Raises: ValueError."""
-    match = re.search(rb"-----BEGIN PUBLIC KEY-----\s+([A-Za-z0-9+/=\s]+)-----END PUBLIC KEY-----", data)
+    match = re.search(rb"-----BEGIN PUBLIC KEY-----([A-Za-z0-9+/=\s]{1,4096})-----END PUBLIC KEY-----", data)
     if match is None:
         raise ValueError("not a public key in PEM form")
     der = base64.b64decode(b"".join(match[1].split()), validate=True)

@@ -25,6 +25,8 @@ class Opinion:
     decision: Decision
     reasons: tuple[str, ...] = ()
     established: tuple[str, ...] = ()
+    signer: PeerId | None = None
+    """The key whose signature it found valid, trusted or not."""
 
 
 @attrs.frozen(kw_only=True)
@@ -32,7 +34,11 @@ class Verdict:
     """What all verifiers asked came to: any rejection wins, and silence is not acceptance."""
 
     opinions: tuple[Opinion, ...]
-    signer: PeerId | None = None
+
+    @property
+    def signer(self) -> PeerId | None:
+        """The key that signed, if a verifier found a valid signature."""
+        return next((opinion.signer for opinion in self.opinions if opinion.signer is not None), None)
 
     @property
     def decision(self) -> Decision:

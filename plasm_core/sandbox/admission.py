@@ -28,7 +28,8 @@ from plasm_core.records.manifest import GAS_SCHEDULE, PROFILE, Limits
 from plasm_core.sandbox import filters
 from plasm_core.sandbox.blob import open_blob, seal, sealed_blob
 from plasm_core.sandbox.cache import Cache
-from plasm_core.sandbox.child import MAX_STATUS_BYTES, ChildReport, run_child, write_all
+from plasm_core.sandbox.child import MAX_STATUS_BYTES, ChildReport, run_child
+from plasm_core.sandbox.descriptor import write_all
 from plasm_core.sandbox.prepare import ModuleInfo, Preparation
 
 log = logging.getLogger(__name__)

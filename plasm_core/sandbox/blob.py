@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterable
 
-from plasm_core.sandbox.child import write_all
+from plasm_core.sandbox.descriptor import write_all
 
 
 def open_blob(name: str) -> int:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from plasm_core.paths import private_directory
 from plasm_core.sandbox.blob import open_blob, seal
-from plasm_core.sandbox.child import write_all
+from plasm_core.sandbox.descriptor import write_all
 
 log = logging.getLogger(__name__)
 
@@ -75,13 +75,14 @@ class Cache:
         except OSError:
             return None
         log.warning("cache entry does not authenticate, discarded file=%s", path.name)
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink()
         return None
 
     def store(self, name: str, fd: int) -> None:
         """Keep what a descriptor holds. Failing to is logged, not raised: it costs time only."""
         size = os.fstat(fd).st_size
-        if size > self._quota_bytes:
+        if size + _TAG_BYTES > self._quota_bytes:
             return
         try:
             with tempfile.NamedTemporaryFile(dir=self._directory, prefix="new-", delete=False) as file:

@@ -77,7 +77,15 @@ class ChildReport:
     @property
     def signal_name(self) -> str | None:
         """The name of the signal that ended it, if one did."""
-        return signal.Signals(-self.returncode).name if self.returncode < 0 else None
+        return signal_name(-self.returncode) if self.returncode < 0 else None
+
+
+def signal_name(number: int) -> str:
+    """Return a signal's name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def run_child(
@@ -142,24 +150,3 @@ def load_entry(entry: str) -> Any:
 
     module, _, name = entry.partition(":")
     return getattr(importlib.import_module(module), name)
-
-
-def read_all(fd: int) -> bytes:
-    """Read a file descriptor's whole content from its beginning."""
-    size = os.fstat(fd).st_size
-    parts = []
-    offset = 0
-    while offset < size:
-        part = os.pread(fd, min(1 << 20, size - offset), offset)
-        if not part:
-            break
-        parts.append(part)
-        offset += len(part)
-    return b"".join(parts)
-
-
-def write_all(fd: int, data: bytes) -> None:
-    """Write all of some bytes."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]

@@ -8,6 +8,7 @@ from typing import Any
 
 from plasm_core.engine import EngineFailure
 from plasm_core.sandbox.confine import limit_resources, lock_down
+from plasm_core.sandbox.descriptor import read_all, write_all
 
 
 def main(spec: dict[str, Any]) -> None:
@@ -17,13 +18,9 @@ def main(spec: dict[str, Any]) -> None:
     engine = getattr(sys.modules[module], name)(**spec["options"])
     limit_resources(cpu_s=spec["cpu_s"], memory_bytes=spec["memory_bytes"])
     lock_down(spec["confinement"])
-    with open(spec["module_fd"], "rb", closefd=False) as source:
-        source.seek(spec["offset"])
-        data = source.read()
     try:
-        artefact = memoryview(engine.compile(data))
+        artefact = engine.compile(read_all(spec["module_fd"], spec["offset"]))
     except EngineFailure as exc:
         os.write(1, str(exc).encode()[:2_000])
         sys.exit(3)
-    while artefact:
-        artefact = artefact[os.write(spec["out_fd"], artefact) :]
+    write_all(spec["out_fd"], artefact)

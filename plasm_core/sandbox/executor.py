@@ -6,6 +6,7 @@ However it dies, there is an outcome.
 
 from __future__ import annotations
 
+import collections
 import json
 import os
 import signal
@@ -20,18 +21,20 @@ import attrs
 
 from plasm_core.config import SandboxConfig
 from plasm_core.engine import TRAP_KINDS
-from plasm_core.errors import SandboxError
+from plasm_core.errors import RefusedError, SandboxError
 from plasm_core.records.manifest import JobInput, Manifest
 from plasm_core.records.outcome import Outcome
 from plasm_core.sandbox import frames
 from plasm_core.sandbox.admission import Program
 from plasm_core.sandbox.blob import sealed_blob
+from plasm_core.sandbox.child import signal_name
 from plasm_core.sandbox.pool import Worker, program_key, workers_for
 
 OutputSink = Callable[[int, bytes], None]
 """Takes a stream, 1 or 2, and some bytes of it. It must not wait for a client."""
 
 MAX_SHARED_WORKERS = 32
+MAX_ARGUMENT_BYTES = 1 << 20
 _POLL_S = 0.2
 _RECEIVE_BYTES = 1 << 18
 
@@ -56,7 +59,7 @@ class Executor:
         self.isolation = config.isolation
         self._jobs = config.jobs_per_shared_worker if config.isolation == "shared" else 1
         self._workers = workers_for(config)
-        self._shared: dict[str, list[Worker]] = {}
+        self._shared: collections.OrderedDict[Worker, None] = collections.OrderedDict()
         self._ending: list[int] = []
         self._lock = threading.Lock()
 
@@ -77,8 +80,10 @@ class Executor:
     ) -> Run:
         """Run a job to its end. `client` tells whose it is: shared workers serve one client's jobs only.
 
-        Raises: `SandboxError` if no worker can be had.
+        Raises: `RefusedError` if args and env are too large; `SandboxError` if no worker can be had.
         """
+        if sum(map(len, (*inputs.args, *inputs.env))) > MAX_ARGUMENT_BYTES:
+            raise RefusedError("input_too_large", f"args and env have more than {MAX_ARGUMENT_BYTES} bytes")
         for _ in range(3):
             worker = self._take(program, manifest, client)
             run = _Supervision(self, worker, program, manifest, inputs, output, cancelled).run()
@@ -87,27 +92,29 @@ class Executor:
         raise SandboxError("three workers ended before they took the job")
 
     def _take(self, program: Program, manifest: Manifest, client: str) -> Worker:
-        if self._jobs == 1:
+        jobs = min(self._jobs, program.runtime.jobs_per_worker)
+        if jobs == 1:
             return self._workers.take(program, jobs=1)
         key = json.dumps([client, program_key(program), manifest.limits.memory_bytes])
         with self._lock:
-            idle = self._shared.get(key)
-            if idle:
-                return idle.pop()
-        worker = self._workers.take(program, jobs=self._jobs)
-        worker.key = key
+            for worker in self._shared:
+                if worker.key == key:
+                    del self._shared[worker]
+                    return worker
+        worker = self._workers.take(program, jobs=jobs)
+        worker.key, worker.jobs = key, jobs
         return worker
 
     def keep(self, worker: Worker) -> bool:
         """Keep a shared worker for its client's next job. Return whether it was kept."""
         worker.served += 1
-        if worker.served >= self._jobs:
+        if worker.served >= worker.jobs:
             return False
         with self._lock:
-            idle = self._shared.setdefault(worker.key, [])
-            if sum(map(len, self._shared.values())) >= MAX_SHARED_WORKERS:
-                return False
-            idle.append(worker)
+            self._shared[worker] = None
+            oldest = self._shared.popitem(last=False)[0] if len(self._shared) > MAX_SHARED_WORKERS else None
+        if oldest is not None:
+            oldest.discard()
         return True
 
     def reap_later(self, pid: int) -> None:
@@ -122,9 +129,8 @@ class Executor:
             for pid in self._ending:
                 os.waitpid(pid, 0)
             self._ending = []
-            for idle in self._shared.values():
-                for worker in idle:
-                    worker.discard()
+            for worker in self._shared:
+                worker.discard()
             self._shared.clear()
         self._workers.close()
 
@@ -203,6 +209,7 @@ class _Supervision:
             gas=limits.gas,
             memory_bytes=limits.memory_bytes,
             output_bytes=limits.output_bytes,
+            stdin_bytes=len(self.inputs.stdin),
             # A backstop for the wall time, which cannot be less. A shared worker's adds up.
             cpu_s=86_400 if self.worker.key else manifest.wall_time_s + 5,
             flags=flags,
@@ -233,6 +240,7 @@ class _Supervision:
         """Take what comes until there is an answer. Return why the worker must be killed, if it must."""
         sock = self.worker.sock
         parser = frames.WorkerFrames()
+        outputs: list[tuple[int, bytes]] = []
         while self.answer is None:
             if self.cancelled is not None and self.cancelled.is_set():
                 return Outcome(kind="cancelled", detail="by its owner")
@@ -242,19 +250,28 @@ class _Supervision:
             sock.settimeout(left if self.cancelled is None else min(left, _POLL_S))
             try:
                 data = sock.recv(_RECEIVE_BYTES)
-                if not data:
-                    return None
-                for kind, body in parser.feed(data):
-                    self._take(kind, body)
             except TimeoutError:
                 continue
             except OSError:
                 return None
+            if not data:
+                return None
+            try:
+                for kind, body in parser.feed(data):
+                    self._check(kind, body)
+                    if kind != frames.OUTCOME:
+                        outputs.append((kind, body))
             except ValueError as exc:
+                self.answer = None
                 return Outcome(kind="system_error", detail=printable(f"the worker sent nonsense: {exc}"))
+            finally:
+                for kind, body in outputs:
+                    self.output(1 if kind == frames.STDOUT else 2, body)
+                outputs.clear()
         return None
 
-    def _take(self, kind: int, body: bytes) -> None:
+    def _check(self, kind: int, body: bytes) -> None:
+        """Take an outcome; count output. Raises: ValueError on what no honest worker sends."""
         if self.answer is not None:
             raise ValueError("something behind the outcome")
         if kind == frames.OUTCOME:
@@ -263,7 +280,6 @@ class _Supervision:
         self.left[kind] -= len(body)
         if self.left[kind] < 0:
             raise ValueError("more output than the limit")
-        self.output(1 if kind == frames.STDOUT else 2, body)
 
     def _explained(self, reason: Outcome | None, returncode: int) -> Outcome:
         """Return the outcome of a worker that gave none."""
@@ -271,7 +287,7 @@ class _Supervision:
             return reason
         if returncode == -signal.SIGXCPU:
             return Outcome(kind="timed_out", detail="of processor time")
-        how = signal.Signals(-returncode).name if returncode < 0 else f"exit code {returncode}"
+        how = signal_name(-returncode) if returncode < 0 else f"exit code {returncode}"
         return Outcome(kind="system_error", detail=f"the worker died ({how})")
 
 

@@ -25,55 +25,24 @@ _PR_SET_PDEATHSIG, _PR_SET_SECCOMP = 1, 22
 FORK_FLAGS = _CLONE_PARENT | signal.SIGCHLD
 """What a zygote forks with: the child is the daemon's, which reaps it and learns what it used."""
 
-_RUNNING = [
-    "read",
-    "write",
-    "close",
-    "sendto",
-    "recvfrom",
-    "recvmsg",
-    "exit",
-    "exit_group",
-    "futex",
-    "munmap",
-    "mremap",
-    "madvise",
-    "brk",
-    "rt_sigreturn",
-    "rt_sigprocmask",
-    "rt_sigaction",
-    "sigaltstack",
-    "clock_gettime",
-    "clock_nanosleep",
-    "getrandom",
-    "getrusage",
-]
-_LOADING = (
-    *_RUNNING,
-    *[
-        "pread64",
-        "lseek",
-        "fstat",
-        "fcntl",
-        "poll",
-        "ppoll",
-        "sendmsg",
-        "memfd_create",
-        "ftruncate",
-        "prlimit64",
-        "getppid",
-        "getpid",
-        "gettid",
-        "dup2",
-        "dup3",
-        "sched_getaffinity",
-        "sched_yield",
-        "uname",
-        "set_robust_list",
-        "rseq",
-    ],
+# What a worker may ask for while its guest runs: memory, its socket and its standard input, time, its end.
+_RUNNING = frozenset(
+    {
+        *("brk", "madvise", "mremap", "munmap"),  # and mmap, mprotect, but not of executable memory
+        *("close", "pread64", "read", "recvfrom", "recvmsg", "sendto", "write"),
+        *("clock_gettime", "clock_nanosleep", "futex", "getrandom", "getrusage"),
+        *("exit", "exit_group", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack"),
+    }
 )
-_COMPILING = (*_LOADING, *["pwrite64", "fstatfs", "newfstatat", "statx", "getcwd", "readlink"])
+
+# What a zygote may ask for besides: loading, descriptors it has, limits, and what forking takes.
+_LOADING = _RUNNING | {
+    *("fcntl", "fstat", "ftruncate", "lseek", "memfd_create"),
+    *("dup2", "dup3", "poll", "ppoll", "sendmsg"),
+    *("getpid", "getppid", "gettid", "prlimit64", "rseq", "set_robust_list"),
+    *("sched_getaffinity", "sched_yield", "uname"),
+}
+_COMPILING = _LOADING | {"pwrite64"}
 
 
 @functools.cache
@@ -111,8 +80,8 @@ def _filter(rules: Callable[[Any, Any], None]) -> dict[str, Any]:
         return {"filter": None, "filter_missing": f"libseccomp failed: {exc}"}
 
 
-def _allow(program: Any, library: Any, names: tuple[str, ...] | list[str]) -> None:
-    for name in names:
+def _allow(program: Any, library: Any, names: frozenset[str]) -> None:
+    for name in sorted(names):
         try:
             program.add_rule(library.ALLOW, name)
         except OSError:
@@ -126,7 +95,7 @@ def _running_rules(program: Any, library: Any) -> None:
 
 
 def _loading_rules(program: Any, library: Any) -> None:
-    _allow(program, library, [*_LOADING, "mmap", "mprotect"])
+    _allow(program, library, _LOADING | {"mmap", "mprotect"})
     program.add_rule(library.ALLOW, "clone", library.Arg(0, library.EQ, FORK_FLAGS))
     program.add_rule(library.ALLOW, "socketpair", library.Arg(0, library.EQ, _AF_UNIX))
     for option in (_PR_SET_PDEATHSIG, _PR_SET_SECCOMP):
@@ -134,7 +103,7 @@ def _loading_rules(program: Any, library: Any) -> None:
 
 
 def _compiling_rules(program: Any, library: Any) -> None:
-    _allow(program, library, [*_COMPILING, "mmap", "mprotect"])
+    _allow(program, library, _COMPILING | {"mmap", "mprotect"})
 
 
 def _threaded_rules(program: Any, library: Any) -> None:

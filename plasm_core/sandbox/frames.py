@@ -19,8 +19,9 @@ MAX_OUTCOME_BYTES = 4_096
 _HEADER = struct.Struct("<BI")
 HEADER_BYTES = _HEADER.size
 
-# gas, memory, output, cpu seconds, flags, seed, numbers of args and env; then u32le length ‖ bytes of each.
-_JOB = struct.Struct("<QQQIB32sII")
+# gas, memory, output, stdin bytes, cpu seconds, flags, seed, numbers of args and env; then u32le length ‖ bytes
+# of each.
+_JOB = struct.Struct("<QQQQIB32sII")
 CLOCK_REAL, RANDOM_REAL, HAS_START = 1, 2, 4
 
 # position in OUTCOMES, exit code, position in TRAP_KINDS, gas used, microseconds of processor time, peak memory
@@ -44,6 +45,7 @@ def pack_job(
     gas: int,
     memory_bytes: int,
     output_bytes: int,
+    stdin_bytes: int,
     cpu_s: int,
     flags: int,
     seed: bytes,
@@ -51,7 +53,7 @@ def pack_job(
     env: tuple[bytes, ...],
 ) -> bytes:
     """Encode a JOB's body."""
-    head = _JOB.pack(gas, memory_bytes, output_bytes, cpu_s, flags, seed, len(args), len(env))
+    head = _JOB.pack(gas, memory_bytes, output_bytes, stdin_bytes, cpu_s, flags, seed, len(args), len(env))
     return head + b"".join(struct.pack("<I", len(item)) + item for item in (*args, *env))
 
 
@@ -60,11 +62,12 @@ class Job:
 
     def __init__(self, body: bytes) -> None:
         fields = _JOB.unpack_from(body)
-        self.gas, self.memory_bytes, self.output_bytes, self.cpu_s, self.flags, self.seed = fields[:6]
+        self.gas, self.memory_bytes, self.output_bytes, self.stdin_bytes = fields[:4]
+        self.cpu_s, self.flags, self.seed = fields[4:7]
         self.args: list[bytes] = []
         self.env: list[bytes] = []
         offset = _JOB.size
-        for items, count in ((self.args, fields[6]), (self.env, fields[7])):
+        for items, count in ((self.args, fields[7]), (self.env, fields[8])):
             for _ in range(count):
                 (length,) = struct.unpack_from("<I", body, offset)
                 offset += 4

@@ -15,9 +15,10 @@ from plasm_core.sandbox.opcodes import BYTES, CONTROL, INDEX, MEMARG
 
 STACK_UNITS = 262_144
 FRAME_UNITS = 4
-BYTES_PER_UNIT = 256
+BYTES_PER_UNIT = 128
 
 _BEGINS, _DEAD = 1, 2
+_LARGE_FRAME = 1_000  # values, beyond which a function has a feature that not every engine has
 
 
 class Injected(Protocol):
@@ -71,6 +72,7 @@ class Body:
         self.height = 0
         self.peak = 0
         self.nesting = 0
+        self.widest_call = 0
         self.labels: list[_Label] = []
         self.locals: list[bytes] = []
         self.next_local = 0
@@ -87,8 +89,10 @@ class Body:
             nesting=self.nesting,
             size_bytes=self.size_bytes,
         )
-        declared = vector(self.locals)
         rewriter = self.rewriter
+        declared = vector(self.locals)
+        if len(self.kind.params) + results + locals_count + self.peak + self.widest_call > _LARGE_FRAME:
+            rewriter.module.features.add("large-frames")
         entry = self._charge(1 + first_cost) + rewriter.check_gas()
         enter = b"\x23" + rewriter.stack + b"\x41" + signed(weight) + b"\x6a\x24" + rewriter.stack
         enter += b"\x23" + rewriter.stack + b"\x41" + signed(STACK_UNITS) + b"\x4b\x04\x40"
@@ -299,15 +303,16 @@ class Body:
             index = self._index()
             kind = module.function_type(index)
             self._move(len(kind.params), len(kind.results))
+            self.widest_call = max(self.widest_call, len(kind.params) + len(kind.results))
             self._replace(start, bytes((opcode,)) + unsigned(index))
             return
         type_index, table = self._index(), self._index()
         if type_index >= len(module.types):
             raise malformed("a type index is out of range")
-        if table:
-            module.features.add("reference-types")
+        module.note_call_indirect(table)
         params, results = self.rewriter.arities[type_index]
         self._move(1 + params, results)
+        self.widest_call = max(self.widest_call, params + results)
         self._replace(start, bytes((opcode,)) + unsigned(type_index) + unsigned(table))
 
     def _other(self, opcode: int, start: int) -> None:
@@ -340,10 +345,8 @@ class Body:
             raise BadModuleError("feature", f"the module uses an unknown instruction (0x{opcode:02x})")
 
     def _f32_const(self) -> None:
-        bits = int.from_bytes(self.data[self.position : self.position + 4], "little")
+        self.rewriter.module.note_f32(self.data[self.position : self.position + 4])
         self.position += 4
-        if bits & 0x7FC0_0000 == 0x7F80_0000 and bits & 0x003F_FFFF:  # a signalling NaN
-            self.rewriter.module.features.add("f32-bits")
         self._move(0, 1)
 
     def _canonical(self, start: int, opcode: int, value_type: int, unequal: bytes) -> None:
@@ -447,6 +450,6 @@ def weight_of(*, values: int, nesting: int, size_bytes: int) -> int:
     """Return a function's weight in stack units: what its frame may take on any engine.
 
     The size counts because compilers' spill slots do not always share their place: 100 vector locals in
-    100 KB of code took 28 KB of native stack.
+    100 KB of code took 28 KB of native stack, and 8 bytes of code can make a slot of 16.
     """
     return FRAME_UNITS + values + nesting + size_bytes // BYTES_PER_UNIT

@@ -42,6 +42,11 @@ VALUE_TYPES = {
 }
 _KINDS = ("function", "table", "memory", "global")
 
+# Beyond these a module has a feature that not every engine has: see docs/determinism.md.
+_WIDE_TYPE = 400
+_MANY, _MANY_LISTED, _LONG_NAME = 100_000, 10_000, 10_000
+_LARGE_MEMORY_PAGES = 32_768
+
 
 @attrs.frozen
 class FunctionType:
@@ -99,6 +104,8 @@ class Module:
     exports: list[Export]
     start: int | None
     features: set[str]
+    table_filled: int = 0
+    """Where the active segments of the first table end."""
 
     @property
     def function_imports(self) -> list[Import]:
@@ -127,6 +134,19 @@ class Module:
             self.features.add("reference-types")
         elif value_type == 0x7B:
             self.features.add("simd")
+
+    def note_f32(self, data: bytes) -> None:
+        """Note if a constant is a signalling NaN, which not every engine keeps."""
+        bits = int.from_bytes(data, "little")
+        if bits & 0x7FC0_0000 == 0x7F80_0000 and bits & 0x003F_FFFF:
+            self.features.add("f32-bits")
+
+    def note_call_indirect(self, table: int) -> None:
+        """Note what an indirect call asks of an engine: wasm3 forgets the empty end of its table."""
+        if table:
+            self.features.add("reference-types")
+        elif self.tables and self.tables[0].minimum > self.table_filled:
+            self.features.add("partial-table")
 
     def reader(self, section: int) -> Reader | None:
         """Return a reader over a section's payload, or None."""
@@ -189,7 +209,19 @@ def read_module(data: bytes) -> Module:
     _read_globals(module)
     _read_exports(module)
     _check_segments(module)
+    _note_size(module)
     return module
+
+
+def _note_size(module: Module) -> None:
+    """Note what is beyond the constants of smaller engines."""
+    numbers = (len(module.types), len(module.functions), module.global_count)
+    listed = (len(module.imports), len(module.exports))
+    names = [item.name for item in module.imports] + [item.name for item in module.exports]
+    if max(numbers) > _MANY or max(listed) > _MANY_LISTED or max(map(len, names), default=0) > _LONG_NAME:
+        module.features.add("large-module")
+    if module.memories and module.memories[0].minimum > _LARGE_MEMORY_PAGES:
+        module.features.add("large-memory")
 
 
 def _read_types(module: Module) -> None:
@@ -204,6 +236,8 @@ def _read_types(module: Module) -> None:
             module.note_value_type(value_type)
         if len(results) > 1:
             module.features.add("multi-value")
+        if len(params) + len(results) > _WIDE_TYPE:
+            module.features.add("wide-types")
         module.types.append(FunctionType(params, results))
 
 
@@ -293,10 +327,13 @@ def _constant(module: Module, reader: Reader) -> int | None:
         opcode = reader.byte()
         if opcode == 0x0B:
             break
-        if opcode in (0x41, 0x42):
+        if opcode == 0x43:
+            module.note_f32(reader.bytes(4))
+            stack.append(None)
+        elif opcode in (0x41, 0x42):
             stack.append(reader.signed(32 if opcode == 0x41 else 64))
-        elif opcode in (0x43, 0x44):
-            reader.bytes(4 if opcode == 0x43 else 8)
+        elif opcode == 0x44:
+            reader.bytes(8)
             stack.append(None)
         elif opcode == 0x23:  # global.get, of an imported global: those are refused
             reader.unsigned()
@@ -338,8 +375,10 @@ def _check_segments(module: Module) -> None:
     for number in range(reader.count() if reader else 0):
         assert reader is not None
         flags = reader.unsigned()
-        if flags == 1:
+        if flags in (1, 2):
             module.features.add("bulk-memory")
+        if flags == 1:
+            pass
         elif flags in (0, 2):
             if flags == 2 and reader.unsigned() != 0:
                 raise BadModuleError("feature", "the module uses several memories")
@@ -372,6 +411,8 @@ def _check_element(module: Module, reader: Reader, number: int) -> None:
         module.features.add("reference-types" if explicit else "bulk-memory")
     if expressions or table:
         module.features.add("reference-types")
+    elif flags:
+        module.features.add("bulk-memory")
     length = reader.count()
     for _ in range(length):
         if expressions:
@@ -382,6 +423,10 @@ def _check_element(module: Module, reader: Reader, number: int) -> None:
         raise BadModuleError(
             "segment_out_of_bounds", f"element segment {number} does not lie inside its table"
         )
+    if active and offset is not None and offset + length > _MANY:
+        module.features.add("large-module")
+    if active and not table and offset is not None:
+        module.table_filled = max(module.table_filled, offset + length)
     if active and offset is not None and offset + length > module.tables[table].minimum:
         raise BadModuleError(
             "segment_out_of_bounds", f"element segment {number} does not lie inside its table"

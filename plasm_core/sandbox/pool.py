@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -38,22 +39,28 @@ _REFILL = 4
 _ZYGOTE_BYTES = 48 << 20
 
 
-@attrs.define
+@attrs.define(eq=False)
 class Worker:
     """A process that waits for a job. Whoever takes it reaps it. `key` tells whose jobs it may serve."""
 
     pid: int
     sock: socket.socket
     key: str = ""
+    jobs: int = 1
     served: int = 0
 
     def discard(self) -> None:
         """End a worker that got no job, and reap it."""
         self.sock.close()
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(self.pid, 0)
+        end_process(self.pid)
+
+
+def end_process(pid: int) -> None:
+    """Kill a child process and reap it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)
 
 
 class Zygote:
@@ -115,7 +122,8 @@ class Zygote:
                 worker = self._idle.popleft()
                 self.served += 1
                 # The first job may be the only one: workers are forked ahead from the second on.
-                if self.served > 1 and not self._asked and len(self._idle) <= self._config.ahead - _REFILL:
+                low = max(0, self._config.ahead - _REFILL)
+                if self.served > 1 and not self._asked and len(self._idle) <= low:
                     self._ask(self._config.ahead - len(self._idle))
             except OSError as exc:
                 raise SandboxError(f"a zygote is gone: {exc}") from exc
@@ -127,11 +135,19 @@ class Zygote:
         self._asked += count
 
     def _collect(self) -> None:
-        data, fds, _, _ = socket.recv_fds(self._control, READY_BYTES, MAX_BATCH)
+        data, fds, _, _ = socket.recv_fds(
+            self._control, READY_BYTES, MAX_BATCH, getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+        )
         if not data:
             raise ConnectionResetError("it ended")
         pids = json.loads(data)
         self._asked -= len(pids)
+        if len(fds) != len(pids):  # this process may open no more: the kernel dropped some
+            for fd in fds:
+                os.close(fd)
+            for pid in pids:
+                end_process(pid)
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         for pid, fd in zip(pids, fds, strict=True):
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=fd)
             self._idle.append(Worker(pid, sock))
@@ -139,6 +155,8 @@ class Zygote:
     def close(self) -> None:
         """End the zygote and its idle workers, and reap them."""
         with self._lock:
+            if self._control.fileno() < 0:
+                return
             self._control.settimeout(_END_S)
             with contextlib.suppress(OSError, ValueError):
                 while self._asked:

@@ -5,19 +5,24 @@ The order is what keeps metering honest: the *original* bytes are validated befo
 
 from __future__ import annotations
 
+import itertools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
 
 from plasm_core.errors import BadModuleError
 from plasm_core.records.converter import encode_json
-from plasm_core.sandbox.child import load_entry, read_all, write_all
+from plasm_core.sandbox.child import load_entry
 from plasm_core.sandbox.confine import limit_resources, lock_down
+from plasm_core.sandbox.descriptor import read_all, write_all
 from plasm_core.sandbox.metering import meter_module
 from plasm_core.sandbox.module import Module, check_preamble, read_module
-from plasm_core.sandbox.rules import violations
+from plasm_core.sandbox.rules import shown_name, violations
+
+MAX_LISTED = 500
+MAX_PROBLEMS = 50
 
 
 @attrs.frozen(kw_only=True)
@@ -38,10 +43,12 @@ class ModuleInfo:
 def describe(module: Module) -> ModuleInfo:
     """Say what a module is."""
     memory = module.memories[0] if module.memories else None
+    imports = (f"{item.kind} {item.module}.{item.name}" for item in module.imports)
+    exports = (f"{item.kind} {item.name}" for item in module.exports)
     return ModuleInfo(
         size_bytes=len(module.data),
-        imports=[f"{item.kind} {item.module}.{item.name}" for item in module.imports],
-        exports=[f"{item.kind} {item.name}" for item in module.exports],
+        imports=_listed(imports, len(module.imports)),
+        exports=_listed(exports, len(module.exports)),
         memory_min_pages=memory.minimum if memory else 0,
         memory_max_pages=memory.maximum if memory else None,
         tables=len(module.tables),
@@ -49,6 +56,12 @@ def describe(module: Module) -> ModuleInfo:
         features=sorted(module.features),
         has_start=module.start is not None,
     )
+
+
+def _listed(names: Iterator[str], count: int) -> list[str]:
+    """Return the first names, cut short, and how many more there are: a module may have millions."""
+    listed = [shown_name(name) for name in itertools.islice(names, MAX_LISTED)]
+    return listed if count <= MAX_LISTED else [*listed, f"… and {count - MAX_LISTED} more"]
 
 
 @attrs.frozen(kw_only=True)
@@ -82,7 +95,7 @@ def prepare(
         check_preamble(data)
         validate(data)
     except ValueError as exc:
-        problem = Problem(reason="invalid", message=f"the module is not valid: {exc}")
+        problem = Problem(reason="invalid", message=f"the module is not valid: {' '.join(str(exc).split())}")
         return Preparation(info=None, problems=[problem]), b""
     except BadModuleError as exc:
         return Preparation(info=None, problems=[_problem(exc)]), b""
@@ -90,7 +103,7 @@ def prepare(
         module = read_module(data)
     except BadModuleError as exc:
         return Preparation(info=None, problems=[_problem(exc)]), b""
-    problems = [_problem(violation) for violation in violations(module)]
+    problems = [_problem(violation) for violation in itertools.islice(violations(module), MAX_PROBLEMS)]
     code = b""
     try:
         code = meter_module(module, canonical_nans=canonical_nans)

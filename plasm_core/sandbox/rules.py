@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from plasm_core.engine import WASI_MODULE
 from plasm_core.errors import BadModuleError
 from plasm_core.sandbox.injected import RESERVED_PREFIX
@@ -11,15 +13,22 @@ from plasm_core.sandbox.wasi.abi import FUNCTIONS
 _TYPES = {"i": 0x7F, "I": 0x7E}
 
 
-def violations(module: Module) -> list[BadModuleError]:
-    """Return every rule that a module breaks, as the errors that would refuse it."""
-    return [*_imports(module), *_exports(module)]
+def violations(module: Module) -> Iterator[BadModuleError]:
+    """Tell every rule that a module breaks, as the errors that would refuse it."""
+    yield from _imports(module)
+    yield from _exports(module)
+
+
+def shown_name(name: str) -> str:
+    """Return a stranger's name as a message can carry it: printable and short."""
+    printable = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in name)
+    return printable if len(printable) <= 100 else printable[:99] + "…"
 
 
 def _imports(module: Module) -> list[BadModuleError]:
     found = []
     for item in module.imports:
-        name = f"{item.module}.{item.name}"
+        name = shown_name(f"{item.module}.{item.name}")
         if item.kind != "function":
             found.append(BadModuleError("forbidden_import", f"the module imports the {item.kind} {name}"))
         elif item.module != WASI_MODULE or item.name not in FUNCTIONS:
@@ -43,7 +52,9 @@ def _imports(module: Module) -> list[BadModuleError]:
 
 def _exports(module: Module) -> list[BadModuleError]:
     found = [
-        BadModuleError("reserved_name", f"the module exports {item.name}, a name that is reserved")
+        BadModuleError(
+            "reserved_name", f"the module exports {shown_name(item.name)}, a name that is reserved"
+        )
         for item in module.exports
         if item.name.startswith(RESERVED_PREFIX)
     ]

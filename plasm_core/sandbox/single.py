@@ -9,6 +9,7 @@ from typing import Any
 
 from plasm_core.engine import Engine
 from plasm_core.sandbox import confine, worker
+from plasm_core.sandbox.descriptor import read_all
 
 
 def main(spec: dict[str, Any]) -> None:
@@ -19,8 +20,6 @@ def main(spec: dict[str, Any]) -> None:
     engine: Engine = getattr(sys.modules[module], name)(**spec["options"])
     confine.allow_deep_stack()
     confine.lock_down(spec["confinement"])
-    with open(spec["artefact_fd"], "rb") as file:
-        file.seek(0)
-        loaded = engine.load(file.read())
+    loaded = engine.load(read_all(spec["artefact_fd"]))
     confine.limit(resource.RLIMIT_FSIZE, 0)
     worker.serve(sock, loaded, worker.make_instance(loaded), lambda: confine.limit(resource.RLIMIT_NPROC, 0))

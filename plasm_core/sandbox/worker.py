@@ -31,24 +31,31 @@ if TYPE_CHECKING:
 
 OVERHEAD_BYTES = 512 << 20
 """What the interpreter, the engine and a module's tables may take beside the guest's memory."""
-_MAX_PENDING = 1 << 16
 _RECEIVE_BYTES = 1 << 16
 _ANCILLARY_BYTES = 64
 _REHEARSAL = frames.pack_job(
-    gas=1, memory_bytes=0, output_bytes=0, cpu_s=1, flags=0, seed=bytes(32), args=(b"a",), env=(b"a=b",)
+    gas=1,
+    memory_bytes=0,
+    output_bytes=0,
+    stdin_bytes=0,
+    cpu_s=1,
+    flags=0,
+    seed=bytes(32),
+    args=(b"a",),
+    env=(b"a=b",),
 )
 
 
 class FileStdin:
-    """Standard input from an open file, read to its end."""
+    """Standard input from an open file of a known size."""
 
-    def __init__(self, fd: int | None) -> None:
+    def __init__(self, fd: int | None, size: int) -> None:
         self._fd = fd
-        self._left = 0 if fd is None else os.fstat(fd).st_size
+        self._size = self._left = size
 
     def read(self, count: int) -> bytes:
         """Return the next bytes."""
-        data = b"" if self._fd is None else os.read(self._fd, count)
+        data = b"" if self._fd is None else os.pread(self._fd, count, self._size - self._left)
         if not data:
             raise EngineFailure("standard input is shorter than announced")
         self._left -= len(data)
@@ -59,28 +66,13 @@ class FileStdin:
         return self._left
 
 
-class OutputSink:
-    """Sends output to the socket, or nowhere. Small writes are gathered, since many guests write byte by byte."""
+def sender(sock: socket.socket) -> Callable[[int, bytes], None]:
+    """Return a function that sends what the guest writes to stream 1 or 2: at once, since it may hang next."""
 
-    def __init__(self, sock: socket.socket | None) -> None:
-        self._socket = sock
-        self._stream = 0
-        self._pending = bytearray()
+    def send(stream: int, data: bytes) -> None:
+        sock.sendall(frames.frame(frames.STDOUT if stream == 1 else frames.STDERR, data))
 
-    def write(self, stream: int, data: bytes) -> None:
-        """Take what the guest wrote to stream 1 or 2, in order."""
-        if stream != self._stream or len(self._pending) + len(data) > _MAX_PENDING:
-            self.flush()
-            self._stream = stream
-        self._pending += data
-
-    def flush(self) -> None:
-        """Send what is pending."""
-        if self._pending:
-            kind = frames.STDOUT if self._stream == 1 else frames.STDERR
-            if self._socket is not None:
-                self._socket.sendall(frames.frame(kind, bytes(self._pending)))
-            self._pending.clear()
+    return send
 
 
 def make_instance(module: LoadedModule) -> tuple[Host, Instance]:
@@ -98,8 +90,7 @@ def rehearse(host: Host, instance: Instance) -> None:
     of a small job's time. Nothing stays but memory: host and instance are as before.
     """
     job = frames.Job(_REHEARSAL)
-    silent = OutputSink(None)
-    host.begin(host_job(job, FileStdin(None), silent))
+    host.begin(host_job(job, FileStdin(None, 0), lambda _stream, _data: None))
     for name in (GAS_GLOBAL, PAGES_GLOBAL):
         instance.set_global(name, instance.get_global(name))
     instance.get_global(FAULT_GLOBAL)
@@ -116,7 +107,7 @@ def rehearse(host: Host, instance: Instance) -> None:
     frames.frame(frames.OUTCOME, frames.pack_outcome("exited", gas_used=0, cpu_us=0, peak_memory=0))
 
 
-def host_job(job: frames.Job, stdin: FileStdin, output: OutputSink) -> HostJob:
+def host_job(job: frames.Job, stdin: FileStdin, output: Callable[[int, bytes], None]) -> HostJob:
     """Return a job's inputs as the host takes them."""
     return HostJob(
         args=job.args,
@@ -126,7 +117,7 @@ def host_job(job: frames.Job, stdin: FileStdin, output: OutputSink) -> HostJob:
         output_bytes=job.output_bytes,
         real_clock=bool(job.flags & frames.CLOCK_REAL),
         real_random=bool(job.flags & frames.RANDOM_REAL),
-        output=output.write,
+        output=output,
     )
 
 
@@ -146,13 +137,15 @@ def serve(
         job, stdin_fd = _receive_job(sock)
         if number == 0:
             confine.limit_resources(cpu_s=job.cpu_s, memory_bytes=job.memory_bytes + OVERHEAD_BYTES)
-        stdin = FileStdin(stdin_fd)
-        output = OutputSink(sock)
+        stdin = FileStdin(stdin_fd, job.stdin_bytes)
         if number == 0:
             tighten()
         host, instance = ready or make_instance(module)
         ready = None
-        sock.sendall(frames.frame(frames.OUTCOME, run(instance, host, job, stdin, output)))
+        sock.sendall(frames.frame(frames.OUTCOME, run(instance, host, job, stdin, sender(sock))))
+        if jobs > 1:
+            host.detach()
+            del host, instance
         if stdin_fd is not None:
             os.close(stdin_fd)
 
@@ -184,13 +177,18 @@ def _some(sock: socket.socket, count: int) -> bytes:
     return data
 
 
-def run(instance: Instance, host: Host, job: frames.Job, stdin: FileStdin, output: OutputSink) -> bytes:
+def run(
+    instance: Instance,
+    host: Host,
+    job: frames.Job,
+    stdin: FileStdin,
+    output: Callable[[int, bytes], None],
+) -> bytes:
     """Run a job on an instance. Return its outcome as `frames.OUTCOME` carries it."""
     host.begin(host_job(job, stdin, output))
     instance.set_global(GAS_GLOBAL, job.gas)
     instance.set_global(PAGES_GLOBAL, min(job.memory_bytes // PAGE_BYTES, 65_536))
     kind, code, trap, detail = _call(instance, has_start=bool(job.flags & frames.HAS_START))
-    output.flush()
     left = instance.get_global(GAS_GLOBAL)
     if kind != "system_error":
         if left < 0:

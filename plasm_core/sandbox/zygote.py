@@ -16,6 +16,7 @@ import socket
 import sys
 
 from plasm_core.sandbox import confine, worker
+from plasm_core.sandbox.descriptor import read_all
 
 TYPE_CHECKING = False  # importing typing would cost every worker
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def main(spec: dict[str, Any]) -> None:
     silence = os.open(os.devnull, os.O_RDWR)
     confine.allow_deep_stack()
     missing = confine.lock_down(spec["confinement"])
-    module = engine.load(_read(spec["artefact_fd"]))
+    module = engine.load(read_all(spec["artefact_fd"]))
+    os.close(spec["artefact_fd"])
     # Instantiating once warms what the engine sets up lazily, for shared workers too.
     ready = worker.make_instance(module)
     os.dup2(silence, 1)
@@ -61,12 +63,6 @@ def _make_engine(spec: dict[str, Any]) -> Engine:
     __import__(module)
     engine: Engine = getattr(sys.modules[module], name)(**spec["options"])
     return engine
-
-
-def _read(fd: int) -> bytes:
-    with open(fd, "rb") as file:
-        file.seek(0)
-        return file.read()
 
 
 def _tightener(running_filter: str | None) -> Callable[[], None]:

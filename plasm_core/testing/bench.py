@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 from plasm_core.abc import Runtime
-from plasm_core.config import Choice, Config, Policy
+from plasm_core.config import Choice, Config, Policy, SandboxConfig
 from plasm_core.node import Node
 from plasm_core.records import JobInput, Limits, Outcome, Receipt, manifest_for
 from plasm_core.records.converter import unstructure
@@ -130,12 +130,19 @@ class Bench:
 
 
 @contextlib.contextmanager
-def open_bench(runtime: Runtime, directory: Path, *, policy: Policy = Policy()) -> Iterator[Bench]:
+def open_bench(
+    runtime: Runtime,
+    directory: Path,
+    *,
+    policy: Policy | None = None,
+    sandbox: SandboxConfig | None = None,
+) -> Iterator[Bench]:
     """Give a bench for an installed runtime, whose state and cache lie in a directory."""
     table = unstructure(runtime) if attrs.has(type(runtime)) else {}
     config = Config(
         plasm=Choice(runtime=runtime.name),
-        policy=policy,
+        policy=policy or Policy(),
+        sandbox=sandbox or SandboxConfig(),
         components={"runtime": {runtime.name: table}},
     )
     with pytest.MonkeyPatch.context() as patch:

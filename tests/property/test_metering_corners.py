@@ -211,7 +211,7 @@ def test_a_function_weighs_its_height_where_validation_sees_it_reached(body: str
     assert measured == height
     assert observed.outcome == "stack_exhausted"
     size = decoded.functions[0].size
-    assert observed.globals["depth"] == STACK_UNITS // (4 + 2 + height + nesting + size // 256)
+    assert observed.globals["depth"] == STACK_UNITS // (4 + 2 + height + nesting + size // 128)
 
 
 @pytest.mark.parametrize("results", [0, 1, 20])

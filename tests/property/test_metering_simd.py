@@ -169,7 +169,7 @@ def test_vector_instructions_change_the_height_as_their_types_say() -> None:
     for index, (opcode, height) in enumerate(zip(INSTRUCTIONS, heights, strict=True)):
         size = len(bodies[index]) + 2  # no locals, end
         depth = on_deep_stack(partial(_depth, rewritten, f"f{index}"))
-        assert depth == STACK_UNITS // (4 + height + size // 256), opcode
+        assert depth == STACK_UNITS // (4 + height + size // 128), opcode
 
 
 def _depth(rewritten: Module, function: str) -> int:

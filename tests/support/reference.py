@@ -82,7 +82,7 @@ def weight_of(function: Function, signatures: Sequence[FuncType]) -> int:
     """Give what a function weighs on the stack, in units."""
     height, nesting = extent(function, signatures)
     values = len(function.type.params) + len(function.zeros) + height
-    return 4 + values + nesting + function.size // 256
+    return 4 + values + nesting + function.size // 128
 
 
 def extent(function: Function, signatures: Sequence[FuncType]) -> tuple[int, int]:

@@ -110,6 +110,11 @@ class Host:
         self._instance = instance
         self._memory = instance.memory
 
+    def detach(self) -> None:
+        """Let go of all that holds this host in turn, so that nothing is left for a garbage collector."""
+        self.functions.clear()
+        del self._instance, self._memory
+
     def begin(self, job: HostJob) -> None:
         """Give the host its job. One host serves one job."""
         self._job = job

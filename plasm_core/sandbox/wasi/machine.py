@@ -16,6 +16,7 @@ except ImportError:
 EPOCH_NS = 946_684_800 * 10**9  # 2000-01-01T00:00:00Z
 STEP_NS = 1_000
 LAST_NS = 2**63 - 1
+_LONGEST_SLEEP_S = 3600.0
 _RANDOM_TAG = b"plasm.det/v1 random"
 
 
@@ -62,7 +63,8 @@ class RealClock(VirtualClock):
         return time.monotonic_ns() - self._start_ns
 
     def wait_until(self, deadline: int) -> None:
-        time.sleep(max(0, deadline - self.now()) / 1e9)
+        while (left := deadline - self.now()) > 0:
+            time.sleep(min(left / 1e9, _LONGEST_SLEEP_S))
 
 
 class SeededRandom:

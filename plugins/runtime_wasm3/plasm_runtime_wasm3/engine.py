@@ -69,7 +69,8 @@ class Wasm3Instance(Instance):
         try:
             self._runtime.find_function(name)()
         except RuntimeError as exc:
-            kind = _TRAP_KINDS.get(str(exc))
+            # A debug build of wasm3 adds details in parentheses.
+            kind = _TRAP_KINDS.get(str(exc).partition(" (")[0])
             if kind is None:
                 raise EngineFailure(f"wasm3: {exc}") from exc
             raise Trap(kind) from None
@@ -115,7 +116,7 @@ class Wasm3Engine(Engine):
 
     def compile(self, module: bytes) -> bytes:
         try:
-            self._environment.parse_module(module)
+            self._environment.new_runtime(STACK_BYTES).load(self._environment.parse_module(module))
         except RuntimeError as exc:
             raise EngineFailure(f"wasm3: {exc}") from exc
         return module

@@ -120,7 +120,7 @@ class WasmerEngine(Engine):
         store = wasmer.Store(wasmer.engine.JIT(wasmer_compiler_cranelift.Compiler))
         try:
             return bytes(wasmer.Module(store, module).serialize())
-        except RuntimeError as exc:
+        except BaseException as exc:  # a panic of the compiler is no Exception
             raise EngineFailure(f"wasmer: {exc}") from exc
 
     def load(self, artefact: bytes) -> LoadedModule:

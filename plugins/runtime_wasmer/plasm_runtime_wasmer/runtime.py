@@ -50,8 +50,12 @@ class WasmerRuntime(Runtime):
             "bulk-memory",
             "extended-const",
             "f32-bits",
+            "large-frames",
+            "large-memory",
+            "large-module",
             "multi-value",
             "nontrapping-float-to-int",
+            "partial-table",
             "sign-extension",
         }
     )

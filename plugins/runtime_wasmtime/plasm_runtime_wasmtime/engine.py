@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 from ctypes import addressof, byref, c_char, c_uint8, c_void_p
 
 from plasm_core.engine import WASI_MODULE, Engine, EngineFailure, Instance, LoadedModule, Memory, Trap
@@ -31,6 +32,7 @@ _TRAP_KINDS = (
 )
 _MASKS = {"i": 0xFFFF_FFFF, "I": 0xFFFF_FFFF_FFFF_FFFF}
 _I32 = 0
+_numbers = itertools.count(1)
 
 
 class WasmtimeMemory(Memory):
@@ -53,25 +55,56 @@ class WasmtimeMemory(Memory):
         ctypes.memmove(self._address + offset, data, len(data))
 
 
+class _Calls:
+    """What the host functions of one instance share: the function that raised, if one did."""
+
+    def __init__(self) -> None:
+        self.pending: BaseException | None = None
+
+
+_functions: dict[int, tuple[HostFunction, list[tuple[int, int]], str, _Calls]] = {}
+"""Host functions by the number that the library hands back: function, (cell, mask) of each parameter, results."""
+
+
+def _call_host(environment: int, _caller: int, values: Any, _count: int) -> int:
+    """Call a host function: values come and go in cells of 16 bytes; an exception becomes a trap.
+
+    One C callback for all functions: a callback takes memory that is executable, which a worker cannot get.
+    """
+    function, masks, results, calls = _functions[environment]
+    try:
+        result = function(*[values[cell] & mask for cell, mask in masks])
+        if results:
+            values[0] = result
+    except BaseException as exc:
+        calls.pending = exc
+        return int(lib.wasmtime_trap_new(b"host", 4))
+    return 0
+
+
+_dispatch = library.CALLBACK(_call_host)
+
+
 class WasmtimeInstance(Instance):
-    """One instance in a store of its own. `pending` holds what a host function raised."""
+    """One instance in a store of its own."""
 
     def __init__(
         self, engine: int, module: c_void_p, imports: list[tuple[str, str, str, HostFunction]]
     ) -> None:
-        self.pending: BaseException | None = None
+        self._calls = _Calls()
+        self._numbers: list[int] = []
         self._store = lib.wasmtime_store_new(engine, None, None)
         self._context = int(lib.wasmtime_store_context(self._store))
         self._instance = (c_char * 64)()
         self._globals: dict[str, tuple[Any, int, Item]] = {}
-        self._functions: dict[str, Any] = {}
-        self._callbacks = []
         linker = lib.wasmtime_linker_new(engine)
         try:
             for name, params, results, function in imports:
-                callback = library.CALLBACK(self._callback(params, results, function))
-                self._callbacks.append(callback)
-                _define(linker, name, params, results, callback)
+                number = next(_numbers)
+                masks = [(2 * index, _MASKS[char]) for index, char in enumerate(params)]
+                _functions[number] = (function, masks, results, self._calls)
+                self._numbers.append(number)
+                _define(linker, name, params, results, number)
             trap = c_void_p()
             error = lib.wasmtime_linker_instantiate(
                 linker, self._context, module, self._instance, byref(trap)
@@ -85,22 +118,8 @@ class WasmtimeInstance(Instance):
 
     def __del__(self) -> None:
         lib.wasmtime_store_delete(self._store)
-
-    def _callback(self, params: str, results: str, function: HostFunction) -> Any:
-        """Return a C callback: values come and go in cells of 16 bytes; an exception becomes a trap."""
-        masks = [(2 * index, _MASKS[char]) for index, char in enumerate(params)]
-
-        def call(_environment: int, _caller: int, values: Any, _count: int) -> int:
-            try:
-                result = function(*[values[cell] & mask for cell, mask in masks])
-                if results:
-                    values[0] = result
-            except BaseException as exc:
-                self.pending = exc
-                return int(lib.wasmtime_trap_new(b"host", 4))
-            return 0
-
-        return call
+        for number in self._numbers:
+            del _functions[number]
 
     def _export(self, name: str, kind: int) -> Any:
         item = Item()
@@ -143,14 +162,18 @@ class WasmtimeInstance(Instance):
         function = self._export(name, library.EXTERN_FUNC)
         trap = c_void_p()
         error = lib.wasmtime_func_call(self._context, function, None, 0, None, 0, byref(trap))
-        pending, self.pending = self.pending, None
+        pending, self._calls.pending = self._calls.pending, None
+        if pending is not None:  # the library hands what a host function returned back as either
+            if trap.value:
+                lib.wasm_trap_delete(trap.value)
+            if error:
+                lib.wasmtime_error_delete(error)
+            raise pending
         if trap.value:
             code = c_uint8()
             has_code = lib.wasmtime_trap_code(trap.value, byref(code))
             message = "" if has_code else library.trap_message(trap.value)
             lib.wasm_trap_delete(trap.value)
-            if pending is not None:
-                raise pending
             kind = _TRAP_KINDS[code.value] if has_code and code.value < len(_TRAP_KINDS) else None
             if kind is None:
                 raise EngineFailure(f"an unexpected trap {code.value} {message}")
@@ -161,7 +184,7 @@ class WasmtimeInstance(Instance):
             raise EngineFailure(str(exc)) from exc
 
 
-def _define(linker: int, name: str, params: str, results: str, callback: Any) -> None:
+def _define(linker: int, name: str, params: str, results: str, number: int) -> None:
     kind = library.function_type(params, results)
     try:
         encoded = name.encode()
@@ -173,8 +196,8 @@ def _define(linker: int, name: str, params: str, results: str, callback: Any) ->
                 encoded,
                 len(encoded),
                 kind,
-                callback,
-                None,
+                _dispatch,
+                number,
                 None,
             )
         )

@@ -31,11 +31,16 @@ class WasmtimeRuntime(Runtime):
             "bulk-memory",
             "extended-const",
             "f32-bits",
+            "large-frames",
+            "large-memory",
+            "large-module",
             "multi-value",
             "nontrapping-float-to-int",
+            "partial-table",
             "reference-types",
             "sign-extension",
             "simd",
+            "wide-types",
         }
     )
 

@@ -13,6 +13,7 @@ from plasm_core import hookimpl
 from plasm_core.abc import Signer
 from plasm_core.paths import default_key_file
 from plasm_core.records import PeerId
+from plasm_core.records.fields import constrained, text
 from plasm_signer_ed25519.keyfile import create, load_or_create
 
 
@@ -22,7 +23,9 @@ class Ed25519Signer(Signer):
 
     name: ClassVar[str] = "ed25519"
 
-    key: str = attrs.field(factory=lambda: str(default_key_file()))
+    key: str = constrained(
+        text(maximum=4096, pattern=r"[^\x00]+"), default=attrs.Factory(lambda: str(default_key_file()))
+    )
 
     @cached_property
     def _private_key(self) -> Ed25519PrivateKey:

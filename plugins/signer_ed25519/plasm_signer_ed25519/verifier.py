@@ -35,8 +35,11 @@ class SignatureVerifier(Verifier):
         if not signed_by(claim.envelope, node):
             return self._opinion(Decision.REJECT, f"no signature of {node}, the node it names, is valid")
         if node not in claim.trusted:
-            return self._opinion(Decision.UNDECIDED, f"signed by {node}, a key that is not trusted here")
-        return Opinion(verifier=self.name, decision=Decision.ACCEPT, established=("signature",))
+            return attrs.evolve(
+                self._opinion(Decision.UNDECIDED, f"signed by {node}, a key that is not trusted here"),
+                signer=node,
+            )
+        return Opinion(verifier=self.name, decision=Decision.ACCEPT, established=("signature",), signer=node)
 
     def _opinion(self, decision: Decision, reason: str) -> Opinion:
         return Opinion(verifier=self.name, decision=decision, reasons=(reason,))

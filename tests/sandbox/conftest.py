@@ -1,0 +1,52 @@
+"""A runtime that misbehaves, installed for the tests that ask for it; and the benches they share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from plasm_core.config import Policy
+from plasm_core.testing.bench import Bench, open_bench
+from tests.sandbox.hostile.runtime import HostileRuntime
+
+
+@pytest.fixture
+def shared_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where benches keep their state and cache, one place for the session."""
+    return tmp_path_factory.getbasetemp() / "bench"
+
+
+@pytest.fixture
+def bench(shared_directory: Path) -> Iterator[Bench]:
+    """Return a bench with the runtime of the base install."""
+    from plasm_runtime_wasmtime.runtime import WasmtimeRuntime
+
+    with open_bench(WasmtimeRuntime(), shared_directory) as bench:
+        yield bench
+
+
+@pytest.fixture
+def granting_bench(shared_directory: Path) -> Iterator[Bench]:
+    """Return a bench whose node grants the real clock and real randomness."""
+    from plasm_runtime_wasmtime.runtime import WasmtimeRuntime
+
+    policy = Policy(capabilities=("clock.real", "random.real"))
+    with open_bench(WasmtimeRuntime(), shared_directory, policy=policy) as bench:
+        yield bench
+
+
+@pytest.fixture
+def hostile_bench(
+    tmp_path: Path, shared_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[HostileRuntime], Bench]]:
+    """Return a function that gives a bench for a hostile runtime, installed like any other plugin."""
+    metadata = tmp_path / "plugins" / "plasm_hostile-1.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: plasm-hostile\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text("[plasm]\nruntime_hostile = tests.sandbox.hostile.runtime\n")
+    monkeypatch.syspath_prepend(metadata.parent)
+    with ExitStack() as stack:
+        yield lambda runtime: stack.enter_context(open_bench(runtime, shared_directory))

@@ -1,0 +1,453 @@
+"""What a guest that broke out of its engine can do in its worker: nothing. Attempted natively, in real workers."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import platform
+import resource
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from plasm_runtime_wasm3.runtime import Wasm3Runtime
+from plasm_runtime_wasmtime.runtime import WasmtimeRuntime
+from plasm_runtime_wasmtime.validator import WasmtimeValidator
+
+from plasm_core.config import SANDBOX_LAYERS, AdmissionLimits, SandboxConfig
+from plasm_core.errors import BadModuleError, PluginMissingError, SandboxError
+from plasm_core.records import Limits
+from plasm_core.sandbox import filters
+from plasm_core.sandbox.admission import Admission
+from plasm_core.sandbox.cache import Cache
+from plasm_core.sandbox.descriptor import read_all
+from plasm_core.sandbox.executor import Executor
+from plasm_core.sandbox.zygote import SYS_CLONE
+from plasm_core.testing.bench import Bench, open_bench
+from tests.support import processes
+from tests.support.attempts.catalogue import ALLOWED, ATTEMPTS, EARLY
+from tests.support.hostile import HostileRuntime, HostileValidator, ask, program_of
+from tests.support.hostile_engine import ATTEMPT_WHILE_LOADING, TAKEN_AWAY
+from tests.support.users import NOBODY, USERS, interpreter_of
+from tests.support.wat import FOREVER, starting, writing
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or platform.machine() not in SYS_CLONE, reason="there are no zygotes here"
+)
+
+LIMITS = Limits(gas=1_000_000, memory_bytes=16 << 20, output_bytes=1 << 20)
+ALL_LAYERS_OF_A_ZYGOTE = tuple(layer for layer in SANDBOX_LAYERS if layer != "no_new_privs")
+
+
+@functools.cache
+def _reported(user: str, *arguments: str) -> dict[str, Any]:
+    """Return what came of attempts, made as a user."""
+    done = interpreter_of(user).run("-m", "tests.support.hostile", *arguments)
+    assert not done.returncode, done.stderr.decode()
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+def _result(user: str, name: str, *options: str) -> dict[str, Any]:
+    """Return what came of one attempt. With options, name the others that are made in the same run."""
+    result: dict[str, Any] = _reported(user, *options)["results"][name]
+    return result
+
+
+def _errno(user: str, name: str, *options: str) -> str | None:
+    result = _result(user, name, *options)
+    assert result["outcome"] == "exited with code 0"
+    errno: str | None = result["errno"]
+    if errno == "absent":
+        pytest.skip(result["detail"])
+    return errno
+
+
+def _without(*layers: str) -> list[str]:
+    return [f"--without={layer}" for layer in layers]
+
+
+# -- all layers
+
+
+@pytest.mark.parametrize("name", ATTEMPTS)
+@pytest.mark.parametrize("user", USERS)
+def test_a_worker_is_denied(user: str, name: str) -> None:
+    assert _errno(user, name) == "EPERM"
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+@pytest.mark.parametrize("user", USERS)
+def test_a_worker_is_granted(user: str, name: str) -> None:
+    assert _errno(user, name) is None
+
+
+@pytest.mark.parametrize("name", [name for name in ATTEMPTS if ATTEMPTS[name].control != "none"])
+def test_attempts_succeed_where_nothing_is_denied(name: str) -> None:
+    """So that none of them fails for a reason of its own."""
+    user = "root" if os.geteuid() == 0 else "ordinary"
+    if ATTEMPTS[name].control == "root" and user != "root":
+        pytest.skip("only root may")
+
+    assert _errno(user, name, "--bare") is None
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_a_layer_that_is_missing_is_reported_with_the_reason(user: str) -> None:
+    """Root has them all; an ordinary user may lack namespaces, an old kernel Landlock."""
+    report = _reported(user)
+
+    assert report["uid"] == (0 if user == "root" else report["uid"] or NOBODY)
+    assert set(report["missing"]) <= ({"landlock"} if user == "root" else {"landlock", "namespaces"})
+    assert all(report["missing"].values())
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_no_system_call_but_the_listed_is_let_through(user: str) -> None:
+    """Each of those there are, made with arguments that are never right: the filter must answer first."""
+    assert _result(user, "sweep", "sweep")["detail"] == {}
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_system_calls_of_another_calling_convention_end_the_worker(user: str) -> None:
+    if platform.machine() != "x86_64":
+        pytest.skip("x32 is x86-64's")
+
+    assert _result(user, "x32", "x32")["outcome"] == "system error: the worker died (SIGSYS)"
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_a_worker_has_its_socket_and_its_input_open_and_nothing_else(user: str) -> None:
+    found = _result(user, "descriptors", "descriptors")["detail"].values()
+
+    null = [{"kind": "file", "read": "", "write": write} for write in (1, "EBADF")]
+    rest = [item for item in found if item not in null]
+    assert {item["kind"] for item in rest} == {"socket", "file"}
+    assert len(rest) == 2
+    [stdin] = [item for item in rest if item["kind"] == "file"]
+    assert stdin == {"kind": "file", "read": "standard input", "write": "EPERM"}  # by its seals
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_a_worker_can_send_to_nobody_but_its_node(user: str) -> None:
+    assert _result(user, "send_everywhere", "send_everywhere")["detail"] == []
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_a_worker_has_no_environment(user: str) -> None:
+    found = _result(user, "environment", "environment")["detail"]
+
+    assert found["python"] == {}
+    assert found["libc"] == []
+
+
+# -- the processes that work before there is a guest
+
+
+def _admission(directory: Path, *, hostile_validator: bool = False) -> Admission:
+    return Admission(
+        validator=HostileValidator() if hostile_validator else WasmtimeValidator(),
+        runtime=HostileRuntime(),
+        cache=Cache(directory, bytes(32), 0),
+        limits=AdmissionLimits(),
+    )
+
+
+def _not_denied(results: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    assert set(results) == set(EARLY)
+    return {name: said for name, said in results.items() if said["errno"] not in ("EPERM", "absent")}
+
+
+def test_a_validator_that_is_taken_over_is_denied(tmp_path: Path) -> None:
+    module = starting("")
+
+    with pytest.raises(BadModuleError) as info:
+        _admission(tmp_path, hostile_validator=True).admit(module, LIMITS)
+
+    assert _not_denied(json.loads(str(info.value).partition(": ")[2])) == {}
+
+
+def test_a_compiler_that_is_taken_over_is_denied(tmp_path: Path) -> None:
+    module = starting("")
+
+    with _admission(tmp_path).admit(module, LIMITS) as program:
+        assert _not_denied(json.loads(read_all(program.artefact_fd))) == {}
+
+
+def test_a_zygote_that_is_taken_over_is_denied() -> None:
+    with (
+        closing(Executor(SandboxConfig())) as executor,
+        program_of(HostileRuntime(), artefact=ATTEMPT_WHILE_LOADING) as program,
+    ):
+        _, said = ask(executor, program, "loading")
+
+    assert _not_denied(said["detail"]) == {}
+
+
+# -- some layers
+
+FILES = (
+    "open_passwd",
+    "open_own_maps",
+    "open_own_memory",
+    "open_standard_library",
+    "open_cmdline_of_daemon",
+    "open_through_a_directory",
+    "openat2",
+    "create_in_tmp",
+    "list_root",
+    "list_processes",
+    "list_own_descriptors",
+    "make_directory",
+    "make_symbolic_link",
+    "make_named_pipe",
+    "run_a_program",
+    "run_a_program_by_descriptor",
+)
+PROCESSES = tuple(name for name in ATTEMPTS if "fork" in name or "clone" in name)
+OTHERS = (
+    "ptrace_daemon",
+    "ptrace_sibling",
+    "process_vm_readv_daemon",
+    "process_vm_writev_daemon",
+    "process_vm_readv_sibling",
+    "process_vm_writev_sibling",
+    "mount",
+    "mount_in_an_own_namespace",
+    "pivot_root",
+    "chroot",
+    "unshare_network",
+    "setgroups",
+    "raise_limit_of_processes",
+    "raise_limit_of_file_size",
+    "raise_limit_of_core",
+)
+
+
+@pytest.fixture
+def landlock(user: str) -> None:
+    """Skip where the kernel has no Landlock."""
+    if "landlock" in _reported(user)["missing"]:
+        pytest.skip("this kernel has no Landlock")
+
+
+@pytest.mark.usefixtures("landlock")
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("user", USERS)
+def test_without_seccomp_files_are_still_denied(user: str, name: str) -> None:
+    assert _errno(user, name, *_without("seccomp")) == "EACCES"
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+@pytest.mark.parametrize("user", USERS)
+def test_without_seccomp_processes_are_still_denied(user: str, name: str) -> None:
+    # EAGAIN: more than RLIMIT_NPROC.
+    assert _errno(user, name, *_without("seccomp")) == "EAGAIN"
+
+
+@pytest.mark.usefixtures("landlock")
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("user", USERS)
+def test_without_seccomp_other_processes_and_privileges_are_still_denied(user: str, name: str) -> None:
+    assert _errno(user, name, *_without("seccomp")) == "EPERM"
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_without_seccomp_the_network_is_still_out_of_reach(user: str) -> None:
+    errno = _errno(user, "connect_tcp", *_without("seccomp"))
+
+    assert errno in ("EACCES", "ENETUNREACH")  # by Landlock, or by the namespace
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_seccomp_alone_denies_everything(user: str) -> None:
+    report = _reported(user, *_without("namespaces", "landlock", "unprivileged_uid", "rlimits"))
+
+    denied = {name for name, said in report["results"].items() if said["errno"] in ("EPERM", "absent")}
+    assert denied == set(ATTEMPTS)
+    assert {"namespaces", "landlock"} <= set(report["missing"])
+
+
+def _alone(layer: str) -> list[str]:
+    return _without(*(other for other in ALL_LAYERS_OF_A_ZYGOTE if other != layer))
+
+
+def _errno_with(name: str, layer: str | None) -> str | None:
+    """Return how an attempt ends as root under one layer, or under none."""
+    options = _alone(layer) if layer else _without(*ALL_LAYERS_OF_A_ZYGOTE)
+    return _errno("root", name, *options, *SINGLE)
+
+
+SINGLE = ("open_passwd", "open_shadow", "connect_tcp", "kill_daemon", "fork")
+
+
+@pytest.mark.parametrize("name", [name for name in SINGLE if name != "open_shadow"])
+def test_without_any_layer_an_attempt_succeeds(name: str) -> None:
+    """So that it is the layers that deny it."""
+    assert _errno_with(name, None) is None
+
+
+def test_landlock_alone_denies_files() -> None:
+    assert _errno_with("open_passwd", "landlock") == "EACCES"
+
+
+def test_landlock_alone_denies_tcp() -> None:
+    assert _errno_with("connect_tcp", "landlock") == "EACCES"
+
+
+def test_namespaces_alone_deny_the_network() -> None:
+    assert _errno_with("connect_tcp", "namespaces") == "ENETUNREACH"
+
+
+def test_an_unprivileged_user_alone_denies_what_is_others() -> None:
+    assert _errno_with("open_shadow", "unprivileged_uid") == "EACCES"
+    assert _errno_with("kill_daemon", "unprivileged_uid") == "EPERM"
+
+
+def test_limits_deny_processes_to_an_unprivileged_user() -> None:
+    options = _without("namespaces", "landlock", "seccomp")
+
+    assert _errno("root", "fork", *options, *SINGLE) == "EAGAIN"
+
+
+# -- required layers
+
+
+@pytest.fixture
+def no_seccomp(monkeypatch: pytest.MonkeyPatch) -> None:
+    none = {"filter": None, "filter_missing": TAKEN_AWAY}
+    monkeypatch.setattr(filters, "loading", lambda: none)
+    monkeypatch.setattr(filters, "running", lambda: none)
+
+
+@contextmanager
+def _executor(*required: str) -> Iterator[Executor]:
+    with closing(Executor(SandboxConfig(require=required))) as executor:
+        yield executor
+
+
+@pytest.mark.usefixtures("no_seccomp")
+def test_a_job_runs_without_a_layer_that_nobody_requires() -> None:
+    with _executor() as executor, program_of(HostileRuntime()) as program:
+        outcome, _ = ask(executor, program, "process")
+
+        assert outcome.ok
+        assert executor.missing["seccomp"] == TAKEN_AWAY
+
+
+@pytest.mark.usefixtures("no_seccomp")
+def test_no_job_runs_without_seccomp_if_it_is_required() -> None:
+    with _executor("seccomp") as executor, program_of(HostileRuntime()) as program:
+        with pytest.raises(SandboxError) as info:
+            ask(executor, program, "process")
+
+        assert str(info.value) == f"required sandbox layers are missing: seccomp ({TAKEN_AWAY})"
+
+
+@pytest.mark.parametrize("layer", ["landlock", "namespaces"])
+def test_no_job_runs_without_a_layer_that_its_zygote_found_missing(layer: str) -> None:
+    runtime = HostileRuntime(without=(layer,))
+    with _executor(layer) as executor, program_of(runtime) as program:
+        with pytest.raises(SandboxError) as info:
+            ask(executor, program, "process")
+
+        assert str(info.value) == f"required sandbox layers are missing: {layer} ({TAKEN_AWAY})"
+        assert processes.wait_until(lambda: not processes.zygotes(os.getpid()))
+
+
+# -- seen from outside
+
+
+def _status(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+@pytest.fixture(scope="module", params=[WasmtimeRuntime, Wasm3Runtime])
+def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    runtime = request.param()
+    try:
+        runtime.check()
+    except PluginMissingError as exc:
+        pytest.skip(str(exc))
+    with open_bench(runtime, tmp_path_factory.mktemp("bench")) as bench:
+        yield bench
+
+
+@pytest.fixture
+def worker(bench: Bench) -> Iterator[int]:
+    """The process of a real job, while its guest runs."""
+    idle = set(processes.workers(os.getpid()))
+    cancelled, running = threading.Event(), threading.Event()
+    module = writing(b"running", then=FOREVER)
+
+    def run() -> None:
+        bench.run(
+            module,
+            stdin=b"input",
+            gas=1 << 60,
+            cancelled=cancelled,
+            output=lambda _stream, _data: running.set(),
+        )
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert running.wait(20)
+    # The first job of a zygote has a worker of its own; others are forked ahead of the second.
+    [pid] = set(processes.workers(os.getpid())) - idle or {min(idle)}
+    yield pid
+    cancelled.set()
+    thread.join()
+
+
+def test_the_kernel_says_that_a_worker_is_confined(worker: int) -> None:
+    status = _status(worker)
+
+    assert status["Seccomp"] == "2"  # a filter
+    assert status["NoNewPrivs"] == "1"
+    assert {status[f"Cap{kind}"] for kind in ("Inh", "Prm", "Eff", "Amb")} == {"0" * 16}
+    assert status["Threads"] == "1"
+    if os.geteuid() == 0:
+        assert len(set(status["Uid"].split())) == 1
+        assert int(status["Uid"].split()[0]) >= 1 << 30
+        assert status["Uid"].split() == status["Gid"].split()
+        assert status["Groups"] == ""
+
+
+def test_a_worker_is_in_namespaces_of_its_own(worker: int) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root may look")
+
+    for name in ("net", "mnt", "ipc"):
+        assert os.readlink(f"/proc/{worker}/ns/{name}") != os.readlink(f"/proc/self/ns/{name}")
+
+
+def test_a_worker_has_nothing_writable_open_but_its_socket(worker: int) -> None:
+    """wasmtime keeps an image of a module's memory in a file of its own, which is sealed."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may look")
+
+    found = processes.descriptors(worker)
+
+    assert sum(target.startswith("socket:") for target in found.values()) == 1
+    rest = {fd: target for fd, target in found.items() if not target.startswith("socket:")}
+    files = {fd: target for fd, target in rest.items() if target != "/dev/null"}
+    assert any(target.startswith("/memfd:plasm-stdin") for target in files.values())
+    for fd, target in files.items():
+        assert target.startswith("/memfd:")
+        with pytest.raises(PermissionError):
+            os.ftruncate(os.open(f"/proc/{worker}/fd/{fd}", os.O_RDWR), 0)
+
+
+def test_a_worker_has_no_limit_to_spare(worker: int) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root may look")
+
+    assert resource.prlimit(worker, resource.RLIMIT_CORE) == (0, 0)
+    assert resource.prlimit(worker, resource.RLIMIT_FSIZE) == (0, 0)
+    assert max(resource.prlimit(worker, resource.RLIMIT_DATA)) < 2 << 30

@@ -1,0 +1,127 @@
+"""Configure plugins from their tables, see what they lack, and list them all."""
+
+from typing import Any
+
+import pytest
+
+from plasm_core import plugins
+from plasm_core.abc import KINDS, Verifier
+from plasm_core.errors import ConfigError, PluginBrokenError, PluginMissingError
+from plasm_core.plugins import PluginInfo
+from tests.support.distributions import Site, verifier
+
+JURY = verifier("jury", fields="replicas: int = 3")
+PLAIN = verifier("jury").replace("@attrs.frozen(kw_only=True)\n", "")
+
+
+def needing(library: str) -> str:
+    return verifier("jury", fields=f'requires = ("{library}",); install = "pip install it"')
+
+
+def create(name: str, **table: Any) -> Verifier:
+    return plugins.create(Verifier, name, table)  # type: ignore[type-abstract]
+
+
+def test_a_plugin_is_configured_from_its_table(site: Site) -> None:
+    site.verifier("plasm-test-jury", "jury", source=JURY)
+
+    assert create("jury").replicas == 3  # type: ignore[attr-defined]
+    assert create("jury", replicas=5).replicas == 5  # type: ignore[attr-defined]
+
+
+def test_a_typo_in_the_table_is_named_with_its_path(site: Site) -> None:
+    site.verifier("plasm-test-jury", "jury", source=JURY)
+    with pytest.raises(ConfigError) as caught:
+        create("jury", replicaz=5, replicas=4, x=1)
+
+    assert str(caught.value) == "verifier.jury.replicaz: unknown field; verifier.jury.x: unknown field"
+
+
+@pytest.mark.parametrize("source", [PLAIN, verifier("jury")])
+def test_a_component_without_fields_takes_no_table(site: Site, source: str) -> None:
+    site.verifier("plasm-test-jury", "jury", source=source)
+    with pytest.raises(ConfigError, match=r"^verifier\.jury\.replicas: unknown field$"):
+        create("jury", replicas=5)
+
+
+def test_a_wrong_value_in_the_table_is_named_with_its_path(site: Site) -> None:
+    site.verifier("plasm-test-jury", "jury", source=JURY)
+    with pytest.raises(ConfigError, match=r"^verifier\.jury\.replicas: "):
+        create("jury", replicas="many")
+
+
+def test_every_kind_has_a_hook_of_its_name() -> None:
+    from plasm_core import hookspecs
+
+    hooks = {name.removeprefix("plasm_") for name in vars(hookspecs) if name.startswith("plasm_")}
+    assert hooks == set(KINDS)
+    for kind in KINDS:
+        assert getattr(hookspecs, f"plasm_{kind}").__doc__
+
+
+def by_name() -> dict[str, PluginInfo]:
+    return {f"{item.kind}_{item.name}": item for item in plugins.inventory()}
+
+
+def test_the_inventory_tells_installed_missing_broken_and_conflicting_apart(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(plugins.CATALOGUE, "runtime_testengine", "pip install 'plasm[testengine]'")
+    site.verifier("plasm-test-good", "good")
+    site.verifier("plasm-test-broken", "broken", source="1 / 0")
+    site.verifier("plasm-test-one", "both")
+    site.verifier("plasm-test-two", "both")
+    site.install("plasm-test-kind", entry_points={"transport_x": "plasm_test_kind", "odd": "plasm_test_kind"})
+
+    found = by_name()
+
+    assert found["verifier_good"] == PluginInfo(
+        kind="verifier", name="good", state="installed", distribution="plasm-test-good", version="1.2.3"
+    )
+    assert (found["verifier_broken"].state, found["verifier_both"].state) == ("broken", "conflict")
+    assert "ZeroDivisionError" in str(found["verifier_broken"].reason)
+    missing = found["runtime_testengine"]
+    assert (missing.state, missing.install) == ("missing", "pip install 'plasm[testengine]'")
+    assert missing.distribution is missing.version is None
+    assert found["transport_x"].reason == "there is no kind of plugin transport"
+    assert found["odd_"].state == "broken"
+    assert {found[name].state for name in ("signer_ed25519", "verifier_signature")} == {"installed"}
+
+
+def test_a_library_that_is_not_there_is_named_with_the_command(site: Site) -> None:
+    site.verifier("plasm-test-jury", "jury", source=needing("plasm_test_library"))
+    with pytest.raises(PluginMissingError) as caught:
+        create("jury")
+
+    message = "the verifier jury needs the library plasm_test_library, which is not installed"
+    assert (str(caught.value), caught.value.hint) == (message, "install it with: pip install it")
+    listed = by_name()["verifier_jury"]
+    assert (listed.state, listed.reason, listed.install) == ("missing", message, "pip install it")
+
+
+def test_a_dotted_library_that_is_not_there_is_named_too(site: Site) -> None:
+    site.verifier("plasm-test-jury", "jury", source=needing("plasm_test_library.inner"))
+
+    with pytest.raises(PluginMissingError, match=r"plasm_test_library\.inner"):
+        create("jury")
+
+
+def test_a_plugin_that_is_misconfigured_is_listed_with_the_reason(site: Site) -> None:
+    site.verifier("plasm-test-jury", "jury")
+    tables = {("verifier", "jury"): {"replicaz": 1}}
+    found = plugins.inventory(lambda kind, name: tables.get((kind, name), {}))
+
+    (listed,) = [item for item in found if item.name == "jury"]
+    assert (listed.state, listed.reason) == ("broken", "verifier.jury.replicaz: unknown field")
+
+
+def test_a_class_that_lacks_a_method_is_broken_not_misconfigured(site: Site) -> None:
+    site.verifier("plasm-test-jury", "jury", source=verifier("jury", method="decide"))
+    with pytest.raises(PluginBrokenError, match="judge"):
+        create("jury")
+
+
+def test_a_class_without_fields_that_lacks_a_method_is_broken(site: Site) -> None:
+    site.verifier("plasm-test-jury", "jury", source=PLAIN.replace("def judge", "def decide"))
+    with pytest.raises(PluginBrokenError, match="judge"):
+        create("jury")

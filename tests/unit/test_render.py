@@ -1,0 +1,111 @@
+"""Hold what the commands show: nothing that strangers wrote may pass for our own words."""
+
+from collections.abc import Callable
+
+import pytest
+
+from plasm_core.cli import render
+from plasm_core.records import Decision, Opinion, Verdict
+from tests.support.receipts import SIGNER, manifest, receipt
+
+ACCEPT, REJECT, UNDECIDED = Decision.ACCEPT, Decision.REJECT, Decision.UNDECIDED
+HOSTILE = "a[red]b[/red]\x1b[31mc\x07d\u202ee[link=x]"
+SHOWN = "a[red]b[/red]\\x1b[31mc\\x07d\\u202ee[link=x]"
+
+SHOWERS: list[Callable[[str], None]] = [
+    lambda text: render.show_error(text, text),
+    lambda text: render.show_mark("✗", text, stderr=True),
+    lambda text: render.show_fields([("name", text)]),
+    lambda text: render.show_rows(("a",), [(text,)]),
+]
+
+
+@pytest.fixture(params=range(len(SHOWERS)), ids=["error", "mark", "fields", "rows"])
+def shown(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> Callable[[str], str]:
+    def show(text: str) -> str:
+        SHOWERS[request.param](text)
+        captured = capsys.readouterr()
+        return captured.out + captured.err
+
+    return show
+
+
+def test_neither_markup_nor_control_characters_take_effect(shown: Callable[[str], str]) -> None:
+    assert SHOWN in shown(HOSTILE)
+
+
+def test_a_long_value_is_never_cut_or_wrapped(shown: Callable[[str], str]) -> None:
+    assert "ab" * 2000 in shown("ab" * 2000)
+
+
+def test_a_name_between_colons_stays_as_it_is(shown: Callable[[str], str]) -> None:
+    assert ":warning:" in shown("export :warning:")
+
+
+def test_a_strangers_name_cannot_begin_a_line_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    render.show_mark("✗", "the module imports x\n✓ receipt verified", stderr=True)
+
+    assert not [line for line in capsys.readouterr().err.splitlines() if line.startswith("✓")]
+
+
+def verdict(*opinions: Opinion) -> Verdict:
+    return Verdict(opinions=opinions)
+
+
+def opinion(decision: Decision, *established: str, why: str = "") -> Opinion:
+    return Opinion(
+        verifier="v",
+        decision=decision,
+        established=established,
+        reasons=(why,) if why else (),
+        signer=SIGNER.peer_id,
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "mark", "line"),
+    [
+        (
+            verdict(opinion(ACCEPT, "stdout", "module"), opinion(ACCEPT, "signature")),
+            "✓",
+            f"receipt verified ✓ signed by {SIGNER.peer_id}, stdout, module as expected, not re-executed",
+        ),
+        (
+            verdict(opinion(ACCEPT, "signature"), opinion(ACCEPT, "re-execution", "quorum")),
+            "✓",
+            f"receipt verified ✓ signed by {SIGNER.peer_id}, agreed on by a quorum, re-executed",
+        ),
+        (verdict(opinion(ACCEPT, "re-execution")), "✓", "receipt verified ✓ re-executed"),
+        (
+            verdict(opinion(ACCEPT, "stdout"), opinion(REJECT, why="a"), opinion(REJECT, why="b")),
+            "✗",
+            "receipt rejected: a; b",
+        ),
+        (verdict(opinion(ACCEPT), opinion(UNDECIDED, why="c")), "?", "receipt undecided: c"),
+    ],
+)
+def test_a_verdict_names_what_it_established_and_what_not(found: Verdict, mark: str, line: str) -> None:
+    assert render.verdict_line(found) == (mark, line)
+
+
+def test_what_matched_is_named_only_where_it_was_asked_for() -> None:
+    found = verdict(opinion(ACCEPT, "stdout"), opinion(ACCEPT, "signature"))
+
+    assert "stdout" not in render.verdict_line(found, matched=False)[1]
+
+
+def test_a_verdict_as_json_says_the_same() -> None:
+    assert render.verdict_json(verdict(opinion(UNDECIDED, "stdout", why="c"))) == {
+        "decision": "undecided",
+        "established": ["stdout"],
+        "reasons": ["c"],
+        "signer": str(SIGNER.peer_id),
+    }
+
+
+def test_the_summary_of_a_run_says_when_it_is_not_reproducible() -> None:
+    mark, line = render.run_line(receipt())
+    assert (mark, line) == ("✓", "exited with code 0 · 5,650 gas · 143 ms · wasmtime 50.0.1")
+
+    _, line = render.run_line(receipt(of=manifest(capabilities=("clock.real",))))
+    assert line.endswith(" · not reproducible")
