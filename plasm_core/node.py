@@ -14,7 +14,7 @@ from plasm_core.abc import Runtime, Signer, Validator, Verifier
 from plasm_core.config import Config
 from plasm_core.errors import RefusedError
 from plasm_core.issuer import OutputDigest, receipt_of, sign
-from plasm_core.records import Envelope, JobInput, Manifest, Receipt
+from plasm_core.records import Envelope, JobInput, Manifest, Receipt, sha256
 from plasm_core.sandbox.admission import Admission
 from plasm_core.sandbox.cache import Cache, cache_key
 from plasm_core.sandbox.executor import Executor
@@ -116,9 +116,9 @@ class Node:
             digests[stream].update(data)
             output(stream, data)
 
+        if sha256(module) != manifest.module or inputs.mismatches(manifest):
+            raise RefusedError("digest_mismatch", "the module or input is not what the manifest names")
         with self.admission(runtime).admit(module, manifest.limits, progress=progress) as program:
-            if program.digest != manifest.module or inputs.mismatches(manifest):
-                raise RefusedError("digest_mismatch", "the module or input is not what the manifest names")
             progress("running")
             run = self.executor.run(program, manifest, inputs, take, cancelled=cancelled)
         receipt = receipt_of(

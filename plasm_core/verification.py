@@ -54,6 +54,9 @@ def verify(
     opinions = [_bindings(receipt, expectation), *(_ask(verifier, claim) for verifier in verifiers)]
     if not verifiers:
         opinions.append(_opinion(Decision.UNDECIDED, "no verifier was asked"))
+    elif all(item.decision is Decision.ACCEPT and "signature" not in item.established for item in opinions):
+        # Whatever else is right about it: nobody said that a trusted key signed it.
+        opinions.append(_opinion(Decision.UNDECIDED, "no verifier established the signature"))
     return receipt, Verdict(opinions=tuple(opinions))
 
 

@@ -108,8 +108,8 @@ def run(
         ),
         node.verifiers,
     )
-    _write(receipt_file, envelope_json)
-    _write(manifest_file, manifest.to_json())
+    _write(receipt_file, envelope_json + b"\n")
+    _write(manifest_file, manifest.to_json())  # to the byte: its digest is the job id
     if as_json:
         render.show_json(
             {
@@ -195,7 +195,7 @@ def _write(file: str | None, data: bytes) -> None:
         return
     temporary = f"{file}.{os.getpid()}.new"
     try:
-        Path(temporary).write_bytes(data + b"\n")
+        Path(temporary).write_bytes(data)
         os.replace(temporary, file)
     except OSError as exc:
         with contextlib.suppress(OSError):

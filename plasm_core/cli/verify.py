@@ -56,7 +56,7 @@ def verify(
     expectation = Expectation(
         trusted=frozenset(map(parse_key, keys)) if keys else _own_key(node),
         manifest_json=(
-            options.read_file(manifest_file, maximum=MAX_MANIFEST_BYTES, what="manifest").strip()
+            options.read_file(manifest_file, maximum=MAX_MANIFEST_BYTES, what="manifest")
             if manifest_file
             else None
         ),

@@ -160,7 +160,7 @@ class Receipt:
                 "predicateType": PREDICATE_TYPE,
                 "predicate": _without_nulls(
                     unstructure(
-                        _Predicate(
+                        Predicate(
                             asked=self.asked,
                             result=self.result,
                             claims=self.claims,
@@ -175,7 +175,7 @@ class Receipt:
     def from_statement(cls, data: bytes) -> Receipt:
         """Parse a statement. Raises: `InvalidRecordError`, also if its task digest is not that of its fields."""
         value = parse_json(data, record="receipt", maximum=MAX_STATEMENT_BYTES)
-        statement = structure(value, _Statement, record="receipt")
+        statement = structure(value, Statement, record="receipt")
         digests = {subject.name: subject.digest.sha256 for subject in statement.subject}
         if sorted(subject.name for subject in statement.subject) != ["stderr", "stdout"]:
             raise InvalidRecordError("receipt", [("subject", "expected stdout and stderr, once each")])
@@ -212,7 +212,9 @@ class _Node:
 
 
 @attrs.frozen(kw_only=True)
-class _Predicate:
+class Predicate:
+    """What the node says of the run."""
+
     json_camel = True
     json_open = True
 
@@ -238,14 +240,16 @@ class _Subject:
 
 
 @attrs.frozen(kw_only=True)
-class _Statement:
+class Statement:
+    """An in-toto Statement v1 whose subjects are the outputs and whose predicate is a receipt's."""
+
     json_camel = True
     json_open = True
 
     type_: str = constrained(one_of(STATEMENT_TYPE), name="_type")
     subject: list[_Subject]
     predicate_type: str = constrained(one_of(PREDICATE_TYPE))
-    predicate: _Predicate
+    predicate: Predicate
 
 
 def _without_nulls(value: Any) -> Any:

@@ -18,7 +18,7 @@ from plasm_core.records.converter import json_name
 from plasm_core.records.fields import Constraint, constraint_of
 from plasm_core.records.manifest import Manifest
 from plasm_core.records.outcome import CLAIMED, Outcome
-from plasm_core.records.receipt import Receipt, _Predicate, _Statement
+from plasm_core.records.receipt import Predicate, Receipt, Statement
 
 Schema = dict[str, Any]
 
@@ -30,7 +30,7 @@ def manifest_schema() -> Schema:
 
 def receipt_schema() -> Schema:
     """Return the schema of a receipt's statement: the payload of its envelope."""
-    return {**_head("receipt"), **_described(Receipt), **_object(_Statement)}
+    return {**_head("receipt"), **_described(Receipt), **_object(Statement)}
 
 
 def _head(name: str) -> Schema:
@@ -97,12 +97,12 @@ _RULES: dict[type, Schema] = {
             _goes_with("detail", *CLAIMED, required=False),
         ]
     },
-    _Predicate: {
+    Predicate: {
         "if": {"properties": {"asked": {"properties": {"capabilities": {"maxItems": 0}}}}},
         "then": {"properties": {"result": {"properties": {"reproducible": {"const": True}}}}},
         "else": {"properties": {"result": {"properties": {"reproducible": {"const": False}}}}},
     },
-    _Statement: {
+    Statement: {
         "allOf": [
             {
                 "properties": {

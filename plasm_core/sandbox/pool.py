@@ -124,7 +124,8 @@ class Zygote:
                 # The first job may be the only one: workers are forked ahead from the second on.
                 low = max(0, self._config.ahead - _REFILL)
                 if self.served > 1 and not self._asked and len(self._idle) <= low:
-                    self._ask(self._config.ahead - len(self._idle))
+                    with contextlib.suppress(OSError):  # it is gone: noticed when no idle worker is left
+                        self._ask(self._config.ahead - len(self._idle))
             except OSError as exc:
                 raise SandboxError(f"a zygote is gone: {exc}") from exc
             return worker

@@ -173,7 +173,6 @@ def test_a_co_signed_receipt_is_verified_by_either_key_it_may_name(
     assert here("verify", str(tmp_path / "r.json")).code == OK
 
 
-@pytest.mark.xfail(strict=True, reason="the signature is left to a verifier that need not be asked")
 def test_no_other_verifier_stands_in_for_a_trusted_key(plasm: Plasm, job: Job, tmp_path: Path) -> None:
     """Exit code 0 means a key that one trusts, whatever the configuration."""
     Site(tmp_path).verifier("plasm-test-credulous", "credulous")

@@ -169,7 +169,11 @@ def test_every_mismatch_is_named_at_once() -> None:
     ],
 )
 def test_any_rejection_wins_and_silence_is_not_acceptance(answers: list[Any], decision: Decision) -> None:
-    assert judged(verifiers=[Says(answer) for answer in answers]).decision is decision
+    signed = [SignatureVerifier()] if answers else []
+
+    verdict = judged(expectation=TRUST, verifiers=[*signed, *(Says(answer) for answer in answers)])
+
+    assert verdict.decision is decision
 
 
 def test_no_verifier_at_all_is_said_to_be_why() -> None:

@@ -13,6 +13,8 @@ from ctypes import create_string_buffer, string_at
 from tests.support.attempts.trying import Action, Whereabouts, libc, numbers, raw, raw_number
 
 MAX_FD = 1_024
+_PAST_FILTERS = {335, 336} if os.uname().machine == "x86_64" else set()
+"""uretprobe and uprobe, which Linux lets past every filter, and answers with SIGILL (kernel/seccomp.c)."""
 
 
 def kind_of(fd: int) -> str:
@@ -45,7 +47,7 @@ def _descriptors(_where: Whereabouts) -> object:
             continue
         entry: dict[str, object] = {"kind": kind}
         if kind == "file":
-            entry["read"] = _tried(lambda fd=fd: os.read(fd, 64).decode())  # type: ignore[misc]
+            entry["read"] = _tried(lambda fd=fd: os.pread(fd, 64, 0).decode())  # type: ignore[misc]
             entry["write"] = _tried(lambda fd=fd: os.write(fd, b"x"))  # type: ignore[misc]
         found[fd] = entry
     return found
@@ -77,6 +79,7 @@ def _environment(_where: Whereabouts) -> object:
 def _sweep(_where: Whereabouts) -> object:
     """Make every system call there is with arguments that are never right. Return what did not give EPERM."""
     allowed = {number for name, number in numbers.items() if name in WORKER_CALLS}
+    allowed |= _PAST_FILTERS
     odd = {}
     for number in range(MAX_CALL):
         if number in allowed:
