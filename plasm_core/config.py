@@ -142,6 +142,8 @@ def _environment(environ: Mapping[str, str]) -> list[tuple[list[str], Any]]:
     for variable in sorted(environ):
         if not variable.startswith("PLASM_") or variable in _OTHER_VARIABLES:
             continue
+        if variable.startswith("PLASM_TEST_"):  # of script/test
+            continue
         path = variable.removeprefix("PLASM_").lower().split("__")
         if len(path) == 1 and path[0] in choices:
             path = ["plasm", path[0]]

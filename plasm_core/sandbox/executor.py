@@ -224,7 +224,10 @@ class _Supervision:
         sock = self.worker.sock
         sock.settimeout(max(0.1, deadline - time.monotonic()))
         job = self._job()
-        fds = [sealed_blob("plasm-stdin", [self.inputs.stdin])] if self.inputs.stdin else []
+        try:
+            fds = [sealed_blob("plasm-stdin", [self.inputs.stdin])] if self.inputs.stdin else []
+        except OSError as exc:
+            raise SandboxError(f"cannot hand standard input on: {exc.strerror}") from exc
         try:
             sent = socket.send_fds(sock, [job], fds)
             if sent < len(job):

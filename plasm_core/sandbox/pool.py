@@ -142,7 +142,9 @@ class Zygote:
         if not data:
             raise ConnectionResetError("it ended")
         pids = json.loads(data)
-        self._asked -= len(pids)
+        self._asked = 0  # one answer ends a request, though it brought fewer than asked for
+        if not pids:
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         if len(fds) != len(pids):  # this process may open no more: the kernel dropped some
             for fd in fds:
                 os.close(fd)

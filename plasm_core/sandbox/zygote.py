@@ -104,9 +104,17 @@ def _fork_workers(
     pids: list[int] = []
     ends: list[socket.socket] = []
     for _ in range(count):
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError:
+            break  # no more descriptors: send what there is
         ends.append(ours)
-        pid = clone()
+        try:
+            pid = clone()
+        except OSError:
+            ends.pop().close()
+            theirs.close()
+            break
         if pid == 0:
             control.close()
             for end in ends:

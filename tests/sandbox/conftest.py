@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from plasm_runtime_wasmtime.runtime import WasmtimeRuntime
 
 from plasm_core.config import Policy
 from plasm_core.testing.bench import Bench, open_bench
@@ -22,8 +23,6 @@ def shared_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def bench(shared_directory: Path) -> Iterator[Bench]:
     """Return a bench with the runtime of the base install."""
-    from plasm_runtime_wasmtime.runtime import WasmtimeRuntime
-
     with open_bench(WasmtimeRuntime(), shared_directory) as bench:
         yield bench
 
@@ -31,8 +30,6 @@ def bench(shared_directory: Path) -> Iterator[Bench]:
 @pytest.fixture
 def granting_bench(shared_directory: Path) -> Iterator[Bench]:
     """Return a bench whose node grants the real clock and real randomness."""
-    from plasm_runtime_wasmtime.runtime import WasmtimeRuntime
-
     policy = Policy(capabilities=("clock.real", "random.real"))
     with open_bench(WasmtimeRuntime(), shared_directory, policy=policy) as bench:
         yield bench
@@ -41,7 +38,7 @@ def granting_bench(shared_directory: Path) -> Iterator[Bench]:
 @pytest.fixture
 def hostile_bench(
     tmp_path: Path, shared_directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[HostileRuntime], Bench]]:
+) -> Iterator[Callable[..., Bench]]:
     """Return a function that gives a bench for a hostile runtime, installed like any other plugin."""
     metadata = tmp_path / "plugins" / "plasm_hostile-1.dist-info"
     metadata.mkdir(parents=True)
@@ -49,4 +46,4 @@ def hostile_bench(
     (metadata / "entry_points.txt").write_text("[plasm]\nruntime_hostile = tests.sandbox.hostile.runtime\n")
     monkeypatch.syspath_prepend(metadata.parent)
     with ExitStack() as stack:
-        yield lambda runtime: stack.enter_context(open_bench(runtime, shared_directory))
+        yield lambda runtime, **how: stack.enter_context(open_bench(runtime, shared_directory, **how))

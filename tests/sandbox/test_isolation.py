@@ -6,7 +6,6 @@ import functools
 import json
 import os
 import platform
-import resource
 import sys
 import threading
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from plasm_core.config import SANDBOX_LAYERS, AdmissionLimits, SandboxConfig
 from plasm_core.errors import BadModuleError, PluginMissingError, SandboxError
 from plasm_core.records import Limits
 from plasm_core.sandbox import filters
+from plasm_core.sandbox import worker as worker_module
 from plasm_core.sandbox.admission import Admission
 from plasm_core.sandbox.cache import Cache
 from plasm_core.sandbox.descriptor import read_all
@@ -125,12 +125,12 @@ def test_system_calls_of_another_calling_convention_end_the_worker(user: str) ->
 def test_a_worker_has_its_socket_and_its_input_open_and_nothing_else(user: str) -> None:
     found = _result(user, "descriptors", "descriptors")["detail"].values()
 
-    null = [{"kind": "file", "read": "", "write": write} for write in (1, "EBADF")]
-    rest = [item for item in found if item not in null]
-    assert {item["kind"] for item in rest} == {"socket", "file"}
-    assert len(rest) == 2
-    [stdin] = [item for item in rest if item["kind"] == "file"]
-    assert stdin == {"kind": "file", "read": "standard input", "write": "EPERM"}  # by its seals
+    assert sum(item["kind"] == "socket" for item in found) == 1
+    files = [item for item in found if item["kind"] == "file" and item["read"]]
+    assert [item["read"] for item in files] == ["standard input"]
+    assert files[0]["write"] in ("EPERM", "EFBIG")  # by its seals, or by the limit on files
+    rest = [item for item in found if item["kind"] == "file" and not item["read"]]
+    assert {item["write"] for item in rest} <= {1, "EBADF"}  # /dev/null takes what it is given
 
 
 @pytest.mark.parametrize("user", USERS)
@@ -142,8 +142,8 @@ def test_a_worker_can_send_to_nobody_but_its_node(user: str) -> None:
 def test_a_worker_has_no_environment(user: str) -> None:
     found = _result(user, "environment", "environment")["detail"]
 
-    assert found["python"] == {}
-    assert found["libc"] == []
+    assert set(found["python"]) <= {"LC_CTYPE"}  # which Python sets for itself
+    assert {item.partition("=")[0] for item in found["libc"]} <= {"LC_CTYPE"}
 
 
 # -- the processes that work before there is a guest
@@ -246,8 +246,11 @@ def test_without_seccomp_files_are_still_denied(user: str, name: str) -> None:
 @pytest.mark.parametrize("name", PROCESSES)
 @pytest.mark.parametrize("user", USERS)
 def test_without_seccomp_processes_are_still_denied(user: str, name: str) -> None:
-    # EAGAIN: more than RLIMIT_NPROC.
-    assert _errno(user, name, *_without("seccomp")) == "EAGAIN"
+    allowed = {"EAGAIN"}  # more than RLIMIT_NPROC
+    if "namespace" in name:
+        allowed.add("EPERM")
+
+    assert _errno(user, name, *_without("seccomp")) in allowed
 
 
 @pytest.mark.usefixtures("landlock")
@@ -368,21 +371,25 @@ def _status(pid: int) -> dict[str, str]:
     return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
 
-@pytest.fixture(scope="module", params=[WasmtimeRuntime, Wasm3Runtime])
-def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("bench")
+
+
+@pytest.fixture(params=[WasmtimeRuntime, Wasm3Runtime])
+def bench(request: pytest.FixtureRequest, directory: Path) -> Iterator[Bench]:
     runtime = request.param()
     try:
         runtime.check()
     except PluginMissingError as exc:
         pytest.skip(str(exc))
-    with open_bench(runtime, tmp_path_factory.mktemp("bench")) as bench:
+    with open_bench(runtime, directory) as bench:
         yield bench
 
 
 @pytest.fixture
 def worker(bench: Bench) -> Iterator[int]:
-    """The process of a real job, while its guest runs."""
-    idle = set(processes.workers(os.getpid()))
+    """The process of a real job, while its guest runs. It is its zygote's first, and so has no siblings yet."""
     cancelled, running = threading.Event(), threading.Event()
     module = writing(b"running", then=FOREVER)
 
@@ -390,7 +397,7 @@ def worker(bench: Bench) -> Iterator[int]:
         bench.run(
             module,
             stdin=b"input",
-            gas=1 << 60,
+            gas=1 << 50,
             cancelled=cancelled,
             output=lambda _stream, _data: running.set(),
         )
@@ -398,11 +405,12 @@ def worker(bench: Bench) -> Iterator[int]:
     thread = threading.Thread(target=run)
     thread.start()
     assert running.wait(20)
-    # The first job of a zygote has a worker of its own; others are forked ahead of the second.
-    [pid] = set(processes.workers(os.getpid())) - idle or {min(idle)}
-    yield pid
-    cancelled.set()
-    thread.join()
+    try:
+        [pid] = processes.workers(os.getpid())
+        yield pid
+    finally:
+        cancelled.set()
+        thread.join()
 
 
 def test_the_kernel_says_that_a_worker_is_confined(worker: int) -> None:
@@ -448,6 +456,9 @@ def test_a_worker_has_no_limit_to_spare(worker: int) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root may look")
 
-    assert resource.prlimit(worker, resource.RLIMIT_CORE) == (0, 0)
-    assert resource.prlimit(worker, resource.RLIMIT_FSIZE) == (0, 0)
-    assert max(resource.prlimit(worker, resource.RLIMIT_DATA)) < 2 << 30
+    lines = Path(f"/proc/{worker}/limits").read_text().splitlines()
+    hard = {line[:26].strip(): line[26:].split()[1] for line in lines}
+    assert hard["Max core file size"] == "0"
+    assert hard["Max file size"] == "0"
+    assert int(hard["Max data size"]) == (16 << 20) + worker_module.OVERHEAD_BYTES
+    assert int(hard["Max cpu time"]) == 65

@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from plasm_runtime_wasmtime.runtime import WasmtimeRuntime
 
 from plasm_core.errors import RefusedError
 from plasm_core.testing.bench import Bench, exited, open_bench
@@ -59,8 +60,6 @@ def run_every_kind_of_job(bench: Bench, number: int) -> None:
 
 
 def test_jobs_leave_nothing_behind(shared_directory: Path, temporary: Path) -> None:
-    from plasm_runtime_wasmtime.runtime import WasmtimeRuntime
-
     at_first = children()
     with open_bench(WasmtimeRuntime(), shared_directory) as bench:
         for number in range(10):
@@ -78,8 +77,6 @@ def test_jobs_leave_nothing_behind(shared_directory: Path, temporary: Path) -> N
 
 
 def test_a_closed_node_holds_no_descriptor(shared_directory: Path) -> None:
-    from plasm_runtime_wasmtime.runtime import WasmtimeRuntime
-
     def use() -> None:
         with open_bench(WasmtimeRuntime(), shared_directory) as bench:
             for number in range(5):

@@ -158,9 +158,6 @@ def test_a_feature_that_a_declaration_uses_is_named(feature: str, text: str) -> 
     assert feature in described(wat(f"(module … (func $f) {text})")).features
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the form of a segment is not looked at where it names the first table"
-)
 def test_a_segment_in_a_newer_form_is_named() -> None:
     """wat2wasm makes it of this text; wasm3 takes the first form only, and so must not get it."""
     assert described(wat("(module … (table funcref (elem $f)) (func $f))")).features != []

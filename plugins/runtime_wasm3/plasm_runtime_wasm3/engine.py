@@ -1,10 +1,18 @@
-"""The wasm3 engine inside a child: load, call, reach the memory. Nothing a job can observe."""
+"""The wasm3 engine inside a child: load, call, reach the memory. Nothing a job can observe.
+
+It calls wasm3's C interface in the wasm3 package's extension by ctypes. The package's own binding keeps every
+argument of every host call for ever, gives no way to compile a module whole, and prints a backtrace of each trap.
+"""
 
 from __future__ import annotations
 
-import wasm3
+import ctypes
+import itertools
+from ctypes import POINTER, byref, c_char_p, c_uint32, c_uint64, c_void_p
+from importlib.machinery import PathFinder
 
 from plasm_core.engine import WASI_MODULE, Engine, EngineFailure, Instance, LoadedModule, Memory, Trap
+from plasm_core.sandbox.wasi.abi import FUNCTIONS
 
 TYPE_CHECKING = False  # importing typing would cost every worker
 if TYPE_CHECKING:
@@ -17,108 +25,219 @@ STACK_BYTES = 64 << 20
 """Room for the deepest recursion of docs/determinism.md, with the constants wasm3 keeps in each frame."""
 
 _TRAP_KINDS = {
-    "[trap] unreachable executed": "unreachable",
-    "[trap] out of bounds memory access": "memory_out_of_bounds",
-    "[trap] undefined element": "table_out_of_bounds",
-    "[trap] null table element": "indirect_call_to_null",
-    "[trap] indirect call type mismatch": "bad_signature",
-    "[trap] integer overflow": "integer_overflow",
-    "[trap] integer divide by zero": "integer_division_by_zero",
-    "[trap] invalid conversion to integer": "bad_conversion_to_integer",
-    "[trap] stack overflow": "stack_exhausted",
+    b"[trap] unreachable executed": "unreachable",
+    b"[trap] out of bounds memory access": "memory_out_of_bounds",
+    b"[trap] undefined element": "table_out_of_bounds",
+    b"[trap] null table element": "indirect_call_to_null",
+    b"[trap] indirect call type mismatch": "bad_signature",
+    b"[trap] integer overflow": "integer_overflow",
+    b"[trap] integer divide by zero": "integer_division_by_zero",
+    b"[trap] invalid conversion to integer": "bad_conversion_to_integer",
+    b"[trap] stack overflow": "stack_exhausted",
 }
 _MASKS = {"i": 0xFFFF_FFFF, "I": 0xFFFF_FFFF_FFFF_FFFF}
+_NOT_IMPORTED = b"function lookup failed"
+_HOST = ctypes.create_string_buffer(b"host")
+_FAILED = ctypes.addressof(_HOST)
+_I32 = 1
+_numbers = itertools.count(1)
+
+# A host function: (runtime, context, arguments and result in cells of 8 bytes, memory) → a trap's message or 0.
+_CALLBACK = ctypes.PYFUNCTYPE(c_void_p, c_void_p, c_void_p, POINTER(c_uint64), c_void_p)
+
+
+class _Tagged(ctypes.Structure):
+    """M3TaggedValue."""
+
+    _fields_ = (("type", ctypes.c_int), ("value", c_uint64))
+
+
+# Name → (result, arguments). A result c_char_p is an error's message or None.
+_PROTOTYPES = {
+    "m3_NewEnvironment": (c_void_p, ()),
+    "m3_NewRuntime": (c_void_p, (c_void_p, c_uint32, c_void_p)),
+    "m3_FreeRuntime": (None, (c_void_p,)),
+    "m3_ParseModule": (c_char_p, (c_void_p, POINTER(c_void_p), c_char_p, c_uint32)),
+    "m3_FreeModule": (None, (c_void_p,)),
+    "m3_LoadModule": (c_char_p, (c_void_p, c_void_p)),
+    "m3_CompileModule": (c_char_p, (c_void_p,)),
+    "m3_LinkRawFunctionEx": (c_char_p, (c_void_p, c_char_p, c_char_p, c_char_p, _CALLBACK, c_void_p)),
+    "m3_FindFunction": (c_char_p, (POINTER(c_void_p), c_void_p, c_char_p)),
+    "m3_Call": (c_char_p, (c_void_p, c_uint32, c_void_p)),
+    "m3_GetMemory": (c_void_p, (c_void_p, POINTER(c_uint32), c_uint32)),
+    "m3_GetMemorySize": (c_uint32, (c_void_p,)),
+    "m3_FindGlobal": (c_void_p, (c_void_p, c_char_p)),
+    "m3_GetGlobal": (c_char_p, (c_void_p, POINTER(_Tagged))),
+    "m3_SetGlobal": (c_char_p, (c_void_p, POINTER(_Tagged))),
+}
+
+
+def _load() -> ctypes.PyDLL:
+    spec = PathFinder.find_spec("wasm3")
+    if spec is None or spec.origin is None:
+        raise ImportError("the library wasm3 is not installed")
+    library = ctypes.PyDLL(spec.origin)
+    for name, (result, arguments) in _PROTOTYPES.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+lib = _load()
+
+
+def _raise(message: bytes | None) -> None:
+    if message is not None:
+        raise EngineFailure(f"wasm3: {message.decode('utf-8', 'replace')}")
 
 
 class Wasm3Memory(Memory):
-    """The guest's memory. Its view dangles once the memory grows, so it is asked for anew each time."""
+    """The guest's memory. It moves when it grows, so it is asked for anew each time."""
 
-    def __init__(self, runtime: Any) -> None:
-        self._view = runtime.get_memory
+    def __init__(self, runtime: int) -> None:
+        self._runtime = runtime
 
     def size(self) -> int:
-        view = self._view(0)
-        return 0 if view is None else len(view)
+        return int(lib.m3_GetMemorySize(self._runtime))
 
     def read(self, offset: int, length: int) -> bytes:
-        return bytes(self._view(0)[offset : offset + length])
+        return ctypes.string_at(lib.m3_GetMemory(self._runtime, None, 0) + offset, length)
 
     def write(self, offset: int, data: bytes) -> None:
-        self._view(0)[offset : offset + len(data)] = data
+        ctypes.memmove(lib.m3_GetMemory(self._runtime, None, 0) + offset, data, len(data))
+
+
+class _Calls:
+    """What the host functions of one instance share: what one of them raised, if one did."""
+
+    def __init__(self) -> None:
+        self.pending: BaseException | None = None
+
+
+_functions: dict[int, tuple[HostFunction, list[tuple[int, int]], str, _Calls]] = {}
+"""Host functions by the number that the library hands back: function, (cell, mask) of each parameter, results."""
+
+
+def _call_host(_runtime: int, context: int, cells: Any, _memory: int) -> int:
+    """Call a host function: the result's cell comes first, then the arguments'. An exception becomes a trap.
+
+    One C callback for all functions: a callback takes memory that is executable, which a worker cannot get.
+    """
+    function, masks, results, calls = _functions[c_uint64.from_address(context).value]
+    try:
+        result = function(*[cells[cell] & mask for cell, mask in masks])
+        if results:
+            cells[0] = result
+    except BaseException as exc:
+        calls.pending = exc
+        return _FAILED
+    return 0
+
+
+_dispatch = _CALLBACK(_call_host)
 
 
 class Wasm3Instance(Instance):
     """One instance in a runtime of its own."""
 
-    def __init__(self, runtime: Any, module: Any) -> None:
-        self._runtime = runtime
-        self._module = module
-        self._memory = Wasm3Memory(runtime)
+    def __init__(
+        self, environment: int, code: bytes, functions: Mapping[str, tuple[str, str, HostFunction]]
+    ) -> None:
+        self._calls = _Calls()
+        self._numbers: list[int] = []
+        self._code = code  # wasm3 compiles from it, when a function is first called
+        self._runtime = lib.m3_NewRuntime(environment, STACK_BYTES, None)
+        self._memory = Wasm3Memory(self._runtime)
+        self._module = c_void_p()
+        _raise(lib.m3_ParseModule(environment, byref(self._module), code, len(code)))
+        message = lib.m3_LoadModule(self._runtime, self._module)
+        if message is not None:
+            lib.m3_FreeModule(self._module)
+            _raise(message)
+        for name, (params, results, function) in functions.items():
+            number = next(_numbers)
+            masks = [(index + len(results), _MASKS[char]) for index, char in enumerate(params)]
+            _functions[number] = (function, masks, results, self._calls)
+            self._numbers.append(number)
+            signature = f"{results or 'v'}({params})".encode()
+            message = lib.m3_LinkRawFunctionEx(
+                self._module, WASI_MODULE.encode(), name.encode(), signature, _dispatch, number
+            )
+            if message != _NOT_IMPORTED:
+                _raise(message)
+
+    def __del__(self) -> None:
+        lib.m3_FreeRuntime(self._runtime)  # and the module with it
+        for number in self._numbers:
+            del _functions[number]
 
     @property
     def memory(self) -> Memory:
         return self._memory
 
+    def _global(self, name: str) -> int:
+        found = lib.m3_FindGlobal(self._module, name.encode())
+        if not found:
+            raise EngineFailure(f"the module does not export {name}")
+        return int(found)
+
     def get_global(self, name: str) -> int:
-        return int(self._module.get_global(name))
+        value = _Tagged()
+        _raise(lib.m3_GetGlobal(self._global(name), byref(value)))
+        bits = int(value.value)
+        if value.type == _I32:
+            bits &= 0xFFFF_FFFF
+            return bits - (1 << 32) if bits >> 31 else bits
+        return bits - (1 << 64) if bits >> 63 else bits
 
     def set_global(self, name: str, value: int) -> None:
-        self._module.set_global(name, value)
+        item = self._global(name)
+        tagged = _Tagged()
+        _raise(lib.m3_GetGlobal(item, byref(tagged)))
+        tagged.value = value & _MASKS["I"]
+        _raise(lib.m3_SetGlobal(item, byref(tagged)))
+
+    def compile(self) -> None:
+        """Compile what has not been compiled yet."""
+        _raise(lib.m3_CompileModule(self._module))
 
     def call(self, name: str) -> None:
-        try:
-            self._runtime.find_function(name)()
-        except RuntimeError as exc:
-            # A debug build of wasm3 adds details in parentheses.
-            kind = _TRAP_KINDS.get(str(exc).partition(" (")[0])
-            if kind is None:
-                raise EngineFailure(f"wasm3: {exc}") from exc
-            raise Trap(kind) from None
+        function = c_void_p()
+        _raise(lib.m3_FindFunction(byref(function), self._runtime, name.encode()))
+        message = lib.m3_Call(function, 0, None)
+        pending, self._calls.pending = self._calls.pending, None
+        if pending is not None:
+            raise pending
+        if message in _TRAP_KINDS:
+            raise Trap(_TRAP_KINDS[message])
+        _raise(message)
+
+
+def _never(*_: int) -> int:
+    raise AssertionError("compiling runs no guest")
 
 
 class Wasm3Module(LoadedModule):
     """A metered module. wasm3 gives a parsed module away to its runtime, so it is parsed for each instance."""
 
-    def __init__(self, environment: Any, code: bytes) -> None:
+    def __init__(self, environment: int, code: bytes) -> None:
         self._environment = environment
         self._code = code
 
     def instantiate(self, functions: Mapping[str, tuple[str, str, HostFunction]]) -> Instance:
-        runtime = self._environment.new_runtime(STACK_BYTES)
-        try:
-            module = self._environment.parse_module(self._code)
-            runtime.load(module)
-            for name, (params, results, function) in functions.items():
-                _link(module, name, params, results, function)
-        except RuntimeError as exc:
-            raise EngineFailure(f"wasm3: {exc}") from exc
-        return Wasm3Instance(runtime, module)
-
-
-def _link(module: Any, name: str, params: str, results: str, function: HostFunction) -> None:
-    masks = [_MASKS[char] for char in params]
-
-    def call(*arguments: int) -> int | None:
-        return function(*[value & mask for value, mask in zip(arguments, masks, strict=True)])  # type: ignore[no-any-return]
-
-    try:
-        module.link_function(WASI_MODULE, name, f"{results or 'v'}({params})", call)
-    except RuntimeError as exc:
-        if "lookup failed" not in str(exc):  # the module does not import it
-            raise
+        return Wasm3Instance(self._environment, self._code, functions)
 
 
 class Wasm3Engine(Engine):
     """Interprets: its artefact is the module itself."""
 
     def __init__(self) -> None:
-        self._environment = wasm3.Environment()
+        self._environment = lib.m3_NewEnvironment()
 
     def compile(self, module: bytes) -> bytes:
-        try:
-            self._environment.new_runtime(STACK_BYTES).load(self._environment.parse_module(module))
-        except RuntimeError as exc:
-            raise EngineFailure(f"wasm3: {exc}") from exc
+        """Compile every function once, so that none fails when it is first called."""
+        stubs = {name: (*types, _never) for name, types in FUNCTIONS.items()}
+        Wasm3Instance(self._environment, module, stubs).compile()
         return module
 
     def load(self, artefact: bytes) -> LoadedModule:

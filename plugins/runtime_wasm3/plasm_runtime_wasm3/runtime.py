@@ -25,7 +25,6 @@ class Wasm3Runtime(Runtime):
     requires: ClassVar[tuple[str, ...]] = ("wasm3",)
     install: ClassVar[str | None] = "pip install 'plasm[wasm3]'"
     entry: ClassVar[str] = "plasm_runtime_wasm3.engine:Wasm3Engine"
-    jobs_per_worker: ClassVar[int] = 6  # pywasm3 never frees a runtime's stack
     canonical_nans: ClassVar[bool] = False
     features: ClassVar[frozenset[str]] = frozenset(
         {"extended-const", "multi-value", "nontrapping-float-to-int", "sign-extension"}

@@ -1,0 +1,548 @@
+"""The life of zygotes and workers: when they start, are used again, and end, whoever ends them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+import pytest
+from plasm_runtime_wasm3.runtime import Wasm3Runtime
+from plasm_runtime_wasmtime.runtime import WasmtimeRuntime
+
+from plasm_core.abc import Runtime
+from plasm_core.config import Config, SandboxConfig
+from plasm_core.errors import PluginMissingError
+from plasm_core.node import Node
+from plasm_core.records import JobInput, Outcome, manifest_for
+from plasm_core.sandbox import executor
+from plasm_core.sandbox.zygote import SYS_CLONE
+from plasm_core.testing.bench import module_named
+from tests.support import processes
+from tests.support.lab import Job, Lab, open_lab
+from tests.support.users import USERS, interpreter_of
+from tests.support.wat import FOREVER, exiting, function, module, writing
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or platform.machine() not in SYS_CLONE, reason="there are no zygotes here"
+)
+
+SUCCESS = Outcome(kind="exited", code=0)
+ENDLESS = writing(b"running", then=FOREVER)
+SELF = os.getpid()
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where compiled modules are kept, for all tests."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left() -> Iterator[None]:
+    """Whatever a test does, no process of its executors is left behind, not even a zombie."""
+    before = {child.pid for child in processes.children(SELF)}
+    yield
+    assert [child for child in processes.children(SELF) if child.pid not in before] == []
+
+
+@pytest.fixture
+def lab(directory: Path) -> Iterator[Lab]:
+    with open_lab(directory) as lab:
+        yield lab
+
+
+@pytest.fixture
+def shared(directory: Path) -> Iterator[Lab]:
+    with open_lab(directory, isolation="shared") as lab:
+        yield lab
+
+
+def gone(pid: int) -> bool:
+    """Return whether a process has ended and was reaped."""
+    return processes.look(pid) is None
+
+
+def only_zygote() -> int:
+    """Return the one zygote there is."""
+    [zygote] = processes.zygotes(SELF)
+    return zygote
+
+
+# -- the node ends
+
+
+@pytest.fixture
+def anyones_directory() -> Iterator[str]:
+    """A directory that every user may write to, which none below pytest's own is."""
+    with tempfile.TemporaryDirectory() as path:
+        Path(path).chmod(0o777)
+        yield path
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_nothing_outlives_a_node_that_is_killed(user: str, anyones_directory: str) -> None:
+    directory = f"{anyones_directory}/cache"
+    with interpreter_of(user).start("-m", "tests.support.busy_node", directory, "50") as node:
+        assert node.stdout is not None
+        assert node.stdout.readline() == b"all run\n"
+        descendants = processes.descendants(node.pid)
+        workers, zygotes = processes.workers(node.pid), processes.zygotes(node.pid)
+        node.kill()
+        node.wait()
+
+        assert len(workers) >= 50
+        assert len(zygotes) == 1
+        assert descendants >= {*workers, *zygotes}
+        assert processes.wait_until(lambda: not any(map(processes.alive, descendants)), timeout_s=5)
+
+
+def test_closing_ends_zygotes_and_idle_workers(directory: Path) -> None:
+    with open_lab(directory) as lab:
+        program = lab.hostile()
+        for _ in range(3):
+            lab.process(program)
+        assert processes.wait_until(lambda: len(processes.workers(SELF)) > 3)
+        there = processes.descendants(SELF)
+
+    assert there
+    assert all(map(gone, there))
+
+
+# -- a worker ends
+
+
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [
+        (signal.SIGKILL, "SIGKILL"),
+        (signal.SIGTERM, "SIGTERM"),
+        (signal.SIGABRT, "SIGABRT"),
+        (signal.SIGRTMIN + 6, f"signal {signal.SIGRTMIN + 6}"),
+    ],
+    ids=str,
+)
+def test_a_worker_that_is_killed_is_a_system_error(lab: Lab, number: int, name: str) -> None:
+    with lab.running(lab.admit(ENDLESS)) as (ended, _):
+        [worker] = processes.workers(SELF)
+        os.kill(worker, number)
+
+        assert processes.wait_until(lambda: bool(ended))
+
+    [job] = ended
+    assert job.outcome == Outcome(kind="system_error", detail=f"the worker died ({name})")
+    assert job.gas_used == 0
+    assert gone(worker)
+
+
+def test_a_worker_that_crashes_is_a_system_error(lab: Lab) -> None:
+    job = lab.run(lab.hostile(), args=["crash"])
+
+    assert job.outcome == Outcome(kind="system_error", detail="the worker died (SIGSEGV)")
+
+
+def test_a_worker_that_is_stopped_is_timed_out(lab: Lab) -> None:
+    with lab.running(lab.admit(ENDLESS), wall_time_s=1) as (ended, _):
+        [worker] = processes.workers(SELF)
+        os.kill(worker, signal.SIGSTOP)
+
+        assert processes.wait_until(lambda: bool(ended))
+
+    assert ended[0].outcome == Outcome(kind="timed_out", detail="after 1 s of wall time")
+    assert gone(worker)
+
+
+def test_a_job_that_waits_for_nothing_is_timed_out(lab: Lab) -> None:
+    """A sleeping process, not a busy one."""
+    job = lab.run(lab.hostile(), args=["wait"], wall_time_s=1)
+
+    assert job.outcome == Outcome(kind="timed_out", detail="after 1 s of wall time")
+
+
+def test_a_job_ends_when_it_is_cancelled(lab: Lab) -> None:
+    with lab.running(lab.admit(ENDLESS)) as (ended, cancelled):
+        [worker] = processes.workers(SELF)
+        cancelled.set()
+
+        assert processes.wait_until(lambda: bool(ended), timeout_s=2)
+
+    assert ended[0].outcome == Outcome(kind="cancelled", detail="by its owner")
+    assert gone(worker)
+
+
+def test_a_job_that_was_cancelled_before_it_began_does_not_run(lab: Lab) -> None:
+    cancelled = threading.Event()
+    cancelled.set()
+
+    job = lab.run(lab.admit(ENDLESS), cancelled=cancelled)
+
+    assert job.outcome == Outcome(kind="cancelled", detail="by its owner")
+
+
+def test_an_idle_worker_that_died_costs_nothing(lab: Lab) -> None:
+    program = lab.hostile()
+    for _ in range(2):
+        lab.process(program)
+    assert processes.wait_until(lambda: len(processes.workers(SELF)) >= 7)
+    idle = processes.workers(SELF)
+    os.kill(idle[0], signal.SIGKILL)
+    assert processes.wait_until(lambda: idle[0] not in processes.workers(SELF))
+
+    assert lab.process(program) in idle[1:]
+    assert gone(idle[0])
+
+
+# -- a zygote ends
+
+
+@pytest.mark.parametrize("jobs", range(1, 8))
+def test_a_zygote_that_was_killed_is_replaced(lab: Lab, jobs: int) -> None:
+    """Whether or not it has forked ahead: after some jobs it is about to be asked for more."""
+    program = lab.hostile()
+    for _ in range(jobs):
+        lab.process(program)
+    zygote = only_zygote()
+    os.kill(zygote, signal.SIGKILL)
+    assert processes.wait_until(lambda: not processes.alive(zygote))
+
+    for _ in range(10):  # idle workers of the dead zygote may still serve
+        assert lab.process(program)
+
+    assert gone(zygote)
+    assert processes.zygotes(SELF) != []
+
+
+def test_idle_workers_of_a_zygote_that_was_killed_end_with_the_executor(directory: Path) -> None:
+    with open_lab(directory) as lab:
+        program = lab.hostile()
+        for _ in range(2):
+            lab.process(program)
+        assert processes.wait_until(lambda: len(processes.workers(SELF)) >= 7)
+        idle = processes.workers(SELF)
+        os.kill(only_zygote(), signal.SIGKILL)
+
+    assert all(map(gone, idle))
+
+
+def test_a_job_survives_its_zygote(lab: Lab) -> None:
+    """Its worker is the node's own child."""
+    with lab.running(lab.admit(ENDLESS)) as (ended, cancelled):
+        os.kill(only_zygote(), signal.SIGKILL)
+        cancelled.set()
+
+    assert ended[0].outcome.kind == "cancelled"
+
+
+def test_zygotes_beyond_the_limit_end_least_recently_used_first(directory: Path) -> None:
+    with open_lab(directory, zygotes=2) as lab:
+        first, second, third = (lab.hostile(bytes([number])) for number in range(3))
+        zygotes = []
+        for program in (first, second, first, third):
+            before = set(processes.zygotes(SELF))
+            for _ in range(3):
+                lab.process(program)
+            zygotes += sorted(set(processes.zygotes(SELF)) - before)
+
+        assert len(zygotes) == 3
+        of_first, of_second, of_third = zygotes
+        assert set(processes.zygotes(SELF)) == {of_first, of_third}
+        assert gone(of_second)
+        groups = {process.group for process in map(processes.look, processes.workers(SELF)) if process}
+        assert groups <= {of_first, of_third}
+
+
+def test_a_zygote_ends_after_so_many_jobs(directory: Path) -> None:
+    """So that its workers' addresses do not stay the same for ever."""
+    with open_lab(directory, jobs_per_zygote=3) as lab:
+        program = lab.hostile()
+        zygotes = []
+        for _ in range(9):
+            lab.process(program)
+            zygotes.append(only_zygote())
+
+        assert zygotes == [zygote for zygote in zygotes[::3] for _ in range(3)]
+        assert len(set(zygotes)) == 3
+        assert all(map(gone, set(zygotes[:6])))
+
+
+def test_programs_that_push_each_other_out_all_run(directory: Path) -> None:
+    """One zygote at a time, and threads that all want another one."""
+    with open_lab(directory, zygotes=1) as lab:
+        programs = [lab.admit(exiting(code)) for code in range(3)]
+        outcomes: list[tuple[int, Outcome]] = []
+
+        def work(code: int) -> None:
+            outcomes.extend((code, lab.run(programs[code]).outcome) for _ in range(4))
+
+        threads = [threading.Thread(target=work, args=(code,)) for code in range(3) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    expected = [(code, Outcome(kind="exited", code=code)) for code in range(3) for _ in range(8)]
+    assert sorted(outcomes, key=lambda item: item[0]) == expected
+
+
+# -- isolation
+
+
+def test_each_job_has_a_process_of_its_own(lab: Lab) -> None:
+    program = lab.hostile()
+
+    found = [lab.process(program) for _ in range(20)]
+
+    assert len(set(found)) == 20
+
+
+def test_a_client_uses_its_process_again_if_workers_are_shared(shared: Lab) -> None:
+    program = shared.hostile()
+
+    assert len({shared.process(program, client="one") for _ in range(20)}) == 1
+
+
+def test_no_process_is_shared_between_clients_modules_or_limits(shared: Lab) -> None:
+    program, other = shared.hostile(), shared.hostile(b"other")
+
+    found = [
+        shared.process(program, client="one"),
+        shared.process(program, client="two"),
+        shared.process(other, client="one"),
+        shared.process(program, client="one", memory_bytes=32 << 20),
+    ]
+
+    assert len(set(found)) == 4
+
+
+def test_a_shared_process_ends_after_so_many_jobs(directory: Path) -> None:
+    with open_lab(directory, isolation="shared", jobs_per_shared_worker=3) as lab:
+        program = lab.hostile()
+
+        found = [lab.process(program) for _ in range(9)]
+
+        assert found == [pid for pid in found[::3] for _ in range(3)]
+        assert len(set(found)) == 3
+
+
+def test_an_engine_may_ask_for_fewer_jobs_a_process(directory: Path) -> None:
+    """wasm3 frees no instance: enough jobs in one process would end it."""
+    try:
+        Wasm3Runtime().check()
+    except PluginMissingError as exc:
+        pytest.skip(str(exc))
+    with open_lab(directory, isolation="shared") as lab:
+        program = lab.admit(exiting(7), Wasm3Runtime())
+
+        outcomes = {lab.run(program).outcome for _ in range(40)}
+
+    assert outcomes == {Outcome(kind="exited", code=7)}
+
+
+def test_jobs_at_one_time_do_not_share_a_process(shared: Lab) -> None:
+    program = shared.admit(ENDLESS)
+    with shared.running(program, client="one"), shared.running(program, client="one"):
+        busy = processes.workers(SELF)
+
+    assert len(busy) >= 2
+
+
+def test_a_shared_process_that_failed_is_not_used_again(shared: Lab) -> None:
+    program = shared.hostile()
+    before = shared.process(program)
+
+    outcome = shared.run(program, args=["crash"]).outcome
+
+    assert outcome.kind == "system_error"
+    assert gone(before)
+    assert shared.process(program) != before
+
+
+def test_idle_shared_processes_beyond_the_limit_end(shared: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor, "MAX_SHARED_WORKERS", 3)
+    program = shared.hostile()
+
+    found = [shared.process(program, client=str(number)) for number in range(5)]
+
+    assert [gone(pid) for pid in found] == [True, True, False, False, False]
+    assert shared.process(program, client="4") == found[4]
+
+
+def _stateful(*, tables: bool) -> bytes:
+    """Return a module that writes what it finds of every state there is, and then changes it."""
+    about_tables = (
+        "(i32.store (i32.const 100) (table.size $table))",
+        "(drop (table.grow $table (ref.func $note) (i32.const 2)))",
+        "(i32.store (i32.const 104) (ref.is_null (table.get $table (i32.const 0))))",
+        "(table.set $table (i32.const 0) (ref.func $note))",
+    )
+    return module(
+        function("fd_write", "i32 i32 i32 i32"),
+        function("random_get", "i32 i32"),
+        function("clock_time_get", "i32 i64 i32"),
+        function("fd_read", "i32 i32 i32 i32"),
+        function("fd_close", "i32"),
+        '(memory (export "memory") 1 4)',
+        "(global $count (mut i32) (i32.const 5))",
+        "(table $table 2 4 funcref)",
+        "(elem (i32.const 1) func $note)",
+        r'(data (i32.const 0) "\40\00\00\00\40\00\00\00")',  # a vector: 64 bytes at 64
+        r'(data (i32.const 16) "\80\00\00\00\10\00\00\00")',  # a vector: 16 bytes at 128
+        "(func $note)",
+        '(func (export "_start")',
+        "(i32.store (i32.const 64) (global.get $count))",
+        "(global.set $count (i32.const 6))",
+        "(i32.store (i32.const 68) (i32.load (i32.const 1000)))",
+        "(i32.store (i32.const 1000) (i32.const 0x01010101))",
+        "(drop (call $random_get (i32.const 72) (i32.const 16)))",
+        "(drop (call $clock_time_get (i32.const 0) (i64.const 0) (i32.const 88)))",
+        "(i32.store (i32.const 96) (memory.size))",
+        "(drop (memory.grow (i32.const 2)))",
+        *(about_tables if tables else ()),
+        "(drop (call $fd_read (i32.const 0) (i32.const 16) (i32.const 1) (i32.const 108)))",
+        "(drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 56)))",
+        "(drop (call $fd_close (i32.const 1))))",
+    )
+
+
+@pytest.mark.parametrize("runtime", [WasmtimeRuntime(), Wasm3Runtime()], ids=lambda item: item.name)
+def test_nothing_is_left_in_a_shared_process_from_one_job_to_the_next(
+    shared: Lab, lab: Lab, runtime: Runtime
+) -> None:
+    try:
+        runtime.check()
+    except PluginMissingError as exc:
+        pytest.skip(str(exc))
+    code = _stateful(tables="reference-types" in runtime.features)
+    fresh = lab.run(lab.admit(code, runtime), stdin=b"input")
+    program = shared.admit(code, runtime)
+
+    found = [shared.run(program, stdin=b"input") for _ in range(4)]
+
+    assert fresh.outcome == SUCCESS
+    assert len(fresh.stdout) == 64
+    assert found == [fresh] * 4
+
+
+def _mixed(lab: Lab) -> list[Job]:
+    modules = (
+        exiting(3),
+        module_named("trap_unreachable"),
+        module_named("recursion"),
+        module_named("grow"),
+        module_named("echo"),
+        module_named("loop"),
+    )
+    programs = [lab.admit(code) for code in modules for _ in range(3)]
+    return [lab.run(program, stdin=b"some input", gas=3_000_000) for program in programs]
+
+
+def test_shared_processes_give_what_others_give(shared: Lab, lab: Lab) -> None:
+    """Traps, exits and limits leave a process as it was."""
+    assert _mixed(shared) == _mixed(lab)
+
+
+@pytest.mark.parametrize("isolation", ["process", "shared"])
+def test_a_receipt_says_how_its_job_was_kept_apart(homes: Path, isolation: str) -> None:
+    code, inputs = exiting(0), JobInput()
+    with Node(Config(sandbox=SandboxConfig(isolation=isolation))) as node:
+        completed = node.run(code, inputs, manifest_for(code, inputs), lambda _stream, _data: None)
+
+    assert completed.receipt.claims.isolation == isolation
+
+
+# -- nothing grows
+
+
+@attrs.frozen
+class Footprint:
+    """What a node holds."""
+
+    descriptors: int
+    zombies: int
+    children: int
+    resident_bytes: int
+
+
+def _footprint() -> Footprint:
+    children = processes.children(SELF)
+    return Footprint(
+        descriptors=len(processes.descriptors(SELF)),
+        zombies=sum(child.state == "Z" for child in children),
+        children=len(children),
+        resident_bytes=processes.resident_bytes(SELF),
+    )
+
+
+@pytest.mark.parametrize("isolation", ["process", "shared"])
+def test_nothing_grows_with_the_number_of_jobs(directory: Path, isolation: str) -> None:
+    """`benchmarks/soak.py` does the same for longer."""
+    with open_lab(directory, isolation=isolation) as lab:
+        program = lab.admit(module_named("echo"))
+        for _ in range(60):
+            lab.run(program, stdin=b"input")
+        before = _footprint()
+        for _ in range(300):
+            assert lab.run(program, stdin=b"input").stdout == b"input"
+        after = _footprint()
+
+    assert after.descriptors <= before.descriptors + 8  # a batch of workers more or less
+    assert after.zombies <= before.zombies + 2  # the last job's worker is reaped with the next
+    assert after.children <= before.children + 8
+    assert after.resident_bytes < before.resident_bytes + (4 << 20)
+
+
+def test_jobs_of_two_threads_do_not_mix(lab: Lab) -> None:
+    program = lab.admit(module_named("echo"))
+    wrong: list[Job] = []
+
+    def work(number: int) -> None:
+        for turn in range(150):
+            text = f"{number} {turn} ".encode() * 50
+            job = lab.run(program, stdin=text)
+            if (job.outcome, job.stdout) != (SUCCESS, text):
+                wrong.append(job)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert wrong == []
+
+
+def test_a_job_may_have_much_input(lab: Lab) -> None:
+    text = os.urandom(1 << 20) * 20
+
+    job = lab.run(lab.admit(module_named("echo")), stdin=text)
+
+    assert job.outcome == SUCCESS
+    assert job.stdout == text
+
+
+def test_much_output_takes_no_more_memory_than_little(lab: Lab) -> None:
+    program = lab.admit(module_named("flood"))
+    times = 800  # of 64 KiB: 50 MiB
+    lab.run(program, stdin=bytes([1, 0, 0, 0, 1, 0, 0, 0]))
+    before = processes.resident_bytes(SELF)
+    most = taken = 0
+
+    def take(_stream: int, data: bytes) -> None:
+        nonlocal most, taken
+        taken += len(data)
+        most = max(most, processes.resident_bytes(SELF))
+        if taken < 1 << 20:
+            time.sleep(0.01)  # a slow reader: the worker must wait, the node must not hold what it sends
+
+    job = lab.run(program, stdin=bytes([1, 0, 0, 0]) + times.to_bytes(4, "little"), output=take)
+
+    assert job.outcome == SUCCESS
+    assert taken == times * 65_536
+    assert most < before + (8 << 20)
