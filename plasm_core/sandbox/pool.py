@@ -74,6 +74,7 @@ class Zygote:
         self._jobs_per_worker = jobs_per_worker
         self._idle: collections.deque[Worker] = collections.deque()
         self._asked = 0
+        self._handed: set[int] = set()  # the workers taken, which others reap
         self._lock = threading.Lock()
         self._process, self._control = self._start(program)
 
@@ -121,6 +122,7 @@ class Zygote:
                     self._collect()
                 worker = self._idle.popleft()
                 self.served += 1
+                self._handed.add(worker.pid)
                 # The first job may be the only one: workers are forked ahead from the second on.
                 low = max(0, self._config.ahead - _REFILL)
                 if self.served > 1 and not self._asked and len(self._idle) <= low:
@@ -168,6 +170,19 @@ class Zygote:
             _end(self._process)
             while self._idle:
                 self._idle.popleft().discard()
+            if self._asked:
+                self._reap_untold()
+
+    def _reap_untold(self) -> None:
+        """End the workers that a zygote which died in the middle of a batch did not tell of.
+
+        They are of its process group, since it was started in a session of its own.
+        """
+        for entry in os.listdir("/proc"):
+            if entry.isdigit() and int(entry) not in self._handed:
+                with contextlib.suppress(ProcessLookupError):
+                    if os.getpgid(int(entry)) == self._process.pid:
+                        end_process(int(entry))
 
 
 class Workers(Protocol):

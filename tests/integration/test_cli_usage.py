@@ -6,7 +6,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from plasm_core.cli import cli
+from plasm_core.cli.commands import cli
 from plasm_core.cli.exits import EPILOGUE
 from tests.support.cli import CONFIGURATION, FAILURE, HELLO, OK, PLUGIN, USAGE, Done
 
