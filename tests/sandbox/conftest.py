@@ -11,7 +11,6 @@ from plasm_runtime_wasmtime.runtime import WasmtimeRuntime
 
 from plasm_core.config import Policy
 from plasm_core.testing.bench import Bench, open_bench
-from tests.sandbox.hostile.runtime import HostileRuntime
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from plasm_core.errors import (
     SandboxError,
 )
 from plasm_core.records import JobInput, Limits, manifest_for
-from plasm_core.sandbox import admission
+from plasm_core.sandbox import admission as admission_module
 from plasm_core.sandbox.admission import Admission, check_fit
 from plasm_core.sandbox.cache import Cache
 from plasm_core.testing.bench import Bench, exited, module_named
@@ -117,9 +117,14 @@ def test_what_the_cache_holds_depends_on_all_code_that_makes_it(monkeypatch: pyt
     needed = {Path(name) for name in answer.stdout.split()}
     read: set[Path] = set()
     read_bytes = Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda path: read.add(path) or read_bytes(path))
 
-    admission._sources.__wrapped__()
+    def noted(path: Path) -> bytes:
+        read.add(path)
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", noted)
+
+    admission_module._sources.__wrapped__()
 
     # Without what only limits and serves the child.
     serving = {"__init__", "child", "confine", "descriptor", "prepare"}

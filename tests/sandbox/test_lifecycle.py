@@ -93,8 +93,8 @@ def test_nothing_outlives_a_node_that_is_killed(user: str, anyones_directory: st
     with interpreter_of(user).start("-m", "tests.support.busy_node", directory, "50") as node:
         assert node.stdout is not None
         assert node.stdout.readline() == b"all run\n"
-        descendants = processes.descendants(node.pid)
         workers, zygotes = processes.workers(node.pid), processes.zygotes(node.pid)
+        descendants = processes.descendants(node.pid)  # last: more workers may be forked meanwhile
         node.kill()
         node.wait()
 

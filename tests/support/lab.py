@@ -85,9 +85,7 @@ class Lab:
         def take(stream: int, data: bytes) -> None:
             streams[stream] += data
 
-        run = self.executor.run(
-            program, manifest, inputs, output or take, client=client, cancelled=cancelled
-        )
+        run = self.executor.run(program, manifest, inputs, output or take, client=client, cancelled=cancelled)
         return Job(
             outcome=run.outcome,
             gas_used=run.gas_used,

@@ -128,7 +128,12 @@ def modules(draw: st.DrawFn, *, traps: bool = True, bulk: bool = True, grow: boo
     Without `traps` it does not trap and ends, though perhaps not soon; then it has no import nor start function.
     Without `bulk` it has no bulk or reference instructions, without `grow` no memory or table grows.
     """
-    plan = Plan(draw(_ENTROPY), traps=traps, bulk=bulk, grow=grow)
+    return module_of(draw(_ENTROPY), traps=traps, bulk=bulk, grow=grow)
+
+
+def module_of(entropy: bytes, *, traps: bool = True, bulk: bool = True, grow: bool = True) -> bytes:
+    """Return the module that `modules` makes of some random bytes."""
+    plan = Plan(entropy, traps=traps, bulk=bulk, grow=grow)
     room = plan.pick([20, 60, 100, 500]) + plan.below(20) if traps and plan.rarely(8) else None
     return _build(plan, room)
 

@@ -207,7 +207,10 @@ class Wasm3Instance(Instance):
         message = lib.m3_Call(function, 0, None)
         pending, self._calls.pending = self._calls.pending, None
         if pending is not None:
-            raise pending
+            try:
+                raise pending
+            finally:
+                del pending  # its traceback holds this frame: a cycle, and nothing collects garbage here
         if message in _TRAP_KINDS:
             raise Trap(_TRAP_KINDS[message])
         _raise(message)

@@ -168,7 +168,10 @@ class WasmtimeInstance(Instance):
                 lib.wasm_trap_delete(trap.value)
             if error:
                 lib.wasmtime_error_delete(error)
-            raise pending
+            try:
+                raise pending
+            finally:
+                del pending  # its traceback holds this frame: a cycle, and nothing collects garbage here
         if trap.value:
             code = c_uint8()
             has_code = lib.wasmtime_trap_code(trap.value, byref(code))
