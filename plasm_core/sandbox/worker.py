@@ -137,11 +137,10 @@ def serve(
         job, stdin_fd = _receive_job(sock)
         if number == 0:
             confine.limit_resources(cpu_s=job.cpu_s, memory_bytes=job.memory_bytes + OVERHEAD_BYTES)
-        stdin = FileStdin(stdin_fd, job.stdin_bytes)
-        if number == 0:
             tighten()
         host, instance = ready or make_instance(module)
         ready = None
+        stdin = FileStdin(stdin_fd, job.stdin_bytes)
         sock.sendall(frames.frame(frames.OUTCOME, run(instance, host, job, stdin, sender(sock))))
         if jobs > 1:
             host.detach()
