@@ -137,6 +137,12 @@ class JobInput:
     env: tuple[bytes, ...] = ()
     stdin: bytes = attrs.field(default=b"", repr=False)
 
+    def __attrs_post_init__(self) -> None:
+        if any(b"\0" in item for item in (*self.args, *self.env)):
+            raise ValueError("args and env must not contain NUL: a guest would see them cut short")
+        if any(item.find(b"=") < 1 for item in self.env):
+            raise ValueError("each item of env is NAME=value")
+
     def mismatches(self, manifest: Manifest) -> list[str]:
         """Return the names of the inputs whose digest is not the manifest's."""
         found = {

@@ -97,10 +97,13 @@ class Executor:
             return self._workers.take(program, jobs=1)
         key = json.dumps([client, program_key(program), manifest.limits.memory_bytes])
         with self._lock:
-            for worker in self._shared:
-                if worker.key == key:
-                    del self._shared[worker]
-                    return worker
+            found = next((worker for worker in self._shared if worker.key == key), None)
+            if found is not None:
+                del self._shared[found]
+        if found is not None:
+            if found.is_silent():
+                return found
+            found.discard()
         worker = self._workers.take(program, jobs=jobs)
         worker.key, worker.jobs = key, jobs
         return worker

@@ -160,7 +160,7 @@ def check_preamble(data: bytes) -> None:
         raise BadModuleError("not_wasm", "the module is empty")
     if data[:4] != MAGIC:
         hint = None
-        if data.lstrip()[:7] == b"(module":
+        if data.lstrip()[:7] == b"(module" or data.lstrip()[:2] == b";;":
             hint = "this is WebAssembly text: convert it with wat2wasm"
         raise BadModuleError("not_wasm", "not a WebAssembly module: it does not begin with \\0asm", hint=hint)
     if data[6:8] == COMPONENT_LAYER:

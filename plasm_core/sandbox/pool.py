@@ -49,6 +49,17 @@ class Worker:
     jobs: int = 1
     served: int = 0
 
+    def is_silent(self) -> bool:
+        """Return whether it has sent nothing that was not asked for: the next job would read it."""
+        try:
+            self.sock.setblocking(False)
+            self.sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+        return False
+
     def discard(self) -> None:
         """End a worker that got no job, and reap it."""
         self.sock.close()

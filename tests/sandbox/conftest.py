@@ -7,10 +7,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from plasm_runtime_wasmtime.runtime import WasmtimeRuntime
 
 from plasm_core.config import Policy
 from plasm_core.testing.bench import Bench, open_bench
+from plasm_runtime_wasmtime.runtime import WasmtimeRuntime
 
 
 @pytest.fixture

@@ -106,7 +106,6 @@ def test_without_a_cache_each_time_is_the_first(admit: Admit) -> None:
     assert admit(EMPTY, admission=nothing) == ["validating", "compiling"]
 
 
-@pytest.mark.xfail(strict=True, reason="function_body and injected were left out")
 def test_what_the_cache_holds_depends_on_all_code_that_makes_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """A changed rewriter must not find its old work: gas and stack would be those of the old schedule."""
     question = (

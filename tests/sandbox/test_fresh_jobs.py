@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from plasm_runtime_wasmtime.runtime import WasmtimeRuntime
 
 from plasm_core.config import SandboxConfig
 from plasm_core.testing.bench import Bench, exited, open_bench
 from plasm_core.testing.script import MONOTONIC, SUCCESS, Script
+from plasm_runtime_wasmtime.runtime import WasmtimeRuntime
 from tests.sandbox.modules import wat
 
 COUNTING = """(module

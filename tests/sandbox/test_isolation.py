@@ -14,9 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plasm_runtime_wasm3.runtime import Wasm3Runtime
-from plasm_runtime_wasmtime.runtime import WasmtimeRuntime
-from plasm_runtime_wasmtime.validator import WasmtimeValidator
 
 from plasm_core.config import SANDBOX_LAYERS, AdmissionLimits, SandboxConfig
 from plasm_core.errors import BadModuleError, PluginMissingError, SandboxError
@@ -29,6 +26,9 @@ from plasm_core.sandbox.descriptor import read_all
 from plasm_core.sandbox.executor import Executor
 from plasm_core.sandbox.zygote import SYS_CLONE
 from plasm_core.testing.bench import Bench, open_bench
+from plasm_runtime_wasm3.runtime import Wasm3Runtime
+from plasm_runtime_wasmtime.runtime import WasmtimeRuntime
+from plasm_runtime_wasmtime.validator import WasmtimeValidator
 from tests.support import processes
 from tests.support.attempts.catalogue import ALLOWED, ATTEMPTS, EARLY
 from tests.support.hostile import HostileRuntime, HostileValidator, ask, program_of

@@ -10,10 +10,10 @@ import threading
 from pathlib import Path
 
 import pytest
-from plasm_runtime_wasmtime.runtime import WasmtimeRuntime
 
 from plasm_core.errors import RefusedError
 from plasm_core.testing.bench import Bench, exited, open_bench
+from plasm_runtime_wasmtime.runtime import WasmtimeRuntime
 from tests.sandbox.modules import wat
 
 JOBS = 50

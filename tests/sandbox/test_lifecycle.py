@@ -14,8 +14,6 @@ from pathlib import Path
 
 import attrs
 import pytest
-from plasm_runtime_wasm3.runtime import Wasm3Runtime
-from plasm_runtime_wasmtime.runtime import WasmtimeRuntime
 
 from plasm_core.abc import Runtime
 from plasm_core.config import Config, SandboxConfig
@@ -25,6 +23,8 @@ from plasm_core.records import JobInput, Outcome, manifest_for
 from plasm_core.sandbox import executor
 from plasm_core.sandbox.zygote import SYS_CLONE
 from plasm_core.testing.bench import module_named
+from plasm_runtime_wasm3.runtime import Wasm3Runtime
+from plasm_runtime_wasmtime.runtime import WasmtimeRuntime
 from tests.support import processes
 from tests.support.lab import Job, Lab, open_lab
 from tests.support.users import USERS, interpreter_of

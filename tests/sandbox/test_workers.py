@@ -129,13 +129,15 @@ def test_a_worker_that_does_nothing_is_ended_by_the_wall_time(hostile_bench: Hos
     assert int(ended.receipt.claims.wall_time_ms) < 1_000 * (HANG_S - 1)
 
 
-@pytest.mark.xfail(strict=True, reason="a shared worker is kept with what it sent behind its outcome")
 def test_what_a_shared_worker_sends_too_much_is_not_the_next_jobs(hostile_bench: Hostile) -> None:
     """It sends one outcome as its guest, then one as itself: nobody may take the second for another job's."""
     runtime = HostileRuntime(payload=outcome_frame(code=7).hex())
     bench = hostile_bench(runtime, sandbox=SandboxConfig(isolation="shared"))
 
-    assert [bench.run("gas_empty", gas=GAS).outcome for _ in range(4)] == [exited(7)] * 4
+    outcomes = [bench.run("gas_empty", gas=GAS).outcome for _ in range(4)]
+
+    # Whether both come at once is chance: then the worker is known to lie, and nothing it says is signed.
+    assert all(outcome == exited(7) or outcome.kind == "system_error" for outcome in outcomes)
 
 
 # -- the caller's side
@@ -203,7 +205,6 @@ def test_input_that_no_worker_takes_is_refused_before(bench: Bench) -> None:
     assert ended.outcome == exited(0)
 
 
-@pytest.mark.xfail(strict=True, reason="inputs are not looked at")
 @pytest.mark.parametrize(
     "given", [{"args": [b"a\0b"]}, {"env": [b"A=\0"]}, {"env": [b"no equals sign"]}], ids=repr
 )

@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
-from plasm_signer_ed25519.keyfile import MAX_KEY_BYTES, create, load, load_or_create
 
 from plasm_core.errors import KeyFileError
+from plasm_signer_ed25519.keyfile import MAX_KEY_BYTES, create, load, load_or_create
 
 CREATE = (
     "import sys, pathlib; from plasm_signer_ed25519.keyfile import load_or_create;"

@@ -4,8 +4,6 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from plasm_signer_ed25519 import Ed25519Signer
-from plasm_signer_ed25519.verifier import SignatureVerifier, signed_by
 
 from plasm_core import plugins
 from plasm_core.abc import Signer
@@ -13,6 +11,8 @@ from plasm_core.errors import ConfigError, KeyFileError
 from plasm_core.issuer import sign
 from plasm_core.records import Decision
 from plasm_core.records.claim import Claim
+from plasm_signer_ed25519 import Ed25519Signer
+from plasm_signer_ed25519.verifier import SignatureVerifier, signed_by
 from tests.support.receipts import OTHER_SIGNER, SIGNER, envelope, receipt
 
 ME, OTHER = SIGNER.peer_id, OTHER_SIGNER.peer_id

@@ -2,10 +2,10 @@
 
 import attrs
 import pytest
-from plasm_signer_ed25519.verifier import SignatureVerifier
 
 from plasm_core.records import Decision, Envelope, Verdict, sha256
 from plasm_core.verification import Expectation, verify
+from plasm_signer_ed25519.verifier import SignatureVerifier
 from tests.support.receipts import SIGNER, STDOUT, envelope
 
 SIGNED = envelope()

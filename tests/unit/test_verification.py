@@ -5,12 +5,12 @@ from typing import Any
 
 import attrs
 import pytest
-from plasm_signer_ed25519.verifier import SignatureVerifier
 
 from plasm_core.abc import Verifier
 from plasm_core.records import Decision, Envelope, JobInput, Opinion, PeerId, Signature, Verdict, sha256
 from plasm_core.records.claim import Claim
 from plasm_core.verification import Expectation, verify
+from plasm_signer_ed25519.verifier import SignatureVerifier
 from tests.support.receipts import (
     MODULE,
     OTHER_SIGNER,

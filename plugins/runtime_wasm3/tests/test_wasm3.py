@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from plasm_runtime_wasm3.runtime import Wasm3Runtime
 
 from plasm_core.abc import Runtime
 from plasm_core.testing.contract import RuntimeContract
+from plasm_runtime_wasm3.runtime import Wasm3Runtime
 
 pytest.importorskip("wasm3")
 

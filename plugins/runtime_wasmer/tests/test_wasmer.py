@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 
 import pytest
-from plasm_runtime_wasmer.runtime import WasmerRuntime
 
 from plasm_core.abc import Runtime
 from plasm_core.errors import PluginMissingError
 from plasm_core.testing.contract import RuntimeContract
+from plasm_runtime_wasmer.runtime import WasmerRuntime
 
 INTERPRETER = "WASMER_PYTHON"
 """Names a CPython up to 3.10 that has wasmer, where this one does not."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from plasm_runtime_wasmtime.runtime import WasmtimeRuntime
 
 from plasm_core import plugins
 from plasm_core.abc import Runtime
@@ -13,6 +12,7 @@ from plasm_core.errors import ConfigError
 from plasm_core.testing.bench import exited, open_bench
 from plasm_core.testing.contract import RuntimeContract
 from plasm_core.testing.engine_contract import EngineContract
+from plasm_runtime_wasmtime.runtime import WasmtimeRuntime
 
 
 class TestNative(RuntimeContract):
