@@ -45,7 +45,7 @@ _KINDS = ("function", "table", "memory", "global")
 # Beyond these a module has a feature that not every engine has: see docs/determinism.md.
 _WIDE_TYPE = 400
 _MANY, _MANY_LISTED, _LONG_NAME = 100_000, 10_000, 10_000
-_LARGE_MEMORY_PAGES = 32_768
+_LARGE_MEMORY_PAGES = 16_384
 
 
 @attrs.frozen

@@ -142,11 +142,12 @@ def serve(
         ready = None
         stdin = FileStdin(stdin_fd, job.stdin_bytes)
         sock.sendall(frames.frame(frames.OUTCOME, run(instance, host, job, stdin, sender(sock))))
-        if jobs > 1:
-            host.detach()
-            del host, instance
         if stdin_fd is not None:
             os.close(stdin_fd)
+        if number + 1 < jobs:
+            host.detach()
+            del host, instance
+            ready = make_instance(module)  # now, not when the next job waits for it
 
 
 def _receive_job(sock: socket.socket) -> tuple[frames.Job, int | None]:

@@ -48,7 +48,6 @@ class WasmerRuntime(Runtime):
     features: ClassVar[frozenset[str]] = frozenset(
         {
             "bulk-memory",
-            "extended-const",
             "f32-bits",
             "large-frames",
             "large-memory",
