@@ -142,11 +142,3 @@ def tail(file: Any) -> str:
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - _STDERR_TAIL))
     return str(file.read().decode("utf-8", "replace")).strip()
-
-
-def load_entry(entry: str) -> Any:
-    """Import `package.module:name`."""
-    import importlib
-
-    module, _, name = entry.partition(":")
-    return getattr(importlib.import_module(module), name)

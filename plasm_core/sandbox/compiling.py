@@ -6,16 +6,15 @@ import os
 import sys
 from typing import Any
 
-from plasm_core.engine import EngineFailure
+from plasm_core.engine import Engine, EngineFailure
+from plasm_core.sandbox import entry
 from plasm_core.sandbox.confine import limit_resources, lock_down
 from plasm_core.sandbox.descriptor import read_all, write_all
 
 
 def main(spec: dict[str, Any]) -> None:
     """Compile the module in `module_fd`, from `offset`, into `out_fd`. Write why it failed, if it did, to stdout."""
-    module, _, name = spec["entry"].partition(":")
-    __import__(module)
-    engine = getattr(sys.modules[module], name)(**spec["options"])
+    engine: Engine = entry.make(spec["entry"], spec["options"])
     limit_resources(cpu_s=spec["cpu_s"], memory_bytes=spec["memory_bytes"])
     lock_down(spec["confinement"])
     try:

@@ -14,7 +14,7 @@ import attrs
 
 from plasm_core.errors import BadModuleError
 from plasm_core.records.converter import encode_json
-from plasm_core.sandbox.child import load_entry
+from plasm_core.sandbox import entry
 from plasm_core.sandbox.confine import limit_resources, lock_down
 from plasm_core.sandbox.descriptor import read_all, write_all
 from plasm_core.sandbox.metering import meter_module
@@ -118,7 +118,7 @@ def _problem(exc: BadModuleError) -> Problem:
 
 def main(spec: dict[str, Any]) -> None:
     """Prepare the module in `module_fd` into `out_fd`; write a `Preparation` to stdout."""
-    validator = load_entry(spec["entry"])(**spec["options"])
+    validator = entry.make(spec["entry"], spec["options"])
     limit_resources(cpu_s=spec["cpu_s"], memory_bytes=spec["memory_bytes"])
     lock_down(spec["confinement"])
     preparation, code = prepare(

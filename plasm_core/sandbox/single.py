@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import resource
 import socket
-import sys
 from typing import Any
 
 from plasm_core.engine import Engine
-from plasm_core.sandbox import confine, worker
+from plasm_core.sandbox import confine, entry, worker
 from plasm_core.sandbox.descriptor import read_all
 
 
 def main(spec: dict[str, Any]) -> None:
     """Serve the job that comes over `socket_fd` on the artefact in `artefact_fd`."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=spec["socket_fd"])
-    module, _, name = spec["entry"].partition(":")
-    __import__(module)
-    engine: Engine = getattr(sys.modules[module], name)(**spec["options"])
+    engine: Engine = entry.make(spec["entry"], spec["options"])
     confine.allow_deep_stack()
     confine.lock_down(spec["confinement"])
     loaded = engine.load(read_all(spec["artefact_fd"]))

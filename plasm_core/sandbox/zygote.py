@@ -13,9 +13,8 @@ import json
 import os
 import resource
 import socket
-import sys
 
-from plasm_core.sandbox import confine, worker
+from plasm_core.sandbox import confine, entry, worker
 from plasm_core.sandbox.descriptor import read_all
 
 TYPE_CHECKING = False  # importing typing would cost every worker
@@ -36,7 +35,7 @@ SYS_CLONE = {"x86_64": 56, "aarch64": 220}
 def main(spec: dict[str, Any]) -> None:
     """Load the artefact in `artefact_fd` and fork workers when the daemon says how many, over `control_fd`."""
     control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=spec["control_fd"])
-    engine = _make_engine(spec)
+    engine: Engine = entry.make(spec["entry"], spec["options"])
     clone = make_clone(spec["fork_flags"])
     silence = os.open(os.devnull, os.O_RDWR)
     confine.allow_deep_stack()
@@ -56,13 +55,6 @@ def main(spec: dict[str, Any]) -> None:
         if not command:
             os._exit(0)
         _fork_workers(min(int(command), MAX_BATCH), control, module, ready, clone, tighten, spec)
-
-
-def _make_engine(spec: dict[str, Any]) -> Engine:
-    module, _, name = spec["entry"].partition(":")
-    __import__(module)
-    engine: Engine = getattr(sys.modules[module], name)(**spec["options"])
-    return engine
 
 
 def _tightener(running_filter: str | None) -> Callable[[], None]:

@@ -27,7 +27,8 @@ from plasm_core.records import Limits
 from plasm_core.sandbox import confine, frames, worker
 from plasm_core.sandbox.admission import check_fit
 from plasm_core.sandbox.blob import sealed_blob
-from plasm_core.sandbox.child import load_entry, signal_name
+from plasm_core.sandbox.child import signal_name
+from plasm_core.sandbox.entry import make
 from plasm_core.sandbox.prepare import ModuleInfo, prepare
 
 LIMITS = Limits(gas=200_000, memory_bytes=16 << 20, output_bytes=1 << 16)
@@ -67,13 +68,13 @@ class Harness:
         self._hang_s = hang_s
         confine.allow_deep_stack()
         validator = plugins.create(Validator, "wasmtime", {})  # type: ignore[type-abstract]
-        self.validate = load_entry(validator.entry)(**validator.options()).validate
+        self.validate = make(validator.entry, validator.options()).validate
         self.runtimes: dict[str, tuple[Runtime, Engine]] = {}
         for name, (plugin, table) in _RUNTIMES.items():
             with contextlib.suppress(PluginError):
                 runtime = plugins.create(Runtime, plugin, table)  # type: ignore[type-abstract]
                 if runtime.python() == validator.python():
-                    self.runtimes[name] = (runtime, load_entry(runtime.entry)(**runtime.options()))
+                    self.runtimes[name] = (runtime, make(runtime.entry, runtime.options()))
         self._stdin = sealed_blob("stdin", [_STDIN])
         gc.freeze()
 

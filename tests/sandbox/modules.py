@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from plasm_core import plugins
 from plasm_core.abc import Validator
+from plasm_core.sandbox import entry
 from plasm_core.sandbox.binary import sized, unsigned, vector
-from plasm_core.sandbox.child import load_entry
 from plasm_core.sandbox.prepare import ModuleInfo, Preparation, Problem, prepare
 
 TYPE, IMPORT, FUNCTION, TABLE, MEMORY, GLOBAL, EXPORT, START, ELEMENT, CODE, DATA = range(1, 12)
@@ -67,7 +67,7 @@ def with_names(count: int, length: int) -> bytes:
 def look_at(data: bytes) -> tuple[Preparation, bytes]:
     """Prepare a module as the child process does, with the validator of the base install."""
     component = plugins.create(Validator, "wasmtime", {})  # type: ignore[type-abstract]
-    return prepare(data, load_entry(component.entry)(**component.options()).validate)
+    return prepare(data, entry.make(component.entry, component.options()).validate)
 
 
 def problems(data: bytes) -> list[Problem]:
