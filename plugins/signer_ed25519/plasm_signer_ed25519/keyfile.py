@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 from pathlib import Path
@@ -71,6 +70,9 @@ def create(path: Path) -> Ed25519PrivateKey:
 def load_or_create(path: Path) -> Ed25519PrivateKey:
     """Read a key file; make it first if there is none. Two processes that do so agree on one key."""
     if not path.exists():
-        with contextlib.suppress(KeyFileError):
+        try:
             create(path)
+        except KeyFileError:
+            if not path.exists():  # else another process was first
+                raise
     return load(path)
