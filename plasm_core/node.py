@@ -12,7 +12,7 @@ import attrs
 from plasm_core import paths, plugins
 from plasm_core.abc import Runtime, Signer, Validator, Verifier
 from plasm_core.config import Config
-from plasm_core.errors import RefusedError
+from plasm_core.errors import ConfigError, RefusedError
 from plasm_core.issuer import OutputDigest, receipt_of, sign
 from plasm_core.records import Envelope, JobInput, Manifest, Receipt, sha256
 from plasm_core.sandbox.admission import Admission
@@ -73,11 +73,14 @@ class Node:
 
     @cached_property
     def _cache(self) -> Cache:
-        return Cache(
-            paths.cache_directory() / "modules",
-            cache_key(paths.state_directory() / "cache.key"),
-            self.config.admission.cache_bytes,
-        )
+        directory, key = paths.cache_directory() / "modules", paths.state_directory() / "cache.key"
+        try:
+            return Cache(directory, cache_key(key), self.config.admission.cache_bytes)
+        except OSError as exc:
+            raise ConfigError(
+                f"cannot use the cache in {directory} with the key {key}: {exc.strerror}",
+                hint="XDG_CACHE_HOME and XDG_STATE_HOME say where else they may be",
+            ) from exc
 
     def admission(self, runtime: Runtime | None = None) -> Admission:
         """Return the admission for a runtime, the one chosen if none is given."""
