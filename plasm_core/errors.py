@@ -69,5 +69,9 @@ class KeyFileError(PlasmError):
     """A key file is missing, unreadable, not a key, or open to other users."""
 
 
+class StorageError(PlasmError):
+    """A directory that state or cache should go to cannot be used."""
+
+
 class SandboxError(PlasmError):
     """A worker process could not be started or died by no fault of the guest."""

@@ -12,7 +12,7 @@ import attrs
 from plasm_core import paths, plugins
 from plasm_core.abc import Runtime, Signer, Validator, Verifier
 from plasm_core.config import Config
-from plasm_core.errors import ConfigError, RefusedError
+from plasm_core.errors import RefusedError, StorageError
 from plasm_core.issuer import OutputDigest, receipt_of, sign
 from plasm_core.records import Envelope, JobInput, Manifest, Receipt, sha256
 from plasm_core.sandbox.admission import Admission
@@ -77,7 +77,7 @@ class Node:
         try:
             return Cache(directory, cache_key(key), self.config.admission.cache_bytes)
         except OSError as exc:
-            raise ConfigError(
+            raise StorageError(
                 f"cannot use the cache in {directory} with the key {key}: {exc.strerror}",
                 hint="XDG_CACHE_HOME and XDG_STATE_HOME say where else they may be",
             ) from exc

@@ -276,6 +276,17 @@ def test_seccomp_alone_denies_everything(user: str) -> None:
     assert {"namespaces", "landlock"} <= set(report["missing"])
 
 
+@pytest.mark.parametrize("user", USERS)
+@pytest.mark.parametrize("layer", ["namespaces", "landlock"])
+def test_without_a_layer_the_others_hold(user: str, layer: str) -> None:
+    """An ordinary user may be denied namespaces, and an old kernel has no Landlock."""
+    report = _reported(user, *_without(layer))
+
+    assert report["missing"][layer] == TAKEN_AWAY
+    denied = {name for name, said in report["results"].items() if said["errno"] in ("EPERM", "absent")}
+    assert denied == set(ATTEMPTS)
+
+
 def _alone(layer: str) -> list[str]:
     return _without(*(other for other in ALL_LAYERS_OF_A_ZYGOTE if other != layer))
 

@@ -18,6 +18,7 @@ _TYPE_OF = {"i32": I32, "i64": I64, "f32": F32, "f64": F64}
 _NAME_OF = {valtype: name for name, valtype in _TYPE_OF.items()}
 _ACCUMULATOR = 0
 _DEEPEST = 7
+_MAKES_BITS = "f32.reinterpret_i32"
 _BULK = ["memory.fill", "memory.copy", "memory.init", "table.set", "table.fill", "table.copy", "table.init"]
 
 
@@ -49,6 +50,7 @@ def _operation(name: str) -> Operation:
 
 OPERATIONS = [_operation(name) for name in NUMERIC_NAMES]
 _YIELDING = {t: [operation for operation in OPERATIONS if operation.result == t] for t in NUMBERS}
+_PLAIN = {t: [operation for operation in _YIELDING[t] if operation.name != _MAKES_BITS] for t in NUMBERS}
 _LOADS = {t: [name for name in ARITY if name.startswith(f"{_NAME_OF[t]}.load")] for t in NUMBERS}
 _STORES = {t: [name for name in ARITY if name.startswith(f"{_NAME_OF[t]}.store")] for t in NUMBERS}
 
@@ -97,7 +99,7 @@ class Body:
         plan, encode = self.plan, self.plan.encoder
         declared = [*self.locals[len(self.type.params) :], *self.own_locals]
         if plan.traps and plan.rarely(12):
-            declared += [I64] * 1500
+            declared += [I64] * (500 if plan.plain else 1500)
         stretches = groups(declared)
         if plan.rarely(6):
             stretches.insert(plan.below(len(stretches) + 1), (0, F32))
@@ -182,7 +184,7 @@ class Body:
             self.const(valtype, self.plan.bits(valtype))
 
     def operate(self, valtype: int) -> None:
-        operation = self.plan.pick(_YIELDING[valtype])
+        operation = self.plan.pick(_PLAIN[valtype] if self.plan.plain else _YIELDING[valtype])
         safe = not self.plan.traps or not self.plan.rarely(4)
         if operation.truncates and safe:
             self.masked(0xFF)
@@ -209,12 +211,15 @@ class Body:
         self.op(name, alignment, offset)
 
     def load(self, valtype: int) -> None:
+        if self.plan.plain and valtype == F32:
+            self.operate(valtype)
+            return
         self.masked(0x3FF)
         self.access(self.plan.pick(_LOADS[valtype]))
 
     def select(self, valtype: int) -> None:
         self.expressions((valtype, valtype, I32))
-        if valtype in REFERENCES or self.plan.rarely(3):
+        if valtype in REFERENCES or (self.plan.rarely(3) and not self.plan.plain):
             self.op("select t")
             self.code += self.plan.encoder.sized(bytes([valtype]))
         else:
@@ -395,14 +400,14 @@ class Body:
         self.plan.pick(choices)()
 
     def structured_statement(self) -> None:
-        results = self.plan.some(self.plan.valtypes, 2)
+        results = self.plan.results(2)
         self.structured(results)
         self.consume(results)
 
     def structured(self, results: tuple[int, ...]) -> None:
         """Leave values of these types by a block, an `if` or a loop."""
         plan = self.plan
-        params = plan.some(plan.valtypes, 2) if plan.rarely(4) else ()
+        params = plan.some(plan.valtypes, 2) if plan.rarely(4) and not plan.plain else ()
         kind = plan.pick(["block", "if", "count last", "count first"])
         if kind == "count first":
             self.loop_counting_first()
@@ -504,7 +509,7 @@ class Body:
         self.open("if", (), (), _Label(()))
         self.statements(1)
         if self.plan.rarely(4):
-            results = (I32,) * self.plan.below(12)
+            results = (I32,) * self.plan.below(2 if self.plan.plain else 12)
             self.open("block", (), results, _Label(results, open=False))
             self.leave()
             self.close()

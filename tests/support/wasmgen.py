@@ -42,7 +42,7 @@ def _element_section(plan: Plan) -> bytes:
         encode.u32(6) + encode.u32(0) + at_zero + bytes([FUNCREF]) + references,
     ]
     passive = [encode.u32(1) + kind + indices, encode.u32(5) + bytes([FUNCREF]) + references]
-    segments = [plan.pick(active)]
+    segments = [plan.pick(active[:1] if plan.plain else active)]
     if plan.bulk:
         segments += [plan.pick(passive), encode.u32(3) + kind + everything]
     return encode.vec(segments)
@@ -55,7 +55,8 @@ def _data_section(plan: Plan) -> bytes:
         room = plan.pages * 65536 - len(content)
         offset = encode.const(I32, plan.pick([0, 100, max(room, 0)])) + b"\x0b"
         active = [encode.u32(0) + offset, encode.u32(2) + encode.u32(0) + offset]
-        header = encode.u32(1) if (plan.bulk and not plan.rarely(3)) or room < 100 else plan.pick(active)
+        passive = (plan.bulk and not plan.rarely(3)) or room < 100
+        header = encode.u32(1) if passive else plan.pick(active[:1] if plan.plain else active)
         segments.append(header + encode.sized(content))
     return encode.vec(segments)
 
@@ -122,19 +123,25 @@ def _build(plan: Plan, room: int | None) -> bytes:
 
 
 @st.composite
-def modules(draw: st.DrawFn, *, traps: bool = True, bulk: bool = True, grow: bool = True) -> bytes:
+def modules(
+    draw: st.DrawFn, *, traps: bool = True, bulk: bool = True, grow: bool = True, plain: bool = False
+) -> bytes:
     """Draw a module that exports `_start` of type `() -> ()` and a memory as `memory`.
 
     Without `traps` it does not trap and ends, though perhaps not soon; then it has no import nor start function.
     Without `bulk` it has no bulk or reference instructions, without `grow` no memory or table grows.
+    If it is `plain`, it has no feature of docs/determinism.md that any engine lacks.
     """
-    return module_of(draw(_ENTROPY), traps=traps, bulk=bulk, grow=grow)
+    return module_of(draw(_ENTROPY), traps=traps, bulk=bulk, grow=grow, plain=plain)
 
 
-def module_of(entropy: bytes, *, traps: bool = True, bulk: bool = True, grow: bool = True) -> bytes:
+def module_of(
+    entropy: bytes, *, traps: bool = True, bulk: bool = True, grow: bool = True, plain: bool = False
+) -> bytes:
     """Return the module that `modules` makes of some random bytes."""
-    plan = Plan(entropy, traps=traps, bulk=bulk, grow=grow)
-    room = plan.pick([20, 60, 100, 500]) + plan.below(20) if traps and plan.rarely(8) else None
+    plan = Plan(entropy, traps=traps, bulk=bulk and not plain, grow=grow, plain=plain)
+    fills_stack = traps and not plain and plan.rarely(8)
+    room = plan.pick([20, 60, 100, 500]) + plan.below(20) if fills_stack else None
     return _build(plan, room)
 
 

@@ -73,17 +73,23 @@ class Choices:
         return int.from_bytes(self.bytes(BITS[valtype] // 8), "little")
 
 
+def quiet(bits: int) -> int:
+    """Make an f32 that is a signalling NaN a quiet one."""
+    return bits | 0x400000 if bits & 0x7FFFFFFF > 0x7F800000 else bits
+
+
 class Plan(Choices):
     """The types, functions, tables, globals and segments of a module, before any code.
 
     Functions call those behind them in `order`, so that there is no cycle; with `traps`, seldom others.
     Table 0 holds functions, `contents` from its start.
     Of the element segments the first fills it, the second is passive and the third declarative.
+    What is `plain` has no feature that any engine lacks.
     """
 
-    def __init__(self, entropy: bytes, *, traps: bool, bulk: bool, grow: bool) -> None:
+    def __init__(self, entropy: bytes, *, traps: bool, bulk: bool, grow: bool, plain: bool = False) -> None:
         super().__init__(entropy)
-        self.traps, self.bulk, self.grow = traps, bulk, grow
+        self.traps, self.bulk, self.grow, self.plain = traps, bulk, grow, plain
         self.encoder = Encoder(self.pick([0, 0, 1, 2, 5]))
         self.valtypes = (*NUMBERS, I32, I64, *REFERENCES) if bulk else NUMBERS
         self.imports = int(traps and self.rarely(3))
@@ -96,17 +102,19 @@ class Plan(Choices):
         ]
         self.pages = self.pick([1, 1, 1, 1, 2, 2, 0]) if traps else 1
         self.page_maximum = self.pick([None, self.pages, self.pages + 1, 65536])
-        self.tables = [TablePlan(FUNCREF, 8 + self.below(3), self.pick([None, 11, 20]))]
+        self.tables = [TablePlan(FUNCREF, 8 + self.below(1 if plain else 3), self.pick([None, 11, 20]))]
         if bulk and self.rarely(3):
             self.tables.append(TablePlan(self.pick(REFERENCES), self.below(9), self.pick([None, 9])))
         self.contents = [self.pick(range(len(self.signatures))) for _ in range(8)]
         self.data = [self.bytes(self.below(13)) for _ in range(self.below(3) + bulk)]
+        if plain and not self.pages:
+            self.data = []
         self.uses_data = False
 
     def _choose_functions(self, defined: int) -> None:
         self.signatures = [FuncType(results=(I32,))] * self.imports
         self.signatures += [
-            FuncType(self.some(self.valtypes, 3), self.some(self.valtypes, 3)) for _ in range(defined)
+            FuncType(self.some(self.valtypes, 3), self.results(3)) for _ in range(defined)
         ]
         self.order = list(range(self.imports, len(self.signatures)))
         if self.rarely(2):
@@ -116,6 +124,13 @@ class Plan(Choices):
         self.start = self.order[-1] if self.traps and defined > 1 and self.rarely(3) else None
         if self.start is not None:
             self.signatures[self.start] = FuncType()
+
+    def bits(self, valtype: int) -> int:
+        found = super().bits(valtype)
+        return quiet(found) if self.plain and valtype == F32 else found
+
+    def results(self, most: int) -> tuple[int, ...]:
+        return self.some(self.valtypes, min(most, 1) if self.plain else most)
 
     def type_index(self, type_: FuncType) -> int:
         """Give an index of a type, sometimes a new one for a type that is there already."""

@@ -1,0 +1,60 @@
+"""The engines that are installed here, and why those are not that are not."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from plasm_core import config
+from plasm_core.config import Config
+from plasm_core.errors import PluginError
+from plasm_core.node import Node
+
+ENGINES = ("wasmtime", "wasm3", "wasmer")
+
+WASMER_PYTHON = "PLASM_TEST_WASMER_PYTHON"
+"""The environment variable that names a Python which has wasmer: its wheels end at CPython 3.10."""
+
+
+def _pythons() -> Iterator[str]:
+    named = os.environ.get(WASMER_PYTHON)
+    if named:
+        yield named
+        return
+    yield ""  # this one
+    on_path = shutil.which("python3.10")
+    if on_path:
+        yield on_path
+    versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    yield from map(str, sorted(versions.glob("3.10*/bin/python")))
+
+
+@functools.cache
+def missing(engine: str) -> str:
+    """Return why an engine cannot be had here, or an empty text."""
+    try:
+        with Node(configuration()) as node:
+            node.runtime(engine).check()
+    except PluginError as exc:
+        hint = f"; name a Python that has it in {WASMER_PYTHON}" if engine == "wasmer" else ""
+        return f"{exc}{hint}"
+    return ""
+
+
+@functools.cache
+def configuration() -> Config:
+    """Return a configuration under which every engine is found that is there."""
+    found = config.load(environ={})
+    for python in _pythons():
+        settings = [f'runtime.wasmer.python="{python}"'] if python else []
+        found = config.load(settings=settings, environ={})
+        try:
+            with Node(found) as node:
+                node.runtime("wasmer").check()
+        except PluginError:
+            continue
+        break
+    return found

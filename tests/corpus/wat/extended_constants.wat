@@ -1,0 +1,17 @@
+;; Writes globals, data and an indirect call whose places come of extended constant expressions.
+(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (global $sum i32 (i32.add (i32.const 0x7fffffff) (i32.mul (i32.const 3) (i32.const -5))))
+  (global $wraps (mut i64) (i64.sub (i64.mul (i64.const 0x7fffffffffffffff) (i64.const 3)) (i64.const -1)))
+  (data (offset (i32.sub (i32.const 40) (i32.const 8))) "placed")
+  (table 2 funcref)
+  (elem (offset (i32.mul (i32.const 1) (i32.const 1))) $seven)
+  (func $seven (result i32) (i32.const 7))
+  (func (export "_start")
+    (i32.store (i32.const 38) (global.get $sum))
+    (i64.store (i32.const 42) (global.get $wraps))
+    (i32.store (i32.const 50) (call_indirect (result i32) (i32.const 1)))
+    (i32.store (i32.const 0) (i32.const 32))
+    (i32.store (i32.const 4) (i32.const 22))
+    (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))

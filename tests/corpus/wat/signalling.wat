@@ -1,0 +1,15 @@
+;; Writes the bits of a signalling f32 that is only ever a constant, a global and a local.
+(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (global $kept (mut f32) (f32.const -nan:0x1))
+  (func $flipped (param f32) (result f32) (f32.neg (local.get 0)))
+  (func (export "_start")
+    (f32.store (i32.const 16) (global.get $kept))
+    (global.set $kept (call $flipped (global.get $kept)))
+    (f32.store (i32.const 20) (global.get $kept))
+    (f32.store (i32.const 24) (f32.abs (f32.copysign (global.get $kept) (f32.const -1))))
+    (f32.store (i32.const 28) (f32.add (global.get $kept) (f32.const 1)))
+    (i32.store (i32.const 0) (i32.const 16))
+    (i32.store (i32.const 4) (i32.const 16))
+    (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))

@@ -1,0 +1,22 @@
+;; The start function runs first and does what the first letter of the first argument says: 'r' returns, 't'
+;; traps, 'e' exits, 'l' never ends, 's' fills the stack. Then `_start` writes how often each of them ran.
+(module
+  (import "wasi_snapshot_preview1" "args_get" (func $args_get (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 16) "\20\00\00\00\08\00\00\00")
+  (func $count (param $at i32)
+    (i32.store (local.get $at) (i32.add (i32.load (local.get $at)) (i32.const 1)))
+    (drop (call $fd_write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 24))))
+  (func $deep (call $deep))
+  (func $first (local $way i32)
+    (call $count (i32.const 32))
+    (drop (call $args_get (i32.const 64) (i32.const 128)))
+    (local.set $way (i32.load8_u (i32.load (i32.const 68))))
+    (if (i32.eq (local.get $way) (i32.const 0x74)) (then (unreachable)))
+    (if (i32.eq (local.get $way) (i32.const 0x65)) (then (call $proc_exit (i32.const 3))))
+    (if (i32.eq (local.get $way) (i32.const 0x6c)) (then (loop $for_ever (br $for_ever))))
+    (if (i32.eq (local.get $way) (i32.const 0x73)) (then (call $deep))))
+  (start $first)
+  (func (export "_start") (call $count (i32.const 36))))
