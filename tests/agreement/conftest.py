@@ -33,10 +33,16 @@ def runs(request: pytest.FixtureRequest, node: Node) -> Iterator[Runs]:
     with ThreadPoolExecutor(os.cpu_count()) as executor:
         begun: Runs = {}
         for item in request.session.items:
-            params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+            params = (
+                item.callspec.params
+                if isinstance(item, pytest.Function) and hasattr(item, "callspec")
+                else {}
+            )
             engine, vector = params.get("engine"), params.get("vector")
             if isinstance(engine, str) and isinstance(vector, Vector) and not missing(engine):
-                begun[engine, vector.task.name] = executor.submit(run, node, node.runtime(engine), vector.task)
+                begun[engine, vector.task.name] = executor.submit(
+                    run, node, node.runtime(engine), vector.task
+                )
         yield begun
         executor.shutdown(cancel_futures=True)
 

@@ -13,7 +13,6 @@ from typing import Any
 import attrs
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from plasm_core.abc import Runtime
 from plasm_core.node import Node
@@ -78,7 +77,11 @@ class EngineProcess:
 
 def _sources(path: list[str]) -> list[str]:
     """Return what another interpreter can import from, too: directories of sources, not of installed packages."""
-    return [item for item in path if "site-packages" not in item and Path(item, "plasm_core").is_dir() or "plugins" in item]
+    return [
+        item
+        for item in path
+        if ("site-packages" not in item and Path(item, "plasm_core").is_dir()) or "plugins" in item
+    ]
 
 
 Engines = Callable[[str], EngineProcess]
@@ -136,7 +139,9 @@ def with_accumulator(code: bytes) -> bytes:
     reader.count()
     exports = unsigned(len(module.exports) + 1) + reader.bytes(reader.end - reader.position)
     exports += sized(b"accumulator") + b"\x03\x00"
-    sections = {number: code[start:end] for number, (start, end) in module.sections.items()} | {EXPORT: exports}
+    sections = {number: code[start:end] for number, (start, end) in module.sections.items()} | {
+        EXPORT: exports
+    }
     present = [number for number in SECTION_ORDER if number in sections]
     return code[:8] + b"".join(bytes([number]) + sized(sections[number]) for number in present)
 

@@ -260,7 +260,7 @@ class Body:
     def inspect(self, valtype: int) -> None:
         """Leave a size, or whether a reference is null, or what growing gave."""
         plan = self.plan
-        choices = ["memory.size", "table.size"]
+        choices = ["memory.size", "memory.size" if plan.plain else "table.size"]
         choices += ["ref.is_null"] * plan.bulk + ["memory.grow"] * 2 * plan.grow
         choices += ["table.grow"] * (plan.bulk and plan.grow)
         what = plan.pick(choices)

@@ -113,9 +113,7 @@ class Plan(Choices):
 
     def _choose_functions(self, defined: int) -> None:
         self.signatures = [FuncType(results=(I32,))] * self.imports
-        self.signatures += [
-            FuncType(self.some(self.valtypes, 3), self.results(3)) for _ in range(defined)
-        ]
+        self.signatures += [FuncType(self.some(self.valtypes, 3), self.results(3)) for _ in range(defined)]
         self.order = list(range(self.imports, len(self.signatures)))
         if self.rarely(2):
             self.order.reverse()

@@ -143,6 +143,7 @@ def _host() -> Iterator[Task]:
     yield task("wat/memory_growth", memory=(5 << 16) + 65_535, label="5 pages and a bit", gas=20_000_000_000)
     yield task("wat/memory_growth", memory=2 << 16, label="2 pages", gas=20_000_000_000)
     yield task("wat/growth_charge")
+    yield task("wat/empty_memory")
     for out, err, limit in (
         *((0, 0, 0), (1, 0, 0), (0, 1, 0), (5_000, 5_000, 5_000), (5_001, 0, 5_000), (5_000, 5_001, 5_000)),
         *((5_333, 0, 5_200), (5_334, 0, 5_333), (200_000, 65_537, 200_000)),
