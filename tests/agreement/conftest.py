@@ -13,37 +13,39 @@ from tests.agreement.engines import configuration, missing
 from tests.agreement.vectors import Observed, Vector, run
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     home = tmp_path_factory.mktemp("agreement")
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("STATE", "CACHE", "CONFIG"):
-            patch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
-            patch.delenv(f"{name}_DIRECTORY", raising=False)
-        with Node(configuration()) as made:
-            yield made
+    with Node(configuration()) as made:
+        with pytest.MonkeyPatch.context() as patch:
+            for name in ("STATE", "CACHE"):
+                patch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
+                patch.delenv(f"{name}_DIRECTORY", raising=False)
+            made.admission()  # it finds the directories now, and keeps to them
+        yield made
 
 
 Runs = dict[tuple[str, str], "Future[Observed]"]
+"""What each engine makes of each task, by their names."""
 
 
-@pytest.fixture(scope="session")
+def _chosen(items: list[pytest.Item]) -> Iterator[tuple[str, Vector]]:
+    """Return the engine and the vector of each test that will run."""
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        if callspec is not None and {"engine", "vector"} <= callspec.params.keys():
+            yield callspec.params["engine"], callspec.params["vector"]
+
+
+@pytest.fixture(scope="package")
 def runs(request: pytest.FixtureRequest, node: Node) -> Iterator[Runs]:
-    """What each engine makes of each task, by their names, for the tests that were chosen: all are begun at once."""
+    """Begin all runs that the chosen tests ask for, as many at once as there are processors."""
     with ThreadPoolExecutor(os.cpu_count()) as executor:
-        begun: Runs = {}
-        for item in request.session.items:
-            params = (
-                item.callspec.params
-                if isinstance(item, pytest.Function) and hasattr(item, "callspec")
-                else {}
-            )
-            engine, vector = params.get("engine"), params.get("vector")
-            if isinstance(engine, str) and isinstance(vector, Vector) and not missing(engine):
-                begun[engine, vector.task.name] = executor.submit(
-                    run, node, node.runtime(engine), vector.task
-                )
-        yield begun
+        yield {
+            (engine, vector.task.name): executor.submit(run, node, node.runtime(engine), vector.task)
+            for engine, vector in _chosen(request.session.items)
+            if not missing(engine)
+        }
         executor.shutdown(cancel_futures=True)
 
 

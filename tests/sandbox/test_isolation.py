@@ -33,7 +33,7 @@ from tests.support import processes
 from tests.support.attempts.catalogue import ALLOWED, ATTEMPTS, EARLY
 from tests.support.hostile import HostileRuntime, HostileValidator, ask, program_of
 from tests.support.hostile_engine import ATTEMPT_WHILE_LOADING, TAKEN_AWAY
-from tests.support.users import NOBODY, USERS, interpreter_of
+from tests.support.users import USERS, interpreter_of
 from tests.support.wat import FOREVER, starting, writing
 
 pytestmark = pytest.mark.skipif(
@@ -93,17 +93,20 @@ def test_attempts_succeed_where_nothing_is_denied(name: str) -> None:
     user = "root" if os.geteuid() == 0 else "ordinary"
     if ATTEMPTS[name].control == "root" and user != "root":
         pytest.skip("only root may")
+    errno = _errno(user, name, "--bare")
+    if errno in ("EPERM", "ENOSYS"):  # a container's own filter
+        pytest.skip("this machine denies it to everybody")
 
-    assert _errno(user, name, "--bare") is None
+    assert errno is None
 
 
 @pytest.mark.parametrize("user", USERS)
 def test_a_layer_that_is_missing_is_reported_with_the_reason(user: str) -> None:
-    """Root has them all; an ordinary user may lack namespaces, an old kernel Landlock."""
+    """Ordinary users, and root in a container, may lack namespaces, and an old kernel Landlock."""
     report = _reported(user)
 
-    assert report["uid"] == (0 if user == "root" else report["uid"] or NOBODY)
-    assert set(report["missing"]) <= ({"landlock"} if user == "root" else {"landlock", "namespaces"})
+    assert (report["uid"] == 0) == (user == "root")
+    assert set(report["missing"]) <= {"landlock", "namespaces"}
     assert all(report["missing"].values())
 
 
@@ -229,17 +232,18 @@ OTHERS = (
 )
 
 
-@pytest.fixture
-def landlock(user: str) -> None:
-    """Skip where the kernel has no Landlock."""
-    if "landlock" in _reported(user)["missing"]:
-        pytest.skip("this kernel has no Landlock")
+def _needs(layer: str, user: str = "root") -> None:
+    """Skip the test where a layer cannot be had."""
+    missing = _reported(user)["missing"]
+    if layer in missing:
+        pytest.skip(f"no {layer} here: {missing[layer]}")
 
 
-@pytest.mark.usefixtures("landlock")
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("user", USERS)
 def test_without_seccomp_files_are_still_denied(user: str, name: str) -> None:
+    _needs("landlock", user)
+
     assert _errno(user, name, *_without("seccomp")) == "EACCES"
 
 
@@ -253,15 +257,18 @@ def test_without_seccomp_processes_are_still_denied(user: str, name: str) -> Non
     assert _errno(user, name, *_without("seccomp")) in allowed
 
 
-@pytest.mark.usefixtures("landlock")
 @pytest.mark.parametrize("name", OTHERS)
 @pytest.mark.parametrize("user", USERS)
 def test_without_seccomp_other_processes_and_privileges_are_still_denied(user: str, name: str) -> None:
+    _needs("landlock", user)
+
     assert _errno(user, name, *_without("seccomp")) == "EPERM"
 
 
 @pytest.mark.parametrize("user", USERS)
 def test_without_seccomp_the_network_is_still_out_of_reach(user: str) -> None:
+    _needs("landlock", user)
+
     errno = _errno(user, "connect_tcp", *_without("seccomp"))
 
     assert errno in ("EACCES", "ENETUNREACH")  # by Landlock, or by the namespace
@@ -307,14 +314,20 @@ def test_without_any_layer_an_attempt_succeeds(name: str) -> None:
 
 
 def test_landlock_alone_denies_files() -> None:
+    _needs("landlock")
+
     assert _errno_with("open_passwd", "landlock") == "EACCES"
 
 
 def test_landlock_alone_denies_tcp() -> None:
+    _needs("landlock")
+
     assert _errno_with("connect_tcp", "landlock") == "EACCES"
 
 
 def test_namespaces_alone_deny_the_network() -> None:
+    _needs("namespaces")
+
     assert _errno_with("connect_tcp", "namespaces") == "ENETUNREACH"
 
 
@@ -441,6 +454,8 @@ def test_the_kernel_says_that_a_worker_is_confined(worker: int) -> None:
 def test_a_worker_is_in_namespaces_of_its_own(worker: int) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root may look")
+
+    _needs("namespaces")
 
     for name in ("net", "mnt", "ipc"):
         assert os.readlink(f"/proc/{worker}/ns/{name}") != os.readlink(f"/proc/self/ns/{name}")

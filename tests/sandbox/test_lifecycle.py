@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import signal
@@ -289,6 +290,46 @@ def test_programs_that_push_each_other_out_all_run(directory: Path) -> None:
 
     expected = [(code, Outcome(kind="exited", code=code)) for code in range(3) for _ in range(8)]
     assert sorted(outcomes, key=lambda item: item[0]) == expected
+
+
+@pytest.mark.parametrize("files", [10, 12, 14, 18])
+def test_a_node_without_descriptors_to_spare_leaves_no_process_behind(files: int, directory: Path) -> None:
+    """Zygotes die in the middle of a batch of workers, batches arrive without sockets."""
+    command = ("-m", "tests.support.scarce_node", str(directory), str(files))
+    done = interpreter_of("root" if os.geteuid() == 0 else "ordinary").run(*command)
+
+    assert not done.returncode, done.stderr.decode()
+    told = json.loads(done.stdout)
+    refusals = ("SandboxError", "OSError: [Errno 24]")
+    assert all(end.startswith(("exited with code 0", *refusals)) for end in told["ends"]), told
+    assert told["ends"]["exited with code 0"] > 0
+    assert told["left"] == 0
+    assert told["zombies"] <= 8  # one a thread: they are reaped with the next job
+
+
+@pytest.mark.parametrize("ahead", [1, 2, 3, 4, 20])
+def test_workers_are_forked_ahead_of_demand(directory: Path, ahead: int) -> None:
+    with open_lab(directory, ahead=ahead) as lab:
+        program = lab.hostile()
+        served = {lab.process(program) for _ in range(2)}
+
+        def idle() -> set[int]:
+            return set(processes.workers(SELF)) - served
+
+        assert processes.wait_until(lambda: 1 <= len(idle()) <= ahead)
+        waiting = idle()
+        assert lab.process(program) in waiting
+
+
+def test_no_socket_of_a_worker_is_inherited_by_what_the_node_starts(lab: Lab) -> None:
+    before = set(processes.descriptors(SELF))
+    program = lab.hostile()
+    for _ in range(3):
+        lab.process(program)
+
+    fresh = {fd for fd, what in processes.descriptors(SELF).items() if fd not in before}
+    assert len(fresh) > 2
+    assert not any(os.get_inheritable(fd) for fd in fresh if Path(f"/proc/self/fd/{fd}").exists())
 
 
 # -- isolation

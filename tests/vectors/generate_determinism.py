@@ -143,6 +143,7 @@ def _host() -> Iterator[Task]:
     yield task("wat/memory_growth", memory=(5 << 16) + 65_535, label="5 pages and a bit", gas=20_000_000_000)
     yield task("wat/memory_growth", memory=2 << 16, label="2 pages", gas=20_000_000_000)
     yield task("wat/growth_charge")
+    yield task("wat/growth_charge", gas=2**53 - 1, label="all gas there is")
     yield task("wat/empty_memory")
     for out, err, limit in (
         *((0, 0, 0), (1, 0, 0), (0, 1, 0), (5_000, 5_000, 5_000), (5_001, 0, 5_000), (5_000, 5_001, 5_000)),
@@ -169,7 +170,7 @@ def _sizes() -> Iterator[Task]:
         yield task(f"wat/{name}", memory=2048 * MIB)
 
 
-_DEEP = {"wat/stack": "abcdefghi", "wat/stack_results": "a"}
+_DEEP = {"wat/stack": "abcdefghij", "wat/stack_results": "a"}
 
 
 def _deep() -> Iterator[Task]:
@@ -194,7 +195,8 @@ def greatest_depth(module: str, letter: str) -> int:
         return weight_of(parsed.functions[index - imported], signatures)
 
     chosen = parsed.elements[0].items[ord(letter) - ord("a")]
-    called = {instr.args[0] for instr in parsed.functions[chosen - imported].body if instr.name == "call"}
+    body = parsed.functions[chosen - imported].body
+    called = {instr.args[0] for instr in body if instr.name == "call" and instr.args[0] >= imported}
     room = STACK_UNITS - weight(parsed.exports["_start"].index)
     for inner in called - {chosen}:
         return (room - weight(chosen)) // weight(inner) - 1

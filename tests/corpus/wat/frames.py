@@ -2,7 +2,8 @@
 
 `stack` and `stack_results` take a letter and a depth as arguments, call that function so often from itself, and
 write what came of it: eight bytes that depend on every value that lay in the frames. `spills` and `spills_simd`
-make frames that compilers cannot keep small: a hundred locals that stay alive over calls, changed 5,000 times.
+make frames that compilers cannot keep small, a hundred locals that stay alive over calls, changed 5,000 times, and
+call a host function from each.
 """
 
 import random
@@ -14,7 +15,9 @@ _FRAME = """\
 (module
   (import "wasi_snapshot_preview1" "args_get" (func $args_get (param i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "random_get" (func $random_get (param i32 i32) (result i32)))
   (memory (export "memory") 2)
+  (data (i32.const 24) "\\10\\00\\00\\00\\08\\00\\00\\00")
   (type $shape (func (param i32) (result i64)))
   (table funcref (elem {names}))
   (func $number (param $at i32) (result i32) (local $value i32)
@@ -61,6 +64,18 @@ def _recursive(name: str, body: str, *, locals_: str = "") -> str:
 
 def _plain(name: str) -> str:
     return _recursive(name, f"(i64.add (i64.const 3) (call ${name} {_LESS}))")
+
+
+def _host(name: str) -> str:
+    """Return a function that calls host functions where the stack is fullest."""
+    return f"""\
+  (func ${name} (param $n i32) (result i64)
+    (if (i32.eqz (local.get $n))
+      (then
+        (drop (call $random_get (i32.const 16) (i32.const 8)))
+        (drop (call $fd_write (i32.const 1) (i32.const 24) (i32.const 1) (i32.const 8)))
+        (return (i64.load (i32.const 16)))))
+    (i64.add (i64.const 3) (call ${name} {_LESS})))"""
 
 
 def _indirect(name: str) -> str:
@@ -186,9 +201,10 @@ def _spills(kinds: list[str], seed: int) -> str:
         for i, kind in enumerate(kinds)
     ]
     declared = " ".join(f"(local $l{i} {kind})" for i, kind in enumerate(kinds))
-    body = "\n    ".join([*lines, "(call $deep)", *stores])
+    body = "\n    ".join(["(drop (call $sched_yield))", *lines, "(call $deep)", *stores])
     return f"""\
 (module
+  (import "wasi_snapshot_preview1" "sched_yield" (func $sched_yield (result i32)))
   (memory (export "memory") 4)
   (func $nothing)
   (func $deep {declared}
@@ -201,7 +217,7 @@ def modules() -> dict[str, str]:
     """Return each module's text by its name."""
     return {
         "stack": _stack(
-            [_plain, _indirect, _loops, _ifs, _locals, _operands, _floats, _params, _large],
+            [_plain, _indirect, _loops, _ifs, _locals, _operands, _floats, _params, _large, _host],
         ),
         "stack_results": _stack([_results]),
         "spills": _spills(["i64", "f64"] * 50, seed=1),
