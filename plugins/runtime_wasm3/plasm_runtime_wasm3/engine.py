@@ -101,10 +101,13 @@ class Wasm3Memory(Memory):
         return int(lib.m3_GetMemorySize(self._runtime))
 
     def read(self, offset: int, length: int) -> bytes:
+        if not length:  # a memory without a page has no address
+            return b""
         return ctypes.string_at(lib.m3_GetMemory(self._runtime, None, 0) + offset, length)
 
     def write(self, offset: int, data: bytes) -> None:
-        ctypes.memmove(lib.m3_GetMemory(self._runtime, None, 0) + offset, data, len(data))
+        if data:
+            ctypes.memmove(lib.m3_GetMemory(self._runtime, None, 0) + offset, data, len(data))
 
 
 class _Calls:
