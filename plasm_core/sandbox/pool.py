@@ -14,6 +14,7 @@ import logging
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -149,9 +150,11 @@ class Zygote:
         self._asked += count
 
     def _collect(self) -> None:
-        data, fds, _, _ = socket.recv_fds(
-            self._control, READY_BYTES, MAX_BATCH, getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+        # recvmsg itself: CPython's recv_fds drops its flags.
+        data, ancillary, _, _ = self._control.recvmsg(
+            READY_BYTES, socket.CMSG_LEN(4 * MAX_BATCH), getattr(socket, "MSG_CMSG_CLOEXEC", 0)
         )
+        fds = [fd for _, _, packed in ancillary for (fd,) in struct.iter_unpack("i", packed)]
         if not data:
             raise ConnectionResetError("it ended")
         pids = json.loads(data)
