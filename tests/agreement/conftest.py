@@ -1,27 +1,30 @@
-"""One node for all the tests, whose workers stay warm, and which works on every processor there is."""
+"""A node for each engine, whose workers stay warm from one test to the next; the engines work side by side."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 
 from plasm_core.node import Node
-from tests.agreement.engines import configuration, missing
+from tests.agreement.engines import ENGINES, configuration, missing
 from tests.agreement.vectors import Observed, Vector, run
 
 
 @pytest.fixture(scope="package")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Node]]:
+    """Nodes by the engines they are for. They share a cache: what is prepared for one may serve another."""
     home = tmp_path_factory.mktemp("agreement")
-    with Node(configuration()) as made:
+    with ExitStack() as stack:
+        made = {engine: stack.enter_context(Node(configuration())) for engine in ENGINES}
         with pytest.MonkeyPatch.context() as patch:
             for name in ("STATE", "CACHE"):
                 patch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
                 patch.delenv(f"{name}_DIRECTORY", raising=False)
-            made.admission()  # it finds the directories now, and keeps to them
+            for node in made.values():
+                node.admission()  # it finds the directories now, and keeps to them
         yield made
 
 
@@ -38,15 +41,21 @@ def _chosen(items: list[pytest.Item]) -> Iterator[tuple[str, Vector]]:
 
 
 @pytest.fixture(scope="package")
-def runs(request: pytest.FixtureRequest, node: Node) -> Iterator[Runs]:
-    """Begin all runs that the chosen tests ask for, as many at once as there are processors."""
-    with ThreadPoolExecutor(os.cpu_count()) as executor:
+def runs(request: pytest.FixtureRequest, nodes: Mapping[str, Node]) -> Iterator[Runs]:
+    """Begin all runs that the chosen tests ask for, a few of each engine at once."""
+    installed = [engine for engine in ENGINES if not missing(engine)]
+    runtimes = {engine: nodes[engine].runtime(engine) for engine in installed}
+    executors = {engine: ThreadPoolExecutor(2, engine) for engine in installed}
+    with ExitStack() as stack:
+        for executor in executors.values():
+            stack.callback(executor.shutdown, cancel_futures=True)
         yield {
-            (engine, vector.task.name): executor.submit(run, node, node.runtime(engine), vector.task)
+            (engine, vector.task.name): executors[engine].submit(
+                run, nodes[engine], runtimes[engine], vector.task
+            )
             for engine, vector in _chosen(request.session.items)
-            if not missing(engine)
+            if engine in installed
         }
-        executor.shutdown(cancel_futures=True)
 
 
 def skip_if_missing(engine: str) -> None:

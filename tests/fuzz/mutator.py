@@ -94,7 +94,7 @@ def bodies(code: bytes) -> list[bytes] | None:
     """Return the function bodies of a code section, or None if it cannot be read."""
     count, position = _leb(code, 0)
     found = []
-    for _ in range(count or 0):
+    for _ in range(min(count or 0, len(code))):
         length, start = _leb(code, position)
         if length is None or start + length > len(code):
             return None
@@ -106,7 +106,7 @@ def bodies(code: bytes) -> list[bytes] | None:
 def instructions(body: bytes) -> list[tuple[int, int]]:
     """Return start and end of the instructions of a function body, as far as it can be read."""
     groups, position = _leb(body, 0)
-    for _ in range(groups or 0):
+    for _ in range(min(groups or 0, len(body))):
         _, position = _leb(body, position)
         position += 1
     found = []

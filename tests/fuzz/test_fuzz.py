@@ -82,3 +82,11 @@ def test_instructions_are_read_to_the_end() -> None:
         for kind, content in sections(module):
             for body in (bodies(content) or []) if kind == 10 else []:
                 assert instructions(body)[-1] == (len(body) - 1, len(body))
+
+
+def test_numbers_that_cannot_be_believed_are_not() -> None:
+    """A count of things that are not there must not be counted to."""
+    huge = b"\xff" * 8 + b"\x7f"
+
+    assert bodies(huge) is None
+    assert instructions(huge) == []
