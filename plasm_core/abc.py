@@ -9,7 +9,8 @@ from __future__ import annotations
 import importlib.util
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import ClassVar
 
 from plasm_core.errors import PluginMissingError
@@ -123,5 +124,78 @@ class Verifier(Component):
         """
 
 
-KINDS: dict[str, type[Component]] = {cls.kind: cls for cls in (Validator, Runtime, Signer, Verifier)}
+class Stream(ABC):
+    """Bytes to and from one peer, in order. It knows nothing of jobs.
+
+    As with trio's streams, one task sends and one receives at a time, a wait can be cancelled, and what the
+    other side ends or breaks raises `StreamError`. A stream left by cancellation is broken, not ended.
+    """
+
+    @property
+    @abstractmethod
+    def remote_peer(self) -> PeerId | None:
+        """The identity that the other side proved. None where the carrier proves none, as a local socket."""
+
+    @property
+    @abstractmethod
+    def remote_group(self) -> str:
+        """Whom quotas and fairness count together, such as a user or a prefix of addresses.
+
+        Opaque, and worth nothing after a restart: it must not tell where a client is.
+        """
+
+    @abstractmethod
+    async def send_all(self, data: bytes) -> None:
+        """Send bytes, waiting while the other side is slow to take them. Raises: `StreamError`."""
+
+    @abstractmethod
+    async def receive_some(self, max_bytes: int = 65_536) -> bytes:
+        """Return at least one byte, or none at the end of the stream. Raises: `StreamError`."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """End the stream: what was sent arrives. Never raises `StreamError`."""
+
+
+StreamHandler = Callable[[Stream], Awaitable[None]]
+"""Serves one stream to its end. What it raises breaks that stream and nothing else."""
+
+
+class Network(ABC):
+    """A transport that is open."""
+
+    @property
+    @abstractmethod
+    def addresses(self) -> tuple[str, ...]:
+        """Where others reach this node now, as `dial` takes them."""
+
+    @abstractmethod
+    async def dial(self, address: str, protocol: str) -> Stream:
+        """Open a stream of a protocol. The caller sets the deadline.
+
+        An address that names a peer is dialled only if that peer proves its identity.
+
+        Raises: `PeerUnreachableError`.
+        """
+
+
+class Transport(Component):
+    """Carries byte streams between nodes, or between a node and its clients."""
+
+    kind: ClassVar[str] = "transport"
+
+    @abstractmethod
+    def open(
+        self, identity: Signer | None, handlers: Mapping[str, StreamHandler]
+    ) -> AbstractAsyncContextManager[Network]:
+        """Listen for the protocols in `handlers`, for none if it is empty, until the context ends.
+
+        `identity` signs handshakes and names this side; None stands for a fresh key, known to nobody.
+        The context ends the streams that are open. Raises: `TransportError` if it cannot listen.
+        """
+
+
+KINDS: dict[str, type[Component]] = {
+    cls.kind: cls for cls in (Validator, Runtime, Signer, Verifier, Transport)
+}
 """Every kind of plugin and its abstract class."""

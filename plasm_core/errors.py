@@ -75,3 +75,15 @@ class StorageError(PlasmError):
 
 class SandboxError(PlasmError):
     """A worker process could not be started or died by no fault of the guest."""
+
+
+class TransportError(PlasmError):
+    """A transport cannot listen, or cannot be used as it is configured."""
+
+
+class PeerUnreachableError(TransportError):
+    """A peer or daemon could not be dialled, or is not the one that was asked for."""
+
+
+class StreamError(PlasmError):
+    """A stream broke: the other side reset it, went away, or proved to be someone else."""

@@ -28,7 +28,7 @@ from collections.abc import Sequence
 
 import pluggy
 
-from plasm_core.abc import Runtime, Signer, Validator, Verifier
+from plasm_core.abc import Runtime, Signer, Transport, Validator, Verifier
 
 PROJECT = "plasm"
 
@@ -54,3 +54,8 @@ def plasm_signer() -> Sequence[type[Signer]]:  # type: ignore[empty-body]
 @hookspec
 def plasm_verifier() -> Sequence[type[Verifier]]:  # type: ignore[empty-body]
     """Return classes that judge receipts."""
+
+
+@hookspec
+def plasm_transport() -> Sequence[type[Transport]]:  # type: ignore[empty-body]
+    """Return classes that carry byte streams."""

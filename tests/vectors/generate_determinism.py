@@ -108,7 +108,14 @@ def _instructions() -> Iterator[Task]:
         yield task(f"wat/folded_{kind}")
     for name in ("numeric_f32_bits", "numeric_f64_bits", "numeric_simd", "signalling"):
         yield task(f"wat/{name}")
-    for name in ("control", "references", "multi_value", "bulk_memory", "reference_types", "extended_constants"):
+    for name in (
+        "control",
+        "references",
+        "multi_value",
+        "bulk_memory",
+        "reference_types",
+        "extended_constants",
+    ):
         yield task(f"wat/{name}", gas=20_000_000_000)
     for way in string.ascii_lowercase:
         yield task("wat/traps", way)

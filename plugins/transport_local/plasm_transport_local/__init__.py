@@ -1,0 +1,1 @@
+"""Carries streams between a daemon and its clients over Unix sockets."""

@@ -1,0 +1,1 @@
+"""Judges a receipt by running its job again."""
