@@ -38,6 +38,14 @@ class BadModuleError(RefusedError):
     """The module itself can never run here, whatever the node."""
 
 
+class QueueFullError(RefusedError):
+    """There is no place in the queue now. `retry_after_s` says when to ask again."""
+
+    def __init__(self, message: str, *, retry_after_s: int, hint: str | None = None) -> None:
+        super().__init__("queue_full", message, hint=hint)
+        self.retry_after_s = retry_after_s
+
+
 class CompileLimitError(RefusedError):
     """The module could not be prepared or compiled within the node's limits."""
 
@@ -73,6 +81,22 @@ class StorageError(PlasmError):
     """A directory that state or cache should go to cannot be used."""
 
 
+class StorageFullError(StorageError):
+    """There is no room: the disk is full, or a quota of this node is used up."""
+
+
+class StateInUseError(StorageError):
+    """Another daemon has the state directory."""
+
+
+class JobEndedError(PlasmError):
+    """The job has a result already, or is gone: what was asked for is possible only before."""
+
+
+class OutputGoneError(PlasmError):
+    """An output is not there any more: its job was released, has expired, or has been started again."""
+
+
 class SandboxError(PlasmError):
     """A worker process could not be started or died by no fault of the guest."""
 
@@ -87,3 +111,7 @@ class PeerUnreachableError(TransportError):
 
 class StreamError(PlasmError):
     """A stream broke: the other side reset it, went away, or proved to be someone else."""
+
+
+class ProtocolError(PlasmError):
+    """The other side sent what the job protocol does not allow (docs/protocol.md)."""
