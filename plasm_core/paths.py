@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -40,3 +41,38 @@ def private_directory(path: Path) -> Path:
 def default_key_file() -> Path:
     """Return where the key is that `plasm run` and `plasmd` of one user share."""
     return state_directory() / "node.key"
+
+
+SOCKET_NAME = "plasmd.sock"
+
+
+def _runtime_directories(environ: Mapping[str, str]) -> list[Path]:
+    user = environ.get("XDG_RUNTIME_DIR")
+    return [Path(user) / "plasm", Path("/run/plasm")] if user else [Path("/run/plasm")]
+
+
+def own_socket(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return where a daemon listens, unless it is told.
+
+    That is `PLASM_SOCKET`; else plasmd.sock in `RUNTIME_DIRECTORY` (systemd's), in the plasm folder of
+    `XDG_RUNTIME_DIR`, or in /run/plasm.
+    """
+    if environ.get("PLASM_SOCKET"):
+        return Path(environ["PLASM_SOCKET"])
+    if environ.get("RUNTIME_DIRECTORY"):
+        return Path(environ["RUNTIME_DIRECTORY"].partition(":")[0]) / SOCKET_NAME
+    return _runtime_directories(environ)[0] / SOCKET_NAME
+
+
+def sockets(environ: Mapping[str, str] = os.environ) -> list[Path]:
+    """Return where daemons may be listening, the likeliest first (docs/protocol.md, "Carriers")."""
+    if environ.get("PLASM_SOCKET"):
+        return [Path(environ["PLASM_SOCKET"])]
+    found = []
+    for directory in _runtime_directories(environ):
+        try:
+            names = sorted(path for path in directory.iterdir() if path.suffix == ".sock")
+        except OSError:
+            continue
+        found += sorted(names, key=lambda path: path.name != SOCKET_NAME)
+    return found

@@ -1,0 +1,81 @@
+"""A Unix socket to listen on: made in one step with its permissions, never taken from a daemon that lives."""
+
+from __future__ import annotations
+
+import errno
+import grp
+import os
+import socket
+import stat
+from pathlib import Path
+
+from plasm_core.errors import TransportError
+
+BACKLOG = 256
+_MAX_PATH_BYTES = 104
+"""Of sun_path: 108 on Linux, 104 on macOS."""
+
+
+def bind(path: Path, *, mode: int, group: str | None) -> socket.socket:
+    """Return a listening socket at a path. Raises: `TransportError`."""
+    if len(os.fsencode(path)) >= _MAX_PATH_BYTES:
+        raise TransportError(f"the path of the socket is too long for the system: {path}")
+    try:
+        if not path.parent.is_dir():
+            path.parent.mkdir(mode=0o700)
+        _clear(path)
+        return _bound(path, mode, group)
+    except OSError as exc:
+        raise TransportError(
+            f"cannot listen on {path}: {exc.strerror}",
+            hint="name another socket with PLASM_SOCKET, or --set transport.local.socket=PATH",
+        ) from exc
+
+
+def _clear(path: Path) -> None:
+    """Remove a socket that nobody listens on any more."""
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise TransportError(f"cannot listen on {path}: it is there, and no socket")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(5)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+            return
+        except FileNotFoundError:
+            return
+    raise TransportError(
+        f"a daemon listens on {path} already", hint="stop it, or name another socket with PLASM_SOCKET"
+    )
+
+
+def _bound(path: Path, mode: int, group: str | None) -> socket.socket:
+    temporary = path.with_name(f".{os.getpid()}.tmp")
+    sock = socket.socket(socket.AF_UNIX)
+    before = os.umask(0o177)
+    try:
+        temporary.unlink(missing_ok=True)
+        sock.bind(str(temporary))
+        os.umask(before)
+        if group is not None:
+            os.chown(temporary, -1, _group_id(group))
+        temporary.chmod(mode)
+        sock.listen(BACKLOG)
+        temporary.rename(path)  # whoever sees it can connect, and none but those who may
+    except BaseException:
+        os.umask(before)
+        sock.close()
+        temporary.unlink(missing_ok=True)
+        raise
+    return sock
+
+
+def _group_id(name: str) -> int:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise OSError(errno.EINVAL, f"there is no group {name}") from None

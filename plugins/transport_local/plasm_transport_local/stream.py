@@ -1,0 +1,76 @@
+"""A connection of a Unix socket, and the line that agrees on its protocol (docs/protocol.md, "Carriers")."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import sys
+
+import trio
+
+from plasm_core.abc import Stream
+from plasm_core.errors import StreamError
+from plasm_core.records.peer import PeerId
+
+MAX_LINE_BYTES = 64
+REFUSAL = "na"
+
+
+class LocalStream(Stream):
+    """A Unix stream. Whoever is on the other side is known by user id only."""
+
+    def __init__(self, sock: trio.SocketStream, user: int | None) -> None:
+        self._stream = sock
+        self._group = f"user {user}" if user is not None else "local"
+        self._ahead = b""
+
+    @property
+    def remote_peer(self) -> PeerId | None:
+        return None
+
+    @property
+    def remote_group(self) -> str:
+        return self._group
+
+    async def send_all(self, data: bytes) -> None:
+        try:
+            await self._stream.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            raise StreamError("the other side is gone") from exc
+
+    async def receive_some(self, max_bytes: int = 65_536) -> bytes:
+        if self._ahead:
+            data, self._ahead = self._ahead[:max_bytes], self._ahead[max_bytes:]
+            return data
+        try:
+            return bytes(await self._stream.receive_some(max_bytes))
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            raise StreamError("the other side is gone") from exc
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def send_line(self, line: str) -> None:
+        """Send a protocol's name, or a refusal."""
+        await self.send_all(line.encode() + b"\n")
+
+    async def receive_line(self) -> str:
+        """Return the line that the stream begins with. Raises: `StreamError` if it begins with none."""
+        line = b""
+        while b"\n" not in line:
+            more = await self.receive_some(4096)
+            if not more:
+                raise StreamError("the other side closed before it named a protocol")
+            line += more
+            if len(line.partition(b"\n")[0]) > MAX_LINE_BYTES:
+                raise StreamError("the other side names no protocol")
+        line, _, self._ahead = line.partition(b"\n")
+        return line.decode("ascii", "replace")
+
+
+def user_of(sock: trio.socket.SocketType) -> int | None:
+    """Return the user id of the process on the other side, where the platform tells."""
+    if sys.platform == "linux":
+        credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        return int(struct.unpack("3i", credentials)[1])
+    return None

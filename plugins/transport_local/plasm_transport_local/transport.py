@@ -1,0 +1,128 @@
+"""The transport: a daemon's socket, and dialling one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import attrs
+import trio
+
+from plasm_core import paths
+from plasm_core.abc import Network, Signer, StreamHandler, Transport
+from plasm_core.errors import PeerUnreachableError, PlasmError, StreamError
+from plasm_core.records.fields import constrained, integer, text
+from plasm_core.records.outcome import optional
+from plasm_transport_local.listening import bind
+from plasm_transport_local.stream import REFUSAL, LocalStream, user_of
+
+log = logging.getLogger(__name__)
+
+PREFIX = "unix:"
+_GREETING_S = 10
+
+
+@attrs.frozen(kw_only=True)
+class LocalTransport(Transport):
+    """Unix sockets. `mode` is the socket's permissions in octal, `group` whom it belongs to."""
+
+    name = "local"
+
+    socket: str | None = constrained(optional(text(pattern=r"/.+", maximum=4096)), default=None)
+    mode: str = constrained(text(pattern=r"0?[0-7]{3}", maximum=4), default="0600")
+    group: str | None = constrained(optional(text(pattern=r"[a-z_][a-z0-9_-]*", maximum=32)), default=None)
+    max_connections: int = constrained(integer(1, 100_000), default=1024)
+
+    def open(
+        self, identity: Signer | None, handlers: Mapping[str, StreamHandler]
+    ) -> AbstractAsyncContextManager[Network]:
+        return self._open(handlers)
+
+    @asynccontextmanager
+    async def _open(self, handlers: Mapping[str, StreamHandler]) -> AsyncIterator[Network]:
+        if not handlers:
+            yield LocalNetwork(())
+            return
+        path = Path(self.socket) if self.socket else paths.own_socket()
+        listener = trio.SocketListener(_listening(path, self))
+        inode = path.stat().st_ino
+        places = trio.CapacityLimiter(self.max_connections)
+        try:
+            async with trio.open_nursery() as nursery:
+
+                async def serve(connection: trio.SocketStream) -> None:
+                    await _serve(connection, handlers, places)
+
+                nursery.start_soon(trio.serve_listeners, serve, [listener])
+                yield LocalNetwork((f"{PREFIX}{path}",))
+                nursery.cancel_scope.cancel()
+        finally:
+            if path.exists() and path.stat().st_ino == inode:
+                path.unlink()
+
+
+def _listening(path: Path, transport: LocalTransport) -> trio.socket.SocketType:
+    sock = bind(path, mode=int(transport.mode, 8), group=transport.group)
+    return trio.socket.from_stdlib_socket(sock)
+
+
+async def _serve(
+    connection: trio.SocketStream, handlers: Mapping[str, StreamHandler], places: trio.CapacityLimiter
+) -> None:
+    """Serve one connection. What goes wrong ends it and nothing else."""
+    stream = LocalStream(connection, user_of(connection.socket))
+    try:
+        places.acquire_on_behalf_of_nowait(stream)
+    except trio.WouldBlock:
+        log.warning("connection refused reason=too_many_connections limit=%d", places.total_tokens)
+        await connection.aclose()
+        return
+    try:
+        with trio.fail_after(_GREETING_S):
+            protocol = await stream.receive_line()
+            handler = handlers.get(protocol)
+            await stream.send_line(protocol if handler else REFUSAL)
+        if handler is not None:
+            await handler(stream)
+    except (StreamError, trio.TooSlowError) as exc:
+        log.debug("connection ended reason=%s", exc)
+    except Exception:
+        log.exception("connection failed")
+    finally:
+        places.release_on_behalf_of(stream)
+        with trio.CancelScope(shield=True):
+            await trio.aclose_forcefully(connection)
+
+
+class LocalNetwork(Network):
+    """Unix sockets, dialled as `unix:/path`."""
+
+    def __init__(self, addresses: tuple[str, ...]) -> None:
+        self._addresses = addresses
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return self._addresses
+
+    async def dial(self, address: str, protocol: str) -> LocalStream:
+        path = address.removeprefix(PREFIX)
+        try:
+            connection = await trio.open_unix_socket(path)
+        except OSError as exc:
+            raise PeerUnreachableError(f"no daemon answers on {path}: {exc.strerror or exc}") from exc
+        stream = LocalStream(connection, user_of(connection.socket))
+        try:
+            await stream.send_line(protocol)
+            answer = await stream.receive_line()
+        except PlasmError as exc:
+            await trio.aclose_forcefully(connection)
+            raise PeerUnreachableError(f"what listens on {path} is no daemon of Plasm: {exc}") from exc
+        except BaseException:
+            await trio.aclose_forcefully(connection)
+            raise
+        if answer != protocol:
+            await trio.aclose_forcefully(connection)
+            raise PeerUnreachableError(f"the daemon on {path} does not speak {protocol}")
+        return stream

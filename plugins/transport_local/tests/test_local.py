@@ -1,0 +1,137 @@
+"""The local transport: the contract, and its sockets."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+import trio
+
+from plasm_core.abc import Stream, Transport
+from plasm_core.errors import PeerUnreachableError, TransportError
+from plasm_core.testing.transport_contract import PROTOCOL, TransportContract
+from plasm_transport_local.transport import LocalTransport
+
+
+async def ignore(stream: Stream) -> None:
+    await stream.receive_some()
+
+
+class TestContract(TransportContract):
+    @pytest.fixture
+    def transport(self, tmp_path: Path) -> Transport:
+        return LocalTransport(socket=str(tmp_path / "run" / "plasmd.sock"))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "plasmd.sock"
+
+
+@pytest.mark.parametrize("mode", ["0600", "0660"])
+@pytest.mark.trio
+async def test_the_socket_is_open_to_those_it_is_meant_for(path: Path, mode: str) -> None:
+    async with LocalTransport(socket=str(path), mode=mode).open(None, {PROTOCOL: ignore}):
+        assert stat.S_IMODE(path.stat().st_mode) == int(mode, 8)
+
+
+@pytest.mark.trio
+async def test_the_socket_is_gone_when_the_daemon_is(path: Path) -> None:
+    async with LocalTransport(socket=str(path)).open(None, {PROTOCOL: ignore}):
+        assert path.exists()
+
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.trio
+async def test_a_socket_that_a_killed_daemon_left_is_taken_over(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+
+    async with LocalTransport(socket=str(path)).open(None, {PROTOCOL: ignore}) as network:
+        stream = await network.dial(f"unix:{path}", PROTOCOL)
+        await stream.aclose()
+
+
+@pytest.mark.trio
+async def test_a_second_daemon_does_not_take_the_firsts_socket(path: Path) -> None:
+    transport = LocalTransport(socket=str(path))
+
+    async with transport.open(None, {PROTOCOL: ignore}) as first:
+        with pytest.raises(TransportError, match=r"listens on .* already"):
+            async with transport.open(None, {PROTOCOL: ignore}):
+                raise AssertionError
+        stream = await first.dial(f"unix:{path}", PROTOCOL)
+        await stream.aclose()
+
+
+@pytest.mark.parametrize("kind", ["file", "long", "unwritable"])
+@pytest.mark.trio
+async def test_where_no_socket_can_be_is_told(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / ("x" * 150 if kind == "long" else "plasmd.sock")
+    if kind == "file":
+        path.write_text("precious")
+    if kind == "unwritable":
+        path = tmp_path / "missing" / "deeper" / "plasmd.sock"
+
+    with pytest.raises(TransportError):
+        async with LocalTransport(socket=str(path)).open(None, {PROTOCOL: ignore}):
+            raise AssertionError
+    assert kind != "file" or path.read_text() == "precious"
+
+
+@pytest.mark.trio
+async def test_a_group_that_is_not_there_is_told(path: Path) -> None:
+    with pytest.raises(TransportError, match="no group nosuchgroup"):
+        async with LocalTransport(socket=str(path), group="nosuchgroup").open(None, {PROTOCOL: ignore}):
+            raise AssertionError
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.trio
+async def test_more_connections_than_allowed_are_closed(path: Path) -> None:
+    async with LocalTransport(socket=str(path), max_connections=2).open(None, {PROTOCOL: ignore}) as network:
+        streams = [await network.dial(f"unix:{path}", PROTOCOL) for _ in range(2)]
+        with pytest.raises(PeerUnreachableError), trio.fail_after(30):
+            await network.dial(f"unix:{path}", PROTOCOL)
+        for stream in streams:
+            await stream.aclose()
+
+
+@pytest.mark.trio
+async def test_a_client_is_known_by_its_user(path: Path) -> None:
+    groups = []
+
+    async def note(stream: Stream) -> None:
+        groups.append(stream.remote_group)
+
+    async with LocalTransport(socket=str(path)).open(None, {PROTOCOL: note}) as network:
+        stream = await network.dial(f"unix:{path}", PROTOCOL)
+        with trio.fail_after(30):
+            await stream.receive_some()
+        await stream.aclose()
+
+    assert groups == [f"user {os.getuid()}"]
+
+
+@pytest.mark.parametrize(
+    "said", [b"x" * 65, b"x" * 5000 + b"\n", b"\n", b"\xff\n", b"GET / HTTP/1.1\r\n\r\n"]
+)
+@pytest.mark.trio
+async def test_who_names_no_protocol_is_sent_away(path: Path, said: bytes) -> None:
+    async with LocalTransport(socket=str(path)).open(None, {PROTOCOL: ignore}):
+        connection = await trio.open_unix_socket(str(path))
+        await connection.send_all(said)
+        answer = b""
+        with trio.fail_after(30):
+            try:
+                while data := await connection.receive_some():
+                    answer += data
+            except trio.BrokenResourceError:
+                pass
+        await connection.aclose()
+
+    assert answer in (b"", b"na\n")
