@@ -1,0 +1,111 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm;
+
+use Plasm\Exception\InvalidRecord;
+use Plasm\Record\Base64;
+use Plasm\Record\Fields;
+use Plasm\Record\Json;
+
+/**
+ * A payload with its signatures (DSSE 1.0.2).
+ *
+ * What is signed are the payload's bytes as sent. Nothing is ever re-encoded to be checked.
+ */
+final readonly class Envelope
+{
+    public const RECEIPT_TYPE = 'application/vnd.in-toto+json';
+
+    private const MAX_BYTES = 1 << 20;
+    private const MAX_SIGNATURES = 64;
+    private const TEXT = '(?s:.{0,1024})';
+
+    /** @param non-empty-list<Signature> $signatures */
+    private function __construct(public string $payload, public string $payloadType, public array $signatures)
+    {
+    }
+
+    /**
+     * Parse an envelope. Unknown fields are ignored.
+     *
+     * @throws InvalidRecord
+     */
+    public static function fromJson(string $json): self
+    {
+        $fields = Fields::decode($json, 'envelope', self::MAX_BYTES);
+        $payload = Base64::field($fields, 'payload');
+        $payloadType = $fields->matching('payloadType', self::TEXT, 'a string of at most 1024 characters');
+        $signatures = [];
+        foreach (array_slice($fields->objects('signatures'), 0, self::MAX_SIGNATURES + 1) as $item) {
+            $signatures[] = new Signature(
+                $item->has('keyid') ? $item->matching('keyid', self::TEXT, 'a string of at most 1024 characters') : '',
+                Base64::field($item, 'sig'),
+            );
+        }
+        if ($signatures === [] || count($signatures) > self::MAX_SIGNATURES) {
+            $fields->problem('signatures', 'expected a list of 1 to ' . self::MAX_SIGNATURES . ' signatures');
+        }
+        $fields->finish();
+        assert($signatures !== []);
+
+        return new self($payload, $payloadType, $signatures);
+    }
+
+    /** Sign a payload with an Ed25519 secret key as sodium has it (64 bytes). */
+    public static function sign(string $payload, string $payloadType, #[\SensitiveParameter] string $secretKey): self
+    {
+        assert($secretKey !== '');
+        $signature = sodium_crypto_sign_detached(self::pae($payloadType, $payload), $secretKey);
+        $keyId = self::keyId(sodium_crypto_sign_publickey_from_secretkey($secretKey));
+
+        return new self($payload, $payloadType, [new Signature($keyId, $signature)]);
+    }
+
+    /** Return the Pre-Authentication Encoding of a payload: the bytes that are signed. */
+    public static function pae(string $payloadType, string $payload): string
+    {
+        return sprintf('DSSEv1 %d %s %d ', strlen($payloadType), $payloadType, strlen($payload)) . $payload;
+    }
+
+    /** Return the keyid of an Ed25519 public key, as securesystemslib computes it. A hint, never trust. */
+    public static function keyId(string $publicKey): string
+    {
+        $key = sodium_bin2hex($publicKey);
+
+        return Digest::of("{\"keytype\":\"ed25519\",\"keyval\":{\"public\":\"$key\"},\"scheme\":\"ed25519\"}");
+    }
+
+    /** Tell whether one of the signatures is the peer's. */
+    public function isSignedBy(PeerId $peer): bool
+    {
+        $signed = self::pae($this->payloadType, $this->payload);
+        foreach ($this->signatures as $signature) {
+            if (strlen($signature->bytes) !== SODIUM_CRYPTO_SIGN_BYTES || $peer->publicKey === '') {
+                continue;
+            }
+            try {
+                if (sodium_crypto_sign_verify_detached($signature->bytes, $signed, $peer->publicKey)) {
+                    return true;
+                }
+            } catch (\SodiumException) {
+                continue;
+            }
+        }
+
+        return false;
+    }
+
+    public function toJson(): string
+    {
+        return Json::encode([
+            'payload' => base64_encode($this->payload),
+            'payloadType' => $this->payloadType,
+            'signatures' => array_map(
+                static fn (Signature $item): array => ['keyid' => $item->keyId, 'sig' => base64_encode($item->bytes)],
+                $this->signatures,
+            ),
+        ]);
+    }
+}

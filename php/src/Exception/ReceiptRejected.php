@@ -1,0 +1,19 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Exception;
+
+/**
+ * A receipt does not hold: nothing it says, and no output that came with it, is to be used.
+ *
+ * The subclasses say what is wrong, for whoever wants to tell one from another.
+ */
+abstract class ReceiptRejected extends \RuntimeException implements ExceptionInterface
+{
+    /** @param non-empty-list<string> $reasons everything that was found */
+    final public function __construct(public readonly array $reasons, ?\Throwable $previous = null)
+    {
+        parent::__construct('receipt rejected: ' . implode('; ', $reasons), 0, $previous);
+    }
+}

@@ -1,0 +1,113 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Testing;
+
+use Plasm\Digest;
+use Plasm\Envelope;
+use Plasm\Manifest;
+use Plasm\Outcome;
+use Plasm\PeerId;
+use Plasm\Receipt;
+use Plasm\Record\Json;
+
+/** Signs receipts as a node does, with a key that lives as long as this object. For tests. */
+final readonly class ReceiptSigner
+{
+    public PeerId $peer;
+
+    private string $secretKey;
+
+    private function __construct(#[\SensitiveParameter] string $keyPair)
+    {
+        assert($keyPair !== '');
+        $this->secretKey = sodium_crypto_sign_secretkey($keyPair);
+        $this->peer = PeerId::fromPublicKey(sodium_crypto_sign_publickey($keyPair));
+    }
+
+    public static function withFreshKey(): self
+    {
+        return new self(sodium_crypto_sign_keypair());
+    }
+
+    /** @param string $seed 32 raw bytes */
+    public static function fromSeed(#[\SensitiveParameter] string $seed): self
+    {
+        assert($seed !== '');
+
+        return new self(sodium_crypto_sign_seed_keypair($seed));
+    }
+
+    /** Return the envelope, as JSON, of a receipt for a run that put this out. */
+    public function receipt(Manifest $manifest, Outcome $outcome, string $stdout, string $stderr = ''): string
+    {
+        $statement = $this->statement($manifest, $outcome, $stdout, $stderr);
+
+        return $this->sign(Json::encode($statement))->toJson();
+    }
+
+    public function sign(string $payload): Envelope
+    {
+        return Envelope::sign($payload, Envelope::RECEIPT_TYPE, $this->secretKey);
+    }
+
+    /** @return array<string, mixed> */
+    public function statement(Manifest $manifest, Outcome $outcome, string $stdout, string $stderr): array
+    {
+        $task = $manifest->task;
+        $now = gmdate('Y-m-d\TH:i:s\Z');
+        $end = [
+            'kind' => $outcome->kind->value,
+            'code' => $outcome->code,
+            'trap' => $outcome->trap,
+            'detail' => $outcome->detail,
+        ];
+
+        return [
+            '_type' => Receipt::STATEMENT_TYPE,
+            'subject' => [
+                ['name' => 'stdout', 'digest' => ['sha256' => Digest::of($stdout)]],
+                ['name' => 'stderr', 'digest' => ['sha256' => Digest::of($stderr)]],
+            ],
+            'predicateType' => Receipt::PREDICATE_TYPE,
+            'predicate' => [
+                'asked' => [
+                    'jobId' => $manifest->jobId(),
+                    'taskDigest' => $manifest->taskDigest(),
+                    'profile' => $task->profile,
+                    'module' => $task->module,
+                    'args' => $task->args,
+                    'env' => $task->env,
+                    'stdin' => $task->stdin,
+                    'seed' => $task->seed,
+                    'limits' => [
+                        'gas' => (string) $task->limits->gas,
+                        'memoryBytes' => (string) $task->limits->memoryBytes,
+                        'outputBytes' => (string) $task->limits->outputBytes,
+                    ],
+                    'capabilities' => $task->capabilities,
+                ],
+                'result' => [
+                    'outcome' => array_filter($end, static fn (mixed $value): bool => $value !== null),
+                    'reproducible' => $task->reproducible(),
+                    'gasUsed' => (string) min(1000, $task->limits->gas),
+                    'gasSchedule' => Receipt::GAS_SCHEDULE,
+                    'stdoutBytes' => (string) strlen($stdout),
+                    'stderrBytes' => (string) strlen($stderr),
+                ],
+                'claims' => [
+                    'startedAt' => $now,
+                    'finishedAt' => $now,
+                    'wallTimeMs' => '0',
+                    'cpuTimeMs' => '0',
+                    'peakMemoryBytes' => '0',
+                    'runtime' => ['name' => 'mock', 'version' => '0'],
+                    'isolation' => 'process',
+                    'attempt' => 1,
+                ],
+                'node' => ['peerId' => (string) $this->peer],
+            ],
+        ];
+    }
+}
