@@ -15,7 +15,9 @@ from typing import ClassVar
 
 from plasm_core.errors import PluginMissingError
 from plasm_core.records.claim import Claim
+from plasm_core.records.manifest import Manifest
 from plasm_core.records.peer import PeerId
+from plasm_core.records.plan import Plan
 from plasm_core.records.verdict import Opinion
 
 
@@ -116,10 +118,18 @@ class Verifier(Component):
 
     kind: ClassVar[str] = "verifier"
 
+    def plan(self, manifest: Manifest) -> Plan:
+        """Say how many executions of a job it needs, and how diverse: one, unless overridden.
+
+        It is asked before the job is sent. `judge` may all the same be shown fewer: nodes fail.
+        """
+        return Plan()
+
     @abstractmethod
     def judge(self, claims: Sequence[Claim]) -> Opinion:
         """Accept, reject or leave undecided, with reasons and what was established.
 
+        The claims are all those of one task, each from one execution; whoever asks has made sure of that.
         An exception counts as undecided: a verifier that fails never accepts.
         """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +14,11 @@ import click
 from plasm_core import config
 from plasm_core.records import Limits
 from plasm_core.records.manifest import DEFAULT_LIMITS
+from plasm_core.sandbox.executor import MAX_ARGUMENT_BYTES
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+MAX_STDIN_BYTES = 1 << 30
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _UNITS |= {f"{unit}i": 1024**power for power, unit in enumerate("kmgt", start=1)}
@@ -116,6 +120,23 @@ def limits(pairs: tuple[str, ...]) -> tuple[Limits, int]:
         )
     except ValueError as exc:
         raise click.BadParameter(f"--limit: {exc}") from exc
+
+
+def arguments(args: tuple[str, ...]) -> tuple[bytes, ...]:
+    """Encode a job's arguments. Raises: `click.BadParameter`."""
+    encoded = tuple(os.fsencode(item) for item in args)
+    if sum(map(len, encoded)) > MAX_ARGUMENT_BYTES:
+        raise click.BadParameter(f"the arguments have more than {MAX_ARGUMENT_BYTES} bytes")
+    return encoded
+
+
+def environment(pairs: tuple[str, ...]) -> tuple[bytes, ...]:
+    """Encode a job's environment. Raises: `click.BadParameter`."""
+    for pair in pairs:
+        name, equals, _ = pair.partition("=")
+        if not name or not equals:
+            raise click.BadParameter(f"--env {pair}: expected NAME=VALUE")
+    return arguments(pairs)
 
 
 def read_file(path: str, *, maximum: int, what: str) -> bytes:

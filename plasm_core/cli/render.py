@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from plasm_core.records import Decision, Receipt, Verdict
+from plasm_core.verification import BINDINGS
 
 _SLOW_S = 2.0
 
@@ -89,19 +90,21 @@ def verdict_line(verdict: Verdict, *, matched: bool = True) -> tuple[str, str]:
     if verdict.decision is Decision.ACCEPT:
         words = []
         if "signature" in verdict.established:
-            words.append(f"signed by {verdict.signer}")
-        compared = [item for item in verdict.established if item not in _WORDED]
-        if matched and compared:
-            words.append(f"{', '.join(compared)} as expected")
-        if "quorum" in verdict.established:
-            words.append("agreed on by a quorum")
-        words.append("re-executed" if "re-execution" in verdict.established else "not re-executed")
+            words.append(f"signed by {', '.join(map(str, verdict.signers))}")
+        for opinion in verdict.opinions:
+            if opinion.verifier != BINDINGS:
+                named = (_WORDS.get(item, item) for item in opinion.established if item != "signature")
+                words += opinion.reasons or named
+            elif matched and opinion.established:
+                words.append(f"{', '.join(opinion.established)} as expected")
+        if "re-execution" not in verdict.established:
+            words.append("not re-executed")
         return "✓", "receipt verified ✓ " + ", ".join(words)
     word = "rejected" if verdict.decision is Decision.REJECT else "undecided"
     return ("✗" if word == "rejected" else "?"), f"receipt {word}: " + "; ".join(verdict.reasons)
 
 
-_WORDED = ("signature", "quorum", "re-execution")
+_WORDS = {"quorum": "agreed on by a quorum", "re-execution": "re-executed"}
 
 
 def verdict_json(verdict: Verdict) -> dict[str, Any]:

@@ -14,13 +14,11 @@ import click
 from plasm_core.cli import exits, options, render
 from plasm_core.config import Config
 from plasm_core.issuer import OutputDigest
+from plasm_core.laboratory import NodeLaboratory
 from plasm_core.node import Node
 from plasm_core.records import CAPABILITIES, Decision, JobInput, manifest_for
 from plasm_core.records.manifest import ZERO_SEED
-from plasm_core.sandbox.executor import MAX_ARGUMENT_BYTES
 from plasm_core.verification import Expectation, verify
-
-MAX_STDIN_BYTES = 1 << 30
 
 
 @click.command(
@@ -76,7 +74,7 @@ def run(
     """
     task_limits, wall_time_s = options.limits(limit)
     code = options.read_file(module, maximum=settings.admission.module_bytes, what="module")
-    inputs = JobInput(args=_encoded(args), env=_environment(env), stdin=_stdin(stdin_file))
+    inputs = JobInput(args=options.arguments(args), env=options.environment(env), stdin=_stdin(stdin_file))
     try:
         manifest = manifest_for(
             code,
@@ -96,18 +94,19 @@ def run(
     output = _Output(keep=as_json)
     with Node(settings) as node, render.phases() as progress:
         completed = node.run(code, inputs, manifest, output.take, progress=progress)
-    output.finish()
-    envelope_json = completed.envelope.to_json()
-    _, verdict = verify(
-        envelope_json,
-        Expectation(
-            peer=node.signer.peer_id,
-            manifest_json=manifest.to_json(),
-            stdout=output.digests[1].hexdigest,
-            stderr=output.digests[2].hexdigest,
-        ),
-        node.verifiers,
-    )
+        output.finish()
+        envelope_json = completed.envelope.to_json()
+        _, verdict = verify(
+            envelope_json,
+            Expectation(
+                peer=node.signer.peer_id,
+                manifest_json=manifest.to_json(),
+                stdout=output.digests[1].hexdigest,
+                stderr=output.digests[2].hexdigest,
+            ),
+            node.verifiers,
+            laboratory=NodeLaboratory(node, lambda: (code, inputs)),
+        )
     _write(receipt_file, envelope_json + b"\n")
     _write(manifest_file, manifest.to_json())  # to the byte: its digest is the job id
     if as_json:
@@ -160,27 +159,12 @@ class _Output:
             os.close(null)
 
 
-def _encoded(args: tuple[str, ...]) -> tuple[bytes, ...]:
-    encoded = tuple(os.fsencode(item) for item in args)
-    if sum(map(len, encoded)) > MAX_ARGUMENT_BYTES:
-        raise click.BadParameter(f"the arguments have more than {MAX_ARGUMENT_BYTES} bytes")
-    return encoded
-
-
-def _environment(pairs: tuple[str, ...]) -> tuple[bytes, ...]:
-    for pair in pairs:
-        name, equals, _ = pair.partition("=")
-        if not name or not equals:
-            raise click.BadParameter(f"--env {pair}: expected NAME=VALUE")
-    return _encoded(pairs)
-
-
 def _stdin(file: str | None) -> bytes:
     if file is None:
         if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
             return b""
         file = "-"
-    return options.read_file(file, maximum=MAX_STDIN_BYTES, what="standard input")
+    return options.read_file(file, maximum=options.MAX_STDIN_BYTES, what="standard input")
 
 
 def _check_writable(file: str | None) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cached_property
 from pathlib import Path
 
+import attrs
 import click
 
 from plasm_core.cli import exits, options, render
 from plasm_core.config import Config
 from plasm_core.errors import KeyFileError
+from plasm_core.laboratory import NodeLaboratory
 from plasm_core.node import Node
-from plasm_core.records import Decision, PeerId
+from plasm_core.records import Decision, JobInput, PeerId, list_digest, sha256
 from plasm_core.records.envelope import MAX_ENVELOPE_BYTES
 from plasm_core.records.manifest import MAX_MANIFEST_BYTES
 from plasm_core.records.spki import read_public_key
@@ -24,6 +27,8 @@ from plasm_core.verification import verify as judge
 @click.option("--stdout", "stdout_file", metavar="FILE", help="The output the receipt should speak of.")
 @click.option("--stderr", "stderr_file", metavar="FILE", help="The same for stderr.")
 @click.option("--stdin", "stdin_file", metavar="FILE", help="The input it should speak of.")
+@click.option("--arg", "args", multiple=True, metavar="VALUE", help="An argument it should speak of.")
+@click.option("--env", multiple=True, metavar="NAME=VALUE", help="A variable it should speak of.")
 @click.option("--module", "module_file", metavar="FILE", help="The module it should speak of.")
 @click.option("--manifest", "manifest_file", metavar="FILE", help="The manifest that was sent.")
 @click.option(
@@ -34,7 +39,7 @@ from plasm_core.verification import verify as judge
     help="A key to trust: a PeerId, 64 hexadecimal digits or a public key file. Default: your own.",
 )
 @options.json_option
-@options.configured(choices=("signer", "verifier"))
+@options.configured(choices=("signer", "verifier"), sandboxed=True)
 @click.pass_context
 def verify(
     ctx: click.Context,
@@ -42,6 +47,8 @@ def verify(
     stdout_file: str | None,
     stderr_file: str | None,
     stdin_file: str | None,
+    args: tuple[str, ...],
+    env: tuple[str, ...],
     module_file: str | None,
     manifest_file: str | None,
     keys: tuple[str, ...],
@@ -52,21 +59,29 @@ def verify(
 
     Exit code 0 only with a trusted key; 7 when the receipt is rejected; 8 when nothing could be decided.
     """
-    node = Node(settings)
-    expectation = Expectation(
-        trusted=frozenset(map(parse_key, keys)) if keys else _own_key(node),
-        manifest_json=(
-            options.read_file(manifest_file, maximum=MAX_MANIFEST_BYTES, what="manifest")
-            if manifest_file
-            else None
-        ),
-        module=_digest(module_file),
-        stdin=_digest(stdin_file),
-        stdout=_digest(stdout_file),
-        stderr=_digest(stderr_file),
-    )
-    envelope = options.read_file(receipt, maximum=MAX_ENVELOPE_BYTES, what="receipt")
-    found, verdict = judge(envelope, expectation, node.verifiers)
+    module = _File(module_file, settings.admission.module_bytes, "module")
+    stdin = _File(stdin_file, options.MAX_STDIN_BYTES, "standard input")
+    inputs = JobInput(args=options.arguments(args), env=options.environment(env))
+    with Node(settings) as node:
+        expectation = Expectation(
+            trusted=frozenset(map(parse_key, keys)) if keys else _own_key(node),
+            manifest_json=(
+                options.read_file(manifest_file, maximum=MAX_MANIFEST_BYTES, what="manifest")
+                if manifest_file
+                else None
+            ),
+            module=module.digest,
+            args=list_digest(inputs.args) if args else None,
+            env=list_digest(inputs.env) if env else None,
+            stdin=stdin.digest,
+            stdout=_digest(stdout_file),
+            stderr=_digest(stderr_file),
+        )
+        envelope = options.read_file(receipt, maximum=MAX_ENVELOPE_BYTES, what="receipt")
+        laboratory = NodeLaboratory(node, lambda: (module.read(), attrs.evolve(inputs, stdin=stdin.read())))
+        found, verdict = judge(
+            envelope, expectation, node.verifiers, laboratory=laboratory if module_file else None
+        )
     if as_json:
         outcome = str(found.result.outcome) if found else None
         render.show_json({**render.verdict_json(verdict), "outcome": outcome})
@@ -80,6 +95,29 @@ def verify(
         Decision.UNDECIDED: exits.UNDECIDED,
     }
     ctx.exit(codes[verdict.decision])
+
+
+@attrs.frozen(slots=False)
+class _File:
+    """A file of the job's, read for its digest and again if its bytes are asked for. Standard input is kept."""
+
+    path: str | None
+    maximum: int
+    what: str
+
+    @cached_property
+    def _kept(self) -> bytes:
+        return options.read_file("-", maximum=self.maximum, what=self.what)
+
+    @property
+    def digest(self) -> str | None:
+        return sha256(self._kept) if self.path == "-" else _digest(self.path)
+
+    def read(self) -> bytes:
+        """Return the file's bytes, none if there is no file."""
+        if self.path is None or self.path == "-":
+            return self._kept if self.path else b""
+        return options.read_file(self.path, maximum=self.maximum, what=self.what)
 
 
 def parse_key(text: str) -> PeerId:

@@ -1,5 +1,6 @@
 """What crosses a boundary: frozen, validated on construction, without I/O."""
 
+from plasm_core.records.claim import Claim, Laboratory
 from plasm_core.records.digest import list_digest, sha256
 from plasm_core.records.envelope import PAYLOAD_TYPE, Envelope, Signature, key_id, pae
 from plasm_core.records.handle import Handle
@@ -15,8 +16,10 @@ from plasm_core.records.manifest import (
     manifest_for,
     task_digest,
 )
+from plasm_core.records.observables import Observables
 from plasm_core.records.outcome import Outcome
 from plasm_core.records.peer import PeerId
+from plasm_core.records.plan import Plan
 from plasm_core.records.receipt import (
     PREDICATE_TYPE,
     STATEMENT_TYPE,
@@ -36,16 +39,20 @@ __all__ = [
     "PROFILE",
     "STATEMENT_TYPE",
     "Asked",
+    "Claim",
     "Claims",
     "Decision",
     "Envelope",
     "Handle",
     "JobInput",
+    "Laboratory",
     "Limits",
     "Manifest",
+    "Observables",
     "Opinion",
     "Outcome",
     "PeerId",
+    "Plan",
     "Receipt",
     "Result",
     "Retry",

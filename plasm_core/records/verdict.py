@@ -25,8 +25,8 @@ class Opinion:
     decision: Decision
     reasons: tuple[str, ...] = ()
     established: tuple[str, ...] = ()
-    signer: PeerId | None = None
-    """The key whose signature it found valid, trusted or not."""
+    signers: tuple[PeerId, ...] = ()
+    """The keys whose signatures it found valid, trusted or not."""
 
 
 @attrs.frozen(kw_only=True)
@@ -36,9 +36,14 @@ class Verdict:
     opinions: tuple[Opinion, ...]
 
     @property
+    def signers(self) -> tuple[PeerId, ...]:
+        """The keys that signed, each once, as far as a verifier found valid signatures."""
+        return tuple(dict.fromkeys(peer for opinion in self.opinions for peer in opinion.signers))
+
+    @property
     def signer(self) -> PeerId | None:
-        """The key that signed, if a verifier found a valid signature."""
-        return next((opinion.signer for opinion in self.opinions if opinion.signer is not None), None)
+        """The key that signed, the first of several, if a verifier found a valid signature."""
+        return next(iter(self.signers), None)
 
     @property
     def decision(self) -> Decision:

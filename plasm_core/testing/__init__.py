@@ -1,17 +1,21 @@
-"""What tests of plugins need: the contract suite of runtimes, test modules, and fakes. It needs pytest.
+"""What tests of plugins need: a contract suite a kind, test modules, claims and fakes. It needs pytest.
 
-An engine's author writes, beside an installed plugin:
+A verifier's author writes, beside an installed plugin:
 
-    from plasm_core.testing.contract import RuntimeContract
+    from plasm_core.testing.contract import VerifierContract
 
-    class TestMine(RuntimeContract):
+    class TestMine(VerifierContract):
         @classmethod
-        def runtime(cls):
-            return MyRuntime()
+        def verifier(cls):
+            return MyVerifier()
 """
 
 import pytest
 
 pytest.register_assert_rewrite(
-    "plasm_core.testing.bench", "plasm_core.testing.engine_contract", "plasm_core.testing.machine_contract"
+    "plasm_core.testing.bench",
+    "plasm_core.testing.engine_contract",
+    "plasm_core.testing.machine_contract",
+    "plasm_core.testing.signer_contract",
+    "plasm_core.testing.verifier_contract",
 )

@@ -1,9 +1,13 @@
-"""The contract suite of runtimes: every engine's plugin runs it over its own component."""
+"""The contract suites: every plugin runs its kind's over its own component."""
 
 from __future__ import annotations
 
 from plasm_core.testing.engine_contract import EngineContract
 from plasm_core.testing.machine_contract import MachineContract
+from plasm_core.testing.signer_contract import SignerContract
+from plasm_core.testing.verifier_contract import VerifierContract
+
+__all__ = ["RuntimeContract", "SignerContract", "VerifierContract"]
 
 
 class RuntimeContract(EngineContract, MachineContract):

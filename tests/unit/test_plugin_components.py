@@ -71,7 +71,7 @@ def test_the_inventory_tells_installed_missing_broken_and_conflicting_apart(
     site.verifier("plasm-test-broken", "broken", source="1 / 0")
     site.verifier("plasm-test-one", "both")
     site.verifier("plasm-test-two", "both")
-    site.install("plasm-test-kind", entry_points={"transport_x": "plasm_test_kind", "odd": "plasm_test_kind"})
+    site.install("plasm-test-kind", entry_points={"oracle_x": "plasm_test_kind", "odd": "plasm_test_kind"})
 
     found = by_name()
 
@@ -83,7 +83,7 @@ def test_the_inventory_tells_installed_missing_broken_and_conflicting_apart(
     missing = found["runtime_testengine"]
     assert (missing.state, missing.install) == ("missing", "pip install 'plasm[testengine]'")
     assert missing.distribution is missing.version is None
-    assert found["transport_x"].reason == "there is no kind of plugin transport"
+    assert found["oracle_x"].reason == "there is no kind of plugin oracle"
     assert found["odd_"].state == "broken"
     assert {found[name].state for name in ("signer_ed25519", "verifier_signature")} == {"installed"}
 

@@ -6,6 +6,7 @@ import pytest
 
 from plasm_core.cli import render
 from plasm_core.records import Decision, Opinion, Verdict
+from plasm_core.verification import BINDINGS
 from tests.support.receipts import SIGNER, manifest, receipt
 
 ACCEPT, REJECT, UNDECIDED = Decision.ACCEPT, Decision.REJECT, Decision.UNDECIDED
@@ -52,32 +53,41 @@ def verdict(*opinions: Opinion) -> Verdict:
     return Verdict(opinions=opinions)
 
 
-def opinion(decision: Decision, *established: str, why: str = "") -> Opinion:
+def opinion(decision: Decision, *established: str, why: str = "", verifier: str = "v") -> Opinion:
     return Opinion(
-        verifier="v",
+        verifier=verifier,
         decision=decision,
         established=established,
         reasons=(why,) if why else (),
-        signer=SIGNER.peer_id,
+        signers=(SIGNER.peer_id,),
     )
+
+
+def matched(*what: str) -> Opinion:
+    return opinion(ACCEPT, *what, verifier=BINDINGS)
 
 
 @pytest.mark.parametrize(
     ("found", "mark", "line"),
     [
         (
-            verdict(opinion(ACCEPT, "stdout", "module"), opinion(ACCEPT, "signature")),
+            verdict(matched("stdout", "module"), opinion(ACCEPT, "signature")),
             "✓",
             f"receipt verified ✓ signed by {SIGNER.peer_id}, stdout, module as expected, not re-executed",
         ),
         (
             verdict(opinion(ACCEPT, "signature"), opinion(ACCEPT, "re-execution", "quorum")),
             "✓",
-            f"receipt verified ✓ signed by {SIGNER.peer_id}, agreed on by a quorum, re-executed",
+            f"receipt verified ✓ signed by {SIGNER.peer_id}, re-executed, agreed on by a quorum",
         ),
         (verdict(opinion(ACCEPT, "re-execution")), "✓", "receipt verified ✓ re-executed"),
         (
-            verdict(opinion(ACCEPT, "stdout"), opinion(REJECT, why="a"), opinion(REJECT, why="b")),
+            verdict(opinion(ACCEPT, "re-execution", why="re-executed on wasm3"), opinion(ACCEPT, "notary")),
+            "✓",
+            "receipt verified ✓ re-executed on wasm3, notary",
+        ),
+        (
+            verdict(matched("stdout"), opinion(REJECT, why="a"), opinion(REJECT, why="b")),
             "✗",
             "receipt rejected: a; b",
         ),
@@ -89,7 +99,7 @@ def test_a_verdict_names_what_it_established_and_what_not(found: Verdict, mark: 
 
 
 def test_what_matched_is_named_only_where_it_was_asked_for() -> None:
-    found = verdict(opinion(ACCEPT, "stdout"), opinion(ACCEPT, "signature"))
+    found = verdict(matched("stdout"), opinion(ACCEPT, "signature"))
 
     assert "stdout" not in render.verdict_line(found, matched=False)[1]
 

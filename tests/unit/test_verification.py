@@ -7,9 +7,23 @@ import attrs
 import pytest
 
 from plasm_core.abc import Verifier
-from plasm_core.records import Decision, Envelope, JobInput, Opinion, PeerId, Signature, Verdict, sha256
-from plasm_core.records.claim import Claim
-from plasm_core.verification import Expectation, verify
+from plasm_core.errors import PluginBrokenError
+from plasm_core.records import (
+    Claim,
+    Decision,
+    Envelope,
+    JobInput,
+    Manifest,
+    Opinion,
+    PeerId,
+    Plan,
+    Signature,
+    Verdict,
+    list_digest,
+    sha256,
+)
+from plasm_core.testing.claims import FakeLaboratory
+from plasm_core.verification import Answer, Expectation, plan, verify, verify_all
 from plasm_signer_ed25519.verifier import SignatureVerifier
 from tests.support.receipts import (
     MODULE,
@@ -33,6 +47,8 @@ WHOLE = Expectation(
     peer=ME,
     manifest_json=MANIFEST.to_json(),
     module=sha256(MODULE),
+    args=sha256(b"x"),
+    env=list_digest(()),
     stdin=sha256(b"in"),
     stdout=sha256(STDOUT),
     stderr=sha256(b"err"),
@@ -72,7 +88,7 @@ def test_a_receipt_that_is_all_that_was_expected_is_accepted() -> None:
     assert verdict.decision is ACCEPT
     assert verdict.signer == ME
     assert verdict.established == (
-        *("peer that answered", "module", "stdin", "stdout", "stderr", "job", "task"),
+        *("peer that answered", "module", "args", "env", "stdin", "stdout", "stderr", "job", "task"),
         "signature",
     )
 
@@ -90,6 +106,8 @@ def test_the_peer_that_was_dialled_is_a_trusted_key() -> None:
     [
         ({"peer": OTHER}, "the peer that answered"),
         ({"module": sha256(b"other")}, "the module"),
+        ({"args": list_digest((b"other",))}, "args"),
+        ({"env": list_digest((b"A=b",))}, "env"),
         ({"stdin": sha256(b"other")}, "stdin"),
         ({"stdout": sha256(STDOUT[:-1])}, "stdout"),
         ({"stderr": sha256(b"")}, "stderr"),
@@ -261,3 +279,142 @@ def test_what_is_no_receipt_is_rejected_and_never_raises(data: bytes) -> None:
     assert found is None
     assert verdict.decision is REJECT
     assert verdict.reasons[0].startswith("not a valid ")
+
+
+@attrs.frozen
+class Sees(Verifier):
+    """Accepts, and keeps what it was shown."""
+
+    name = "sees"
+
+    shown: list[tuple[Claim, ...]] = attrs.field(factory=list)
+
+    def judge(self, claims: Sequence[Claim]) -> Opinion:
+        self.shown.append(tuple(claims))
+        return Opinion(verifier=self.name, decision=ACCEPT, established=("sight",))
+
+
+THEIRS = envelope(receipt(of=MANIFEST, node=OTHER, stderr=b"err"), signer=OTHER_SIGNER)
+MINE = Answer(envelope_json=SIGNED.to_json(), expectation=WHOLE)
+ANSWERS = (
+    MINE,
+    Answer(
+        envelope_json=THEIRS.to_json(),
+        expectation=attrs.evolve(WHOLE, trusted=frozenset(), peer=OTHER, stdin=None),
+    ),
+)
+
+
+def test_every_verifier_is_shown_all_answers_at_once() -> None:
+    sees, laboratory = Sees(), FakeLaboratory({})
+    receipts, verdict = verify_all(ANSWERS, [SignatureVerifier(), sees], laboratory=laboratory)
+
+    assert verdict.decision is ACCEPT
+    assert verdict.signers == (ME, OTHER)
+    ((first, second),) = sees.shown
+    assert (first.receipt, second.receipt) == receipts
+    assert first.trusted == frozenset({ME})
+    assert second.trusted == frozenset({OTHER})
+    assert first.laboratory is second.laboratory is laboratory
+
+
+def test_of_several_answers_only_what_was_compared_of_all_is_established() -> None:
+    found = verify_all(ANSWERS, [SignatureVerifier()])[1].established
+
+    assert "stdout" in found
+    assert "stdin" not in found
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"stdout": sha256(b"x")}, "receipt 2 of 2: stdout is not what the receipt says"),
+        ({"peer": ME}, "receipt 2 of 2: the peer that answered is not"),
+        ({"manifest_json": b"{}"}, "receipt 2 of 2: not a valid manifest"),
+    ],
+)
+def test_one_answer_that_is_not_what_was_expected_rejects_all(change: dict[str, Any], reason: str) -> None:
+    wrong = attrs.evolve(ANSWERS[1], expectation=attrs.evolve(ANSWERS[1].expectation, **change))
+    verdict = verify_all([ANSWERS[0], wrong], [SignatureVerifier()])[1]
+
+    assert verdict.decision is REJECT
+    assert verdict.reasons[0].startswith(reason)
+
+
+def test_one_answer_that_is_no_receipt_rejects_all_and_is_shown_to_nobody() -> None:
+    sees = Sees()
+    nothing = Answer(envelope_json=b"{}", expectation=TRUST)
+    receipts, verdict = verify_all([MINE, nothing], [sees])
+
+    assert verdict.decision is REJECT
+    assert receipts[0] is not None
+    assert receipts[1] is None
+    assert not sees.shown
+
+
+def test_answers_to_different_tasks_are_rejected_and_shown_to_nobody() -> None:
+    """A verifier may take them for answers to one question."""
+    sees = Sees()
+    other = envelope(receipt(of=manifest(seed="11" * 32)))
+    answers = [Answer(envelope_json=item.to_json(), expectation=TRUST) for item in (SIGNED, other)]
+    verdict = verify_all(answers, [sees])[1]
+
+    assert verdict.decision is REJECT
+    assert verdict.reasons == ("the receipts are not all of one task",)
+    assert not sees.shown
+
+
+def test_one_signature_of_several_that_is_not_trusted_is_not_acceptance() -> None:
+    stranger = attrs.evolve(ANSWERS[1], expectation=Expectation())
+
+    assert verify_all([MINE, stranger], [SignatureVerifier()])[1].decision is UNDECIDED
+
+
+def test_no_answer_at_all_is_not_acceptance() -> None:
+    receipts, verdict = verify_all(
+        [], [Says(Opinion(verifier="s", decision=ACCEPT, established=("signature",)))]
+    )
+
+    assert receipts == ()
+    assert verdict.decision is UNDECIDED
+    assert verdict.reasons == ("there is no receipt",)
+
+
+@attrs.frozen
+class Plans(Sees):
+    """Plans what it is told to."""
+
+    name = "plans"
+
+    answer: Any = None
+
+    def plan(self, manifest: Manifest) -> Plan:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer  # type: ignore[no-any-return]
+
+
+def test_the_plan_of_several_verifiers_satisfies_each() -> None:
+    assert plan([], MANIFEST) == plan([Sees()], MANIFEST) == Plan(executions=1, nodes=1, runtimes=1)
+    found = plan(
+        [Sees(), Plans(answer=Plan(executions=3, nodes=2)), Plans(answer=Plan(executions=2, runtimes=2))],
+        MANIFEST,
+    )
+
+    assert found == Plan(executions=3, nodes=2, runtimes=2)
+
+
+@pytest.mark.parametrize("answer", [None, 3, ValueError("why")])
+def test_a_verifier_that_cannot_plan_is_named_before_anything_is_sent(answer: Any) -> None:
+    with pytest.raises(
+        PluginBrokenError, match=r"^the verifier plans (gave no plan|cannot plan: ValueError: why)$"
+    ):
+        plan([Sees(), Plans(answer=answer)], MANIFEST)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"executions": 0}, {"nodes": 2}, {"executions": 2, "runtimes": 3}, {"executions": 65}]
+)
+def test_a_plan_that_cannot_be_is_no_plan(fields: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=r"execution|expected"):
+        Plan(**fields)

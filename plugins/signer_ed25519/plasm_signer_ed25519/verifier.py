@@ -28,7 +28,10 @@ class SignatureVerifier(Verifier):
             for opinion in opinions:
                 if opinion.decision is decision:
                     return opinion
-        return opinions[0] if opinions else self._opinion(Decision.UNDECIDED, "there is no receipt")
+        if not opinions:
+            return self._opinion(Decision.UNDECIDED, "there is no receipt")
+        signers = tuple(dict.fromkeys(claim.receipt.node for claim in claims))
+        return attrs.evolve(opinions[0], signers=signers)
 
     def _judge(self, claim: Claim) -> Opinion:
         node = claim.receipt.node
@@ -37,9 +40,9 @@ class SignatureVerifier(Verifier):
         if node not in claim.trusted:
             return attrs.evolve(
                 self._opinion(Decision.UNDECIDED, f"signed by {node}, a key that is not trusted here"),
-                signer=node,
+                signers=(node,),
             )
-        return Opinion(verifier=self.name, decision=Decision.ACCEPT, established=("signature",), signer=node)
+        return Opinion(verifier=self.name, decision=Decision.ACCEPT, established=("signature",))
 
     def _opinion(self, decision: Decision, reason: str) -> Opinion:
         return Opinion(verifier=self.name, decision=decision, reasons=(reason,))
