@@ -74,6 +74,24 @@ class Policy:
 
 
 @attrs.frozen(kw_only=True)
+class StorageLimits:
+    """How much a daemon keeps, and how long.
+
+    `job_bytes`: inputs and outputs of all jobs; `module_bytes`: all modules; `output_reserve_bytes`: what of
+    the first is set aside for the outputs of each live job, unless its own limit is less; `spare_bytes`: disk
+    space held back, so that results can be written although the disk is full; `keep_s`: from a job's end until
+    its outputs and receipt are deleted; `tombstone_s`: from then until the job is forgotten.
+    """
+
+    job_bytes: int = constrained(integer(0), default=16 << 30)
+    module_bytes: int = constrained(integer(0), default=4 << 30)
+    output_reserve_bytes: int = constrained(integer(0), default=1 << 20)
+    spare_bytes: int = constrained(integer(0), default=16 << 20)
+    keep_s: int = constrained(integer(0, 10 * 366 * 86_400), default=7 * 86_400)
+    tombstone_s: int = constrained(integer(0, 10 * 366 * 86_400), default=30 * 86_400)
+
+
+@attrs.frozen(kw_only=True)
 class Config:
     """The whole configuration. `components` holds the plugins' own tables, by kind and name."""
 
@@ -81,6 +99,7 @@ class Config:
     admission: AdmissionLimits = AdmissionLimits()
     sandbox: SandboxConfig = SandboxConfig()
     policy: Policy = Policy()
+    storage: StorageLimits = StorageLimits()
     components: Mapping[str, Mapping[str, Mapping[str, Any]]] = attrs.field(factory=dict)
 
     def table(self, kind: str, name: str) -> Mapping[str, Any]:
@@ -88,7 +107,13 @@ class Config:
         return self.components.get(kind, {}).get(name, {})
 
 
-_SECTIONS = {"plasm": Choice, "admission": AdmissionLimits, "sandbox": SandboxConfig, "policy": Policy}
+_SECTIONS = {
+    "plasm": Choice,
+    "admission": AdmissionLimits,
+    "sandbox": SandboxConfig,
+    "policy": Policy,
+    "storage": StorageLimits,
+}
 
 
 def load(

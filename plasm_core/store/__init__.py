@@ -1,0 +1,30 @@
+"""What the daemon keeps: jobs that were accepted, their inputs and outputs, and modules.
+
+Nothing here is asynchronous, and everything is thread-safe unless it says otherwise. No address or identity of
+a client is ever stored, and of a job's token only the SHA-256.
+"""
+
+from plasm_core.store.inputs import StagedInputs, decode_list
+from plasm_core.store.job import Accepted, Gone, Job, Output, Recovery, State, Stream, Totals
+from plasm_core.store.modules import Modules, ModuleUpload, Pin
+from plasm_core.store.spool import Spool
+from plasm_core.store.store import Store, hash_token
+
+__all__ = [
+    "Accepted",
+    "Gone",
+    "Job",
+    "ModuleUpload",
+    "Modules",
+    "Output",
+    "Pin",
+    "Recovery",
+    "Spool",
+    "StagedInputs",
+    "State",
+    "Store",
+    "Stream",
+    "Totals",
+    "decode_list",
+    "hash_token",
+]

@@ -1,0 +1,129 @@
+"""A job's inputs: on their way in, and read again for its run."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+
+from plasm_core.errors import RefusedError, StorageError
+from plasm_core.records import JobInput, Manifest
+from plasm_core.sandbox.descriptor import write_all
+from plasm_core.store.ballast import Ballast
+from plasm_core.store.budget import Allowance
+from plasm_core.store.disk import create, remove_tree, storage_errors, sync, sync_directory
+
+INPUTS = ("args", "env", "stdin")
+
+
+def decode_list(data: bytes) -> tuple[bytes, ...]:
+    """Read u64le(len) ‖ bytes for each item, the encoding of `args` and `env`. Raises: ValueError."""
+    items = []
+    offset = 0
+    while offset < len(data):
+        if len(data) - offset < 8:
+            raise ValueError("cut short within a length")
+        (length,) = struct.unpack_from("<Q", data, offset)
+        offset += 8
+        if length > len(data) - offset:
+            raise ValueError("an item is longer than what follows")
+        items.append(data[offset : offset + length])
+        offset += length
+    return tuple(items)
+
+
+class StagedInputs:
+    """A job's inputs as they come, in a directory that becomes the job's. One thread at a time.
+
+    Ends by `Store.accept` or `discard`. Empty inputs have no file.
+    """
+
+    def __init__(
+        self, directory: Path, sizes: Mapping[str, int], allowance: Allowance, ballast: Ballast
+    ) -> None:
+        """Make the directory. `sizes`: the bytes announced, by name. Raises: `StorageError`."""
+        self.directory = directory
+        self.sizes = {name: sizes.get(name, 0) for name in INPUTS}
+        self.received = dict.fromkeys(INPUTS, 0)
+        self._allowance = allowance
+        self._ballast = ballast
+        self._sha256 = {name: hashlib.sha256() for name in INPUTS}
+        self._fds: dict[str, int] = {}
+        self._open = True
+        with storage_errors("take a job", directory.parent):
+            directory.mkdir(mode=0o700)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Take an input's next bytes: of args and env in the list encoding.
+
+        Raises: `RefusedError` (`digest_mismatch`) beyond the size announced; `StorageFullError`,
+        `StorageError`, after either of which the inputs can only be discarded.
+        """
+        if self.received[name] + len(data) > self.sizes[name]:
+            raise RefusedError("digest_mismatch", f"{name} is longer than was announced")
+        if not data:
+            return
+        with storage_errors("take a job's input", self.directory):
+            self._ballast.demand()
+            if name not in self._fds:
+                self._fds[name] = create(self.directory / name)
+            write_all(self._fds[name], data)
+        self._allowance.use(len(data))
+        self._sha256[name].update(data)
+        self.received[name] += len(data)
+
+    def check(self, manifest: Manifest) -> None:
+        """Raise `RefusedError` (`digest_mismatch`) unless these are the inputs that a manifest names."""
+        wrong = [name for name in INPUTS if self._sha256[name].hexdigest() != getattr(manifest, name)]
+        if wrong:
+            raise RefusedError("digest_mismatch", f"{' and '.join(wrong)} is not what the manifest names")
+
+    def sync(self) -> None:
+        """Bring the inputs and their directory to the disk. Raises: `StorageError`."""
+        with storage_errors("keep a job's input", self.directory):
+            for fd in self._fds.values():
+                sync(fd)
+            sync_directory(self.directory)
+            sync_directory(self.directory.parent)
+
+    def discard(self) -> None:
+        """Delete what has come, unless a job has it by now. Its reservation goes too."""
+        if self._open:
+            self.hand_over()
+            remove_tree(self.directory)
+            self._allowance.settle(0)
+
+    def hand_over(self) -> Allowance:
+        """Leave the directory to a job, once, and return what the budget gave for it."""
+        self._open = False
+        for fd in self._fds.values():
+            os.close(fd)
+        return self._allowance
+
+
+def read_inputs(directory: Path, manifest: Manifest) -> JobInput:
+    """Read an accepted job's inputs and check them against the manifest.
+
+    Raises: `StorageError` if they cannot be read or are damaged.
+    """
+    content = dict.fromkeys(INPUTS, b"")
+    with storage_errors("read a job's input", directory):
+        for name in INPUTS:
+            with contextlib.suppress(FileNotFoundError):
+                content[name] = (directory / name).read_bytes()
+    for name, data in content.items():
+        if hashlib.sha256(data).hexdigest() != getattr(manifest, name):
+            raise StorageError(f"{name} of an accepted job is damaged or missing in {directory}")
+    return JobInput(
+        args=decode_list(content["args"]), env=decode_list(content["env"]), stdin=content["stdin"]
+    )
+
+
+def remove_inputs(directory: Path) -> None:
+    """Delete the inputs of a job that has ended, as far as possible; the rest goes with the directory."""
+    for name in INPUTS:
+        with contextlib.suppress(OSError):
+            (directory / name).unlink(missing_ok=True)

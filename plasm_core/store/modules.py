@@ -1,0 +1,244 @@
+"""The modules: one file for each digest, within a quota, the least recently used out first.
+
+A module that somebody holds a pin of, as each live job does, is never thrown out.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import hashlib
+import logging
+import os
+import secrets
+import threading
+from pathlib import Path
+from types import TracebackType
+
+from plasm_core.errors import RefusedError, StorageError, StorageFullError
+from plasm_core.paths import private_directory
+from plasm_core.sandbox.descriptor import write_all
+from plasm_core.store.ballast import Ballast
+from plasm_core.store.disk import create, remove_tree, storage_errors, sync, sync_directory
+
+log = logging.getLogger(__name__)
+
+_CHUNK = 1 << 20
+
+
+class Pin:
+    """Keeps a module here until it is released. Releasing twice is harmless."""
+
+    def __init__(self, modules: Modules, digest: str) -> None:
+        self.digest = digest
+        self._modules: Modules | None = modules
+
+    def release(self) -> None:
+        """Let the module go when room is needed."""
+        modules, self._modules = self._modules, None
+        if modules is not None:
+            modules._unpin(self.digest)
+
+    def __enter__(self) -> Pin:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+class Modules:
+    """The modules of a state directory, `<2 hex>/<digest>` each. Thread-safe."""
+
+    def __init__(self, directory: Path, quota_bytes: int, ballast: Ballast) -> None:
+        """Take over a directory, and throw out what uploads that were cut short left. Raises: OSError."""
+        self.quota_bytes = quota_bytes
+        self._ballast = ballast
+        self._directory = private_directory(directory)
+        self._incoming = directory / "incoming"
+        remove_tree(self._incoming)
+        private_directory(self._incoming)
+        self._lock = threading.RLock()
+        self._reserved_bytes = 0
+        self._pins: collections.Counter[str] = collections.Counter()
+        found = []
+        for path in directory.glob("[0-9a-f][0-9a-f]/*"):
+            stat = path.stat()
+            found.append((stat.st_mtime, path.name, stat.st_size))
+        self._sizes = collections.OrderedDict((name, size) for _, name, size in sorted(found))
+
+    def __contains__(self, digest: str) -> bool:
+        return digest in self._sizes
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    @property
+    def used_bytes(self) -> int:
+        """What the modules take, with what uploads have reserved."""
+        with self._lock:
+            return sum(self._sizes.values()) + self._reserved_bytes
+
+    def pin(self, digest: str) -> Pin | None:
+        """Keep a module here, or return None if it is not. Counts as a use of it."""
+        with self._lock:
+            if digest not in self._sizes:
+                return None
+            self._sizes.move_to_end(digest)
+            self._pins[digest] += 1
+        with contextlib.suppress(OSError):  # only the order after the next start hangs on it
+            os.utime(self._path(digest))
+        return Pin(self, digest)
+
+    def hold(self, digest: str) -> Pin:
+        """Pin a module whether or not it is here: of a job that was accepted, at a start."""
+        with self._lock:
+            self._pins[digest] += 1
+        return Pin(self, digest)
+
+    def upload(self, digest: str, size_bytes: int) -> ModuleUpload:
+        """Begin to take a module, with room reserved for all of it.
+
+        Raises: `StorageFullError` if the modules in use leave no room in the quota; `StorageError`.
+        """
+        with self._lock:
+            self._make_room(size_bytes)
+            self._reserved_bytes += size_bytes
+        try:
+            return ModuleUpload(self, self._incoming / secrets.token_hex(8), digest, size_bytes)
+        except BaseException:
+            self._unreserve(size_bytes)
+            raise
+
+    def read(self, digest: str) -> bytes:
+        """Return a module's bytes, checked against the digest at each reading.
+
+        Raises: `StorageError` if it is not here or damaged; a damaged one is thrown out, so that it can be
+        uploaded anew.
+        """
+        with storage_errors("read a module", self._directory):
+            data = self._path(digest).read_bytes()
+        if hashlib.sha256(data).hexdigest() != digest:
+            self._forget(digest)
+            raise StorageError(f"module {digest} is damaged on the disk", hint="see the kernel's log")
+        return data
+
+    def proof(self, digest: str, challenge: bytes) -> str | None:
+        """Return sha256(challenge ‖ module) in hexadecimal, or None if the module is not here or damaged."""
+        answer, check = hashlib.sha256(challenge), hashlib.sha256()
+        try:
+            with self._path(digest).open("rb") as file:
+                while chunk := file.read(_CHUNK):
+                    answer.update(chunk)
+                    check.update(chunk)
+        except OSError:
+            return None
+        if check.hexdigest() != digest:
+            self._forget(digest)
+            return None
+        return answer.hexdigest()
+
+    def _path(self, digest: str) -> Path:
+        return self._directory / digest[:2] / digest
+
+    def _unpin(self, digest: str) -> None:
+        with self._lock:
+            self._pins[digest] -= 1
+            if self._pins[digest] <= 0:
+                del self._pins[digest]
+
+    def _unreserve(self, size_bytes: int) -> None:
+        with self._lock:
+            self._reserved_bytes -= size_bytes
+
+    def _forget(self, digest: str) -> None:
+        log.error("module is damaged, thrown out module=%s", digest)
+        with self._lock, contextlib.suppress(OSError):
+            self._sizes.pop(digest, None)
+            self._path(digest).unlink(missing_ok=True)
+
+    def _make_room(self, size_bytes: int) -> None:
+        excess = self.used_bytes + size_bytes - self.quota_bytes
+        if excess <= 0:
+            return
+        idle = [digest for digest in self._sizes if digest not in self._pins]
+        if sum(self._sizes[digest] for digest in idle) < excess:
+            raise StorageFullError(
+                f"no room for a module of {size_bytes} bytes: the quota is {self.quota_bytes} bytes, "
+                f"{self.used_bytes} are in use",
+                hint="try again when other jobs have ended, or raise storage.module_bytes",
+            )
+        for digest in idle:
+            if excess <= 0:
+                break
+            with storage_errors("throw out a module", self._directory):
+                self._path(digest).unlink(missing_ok=True)
+            excess -= self._sizes.pop(digest)
+
+    def _adopt(self, source: Path, digest: str, size_bytes: int) -> Pin:
+        """Move a file that is complete and on the disk to its place."""
+        target = self._path(digest)
+        with self._lock:
+            with storage_errors("keep a module", self._directory):
+                if not target.parent.exists():
+                    private_directory(target.parent)
+                    sync_directory(self._directory)
+                os.replace(source, target)
+                sync_directory(target.parent)
+            self._sizes[digest] = size_bytes
+            self._sizes.move_to_end(digest)
+            return self.hold(digest)
+
+
+class ModuleUpload:
+    """A module on its way in. One thread at a time; ends by `commit` or `discard`."""
+
+    def __init__(self, modules: Modules, path: Path, digest: str, size_bytes: int) -> None:
+        self.digest = digest
+        self.size_bytes = size_bytes
+        self.received_bytes = 0
+        self._modules = modules
+        self._path = path
+        self._sha256 = hashlib.sha256()
+        with storage_errors("take a module", path.parent):
+            self._fd = create(path)
+        self._open = True
+
+    def write(self, data: bytes) -> None:
+        """Take the next bytes.
+
+        Raises: `RefusedError` (`digest_mismatch`) beyond the size announced; `StorageFullError`,
+        `StorageError`, after either of which the upload can only be discarded.
+        """
+        if self.received_bytes + len(data) > self.size_bytes:
+            raise RefusedError("digest_mismatch", "the module is longer than was announced")
+        with storage_errors("take a module", self._path.parent):
+            self._modules._ballast.demand()
+            write_all(self._fd, data)
+        self._sha256.update(data)
+        self.received_bytes += len(data)
+
+    def commit(self) -> Pin:
+        """Keep the module, on the disk when this returns, and pin it.
+
+        Raises: `RefusedError` (`digest_mismatch`), `StorageError`; then the upload is discarded.
+        """
+        try:
+            if self.received_bytes != self.size_bytes or self._sha256.hexdigest() != self.digest:
+                raise RefusedError("digest_mismatch", "the module is not what the manifest names")
+            with storage_errors("keep a module", self._path.parent):
+                sync(self._fd)
+            return self._modules._adopt(self._path, self.digest, self.size_bytes)
+        finally:
+            self.discard()
+
+    def discard(self) -> None:
+        """Give up the upload, if it has not ended. Its file and reservation go."""
+        if not self._open:
+            return
+        self._open = False
+        os.close(self._fd)
+        self._modules._unreserve(self.size_bytes)
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)

@@ -1,0 +1,457 @@
+"""A job's way through the store."""
+
+import hashlib
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from plasm_core.config import StorageLimits
+from plasm_core.errors import JobEndedError, OutputGoneError, RefusedError, StateInUseError, StorageFullError
+from plasm_core.records import JobInput, Outcome, sha256
+from plasm_core.store import Gone, Output, State, Store
+from tests.store.submission import (
+    EXITED,
+    LIMITS,
+    MODULE,
+    TOKEN,
+    Clock,
+    accepted,
+    directories,
+    finished,
+    staged,
+    submission,
+    upload,
+)
+
+CANCELLED = Outcome(kind="cancelled")
+
+
+def test_an_accepted_job_is_there_after_a_restart(state: Path) -> None:
+    job = submission()
+    with Store(state, LIMITS) as store:
+        row = accepted(store, job).row
+
+    with Store(state, LIMITS) as store:
+        (found,) = store.recover().queued
+        assert found.row == row
+        assert found.state is State.QUEUED
+        assert found.manifest == job.manifest
+        assert found.manifest_json == job.manifest_json
+        assert store.inputs(found) == job.inputs
+        assert store.modules.read(found.module) == MODULE
+
+
+def test_inputs_that_are_all_empty_are_read_as_empty(store: Store) -> None:
+    job = accepted(store, submission(JobInput()))
+
+    assert store.inputs(job) == JobInput()
+
+
+def test_the_same_manifest_and_token_is_the_same_job(store: Store, state: Path) -> None:
+    job = submission()
+    first = accepted(store, job)
+
+    again = store.accept(staged(store, job), manifest_json=job.manifest_json, token=TOKEN)
+
+    assert not again.created
+    assert again.job == first
+    assert directories(state) == [first.directory]
+
+
+def test_the_same_manifest_with_another_token_is_another_job(store: Store) -> None:
+    job = submission()
+    mine, other = accepted(store, job), accepted(store, job, token=b"o" * 32)
+
+    assert mine.row != other.row
+    assert store.find(mine.job_id, TOKEN) == mine
+    assert store.find(mine.job_id, b"o" * 32) == other
+    assert store.find(mine.job_id, b"x" * 32) is None
+
+
+def test_many_threads_that_submit_one_job_get_one_row(store: Store, state: Path) -> None:
+    job = submission()
+    upload(store)
+    inputs = [staged(store, job) for _ in range(8)]
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(
+            pool.map(lambda item: store.accept(item, manifest_json=job.manifest_json, token=TOKEN), inputs)
+        )
+
+    assert [answer.created for answer in answers].count(True) == 1
+    assert len({answer.job.row for answer in answers}) == 1
+    assert len(directories(state)) == 1
+
+
+@pytest.mark.parametrize("name", ["args", "env", "stdin"])
+def test_inputs_that_the_manifest_does_not_name_are_refused(store: Store, state: Path, name: str) -> None:
+    upload(store)
+    job = submission()
+    other = job.manifest_json.replace(getattr(job.manifest, name).encode(), b"00" * 32)
+
+    with pytest.raises(RefusedError, match=f"{name} is not what the manifest names") as caught:
+        store.accept(staged(store, job), manifest_json=other, token=TOKEN)
+
+    assert caught.value.reason == "digest_mismatch"
+    assert directories(state) == []
+    assert store.totals().job_bytes == 0
+
+
+def test_an_input_longer_than_announced_is_refused_before_it_is_written(store: Store, state: Path) -> None:
+    inputs = store.stage(submission().manifest, {"stdin": 3})
+    inputs.write("stdin", b"abc")
+
+    with pytest.raises(RefusedError, match="stdin is longer than was announced"):
+        inputs.write("stdin", b"d")
+
+    assert inputs.received == {"args": 0, "env": 0, "stdin": 3}
+    inputs.discard()
+    assert directories(state) == []
+
+
+def test_a_job_without_its_module_is_refused(store: Store) -> None:
+    job = submission()
+
+    with pytest.raises(RefusedError) as caught:
+        store.accept(staged(store, job), manifest_json=job.manifest_json, token=TOKEN)
+
+    assert caught.value.reason == "module_missing"
+
+
+def test_a_job_goes_through_its_states(store: Store, clock: Clock) -> None:
+    job = accepted(store)
+    clock.advance(1)
+    begun, spool = store.begin(job.row)
+    running = store.started(job.row)
+    spool.append(1, b"out")
+    spool.append(2, b"error")
+    clock.advance(2)
+    ended = store.finish(job.row, outcome=Outcome(kind="exited", code=3), envelope=b"signed")
+
+    assert (begun.state, begun.attempt) == (State.INITIALIZING, 1)
+    assert running.state is State.RUNNING
+    assert ended.state is State.EXECUTOR_ERROR
+    assert ended.outcome == Outcome(kind="exited", code=3)
+    assert ended.envelope == b"signed"
+    assert ended.stdout == Output(size_bytes=3, digest=sha256(b"out"))
+    assert ended.stderr == Output(size_bytes=5, digest=sha256(b"error"))
+    assert ended.started_at is not None
+    assert ended.finished_at is not None
+    assert (ended.started_at - ended.accepted_at).total_seconds() == 1
+    assert (ended.finished_at - ended.started_at).total_seconds() == 2
+    assert store.get(job.row) == ended
+
+
+def test_a_second_result_is_refused(store: Store) -> None:
+    job = finished(store)
+
+    with pytest.raises(JobEndedError):
+        store.finish(job.row, outcome=CANCELLED, envelope=b"other")
+
+    assert store.get(job.row) == job
+
+
+def test_of_many_results_at_once_one_is_kept(store: Store) -> None:
+    row = accepted(store).row
+    store.begin(row)
+
+    def finish(code: int) -> int | None:
+        try:
+            store.finish(row, outcome=Outcome(kind="exited", code=code), envelope=b"%d" % code)
+        except JobEndedError:
+            return None
+        return code
+
+    with ThreadPoolExecutor(8) as pool:
+        kept = [code for code in pool.map(finish, range(8)) if code is not None]
+
+    (code,) = kept
+    assert store.get(row).envelope == b"%d" % code
+    assert store.get(row).outcome == Outcome(kind="exited", code=code)
+
+
+def test_output_is_read_while_it_grows(store: Store) -> None:
+    job, spool = store.begin(accepted(store).row)
+
+    assert store.read_output(job, 1, 0, 10) == b""
+    spool.append(1, b"abc")
+    assert store.output_bytes(job, 1) == 3
+    assert store.output_bytes(job, 2) == 0
+    assert store.read_output(job, 1, 1, 10) == b"bc"
+    spool.append(1, b"def")
+    assert store.read_output(job, 1, 2, 3) == b"cde"
+    assert store.read_output(job, 1, 6, 3) == b""
+    ended = store.finish(job.row, outcome=EXITED, envelope=b"{}")
+    assert store.read_output(job, 1, 5, 3) == b"f"
+    assert store.read_output(ended, 1, 0, 100) == b"abcdef"
+    assert store.read_output(ended, 2, 0, 100) == b""
+
+
+def test_no_output_is_taken_after_it_was_sealed(store: Store) -> None:
+    _, spool = store.begin(accepted(store).row)
+    spool.append(1, b"abc")
+    sealed = spool.seal()
+
+    with pytest.raises(Exception, match="sealed"):
+        spool.append(1, b"d")
+
+    assert spool.seal() == sealed
+
+
+def test_a_result_deletes_the_inputs_and_keeps_the_outputs(store: Store, state: Path) -> None:
+    job = finished(store, stdout=b"12345")
+
+    assert sorted(path.name for path in (state / "jobs" / job.directory).iterdir()) == [
+        "stderr.1",
+        "stdout.1",
+    ]
+    assert store.totals().job_bytes == 5
+
+
+def test_a_job_cancelled_in_the_queue_ends_without_output(store: Store) -> None:
+    row = accepted(store).row
+
+    assert store.cancel(row).cancelling
+    with pytest.raises(JobEndedError):
+        store.begin(row)
+    job = store.finish(row, outcome=CANCELLED, envelope=b"{}")
+
+    assert job.state is State.CANCELED
+    assert job.attempt == 0
+    assert store.read_output(job, 1, 0, 10) == b""
+    assert store.cancel(row) == job
+
+
+def test_a_job_that_was_to_be_cancelled_is_not_run_after_a_crash(state: Path) -> None:
+    with Store(state, LIMITS) as store:
+        row = accepted(store).row
+        store.begin(row)
+        store.cancel(row)
+
+    with Store(state, LIMITS) as store:
+        recovery = store.recover()
+        assert [job.row for job in recovery.cancelling] == [row]
+        assert recovery.queued == recovery.exhausted == ()
+        assert store.finish(row, outcome=CANCELLED, envelope=b"{}").state is State.CANCELED
+
+
+def test_a_job_that_ran_is_run_again_until_its_attempts_are_used_up(state: Path) -> None:
+    with Store(state, LIMITS) as store:
+        row = accepted(store, submission(attempts=2)).row
+        _, spool = store.begin(row)
+        spool.append(1, b"half")
+
+    with Store(state, LIMITS) as store:
+        (job,) = store.recover().queued
+        assert (job.state, job.attempt, job.started_at) == (State.QUEUED, 1, None)
+        assert store.read_output(job, 1, 0, 10) == b""
+        job, spool = store.begin(row)
+        assert (job.attempt, job.counted_attempts) == (2, 2)
+        assert store.read_output(job, 1, 0, 10) == b""
+        store.started(row)
+
+    with Store(state, LIMITS) as store:
+        recovery = store.recover()
+        (job,) = recovery.exhausted
+        assert recovery.queued == ()
+        assert (job.row, job.counted_attempts) == (row, 2)
+        ended = store.finish(row, outcome=Outcome(kind="system_error"), envelope=b"{}")
+        assert ended.state is State.SYSTEM_ERROR
+        assert store.read_output(ended, 1, 0, 10) == b""
+
+
+def test_a_job_put_back_by_choice_keeps_its_attempts(store: Store) -> None:
+    row = accepted(store, submission(attempts=1)).row
+    first, spool = store.begin(row)
+    spool.append(1, b"of the first")
+
+    queued = store.requeue(row, counted=False)
+    assert queued is not None
+    assert (queued.state, queued.attempt, queued.counted_attempts) == (State.QUEUED, 1, 0)
+    with pytest.raises(OutputGoneError):
+        store.read_output(first, 1, 0, 10)
+
+    second, spool = store.begin(row)
+    assert (second.attempt, second.counted_attempts) == (2, 1)
+    spool.append(1, b"of the second")
+    assert store.read_output(second, 1, 0, 100) == b"of the second"
+    with pytest.raises(OutputGoneError):
+        store.read_output(first, 1, 0, 10)
+    assert store.requeue(row) is None
+    assert store.get(row) == second
+
+
+def test_a_released_job_leaves_only_what_keeps_it_from_running_again(store: Store, state: Path) -> None:
+    job = submission()
+    ended = finished(store, job)
+
+    released = store.release(ended.row)
+
+    assert released.gone is Gone.RELEASED
+    assert released.state is State.COMPLETE
+    assert (released.envelope, released.outcome, released.manifest_json) == (None, None, b"")
+    assert directories(state) == []
+    assert store.totals().job_bytes == 0
+    assert store.totals().tombstones == 1
+    with pytest.raises(OutputGoneError, match="released"):
+        store.read_output(released, 1, 0, 10)
+    with pytest.raises(OutputGoneError):
+        store.read_output(ended, 1, 0, 10)
+    again = store.accept(staged(store, job), manifest_json=job.manifest_json, token=TOKEN)
+    assert not again.created
+    assert again.job == released
+    assert store.release(ended.row) == released
+
+
+def test_a_job_that_has_not_ended_is_not_released(store: Store) -> None:
+    row = accepted(store).row
+
+    with pytest.raises(JobEndedError, match="has not ended"):
+        store.release(row)
+
+    assert store.get(row).gone is None
+
+
+def test_outputs_expire_and_then_the_job_is_forgotten(store: Store, clock: Clock, state: Path) -> None:
+    job = submission()
+    ended = finished(store, job)
+    waiting = accepted(store)
+
+    clock.advance(LIMITS.keep_s - 1)
+    assert store.expire() == 0
+    clock.advance(1)
+    assert store.expire() == 1
+    assert store.get(ended.row).gone is Gone.EXPIRED
+    assert directories(state) == [waiting.directory]
+
+    clock.advance(LIMITS.tombstone_s - 1)
+    assert store.expire() == 0
+    clock.advance(1)
+    assert store.expire() == 1
+    assert store.find(ended.job_id, TOKEN) is None
+    assert store.get(waiting.row) == waiting
+    assert accepted(store, job).row > waiting.row
+
+
+def test_more_jobs_expire_than_are_deleted_in_one_transaction(
+    store: Store, clock: Clock, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("plasm_core.store.table._BATCH", 2)
+    for _ in range(5):
+        finished(store)
+    clock.advance(LIMITS.keep_s)
+
+    assert store.expire() == 5
+    assert store.totals().tombstones == 5
+    assert directories(state) == []
+
+
+def test_nothing_of_the_token_is_stored_but_its_hash(store: Store, state: Path) -> None:
+    token = hashlib.sha256(b"a secret").digest()
+    finished(store, token=token)
+    store.close()
+
+    content = b"".join(path.read_bytes() for path in state.rglob("*") if path.is_file())
+
+    assert hashlib.sha256(token).digest() in content
+    assert token not in content
+    assert token.hex().encode() not in content
+
+
+def test_a_release_wipes_the_receipt_from_the_database(state: Path) -> None:
+    receipt = b"a receipt that its owner wants gone"
+    with Store(state, LIMITS) as store:
+        row = accepted(store).row
+        store.finish(row, outcome=CANCELLED, envelope=receipt)
+        store.release(row)
+
+    assert all(receipt not in path.read_bytes() for path in state.rglob("*") if path.is_file())
+
+
+def test_all_is_private_to_the_owner(store: Store, state: Path) -> None:
+    accepted(store)
+    begun, _ = store.begin(accepted(store).row)
+    store.modules.upload("00" * 32, 4)
+
+    for path in (state, *state.rglob("*")):
+        mode = stat.S_IMODE(path.stat().st_mode)
+        assert mode == (0o700 if path.is_dir() else 0o600), path
+    assert (state / "jobs" / begun.directory / "stdout.1").exists()
+
+
+def test_two_daemons_do_not_share_a_directory(store: Store, state: Path) -> None:
+    with pytest.raises(StateInUseError, match=r"another daemon \(process [0-9]+\) uses") as caught:
+        Store(state, LIMITS)
+
+    assert caught.value.hint == "stop it, or give this one a state directory of its own"
+    store.close()
+    Store(state, LIMITS).close()
+
+
+def test_a_start_removes_what_no_job_has(state: Path) -> None:
+    with Store(state, LIMITS) as store:
+        store.stage(submission().manifest, {"stdin": 3}).write("stdin", b"abc")
+        taking = store.modules.upload(sha256(MODULE), len(MODULE))
+        taking.write(MODULE[:4])
+        kept = accepted(store, submission(module=b"\0asm other"))
+
+    with Store(state, LIMITS) as store:
+        assert directories(state) == [kept.directory]
+        assert list((state / "modules" / "incoming").iterdir()) == []
+        assert store.totals().modules == 1
+
+
+def test_the_quota_bounds_inputs_before_they_are_sent(state: Path) -> None:
+    limits = StorageLimits(job_bytes=100, output_reserve_bytes=10, spare_bytes=0)
+    with Store(state, limits) as store:
+        first = store.stage(submission().manifest, {"stdin": 60})
+
+        with pytest.raises(StorageFullError, match="no room for 50 bytes more: jobs keep 70 of 100 bytes"):
+            store.stage(submission().manifest, {"stdin": 40})
+
+        first.discard()
+        store.stage(submission().manifest, {"stdin": 90}).discard()
+        assert store.totals().job_bytes == 0
+
+
+def test_output_beyond_the_quota_is_not_taken_and_the_job_can_end(state: Path) -> None:
+    limits = StorageLimits(job_bytes=100, output_reserve_bytes=10, spare_bytes=0)
+    with Store(state, limits) as store:
+        job, spool = store.begin(accepted(store, submission(JobInput())).row)
+        spool.append(1, b"x" * 90)
+        spool.append(2, b"y" * 10)
+
+        with pytest.raises(StorageFullError):
+            spool.append(1, b"z")
+
+        assert store.read_output(job, 1, 85, 100) == b"xxxxx"
+        spool.discard()
+        assert store.totals().job_bytes == 10
+        ended = store.finish(job.row, outcome=Outcome(kind="system_error", detail="full"), envelope=b"{}")
+        assert ended.stdout == ended.stderr == Output()
+        assert store.totals().job_bytes == 0
+
+
+def test_the_quota_is_counted_again_at_a_start(state: Path) -> None:
+    with Store(state, LIMITS) as store:
+        finished(store, stdout=b"12345")
+        accepted(store, submission(output_bytes=100))
+        before = store.totals()
+
+    with Store(state, LIMITS) as store:
+        assert store.totals() == before
+        assert before.job_bytes == 5 + (8 + 3 + 8) + (8 + 3) + 2 + 200
+
+
+def test_totals_count_jobs_by_state(store: Store) -> None:
+    finished(store)
+    accepted(store)
+    store.begin(accepted(store).row)
+
+    totals = store.totals()
+
+    counted = {state: count for state, count in totals.jobs.items() if count}
+    assert counted == {State.COMPLETE: 1, State.QUEUED: 1, State.INITIALIZING: 1}
+    assert (totals.modules, totals.module_bytes) == (1, len(MODULE))
