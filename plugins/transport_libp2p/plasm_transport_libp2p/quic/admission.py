@@ -1,0 +1,166 @@
+"""Who may open a connection: caps in all and per address prefix, and proof of address when many try at once."""
+
+from __future__ import annotations
+
+import enum
+import os
+from collections import Counter
+
+import attrs
+from aioquic.quic.packet import (
+    QuicErrorCode,
+    QuicHeader,
+    QuicPacketType,
+    encode_quic_retry,
+    encode_quic_version_negotiation,
+)
+from aioquic.quic.retry import QuicRetryTokenHandler
+
+from plasm_transport_libp2p.quic import sansio
+from plasm_transport_libp2p.quic.address import SocketAddress, prefix
+from plasm_transport_libp2p.quic.limits import QuicLimits
+
+_SMALLEST_INITIAL_BYTES = 1200
+"""RFC 9000, 14.1: of a datagram, so that no answer is larger than three times what asked for it."""
+_SHORTEST_CLIENT_CID_BYTES = 8
+"""RFC 9000, 7.2."""
+
+
+class Ignore(enum.Enum):
+    """A first packet that gets no answer."""
+
+    IGNORE = enum.auto()
+
+
+@attrs.frozen(kw_only=True)
+class Accept:
+    """A first packet that opens a connection."""
+
+    original_destination_cid: bytes
+    retry_source_cid: bytes | None
+
+
+@attrs.frozen
+class Answer:
+    """A first packet that is answered without keeping anything."""
+
+    datagram: bytes
+
+
+class Admission:
+    """Counts what is open on all sockets of one transport."""
+
+    def __init__(self, limits: QuicLimits) -> None:
+        self._limits = limits
+        self._tokens = QuicRetryTokenHandler()
+        self._connections = 0
+        self._handshakes = 0
+        self._per_prefix: Counter[bytes] = Counter()
+
+    @property
+    def connections(self) -> int:
+        """How many inbound connections are counted now."""
+        return self._connections
+
+    def judge(
+        self, header: QuicHeader, size: int, address: SocketAddress, versions: list[int], now: float
+    ) -> Accept | Answer | Ignore:
+        """Decide on a packet of `size` bytes that belongs to no connection."""
+        if size < _SMALLEST_INITIAL_BYTES or header.packet_type is QuicPacketType.VERSION_NEGOTIATION:
+            return Ignore.IGNORE
+        if header.version is not None and header.version not in versions:
+            return Answer(
+                encode_quic_version_negotiation(
+                    source_cid=header.destination_cid,
+                    destination_cid=header.source_cid,
+                    supported_versions=versions,
+                )
+            )
+        if header.packet_type is not QuicPacketType.INITIAL or header.version is None:
+            return Ignore.IGNORE
+        if len(header.destination_cid) < _SHORTEST_CLIENT_CID_BYTES:
+            return Ignore.IGNORE
+        if not header.token:
+            if self._handshakes >= self._limits.retry_above:
+                return Answer(self._retry(header, header.version, address, now))
+            accept = Accept(original_destination_cid=header.destination_cid, retry_source_cid=None)
+        else:
+            try:
+                original = self._tokens.validate_token(
+                    address=address, destination_cid=header.destination_cid, token=header.token, now=now
+                )
+            except ValueError:
+                return _refuse(header, header.version, QuicErrorCode.INVALID_TOKEN)
+            accept = Accept(original_destination_cid=original, retry_source_cid=header.destination_cid)
+        if (
+            self._connections >= self._limits.connections
+            or self._per_prefix[prefix(address)] >= self._limits.connections_per_prefix
+        ):
+            return _refuse(header, header.version, QuicErrorCode.CONNECTION_REFUSED)
+        return Ignore.IGNORE if self._handshakes >= self._limits.handshakes else accept
+
+    def _retry(self, header: QuicHeader, version: int, address: SocketAddress, now: float) -> bytes:
+        source_cid = os.urandom(sansio.CONNECTION_ID_BYTES)
+        token = self._tokens.create_token(
+            address=address,
+            original_destination_connection_id=header.destination_cid,
+            retry_source_connection_id=source_cid,
+            now=now,
+        )
+        return encode_quic_retry(
+            version=version,
+            source_cid=source_cid,
+            destination_cid=header.source_cid,
+            original_destination_cid=header.destination_cid,
+            retry_token=token,
+        )
+
+    def admit(self, address: SocketAddress) -> Slot:
+        """Count a connection from an address, in its handshake at first."""
+        self._connections += 1
+        self._handshakes += 1
+        self._per_prefix[prefix(address)] += 1
+        return Slot(self, prefix(address))
+
+    def _on_handshake_over(self) -> None:
+        self._handshakes -= 1
+
+    def _on_connection_over(self, network: bytes) -> None:
+        self._connections -= 1
+        self._per_prefix[network] -= 1
+        if not self._per_prefix[network]:
+            del self._per_prefix[network]
+
+
+class Slot:
+    """The place that one inbound connection takes."""
+
+    def __init__(self, admission: Admission, network: bytes) -> None:
+        self._admission = admission
+        self._network = network
+        self._in_handshake = True
+        self._taken = True
+
+    def end_handshake(self) -> None:
+        """Make room for another handshake."""
+        if self._in_handshake:
+            self._in_handshake = False
+            self._admission._on_handshake_over()
+
+    def release(self) -> None:
+        """Make room for another connection."""
+        self.end_handshake()
+        if self._taken:
+            self._taken = False
+            self._admission._on_connection_over(self._network)
+
+
+def _refuse(header: QuicHeader, version: int, error_code: QuicErrorCode) -> Answer:
+    return Answer(
+        sansio.encode_refusal(
+            version=version,
+            source_cid=header.destination_cid,
+            destination_cid=header.source_cid,
+            error_code=error_code,
+        )
+    )

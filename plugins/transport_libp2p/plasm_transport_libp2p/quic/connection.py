@@ -1,0 +1,358 @@
+"""One QUIC connection, as py-libp2p's swarm uses it: already secured, already multiplexed."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import trio
+from aioquic.quic import events
+from aioquic.quic.packet import QuicErrorCode, QuicFrameType
+from libp2p.abc import IMuxedConn
+from libp2p.connection_types import ConnectionType
+from libp2p.peer.id import ID
+from libp2p.stream_muxer.exceptions import MuxedConnUnavailable
+from multiaddr import Multiaddr
+from trio.lowlevel import ParkingLot
+
+from plasm_transport_libp2p.quic import address
+from plasm_transport_libp2p.quic.identity import SECURITY_PROTOCOL, Identity, PeerIdentityError
+from plasm_transport_libp2p.quic.limits import QuicLimits
+from plasm_transport_libp2p.quic.sansio import SansIoConnection
+from plasm_transport_libp2p.quic.stream import QuicMuxedStream
+
+if TYPE_CHECKING:
+    from plasm_transport_libp2p.quic.endpoint import Endpoint
+
+log = logging.getLogger(__name__)
+
+_BAD_CERTIFICATE = QuicErrorCode.CRYPTO_ERROR + 42
+"""TLS alert bad_certificate (RFC 8446, 6.2)."""
+_KEEP_ALIVE_PING = 0
+
+
+class QuicMuxedConnection(IMuxedConn):
+    """The streams of one connection. Its endpoint feeds it datagrams and the time."""
+
+    negotiated_security_protocol = SECURITY_PROTOCOL
+    negotiated_muxer_protocol = None
+
+    def __init__(
+        self,
+        *,
+        endpoint: Endpoint,
+        protocol: SansIoConnection,
+        identity: Identity,
+        limits: QuicLimits,
+        expected_peer: ID | None,
+    ) -> None:
+        self.event_started = trio.Event()
+        self.on_close: Callable[[], Awaitable[Any]] | None = None
+        self.timer: float = float("inf")
+        self.connection_ids: set[bytes] = set()
+        self._endpoint = endpoint
+        self._protocol = protocol
+        self._identity = identity
+        self._limits = limits
+        self._expected_peer = expected_peer
+        self._is_initiator = protocol.configuration.is_client
+        self._handshake_over = trio.Event()
+        self._closed = trio.Event()
+        self._close_reason = ""
+        self._keep_alive_at = float("inf")
+        self._streams: dict[int, QuicMuxedStream] = {}
+        self._streams_accepted = 0
+        self._accept_queue: deque[QuicMuxedStream] = deque()
+        self._acceptors = ParkingLot()
+        self._openers = ParkingLot()
+        self._writers: set[QuicMuxedStream] = set()
+        self._lingering = ParkingLot()
+        self._resource_scope: Any = None  # py-libp2p's resource manager gives it no type
+        self._farewell: list[tuple[bytes, Any]] = []
+        self._heard_since_close = 0
+        self._remote_address: address.SocketAddress | None = None
+
+    # The swarm's side.
+
+    @property
+    def is_initiator(self) -> bool:
+        return self._is_initiator
+
+    @property
+    def is_established(self) -> bool:
+        """Whether the peer has proven its identity and the connection is open."""
+        return self._handshake_over.is_set() and not self._closed.is_set()
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed.is_set()
+
+    @property
+    def close_reason(self) -> str:
+        """Why the connection closed, in words."""
+        return self._close_reason
+
+    def set_resource_scope(self, scope: Any) -> None:
+        """Keep what counts this connection for the resource manager until it closes."""
+        self._resource_scope = scope
+
+    async def start(self) -> None:
+        """Serve the swarm's hooks until the connection has closed."""
+        self.event_started.set()
+        await self._closed.wait()
+        scope, self._resource_scope = self._resource_scope, None
+        if scope is not None:
+            released = scope.close() if hasattr(scope, "close") else scope.release()
+            if inspect.isawaitable(released):
+                await released
+        if self.on_close is not None:
+            await self.on_close()
+
+    async def wait_handshake(self) -> None:
+        """Wait until the connection is established, or closed."""
+        await self._handshake_over.wait()
+
+    async def wait_closed(self) -> None:
+        """Wait until the connection has closed, by whichever side."""
+        await self._closed.wait()
+
+    async def open_stream(self) -> QuicMuxedStream:
+        """Open a stream, of which the peer learns with the first bytes.
+
+        Raises: `MuxedConnUnavailable` if the connection is closed or the peer allows no more streams in time.
+        """
+        with trio.move_on_after(self._limits.open_stream_timeout_s):
+            await trio.lowlevel.checkpoint()
+            while not self._closed.is_set():
+                stream_id = self._protocol.get_next_available_stream_id()
+                if self.is_established and stream_id // 4 < self._protocol.peer_stream_limit:
+                    self._protocol.send_stream_data(stream_id, b"")
+                    stream = self._streams[stream_id] = QuicMuxedStream(self, stream_id)
+                    return stream
+                await self._openers.park()
+        raise MuxedConnUnavailable(self._close_reason or "the peer allows no more streams")
+
+    async def accept_stream(self) -> QuicMuxedStream:
+        """Return the next stream that the peer opened. Raises: `MuxedConnUnavailable` when closed."""
+        await trio.lowlevel.checkpoint()
+        while not self._accept_queue:
+            if self._closed.is_set():
+                raise MuxedConnUnavailable(self._close_reason)
+            await self._acceptors.park()
+        return self._accept_queue.popleft()
+
+    async def close(self) -> None:
+        """Close the connection once the streams that were ended have arrived, or soon if they do not."""
+        try:
+            with trio.move_on_after(self._limits.linger_s):
+                while not self._closed.is_set() and self._protocol.has_undelivered_streams():
+                    await self._lingering.park()
+        finally:
+            self.abort(QuicErrorCode.NO_ERROR, "closed")
+
+    def get_remote_address(self) -> tuple[str, int] | None:
+        """Return the host and port of the peer now; they change when it migrates."""
+        found = self._protocol.get_peer_address() or self._remote_address
+        return None if found is None else (found[0].partition("%")[0], found[1])
+
+    def get_transport_addresses(self) -> list[Multiaddr]:
+        found = self.get_remote_address()
+        return [] if found is None else [address.multiaddr(found)]
+
+    def get_connection_type(self) -> ConnectionType:
+        return ConnectionType.DIRECT
+
+    # The streams' side.
+
+    def send_room(self, stream: QuicMuxedStream) -> int:
+        """Return how many bytes a stream may send now."""
+        return self._limits.send_buffer_bytes - self._protocol.unacknowledged_bytes(stream.stream_id)
+
+    def add_waiting_writer(self, stream: QuicMuxedStream) -> None:
+        """Tell a stream when there is room again."""
+        self._writers.add(stream)
+
+    def send(self, stream: QuicMuxedStream, data: bytes, *, end: bool = False) -> None:
+        """Send bytes of a stream, and its end."""
+        if not self._closed.is_set():
+            self._protocol.send_stream_data(stream.stream_id, data, end)
+            self.transmit()
+
+    def reset_sending(self, stream: QuicMuxedStream, error_code: int) -> None:
+        """Break off the sending direction of a stream."""
+        if not self._closed.is_set():
+            self._protocol.reset_stream(stream.stream_id, error_code)
+            self.transmit()
+
+    def stop_receiving(self, stream: QuicMuxedStream, error_code: int) -> None:
+        """Ask the peer to send no more of a stream."""
+        if not self._closed.is_set() and self._protocol.is_open(stream.stream_id):
+            self._protocol.stop_stream(stream.stream_id, error_code)
+            self.transmit()
+
+    def on_stream_read(self, stream: QuicMuxedStream, count: int, consumed: int) -> None:
+        """Let the peer send as much as was read."""
+        if not self._closed.is_set() and self._protocol.consume(stream.stream_id, count, consumed):
+            self.transmit()
+
+    def on_bytes_dropped(self, count: int) -> None:
+        """Let the peer send on other streams what nobody will read of this one."""
+        if count and not self._closed.is_set() and self._protocol.consume_connection(count):
+            self.transmit()
+
+    def forget(self, stream: QuicMuxedStream) -> None:
+        """Drop a stream of which nothing more is expected."""
+        self._streams.pop(stream.stream_id, None)
+        self._writers.discard(stream)
+
+    # The endpoint's side.
+
+    def connect(self, remote: address.SocketAddress, now: float) -> None:
+        """Send the first packet."""
+        self._protocol.connect(remote, now)
+        self.transmit()
+
+    def receive(self, datagram: bytes, remote: address.SocketAddress, now: float) -> None:
+        """Take one datagram. `settle` follows when there are no more for now."""
+        if self._closed.is_set():
+            self._repeat_farewell()
+            return
+        self._keep_alive_at = now + self._limits.keep_alive_s
+        self._protocol.receive_datagram(datagram, remote, now)
+        if self._protocol.is_unborn:
+            self._endpoint.remove(self)
+
+    def _repeat_farewell(self) -> None:
+        # RFC 9000, 10.2.1: say it again, ever more rarely, to a peer that has not heard.
+        self._heard_since_close += 1
+        if self._heard_since_close & (self._heard_since_close - 1) == 0:
+            for datagram, remote in self._farewell:
+                self._endpoint.send(datagram, remote)
+
+    def fire_timer(self, now: float) -> None:
+        """Do what is due at this time."""
+        due = self._protocol.get_timer()
+        if due is not None and due <= now:
+            self._protocol.handle_timer(now)
+        if now >= self._keep_alive_at and not self._closed.is_set():
+            self._keep_alive_at = now + self._limits.keep_alive_s
+            self._protocol.send_ping(_KEEP_ALIVE_PING)
+
+    def settle(self) -> None:
+        """Act on what datagrams or the timer brought about, and send what that asks for."""
+        terminated = False
+        while (event := self._protocol.next_event()) is not None:
+            terminated = terminated or isinstance(event, events.ConnectionTerminated)
+            if not self._closed.is_set():
+                self._handle(event)
+        closing = self._protocol.close_event
+        if closing is not None and not self._closed.is_set():
+            self._mark_closed(closing.reason_phrase or f"error {closing.error_code:#x}")
+        if terminated:
+            self._endpoint.remove(self)
+            return
+        for stream in list(self._writers):
+            if self.send_room(stream) >= self._limits.send_buffer_bytes // 2:
+                self._writers.discard(stream)
+                stream.on_room()
+        if (
+            self._openers
+            and self._protocol.get_next_available_stream_id() // 4 < self._protocol.peer_stream_limit
+        ):
+            self._openers.unpark_all()
+        if self._lingering and not self._protocol.has_undelivered_streams():
+            self._lingering.unpark_all()
+        self.transmit()
+
+    def transmit(self) -> None:
+        """Send all that may be sent now, without waiting, and set the timer."""
+        if self._endpoint.is_blocked:
+            self._endpoint.send_later(self)
+            return
+        if self._protocol.has_path:
+            sent = self._protocol.datagrams_to_send(trio.current_time())
+            for datagram, remote in sent:
+                self._endpoint.send(datagram, remote)
+            if self._closed.is_set() and sent:
+                self._farewell = sent
+        due = self._protocol.get_timer()
+        self.timer = min(float("inf") if due is None else due, self._keep_alive_at)
+        self._endpoint.arm(self.timer)
+
+    def abort(self, error_code: int, reason: str, *, frame_type: int | None = None) -> None:
+        """Close at once, telling the peer why. An error of the transport names the frame that it lies in."""
+        if self._closed.is_set():
+            return
+        self._protocol.close(error_code=error_code, frame_type=frame_type, reason_phrase=reason)
+        self._mark_closed(reason)
+        self.transmit()
+
+    def release(self) -> None:
+        """Drop the protocol state of a connection of which nothing is left."""
+        self._mark_closed("the connection ended")
+        self.timer = float("inf")
+        self._protocol.release()
+
+    def _handle(self, event: events.QuicEvent) -> None:
+        if isinstance(event, events.StreamDataReceived):
+            stream = self._stream(event.stream_id)
+            if stream is not None:
+                stream.on_data(event.data, event.end_stream)
+            else:
+                self.on_bytes_dropped(len(event.data))
+        elif isinstance(event, events.StreamReset):
+            self.on_bytes_dropped(self._protocol.missing_bytes(event.stream_id))
+            stream = self._stream(event.stream_id)
+            if stream is not None:
+                stream.on_reset(event.error_code)
+        elif isinstance(event, events.StopSendingReceived):
+            stream = self._stream(event.stream_id)
+            if stream is not None:
+                stream.on_stop_sending(event.error_code)
+        elif isinstance(event, events.ConnectionIdIssued):
+            self._endpoint.add_route(event.connection_id, self)
+        elif isinstance(event, events.ConnectionIdRetired):
+            self._endpoint.remove_route(event.connection_id, self)
+        elif isinstance(event, events.HandshakeCompleted):
+            self._on_handshake_completed()
+
+    def _on_handshake_completed(self) -> None:
+        try:
+            self.peer_id = self._identity.verify(self._protocol.peer_certificates(), self._expected_peer)
+        except PeerIdentityError as exc:
+            self.abort(_BAD_CERTIFICATE, str(exc), frame_type=QuicFrameType.CRYPTO)
+            return
+        self._keep_alive_at = trio.current_time() + self._limits.keep_alive_s
+        self._handshake_over.set()
+
+    def _stream(self, stream_id: int) -> QuicMuxedStream | None:
+        """Return a stream, made if the peer just opened it, or None if it was forgotten."""
+        if bool(stream_id & 1) is self._is_initiator:
+            # A stream opens those of lower numbers with it (RFC 9000, 2.1).
+            while self._streams_accepted <= stream_id // 4:
+                new_id = self._streams_accepted * 4 + (stream_id & 1)
+                stream = self._streams[new_id] = QuicMuxedStream(self, new_id)
+                self._streams_accepted += 1
+                self._accept_queue.append(stream)
+                self._acceptors.unpark()
+        return self._streams.get(stream_id)
+
+    def _mark_closed(self, reason: str) -> None:
+        if self._closed.is_set():
+            return
+        log.debug("connection_closed initiator=%s reason=%r", self._is_initiator, reason)
+        self._remote_address = self._protocol.get_peer_address()
+        self._close_reason = reason
+        self._keep_alive_at = float("inf")
+        self._closed.set()
+        self._handshake_over.set()
+        for stream in list(self._streams.values()):
+            stream.on_connection_lost(reason)
+        self._streams.clear()
+        self._writers.clear()
+        self._accept_queue.clear()
+        for lot in (self._acceptors, self._openers, self._lingering):
+            lot.unpark_all()

@@ -1,0 +1,306 @@
+"""One UDP socket and the connections on it: one loop reads, handles, then sends, and one timer serves them all."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import trio
+from aioquic.quic.packet import QuicErrorCode, QuicProtocolVersion
+from libp2p.peer.id import ID
+
+from plasm_transport_libp2p.quic.address import SocketAddress
+from plasm_transport_libp2p.quic.admission import Accept, Admission, Answer, Slot
+from plasm_transport_libp2p.quic.connection import QuicMuxedConnection
+from plasm_transport_libp2p.quic.identity import Identity
+from plasm_transport_libp2p.quic.limits import QuicLimits
+from plasm_transport_libp2p.quic.sansio import CONNECTION_ID_BYTES, SansIoConnection, parse_header
+
+log = logging.getLogger(__name__)
+
+_BATCH_DATAGRAMS = 64
+_LARGEST_DATAGRAM_BYTES = 2048
+"""What peers send: no path of the internet carries more than 1,500 or so."""
+_SOCKET_BUFFER_BYTES = 4 << 20
+"""What the kernel may give: a batch of one connection must not displace another's."""
+_LONG_HEADER = 0x80
+_VERSIONS: list[int] = [QuicProtocolVersion.VERSION_1]
+
+ConnectionHandler = Callable[[QuicMuxedConnection], Awaitable[None]]
+
+
+def bind(family: socket.AddressFamily, address: SocketAddress) -> socket.socket:
+    """Return a UDP socket of one family, bound. Raises: `OSError`."""
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            sock.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER_BYTES)
+        sock.bind(address)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+class Endpoint:
+    """Connections both accepted and dialled over one socket, which it owns."""
+
+    def __init__(
+        self, sock: socket.socket, *, identity: Identity, limits: QuicLimits, admission: Admission
+    ) -> None:
+        self.address: SocketAddress = sock.getsockname()
+        self.family = sock.family
+        self.handler: ConnectionHandler | None = None
+        self._socket = sock
+        self._identity = identity
+        self._limits = limits
+        self._admission = admission
+        self._connections: set[QuicMuxedConnection] = set()
+        self._routes: dict[bytes, QuicMuxedConnection] = {}
+        self._inbound: deque[tuple[QuicMuxedConnection, Slot]] = deque()
+        self._deadline = float("inf")
+        self._waiting = trio.CancelScope()
+        self._scope = trio.CancelScope()
+        self._closed = trio.Event()
+        self._unsent: deque[tuple[bytes, SocketAddress]] = deque()
+        self._senders: set[QuicMuxedConnection] = set()
+        self._unsent_added = trio.Event()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the socket is there for new connections."""
+        return not self._closed.is_set() and not self._scope.cancel_called
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open or closing."""
+        return len(self._connections)
+
+    async def run(self) -> None:
+        """Serve the socket until `close`, or until cancelled, which closes every connection."""
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._send_unsent)
+                    await self._receive(nursery)
+        finally:
+            self._shut_down()
+
+    async def close(self) -> None:
+        """Close every connection and the socket."""
+        self._scope.cancel()
+        await self._closed.wait()
+
+    def _shut_down(self) -> None:
+        for connection in list(self._connections):
+            connection.abort(QuicErrorCode.NO_ERROR, "the endpoint is closing")
+            connection.release()
+        self._connections.clear()
+        self._routes.clear()
+        self._senders.clear()
+        for _connection, slot in self._inbound:
+            slot.release()
+        self._socket.close()
+        self._closed.set()
+
+    def dial(self, remote: SocketAddress, expected_peer: ID) -> QuicMuxedConnection:
+        """Begin a connection to an address."""
+        protocol = SansIoConnection(
+            configuration=self._identity.configuration(is_client=True), limits=self._limits
+        )
+        connection = self._add(protocol, expected_peer)
+        connection.connect(remote, trio.current_time())
+        return connection
+
+    def _add(self, protocol: SansIoConnection, expected_peer: ID | None) -> QuicMuxedConnection:
+        connection = QuicMuxedConnection(
+            endpoint=self,
+            protocol=protocol,
+            identity=self._identity,
+            limits=self._limits,
+            expected_peer=expected_peer,
+        )
+        self._connections.add(connection)
+        self.add_route(protocol.host_cid, connection)
+        return connection
+
+    def add_route(self, connection_id: bytes, connection: QuicMuxedConnection) -> None:
+        """Lead packets for a connection id to its connection."""
+        self._routes[connection_id] = connection
+        connection.connection_ids.add(connection_id)
+
+    def remove_route(self, connection_id: bytes, connection: QuicMuxedConnection) -> None:
+        """Lead them there no more."""
+        self._routes.pop(connection_id, None)
+        connection.connection_ids.discard(connection_id)
+
+    def remove(self, connection: QuicMuxedConnection) -> None:
+        """Forget a connection that has ended."""
+        self._connections.discard(connection)
+        self._senders.discard(connection)
+        for connection_id in list(connection.connection_ids):
+            self.remove_route(connection_id, connection)
+        connection.release()
+
+    def arm(self, at: float) -> None:
+        """See to it that the loop wakes no later than this."""
+        if at < self._deadline:
+            self._deadline = self._waiting.deadline = at
+
+    async def _receive(self, nursery: trio.Nursery) -> None:
+        while True:
+            self._waiting = trio.CancelScope(deadline=self._deadline)
+            with self._waiting:
+                await trio.lowlevel.wait_readable(self._socket.fileno())
+            now = trio.current_time()
+            touched = self._drain(now)
+            if now >= self._deadline:
+                self._fire_timers(now, touched)
+            for connection in touched:
+                self._guard(connection, connection.settle)
+            while self._inbound:
+                nursery.start_soon(self._serve, *self._inbound.popleft())
+
+    def _drain(self, now: float) -> dict[QuicMuxedConnection, None]:
+        touched: dict[QuicMuxedConnection, None] = {}
+        receive = self._socket.recvfrom
+        for _ in range(_BATCH_DATAGRAMS):
+            try:
+                datagram, remote = receive(_LARGEST_DATAGRAM_BYTES)
+            except BlockingIOError:
+                break
+            except OSError as exc:
+                # An ICMP error for what was sent before; the peer's own timer judges it.
+                log.debug("socket_error errno=%s", exc.errno)
+                continue
+            connection = self._route(datagram, remote, now)
+            if connection is not None:
+                self._guard(connection, connection.receive, datagram, remote, now)
+                touched[connection] = None
+        return touched
+
+    def _guard(self, connection: QuicMuxedConnection, function: Callable[..., None], *args: Any) -> None:
+        """Let what a peer's packet breaks break that peer's connection alone."""
+        try:
+            function(*args)
+        except Exception:
+            log.exception("connection_failed")
+            try:
+                connection.abort(QuicErrorCode.INTERNAL_ERROR, "internal error")
+            except Exception:
+                log.exception("connection_abort_failed")
+            self.remove(connection)
+
+    def _route(self, datagram: bytes, remote: SocketAddress, now: float) -> QuicMuxedConnection | None:
+        if not datagram:
+            return None
+        if datagram[0] & _LONG_HEADER:
+            connection_id = datagram[6 : 6 + datagram[5]] if len(datagram) > 6 else b""
+        else:
+            connection_id = datagram[1 : 1 + CONNECTION_ID_BYTES]
+        connection = self._routes.get(connection_id)
+        if connection is None and datagram[0] & _LONG_HEADER and self.handler is not None:
+            return self._accept(datagram, remote, now)
+        return connection
+
+    def _accept(self, datagram: bytes, remote: SocketAddress, now: float) -> QuicMuxedConnection | None:
+        header = parse_header(datagram)
+        if header is None:
+            return None
+        verdict = self._admission.judge(header, len(datagram), remote, _VERSIONS, now)
+        if isinstance(verdict, Answer):
+            self.send(verdict.datagram, remote)
+        if not isinstance(verdict, Accept):
+            return None
+        protocol = SansIoConnection(
+            configuration=self._identity.configuration(is_client=False),
+            limits=self._limits,
+            original_destination_connection_id=verdict.original_destination_cid,
+            retry_source_connection_id=verdict.retry_source_cid,
+        )
+        connection = self._add(protocol, None)
+        self.add_route(header.destination_cid, connection)
+        self._inbound.append((connection, self._admission.admit(remote)))
+        return connection
+
+    async def _serve(self, connection: QuicMuxedConnection, slot: Slot) -> None:
+        """See an inbound connection through to its end, which frees its slot."""
+        try:
+            with trio.move_on_after(self._limits.handshake_timeout_s):
+                await connection.wait_handshake()
+            slot.end_handshake()
+            if not connection.is_established:
+                connection.abort(QuicErrorCode.CONNECTION_REFUSED, "the handshake took too long")
+                return
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._hand_over, connection)
+                await connection.wait_closed()
+                # A swarm's handler waits for the end of the swarm, not of the connection.
+                nursery.cancel_scope.cancel()
+        finally:
+            slot.release()
+
+    async def _hand_over(self, connection: QuicMuxedConnection) -> None:
+        assert self.handler is not None
+        try:
+            await self.handler(connection)
+        except Exception:
+            if connection.is_closed:
+                log.debug("connection_handler_ended", exc_info=True)
+                return
+            log.exception("connection_handler_failed")
+            connection.abort(QuicErrorCode.INTERNAL_ERROR, "internal error")
+
+    def _fire_timers(self, now: float, touched: dict[QuicMuxedConnection, None]) -> None:
+        # The deadline is never later than the earliest timer; it is exact only after this.
+        self._deadline = float("inf")
+        for connection in list(self._connections):
+            if connection.timer <= now:
+                self._guard(connection, connection.fire_timer, now)
+                touched[connection] = None
+            elif connection.timer < self._deadline:
+                self._deadline = connection.timer
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the socket takes no datagrams for now."""
+        return bool(self._unsent)
+
+    def send(self, datagram: bytes, remote: SocketAddress) -> None:
+        """Send a datagram, or keep it until the socket takes it."""
+        if self._unsent or not self._try_send(datagram, remote):
+            # Bounded by one batch a connection, since none sends while the socket is blocked.
+            self._unsent.append((datagram, remote))
+            self._unsent_added.set()
+
+    def _try_send(self, datagram: bytes, remote: SocketAddress) -> bool:
+        try:
+            self._socket.sendto(datagram, remote)
+        except BlockingIOError:
+            return False
+        except OSError as exc:
+            # No route, or too large for the path: lost, as any datagram may be.
+            log.debug("datagram_lost errno=%s", exc.errno)
+        return True
+
+    def send_later(self, connection: QuicMuxedConnection) -> None:
+        """Let a connection send when the socket takes datagrams again."""
+        self._senders.add(connection)
+
+    async def _send_unsent(self) -> None:
+        while True:
+            await self._unsent_added.wait()
+            self._unsent_added = trio.Event()
+            while self._unsent:
+                await trio.lowlevel.wait_writable(self._socket.fileno())
+                while self._unsent and self._try_send(*self._unsent[0]):
+                    self._unsent.popleft()
+            senders, self._senders = self._senders, set()
+            for connection in senders:
+                self._guard(connection, connection.transmit)

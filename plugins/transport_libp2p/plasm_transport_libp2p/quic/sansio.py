@@ -1,0 +1,238 @@
+"""aioquic's QUIC state machine, and everything of its inside that this transport depends on.
+
+No other module touches a private name of aioquic. Flow control differs from aioquic's, which enlarges its windows
+when bytes arrive: here a window moves when the application reads.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version as installed_version
+from typing import Any, cast
+
+from aioquic._buffer import Buffer
+from aioquic.quic.configuration import SMALLEST_MAX_DATAGRAM_SIZE, QuicConfiguration
+from aioquic.quic.connection import (
+    CONNECTION_LIMIT_FRAME_CAPACITY,
+    MAX_STREAM_DATA_FRAME_CAPACITY,
+    TRANSPORT_CLOSE_FRAME_CAPACITY,
+    QuicConnection,
+    QuicConnectionState,
+)
+from aioquic.quic.crypto import CryptoPair
+from aioquic.quic.events import ConnectionTerminated
+from aioquic.quic.packet import QuicErrorCode, QuicFrameType, QuicHeader, QuicPacketType, pull_quic_header
+from aioquic.quic.packet_builder import QuicPacketBuilder
+from aioquic.quic.recovery import QuicPacketSpace
+from aioquic.quic.stream import QuicStream
+from cryptography import x509
+
+from plasm_core.errors import TransportError
+from plasm_transport_libp2p.quic.limits import QuicLimits
+
+SUPPORTED_VERSION = (1, 7)
+"""Of aioquic. tests/quic/test_sansio.py holds the digests of the code that is overridden or relied on."""
+
+CONNECTION_ID_BYTES = 8
+
+
+def check_version() -> None:
+    """Raise `TransportError` unless the aioquic that is installed is one whose inside is known."""
+    installed = installed_version("aioquic")
+    if tuple(int(part) for part in installed.split(".")[:2]) != SUPPORTED_VERSION:
+        wanted = ".".join(map(str, SUPPORTED_VERSION))
+        raise TransportError(
+            f"quic needs aioquic {wanted}, which needs Python 3.11, and {installed} is installed"
+        )
+
+
+class SansIoConnection(QuicConnection):
+    """One connection's protocol state. It reads no socket and no clock."""
+
+    def __init__(
+        self,
+        *,
+        configuration: QuicConfiguration,
+        limits: QuicLimits,
+        original_destination_connection_id: bytes | None = None,
+        retry_source_connection_id: bytes | None = None,
+    ) -> None:
+        super().__init__(
+            configuration=configuration,
+            original_destination_connection_id=original_destination_connection_id,
+            retry_source_connection_id=retry_source_connection_id,
+        )
+        self._stream_window = limits.stream_window_bytes
+        self._connection_window = limits.connection_window_bytes
+        self._consumed = 0
+        self._local_max_streams_bidi.value = self._local_max_streams_bidi.sent = limits.streams
+        # libp2p has no unidirectional streams.
+        self._local_max_streams_uni.value = self._local_max_streams_uni.sent = 0
+
+    def _initialize(self, peer_cid: bytes) -> None:
+        super()._initialize(peer_cid)
+        # A server's hello, which asks for the client's certificate, is made while its first datagram is read.
+        self.tls._request_client_certificate = not self._is_client
+
+    @property
+    def has_path(self) -> bool:
+        """Whether it knows where to send: a server's first datagram may have been dropped."""
+        return bool(self._network_paths)
+
+    @property
+    def is_unborn(self) -> bool:
+        """Whether nothing that it received was a packet of the client that it was made for."""
+        return not self._is_client and self._state is QuicConnectionState.FIRSTFLIGHT
+
+    @property
+    def close_event(self) -> ConnectionTerminated | None:
+        """Why the connection is closing, as soon as that is known."""
+        return self._close_event
+
+    @property
+    def peer_stream_limit(self) -> int:
+        """How many bidirectional streams the peer has allowed this side to open in all."""
+        return self._remote_max_streams_bidi
+
+    def peer_certificates(self) -> list[x509.Certificate]:
+        """Return the certificates of the peer, its own first; none if it sent none."""
+        own = self.tls._peer_certificate
+        return [] if own is None else [own, *self.tls._peer_certificate_chain]
+
+    def is_open(self, stream_id: int) -> bool:
+        """Tell whether a stream has state left: it has none once both directions are done."""
+        return stream_id in self._streams
+
+    def unacknowledged_bytes(self, stream_id: int) -> int:
+        """Return how much was written to a stream that the peer has not acknowledged."""
+        stream = self._streams.get(stream_id)
+        return 0 if stream is None else stream.sender._buffer_stop - stream.sender._buffer_start
+
+    def has_undelivered_streams(self) -> bool:
+        """Tell whether a stream was ended whose end the peer has not acknowledged."""
+        return any(
+            stream.sender._buffer_fin is not None
+            and stream.sender._reset_error_code is None
+            and not stream.sender.is_finished
+            for stream in self._streams.values()
+        )
+
+    def missing_bytes(self, stream_id: int) -> int:
+        """Return how much of a stream that the peer reset was counted against its window and never delivered."""
+        stream = self._streams.get(stream_id)
+        return 0 if stream is None else stream.receiver.highest_offset - stream.receiver.starting_offset()
+
+    def consume(self, stream_id: int, count: int, consumed: int) -> bool:
+        """Note that the application took `count` bytes of a stream, `consumed` of it in all.
+
+        Returns whether there is credit to send.
+        """
+        due = self.consume_connection(count)
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.receiver.is_finished:
+            return due
+        limit = consumed + self._stream_window
+        left = stream.max_stream_data_local - stream.receiver.highest_offset
+        if _worth_sending(limit - stream.max_stream_data_local, left, self._stream_window):
+            stream.max_stream_data_local = limit
+            due = True
+        return due
+
+    def consume_connection(self, count: int) -> bool:
+        """Note that `count` bytes need no memory any more. Returns whether there is credit to send."""
+        self._consumed += count
+        limit = self._local_max_data
+        value = self._consumed + self._connection_window
+        if not _worth_sending(value - limit.value, limit.value - limit.used, self._connection_window):
+            return False
+        limit.value = value
+        return True
+
+    def _write_connection_limits(self, builder: QuicPacketBuilder, space: QuicPacketSpace) -> None:
+        data, streams = self._local_max_data, self._local_max_streams_bidi
+        for limit in (data, streams):
+            if limit.value == limit.sent:
+                continue
+            # As aioquic does: one frame for several streams, unless the peer is about to run out.
+            if limit is streams and limit.sent - limit.used >= limit.value - limit.sent:
+                continue
+            buffer = builder.start_frame(
+                limit.frame_type,
+                capacity=CONNECTION_LIMIT_FRAME_CAPACITY,
+                handler=self._on_connection_limit_delivery,
+                handler_args=(limit,),
+            )
+            buffer.push_uint_var(limit.value)
+            limit.sent = limit.value
+
+    def _write_stream_limits(
+        self, builder: QuicPacketBuilder, space: QuicPacketSpace, stream: QuicStream
+    ) -> None:
+        if stream.max_stream_data_local_sent == stream.max_stream_data_local or stream.receiver.is_finished:
+            return
+        buffer = builder.start_frame(
+            QuicFrameType.MAX_STREAM_DATA,
+            capacity=MAX_STREAM_DATA_FRAME_CAPACITY,
+            handler=self._on_max_stream_data_delivery,
+            handler_args=(stream,),
+        )
+        buffer.push_uint_var(cast(int, stream.stream_id))
+        buffer.push_uint_var(stream.max_stream_data_local)
+        stream.max_stream_data_local_sent = stream.max_stream_data_local
+
+    def release(self) -> None:
+        """Drop what a connection that has ended holds, about 100 KB in reference cycles."""
+        handlers: dict[int, Any] = self._QuicConnection__frame_handlers  # type: ignore[attr-defined]
+        handlers.clear()
+        self._streams.clear()
+        self._streams_queue.clear()
+        self._crypto_buffers.clear()
+        self._crypto_streams.clear()
+        self._cryptos.clear()
+        self._cryptos_initial.clear()
+        self._spaces.clear()
+        self._loss.spaces = []
+        self._loss._send_probe = _nothing
+        self.__dict__.pop("tls", None)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _worth_sending(gain: int, left: int, window: int) -> bool:
+    """Tell whether a peer with `left` bytes of its window left should hear now that it has `gain` more."""
+    step = window // 4
+    return gain > 0 and (gain >= step or left < step)
+
+
+def parse_header(datagram: bytes) -> QuicHeader | None:
+    """Return the header of the first packet of a datagram, or None if it is none of QUIC."""
+    try:
+        return pull_quic_header(Buffer(data=datagram), host_cid_length=CONNECTION_ID_BYTES)
+    except ValueError:
+        return None
+
+
+def encode_refusal(
+    *, version: int, source_cid: bytes, destination_cid: bytes, error_code: QuicErrorCode
+) -> bytes:
+    """Return the datagram by which a server that keeps no state refuses a client's first packet.
+
+    `source_cid` is the connection id to which the client sent, from which the keys follow (RFC 9001, 5.2).
+    """
+    crypto = CryptoPair()
+    crypto.setup_initial(cid=source_cid, is_client=False, version=version)
+    builder = QuicPacketBuilder(
+        host_cid=source_cid,
+        is_client=False,
+        max_datagram_size=SMALLEST_MAX_DATAGRAM_SIZE,
+        peer_cid=destination_cid,
+        version=version,
+    )
+    builder.start_packet(QuicPacketType.INITIAL, crypto)
+    frame = builder.start_frame(QuicFrameType.TRANSPORT_CLOSE, capacity=TRANSPORT_CLOSE_FRAME_CAPACITY)
+    frame.push_uint_var(error_code)
+    frame.push_uint_var(QuicFrameType.PADDING)
+    frame.push_uint_var(0)
+    datagrams, _packets = builder.flush()
+    return bytes(datagrams[0])

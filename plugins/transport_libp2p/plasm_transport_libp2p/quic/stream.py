@@ -1,0 +1,225 @@
+"""One stream of a QUIC connection, as py-libp2p's swarm and hosts use it."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import trio
+from libp2p.abc import IMuxedStream
+from libp2p.stream_muxer.exceptions import MuxedStreamClosed, MuxedStreamEOF, MuxedStreamReset
+from trio.lowlevel import ParkingLot
+
+if TYPE_CHECKING:
+    from plasm_transport_libp2p.quic.connection import QuicMuxedConnection
+
+_WRITE_BYTES = 1 << 16
+"""Bytes given to the connection at a time, so that one writer does not make a burst of its whole buffer."""
+_NO_ERROR = 0
+
+
+class QuicMuxedStream(IMuxedStream):
+    """Bytes both ways; each way ends on its own.
+
+    One task reads at a time. Writes of several tasks are put one after the other.
+    """
+
+    def __init__(self, connection: QuicMuxedConnection, stream_id: int) -> None:
+        self.muxed_conn = self._connection = connection
+        self.stream_id = stream_id
+        self._received = bytearray()
+        self._consumed = 0
+        self._readable = ParkingLot()
+        self._writable = ParkingLot()
+        self._write_lock = trio.Lock()
+        self._deadline_s = float("inf")
+        self._at_end = False
+        self._read_error: str | None = None
+        self._reading_stopped = False
+        self._write_error: str | None = None
+        self._write_ended = False
+
+    @property
+    def unread_bytes(self) -> int:
+        """How much has arrived and was not read."""
+        return len(self._received)
+
+    async def read(self, n: int | None = None) -> bytes:
+        """Return at least one byte and at most `n` of what has arrived, waiting for the first.
+
+        Raises: `MuxedStreamEOF` once everything that the peer sent was read; `MuxedStreamReset` if that can no
+        longer be, which is said only after what had arrived was read, unless the peer reset the stream.
+        """
+        if n == 0:
+            await trio.lowlevel.checkpoint()
+            return b""
+        if self._received:
+            await trio.lowlevel.checkpoint()
+        with trio.fail_after(self._deadline_s):
+            while not self._received:
+                if self._reading_stopped:
+                    raise MuxedStreamReset("the stream is closed for reading")
+                if self._at_end:
+                    raise MuxedStreamEOF("the peer ended the stream")
+                if self._read_error is not None:
+                    raise MuxedStreamReset(self._read_error)
+                await self._readable.park()
+        if n is None or n < 0 or n >= len(self._received):
+            data = bytes(self._received)
+            self._received.clear()
+        else:
+            data = bytes(self._received[:n])
+            del self._received[:n]
+        self._consumed += len(data)
+        self._connection.on_stream_read(self, len(data), self._consumed)
+        return data
+
+    async def write(self, data: bytes) -> None:
+        """Send bytes, waiting while more than the limit is unacknowledged.
+
+        Raises: `MuxedStreamClosed` after `close_write`, `MuxedStreamReset` if the peer takes no more.
+        """
+        with trio.fail_after(self._deadline_s):
+            async with self._write_lock:
+                self._check_writable()
+                view = memoryview(data)
+                while view:
+                    room = self._connection.send_room(self)
+                    if room <= 0:
+                        self._connection.add_waiting_writer(self)
+                        await self._writable.park()
+                        self._check_writable()
+                        continue
+                    room = min(room, _WRITE_BYTES)
+                    self._connection.send(self, bytes(view[:room]))
+                    view = view[room:]
+
+    def _check_writable(self) -> None:
+        if self._write_error is not None:
+            raise MuxedStreamReset(self._write_error)
+        if self._write_ended:
+            raise MuxedStreamClosed("the stream is closed for writing")
+
+    async def close_write(self) -> None:
+        """End the sending direction: the peer reads what was written, then the end."""
+        async with self._write_lock:
+            if self._write_error is None and not self._write_ended:
+                self._write_ended = True
+                self._connection.send(self, b"", end=True)
+                self._forget_when_done()
+
+    async def close_read(self) -> None:
+        """Take no more: what has arrived is dropped, and the peer is told to send nothing (STOP_SENDING)."""
+        await trio.lowlevel.checkpoint()
+        self._stop_reading()
+
+    async def close(self) -> None:
+        """End the sending direction and take no more."""
+        try:
+            await self.close_write()
+        finally:
+            # A close that was cancelled breaks the stream: an end would tell the peer that it has everything.
+            self._break_sending("the stream was abandoned")
+            self._stop_reading()
+
+    async def reset(self) -> None:
+        """Break off both directions at once. What was written and is not yet acknowledged may be lost."""
+        # Not refused to a task that is being cancelled: resetting is how it cleans up.
+        if self._write_ended and self._write_error is None:
+            self._write_error = "the stream was reset"
+            self._connection.reset_sending(self, _NO_ERROR)
+        self._break_sending("the stream was reset")
+        self._stop_reading()
+
+    def _break_sending(self, reason: str) -> None:
+        if self._write_error is None and not self._write_ended:
+            self._write_error = reason
+            self._connection.reset_sending(self, _NO_ERROR)
+            self._wake()
+
+    def _stop_reading(self) -> None:
+        if self._reading_stopped:
+            return
+        self._reading_stopped = True
+        self._drop_received()
+        if not self._at_end and self._read_error is None:
+            self._connection.stop_receiving(self, _NO_ERROR)
+        self._wake()
+        self._forget_when_done()
+
+    def _drop_received(self) -> None:
+        count = len(self._received)
+        self._received.clear()
+        self._connection.on_bytes_dropped(count)
+
+    def on_data(self, data: bytes, end: bool) -> None:
+        """Take what arrived, in order."""
+        if self._reading_stopped:
+            self._connection.on_bytes_dropped(len(data))
+        else:
+            self._received += data
+        if end:
+            self._at_end = True
+            self._forget_when_done()
+        self._readable.unpark_all()
+
+    def on_reset(self, error_code: int) -> None:
+        """Note that the peer broke off its direction."""
+        self._read_error = f"the peer reset the stream with error {error_code:#x}"
+        self._drop_received()
+        self._readable.unpark_all()
+        self._forget_when_done()
+
+    def on_stop_sending(self, error_code: int) -> None:
+        """Note that the peer takes no more."""
+        if self._write_error is None:
+            self._write_error = f"the peer stopped the stream with error {error_code:#x}"
+        self._writable.unpark_all()
+        self._forget_when_done()
+
+    def on_room(self) -> None:
+        """Note that the peer acknowledged some of what was sent."""
+        self._writable.unpark_all()
+
+    def on_connection_lost(self, reason: str) -> None:
+        """Note that nothing more can be sent or will arrive."""
+        self._read_error = self._read_error or reason
+        self._write_error = self._write_error or reason
+        self._wake()
+
+    def _wake(self) -> None:
+        self._readable.unpark_all()
+        self._writable.unpark_all()
+
+    def _forget_when_done(self) -> None:
+        if (self._write_ended or self._write_error is not None) and (
+            self._at_end or self._read_error is not None or self._reading_stopped
+        ):
+            self._connection.forget(self)
+
+    def is_closed(self) -> bool:
+        """Tell whether both directions have ended."""
+        return (self._write_ended or self._write_error is not None) and (
+            self._reading_stopped or (not self._received and (self._at_end or self._read_error is not None))
+        )
+
+    def set_deadline(self, ttl: int) -> None:
+        """Let each read and write take `ttl` seconds at most; they raise `trio.TooSlowError` then."""
+        if ttl < 0:
+            raise ValueError(f"a deadline of {ttl} seconds is in the past")
+        self._deadline_s = float(ttl)
+
+    def get_remote_address(self) -> tuple[str, int] | None:
+        """Return the address of the peer now."""
+        return self._connection.get_remote_address()
+
+    async def __aenter__(self) -> QuicMuxedStream:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        await self.close()
