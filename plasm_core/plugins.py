@@ -33,6 +33,7 @@ GROUP = "plasm"
 CATALOGUE: dict[str, str] = {
     "runtime_wasm3": "pip install 'plasm[wasm3]'",
     "runtime_wasmer": "pip install 'plasm[wasmer]'",
+    "transport_libp2p": "pip install 'plasm[libp2p]'",
 }
 """Plugins of this project that an installation may lack: entry point name → the command that installs it."""
 

@@ -1,0 +1,133 @@
+"""Multiaddrs: what can be dialled, where it leads, and which count together."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import secrets
+import socket
+
+import psutil
+from multiaddr import Multiaddr
+from multiaddr.exceptions import Error as MultiaddrError
+
+from plasm_core.errors import PeerUnreachableError, TransportError
+from plasm_core.records.peer import PeerId
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+MAX_ADDRESS_LENGTH = 1024
+
+
+def parse(text: str) -> tuple[Multiaddr | None, PeerId | None]:
+    """Split an address into where and who: `/ip4/…/tcp/…/p2p/…`, either part alone too.
+
+    Raises: `PeerUnreachableError` if it is no multiaddr that could be dialled.
+    """
+    if len(text) > MAX_ADDRESS_LENGTH:
+        raise PeerUnreachableError("an address is too long to be one")
+    where, separator, who = text.rpartition("/p2p/")
+    if not separator:
+        where, who = text, ""
+    try:
+        peer = PeerId.parse(who.rstrip("/")) if separator else None
+    except ValueError as exc:
+        raise PeerUnreachableError(f"{text} names no peer: {exc}") from None
+    if not where:
+        return None, peer
+    try:
+        return Multiaddr(where), peer
+    except (MultiaddrError, ValueError) as exc:
+        raise PeerUnreachableError(f"{text} is not a multiaddr: {exc}") from None
+
+
+def parse_listen(text: str) -> Multiaddr:
+    """Read an address to listen on. Raises: `TransportError`."""
+    try:
+        address = Multiaddr(text)
+    except (MultiaddrError, ValueError) as exc:
+        raise TransportError(f"cannot listen on {text}, which is not a multiaddr: {exc}") from None
+    if ip_of(address) is None or kind_of(address) is None:
+        raise TransportError(
+            f"cannot listen on {text}",
+            hint="give addresses such as /ip4/0.0.0.0/tcp/4001 or /ip6/::/udp/4001/quic-v1",
+        )
+    return address
+
+
+def kind_of(address: Multiaddr) -> str | None:
+    """Return `tcp` or `quic` for an address that leads straight to a peer, else None."""
+    names = [protocol.name for protocol in address.protocols()]
+    if len(names) < 2 or names[0] not in ("ip4", "ip6", "dns", "dns4", "dns6"):
+        return None
+    return {("tcp",): "tcp", ("udp", "quic-v1"): "quic"}.get(tuple(names[1:]))
+
+
+def ip_of(address: Multiaddr) -> IPAddress | None:
+    """Return the IP address at the head of a multiaddr, if there is one."""
+    first = next(iter(address.protocols()), None)
+    if first is None or first.name not in ("ip4", "ip6"):
+        return None
+    return ipaddress.ip_address(str(address.value_for_protocol(first.code)))
+
+
+def is_public(address: Multiaddr) -> bool:
+    """Return whether it leads to a host that anyone on the Internet could reach. Names do not count."""
+    ip = ip_of(address)
+    return ip is not None and ip.is_global and not ip.is_multicast
+
+
+def prefix_of(ip: IPAddress) -> str:
+    """Return the /24 or /48 that an address lies in."""
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
+        ip = ip.ipv4_mapped
+    return str(ipaddress.ip_network((ip, 24 if ip.version == 4 else 48), strict=False))
+
+
+def host_ip(host: str) -> IPAddress | None:
+    """Read the host part of a socket's address."""
+    try:
+        ip = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+    return (ip.ipv4_mapped or ip) if isinstance(ip, ipaddress.IPv6Address) else ip
+
+
+class Groups:
+    """Names groups of addresses, so that quotas can count them and nobody can read where a client is.
+
+    The secret is of this process and never leaves it.
+    """
+
+    def __init__(self) -> None:
+        self._secret = secrets.token_bytes(32)
+
+    def of(self, remote: tuple[str, int] | None) -> str:
+        """Return the group of a peer's host and port; those without any are one group."""
+        ip = host_ip(remote[0]) if remote else None
+        text = prefix_of(ip) if ip else "none"
+        return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()[:32]
+
+    def counted(self, remote: tuple[str, int] | None) -> str | None:
+        """Return the group that a connection is counted in, None for this machine's own addresses."""
+        ip = host_ip(remote[0]) if remote else None
+        return None if ip is not None and ip.is_loopback else self.of(remote)
+
+
+def expand(address: Multiaddr) -> list[Multiaddr]:
+    """Return the addresses that one stands for: those of the interfaces, if it is the unspecified one."""
+    ip = ip_of(address)
+    if ip is None or not ip.is_unspecified:
+        return [address]
+    family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
+    rest = str(address).split("/", 3)[3]
+    found = [
+        host_ip(entry.address)
+        for entries in psutil.net_if_addrs().values()
+        for entry in entries
+        if entry.family == family
+    ]
+    usable = [item for item in found if item is not None and not item.is_link_local]
+    beyond = [item for item in usable if not item.is_loopback]
+    return [Multiaddr(f"/ip{ip.version}/{item}/{rest}") for item in (beyond or usable)]

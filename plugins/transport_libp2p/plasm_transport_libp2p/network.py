@@ -1,0 +1,244 @@
+"""The open transport: dials peers, reuses their connections, and hands their streams to handlers."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import trio
+from libp2p.abc import INetStream, ITransport
+from libp2p.crypto.keys import KeyPair
+from libp2p.custom_types import TProtocol
+from libp2p.network.connection.swarm_connection import SwarmConn
+from libp2p.tools.anyio_service import background_trio_service
+from multiaddr import Multiaddr
+
+from plasm_core.abc import Network, Stream, StreamHandler
+from plasm_core.errors import PeerUnreachableError
+from plasm_core.records.peer import PeerId
+from plasm_transport_libp2p.addresses import expand, kind_of, parse
+from plasm_transport_libp2p.identity import from_libp2p, to_libp2p
+from plasm_transport_libp2p.limits import Limits
+from plasm_transport_libp2p.negotiation import NegotiationError
+from plasm_transport_libp2p.stream import Libp2pStream
+from plasm_transport_libp2p.workarounds import Host, Swarm
+
+log = logging.getLogger(__name__)
+
+_STAGGER_S = 0.15  # an address has this head start over the next
+_CLOSE_S = 3.0
+_MAX_CANDIDATES = 8
+_MAX_BOOK = 4096
+
+
+class AddressBook:
+    """Where peers were last said to be, the most recently used of them."""
+
+    def __init__(self) -> None:
+        self._addresses: OrderedDict[PeerId, tuple[Multiaddr, ...]] = OrderedDict()
+
+    def learn(self, peer: PeerId, addresses: Iterable[Multiaddr]) -> None:
+        """Replace what is known of a peer."""
+        kept = tuple(dict.fromkeys(addresses))[:_MAX_CANDIDATES]
+        if kept:
+            self._addresses[peer] = kept
+            self._addresses.move_to_end(peer)
+            while len(self._addresses) > _MAX_BOOK:
+                self._addresses.popitem(last=False)
+
+    def addresses(self, peer: PeerId) -> tuple[Multiaddr, ...]:
+        """Return the addresses of a peer, none if it is not known."""
+        return self._addresses.get(peer, ())
+
+
+class Libp2pNetwork(Network):
+    """One host on the network."""
+
+    def __init__(self, host: Host, swarm: Swarm, limits: Limits) -> None:
+        self._host = host
+        self._swarm = swarm
+        self._limits = limits
+        self._dialling: dict[str, trio.Lock] = {}
+        self._spoken: dict[Any, set[str]] = {}
+        self.book = AddressBook()
+
+    @property
+    def host(self) -> Host:
+        """The libp2p host, for protocols that are spoken below this one."""
+        return self._host
+
+    @property
+    def peer_id(self) -> PeerId:
+        """Who this node is to others."""
+        return from_libp2p(self._swarm.self_id)
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return tuple(f"{item}/p2p/{self.peer_id}" for item in self.listening())
+
+    @property
+    def connected(self) -> tuple[PeerId, ...]:
+        """The peers that there are connections to."""
+        return tuple(from_libp2p(peer) for peer, conns in self._swarm.connections.items() if conns)
+
+    def listening(self) -> list[Multiaddr]:
+        """Return where this node listens, interface by interface."""
+        listening = [address for item in self._swarm.listeners.values() for address in item.get_addrs()]
+        return [item for address in listening for item in expand(address)]
+
+    def remote_address(self, stream: Stream) -> Multiaddr | None:
+        """Return the address at the other end of one of this network's streams."""
+        conns = self._swarm.connections.get(to_libp2p(stream.remote_peer), []) if stream.remote_peer else []
+        addresses = [address for conn in conns for address in conn.get_transport_addresses()]
+        return addresses[0] if addresses else None
+
+    def handle(self, protocol: str, handler: StreamHandler) -> None:
+        """Serve a protocol from now on."""
+
+        async def serve(stream: INetStream) -> None:
+            await self._serve(stream, handler)
+
+        self._host.set_stream_handler(TProtocol(protocol), serve)
+
+    def unhandle(self, protocol: str) -> None:
+        """Serve a protocol no longer."""
+        self._host.remove_stream_handler(TProtocol(protocol))
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """What is served now."""
+        return tuple(str(name) for name in self._host.multiselect.handlers)
+
+    async def _serve(self, stream: INetStream, handler: StreamHandler) -> None:
+        served = self._wrap(stream)
+        try:
+            await handler(served)
+        except Exception:
+            log.warning("a stream's handler failed protocol=%s", stream.get_protocol(), exc_info=True)
+            await served.abort()
+        finally:
+            await served.aclose()
+
+    def _wrap(self, stream: INetStream, *, proposing: str | None = None) -> Libp2pStream:
+        peer = from_libp2p(stream.muxed_conn.peer_id)
+        group = self._swarm.groups.of(self.remote_of(stream.muxed_conn))
+        return Libp2pStream(stream, peer, group, proposing=proposing)
+
+    def remote_of(self, muxed: Any) -> tuple[str, int] | None:
+        """Return the host and port at the other end of a connection."""
+        return muxed.get_remote_address() if hasattr(muxed, "get_remote_address") else None
+
+    async def dial(self, address: str, protocol: str) -> Libp2pStream:
+        where, who = parse(address)
+        if where is not None and kind_of(where) is None:
+            raise PeerUnreachableError(f"cannot dial {address}: only TCP and QUIC are spoken here")
+        lock = self._dialling.setdefault(address, trio.Lock())
+        try:
+            async with lock:
+                conn = self._connection(where, who) or await self._connect(where, who)
+        finally:
+            if not lock.statistics().tasks_waiting and self._dialling.get(address) is lock:
+                del self._dialling[address]
+        return await self._open(conn, protocol)
+
+    def _connection(self, where: Multiaddr | None, who: PeerId | None) -> SwarmConn | None:
+        """Return a connection that serves: to that peer, or to that address, if none is named."""
+        if who is not None:
+            candidates = self._swarm.connections.get(to_libp2p(who), [])
+        else:
+            candidates = [conn for conns in self._swarm.connections.values() for conn in conns]
+        for conn in candidates:
+            addresses = conn.get_transport_addresses()
+            at = addresses[0] if addresses else None
+            fits = where is None or (at is not None and kind_of(at) == kind_of(where))
+            if who is None:
+                fits = at == where
+            if fits and not conn.is_closed and isinstance(conn, SwarmConn) and conn.muxed_conn.is_established:
+                return conn
+        return None
+
+    async def _connect(self, where: Multiaddr | None, who: PeerId | None) -> SwarmConn:
+        peer = to_libp2p(who) if who else None
+        if where is not None:
+            return await self._swarm.connect(where, peer)
+        if who is None:
+            raise PeerUnreachableError("the address names neither a place nor a peer")
+        known = sorted(self.book.addresses(who), key=lambda item: kind_of(item) != "tcp")
+        if not known:
+            raise PeerUnreachableError(f"no address of {who} is known")
+        return await _first([partial(self._swarm.connect, item, peer) for item in known], who)
+
+    async def _open(self, conn: SwarmConn, protocol: str) -> Libp2pStream:
+        spoken = self._spoken.setdefault(conn, set())
+        for gone in [key for key in self._spoken if key.is_closed]:
+            del self._spoken[gone]
+        try:
+            with trio.fail_after(self._limits.handshake_timeout_s):
+                stream = self._wrap(await conn.new_stream(), proposing=protocol)
+                if protocol in spoken:
+                    return stream
+                try:
+                    await stream.confirm()
+                except BaseException:
+                    await stream.abort()
+                    raise
+        except NegotiationError as exc:
+            raise PeerUnreachableError(str(exc)) from exc
+        except trio.TooSlowError as exc:
+            raise PeerUnreachableError("the peer does not answer") from exc
+        except Exception as exc:
+            raise PeerUnreachableError(f"cannot open a stream: {exc}") from exc
+        spoken.add(protocol)
+        return stream
+
+
+async def _first(attempts: Sequence[Callable[[], Awaitable[SwarmConn]]], who: PeerId) -> SwarmConn:
+    """Return the first success of attempts that start one after the other. Raises: `PeerUnreachableError`."""
+    won: list[SwarmConn] = []
+    reasons: list[str] = []
+    async with trio.open_nursery() as nursery:
+
+        async def attempt(run: Callable[[], Awaitable[SwarmConn]], failed: trio.Event) -> None:
+            try:
+                won.append(await run())
+                nursery.cancel_scope.cancel()
+            except PeerUnreachableError as exc:
+                reasons.append(str(exc))
+                failed.set()
+
+        for run in attempts:
+            failed = trio.Event()
+            nursery.start_soon(attempt, run, failed)
+            with trio.move_on_after(_STAGGER_S):
+                await failed.wait()
+    if not won:
+        raise PeerUnreachableError(f"cannot reach {who}: {'; '.join(reasons)}")
+    return won[0]
+
+
+@asynccontextmanager
+async def open_network(
+    keys: KeyPair, transports: list[ITransport], listen: Sequence[Multiaddr], limits: Limits
+) -> AsyncIterator[Libp2pNetwork]:
+    """Run a host. Raises: `TransportError` if it cannot listen on each address."""
+    swarm = Swarm(keys, transports, limits)
+    host = Host(swarm, limits)
+    failure: BaseException | None = None
+    async with background_trio_service(swarm):
+        await swarm.event_background_nursery_created.wait()
+        try:
+            for address in listen:
+                await swarm.listen_on(address)
+            yield Libp2pNetwork(host, swarm, limits)
+        except BaseException as exc:
+            # Raised below: the service's nursery would wrap the caller's exception in a group.
+            failure = exc
+        finally:
+            with trio.CancelScope(shield=True), trio.move_on_after(_CLOSE_S):
+                await host.close()
+    if failure is not None:
+        raise failure

@@ -1,0 +1,81 @@
+"""The transport `libp2p`: TCP with Noise and yamux, IPv4 and IPv6."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, ClassVar
+
+import attrs
+
+from plasm_core import hookimpl
+from plasm_core.abc import Network, Signer, StreamHandler, Transport
+from plasm_core.records.fields import constrained, integer, names
+from plasm_transport_libp2p.limits import Limits
+
+if TYPE_CHECKING:
+    from plasm_transport_libp2p.network import Libp2pNetwork
+
+DEFAULT_LISTEN = ("/ip4/0.0.0.0/tcp/4001", "/ip6/::/tcp/4001")
+_DEFAULTS = Limits()
+
+
+@attrs.frozen(kw_only=True)
+class Libp2pTransport(Transport):
+    """`listen`: multiaddrs; port 0 stands for any that is free. The rest are limits on what peers may take."""
+
+    name: ClassVar[str] = "libp2p"
+    requires: ClassVar[tuple[str, ...]] = ("libp2p",)
+    install: ClassVar[str | None] = "pip install 'plasm[libp2p]'"
+
+    listen: tuple[str, ...] = constrained(names(r"/[!-~]+", 256), default=DEFAULT_LISTEN)
+    max_connections: int = constrained(integer(1, 65_536), default=_DEFAULTS.max_connections)
+    max_connections_per_peer: int = constrained(integer(1, 64), default=_DEFAULTS.max_connections_per_peer)
+    max_connections_per_group: int = constrained(
+        integer(1, 65_536), default=_DEFAULTS.max_connections_per_group
+    )
+    max_streams: int = constrained(integer(1, 4096), default=_DEFAULTS.max_streams)
+    heartbeat_s: int = constrained(integer(1, 300), default=int(_DEFAULTS.heartbeat_s))
+    dial_timeout_s: int = constrained(integer(1, 60), default=int(_DEFAULTS.dial_timeout_s))
+
+    def limits(self) -> Limits:
+        """Return what peers may take."""
+        return Limits(
+            max_connections=self.max_connections,
+            max_connections_per_peer=self.max_connections_per_peer,
+            max_connections_per_group=self.max_connections_per_group,
+            max_streams=self.max_streams,
+            heartbeat_s=float(self.heartbeat_s),
+            dial_timeout_s=float(self.dial_timeout_s),
+        )
+
+    def open(
+        self, identity: Signer | None, handlers: Mapping[str, StreamHandler]
+    ) -> AbstractAsyncContextManager[Network]:
+        return self._open(identity, handlers)
+
+    @asynccontextmanager
+    async def _open(
+        self, identity: Signer | None, handlers: Mapping[str, StreamHandler]
+    ) -> AsyncIterator[Libp2pNetwork]:
+        # The library takes a second to load: only whoever opens the transport pays for it.
+        import plasm_transport_libp2p.identify as identify
+        from plasm_transport_libp2p.addresses import parse_listen
+        from plasm_transport_libp2p.identity import key_pair
+        from plasm_transport_libp2p.network import open_network
+        from plasm_transport_libp2p.tcp import Tcp
+        from plasm_transport_libp2p.workarounds import check_version
+
+        check_version()
+        keys = key_pair(identity)
+        addresses = [parse_listen(text) for text in self.listen] if handlers else []
+        async with open_network(keys, [Tcp()], addresses, self.limits()) as network:
+            identify.serve(network)
+            for protocol, handler in handlers.items():
+                network.handle(protocol, handler)
+            yield network
+
+
+@hookimpl
+def plasm_transport() -> list[type[Transport]]:
+    return [Libp2pTransport]

@@ -1,0 +1,295 @@
+"""py-libp2p as we use it: its swarm and its host, without their defects.
+
+Each of these was seen in the version below. The tests in tests/test_workarounds.py say for each whether it is
+still so; when the library moves, this module is to be read again.
+
+- An accepted connection holds a slot and a task for ever: `Swarm._handle_inbound_connection`.
+- An exception in a stream's handler ends the whole host: `Host._swarm_stream_handler`.
+- Every dial waits 250 ms, tries again with growing pauses, and remembers failures for a minute: `Swarm.connect`.
+- Lengths announced before any handshake are believed: negotiation.py.
+- The muxer's windows, ends, heartbeats and cancellation: yamux.py.
+- Ports are shared with strangers, peers on IPv6 have no address, messages in many pieces are lost: tcp.py.
+- Each connection is asked to identify itself, and what it says of addresses is kept: `Host._schedule_identify`,
+  identify.py.
+- The connection manager dials peers of its own accord and keeps a record of each that left: `Swarm.run`.
+- Plaintext, secio and mplex are spoken unless each was left out: `Upgrader` knows one of each.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import trio
+from libp2p.abc import IMuxedConn, INetConn, INetStream, IRawConnection, ISecureConn, ITransport
+from libp2p.crypto.keys import KeyPair
+from libp2p.crypto.x25519 import create_new_key_pair as create_noise_key_pair
+from libp2p.custom_types import TProtocol
+from libp2p.host.basic_host import BasicHost
+from libp2p.io.abc import ReadWriteCloser
+from libp2p.network import swarm as library
+from libp2p.network.config import ConnectionConfig
+from libp2p.network.connection.raw_connection import RawConnection
+from libp2p.network.connection.swarm_connection import SwarmConn
+from libp2p.network.exceptions import SwarmException
+from libp2p.peer.id import ID
+from libp2p.peer.peerstore import PeerStore
+from libp2p.security.noise.transport import Transport as Noise
+from libp2p.transport.upgrader import TransportUpgrader
+from multiaddr import Multiaddr
+
+from plasm_core.errors import PeerUnreachableError, TransportError
+from plasm_transport_libp2p import negotiation
+from plasm_transport_libp2p.addresses import Groups
+from plasm_transport_libp2p.identity import from_libp2p
+from plasm_transport_libp2p.limits import Limits, Slots
+from plasm_transport_libp2p.yamux import PROTOCOL as YAMUX
+from plasm_transport_libp2p.yamux import Yamux
+
+log = logging.getLogger(__name__)
+
+LIBRARY_VERSION = "0.8.1"
+NOISE = "/noise"
+
+
+def check_version() -> None:
+    """Raise `TransportError` unless the library is the version that this module was written against."""
+    found = importlib.metadata.version("libp2p")
+    if found != LIBRARY_VERSION:
+        raise TransportError(
+            f"libp2p {found} is installed, but this needs {LIBRARY_VERSION}",
+            hint="install it with: pip install 'plasm[libp2p]'",
+        )
+
+
+class Upgrader(TransportUpgrader):
+    """Secures raw connections with Noise and divides them with yamux, and knows nothing else."""
+
+    def __init__(self, keys: KeyPair, limits: Limits) -> None:
+        super().__init__({}, {})
+        self._noise = Noise(keys, noise_privkey=create_noise_key_pair().private_key)
+        self._limits = limits
+
+    async def upgrade_security(
+        self, raw_conn: IRawConnection, is_initiator: bool, peer_id: ID | None = None
+    ) -> ISecureConn:
+        """Prove both identities. With a peer given, it must be that one."""
+        if not is_initiator:
+            await negotiation.answer(raw_conn, (NOISE,))
+            return await self._noise.secure_inbound(raw_conn)
+        await raw_conn.write(negotiation.proposal(NOISE))
+        await negotiation.confirm(raw_conn, NOISE)
+        # Without a peer, the handshake tells who is there.
+        secured = await self._noise.secure_outbound(raw_conn, peer_id)  # type: ignore[arg-type]
+        if peer_id is not None and secured.get_remote_peer() != peer_id:
+            raise SwarmException(f"the peer is {secured.get_remote_peer()}, not {peer_id}")
+        return secured
+
+    async def upgrade_connection(self, conn: ISecureConn, peer_id: ID) -> IMuxedConn:
+        """Agree on yamux."""
+        if conn.is_initiator:
+            await conn.write(negotiation.proposal(YAMUX))
+            await negotiation.confirm(conn, YAMUX)
+        else:
+            await negotiation.answer(conn, (YAMUX,))
+        return Yamux(conn, peer_id, self._limits)
+
+
+class Swarm(library.Swarm):
+    """All connections of a host."""
+
+    def __init__(self, keys: KeyPair, transports: list[ITransport], limits: Limits) -> None:
+        peer_id = ID.from_pubkey(keys.public_key)
+        peers = PeerStore()
+        peers.add_key_pair(peer_id, keys)
+        # Its connection manager is not run; the numbers only have to be in order.
+        config = ConnectionConfig(
+            max_connections=limits.max_connections,
+            high_watermark=limits.max_connections,
+            low_watermark=0,
+            min_connections=0,
+            max_connections_per_peer=limits.max_connections_per_peer,
+        )
+        super().__init__(peer_id, peers, Upgrader(keys, limits), transports, connection_config=config)
+        self.notifees = []
+        self.groups = Groups()
+        self.slots = Slots(limits)
+        self._limits = limits
+
+    async def run(self) -> None:
+        """Keep the connections' tasks until the service is stopped, then end them all."""
+        async with trio.open_nursery() as nursery:
+            self.background_nursery = nursery
+            self.transport_manager.set_background_nursery(nursery)
+            self.transport_manager.set_swarm(self)
+            self.event_background_nursery_created.set()
+            await self.manager.wait_finished()
+            nursery.cancel_scope.cancel()
+
+    async def listen_on(self, address: Multiaddr) -> None:
+        """Listen on one address. Raises: `TransportError`."""
+        transport = self.transport_manager.transport_for_listening(address)
+        if transport is None:
+            raise TransportError(f"cannot listen on {address}: there is no transport for it")
+
+        async def handler(accepted: ReadWriteCloser) -> None:
+            await self._handle_inbound_connection(accepted, address)
+
+        listener: Any = transport.create_listener(handler)
+        listener.background_nursery = self.background_nursery
+        try:
+            await listener.listen(address)
+        except Exception as exc:
+            raise TransportError(f"cannot listen on {address}: {exc}") from exc
+        for bound in listener.get_addrs():  # the port asked for may have been 0
+            self.listeners[str(bound)] = listener
+
+    async def _handle_inbound_connection(self, read_write_closer: ReadWriteCloser, maddr: Multiaddr) -> None:
+        """Serve a connection from its handshake to its end, if there is a slot for it."""
+        group = self.groups.counted(_remote_of(read_write_closer))
+        if not self.slots.acquire(group):
+            log.info("connection refused reason=limit")
+            await _close(read_write_closer)
+            return
+        try:
+            with trio.fail_after(self._limits.handshake_timeout_s):
+                muxed = await self._muxed(read_write_closer)
+                conn = await self.add_conn(muxed, direction="inbound")
+            await conn.event_closed.wait()
+        except Exception as exc:  # a stranger's handshake fails in as many ways as there are strangers
+            log.debug("connection refused reason=%r", exc)
+        finally:
+            self.slots.release(group)
+            with trio.CancelScope(shield=True), trio.move_on_after(1):
+                await _close(read_write_closer)
+
+    async def _muxed(self, accepted: ReadWriteCloser) -> IMuxedConn:
+        if isinstance(accepted, IMuxedConn):
+            return accepted
+        secured = await self.upgrader.upgrade_security(RawConnection(accepted, False), False)
+        return await self.upgrader.upgrade_connection(secured, secured.get_remote_peer())
+
+    async def connect(self, address: Multiaddr, peer: ID | None) -> SwarmConn:
+        """Dial once, at one address. Raises: `PeerUnreachableError`."""
+        transport = self.transport_manager.transport_for_dialing(address)
+        if transport is None:
+            raise PeerUnreachableError(f"there is no transport for {address}")
+        if len(self.get_connections()) >= 2 * self._limits.max_connections:
+            raise PeerUnreachableError("there are too many connections already")
+        where = Multiaddr(f"{address}/p2p/{peer}") if peer else address
+        made: Any = None
+        try:
+            with trio.fail_after(self._limits.dial_timeout_s):
+                made = await transport.dial(where)
+                if not isinstance(made, IMuxedConn):
+                    secured = await self.upgrader.upgrade_security(made, True, peer)
+                    muxed = await self.upgrader.upgrade_connection(secured, secured.get_remote_peer())
+                else:
+                    muxed = made
+                if peer is not None and muxed.peer_id != peer:
+                    raise PeerUnreachableError(f"the peer at {address} is {muxed.peer_id}, not {peer}")
+                return await self.add_conn(muxed, direction="outbound")
+        except BaseException as exc:
+            if made is not None:
+                with trio.CancelScope(shield=True), trio.move_on_after(1):
+                    await _close(made)
+            if isinstance(exc, trio.TooSlowError):
+                raise PeerUnreachableError(f"no answer from {address}") from exc
+            if isinstance(exc, Exception) and not isinstance(exc, PeerUnreachableError):
+                raise PeerUnreachableError(f"cannot dial {address}: {_reason(exc)}") from exc
+            raise
+
+    async def add_conn(self, muxed_conn: IMuxedConn, direction: str = "unknown") -> SwarmConn:
+        """Register a connection whose peer has proved its identity, and run it. Raises: `SwarmException`."""
+        from_libp2p(muxed_conn.peer_id)  # a key that is not Ed25519 has no place here
+        conn = SwarmConn(muxed_conn, self, direction=direction)
+        connected = self.connections.setdefault(muxed_conn.peer_id, [])
+        if len(connected) >= self._limits.max_connections_per_peer or self.background_nursery is None:
+            raise SwarmException("the peer has too many connections")
+        connected.append(conn)
+        try:
+            self.background_nursery.start_soon(self._guard, muxed_conn.start)
+            await muxed_conn.event_started.wait()
+            conn.set_transport_info(muxed_conn.get_transport_addresses(), muxed_conn.get_connection_type())
+            self.background_nursery.start_soon(self._guard, conn.start)
+            await conn.event_started.wait()
+            if not muxed_conn.is_established:
+                raise SwarmException("the connection ended as it began")
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await conn.close()
+            raise
+        await self.notify_connected(conn)
+        return conn
+
+    async def _guard(self, task: Callable[[], Awaitable[None]]) -> None:
+        """Run a connection's task; its failure is not the swarm's."""
+        try:
+            await task()
+        except Exception:
+            log.warning("a connection's task failed", exc_info=True)
+
+    async def notify_disconnected(self, conn: INetConn) -> None:
+        """Tell whoever asked to be told."""
+        await self._notify("disconnected", conn)
+
+    async def dial_peer(self, peer_id: ID) -> list[INetConn]:
+        """Return the connections that there are. Raises: `SwarmException` if there are none."""
+        found = [conn for conn in self.get_connections(peer_id) if not conn.is_closed]
+        if not found:
+            raise SwarmException(f"there is no connection to {peer_id}")
+        return found
+
+
+class Host(BasicHost):
+    """Negotiates protocols on the swarm's streams. It asks nobody to identify himself."""
+
+    def __init__(self, swarm: Swarm, limits: Limits) -> None:
+        super().__init__(swarm, disable_identify_address_discovery=True)
+        self.multiselect.handlers.clear()
+        swarm.notifees.clear()
+        self._limits = limits
+
+    def _schedule_identify(self, peer_id: ID, *, reason: str) -> None:
+        pass
+
+    async def _swarm_stream_handler(self, net_stream: INetStream) -> None:
+        """Find out what an inbound stream is for and serve it. Whatever fails breaks this stream alone."""
+        try:
+            with trio.fail_after(self._limits.handshake_timeout_s):
+                spoken = [str(name) for name in self.multiselect.handlers]
+                protocol = TProtocol(await negotiation.answer(net_stream, spoken))
+            handler = self.multiselect.handlers.get(protocol)
+            if handler is None:  # withdrawn meanwhile
+                await net_stream.reset()
+                return
+            net_stream.set_protocol(protocol)
+            await handler(net_stream)
+        except Exception as exc:
+            log.debug("stream broken protocol=%s reason=%r", net_stream.get_protocol(), exc)
+            await net_stream.reset()
+
+
+def _remote_of(accepted: Any) -> tuple[str, int] | None:
+    """Return the host and port of a connection that may or may not know them."""
+    try:
+        found = accepted.get_remote_address()
+    except Exception:  # not every muxed connection has the method
+        return None
+    return found if isinstance(found, tuple) else None
+
+
+async def _close(connection: Any) -> None:
+    try:
+        await connection.close()
+    except Exception as exc:
+        log.debug("connection not closed cleanly reason=%r", exc)
+
+
+def _reason(exc: BaseException) -> str:
+    """Return what went wrong at the bottom of a chain of the library's errors."""
+    while exc.__cause__ is not None:
+        exc = exc.__cause__
+    return str(exc) or type(exc).__name__
