@@ -7,15 +7,17 @@ from __future__ import annotations
 # What follows an opcode.
 NONE = 0  # nothing
 INDEX = 1  # one LEB128: an index or an integer constant
-MEMARG = 2  # two LEB128: alignment, offset
-BYTES = 3  # a fixed number of bytes: IMMEDIATE_BYTES
-CONTROL = 4  # handled by name in the rewriter
-NOTED = 5  # one LEB128 or nothing, and the feature it belongs to is noted: NOTED_AS
-INVALID = 6  # not an instruction of an accepted feature
+LOCAL = 2  # one LEB128: a local's index
+MEMARG = 3  # two LEB128: alignment, offset
+BYTES = 4  # a fixed number of bytes: IMMEDIATE_BYTES
+CONTROL = 5  # handled by name in the rewriter
+NOTED = 6  # one LEB128 or nothing, and the feature it belongs to is noted: NOTED_AS
+INVALID = 7  # not an instruction of an accepted feature
 
 UNREACHABLE, NOP, BLOCK, LOOP, IF, ELSE, END = 0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x0B
 BR, BR_IF, BR_TABLE, RETURN, CALL, CALL_INDIRECT = 0x0C, 0x0D, 0x0E, 0x0F, 0x10, 0x11
 DROP, SELECT, SELECT_T = 0x1A, 0x1B, 0x1C
+LOCAL_GET, LOCAL_SET, LOCAL_TEE = 0x20, 0x21, 0x22
 MEMORY_SIZE, MEMORY_GROW = 0x3F, 0x40
 F32_CONST, F64_CONST = 0x43, 0x44
 PREFIX_FC, PREFIX_FD = 0xFC, 0xFD
@@ -44,9 +46,9 @@ for _opcode in (SELECT_T, MEMORY_GROW, PREFIX_FC, PREFIX_FD):
 _set(NOP, NOP, NONE, 0)
 _set(DROP, DROP, NONE, -1)
 _set(SELECT, SELECT, NONE, -2)
-_set(0x20, 0x20, INDEX, 1)  # local.get
-_set(0x21, 0x21, INDEX, -1)  # local.set
-_set(0x22, 0x22, INDEX, 0)  # local.tee
+_set(LOCAL_GET, LOCAL_GET, LOCAL, 1)
+_set(LOCAL_SET, LOCAL_SET, LOCAL, -1)
+_set(LOCAL_TEE, LOCAL_TEE, LOCAL, 0)
 _set(0x23, 0x23, INDEX, 1)  # global.get
 _set(0x24, 0x24, INDEX, -1)  # global.set
 _set(0x25, 0x25, NOTED, 0)  # table.get

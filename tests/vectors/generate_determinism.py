@@ -165,6 +165,7 @@ def _sizes() -> Iterator[Task]:
         "branches",
         "constants",
         "functions",
+        "reads",
         "large_frame",
         "larger_frame",
         "wide_type",

@@ -72,6 +72,22 @@ def functions(count: int = 2_000) -> str:
     return _module("  " + "\n  ".join([*lines, table]), "\n    ".join(calls))
 
 
+def reads(count: int = 300) -> str:
+    """Return a module that reads a local so often before it sets it, or begins a block, and then uses the values."""
+    functions = []
+    for kind, turned in (("i32", "i64.extend_i32_u "), ("i64", "")):
+        for name, between in (("set", f"({kind}.const 5) (local.set 0)"), ("block", "(block)")):
+            pushed = "(local.get 0) " * count
+            taken = f"{turned}(call $mix) " * count
+            functions.append(f"  (func ${kind}_{name} (param {kind}) {pushed} {between} {taken})")
+    start = " ".join(
+        f"(call ${kind}_{name} ({kind}.const {value}))"
+        for kind, value in (("i32", 0x12345678), ("i64", 0x123456789ABCDEF))
+        for name in ("set", "block")
+    )
+    return _module("\n".join(functions), start)
+
+
 def values(params: int, locals_: int, operands: int) -> str:
     """Return a module with a function of so many values, all in use, beside the two of its widest call."""
     declared = " ".join(["i64", "f64"] * (params // 2)), " ".join(["f64", "i64"] * (locals_ // 2))
@@ -101,6 +117,7 @@ def modules() -> dict[str, str]:
         "branches": branches(),
         "constants": constants(),
         "functions": functions(),
+        "reads": reads(),
         # 400 parameters and 1,000 values are the most that every engine takes.
         "wide_type": values(400, 100, 100),
         "wider_type": values(402, 100, 100),
