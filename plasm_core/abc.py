@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import ClassVar
 
@@ -18,7 +18,7 @@ from plasm_core.records.claim import Claim
 from plasm_core.records.manifest import Manifest
 from plasm_core.records.peer import PeerId
 from plasm_core.records.plan import Plan
-from plasm_core.records.verdict import Opinion
+from plasm_core.records.verdict import Decision, Opinion
 
 
 class Component(ABC):
@@ -133,6 +133,23 @@ class Verifier(Component):
         An exception counts as undecided: a verifier that fails never accepts.
         """
 
+    def accept(self, *established: str, reasons: Sequence[str] = ()) -> Opinion:
+        """Return the opinion that the claims hold. What is `established` is one word each, `reasons` say more."""
+        return self._opinion(Decision.ACCEPT, reasons, established)
+
+    def reject(self, *reasons: str) -> Opinion:
+        """Return the opinion that a claim is false."""
+        return self._opinion(Decision.REJECT, reasons)
+
+    def undecided(self, *reasons: str) -> Opinion:
+        """Return the opinion that nothing can be said of the claims."""
+        return self._opinion(Decision.UNDECIDED, reasons)
+
+    def _opinion(
+        self, decision: Decision, reasons: Sequence[str], established: tuple[str, ...] = ()
+    ) -> Opinion:
+        return Opinion(verifier=self.name, decision=decision, reasons=tuple(reasons), established=established)
+
 
 class Stream(ABC):
     """Bytes to and from one peer, in order. It knows nothing of jobs.
@@ -205,7 +222,59 @@ class Transport(Component):
         """
 
 
+class Directory(ABC):
+    """Discovery that is open. What it tells is hearsay until the peer itself has proved it."""
+
+    @property
+    @abstractmethod
+    def neighbours(self) -> tuple[PeerId, ...]:
+        """The peers that it asks, none while it is alone."""
+
+    @abstractmethod
+    async def bootstrap(self) -> int:
+        """Look for neighbours, starting from those configured and remembered; return how many there are.
+
+        It is done when the directory opens, too, and again from time to time.
+        """
+
+    @abstractmethod
+    def announce(self, addresses: Sequence[str]) -> None:
+        """Say where others reach this node from now on; at first, that is where its network listens.
+
+        With none, it asks others and answers nobody.
+        """
+
+    @abstractmethod
+    def advertise(self, classes: Collection[str]) -> None:
+        """Say from now on that this node serves these capability classes, instead of those before.
+
+        It says so again before it is forgotten, until the directory closes.
+        """
+
+    @abstractmethod
+    def find(
+        self, capability: str, limit: int
+    ) -> AbstractAsyncContextManager[AsyncIterator[tuple[PeerId, tuple[str, ...]]]]:
+        """Look for nodes that say they serve a capability class: each once, with addresses as `dial` takes them.
+
+        They come as they are found, `limit` at most; leaving the context ends the search.
+        """
+
+
+class Discovery(Component):
+    """Finds nodes by what they can do."""
+
+    kind: ClassVar[str] = "discovery"
+
+    @abstractmethod
+    def open(self, network: Network) -> AbstractAsyncContextManager[Directory]:
+        """Take part in the directory over an open network, until the context ends.
+
+        Raises: `TransportError` if the network is not of the kind that it needs.
+        """
+
+
 KINDS: dict[str, type[Component]] = {
-    cls.kind: cls for cls in (Validator, Runtime, Signer, Verifier, Transport)
+    cls.kind: cls for cls in (Validator, Runtime, Signer, Verifier, Transport, Discovery)
 }
 """Every kind of plugin and its abstract class."""

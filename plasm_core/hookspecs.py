@@ -4,13 +4,12 @@ A whole plugin, the module `plasm_verifier_never`:
 
     from plasm_core import hookimpl
     from plasm_core.abc import Verifier
-    from plasm_core.records import Decision, Opinion
 
     class Never(Verifier):
         name = "never"
 
         def judge(self, claims):
-            return Opinion(verifier=self.name, decision=Decision.REJECT, reasons=("never",))
+            return self.reject("never")
 
     @hookimpl
     def plasm_verifier():
@@ -28,7 +27,7 @@ from collections.abc import Sequence
 
 import pluggy
 
-from plasm_core.abc import Runtime, Signer, Transport, Validator, Verifier
+from plasm_core.abc import Discovery, Runtime, Signer, Transport, Validator, Verifier
 
 PROJECT = "plasm"
 
@@ -59,3 +58,8 @@ def plasm_verifier() -> Sequence[type[Verifier]]:  # type: ignore[empty-body]
 @hookspec
 def plasm_transport() -> Sequence[type[Transport]]:  # type: ignore[empty-body]
     """Return classes that carry byte streams."""
+
+
+@hookspec
+def plasm_discovery() -> Sequence[type[Discovery]]:  # type: ignore[empty-body]
+    """Return classes that find nodes."""

@@ -17,5 +17,6 @@ pytest.register_assert_rewrite(
     "plasm_core.testing.engine_contract",
     "plasm_core.testing.machine_contract",
     "plasm_core.testing.signer_contract",
+    "plasm_core.testing.transport_contract",
     "plasm_core.testing.verifier_contract",
 )

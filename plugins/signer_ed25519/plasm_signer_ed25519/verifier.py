@@ -29,23 +29,20 @@ class SignatureVerifier(Verifier):
                 if opinion.decision is decision:
                     return opinion
         if not opinions:
-            return self._opinion(Decision.UNDECIDED, "there is no receipt")
+            return self.undecided("there is no receipt")
         signers = tuple(dict.fromkeys(claim.receipt.node for claim in claims))
         return attrs.evolve(opinions[0], signers=signers)
 
     def _judge(self, claim: Claim) -> Opinion:
         node = claim.receipt.node
         if not signed_by(claim.envelope, node):
-            return self._opinion(Decision.REJECT, f"no signature of {node}, the node it names, is valid")
+            return self.reject(f"no signature of {node}, the node it names, is valid")
         if node not in claim.trusted:
             return attrs.evolve(
-                self._opinion(Decision.UNDECIDED, f"signed by {node}, a key that is not trusted here"),
+                self.undecided(f"signed by {node}, a key that is not trusted here"),
                 signers=(node,),
             )
-        return Opinion(verifier=self.name, decision=Decision.ACCEPT, established=("signature",))
-
-    def _opinion(self, decision: Decision, reason: str) -> Opinion:
-        return Opinion(verifier=self.name, decision=decision, reasons=(reason,))
+        return self.accept("signature")
 
 
 def signed_by(envelope: Envelope, peer: PeerId) -> bool:

@@ -10,7 +10,7 @@ import attrs
 from plasm_core import hookimpl
 from plasm_core.abc import Verifier
 from plasm_core.errors import PlasmError, RefusedError
-from plasm_core.records import Claim, Decision, Laboratory, Observables, Opinion
+from plasm_core.records import Claim, Laboratory, Observables, Opinion
 from plasm_core.records.fields import constrained, integer, names
 
 
@@ -31,17 +31,17 @@ class ReexecuteVerifier(Verifier):
         unsettled = tuple(dict.fromkeys(reason for claim in claims if (reason := _unsettled(claim))))
         settled = [claim for claim in claims if not _unsettled(claim)]
         if not settled:
-            return self._undecided(*(unsettled or ("there is no receipt",)))
+            return self.undecided(*(unsettled or ("there is no receipt",)))
         if len({claim.receipt.asked.task_digest for claim in settled}) > 1:
-            return self._undecided("the receipts are not all of one task")
+            return self.undecided("the receipts are not all of one task")
         laboratory = settled[0].laboratory
         if laboratory is None:
-            return self._undecided("the job's module and input are not at hand to run it again")
+            return self.undecided("the job's module and input are not at hand to run it again")
         used = {claim.receipt.claims.runtime.name for claim in settled}
         try:
             runtime, found = self._run_again(settled[0], laboratory, used)
         except PlasmError as exc:
-            return self._undecided(f"it could not be run again: {exc}")
+            return self.undecided(f"it could not be run again: {exc}")
         where = f"re-executed on {runtime}" + (", the same engine" if runtime in used else "")
         wrong = [
             f"{where}: {difference}"
@@ -49,10 +49,10 @@ class ReexecuteVerifier(Verifier):
             for difference in found.differences(Observables.of(claim.receipt))
         ]
         if wrong:
-            return self._opinion(Decision.REJECT, *dict.fromkeys(wrong))
+            return self.reject(*dict.fromkeys(wrong))
         if unsettled:
-            return self._undecided(*unsettled)
-        return attrs.evolve(self._opinion(Decision.ACCEPT, where), established=("re-execution",))
+            return self.undecided(*unsettled)
+        return self.accept("re-execution", reasons=[where])
 
     def _run_again(self, claim: Claim, laboratory: Laboratory, used: Set[str]) -> tuple[str, Observables]:
         """Return what another engine observes, one in `used` where no other can, and its name.
@@ -72,12 +72,6 @@ class ReexecuteVerifier(Verifier):
                 return runtime, found
             failures.append(f"{runtime}: {found.outcome}")
         raise RefusedError("no_runtime", "; ".join(failures) or "no engine that is installed can run it")
-
-    def _undecided(self, *reasons: str) -> Opinion:
-        return self._opinion(Decision.UNDECIDED, *reasons)
-
-    def _opinion(self, decision: Decision, *reasons: str) -> Opinion:
-        return Opinion(verifier=self.name, decision=decision, reasons=reasons)
 
 
 def _unsettled(claim: Claim) -> str:
