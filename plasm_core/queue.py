@@ -1,0 +1,191 @@
+"""The queue: bounded, first in first out within an owner, and taking turns between owners.
+
+Not thread-safe: the daemon's loop has it. Owners are opaque; they are forgotten with their last job.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator
+from typing import Generic, TypeVar
+
+import attrs
+
+from plasm_core.errors import QueueFullError
+
+K = TypeVar("K", bound=Hashable)
+
+_FIRST_GUESS_S = 5.0
+_LONGEST_RETRY_S = 300
+_WEIGHT = 0.2
+
+
+@attrs.define
+class _Line(Generic[K]):
+    """What one owner has: jobs that wait, in order, and places kept for jobs that are not accepted yet."""
+
+    waiting: OrderedDict[K, None] = attrs.field(factory=OrderedDict)
+    reserved: int = 0
+
+
+class FairQueue(Generic[K]):
+    """Jobs that wait, by a key of their own each.
+
+    Who is next: the first job of each owner in turn; an owner that comes, or whose job was taken, goes to the
+    end of the round. Each operation takes constant time, except `position` and `heads`: linear in the owners.
+    """
+
+    def __init__(self, *, capacity: int, per_owner: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """Make an empty queue for so many jobs in all, and so many of one owner; reserved places count."""
+        self.capacity = capacity
+        self.per_owner = per_owner
+        self._clock = clock
+        self._lines: dict[Hashable, _Line[K]] = {}
+        self._round: OrderedDict[Hashable, None] = OrderedDict()
+        self._owners: dict[K, Hashable] = {}
+        self._reserved = 0
+        self._interval_s = _FIRST_GUESS_S
+        self._taken_at: float | None = None
+
+    def __len__(self) -> int:
+        """The jobs that wait."""
+        return len(self._owners)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._owners
+
+    @property
+    def reserved(self) -> int:
+        """The places kept for jobs that are not accepted yet."""
+        return self._reserved
+
+    def reserve(self, owner: Hashable) -> Place[K]:
+        """Keep a place for a job of an owner, before it is accepted: an accepted job must not be refused.
+
+        Raises: `QueueFullError`.
+        """
+        line = self._lines.get(owner)
+        if line is not None and len(line.waiting) + line.reserved >= self.per_owner:
+            raise QueueFullError(
+                f"this client has {self.per_owner} jobs waiting, and no more are taken",
+                retry_after_s=self._retry_after_s(len(self._round)),
+            )
+        if len(self) + self._reserved >= self.capacity:
+            raise QueueFullError(
+                f"the queue is full: {self.capacity} jobs wait", retry_after_s=self._retry_after_s(1)
+            )
+        self._lines.setdefault(owner, _Line()).reserved += 1
+        self._reserved += 1
+        return Place(self, owner)
+
+    def put(self, owner: Hashable, key: K, *, first: bool = False) -> None:
+        """Add a job that was accepted before: at a start, or, as its owner's `first`, to be run again.
+
+        It is never refused, whatever the capacity; new jobs come by `reserve`.
+
+        Raises: ValueError if the key waits already.
+        """
+        if key in self._owners:
+            raise ValueError("the job waits already")
+        line = self._lines.setdefault(owner, _Line())
+        line.waiting[key] = None
+        if first:
+            line.waiting.move_to_end(key, last=False)
+        self._owners[key] = owner
+        self._round.setdefault(owner)
+
+    def take(self, key: K | None = None) -> K | None:
+        """Remove and return the next job, None if none waits; or that job out of `heads` whose turn it is now.
+
+        Raises: KeyError if the key does not wait.
+        """
+        if key is None:
+            if not self._round:
+                return None
+            key = next(iter(self._lines[next(iter(self._round))].waiting))
+        owner = self._owners[key]
+        self._remove(key)
+        if owner in self._round:
+            self._round.move_to_end(owner)
+        self._measure()
+        return key
+
+    def remove(self, key: K) -> bool:
+        """Remove a job that is not to be run, and tell whether it was waiting. Its owner keeps its turn."""
+        if key not in self._owners:
+            return False
+        self._remove(key)
+        return True
+
+    def heads(self) -> Iterator[K]:
+        """Go through the first job of each owner, the next one first. The queue must not change meanwhile."""
+        return (next(iter(self._lines[owner].waiting)) for owner in self._round)
+
+    def position(self, key: K) -> int | None:
+        """Return a job's place if nothing else came, 1 for the next; None if it does not wait.
+
+        Linear in the owners, and in the jobs that its owner has before it.
+        """
+        if key not in self._owners:
+            return None
+        owner = self._owners[key]
+        mine = next(index for index, item in enumerate(self._lines[owner].waiting) if item == key)
+        before, turns = 0, mine + 1
+        for other in self._round:
+            if other == owner:
+                turns = mine  # of those after it in the round, one fewer comes before
+                before += mine
+            else:
+                before += min(len(self._lines[other].waiting), turns)
+        return before + 1
+
+    def _remove(self, key: K) -> None:
+        owner = self._owners.pop(key)
+        line = self._lines[owner]
+        del line.waiting[key]
+        if not line.waiting:
+            del self._round[owner]
+        self._tidy(owner, line)
+
+    def _tidy(self, owner: Hashable, line: _Line[K]) -> None:
+        if not line.waiting and not line.reserved:
+            del self._lines[owner]
+
+    def _give_up(self, owner: Hashable) -> None:
+        line = self._lines[owner]
+        line.reserved -= 1
+        self._reserved -= 1
+        self._tidy(owner, line)
+
+    def _measure(self) -> None:
+        now = self._clock()
+        if self._taken_at is not None:
+            self._interval_s += _WEIGHT * (now - self._taken_at - self._interval_s)
+        self._taken_at = now
+
+    def _retry_after_s(self, jobs: int) -> int:
+        return min(_LONGEST_RETRY_S, max(1, math.ceil(self._interval_s * jobs)))
+
+
+class Place(Generic[K]):
+    """A place in the queue, kept until it is filled or released."""
+
+    def __init__(self, queue: FairQueue[K], owner: Hashable) -> None:
+        self._queue: FairQueue[K] | None = queue
+        self._owner = owner
+
+    def fill(self, key: K) -> None:
+        """Put the accepted job there. Raises: ValueError if the place has been released or the job waits."""
+        queue = self._queue
+        if queue is None:
+            raise ValueError("the place has been released")
+        queue.put(self._owner, key)
+        self.release()
+
+    def release(self) -> None:
+        """Give the place up, unless it has been filled. Doing so twice is harmless."""
+        queue, self._queue = self._queue, None
+        if queue is not None:
+            queue._give_up(self._owner)
