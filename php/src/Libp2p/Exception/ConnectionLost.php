@@ -1,0 +1,10 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Libp2p\Exception;
+
+/** The peer, or this side, closed the connection; what is unread is gone. */
+final class ConnectionLost extends \RuntimeException implements Libp2pException
+{
+}

@@ -1,0 +1,15 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Libp2p\Exception;
+
+/** A deadline passed. */
+final class TimedOut extends \RuntimeException implements Libp2pException
+{
+    /** @param string $waitedFor what did not happen in time, as in "the peer's handshake" */
+    public function __construct(public readonly string $waitedFor)
+    {
+        parent::__construct("timed out waiting for $waitedFor");
+    }
+}

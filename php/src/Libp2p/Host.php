@@ -1,0 +1,149 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Libp2p;
+
+use Plasm\Libp2p\Exception\ConnectFailed;
+use Plasm\Libp2p\Exception\Libp2pException;
+use Plasm\Libp2p\Exception\TimedOut;
+use Plasm\Libp2p\Exception\Unreachable;
+use Plasm\Libp2p\Exception\UnsupportedAddress;
+use Plasm\Libp2p\Io\DnsResolver;
+use Plasm\Libp2p\Io\Loop;
+use Plasm\Libp2p\Io\ResolverInterface;
+use Plasm\Libp2p\Io\Socket;
+use Plasm\Libp2p\Io\TaskGroup;
+use Plasm\Libp2p\Noise\SecureChannel;
+use Plasm\Libp2p\Yamux\Session;
+use Plasm\PeerId;
+
+/**
+ * Dials peers over TCP with Noise and yamux, and serves nobody.
+ *
+ * Source: libp2p specification, "Connections", "Upgrading Connections".
+ */
+final class Host implements HostInterface
+{
+    private const MAX_RACERS = 16;
+
+    private readonly Identity $identity;
+    private readonly ResolverInterface $resolver;
+
+    /** @var list<Connection> */
+    private array $connections = [];
+
+    /**
+     * @param Identity|null $identity null for one that ends with this host
+     * @param int $windowBytes what a peer may send on a stream before it is read, at least 256 KiB
+     */
+    public function __construct(
+        ?Identity $identity = null,
+        private readonly Loop $loop = new Loop(),
+        ?ResolverInterface $resolver = null,
+        private readonly int $windowBytes = 1024 * 1024,
+    ) {
+        if ($windowBytes < Session::INITIAL_WINDOW_BYTES) {
+            throw new \InvalidArgumentException('a window has at least 256 KiB');
+        }
+        $this->identity = $identity ?? Identity::ephemeral();
+        $this->resolver = $resolver ?? new DnsResolver($loop);
+    }
+
+    public function __destruct()
+    {
+        $this->close();
+    }
+
+    public function peer(): PeerId
+    {
+        return $this->identity->peer;
+    }
+
+    public function loop(): Loop
+    {
+        return $this->loop;
+    }
+
+    public function dial(Multiaddr $address, Deadline $deadline, bool $publicOnly = false): Connection
+    {
+        $endpoint = $address->tcp() ?? throw new UnsupportedAddress("only TCP to the peer itself can be dialled, not $address");
+        $peer = $address->peer() ?? throw new UnsupportedAddress("the address $address names no peer");
+        $socket = $this->connect($endpoint, $deadline, $publicOnly);
+        $step = 'speak Noise';
+        try {
+            Multistream::select($socket, SecureChannel::PROTOCOL, $deadline);
+            $step = 'shake hands';
+            $secure = SecureChannel::initiate($socket, $this->identity, $peer, $deadline);
+            $step = 'speak yamux';
+            Multistream::select($secure, Session::PROTOCOL, $deadline);
+        } catch (\Throwable $exception) {
+            $socket->close();
+            throw $exception instanceof TimedOut ? new TimedOut("$address to $step") : $exception;
+        }
+        $session = new Session($secure, $this->loop, true, $this->windowBytes);
+        $connection = new Connection($address, $peer, $session);
+        $this->connections = [...array_filter($this->connections, static fn (Connection $old): bool => $old->isOpen()), $connection];
+
+        return $connection;
+    }
+
+    public function race(array $addresses, Deadline $deadline, bool $publicOnly = false): ConnectionInterface
+    {
+        /** @var TaskGroup<Connection> $dials */
+        $dials = new TaskGroup($this->loop);
+        foreach (array_slice($addresses, 0, self::MAX_RACERS) as $address) {
+            $dials->start((string) $address, fn (): Connection => $this->dial($address, $deadline, $publicOnly));
+        }
+        $causes = [];
+        try {
+            while ($dials->count() > 0) {
+                [$name, $connection, $error] = $dials->next($deadline, 'any of several peers');
+                if ($connection !== null) {
+                    return $connection;
+                }
+                $causes[$name] = $error instanceof Libp2pException ? $error : throw $error ?? new \LogicException();
+            }
+        } finally {
+            foreach ($dials->cancel() as $late) {
+                $late->close();
+            }
+        }
+        throw new Unreachable('no peer could be reached', $causes);
+    }
+
+    public function close(): void
+    {
+        foreach ($this->connections as $connection) {
+            $connection->close();
+        }
+    }
+
+    private function connect(TcpEndpoint $endpoint, Deadline $deadline, bool $publicOnly): Socket
+    {
+        $addresses = [$endpoint->host];
+        if ($endpoint->isName()) {
+            $addresses = $this->resolver->resolve(
+                $endpoint->host,
+                $endpoint->kind !== MultiaddrProtocol::Dns6,
+                $endpoint->kind !== MultiaddrProtocol::Dns4,
+                $deadline,
+            );
+        }
+        $failure = null;
+        foreach ($addresses as $place => $ip) {
+            if ($publicOnly && !AddressScope::isPublic($ip)) {
+                $failure = new UnsupportedAddress("$ip is not an address of the public internet");
+                continue;
+            }
+            try {
+                $share = $deadline->remaining() / (count($addresses) - $place);
+
+                return Socket::connect($this->loop, $ip, $endpoint->port, $deadline->within($share));
+            } catch (ConnectFailed | TimedOut $failure) {
+                // The name's next address may do.
+            }
+        }
+        throw $failure;
+    }
+}

@@ -1,0 +1,45 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Libp2p;
+
+use Plasm\Libp2p\Exception\Libp2pException;
+use Plasm\Libp2p\Exception\Unreachable;
+use Plasm\Libp2p\Exception\UnsupportedAddress;
+use Plasm\Libp2p\Exception\WrongPeer;
+use Plasm\Libp2p\Io\Loop;
+use Plasm\PeerId;
+
+/** Dials peers. */
+interface HostInterface
+{
+    public function peer(): PeerId;
+
+    /** What all connections of this host run on. */
+    public function loop(): Loop;
+
+    /**
+     * Connect to the peer that the address ends in.
+     *
+     * @param bool $publicOnly refuse private, loopback and other special addresses, also behind a name
+     *
+     * @throws UnsupportedAddress if it is not TCP to a named peer, or refused
+     * @throws WrongPeer
+     * @throws Libp2pException
+     */
+    public function dial(Multiaddr $address, Deadline $deadline, bool $publicOnly = false): ConnectionInterface;
+
+    /**
+     * Dial several addresses at once, of one peer or of many; the first to have proved its identity wins.
+     *
+     * @param list<Multiaddr> $addresses
+     *
+     * @throws Unreachable if each of them failed
+     * @throws Libp2pException
+     */
+    public function race(array $addresses, Deadline $deadline, bool $publicOnly = false): ConnectionInterface;
+
+    /** Close every connection. */
+    public function close(): void;
+}

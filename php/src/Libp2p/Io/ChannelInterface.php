@@ -1,0 +1,31 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Libp2p\Io;
+
+use Plasm\Libp2p\Exception\Libp2pException;
+
+/** A byte stream that can be driven by the loop's callbacks, and that carries all of a connection. */
+interface ChannelInterface extends ByteStreamInterface
+{
+    /**
+     * Return what is there, up to about `$max` bytes; null if nothing is, '' at the end.
+     *
+     * @throws Libp2pException
+     */
+    public function tryRead(int $max): ?string;
+
+    /**
+     * Queue bytes without waiting.
+     *
+     * @throws Libp2pException if the peer has let too many pile up
+     */
+    public function post(string $bytes): void;
+
+    /** @param (\Closure(): void)|null $callback called when `tryRead` may have something; null ends it */
+    public function onReadable(?\Closure $callback): void;
+
+    /** Let go of the connection at once. Doing it twice is harmless. */
+    public function close(): void;
+}

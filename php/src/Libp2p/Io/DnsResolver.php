@@ -1,0 +1,190 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Libp2p\Io;
+
+use Plasm\Libp2p\Deadline;
+use Plasm\Libp2p\Exception\ConnectFailed;
+use Plasm\Libp2p\Exception\Libp2pException;
+use Plasm\Libp2p\Exception\ProtocolViolation;
+use Plasm\Libp2p\Exception\TimedOut;
+
+/**
+ * Asks the system's name servers without blocking, as PHP's own functions do.
+ *
+ * Source: RFC 1035, sections 4.1 and 4.2.1; RFC 3596. Answers prove nothing: the peer's key does.
+ */
+final class DnsResolver implements ResolverInterface
+{
+    private const A = 1;
+    private const AAAA = 28;
+    private const IN = 1;
+    private const RECURSION_DESIRED = 0x0100;
+    private const RESPONSE = 0x8000;
+    private const MAX_DATAGRAM_BYTES = 4096;
+    private const MAX_ADDRESSES = 8;
+    private const MAX_SERVERS = 3;
+    private const PATIENCE_S = 2.0;
+
+    /** @var list<string> */
+    private readonly array $servers;
+
+    /** @param list<string>|null $servers `host:port`, `[host]:port` for IPv6; null for what resolv.conf(5) says */
+    public function __construct(
+        private readonly Loop $loop,
+        ?array $servers = null,
+        private readonly string $hostsFile = '/etc/hosts',
+        string $configurationFile = '/etc/resolv.conf',
+    ) {
+        $this->servers = array_slice($servers ?? self::configured($configurationFile), 0, self::MAX_SERVERS);
+    }
+
+    public function resolve(string $name, bool $ip4, bool $ip6, Deadline $deadline): array
+    {
+        $types = [...($ip4 ? [self::A] : []), ...($ip6 ? [self::AAAA] : [])];
+        $addresses = $this->known($name, $types);
+        $failure = null;
+        foreach ($addresses === [] ? $types : [] as $type) {
+            try {
+                array_push($addresses, ...$this->ask($name, $type, $deadline));
+            } catch (Libp2pException $failure) {
+                // The other family may have an answer.
+            }
+        }
+        $addresses = array_slice(array_values(array_unique($addresses)), 0, self::MAX_ADDRESSES);
+
+        return $addresses !== [] ? $addresses : throw $failure ?? new ConnectFailed("the name $name has no address");
+    }
+
+    /** @return list<string> */
+    private function ask(string $name, int $type, Deadline $deadline): array
+    {
+        $failure = new ConnectFailed('no name server is configured');
+        foreach ([...$this->servers, ...$this->servers] as $server) {
+            try {
+                return $this->query($server, $name, $type, $deadline->within(self::PATIENCE_S));
+            } catch (TimedOut | ProtocolViolation | ConnectFailed $failure) {
+                if ($deadline->expired()) {
+                    break;
+                }
+            }
+        }
+        throw $failure;
+    }
+
+    /** @return list<string> */
+    private function query(string $server, string $name, int $type, Deadline $deadline): array
+    {
+        $socket = @stream_socket_client("udp://$server", $code, $message);
+        if ($socket === false) {
+            throw new ConnectFailed("cannot ask the name server $server");
+        }
+        stream_set_blocking($socket, false);
+        $question = self::encodeName($name) . pack('nn', $type, self::IN);
+        $id = random_int(0, 0xFFFF);
+        $arrived = new Signal($this->loop);
+        $this->loop->onReadable($socket, $arrived->notify(...));
+        try {
+            @fwrite($socket, pack('n6', $id, self::RECURSION_DESIRED, 1, 0, 0, 0) . $question);
+            while (true) {
+                $arrived->wait($deadline, "the name server $server to say where $name is");
+                $answer = @stream_socket_recvfrom($socket, self::MAX_DATAGRAM_BYTES);
+                if ($answer === false) {
+                    throw new ConnectFailed("the name server $server does not answer");
+                }
+                $header = strlen($answer) < 12 ? false : unpack('nid/nflags/nquestions/nanswers', $answer);
+                if (
+                    $header !== false && $header['id'] === $id && ($header['flags'] & self::RESPONSE) !== 0
+                    && strcasecmp(substr($answer, 12, strlen($question)), $question) === 0
+                ) {
+                    return self::addresses($answer, 12 + strlen($question), $header['answers'], $type);
+                }
+            }
+        } finally {
+            $this->loop->onReadable($socket, null);
+            fclose($socket);
+        }
+    }
+
+    /** @return list<string> */
+    private static function addresses(string $answer, int $offset, int $count, int $type): array
+    {
+        $addresses = [];
+        for (; $count > 0 && count($addresses) < self::MAX_ADDRESSES; $count--) {
+            $offset = self::skipName($answer, $offset);
+            $record = strlen($answer) < $offset + 10 ? false : unpack('ntype/nclass/Nttl/nlength', $answer, $offset);
+            if ($record === false) {
+                break;
+            }
+            $data = substr($answer, $offset + 10, $record['length']);
+            $offset += 10 + $record['length'];
+            if ($record['type'] === $type && $record['class'] === self::IN && strlen($data) === ($type === self::A ? 4 : 16)) {
+                $addresses[] = (string) inet_ntop($data);
+            }
+        }
+
+        return $addresses;
+    }
+
+    private static function skipName(string $answer, int $offset): int
+    {
+        while (isset($answer[$offset])) {
+            $length = ord($answer[$offset]);
+            if ($length >= 0xC0) {
+                return $offset + 2;
+            }
+            $offset += 1 + $length;
+            if ($length === 0) {
+                return $offset;
+            }
+        }
+        throw new ProtocolViolation('a name server\'s answer is cut off');
+    }
+
+    private static function encodeName(string $name): string
+    {
+        $bytes = '';
+        foreach (explode('.', rtrim($name, '.')) as $label) {
+            if ($label === '' || strlen($label) > 63) {
+                throw new ConnectFailed('not a name that can be looked up');
+            }
+            $bytes .= chr(strlen($label)) . $label;
+        }
+
+        return "$bytes\0";
+    }
+
+    /**
+     * @param list<int> $types
+     *
+     * @return list<string>
+     */
+    private function known(string $name, array $types): array
+    {
+        $found = [self::A => [], self::AAAA => []];
+        $lines = @file($this->hostsFile, FILE_IGNORE_NEW_LINES);
+        foreach ($lines === false ? [] : $lines as $line) {
+            $words = preg_split('/\s+/', trim(explode('#', $line)[0])) ?: [''];
+            if (in_array(strtolower(rtrim($name, '.')), array_map('strtolower', array_slice($words, 1)), true)) {
+                $found[str_contains($words[0], ':') ? self::AAAA : self::A][] = $words[0];
+            }
+        }
+
+        return array_merge(...array_map(static fn (int $type): array => $found[$type], $types));
+    }
+
+    /** @return list<string> */
+    private static function configured(string $file): array
+    {
+        $servers = [];
+        $lines = @file($file, FILE_IGNORE_NEW_LINES);
+        foreach ($lines === false ? [] : $lines as $line) {
+            if (preg_match('/\A\s*nameserver\s+([0-9A-Fa-f.:]+)\s*\z/', $line, $match) === 1) {
+                $servers[] = str_contains($match[1], ':') ? "[$match[1]]:53" : "$match[1]:53";
+            }
+        }
+
+        return $servers;
+    }
+}

@@ -1,0 +1,186 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Libp2p\Io;
+
+use Plasm\Libp2p\Deadline;
+use Plasm\Libp2p\Exception\ConnectFailed;
+
+/**
+ * Waits for many sockets at once with `stream_select`, and runs tasks as fibers in between.
+ *
+ * It turns only while somebody waits: a call outside any task drives it until what it waits for has
+ * happened. Callbacks of sockets neither wait nor throw.
+ */
+final class Loop
+{
+    /** @var array<int, resource> */
+    private array $readable = [];
+
+    /** @var array<int, resource> */
+    private array $writable = [];
+
+    /** @var array<int, \Closure(): void> */
+    private array $onReadable = [];
+
+    /** @var array<int, \Closure(): void> */
+    private array $onWritable = [];
+
+    /** @var array<int, Waiter> */
+    private array $parked = [];
+
+    /** @var \SplQueue<Task> */
+    private \SplQueue $ready;
+
+    /** @var \WeakMap<\Fiber<mixed, mixed, void, mixed>, Task> */
+    private \WeakMap $tasks;
+
+    public function __construct()
+    {
+        $this->ready = new \SplQueue();
+        $this->tasks = new \WeakMap();
+    }
+
+    /** @param \Closure(): mixed $work starts at the loop's next turn */
+    public function spawn(\Closure $work): Task
+    {
+        $task = new Task($this, $work);
+        $this->tasks[$task->fiber] = $task;
+        $this->ready->enqueue($task);
+
+        return $task;
+    }
+
+    public function ready(Task $task): void
+    {
+        $this->ready->enqueue($task);
+    }
+
+    public function waiter(Deadline $deadline): Waiter
+    {
+        $fiber = \Fiber::getCurrent();
+
+        return new Waiter($fiber === null ? null : $this->tasks[$fiber] ?? null, $deadline);
+    }
+
+    /** Return when the waiter is woken or its deadline has passed. */
+    public function park(Waiter $waiter): void
+    {
+        $id = spl_object_id($waiter);
+        $this->parked[$id] = $waiter;
+        try {
+            while (!$waiter->woken && !$waiter->deadline->expired()) {
+                $waiter->task !== null ? \Fiber::suspend() : $this->turn();
+            }
+        } finally {
+            unset($this->parked[$id]);
+        }
+    }
+
+    public function wake(Waiter $waiter): void
+    {
+        if (!$waiter->woken && $waiter->task !== null) {
+            $this->ready->enqueue($waiter->task);
+        }
+        $waiter->woken = true;
+    }
+
+    /**
+     * Call back whenever there is something to read; null ends it.
+     *
+     * @param resource $socket
+     * @param (\Closure(): void)|null $callback
+     */
+    public function onReadable($socket, ?\Closure $callback): void
+    {
+        $id = get_resource_id($socket);
+        unset($this->readable[$id], $this->onReadable[$id]);
+        if ($callback !== null) {
+            $this->readable[$id] = $socket;
+            $this->onReadable[$id] = $callback;
+        }
+    }
+
+    /**
+     * Call back whenever there is room to write; null ends it.
+     *
+     * @param resource $socket
+     * @param (\Closure(): void)|null $callback
+     */
+    public function onWritable($socket, ?\Closure $callback): void
+    {
+        $id = get_resource_id($socket);
+        unset($this->writable[$id], $this->onWritable[$id]);
+        if ($callback !== null) {
+            $this->writable[$id] = $socket;
+            $this->onWritable[$id] = $callback;
+        }
+    }
+
+    private function turn(): void
+    {
+        for ($left = count($this->ready); $left > 0; $left--) {
+            $this->ready->dequeue()->resume();
+        }
+        $this->select($this->patience());
+        foreach ($this->parked as $waiter) {
+            if ($waiter->task !== null && !$waiter->woken && $waiter->deadline->expired()) {
+                $this->ready->enqueue($waiter->task);
+            }
+        }
+    }
+
+    /** Microseconds until somebody has to go on. */
+    private function patience(): int
+    {
+        if (!$this->ready->isEmpty()) {
+            return 0;
+        }
+        $patienceS = 3600.0;
+        foreach ($this->parked as $waiter) {
+            if ($waiter->woken) {
+                return 0;
+            }
+            $patienceS = min($patienceS, $waiter->deadline->remaining());
+        }
+
+        return (int) ceil($patienceS * 1e6);
+    }
+
+    private function select(int $microseconds): void
+    {
+        $read = $this->readable;
+        $write = $this->writable;
+        if ($read === [] && $write === []) {
+            usleep($microseconds);
+
+            return;
+        }
+        $none = null;
+        error_clear_last();
+        if (@stream_select($read, $write, $none, 0, $microseconds) === false) {
+            $this->checkFailure(error_get_last()['message'] ?? '');
+
+            return;
+        }
+        foreach (array_keys($read) as $id) {
+            if (isset($this->onReadable[$id])) {
+                ($this->onReadable[$id])();
+            }
+        }
+        foreach (array_keys($write) as $id) {
+            if (isset($this->onWritable[$id])) {
+                ($this->onWritable[$id])();
+            }
+        }
+    }
+
+    /** A signal that came in between is none; more sockets than `select` can hold is one. */
+    private function checkFailure(string $message): void
+    {
+        if (!str_contains($message, '[4]')) {
+            throw new ConnectFailed("cannot wait for the open sockets: $message");
+        }
+    }
+}

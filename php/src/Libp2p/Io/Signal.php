@@ -1,0 +1,41 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Libp2p\Io;
+
+use Plasm\Libp2p\Deadline;
+use Plasm\Libp2p\Exception\TimedOut;
+
+/** Something that happens now and then, and that any number may wait for. Who is woken looks again. */
+final class Signal
+{
+    /** @var array<int, Waiter> */
+    private array $waiters = [];
+
+    public function __construct(private readonly Loop $loop)
+    {
+    }
+
+    /** @throws TimedOut if it has not happened when the deadline passes */
+    public function wait(Deadline $deadline, string $what): void
+    {
+        $waiter = $this->loop->waiter($deadline);
+        $this->waiters[spl_object_id($waiter)] = $waiter;
+        try {
+            $this->loop->park($waiter);
+        } finally {
+            unset($this->waiters[spl_object_id($waiter)]);
+        }
+        if (!$waiter->woken) {
+            throw new TimedOut($what);
+        }
+    }
+
+    public function notify(): void
+    {
+        foreach ($this->waiters as $waiter) {
+            $this->loop->wake($waiter);
+        }
+    }
+}

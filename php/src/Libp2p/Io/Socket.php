@@ -1,0 +1,190 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Libp2p\Io;
+
+use Plasm\Libp2p\Deadline;
+use Plasm\Libp2p\Exception\ConnectFailed;
+use Plasm\Libp2p\Exception\ConnectionLost;
+use Plasm\Libp2p\Exception\ProtocolViolation;
+use Plasm\Libp2p\Exception\TimedOut;
+
+/** A TCP connection that never blocks. */
+final class Socket implements ChannelInterface
+{
+    /** `write` waits while more than this stands in the queue. */
+    private const HIGH_WATER_BYTES = 256 * 1024;
+
+    /** A peer that lets more than this pile up reads nothing and asks for much. */
+    private const MAX_QUEUED_BYTES = 16 * 1024 * 1024;
+
+    private readonly Buffer $queue;
+    private readonly Signal $arrived;
+    private readonly Signal $drained;
+    private ?\Closure $callback = null;
+
+    /** @var resource|null null once closed */
+    private $socket;
+
+    /** @param resource $socket a connected stream socket */
+    public function __construct(private readonly Loop $loop, $socket)
+    {
+        stream_set_blocking($socket, false);
+        stream_set_read_buffer($socket, 0);
+        $this->socket = $socket;
+        $this->queue = new Buffer();
+        $this->arrived = new Signal($loop);
+        $this->drained = new Signal($loop);
+    }
+
+    public function __destruct()
+    {
+        $this->close();
+    }
+
+    /**
+     * @param string $ip an IPv4 or IPv6 address
+     *
+     * @throws ConnectFailed
+     * @throws TimedOut
+     */
+    public static function connect(Loop $loop, string $ip, int $port, Deadline $deadline): self
+    {
+        $host = str_contains($ip, ':') ? "[$ip]" : $ip;
+        $socket = @stream_socket_client(
+            "tcp://$host:$port",
+            $code,
+            $message,
+            flags: STREAM_CLIENT_CONNECT | STREAM_CLIENT_ASYNC_CONNECT,
+            context: stream_context_create(['socket' => ['tcp_nodelay' => true]]),
+        );
+        if ($socket === false) {
+            throw new ConnectFailed(sprintf('cannot connect to %s port %d: %s', $ip, $port, strtolower($message)));
+        }
+        $connected = new Signal($loop);
+        $loop->onWritable($socket, $connected->notify(...));
+        try {
+            $connected->wait($deadline, "a connection to $ip port $port");
+        } catch (\Throwable $exception) {
+            $loop->onWritable($socket, null);
+            fclose($socket);
+            throw $exception;
+        }
+        $loop->onWritable($socket, null);
+        if (stream_socket_get_name($socket, true) === false) {
+            fclose($socket);
+            throw new ConnectFailed("cannot connect to $ip port $port: refused or unreachable");
+        }
+
+        return new self($loop, $socket);
+    }
+
+    public function read(int $max, Deadline $deadline): string
+    {
+        while (($bytes = $this->tryRead($max)) === null) {
+            $this->watch($this->arrived->notify(...));
+            try {
+                $this->arrived->wait($deadline, 'bytes from the peer');
+            } finally {
+                $this->watch($this->callback);
+            }
+        }
+
+        return $bytes;
+    }
+
+    public function tryRead(int $max): ?string
+    {
+        $bytes = @fread($this->open(), max(1, $max));
+        if ($bytes === false || $bytes === '') {
+            return feof($this->open()) ? '' : null;
+        }
+
+        return $bytes;
+    }
+
+    public function write(string $bytes, Deadline $deadline): void
+    {
+        $this->enqueue($bytes);
+        while ($this->queue->length() > self::HIGH_WATER_BYTES) {
+            $this->drained->wait($deadline, 'the peer to take what was sent');
+            $this->open();
+        }
+    }
+
+    public function post(string $bytes): void
+    {
+        if ($this->queue->length() + strlen($bytes) > self::MAX_QUEUED_BYTES) {
+            throw new ProtocolViolation('the peer asks for answers but takes none');
+        }
+        $this->enqueue($bytes);
+    }
+
+    public function onReadable(?\Closure $callback): void
+    {
+        $this->callback = $callback;
+        if ($this->socket !== null) {
+            $this->watch($callback);
+        }
+    }
+
+    public function close(): void
+    {
+        if ($this->socket === null) {
+            return;
+        }
+        $this->loop->onReadable($this->socket, null);
+        $this->loop->onWritable($this->socket, null);
+        fclose($this->socket);
+        $this->socket = null;
+        $this->callback = null;
+        $this->queue->clear();
+        $this->arrived->notify();
+        $this->drained->notify();
+    }
+
+    private function enqueue(string $bytes): void
+    {
+        $this->open();
+        $this->queue->append($bytes);
+        $this->flush();
+    }
+
+    private function flush(): void
+    {
+        $socket = $this->open();
+        $waiting = $this->queue->length();
+        if ($waiting > 0) {
+            $sent = @fwrite($socket, $this->queue->peek($waiting));
+            if ($sent === false) {
+                $this->close();
+                throw new ConnectionLost('the peer closed the connection');
+            }
+            $this->queue->skip($sent);
+        }
+        if ($this->queue->length() <= self::HIGH_WATER_BYTES) {
+            $this->drained->notify();
+        }
+        $this->loop->onWritable($socket, $this->queue->length() === 0 ? null : function (): void {
+            try {
+                $this->flush();
+            } catch (ConnectionLost) {
+                // Whoever writes or reads next finds the socket closed.
+            }
+        });
+    }
+
+    private function watch(?\Closure $callback): void
+    {
+        if ($this->socket !== null) {
+            $this->loop->onReadable($this->socket, $callback);
+        }
+    }
+
+    /** @return resource */
+    private function open()
+    {
+        return $this->socket ?? throw new ConnectionLost('the connection is closed');
+    }
+}

@@ -1,0 +1,235 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Libp2p\Kademlia;
+
+use Plasm\Libp2p\ConnectionInterface;
+use Plasm\Libp2p\Deadline;
+use Plasm\Libp2p\Exception\Libp2pException;
+use Plasm\Libp2p\Exception\ProtocolViolation;
+use Plasm\Libp2p\Exception\TimedOut;
+use Plasm\Libp2p\Exception\Unreachable;
+use Plasm\Libp2p\HostInterface;
+use Plasm\Libp2p\Io\Framing;
+use Plasm\Libp2p\Io\TaskGroup;
+use Plasm\Libp2p\Multiaddr;
+use Plasm\Libp2p\PeerInfo;
+use Plasm\PeerId;
+
+/**
+ * Asks a Kademlia table without being part of it.
+ *
+ * Source: libp2p specification, kad-dht, "Peer routing" and "Content provider routing", client mode.
+ */
+final class Client implements ClientInterface
+{
+    private const MAX_ANSWER_BYTES = 256 * 1024;
+    private const MAX_KEPT = 16;
+
+    /** So many that name a peer are enough. */
+    private const WITNESSES = 3;
+
+    /** @var list<PeerInfo> */
+    private readonly array $bootstrap;
+
+    /** @var array<string, ConnectionInterface> by PeerId, the last used at the end; none is in use */
+    private array $kept = [];
+
+    /**
+     * @param list<Multiaddr> $bootstrap nodes to begin with, each ending in a PeerId
+     * @param int $alpha how many are asked at once
+     * @param int $breadth how many of the nearest are asked in the end (Kademlia's k)
+     * @param float $patienceS how long one node may take, from dialling to its answer
+     * @param int $maxQueries end a lookup after so many
+     * @param bool $dialPrivate whether to dial private and loopback addresses that others named
+     */
+    public function __construct(
+        private readonly HostInterface $host,
+        array $bootstrap,
+        private readonly string $protocol = '/phase/kad/1.0.0',
+        private readonly int $alpha = 3,
+        private readonly int $breadth = 20,
+        private readonly float $patienceS = 3.0,
+        private readonly int $maxQueries = 128,
+        private readonly bool $dialPrivate = false,
+    ) {
+        $nodes = [];
+        foreach ($bootstrap as $address) {
+            $peer = $address->peer() ?? throw new \InvalidArgumentException("the bootstrap address $address names no peer");
+            $nodes[(string) $peer][] = $address;
+        }
+        $this->bootstrap = array_values(array_map(
+            static fn (array $addresses): PeerInfo => new PeerInfo($addresses[0]->peer() ?? throw new \LogicException(), $addresses),
+            $nodes,
+        ));
+    }
+
+    public function __destruct()
+    {
+        $this->close();
+    }
+
+    public function findProviders(string $key, Deadline $deadline, int $limit = 20): iterable
+    {
+        $found = [];
+        try {
+            foreach ($this->lookup(new Message(MessageType::GetProviders, $key), $deadline) as $answer) {
+                foreach ($answer->providers as $provider) {
+                    $name = (string) $provider->peer;
+                    if ($provider->addresses === [] || isset($found[$name])) {
+                        continue;
+                    }
+                    $found[$name] = true;
+                    yield $provider;
+                    if (count($found) >= $limit) {
+                        return;
+                    }
+                }
+            }
+        } catch (TimedOut $exception) {
+            if ($found === []) {
+                throw $exception;
+            }
+        }
+    }
+
+    public function findPeer(PeerId $peer, Deadline $deadline): ?PeerInfo
+    {
+        $addresses = [];
+        $witnesses = 0;
+        try {
+            foreach ($this->lookup(new Message(MessageType::FindNode, $peer->multihash()), $deadline, $peer) as $answer) {
+                foreach ($answer->closer as $info) {
+                    if ($info->peer->equals($peer) && $info->addresses !== []) {
+                        $witnesses++;
+                        foreach ($info->addresses as $address) {
+                            $addresses[(string) $address] = $address;
+                        }
+                    }
+                }
+                if ($witnesses >= self::WITNESSES) {
+                    break;
+                }
+            }
+        } catch (TimedOut | Unreachable $exception) {
+            if ($addresses === []) {
+                throw $exception;
+            }
+        }
+
+        return $addresses === [] ? null : new PeerInfo($peer, array_values($addresses));
+    }
+
+    public function close(): void
+    {
+        foreach ($this->kept as $connection) {
+            $connection->close();
+        }
+        $this->kept = [];
+    }
+
+    /**
+     * Ask nearer and nearer nodes, several at once, and give each answer as it comes.
+     *
+     * @param PeerId|null $sought not asked itself
+     *
+     * @return \Generator<int, Message>
+     *
+     * @throws Unreachable if nobody answered
+     * @throws TimedOut
+     */
+    private function lookup(Message $request, Deadline $deadline, ?PeerId $sought = null): \Generator
+    {
+        $candidates = new Candidates($request->key, $this->breadth);
+        foreach ($this->bootstrap as $node) {
+            $candidates->add($node);
+        }
+        /** @var TaskGroup<array{PeerInfo, Message}> $queries */
+        $queries = new TaskGroup($this->host->loop());
+        $answers = 0;
+        $causes = [];
+        try {
+            while (true) {
+                while ($queries->count() < $this->alpha && $candidates->asked() < $this->maxQueries) {
+                    $node = $candidates->next();
+                    if ($node === null) {
+                        break;
+                    }
+                    $queries->start((string) $node->peer, fn (): array => [$node, $this->ask($node, $request, $deadline)]);
+                }
+                if ($queries->count() === 0) {
+                    break;
+                }
+                [$name, $outcome, $error] = $queries->next($deadline, 'nodes of the DHT');
+                if ($outcome === null) {
+                    $causes[$name] = $error instanceof Libp2pException ? $error : throw $error ?? new \LogicException();
+                    continue;
+                }
+                [$node, $answer] = $outcome;
+                $answers++;
+                $candidates->answered($node);
+                foreach ($answer->closer as $info) {
+                    if ($info->addresses !== [] && !$info->peer->equals($this->host->peer()) && ($sought === null || !$info->peer->equals($sought))) {
+                        $candidates->add($info);
+                    }
+                }
+                yield $answer;
+            }
+        } finally {
+            $queries->cancel();
+        }
+        if ($answers === 0) {
+            throw new Unreachable('no node of the DHT answered', $causes);
+        }
+    }
+
+    /** @throws Libp2pException */
+    private function ask(PeerInfo $node, Message $request, Deadline $lookup): Message
+    {
+        $deadline = $lookup->within($this->patienceS);
+        $connection = $this->connect($node, $deadline);
+        try {
+            $stream = $connection->openStream($this->protocol, $deadline, Framing::frame($request->encode()));
+            try {
+                $stream->closeWrite();
+                $answer = Message::decode(Framing::readMessage($stream, self::MAX_ANSWER_BYTES, $deadline));
+            } finally {
+                $stream->reset();
+            }
+            if ($answer->type !== $request->type) {
+                throw new ProtocolViolation('a node of the DHT answers what it was not asked');
+            }
+        } catch (\Throwable $exception) {
+            $connection->close();
+            throw $exception;
+        }
+        $this->keep($connection);
+
+        return $answer;
+    }
+
+    private function connect(PeerInfo $node, Deadline $deadline): ConnectionInterface
+    {
+        $name = (string) $node->peer;
+        $kept = $this->kept[$name] ?? null;
+        unset($this->kept[$name]);
+        if ($kept !== null && $kept->isOpen()) {
+            return $kept;
+        }
+        $publicOnly = !$this->dialPrivate && !in_array($node, $this->bootstrap, true);
+
+        return $this->host->race($node->addresses, $deadline, $publicOnly);
+    }
+
+    private function keep(ConnectionInterface $connection): void
+    {
+        $name = (string) $connection->remotePeer();
+        ($this->kept[$name] ?? null)?->close();
+        unset($this->kept[$name]);
+        $this->kept[$name] = $connection;
+        if (count($this->kept) > self::MAX_KEPT) {
+            array_shift($this->kept)->close();
+        }
+    }
+}

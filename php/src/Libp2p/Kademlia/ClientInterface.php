@@ -1,0 +1,41 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Libp2p\Kademlia;
+
+use Plasm\Libp2p\Deadline;
+use Plasm\Libp2p\Exception\TimedOut;
+use Plasm\Libp2p\Exception\Unreachable;
+use Plasm\Libp2p\PeerInfo;
+use Plasm\PeerId;
+
+/** Looks things up in a distributed hash table. Whatever it says may be a lie: believe a peer when it answers. */
+interface ClientInterface
+{
+    /**
+     * Find peers that say they provide a key, each once, as soon as somebody names them.
+     *
+     * @param string $key the bytes of a multihash
+     * @param int $limit end after so many
+     *
+     * @return iterable<PeerInfo>
+     *
+     * @throws Unreachable if no node of the table answered
+     * @throws TimedOut if the deadline passed before anybody was found; else what is found ends there
+     */
+    public function findProviders(string $key, Deadline $deadline, int $limit = 20): iterable;
+
+    /**
+     * Find where a peer can be reached.
+     *
+     * @return PeerInfo|null with the addresses that all who know it gave; null if nobody does
+     *
+     * @throws Unreachable if no node of the table answered
+     * @throws TimedOut if the deadline passed before anybody knew
+     */
+    public function findPeer(PeerId $peer, Deadline $deadline): ?PeerInfo;
+
+    /** Close the connections that are kept for the next lookup. */
+    public function close(): void;
+}

@@ -1,0 +1,18 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Libp2p;
+
+/** Where a TCP connection goes: an IP address or a name to be resolved, and a port. */
+final readonly class TcpEndpoint
+{
+    public function __construct(public MultiaddrProtocol $kind, public string $host, public int $port)
+    {
+    }
+
+    public function isName(): bool
+    {
+        return $this->kind !== MultiaddrProtocol::Ip4 && $this->kind !== MultiaddrProtocol::Ip6;
+    }
+}

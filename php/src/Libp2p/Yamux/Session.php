@@ -1,0 +1,293 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Libp2p\Yamux;
+
+use Plasm\Libp2p\Deadline;
+use Plasm\Libp2p\Exception\ConnectionLost;
+use Plasm\Libp2p\Exception\Libp2pException;
+use Plasm\Libp2p\Exception\ProtocolViolation;
+use Plasm\Libp2p\Exception\StreamReset;
+use Plasm\Libp2p\Exception\TimedOut;
+use Plasm\Libp2p\Io\Buffer;
+use Plasm\Libp2p\Io\ChannelInterface;
+use Plasm\Libp2p\Io\Loop;
+use Plasm\Libp2p\Io\Signal;
+
+/**
+ * Many streams on one channel.
+ *
+ * Source: hashicorp/yamux, spec.md. What the peer may make this side hold is bounded by the window of each
+ * stream, the number of streams and the channel's queue.
+ */
+final class Session
+{
+    public const PROTOCOL = '/yamux/1.0.0';
+
+    /** What each side may send on a new stream before it has got credit. */
+    public const INITIAL_WINDOW_BYTES = 256 * 1024;
+
+    /** So much that a frame with its header fills one message of Noise. */
+    public const MAX_DATA_BYTES = 65519 - Frame::HEADER_BYTES;
+
+    private const READ_BYTES = 256 * 1024;
+    private const MAX_STREAMS = 128;
+    private const MAX_DISCARDED_BYTES = 16 * 1024 * 1024;
+    private const MAX_STREAM_ID = 0x7FFFFFFF;
+
+    /** @var array<int, Stream> */
+    private array $streams = [];
+
+    private readonly Buffer $input;
+    private readonly Signal $pong;
+    private int $nextId;
+    private int $pings = 0;
+    private int $pongs = 0;
+    private bool $goneAway = false;
+    private ?Libp2pException $failure = null;
+
+    /** The frame whose bytes are arriving, and how many are still to come. */
+    private ?Frame $frame = null;
+    private int $missing = 0;
+
+    /**
+     * @param bool $initiator whether this side dialled
+     * @param int $windowBytes what the peer may send on a stream before it is read
+     * @param (\Closure(Stream): void)|null $onStream takes the streams that the peer opens; null refuses them
+     */
+    public function __construct(
+        private readonly ChannelInterface $channel,
+        private readonly Loop $loop,
+        bool $initiator,
+        private readonly int $windowBytes = 1024 * 1024,
+        private readonly ?\Closure $onStream = null,
+    ) {
+        $this->input = new Buffer();
+        $this->pong = new Signal($loop);
+        $this->nextId = $initiator ? 1 : 2;
+        $channel->onReadable($this->pump(...));
+        $this->pump();
+    }
+
+    /** @throws Libp2pException */
+    public function openStream(): Stream
+    {
+        $this->check();
+        if ($this->goneAway || $this->nextId > self::MAX_STREAM_ID) {
+            throw new ConnectionLost('the peer takes no more streams on this connection');
+        }
+        if (count($this->streams) >= self::MAX_STREAMS) {
+            throw new ConnectionLost('too many streams are open on this connection');
+        }
+        $stream = $this->stream($this->nextId);
+        $this->nextId += 2;
+        $this->post(new Frame(Frame::WINDOW_UPDATE, Frame::SYN, $stream->id, $this->windowBytes - self::INITIAL_WINDOW_BYTES));
+        $this->check();
+
+        return $stream;
+    }
+
+    /**
+     * Return the round-trip time in seconds.
+     *
+     * @throws Libp2pException
+     */
+    public function ping(Deadline $deadline): float
+    {
+        $this->check();
+        $start = hrtime(true);
+        $number = ++$this->pings;
+        $this->post(new Frame(Frame::PING, Frame::SYN, 0, $number));
+        while ($this->pongs < $number) {
+            $this->check();
+            $this->pong->wait($deadline, 'the answer to a ping');
+        }
+
+        return (hrtime(true) - $start) / 1e9;
+    }
+
+    public function isOpen(): bool
+    {
+        return $this->failure === null && !$this->goneAway;
+    }
+
+    /** Say good-bye and let go. */
+    public function close(): void
+    {
+        $this->end(new ConnectionLost('the connection is closed'), Frame::NORMAL);
+    }
+
+    /** Send a frame without waiting; if that is impossible, the session ends. Only for streams. */
+    public function post(Frame $frame): void
+    {
+        if ($this->failure !== null) {
+            return;
+        }
+        try {
+            $this->channel->post($frame->encode());
+        } catch (Libp2pException $exception) {
+            $this->end($exception);
+        }
+    }
+
+    /**
+     * Send a frame with its bytes, and wait for room. Only for streams.
+     *
+     * @throws Libp2pException
+     */
+    public function write(Frame $frame, string $bytes, Deadline $deadline): void
+    {
+        $this->check();
+        try {
+            $this->channel->write($frame->encode() . $bytes, $deadline);
+        } catch (TimedOut $exception) {
+            throw $exception;
+        } catch (Libp2pException $exception) {
+            $this->end($exception);
+            throw $exception;
+        }
+    }
+
+    /** Drop a stream that has ended. Only for streams. */
+    public function forget(int $id): void
+    {
+        unset($this->streams[$id]);
+    }
+
+    private function pump(): void
+    {
+        try {
+            $bytes = $this->failure === null ? $this->channel->tryRead(self::READ_BYTES) : null;
+            if ($bytes === '') {
+                throw new ConnectionLost('the peer closed the connection');
+            }
+            if ($bytes !== null) {
+                $this->input->append($bytes);
+                $this->parse();
+            }
+        } catch (ProtocolViolation $exception) {
+            $this->end($exception, Frame::PROTOCOL_ERROR);
+        } catch (Libp2pException $exception) {
+            $this->end($exception);
+        }
+    }
+
+    private function parse(): void
+    {
+        while ($this->failure === null) {
+            if ($this->frame === null) {
+                if ($this->input->length() < Frame::HEADER_BYTES) {
+                    return;
+                }
+                $this->begin(Frame::decode($this->input->take(Frame::HEADER_BYTES)));
+            } elseif ($this->missing > 0) {
+                $bytes = $this->input->take($this->missing);
+                if ($bytes === '') {
+                    return;
+                }
+                $this->missing -= strlen($bytes);
+                ($this->streams[$this->frame->stream] ?? null)?->receive($bytes);
+            } else {
+                $frame = $this->frame;
+                $this->frame = null;
+                $this->conclude($frame);
+            }
+        }
+    }
+
+    /** Take a frame's header: what has to be known before its bytes come. */
+    private function begin(Frame $frame): void
+    {
+        $this->frame = $frame;
+        if ($frame->type >= Frame::PING) {
+            return;
+        }
+        if ($frame->has(Frame::SYN)) {
+            $this->accept($frame->stream);
+        }
+        $stream = $this->streams[$frame->stream] ?? null;
+        if ($frame->type === Frame::WINDOW_UPDATE) {
+            $stream?->credit($frame->length);
+
+            return;
+        }
+        $stream?->announce($frame->length);
+        if ($frame->length > self::MAX_DISCARDED_BYTES) {
+            throw new ProtocolViolation('a frame of yamux is too long');
+        }
+        $this->missing = $frame->length;
+    }
+
+    /** Take a frame's flags, once its bytes have come. */
+    private function conclude(Frame $frame): void
+    {
+        if ($frame->type === Frame::GO_AWAY) {
+            $this->goneAway = true;
+            if ($frame->length !== Frame::NORMAL) {
+                throw new ConnectionLost("the peer ended the connection with code $frame->length");
+            }
+        } elseif ($frame->type === Frame::PING) {
+            if ($frame->has(Frame::SYN)) {
+                $this->post(new Frame(Frame::PING, Frame::ACK, 0, $frame->length));
+            } elseif ($frame->length <= $this->pings) {
+                $this->pongs = max($this->pongs, $frame->length);
+                $this->pong->notify();
+            }
+        } elseif ($frame->has(Frame::RST)) {
+            ($this->streams[$frame->stream] ?? null)?->fail(new StreamReset('the peer reset the stream'));
+            $this->forget($frame->stream);
+        } elseif ($frame->has(Frame::FIN)) {
+            ($this->streams[$frame->stream] ?? null)?->finish();
+        }
+    }
+
+    private function accept(int $id): void
+    {
+        if ($id % 2 === $this->nextId % 2 || isset($this->streams[$id])) {
+            throw new ProtocolViolation('the peer opens a stream that is not its to open');
+        }
+        if ($this->onStream === null || count($this->streams) >= self::MAX_STREAMS) {
+            $this->post(new Frame(Frame::WINDOW_UPDATE, Frame::RST, $id, 0));
+
+            return;
+        }
+        $stream = $this->stream($id);
+        $this->post(new Frame(Frame::WINDOW_UPDATE, Frame::ACK, $id, $this->windowBytes - self::INITIAL_WINDOW_BYTES));
+        ($this->onStream)($stream);
+    }
+
+    private function stream(int $id): Stream
+    {
+        return $this->streams[$id] = new Stream($this, $id, $this->windowBytes, new Signal($this->loop));
+    }
+
+    private function end(Libp2pException $reason, ?int $code = null): void
+    {
+        if ($this->failure !== null) {
+            return;
+        }
+        if ($code !== null) {
+            try {
+                $this->channel->post((new Frame(Frame::GO_AWAY, 0, 0, $code))->encode());
+            } catch (Libp2pException) {
+                // It is ending anyway.
+            }
+        }
+        $this->failure = $reason;
+        $this->channel->close();
+        $this->input->clear();
+        foreach ($this->streams as $stream) {
+            $stream->fail($reason);
+        }
+        $this->streams = [];
+        $this->pong->notify();
+    }
+
+    private function check(): void
+    {
+        if ($this->failure !== null) {
+            throw $this->failure;
+        }
+    }
+}

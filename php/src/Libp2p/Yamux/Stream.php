@@ -1,0 +1,165 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Libp2p\Yamux;
+
+use Plasm\Libp2p\Deadline;
+use Plasm\Libp2p\Exception\Libp2pException;
+use Plasm\Libp2p\Exception\ProtocolViolation;
+use Plasm\Libp2p\Exception\StreamClosed;
+use Plasm\Libp2p\Exception\StreamReset;
+use Plasm\Libp2p\Io\Buffer;
+use Plasm\Libp2p\Io\Signal;
+use Plasm\Libp2p\StreamInterface;
+
+/**
+ * One stream of a session, with its flow control: no side sends what the other gave no credit for.
+ *
+ * Source: hashicorp/yamux, spec.md, "Flow Control" and "Stream Half-Close".
+ */
+final class Stream implements StreamInterface
+{
+    private readonly Buffer $received;
+    private int $sendWindow = Session::INITIAL_WINDOW_BYTES;
+    private int $receiveWindow;
+    private int $consumed = 0;
+    private bool $finSent = false;
+    private bool $finReceived = false;
+    private ?Libp2pException $failure = null;
+
+    public function __construct(
+        private readonly Session $session,
+        public readonly int $id,
+        private readonly int $windowBytes,
+        private readonly Signal $changed,
+    ) {
+        $this->received = new Buffer();
+        $this->receiveWindow = $windowBytes;
+    }
+
+    public function read(int $max, Deadline $deadline): string
+    {
+        while ($this->received->length() === 0) {
+            if ($this->finReceived) {
+                return '';
+            }
+            $this->check();
+            $this->changed->wait($deadline, 'bytes on a stream');
+        }
+        $bytes = $this->received->take($max);
+        $this->consumed += strlen($bytes);
+        if ($this->consumed >= $this->windowBytes >> 1 && !$this->finReceived && $this->failure === null) {
+            $this->receiveWindow += $this->consumed;
+            $this->session->post(new Frame(Frame::WINDOW_UPDATE, 0, $this->id, $this->consumed));
+            $this->consumed = 0;
+        }
+
+        return $bytes;
+    }
+
+    public function write(string $bytes, Deadline $deadline): void
+    {
+        for ($offset = 0; $offset < strlen($bytes); $offset += $count) {
+            $this->checkWritable();
+            while ($this->sendWindow === 0) {
+                $this->changed->wait($deadline, 'the peer to make room on a stream');
+                $this->checkWritable();
+            }
+            $count = min(strlen($bytes) - $offset, $this->sendWindow, Session::MAX_DATA_BYTES);
+            $this->sendWindow -= $count;
+            $this->session->write(new Frame(Frame::DATA, 0, $this->id, $count), substr($bytes, $offset, $count), $deadline);
+        }
+    }
+
+    public function closeWrite(): void
+    {
+        if ($this->finSent) {
+            return;
+        }
+        $this->checkWritable();
+        $this->finSent = true;
+        $this->session->post(new Frame(Frame::WINDOW_UPDATE, Frame::FIN, $this->id, 0));
+        $this->forgetIfEnded();
+    }
+
+    public function reset(): void
+    {
+        if ($this->failure === null && !($this->finSent && $this->finReceived)) {
+            $this->fail(new StreamReset('the stream was reset on this side'));
+            $this->session->forget($this->id);
+            $this->session->post(new Frame(Frame::WINDOW_UPDATE, Frame::RST, $this->id, 0));
+        }
+        $this->finReceived = false;
+        $this->received->clear();
+    }
+
+    /** Take credit from the peer. Only for the session. */
+    public function credit(int $bytes): void
+    {
+        $this->sendWindow = min($this->sendWindow + $bytes, 0xFFFFFFFF);
+        $this->changed->notify();
+    }
+
+    /**
+     * See whether the peer may send that much. Only for the session.
+     *
+     * @throws ProtocolViolation
+     */
+    public function announce(int $bytes): void
+    {
+        if ($bytes > $this->receiveWindow || ($this->finReceived && $bytes > 0)) {
+            throw new ProtocolViolation('the peer sends more on a stream than it may');
+        }
+        $this->receiveWindow -= $bytes;
+    }
+
+    /** Take bytes that were announced. Only for the session. */
+    public function receive(string $bytes): void
+    {
+        if ($this->failure === null) {
+            $this->received->append($bytes);
+            $this->changed->notify();
+        }
+    }
+
+    /** Take the end of the peer's direction. Only for the session. */
+    public function finish(): void
+    {
+        $this->finReceived = true;
+        $this->forgetIfEnded();
+        $this->changed->notify();
+    }
+
+    /** Take the end of the stream, or of all of the connection. Only for the session. */
+    public function fail(Libp2pException $reason): void
+    {
+        $this->failure ??= $reason;
+        if (!$this->finReceived) {
+            $this->received->clear();
+        }
+        $this->changed->notify();
+    }
+
+    private function forgetIfEnded(): void
+    {
+        if ($this->finSent && $this->finReceived) {
+            $this->session->forget($this->id);
+        }
+    }
+
+    private function checkWritable(): void
+    {
+        $this->check();
+        if ($this->finSent) {
+            throw new StreamClosed('this side of the stream is closed');
+        }
+    }
+
+    private function check(): void
+    {
+        if ($this->failure !== null) {
+            throw $this->failure;
+        }
+    }
+}
