@@ -12,7 +12,7 @@ use Plasm\Record\Json;
 final readonly class Manifest
 {
     public const FORMAT = 'phase.manifest/v0';
-    public const PROFILE = 'plasm.det/v0';
+    public const PROFILE = 'plasm.det/v1';
 
     /** All there is to ask for. A job that asks for either cannot be reproduced. */
     public const CAPABILITIES = ['clock.real', 'random.real'];

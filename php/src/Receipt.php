@@ -13,7 +13,7 @@ use Plasm\Record\Fields;
 /** What a node says of one run: an in-toto Statement v1 whose subjects are the outputs. */
 final readonly class Receipt
 {
-    public const GAS_SCHEDULE = 'plasm.gas/v0';
+    public const GAS_SCHEDULE = 'plasm.gas/v1';
     public const STATEMENT_TYPE = 'https://in-toto.io/Statement/v1';
     public const PREDICATE_TYPE = 'urn:phase:receipt:v0';
 

@@ -13,8 +13,8 @@ from plasm_core.records.digest import list_digest, sha256, tagged_digest
 from plasm_core.records.fields import constrained, digest, integer, lower_hex, names_of, one_of
 
 MANIFEST_FORMAT = "phase.manifest/v0"
-PROFILE = "plasm.det/v0"
-GAS_SCHEDULE = "plasm.gas/v0"
+PROFILE = "plasm.det/v1"
+GAS_SCHEDULE = "plasm.gas/v1"
 CAPABILITIES = ("clock.real", "random.real")
 """All there is to ask for. A job that asks for either cannot be reproduced."""
 

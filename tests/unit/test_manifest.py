@@ -57,7 +57,7 @@ WRONG: list[tuple[str, Any, str, str]] = [
     ("cpu", False, "cpu", "expected an integer ≥ 1, got false"),
     ("cpu", {"a": 1}, "cpu", "expected an integer ≥ 1, got an object"),
     ("format", "phase.manifest/v1", "format", 'expected "phase.manifest/v0", got "phase.manifest/v1"'),
-    ("profile", ["plasm.det/v0"], "profile", 'expected "plasm.det/v0", got ["plasm.det/v0"]'),
+    ("profile", ["plasm.det/v1"], "profile", 'expected "plasm.det/v1", got ["plasm.det/v1"]'),
     ("module", "AB" * 32, "module", f'expected {HEX_64}, got "{"AB" * 28}…'),
     ("stdin", "ab" * 31, "stdin", f'expected {HEX_64}, got "{"ab" * 28}…'),
     ("args", "ab" * 32 + "\n", "args", f'expected {HEX_64}, got "{"ab" * 28}…'),

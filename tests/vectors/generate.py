@@ -137,7 +137,7 @@ def lists() -> list[Json]:
 
 
 PLAIN_TASK: Json = {
-    "profile": "plasm.det/v0",
+    "profile": "plasm.det/v1",
     "module": sha256(b"\0asm\x01\0\0\0"),
     "args": sha256(b""),
     "env": sha256(b""),
@@ -275,7 +275,7 @@ def statement() -> Json:
                 "outcome": {"kind": "exited", "code": 0},
                 "reproducible": False,
                 "gasUsed": "5650",
-                "gasSchedule": "plasm.gas/v0",
+                "gasSchedule": "plasm.gas/v1",
                 "stdoutBytes": "13",
                 "stderrBytes": "0",
             },
