@@ -48,6 +48,8 @@ def _run(engine: Engine, job: dict[str, Any]) -> dict[str, Any]:
         outcome = exc.kind
     except _OutOfGas:
         outcome = "host_ran_out"
+    finally:
+        instances.clear()  # or the instance, of which its functions know, lives for ever with its stack
     return {
         "outcome": outcome,
         "gas": instance.get_global(GAS_GLOBAL),

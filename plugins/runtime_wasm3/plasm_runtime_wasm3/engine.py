@@ -91,6 +91,12 @@ def _raise(message: bytes | None) -> None:
         raise EngineFailure(f"wasm3: {message.decode('utf-8', 'replace')}")
 
 
+def _made(pointer: int | None) -> int:
+    if pointer is None:
+        raise EngineFailure("wasm3: out of memory")
+    return pointer
+
+
 class Wasm3Memory(Memory):
     """The guest's memory. It moves when it grows, so it is asked for anew each time."""
 
@@ -143,13 +149,15 @@ _dispatch = _CALLBACK(_call_host)
 class Wasm3Instance(Instance):
     """One instance in a runtime of its own."""
 
+    _runtime = 0
+
     def __init__(
         self, environment: int, code: bytes, functions: Mapping[str, tuple[str, str, HostFunction]]
     ) -> None:
         self._calls = _Calls()
         self._numbers: list[int] = []
         self._code = code  # wasm3 compiles from it, when a function is first called
-        self._runtime = lib.m3_NewRuntime(environment, STACK_BYTES, None)
+        self._runtime = _made(lib.m3_NewRuntime(environment, STACK_BYTES, None))
         self._memory = Wasm3Memory(self._runtime)
         self._module = c_void_p()
         _raise(lib.m3_ParseModule(environment, byref(self._module), code, len(code)))
@@ -238,7 +246,7 @@ class Wasm3Engine(Engine):
     """Interprets: its artefact is the module itself."""
 
     def __init__(self) -> None:
-        self._environment = lib.m3_NewEnvironment()
+        self._environment = _made(lib.m3_NewEnvironment())
 
     def compile(self, module: bytes) -> bytes:
         """Compile every function once, so that none fails when it is first called."""
