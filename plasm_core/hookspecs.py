@@ -63,8 +63,3 @@ def plasm_transport() -> Sequence[type[Transport]]:  # type: ignore[empty-body]
 @hookspec
 def plasm_discovery() -> Sequence[type[Discovery]]:  # type: ignore[empty-body]
     """Return classes that find nodes."""
-
-
-@hookspec
-def plasm_discovery() -> Sequence[type[Discovery]]:  # type: ignore[empty-body]
-    """Return classes that find nodes."""
