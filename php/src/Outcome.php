@@ -39,6 +39,33 @@ final readonly class Outcome implements \Stringable
         return new self(OutcomeKind::Exited, code: $code);
     }
 
+    /** @param value-of<self::TRAPS> $trap */
+    public static function trapped(string $trap): self
+    {
+        return new self(OutcomeKind::Trapped, trap: $trap);
+    }
+
+    public static function outOfGas(): self
+    {
+        return new self(OutcomeKind::OutOfGas);
+    }
+
+    public static function cancelled(?string $detail = null): self
+    {
+        return new self(OutcomeKind::Cancelled, detail: $detail);
+    }
+
+    /** Return the state that a job is in once it has ended so. */
+    public function state(): JobState
+    {
+        return match (true) {
+            $this->ok() => JobState::Complete,
+            $this->kind === OutcomeKind::Cancelled => JobState::Canceled,
+            $this->kind === OutcomeKind::SystemError => JobState::SystemError,
+            default => JobState::ExecutorError,
+        };
+    }
+
     /** Read an outcome, noting problems in `$fields`. */
     public static function fromFields(Fields $fields): self
     {

@@ -1,0 +1,227 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm;
+
+use Plasm\Exception\PeerMismatch;
+use Plasm\Output\Collected;
+use Plasm\Output\OutputInterface;
+use Plasm\Output\Passed;
+use Plasm\Protocol\Channel;
+use Plasm\Time\ClockInterface;
+use Plasm\Time\Deadline;
+use Plasm\Time\SystemClock;
+use Plasm\Transport\ConversationInterface;
+use Plasm\Transport\LocalTransport;
+use Plasm\Transport\TransportInterface;
+
+/** Runs jobs on nodes, and verifies what they answer. */
+final class Client implements ClientInterface
+{
+    private const MAX_REMEMBERED = 1000;
+
+    private readonly TransportInterface $transport;
+    private readonly Retries $retries;
+
+    /** @var list<PeerId> */
+    private readonly array $pinned;
+
+    /** @var array<string, Manifest> what was submitted here, by job id: the latest */
+    private array $submitted = [];
+
+    /**
+     * @param TransportInterface|null $transport null for the daemon of this machine
+     * @param list<PeerId|string> $pinned the only nodes to talk to and to trust; none for whichever is reached
+     */
+    public function __construct(
+        ?TransportInterface $transport = null,
+        array $pinned = [],
+        private readonly Timeouts $timeouts = new Timeouts(),
+        RetryPolicy $retries = new RetryPolicy(),
+        private readonly ClockInterface $clock = new SystemClock(),
+    ) {
+        $this->transport = $transport ?? new LocalTransport(timeouts: $timeouts, clock: $clock);
+        $this->retries = new Retries($retries, $clock);
+        $this->pinned = array_map(
+            static fn (PeerId|string $peer): PeerId => $peer instanceof PeerId ? $peer : PeerId::parse($peer),
+            $pinned,
+        );
+    }
+
+    public function submit(mixed $module, array|Manifest $options = [], array $input = []): string
+    {
+        return (string) $this->submitJob(self::job($module, $options, $input), $this->deadline(null));
+    }
+
+    public function status(#[\SensitiveParameter] string $jobId): JobStatus
+    {
+        return $this->ask($jobId, 'status');
+    }
+
+    public function wait(#[\SensitiveParameter] string $jobId, ?float $timeout = null, ?callable $changed = null): JobStatus
+    {
+        $handle = Handle::parse($jobId);
+        $changed = $changed === null ? null : $changed(...);
+
+        return $this->retries->run(
+            $deadline = $this->deadline($timeout),
+            fn (): JobStatus => $this->conversing($handle->peer, $deadline, static fn (ConversationInterface $node)
+                => $node->watch($handle->jobId, $handle->token(), $changed)),
+        );
+    }
+
+    public function result(#[\SensitiveParameter] string $jobId, ?float $timeout = null, ?Manifest $manifest = null): Result
+    {
+        return $this->resultOf(Handle::parse($jobId), $this->deadline($timeout), $manifest);
+    }
+
+    public function run(mixed $module, array|Manifest $options = [], array $input = [], ?float $timeout = null): Result
+    {
+        $deadline = $this->deadline($timeout);
+        $job = self::job($module, $options, $input);
+
+        return $this->resultOf($this->submitJob($job, $deadline), $deadline, $job->manifest);
+    }
+
+    public function logs(#[\SensitiveParameter] string $jobId, callable $callback, ?float $timeout = null): VerifiedReceipt
+    {
+        $handle = Handle::parse($jobId);
+        $output = new Passed($callback(...));
+        $answer = $this->follow($handle, $this->deadline($timeout), $output);
+        [$stdout, $stderr] = array_map($output->digester(...), Channel::OUTPUTS);
+
+        return $this->verify($handle, $answer, null, $stdout->sha256(), $stderr->sha256());
+    }
+
+    public function cancel(#[\SensitiveParameter] string $jobId): JobStatus
+    {
+        return $this->ask($jobId, 'cancel');
+    }
+
+    public function release(#[\SensitiveParameter] string $jobId): JobStatus
+    {
+        return $this->ask($jobId, 'release');
+    }
+
+    public function discover(): array
+    {
+        return $this->transport->discover($this->deadline(null));
+    }
+
+    /**
+     * @param array<string, mixed>|Manifest $options
+     * @param array<string, mixed> $input
+     */
+    private static function job(mixed $module, array|Manifest $options, array $input): Job
+    {
+        return match (true) {
+            $module instanceof Job => $module,
+            $options instanceof Manifest => Job::ofManifest($options, $module, $input),
+            default => Job::create($module, [...$options, ...$input]),
+        };
+    }
+
+    private function submitJob(Job $job, Deadline $deadline): Handle
+    {
+        $handle = null;
+        $submit = function (ConversationInterface $node) use ($job, &$handle): Handle {
+            // Once made, it is kept: only the same token makes a repeated submission the same job.
+            $handle ??= Handle::create($job->id(), $node->peer());
+            $node->submit($job, $handle->token());
+
+            return $handle;
+        };
+        $handle = $this->retries->run(
+            $deadline,
+            function () use ($deadline, $submit, &$handle): Handle {
+                return $this->conversing($handle?->peer, $deadline, $submit);
+            },
+            knowsDaemon: false,
+        );
+        $this->submitted[$job->id()] = $job->manifest;
+        if (count($this->submitted) > self::MAX_REMEMBERED) {
+            unset($this->submitted[array_key_first($this->submitted)]);
+        }
+
+        return $handle;
+    }
+
+    private function resultOf(Handle $handle, Deadline $deadline, ?Manifest $manifest): Result
+    {
+        $output = new Collected();
+        $answer = $this->follow($handle, $deadline, $output);
+        [$stdout, $stderr] = array_map($output->spool(...), Channel::OUTPUTS);
+
+        return new Result($this->verify($handle, $answer, $manifest, $stdout->sha256(), $stderr->sha256()), $output);
+    }
+
+    private function follow(Handle $handle, Deadline $deadline, OutputInterface $output): JobAnswer
+    {
+        return $this->retries->run(
+            $deadline,
+            fn (): JobAnswer => $this->conversing($handle->peer, $deadline, static fn (ConversationInterface $node)
+                => $node->attach($handle->jobId, $handle->token(), $output)),
+        );
+    }
+
+    /** Verify that a receipt is the answer to the job, from the node that has it, with this output. */
+    private function verify(
+        Handle $handle,
+        JobAnswer $answer,
+        ?Manifest $manifest,
+        string $stdout,
+        string $stderr,
+    ): VerifiedReceipt {
+        return (new ReceiptVerifier())->verify($answer->envelopeJson, new Expectation(
+            trusted: $this->pinned === [] ? [$handle->peer] : $this->pinned,
+            node: $handle->peer,
+            jobId: $handle->jobId,
+            manifest: $manifest ?? $this->submitted[$handle->jobId] ?? null,
+            stdout: $stdout,
+            stderr: $stderr,
+        ));
+    }
+
+    /** @param 'cancel'|'release'|'status' $question */
+    private function ask(#[\SensitiveParameter] string $jobId, string $question): JobStatus
+    {
+        $handle = Handle::parse($jobId);
+        $deadline = $this->deadline(null);
+
+        return $this->retries->run(
+            $deadline,
+            fn (): JobStatus => $this->conversing($handle->peer, $deadline, static fn (ConversationInterface $node)
+                => $node->$question($handle->jobId, $handle->token())),
+        );
+    }
+
+    /**
+     * Open a conversation, use it, and close it whatever happens.
+     *
+     * @template T
+     *
+     * @param \Closure(ConversationInterface): T $use
+     *
+     * @return T
+     */
+    private function conversing(?PeerId $peer, Deadline $deadline, \Closure $use): mixed
+    {
+        $node = $this->transport->open($peer ?? (count($this->pinned) === 1 ? $this->pinned[0] : null), $deadline);
+        try {
+            $isPinned = array_filter($this->pinned, static fn (PeerId $pinned): bool => $pinned->equals($node->peer()));
+            if ($this->pinned !== [] && $isPinned === []) {
+                throw new PeerMismatch("the node that answers is {$node->peer()}, which is not pinned");
+            }
+
+            return $use($node);
+        } finally {
+            $node->close();
+        }
+    }
+
+    private function deadline(?float $timeout): Deadline
+    {
+        return new Deadline($this->clock, $timeout ?? $this->timeouts->totalS);
+    }
+}

@@ -1,0 +1,17 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm;
+
+/** A node that was found. */
+final readonly class Node
+{
+    /**
+     * @param string $agent the name and version of its software, in its own words
+     * @param string $address where it was found
+     */
+    public function __construct(public PeerId $peer, public string $agent, public string $address)
+    {
+    }
+}

@@ -1,0 +1,25 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Protocol;
+
+/** The byte sequences of a conversation: four from the client, two from the node. */
+enum Channel: int
+{
+    case Module = 1;
+    case Args = 2;
+    case Env = 3;
+    case Stdin = 4;
+    case Stdout = 5;
+    case Stderr = 6;
+
+    public const UPLOADS = [self::Module, self::Args, self::Env, self::Stdin];
+    public const OUTPUTS = [self::Stdout, self::Stderr];
+
+    /** Its name in messages. */
+    public function label(): string
+    {
+        return strtolower($this->name);
+    }
+}

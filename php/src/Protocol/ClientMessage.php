@@ -1,0 +1,118 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Protocol;
+
+/** A message of the client (docs/protocol.md, "Messages of the client"). */
+final readonly class ClientMessage
+{
+    /** @param array<string, mixed> $fields */
+    private function __construct(public string $type, #[\SensitiveParameter] public array $fields = [])
+    {
+    }
+
+    /**
+     * Ask a node to run a job.
+     *
+     * @param string $token 32 raw bytes, here and below
+     * @param array<string, int> $sizes the bytes of each upload, by its channel's name
+     * @param array<string, int> $credit the first credits, by the outputs' channels' names
+     */
+    public static function submit(string $manifest, #[\SensitiveParameter] string $token, array $sizes, array $credit): self
+    {
+        return new self('submit', [
+            'manifest' => $manifest,
+            'token' => sodium_bin2hex($token),
+            'sizes' => self::of(Channel::UPLOADS, $sizes),
+            'credit' => self::of(Channel::OUTPUTS, $credit),
+        ]);
+    }
+
+    /**
+     * Follow a job that was accepted, from the bytes one has already.
+     *
+     * @param array<string, int> $credit as in `submit`
+     * @param array<string, int> $offsets how many bytes of each output there are already
+     * @param int $attempt the attempt they are of
+     */
+    public static function attach(
+        string $jobId,
+        #[\SensitiveParameter] string $token,
+        array $credit,
+        array $offsets,
+        int $attempt,
+    ): self {
+        return new self('attach', [
+            'job_id' => $jobId,
+            'token' => sodium_bin2hex($token),
+            'credit' => self::of(Channel::OUTPUTS, $credit),
+            'offsets' => self::of(Channel::OUTPUTS, $offsets),
+            'attempt' => $attempt,
+        ]);
+    }
+
+    /** Ask where a job stands. */
+    public static function status(string $jobId, #[\SensitiveParameter] string $token): self
+    {
+        return new self('status', ['job_id' => $jobId, 'token' => sodium_bin2hex($token)]);
+    }
+
+    /** End a job. */
+    public static function cancel(string $jobId, #[\SensitiveParameter] string $token): self
+    {
+        return new self('cancel', ['job_id' => $jobId, 'token' => sodium_bin2hex($token)]);
+    }
+
+    /** Have an ended job's inputs and outputs deleted. */
+    public static function release(string $jobId, #[\SensitiveParameter] string $token): self
+    {
+        return new self('release', ['job_id' => $jobId, 'token' => sodium_bin2hex($token)]);
+    }
+
+    /** Ask what a node can and allows. */
+    public static function capabilities(): self
+    {
+        return new self('capabilities');
+    }
+
+    /** Prove to have the module: `$proof` is the digest of the challenge and the module. */
+    public static function possession(string $proof): self
+    {
+        return new self('possession', ['proof' => $proof]);
+    }
+
+    /** Say that there is room for an output's bytes up to an offset, of one attempt. */
+    public static function credit(Channel $channel, int $upto, int $attempt): self
+    {
+        return new self('credit', ['channel' => $channel->label(), 'upto' => $upto, 'attempt' => $attempt]);
+    }
+
+    /** Say that the client is still here. */
+    public static function heartbeat(): self
+    {
+        return new self('heartbeat');
+    }
+
+    /** Say why the client closes. */
+    public static function error(string $code, string $message): self
+    {
+        return new self('error', ['code' => $code, 'message' => $message]);
+    }
+
+    /**
+     * @param list<Channel> $channels
+     * @param array<string, int> $values
+     *
+     * @return array<string, int>
+     */
+    private static function of(array $channels, array $values): array
+    {
+        $ordered = [];
+        foreach ($channels as $channel) {
+            $ordered[$channel->label()] = $values[$channel->label()];
+        }
+
+        return $ordered;
+    }
+}

@@ -1,0 +1,291 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Protocol;
+
+use Plasm\Exception\ProtocolError;
+
+/**
+ * The client's side of one conversation, without any I/O: bytes in, messages out; what it says, as bytes.
+ *
+ * The node is a stranger: what it may send, when, and how much, is checked here.
+ */
+final class Conversation
+{
+    private Phase $phase = Phase::Greeting;
+    private int $attempt = 0;
+    private readonly FrameReader $reader;
+    private ?ClientMessage $asked = null;
+
+    /** @var array<int, SendWindow> */
+    private array $uploads = [];
+
+    /** @var array<int, ReceiveWindow> */
+    private array $outputs = [];
+
+    private bool $isProving = false;
+
+    public function __construct()
+    {
+        $this->reader = new FrameReader();
+    }
+
+    /**
+     * Take the node's bytes and return what it said: messages, and data of its outputs.
+     *
+     * Heartbeats and credit are not returned. Bytes of an output that a repeated attempt brings again come again,
+     * from offset 0, behind the state that says so.
+     *
+     * @return \Generator<int, Data|NodeMessage>
+     *
+     * @throws ProtocolError
+     */
+    public function receive(string $bytes): \Generator
+    {
+        foreach ($this->reader->feed($bytes) as $frame) {
+            if ($frame instanceof Message\Heartbeat) {
+                continue;
+            }
+            if ($frame instanceof Message\Credit) {
+                $this->grow($frame);
+                continue;
+            }
+            if ($frame instanceof Data) {
+                $this->output($frame->channel)->take($frame);
+            } else {
+                $this->check($frame);
+            }
+            yield $frame;
+        }
+    }
+
+    public function phase(): Phase
+    {
+        return $this->phase;
+    }
+
+    /** Return the attempt that the outputs are of. */
+    public function attempt(): int
+    {
+        return $this->attempt;
+    }
+
+    /** Tell whether the stream may end here. */
+    public function isBetweenFrames(): bool
+    {
+        return $this->reader->isBetweenFrames();
+    }
+
+    /** Say what is wanted: the first message, sent once. */
+    public function ask(ClientMessage $message): string
+    {
+        if ($this->asked !== null) {
+            throw new \LogicException('one stream is one conversation');
+        }
+        $this->asked = $message;
+        if ($this->phase === Phase::Opening) {
+            $this->phase = Phase::Asking;
+        }
+
+        return Frame::control($message);
+    }
+
+    /** Prove to have the module, before any of it is sent. Nothing of it may be until the answer came. */
+    public function prove(string $proof): string
+    {
+        if ($this->phase !== Phase::Uploading || $this->isProving) {
+            throw new \LogicException("not a time to prove anything: {$this->phase->value}");
+        }
+        $this->isProving = true;
+
+        return Frame::control(ClientMessage::possession($proof));
+    }
+
+    /**
+     * Return the uploads that are not complete; of each, `room()` tells how much may be sent now.
+     *
+     * @return list<SendWindow>
+     */
+    public function pending(): array
+    {
+        if ($this->phase !== Phase::Uploading) {
+            return [];
+        }
+
+        return array_values(array_filter(
+            $this->uploads,
+            fn (SendWindow $window): bool => !$window->isComplete()
+                && !($this->isProving && $window->channel === Channel::Module),
+        ));
+    }
+
+    /** Tell whether all there is to upload has been sent. */
+    public function isUploaded(): bool
+    {
+        foreach ($this->uploads as $window) {
+            if (!$window->isComplete()) {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
+    /** Give credit for an output; returns no bytes if it is too early. */
+    public function credit(Channel $channel, int $windowBytes): string
+    {
+        $upto = $this->output($channel)->grant($windowBytes);
+
+        return $upto === null ? '' : Frame::control(ClientMessage::credit($channel, $upto, $this->attempt));
+    }
+
+    private function check(NodeMessage $message): void
+    {
+        match (true) {
+            $message instanceof Message\Error => $this->phase = Phase::Over,
+            $this->phase === Phase::Greeting && $message instanceof Message\Hello
+                => $this->phase = $this->asked === null ? Phase::Opening : Phase::Asking,
+            $this->phase === Phase::Asking => $this->answer($message),
+            $this->phase === Phase::Uploading => $this->uploading($message),
+            $this->phase === Phase::Following => $this->following($message),
+            default => throw $this->misplaced($message),
+        };
+    }
+
+    private function answer(NodeMessage $message): void
+    {
+        $asked = $this->asked ?? throw new \LogicException('nothing was asked');
+        $isExpected = match ($asked->type) {
+            'submit' => $message instanceof Message\Offered || $message instanceof Message\Attached,
+            'attach' => $message instanceof Message\Attached,
+            'capabilities' => $message instanceof Message\Capabilities,
+            default => $message instanceof Message\StatusIs,
+        };
+        if ($message instanceof Message\Refused) {
+            $this->phase = Phase::Over;
+        } elseif (!$isExpected) {
+            throw new ProtocolError("$asked->type was answered by {$message->type()}");
+        } elseif ($message instanceof Message\Offered) {
+            $this->startUpload($message, $asked);
+        } elseif ($message instanceof Message\Attached) {
+            $isKnown = ($asked->fields['attempt'] ?? null) === $message->status->attempt;
+            $this->follow($message->status->attempt, $isKnown ? self::counts($asked, 'offsets') : []);
+        } else {
+            $this->phase = Phase::Over;
+        }
+    }
+
+    private function startUpload(Message\Offered $offered, ClientMessage $asked): void
+    {
+        $sizes = self::counts($asked, 'sizes');
+        foreach (Channel::UPLOADS as $channel) {
+            $size = $sizes[$channel->label()];
+            $received = $offered->received[$channel->value];
+            if ($received > $size) {
+                throw new ProtocolError("$received bytes of {$channel->label()} received, of $size");
+            }
+            $credit = $offered->credit[$channel->value];
+            $this->uploads[$channel->value] = new SendWindow($channel, $size, $received, $credit);
+        }
+        $this->phase = Phase::Uploading;
+    }
+
+    private function uploading(NodeMessage $message): void
+    {
+        if ($message instanceof Message\Refused) {
+            $this->phase = Phase::Over;
+        } elseif ($message instanceof Message\Possessed && $this->isProving) {
+            $this->isProving = false;
+            if ($message->known) {
+                $this->uploads[Channel::Module->value]->complete();
+            }
+        } elseif (!$this->isUploaded()) {
+            throw $this->misplaced($message);
+        } elseif ($message instanceof Message\Accepted || $message instanceof Message\Attached) {
+            $this->follow($message->status->attempt, []);
+        } elseif (!$message instanceof Message\Progress) {
+            throw $this->misplaced($message);
+        }
+    }
+
+    private function following(NodeMessage $message): void
+    {
+        if ($message instanceof Message\State) {
+            if ($message->status->attempt < $this->attempt) {
+                throw new ProtocolError('the number of attempts fell');
+            }
+            if ($message->status->attempt > $this->attempt) {
+                $this->follow($message->status->attempt, []);
+            }
+        } elseif ($message instanceof Message\Result) {
+            $this->finish($message);
+        } else {
+            throw $this->misplaced($message);
+        }
+    }
+
+    /** @param array<string, int> $offsets where each output begins, if not at 0 */
+    private function follow(int $attempt, array $offsets): void
+    {
+        $this->phase = Phase::Following;
+        $this->attempt = $attempt;
+        $credit = self::counts($this->asked ?? throw new \LogicException('nothing was asked'), 'credit');
+        foreach (Channel::OUTPUTS as $channel) {
+            $offset = $offsets[$channel->label()] ?? 0;
+            $upto = max($offset, $credit[$channel->label()]);
+            $this->outputs[$channel->value] = new ReceiveWindow($channel, $offset, $upto);
+        }
+    }
+
+    private function finish(Message\Result $result): void
+    {
+        $status = $result->status;
+        if (!$status->state->hasEnded()) {
+            throw new ProtocolError("a result in state {$status->state->value}");
+        }
+        if ($status->attempt !== $this->attempt) {
+            throw new ProtocolError('a result of another attempt');
+        }
+        $sizes = [Channel::Stdout->value => $status->stdoutBytes, Channel::Stderr->value => $status->stderrBytes];
+        foreach (Channel::OUTPUTS as $channel) {
+            $position = $this->output($channel)->position();
+            $size = $sizes[$channel->value];
+            if ($position !== $size) {
+                throw new ProtocolError("a result after $position of $size bytes of {$channel->label()}");
+            }
+        }
+        $this->phase = Phase::Over;
+    }
+
+    private function grow(Message\Credit $credit): void
+    {
+        $window = $this->uploads[$credit->channel->value] ?? throw new ProtocolError(
+            "credit for {$credit->channel->label()} has no place where {$this->phase->value}",
+        );
+        $window->grow($credit->upto);
+    }
+
+    private function output(Channel $channel): ReceiveWindow
+    {
+        if ($this->phase !== Phase::Following || !isset($this->outputs[$channel->value])) {
+            throw new ProtocolError("bytes of {$channel->label()} have no place where {$this->phase->value}");
+        }
+
+        return $this->outputs[$channel->value];
+    }
+
+    private function misplaced(NodeMessage $message): ProtocolError
+    {
+        return new ProtocolError("{$message->type()} has no place where {$this->phase->value}");
+    }
+
+    /** @return array<string, int> */
+    private static function counts(ClientMessage $message, string $name): array
+    {
+        $counts = $message->fields[$name] ?? [];
+        assert(is_array($counts));
+
+        return $counts;
+    }
+}

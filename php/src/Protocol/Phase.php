@@ -1,0 +1,16 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Protocol;
+
+/** Where a conversation stands, and so whose turn it is. */
+enum Phase: string
+{
+    case Greeting = 'the node is to introduce itself';
+    case Opening = 'the client is to say what it wants';
+    case Asking = 'the node is to answer';
+    case Uploading = 'the client is to upload';
+    case Following = 'the node is to tell of the job';
+    case Over = 'all is said';
+}

@@ -1,0 +1,45 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Protocol;
+
+use Plasm\Exception\ProtocolError;
+
+/** A channel that this side receives: the offset that comes next, and up to where it has given credit. */
+final class ReceiveWindow
+{
+    public function __construct(private readonly Channel $channel, private int $position, private int $credit)
+    {
+    }
+
+    public function position(): int
+    {
+        return $this->position;
+    }
+
+    /** @throws ProtocolError on a gap, or more than there is credit for */
+    public function take(Data $data): void
+    {
+        $label = $this->channel->label();
+        $end = $data->offset + strlen($data->bytes);
+        if ($data->offset !== $this->position) {
+            throw new ProtocolError("$label at offset $data->offset, where $this->position comes next");
+        }
+        if ($end > $this->credit) {
+            throw new ProtocolError("$end bytes of $label, with credit up to $this->credit");
+        }
+        $this->position = $end;
+    }
+
+    /** Return the credit to give, or null as long as more than half of the window is open. */
+    public function grant(int $windowBytes): ?int
+    {
+        $upto = $this->position + $windowBytes;
+        if ($windowBytes === 0 || $upto - $this->credit < intdiv($windowBytes, 2)) {
+            return null;
+        }
+
+        return $this->credit = $upto;
+    }
+}

@@ -1,0 +1,74 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm;
+
+use Plasm\Output\Collected;
+use Plasm\Output\Spool;
+use Plasm\Protocol\Channel;
+
+/** A job's verified result. There is no result whose receipt does not verify: that is an exception. */
+final readonly class Result implements \Stringable
+{
+    public Receipt $receipt;
+    public Verdict $verdict;
+    public Outcome $outcome;
+
+    /** The exit code, if the job exited by itself. */
+    public ?int $exitCode;
+
+    /** The signed receipt's bytes, to keep and to hand to others who want to check. */
+    public string $envelopeJson;
+
+    public function __construct(VerifiedReceipt $verified, private Collected $output)
+    {
+        $this->receipt = $verified->receipt;
+        $this->verdict = $verified->verdict;
+        $this->outcome = $verified->receipt->observed->outcome;
+        $this->exitCode = $this->outcome->code;
+        $this->envelopeJson = $verified->envelopeJson;
+    }
+
+    /** Tell whether the job did what its author calls success: it exited with code 0. */
+    public function ok(): bool
+    {
+        return $this->outcome->ok();
+    }
+
+    public function stdout(): string
+    {
+        return $this->spool(Channel::Stdout)->contents();
+    }
+
+    public function stderr(): string
+    {
+        return $this->spool(Channel::Stderr)->contents();
+    }
+
+    /**
+     * Return stdout as a stream at its beginning, for output that does not fit into memory.
+     *
+     * @return resource the same one each time
+     */
+    public function stdoutStream()
+    {
+        return $this->spool(Channel::Stdout)->stream();
+    }
+
+    /** @return resource the same one each time */
+    public function stderrStream()
+    {
+        return $this->spool(Channel::Stderr)->stream();
+    }
+
+    public function __toString(): string
+    {
+        return $this->stdout();
+    }
+
+    private function spool(Channel $channel): Spool
+    {
+        return $this->output->spool($channel);
+    }
+}

@@ -1,0 +1,73 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm;
+
+use Plasm\Exception\ConnectionLost;
+use Plasm\Exception\ExceptionInterface;
+use Plasm\Exception\NoDaemon;
+use Plasm\Exception\PeerMismatch;
+use Plasm\Exception\Refused;
+use Plasm\Exception\TimedOut;
+use Plasm\Exception\Unreachable;
+use Plasm\Time\ClockInterface;
+use Plasm\Time\Deadline;
+
+/**
+ * Tries a call again where that is safe and may help.
+ *
+ * Every call of the protocol is safe: submitting again what was submitted is the same job, and attaching goes on
+ * where the output broke off.
+ */
+final readonly class Retries
+{
+    /** An attempt that lasted this long was no failure at once: the count begins anew. */
+    private const LASTED_S = 30.0;
+
+    public function __construct(private RetryPolicy $policy, private ClockInterface $clock)
+    {
+    }
+
+    /**
+     * @template T
+     *
+     * @param \Closure(): T $call
+     * @param bool $knowsDaemon whether there was a daemon before, which may just be starting anew
+     *
+     * @return T
+     */
+    public function run(Deadline $deadline, \Closure $call, bool $knowsDaemon = true): mixed
+    {
+        for ($attempt = 1; ; ++$attempt) {
+            $began = $this->clock->now();
+            try {
+                return $call();
+            } catch (Refused | Unreachable | ConnectionLost | TimedOut $exception) {
+                if (!self::mayHelp($exception, $knowsDaemon)) {
+                    throw $exception;
+                }
+            }
+            $attempt = $this->clock->now() - $began >= self::LASTED_S ? 1 : $attempt;
+            $pause = $this->policy->pause($attempt, mt_rand() / mt_getrandmax());
+            if ($exception instanceof Refused) {
+                $pause += $exception->retryAfterS ?? 0;
+            }
+            if ($attempt >= $this->policy->attempts || $pause >= $deadline->remaining()) {
+                throw $exception;
+            }
+            $this->clock->sleep($pause);
+        }
+    }
+
+    private static function mayHelp(ExceptionInterface $exception, bool $knowsDaemon): bool
+    {
+        return match (true) {
+            $exception instanceof Refused => $exception->retryAfterS !== null,
+            $exception instanceof PeerMismatch => false,
+            $exception instanceof NoDaemon => $knowsDaemon,
+            $exception instanceof TimedOut => $exception->limit !== 'total',
+            default => true,
+        };
+    }
+}

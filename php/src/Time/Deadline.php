@@ -1,0 +1,47 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Time;
+
+use Plasm\Exception\TimedOut;
+
+/** A moment after which nobody waits any more. */
+final readonly class Deadline
+{
+    private float $at;
+
+    /**
+     * @param float|null $seconds from now; null for never
+     * @param string $limit which limit it stands for: `connect`, `idle` or `total`
+     */
+    public function __construct(private ClockInterface $clock, public ?float $seconds, public string $limit = 'total')
+    {
+        $this->at = $seconds === null ? INF : $clock->now() + $seconds;
+    }
+
+    /** Return the seconds that are left, 0 at least. */
+    public function remaining(): float
+    {
+        return max(0.0, $this->at - $this->clock->now());
+    }
+
+    public function hasPassed(): bool
+    {
+        return $this->remaining() <= 0.0;
+    }
+
+    /** Return whichever of the two comes first. */
+    public function orSooner(self $other): self
+    {
+        return $other->at < $this->at ? $other : $this;
+    }
+
+    /** @throws TimedOut if it has passed */
+    public function check(string $waitedFor): void
+    {
+        if ($this->hasPassed()) {
+            throw new TimedOut($waitedFor, $this->seconds ?? INF, $this->limit);
+        }
+    }
+}

@@ -1,0 +1,411 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Transport;
+
+use Plasm\Exception\ConnectionLost;
+use Plasm\Exception\PeerMismatch;
+use Plasm\Exception\ProtocolError;
+use Plasm\Exception\Refused;
+use Plasm\Exception\TimedOut;
+use Plasm\Exception\TransportException;
+use Plasm\Exception\UnknownJob;
+use Plasm\Job;
+use Plasm\JobAnswer;
+use Plasm\JobStatus;
+use Plasm\Output\OutputInterface;
+use Plasm\PeerId;
+use Plasm\Protocol\Channel;
+use Plasm\Protocol\ClientMessage;
+use Plasm\Protocol\Conversation;
+use Plasm\Protocol\Data;
+use Plasm\Protocol\Frame;
+use Plasm\Protocol\Message;
+use Plasm\Protocol\NodeMessage;
+use Plasm\Source\SourceInterface;
+use Plasm\Source\StringSource;
+use Plasm\Time\ClockInterface;
+use Plasm\Time\Deadline;
+use Plasm\Timeouts;
+
+/** Speaks docs/protocol.md over a stream, whichever carrier it is of. */
+final class JobStream implements ConversationInterface
+{
+    public const PROTOCOL = '/phase/job/1.0.0';
+
+    /** How much output may be on its way. */
+    private const WINDOW_BYTES = 1 << 20;
+
+    /** From this size on it is worth a question whether the node has the module already. */
+    private const POSSESSION_BYTES = 1 << 20;
+
+    private const HEARTBEAT_S = 10.0;
+    private const READ_BYTES = 65_536;
+
+    private readonly Conversation $conversation;
+    private readonly PeerId $peer;
+    private readonly string $agent;
+
+    /** @var list<Data|NodeMessage> what the node has said and nobody has looked at */
+    private array $heard = [];
+
+    private float $lastSent;
+    private float $lastHeard;
+
+    private function __construct(
+        private readonly StreamInterface $stream,
+        private readonly Deadline $deadline,
+        private readonly float $idleS,
+        private readonly ClockInterface $clock,
+    ) {
+        $this->conversation = new Conversation();
+        $this->lastSent = $this->lastHeard = $clock->now();
+    }
+
+    /**
+     * Begin a conversation on a fresh stream: wait for the node to introduce itself.
+     *
+     * @param PeerId|null $expected the node that must answer
+     *
+     * @throws TransportException the stream is closed then
+     */
+    public static function open(
+        StreamInterface $stream,
+        ?PeerId $expected,
+        Deadline $deadline,
+        Timeouts $timeouts,
+        ClockInterface $clock,
+    ): self {
+        $self = new self($stream, $deadline, $timeouts->idleS, $clock);
+        try {
+            $self->greet($expected, $deadline->orSooner(new Deadline($clock, $timeouts->connectS, 'connect')));
+        } catch (TransportException $exception) {
+            $stream->close();
+            throw $exception;
+        }
+
+        return $self;
+    }
+
+    /** Return the proof of having a module: SHA-256 of the challenge and the module, in hexadecimal. */
+    public static function proof(string $challenge, SourceInterface $module): string
+    {
+        $hash = hash_init('sha256');
+        hash_update($hash, $challenge);
+        for ($offset = 0; $offset < $module->size(); $offset += Frame::MAX_DATA_BYTES) {
+            hash_update($hash, $module->read($offset, Frame::MAX_DATA_BYTES));
+        }
+
+        return hash_final($hash);
+    }
+
+    public function peer(): PeerId
+    {
+        return $this->peer;
+    }
+
+    public function agent(): string
+    {
+        return $this->agent;
+    }
+
+    public function submit(Job $job, #[\SensitiveParameter] string $token): JobStatus
+    {
+        /** @var array<int, SourceInterface> $sources */
+        $sources = [
+            Channel::Module->value => $job->module,
+            Channel::Args->value => new StringSource($job->args),
+            Channel::Env->value => new StringSource($job->env),
+            Channel::Stdin->value => $job->stdin,
+        ];
+        $sizes = [];
+        foreach (Channel::UPLOADS as $channel) {
+            $sizes[$channel->label()] = $sources[$channel->value]->size();
+        }
+        $nothing = ['stdout' => 0, 'stderr' => 0];
+        $this->send($this->conversation->ask(ClientMessage::submit($job->manifest->json, $token, $sizes, $nothing)));
+        $answer = $this->next('the node\'s offer');
+        if ($answer instanceof Message\Attached) {
+            return $this->ofJob($job->id(), $answer->jobId, $answer->status);
+        }
+        if (!$answer instanceof Message\Offered) {
+            throw $this->ended($answer);
+        }
+        $this->ofJob($job->id(), $answer->jobId, null);
+        if ($job->module->size() >= self::POSSESSION_BYTES && $answer->received[Channel::Module->value] === 0) {
+            $this->prove($answer->challenge, $job->module);
+        }
+        $this->upload($sources);
+
+        return $this->accepted($job->id());
+    }
+
+    public function attach(string $jobId, #[\SensitiveParameter] string $token, OutputInterface $output): JobAnswer
+    {
+        $attempt = $output->attempt();
+        $offsets = self::offsets($output);
+        $credit = array_map(static fn (int $offset): int => $offset + self::WINDOW_BYTES, $offsets);
+        $this->send($this->conversation->ask(ClientMessage::attach($jobId, $token, $credit, $offsets, $attempt)));
+        $status = $this->attached($jobId);
+        while (true) {
+            if ($this->conversation->attempt() !== $output->attempt()) {
+                $output->begin($this->conversation->attempt());
+            }
+            $heard = $this->next("the job to end ({$status->state->value})");
+            if ($heard instanceof Data) {
+                $output->take($heard->channel, $heard->bytes);
+                $this->send($this->conversation->credit($heard->channel, self::WINDOW_BYTES));
+            } elseif ($heard instanceof Message\State) {
+                $status = $heard->status;
+            } elseif ($heard instanceof Message\Result) {
+                return new JobAnswer($heard->status, $heard->envelope);
+            } else {
+                throw $this->ended($heard);
+            }
+        }
+    }
+
+    public function watch(string $jobId, #[\SensitiveParameter] string $token, ?\Closure $changed = null): JobStatus
+    {
+        $nothing = ['stdout' => 0, 'stderr' => 0];
+        $this->send($this->conversation->ask(ClientMessage::attach($jobId, $token, $nothing, $nothing, 0)));
+        $status = $this->attached($jobId);
+        while (true) {
+            if ($changed !== null) {
+                $changed($status);
+            }
+            if ($status->state->hasEnded()) {
+                return $status;
+            }
+            $heard = $this->next("the job to end ({$status->state->value})");
+            $status = $heard instanceof Message\State || $heard instanceof Message\Result
+                ? $heard->status
+                : throw $this->ended($heard);
+        }
+    }
+
+    public function status(string $jobId, #[\SensitiveParameter] string $token): JobStatus
+    {
+        return $this->question($jobId, ClientMessage::status($jobId, $token), 'the job\'s status');
+    }
+
+    public function cancel(string $jobId, #[\SensitiveParameter] string $token): JobStatus
+    {
+        return $this->question($jobId, ClientMessage::cancel($jobId, $token), 'the job to be cancelled');
+    }
+
+    public function release(string $jobId, #[\SensitiveParameter] string $token): JobStatus
+    {
+        return $this->question($jobId, ClientMessage::release($jobId, $token), 'the job to be released');
+    }
+
+    public function close(): void
+    {
+        $this->stream->close();
+    }
+
+    private function greet(?PeerId $expected, Deadline $deadline): void
+    {
+        $hello = $this->next('the node to introduce itself', $deadline);
+        if (!$hello instanceof Message\Hello || $hello->peer === null) {
+            throw $this->ended($hello);
+        }
+        foreach ([$expected, $this->stream->remotePeer()] as $peer) {
+            if ($peer !== null && !$peer->equals($hello->peer)) {
+                throw new PeerMismatch("the node that answers is $hello->peer, not $peer");
+            }
+        }
+        $this->peer = $hello->peer;
+        $this->agent = $hello->agent;
+    }
+
+    private function prove(string $challenge, SourceInterface $module): void
+    {
+        $this->send($this->conversation->prove(self::proof($challenge, $module)));
+        $answer = $this->next('the node to look for the module');
+        if (!$answer instanceof Message\Possessed) {
+            throw $this->ended($answer);
+        }
+    }
+
+    /** @param array<int, SourceInterface> $sources by channel */
+    private function upload(array $sources): void
+    {
+        while (($pending = $this->conversation->pending()) !== []) {
+            $sent = false;
+            foreach ($pending as $window) {
+                if ($window->room() > 0) {
+                    $source = $sources[$window->channel->value];
+                    $this->send($window->send($source->read($window->position(), $window->room())));
+                    $sent = true;
+                }
+            }
+            $heard = $this->heardNow();
+            if (!$sent && $heard === null) {
+                $this->listen('the node to take the upload', $this->deadline);
+            } elseif ($heard !== null) {
+                throw $this->ended($heard);
+            }
+            $this->deadline->check('the upload to end');
+        }
+    }
+
+    private function accepted(string $jobId): JobStatus
+    {
+        $doing = 'answering';
+        while (true) {
+            $heard = $this->next("the node to accept the job ($doing)");
+            if ($heard instanceof Message\Accepted || $heard instanceof Message\Attached) {
+                return $this->ofJob($jobId, $heard->jobId, $heard->status);
+            }
+            $doing = $heard instanceof Message\Progress ? $heard->phase : throw $this->ended($heard);
+        }
+    }
+
+    private function attached(string $jobId): JobStatus
+    {
+        $answer = $this->next('the node to find the job');
+        if (!$answer instanceof Message\Attached) {
+            throw $this->ended($answer);
+        }
+
+        return $this->ofJob($jobId, $answer->jobId, $answer->status);
+    }
+
+    private function question(string $jobId, ClientMessage $question, string $waitedFor): JobStatus
+    {
+        $this->send($this->conversation->ask($question));
+        $answer = $this->next($waitedFor);
+        if (!$answer instanceof Message\StatusIs) {
+            throw $this->ended($answer);
+        }
+
+        return $this->ofJob($jobId, $answer->jobId, $answer->status);
+    }
+
+    /**
+     * @template T of JobStatus|null
+     *
+     * @param T $status
+     *
+     * @return T
+     */
+    private function ofJob(string $asked, string $answered, ?JobStatus $status): ?JobStatus
+    {
+        if ($asked !== $answered) {
+            throw new ProtocolError("the node answers about the job $answered, not $asked");
+        }
+
+        return $status;
+    }
+
+    /** Return what a message means that ends the conversation. */
+    private function ended(Data|NodeMessage $heard): Refused|TransportException
+    {
+        $this->close();
+        if ($heard instanceof Message\Refused) {
+            $class = in_array($heard->reason, ['unknown_job', 'released'], true) ? UnknownJob::class : Refused::class;
+
+            return new $class($heard->reason, $heard->message, $heard->hint, $heard->retryAfterS);
+        }
+        if ($heard instanceof Message\Error) {
+            $message = "the node ended the conversation: $heard->message ($heard->code)";
+
+            return $heard->code === 'protocol' ? new ProtocolError($message) : new ConnectionLost($message);
+        }
+        $what = $heard instanceof NodeMessage ? $heard->type() : "bytes of {$heard->channel->label()}";
+
+        return new ProtocolError("$what was not expected");
+    }
+
+    private function send(string $bytes): void
+    {
+        if ($bytes !== '') {
+            $this->stream->write($bytes, min($this->idleS, $this->deadline->remaining()));
+            $this->lastSent = $this->clock->now();
+        }
+    }
+
+    /** Return the next thing that the node says. */
+    private function next(string $waitedFor, ?Deadline $deadline = null): Data|NodeMessage
+    {
+        while ($this->heard === []) {
+            $this->listen($waitedFor, $deadline ?? $this->deadline);
+        }
+
+        return array_shift($this->heard);
+    }
+
+    /** Return what the node has said already, if anything. */
+    private function heardNow(): Data|NodeMessage|null
+    {
+        if ($this->heard === []) {
+            $this->take($this->stream->read(self::READ_BYTES, 0), 'the upload to end');
+        }
+
+        return array_shift($this->heard);
+    }
+
+    /** Wait for bytes, until a heartbeat is due or a limit is reached. */
+    private function listen(string $waitedFor, Deadline $deadline): void
+    {
+        $now = $this->clock->now();
+        $idle = $this->lastHeard + $this->idleS - $now;
+        $heartbeat = $this->lastSent + self::HEARTBEAT_S - $now;
+        $bytes = $this->stream->read(self::READ_BYTES, max(0.0, min($idle, $heartbeat, $deadline->remaining())));
+        $this->take($bytes, $waitedFor);
+        if ($bytes !== null) {
+            return;
+        }
+        $deadline->check($waitedFor);
+        if ($this->clock->now() - $this->lastHeard >= $this->idleS) {
+            throw new TimedOut($waitedFor, $this->idleS, 'idle');
+        }
+        if ($this->clock->now() - $this->lastSent >= self::HEARTBEAT_S) {
+            $this->send(Frame::control(ClientMessage::heartbeat()));
+        }
+    }
+
+    private function take(?string $bytes, string $waitedFor): void
+    {
+        if ($bytes === null) {
+            return;
+        }
+        if ($bytes === '') {
+            $this->close();
+            throw new ConnectionLost("the node closed the stream; waited for $waitedFor");
+        }
+        $this->lastHeard = $this->clock->now();
+        try {
+            foreach ($this->conversation->receive($bytes) as $heard) {
+                $this->heard[] = $heard;
+            }
+        } catch (ProtocolError $exception) {
+            $this->complain($exception);
+            throw $exception;
+        }
+    }
+
+    private function complain(ProtocolError $error): void
+    {
+        $message = substr((string) preg_replace('/[^\x20-\x7e]+/', ' ', $error->getMessage()), 0, 500);
+        try {
+            $this->send(Frame::control(ClientMessage::error('protocol', $message)));
+        } catch (TransportException) {
+            // The node is told where it can be told.
+        }
+        $this->close();
+    }
+
+    /** @return array<string, int> */
+    private static function offsets(OutputInterface $output): array
+    {
+        $offsets = [];
+        foreach (Channel::OUTPUTS as $channel) {
+            $offsets[$channel->label()] = $output->position($channel);
+        }
+
+        return $offsets;
+    }
+}

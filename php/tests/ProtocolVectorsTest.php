@@ -1,0 +1,213 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Tests;
+
+use PHPUnit\Framework\TestCase;
+use Plasm\Exception\ProtocolError;
+use Plasm\Protocol\Channel;
+use Plasm\Protocol\ClientMessage;
+use Plasm\Protocol\Data;
+use Plasm\Protocol\Frame;
+use Plasm\Protocol\FrameReader;
+use Plasm\Protocol\Message\Hello;
+use Plasm\Protocol\Message\Offered;
+use Plasm\Protocol\Message\Refused;
+use Plasm\Protocol\Message\Result;
+use Plasm\Protocol\NodeMessage;
+use Plasm\Transport\JobStream;
+
+/** Holds the frames and messages against the bytes that Python is held against. */
+final class ProtocolVectorsTest extends TestCase
+{
+    /** @dataProvider clientMessages */
+    public function testClientMessagesAreTheseBytes(array $message, string $frame): void
+    {
+        self::assertSame($frame, bin2hex(Frame::control(self::clientMessage($message))));
+    }
+
+    /** @dataProvider nodeMessages */
+    public function testNodeMessagesAreReadFromTheseBytes(array $message, string $frame): void
+    {
+        $read = self::read($frame);
+
+        self::assertCount(1, $read);
+        self::assertInstanceOf(NodeMessage::class, $read[0]);
+        self::assertSame($message['type'], $read[0]->type());
+    }
+
+    public function testWhatMessagesSayIsRead(): void
+    {
+        $read = [];
+        foreach (Vectors::load('protocol')['messages'] as $case) {
+            if ($case['from'] === 'node') {
+                $read[] = self::read($case['frame_hex'])[0];
+            }
+        }
+        [$hello, $offered, , , , , , , $result] = $read;
+        $refused = $read[11];
+
+        self::assertInstanceOf(Hello::class, $hello);
+        self::assertSame('12D3KooWA4Xop1JaT3MHxwYMkCepYsv4iPVopMXwCz5iHYdBfeSB', (string) $hello->peer);
+        self::assertSame('plasm/0.1.0', $hello->agent);
+        self::assertInstanceOf(Offered::class, $offered);
+        self::assertSame(60, $offered->expiresS);
+        self::assertSame([1 => 104857600, 2 => 13, 3 => 0, 4 => 12], $offered->credit);
+        self::assertInstanceOf(Result::class, $result);
+        self::assertSame('COMPLETE', $result->status->state->value);
+        self::assertSame('exited', $result->status->outcome?->value);
+        self::assertSame('2026-01-02T03:04:05.678900', $result->status->finishedAt?->format('Y-m-d\TH:i:s.u'));
+        self::assertSame('{"payload":"e30="}', $result->envelope);
+        self::assertInstanceOf(Refused::class, $refused);
+        self::assertSame(['queue_full', 'ask again', 7], [$refused->reason, $refused->hint, $refused->retryAfterS]);
+    }
+
+    /** @dataProvider data */
+    public function testDataFramesAreTheseBytes(array $case): void
+    {
+        $channel = Channel::from($case['number']);
+        $bytes = sodium_hex2bin($case['data_hex']);
+        $frame = Frame::data($channel, $case['offset'], $bytes);
+        $read = self::read($case['frame_hex'])[0];
+
+        self::assertSame($case['frame_hex'], bin2hex($frame));
+        self::assertSame($case['channel'], $channel->label());
+        self::assertEquals(new Data($channel, $case['offset'], $bytes), $read);
+    }
+
+    /** @dataProvider refused */
+    public function testWhatIsNoFrameIsRefused(string $frame): void
+    {
+        $this->expectException(ProtocolError::class);
+
+        self::read($frame);
+    }
+
+    /** @dataProvider refused */
+    public function testItIsRefusedByteForByteToo(string $frame): void
+    {
+        $reader = new FrameReader();
+        $this->expectException(ProtocolError::class);
+
+        foreach (str_split(sodium_hex2bin($frame)) as $byte) {
+            iterator_to_array($reader->feed($byte), false);
+        }
+    }
+
+    public function testTheLimitsAndTheNameAreTheVectors(): void
+    {
+        $vectors = Vectors::load('protocol');
+
+        self::assertSame($vectors['max_control_bytes'], Frame::MAX_CONTROL_BYTES);
+        self::assertSame($vectors['max_data_bytes'], Frame::MAX_DATA_BYTES);
+        self::assertSame($vectors['protocol'], JobStream::PROTOCOL);
+    }
+
+    public function testTheProofOfPossession(): void
+    {
+        $case = Vectors::load('protocol')['possession'];
+        $proof = JobStream::proof(
+            sodium_hex2bin($case['challenge']),
+            new \Plasm\Source\StringSource(sodium_hex2bin($case['module_hex'])),
+        );
+
+        self::assertSame($case['proof'], $proof);
+    }
+
+    /** However the stream is cut, the same frames come out. */
+    public function testFramesAreReadHoweverTheyAreSplit(): void
+    {
+        $bytes = '';
+        foreach (Vectors::load('protocol')['messages'] as $case) {
+            $bytes .= $case['from'] === 'node' ? sodium_hex2bin($case['frame_hex']) : '';
+        }
+        $whole = iterator_to_array((new FrameReader())->feed($bytes), false);
+
+        foreach ([1, 2, 3, 5, 64, 1000] as $length) {
+            $reader = new FrameReader();
+            $read = [];
+            foreach (str_split($bytes, $length) as $chunk) {
+                array_push($read, ...iterator_to_array($reader->feed($chunk), false));
+            }
+            self::assertEquals($whole, $read);
+            self::assertTrue($reader->isBetweenFrames());
+        }
+    }
+
+    /** @return array<string, array{array<string, mixed>, string}> */
+    public static function clientMessages(): array
+    {
+        return self::messages('client');
+    }
+
+    /** @return array<string, array{array<string, mixed>, string}> */
+    public static function nodeMessages(): array
+    {
+        return self::messages('node');
+    }
+
+    /** @return array<string, array{array<string, mixed>}> */
+    public static function data(): array
+    {
+        $cases = [];
+        foreach (Vectors::load('protocol')['data'] as $index => $case) {
+            $cases["$index {$case['channel']}"] = [$case];
+        }
+
+        return $cases;
+    }
+
+    /** @return array<string, array{string}> */
+    public static function refused(): array
+    {
+        return array_column(
+            array_map(static fn (array $case): array => [$case['why'], [$case['frame_hex']]], Vectors::load('protocol')['refused']),
+            1,
+            0,
+        );
+    }
+
+    /** @return array<string, array{array<string, mixed>, string}> */
+    private static function messages(string $from): array
+    {
+        $cases = [];
+        foreach (Vectors::load('protocol')['messages'] as $index => $case) {
+            if ($case['from'] === $from) {
+                $cases["$index {$case['message']['type']}"] = [$case['message'], $case['frame_hex']];
+            }
+        }
+
+        return $cases;
+    }
+
+    /** @return list<Data|NodeMessage> */
+    private static function read(string $frame): array
+    {
+        return iterator_to_array((new FrameReader())->feed(sodium_hex2bin($frame)), false);
+    }
+
+    /** @param array<string, mixed> $message */
+    private static function clientMessage(array $message): ClientMessage
+    {
+        $token = sodium_hex2bin($message['token'] ?? '');
+        $job = $message['job_id'] ?? '';
+
+        return match ($message['type']) {
+            'submit' => ClientMessage::submit($message['manifest'], $token, $message['sizes'], $message['credit']),
+            'attach' => ClientMessage::attach($job, $token, $message['credit'], $message['offsets'], $message['attempt']),
+            'status' => ClientMessage::status($job, $token),
+            'cancel' => ClientMessage::cancel($job, $token),
+            'release' => ClientMessage::release($job, $token),
+            'capabilities' => ClientMessage::capabilities(),
+            'possession' => ClientMessage::possession($message['proof']),
+            'credit' => ClientMessage::credit(
+                $message['channel'] === 'stdout' ? Channel::Stdout : Channel::Stderr,
+                $message['upto'],
+                $message['attempt'],
+            ),
+            'heartbeat' => ClientMessage::heartbeat(),
+            'error' => ClientMessage::error($message['code'], $message['message']),
+        };
+    }
+}
