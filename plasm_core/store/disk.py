@@ -16,6 +16,7 @@ from plasm_core.errors import StorageError, StorageFullError
 
 log = logging.getLogger(__name__)
 
+_LITTLE_BYTES = 1 << 16
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _HINTS = {
     errno.EROFS: "remount the file system read-write, or choose another state directory",
@@ -83,7 +84,8 @@ def _of_system(exc: OSError, doing: str, path: Path) -> StorageError:
 def _of_sqlite(exc: sqlite3.Error, doing: str, path: Path) -> StorageError:
     # Python 3.10 gives no error codes; these texts are those of sqlite3_errstr().
     text = str(exc)
-    if "disk is full" in text:
+    # SQLite also says I/O error when there is no room for its shared memory (SQLITE_IOERR_SHMSIZE).
+    if "disk is full" in text or ("disk I/O" in text and _has_no_room(path)):
         return StorageFullError(f"cannot {doing} in {path}: the disk is full", hint=FREE_SPACE)
     if "malformed" in text or "not a database" in text:
         hint = "restore the directory from a backup, or move it away to start with an empty one"
@@ -96,3 +98,11 @@ def _of_sqlite(exc: sqlite3.Error, doing: str, path: Path) -> StorageError:
     if "disk I/O" in text:
         return StorageError(f"cannot {doing} in {path}: {text}", hint=_HINTS[errno.EIO])
     return StorageError(f"cannot {doing} in {path}: {text}")
+
+
+def _has_no_room(path: Path) -> bool:
+    try:
+        found = os.statvfs(path.parent)
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize < _LITTLE_BYTES

@@ -68,7 +68,10 @@ def _refuse_foreign(path: Path, schema: Schema) -> None:
         return
     if magic != _MAGIC:
         raise StorageError(f"{path} is not a database", hint="move it away, or choose another directory")
-    uri = f"{path.absolute().as_uri()}?mode=ro"
+    log = path.with_name(path.name + "-wal")
+    # Without a log to read there is no need of the files that go with one, and they would be left there.
+    mode = "mode=ro" if log.exists() and log.stat().st_size else "mode=ro&immutable=1"
+    uri = f"{path.absolute().as_uri()}?{mode}"
     with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=_BUSY_S)) as connection:
         _refuse(connection, path, schema)
 

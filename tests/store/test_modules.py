@@ -1,0 +1,192 @@
+"""Modules: what is kept is what was named, within the quota, and never thrown out under a job."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import attrs
+import pytest
+
+from plasm_core.config import StorageLimits
+from plasm_core.errors import RefusedError, StorageError, StorageFullError
+from plasm_core.records import sha256
+from plasm_core.store import Store
+from tests.store.submission import EXITED, LIMITS, accepted, submission, upload
+
+LARGE = [bytes([number]) * 1000 for number in range(5)]
+THREE_FIT = attrs.evolve(LIMITS, module_bytes=3500)
+
+
+def names(store: Store) -> list[int]:
+    return [number for number, module in enumerate(LARGE) if sha256(module) in store.modules]
+
+
+def stored(state: Path, module: bytes) -> Path:
+    digest = sha256(module)
+    return state / "modules" / digest[:2] / digest
+
+
+def test_a_module_is_kept_under_its_digest(store: Store, state: Path) -> None:
+    upload(store, b"module")
+
+    assert stored(state, b"module").read_bytes() == b"module"
+    assert store.modules.read(sha256(b"module")) == b"module"
+    assert list((state / "modules" / "incoming").iterdir()) == []
+
+
+@pytest.mark.parametrize("sent", [b"module?", b"modul", b"modulf", b""])
+def test_what_is_not_what_was_announced_is_refused(store: Store, state: Path, sent: bytes) -> None:
+    taking = store.modules.upload(sha256(b"module"), 6)
+
+    def send() -> None:
+        for byte in sent:
+            taking.write(bytes([byte]))
+        taking.commit()
+
+    with pytest.raises(RefusedError) as caught:
+        send()
+    taking.discard()
+
+    assert caught.value.reason == "digest_mismatch"
+    assert sha256(b"module") not in store.modules
+    assert [path for path in (state / "modules").rglob("*") if path.is_file()] == []
+    assert store.modules.used_bytes == 0
+
+
+def test_the_least_recently_used_goes_first(state: Path) -> None:
+    with Store(state, THREE_FIT) as store:
+        for module in LARGE[:3]:
+            upload(store, module)
+        pin = store.modules.pin(sha256(LARGE[0]))
+        assert pin is not None
+        pin.release()
+
+        upload(store, LARGE[3])
+
+        assert names(store) == [0, 2, 3]
+        assert not stored(state, LARGE[1]).exists()
+        assert store.modules.used_bytes == 3000
+
+
+def test_the_order_of_use_outlives_a_restart(state: Path) -> None:
+    with Store(state, THREE_FIT) as store:
+        for module in LARGE[:3]:
+            upload(store, module)
+    for number, module in enumerate(LARGE[:3]):
+        os.utime(stored(state, module), (0, 1000 - number))
+
+    with Store(state, THREE_FIT) as store:
+        upload(store, LARGE[3])
+        assert names(store) == [0, 1, 3]
+
+
+def test_what_is_pinned_stays_and_an_upload_that_finds_no_room_throws_out_nothing(state: Path) -> None:
+    with Store(state, THREE_FIT) as store:
+        for module in LARGE[:3]:
+            upload(store, module)
+        pins = [store.modules.pin(sha256(module)) for module in LARGE[:2]]
+
+        with pytest.raises(StorageFullError, match="no room for a module of 2000 bytes: the quota is 3500"):
+            store.modules.upload("00" * 32, 2000)
+
+        assert names(store) == [0, 1, 2]
+        assert pins[0] is not None
+        pins[0].release()
+        pins[0].release()
+        store.modules.upload("00" * 32, 2000).discard()
+        assert names(store) == [1]
+
+
+def test_room_is_reserved_while_uploads_go_on(state: Path) -> None:
+    with Store(state, THREE_FIT) as store:
+        first = store.modules.upload("00" * 32, 2000)
+
+        with pytest.raises(StorageFullError):
+            store.modules.upload("11" * 32, 2000)
+
+        first.discard()
+        store.modules.upload("11" * 32, 2000).discard()
+
+
+def test_a_live_jobs_module_stays_also_over_a_restart_and_then_may_go(state: Path) -> None:
+    limits = attrs.evolve(LIMITS, module_bytes=1500)
+    with Store(state, limits) as store:
+        row = accepted(store, submission(module=LARGE[0])).row
+        with pytest.raises(StorageFullError):
+            upload(store, LARGE[1])
+
+    with Store(state, limits) as store:
+        store.recover()
+        with pytest.raises(StorageFullError):
+            upload(store, LARGE[1])
+        job, _ = store.begin(row)
+        assert store.modules.read(job.module) == LARGE[0]
+        store.finish(row, outcome=EXITED, envelope=b"{}")
+        upload(store, LARGE[1])
+        assert names(store) == [1]
+
+
+def test_an_upload_is_pinned_until_its_job_is(state: Path) -> None:
+    with Store(state, attrs.evolve(LIMITS, module_bytes=1500)) as store:
+        taking = store.modules.upload(sha256(LARGE[0]), 1000)
+        taking.write(LARGE[0])
+        with taking.commit(), pytest.raises(StorageFullError):
+            upload(store, LARGE[1])
+        upload(store, LARGE[1])
+        assert names(store) == [1]
+
+
+def test_one_module_uploaded_by_many_at_once_is_kept_once(store: Store) -> None:
+    barrier = threading.Barrier(6)
+
+    def send() -> None:
+        taking = store.modules.upload(sha256(LARGE[0]), 1000)
+        barrier.wait(30)
+        taking.write(LARGE[0])
+        taking.commit().release()
+
+    with ThreadPoolExecutor(6) as pool:
+        for done in [pool.submit(send) for _ in range(6)]:
+            done.result()
+
+    assert store.modules.used_bytes == 1000
+    assert store.modules.read(sha256(LARGE[0])) == LARGE[0]
+
+
+def test_a_damaged_module_is_never_handed_out_and_can_be_sent_again(store: Store, state: Path) -> None:
+    row = accepted(store, submission(module=LARGE[0])).row
+    digest = sha256(LARGE[0])
+    stored(state, LARGE[0]).write_bytes(b"\1" + LARGE[0][1:])
+
+    with pytest.raises(StorageError, match=f"module {digest} is damaged"):
+        store.modules.read(digest)
+
+    assert digest not in store.modules
+    assert store.modules.pin(digest) is None
+    upload(store, LARGE[0])
+    assert store.modules.read(store.get(row).module) == LARGE[0]
+
+
+def test_possession_is_proved_by_the_bytes_and_not_by_the_digest(store: Store, state: Path) -> None:
+    upload(store, b"module")
+    digest = sha256(b"module")
+
+    assert store.modules.proof(digest, b"challenge") == hashlib.sha256(b"challengemodule").hexdigest()
+    assert store.modules.proof("00" * 32, b"challenge") is None
+    stored(state, b"module").write_bytes(b"modulo")
+    assert store.modules.proof(digest, b"challenge") is None
+    assert digest not in store.modules
+
+
+def test_a_module_larger_than_the_quota_is_refused(state: Path) -> None:
+    limits = StorageLimits(module_bytes=10, spare_bytes=0)
+
+    with (
+        Store(state, limits) as store,
+        pytest.raises(StorageFullError, match="no room for a module of 11 bytes"),
+    ):
+        store.modules.upload("00" * 32, 11)
