@@ -10,14 +10,23 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:
+    from plasm_core.client import AsyncClient, Client, JobResult, Submission, open_client
     from plasm_core.hookspecs import hookimpl
 
-__all__ = ["__version__", "hookimpl"]
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "JobResult",
+    "Submission",
+    "__version__",
+    "hookimpl",
+    "open_client",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "hookimpl":
-        from plasm_core.hookspecs import hookimpl
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-        return hookimpl
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("plasm_core.hookspecs" if name == "hookimpl" else "plasm_core.client"), name)

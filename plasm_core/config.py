@@ -34,6 +34,7 @@ class Choice:
     validator: str = constrained(text(pattern=_NAME, maximum=64), default="wasmtime")
     signer: str = constrained(text(pattern=_NAME, maximum=64), default="ed25519")
     verifier: tuple[str, ...] = constrained(names(_NAME), default=("signature",))
+    transport: tuple[str, ...] = constrained(names(_NAME), default=("local",))
 
 
 @attrs.frozen(kw_only=True)
@@ -92,6 +93,50 @@ class StorageLimits:
 
 
 @attrs.frozen(kw_only=True)
+class JobLimits:
+    """What a daemon lets a job ask for: the greatest limits of a manifest, and the bytes of its stdin.
+
+    `cpu` and `memory_bytes` are also what all running jobs together may have; 0 stands for what the machine
+    has: all of its processors, three quarters of its memory.
+    """
+
+    gas: int = constrained(integer(1), default=10**15)
+    output_bytes: int = constrained(integer(0), default=1 << 30)
+    stdin_bytes: int = constrained(integer(0), default=256 << 20)
+    wall_time_s: int = constrained(integer(1, 86_400), default=3600)
+    cpu: int = constrained(integer(0, 1024), default=0)
+    memory_bytes: int = constrained(integer(0), default=0)
+
+
+@attrs.frozen(kw_only=True)
+class QueueLimits:
+    """How much waits at a daemon, and how long.
+
+    `jobs` are those accepted that wait, `offers` those that are being uploaded, both also for each client.
+    `offer_s`: how long an upload may rest; `upload_s`: how long it may take. `wait_s`: how long a job may
+    wait before it is started; `total_s`: from its acceptance to its end.
+    """
+
+    jobs: int = constrained(integer(1, 1_000_000), default=10_000)
+    jobs_per_client: int = constrained(integer(1, 1_000_000), default=5_000)
+    offers: int = constrained(integer(1, 100_000), default=256)
+    offers_per_client: int = constrained(integer(1, 100_000), default=128)
+    offer_s: int = constrained(integer(1, 3600), default=60)
+    upload_s: int = constrained(integer(1, 86_400), default=3600)
+    wait_s: int = constrained(integer(1), default=86_400)
+    total_s: int = constrained(integer(1), default=2 * 86_400)
+
+
+@attrs.frozen(kw_only=True)
+class DaemonConfig:
+    """How a daemon behaves. `shutdown_s`: how long it lets jobs run on before it ends."""
+
+    log_level: str = constrained(one_of("debug", "info", "warning", "error"), default="info")
+    log_format: str = constrained(one_of("text", "json"), default="text")
+    shutdown_s: int = constrained(integer(0, 86_400), default=20)
+
+
+@attrs.frozen(kw_only=True)
 class Config:
     """The whole configuration. `components` holds the plugins' own tables, by kind and name."""
 
@@ -100,6 +145,9 @@ class Config:
     sandbox: SandboxConfig = SandboxConfig()
     policy: Policy = Policy()
     storage: StorageLimits = StorageLimits()
+    limits: JobLimits = JobLimits()
+    queue: QueueLimits = QueueLimits()
+    daemon: DaemonConfig = DaemonConfig()
     components: Mapping[str, Mapping[str, Mapping[str, Any]]] = attrs.field(factory=dict)
 
     def table(self, kind: str, name: str) -> Mapping[str, Any]:
@@ -107,12 +155,22 @@ class Config:
         return self.components.get(kind, {}).get(name, {})
 
 
+def keep(fresh: Config, old: Config, sections: Sequence[str]) -> Config:
+    """Return a configuration with some of its sections as they were."""
+    return attrs.evolve(fresh, **{name: getattr(old, name) for name in sections})
+
+
+LISTS = ("verifier", "transport")
+"""The choices of several plugins."""
 _SECTIONS = {
     "plasm": Choice,
     "admission": AdmissionLimits,
     "sandbox": SandboxConfig,
     "policy": Policy,
     "storage": StorageLimits,
+    "limits": JobLimits,
+    "queue": QueueLimits,
+    "daemon": DaemonConfig,
 }
 
 
@@ -199,9 +257,11 @@ def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
 def _config(tree: dict[str, Any]) -> Config:
     unknown = sorted(set(tree) - set(_SECTIONS) - set(KINDS))
     problems = [f"{name}: unknown section" for name in unknown]
-    verifier = tree.get("plasm", {}).get("verifier") if isinstance(tree.get("plasm"), dict) else None
-    if isinstance(verifier, str):
-        tree["plasm"]["verifier"] = [item.strip() for item in verifier.split(",") if item.strip()]
+    choice = tree.get("plasm")
+    if isinstance(choice, dict):
+        for name in LISTS:
+            if isinstance(choice.get(name), str):
+                choice[name] = [item.strip() for item in choice[name].split(",") if item.strip()]
     components: dict[str, dict[str, dict[str, Any]]] = {}
     for kind in KINDS:
         tables = tree.get(kind, {})

@@ -27,11 +27,17 @@ class InvalidRecordError(PlasmError):
 
 
 class RefusedError(PlasmError):
-    """A job was refused before it was accepted, so there is no receipt. `reason` is a stable code."""
+    """A job was refused before it was accepted, so there is no receipt. `reason` is a stable code.
 
-    def __init__(self, reason: str, message: str, *, hint: str | None = None) -> None:
+    `retry_after_s` says when to ask again, if asking again may help.
+    """
+
+    def __init__(
+        self, reason: str, message: str, *, hint: str | None = None, retry_after_s: int | None = None
+    ) -> None:
         super().__init__(message, hint=hint)
         self.reason = reason
+        self.retry_after_s = retry_after_s
 
 
 class BadModuleError(RefusedError):
@@ -42,8 +48,7 @@ class QueueFullError(RefusedError):
     """There is no place in the queue now. `retry_after_s` says when to ask again."""
 
     def __init__(self, message: str, *, retry_after_s: int, hint: str | None = None) -> None:
-        super().__init__("queue_full", message, hint=hint)
-        self.retry_after_s = retry_after_s
+        super().__init__("queue_full", message, hint=hint, retry_after_s=retry_after_s)
 
 
 class CompileLimitError(RefusedError):
@@ -115,3 +120,27 @@ class StreamError(PlasmError):
 
 class ProtocolError(PlasmError):
     """The other side sent what the job protocol does not allow (docs/protocol.md)."""
+
+
+class ConnectionLostError(PlasmError):
+    """A conversation with a node broke off. What had been accepted goes on; asking again is safe."""
+
+
+class WaitTimeoutError(PlasmError):
+    """The caller's own deadline passed. The message says what was being waited for."""
+
+
+class ReceiptRejectedError(PlasmError):
+    """A node's receipt does not hold for the job that was asked for. `reasons` says why."""
+
+    def __init__(self, reasons: tuple[str, ...]) -> None:
+        super().__init__("receipt rejected: " + "; ".join(reasons))
+        self.reasons = reasons
+
+
+class ReceiptUndecidedError(PlasmError):
+    """It could not be decided whether a node's receipt holds. `reasons` says why."""
+
+    def __init__(self, reasons: tuple[str, ...]) -> None:
+        super().__init__("receipt undecided: " + "; ".join(reasons))
+        self.reasons = reasons

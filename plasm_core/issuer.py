@@ -43,13 +43,21 @@ class OutputDigest:
         return self._sha256.hexdigest()
 
 
+@attrs.frozen(kw_only=True)
+class Produced:
+    """An output as it was, once all of it is there."""
+
+    size_bytes: int
+    hexdigest: str
+
+
 def receipt_of(
     run: Run,
     *,
     manifest_json: bytes,
     manifest: Manifest,
-    stdout: OutputDigest,
-    stderr: OutputDigest,
+    stdout: OutputDigest | Produced,
+    stderr: OutputDigest | Produced,
     runtime: Runtime,
     isolation: str,
     signer: Signer,

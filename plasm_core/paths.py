@@ -46,9 +46,13 @@ def default_key_file() -> Path:
 SOCKET_NAME = "plasmd.sock"
 
 
-def _runtime_directories(environ: Mapping[str, str]) -> list[Path]:
+def places(environ: Mapping[str, str] = os.environ) -> list[Path]:
+    """Return the sockets where a daemon listens by itself, the likeliest first."""
+    if environ.get("PLASM_SOCKET"):
+        return [Path(environ["PLASM_SOCKET"])]
     user = environ.get("XDG_RUNTIME_DIR")
-    return [Path(user) / "plasm", Path("/run/plasm")] if user else [Path("/run/plasm")]
+    directories = [Path(user) / "plasm"] if user else []
+    return [directory / SOCKET_NAME for directory in (*directories, Path("/run/plasm"))]
 
 
 def own_socket(environ: Mapping[str, str] = os.environ) -> Path:
@@ -57,21 +61,20 @@ def own_socket(environ: Mapping[str, str] = os.environ) -> Path:
     That is `PLASM_SOCKET`; else plasmd.sock in `RUNTIME_DIRECTORY` (systemd's), in the plasm folder of
     `XDG_RUNTIME_DIR`, or in /run/plasm.
     """
-    if environ.get("PLASM_SOCKET"):
-        return Path(environ["PLASM_SOCKET"])
-    if environ.get("RUNTIME_DIRECTORY"):
-        return Path(environ["RUNTIME_DIRECTORY"].partition(":")[0]) / SOCKET_NAME
-    return _runtime_directories(environ)[0] / SOCKET_NAME
+    given = environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+    if given and not environ.get("PLASM_SOCKET"):
+        return Path(given) / SOCKET_NAME
+    return places(environ)[0]
 
 
 def sockets(environ: Mapping[str, str] = os.environ) -> list[Path]:
     """Return where daemons may be listening, the likeliest first (docs/protocol.md, "Carriers")."""
     if environ.get("PLASM_SOCKET"):
-        return [Path(environ["PLASM_SOCKET"])]
+        return places(environ)
     found = []
-    for directory in _runtime_directories(environ):
+    for place in places(environ):
         try:
-            names = sorted(path for path in directory.iterdir() if path.suffix == ".sock")
+            names = sorted(path for path in place.parent.iterdir() if path.suffix == ".sock")
         except OSError:
             continue
         found += sorted(names, key=lambda path: path.name != SOCKET_NAME)

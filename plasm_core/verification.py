@@ -44,6 +44,7 @@ class Expectation:
 
     trusted: frozenset[PeerId] = frozenset()
     peer: PeerId | None = None
+    job_id: str | None = None
     manifest_json: bytes | None = None
     module: str | None = None
     args: str | None = None
@@ -171,6 +172,7 @@ def _pairs(claim: Claim, expectation: Expectation) -> list[tuple[str, object, ob
         ("stdout", expectation.stdout, receipt.stdout),
         ("stderr", expectation.stderr, receipt.stderr),
         ("the job", sent, asked.job_id),
+        ("the handle's job", expectation.job_id, asked.job_id),
         ("the task", manifest and manifest.task_digest, asked.task_digest),
     ]
 

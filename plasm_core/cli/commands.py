@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import click
 
@@ -30,16 +31,14 @@ cli.add_command(plugins.plugins)
 cli.add_command(doctor.doctor)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with the code that its outcome has."""
+@contextmanager
+def reporting() -> Iterator[None]:
+    """Show errors as a command line does, and exit with their code."""
     if sys.stdout is None:  # closed by whoever started us
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - as long as the process
     render.forgive_encodings()
     try:
-        code = cli.main(
-            args=None if arguments is None else list(arguments), prog_name="plasm", standalone_mode=False
-        )
-        sys.stdout.flush()
+        yield
     except click.UsageError as exc:
         exc.show()
         sys.exit(exc.exit_code)
@@ -59,4 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as exc:
         show_error(f"{exc.strerror or exc}" + (f": {exc.filename}" if exc.filename else ""))
         sys.exit(1)
-    sys.exit(code if isinstance(code, int) else 0)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with the code that its outcome has."""
+    with reporting():
+        code = cli.main(
+            args=None if arguments is None else list(arguments), prog_name="plasm", standalone_mode=False
+        )
+        sys.stdout.flush()
+        sys.exit(code if isinstance(code, int) else 0)

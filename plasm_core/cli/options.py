@@ -25,10 +25,12 @@ _UNITS |= {f"{unit}i": 1024**power for power, unit in enumerate("kmgt", start=1)
 _SECONDS = {"": 1, "s": 1, "min": 60, "m": 60, "h": 3600}
 
 
-def configured(*, choices: tuple[str, ...], sandboxed: bool = False) -> Callable[[F], F]:
+def configured(
+    *, choices: tuple[str, ...], sandboxed: bool = False, reload: bool = False
+) -> Callable[[F], F]:
     """Give a command `--config`, `--set` and a flag for each choice; it receives `settings: Config`.
 
-    `sandboxed`: give it `--require-sandbox` too.
+    `sandboxed`: give it `--require-sandbox` too. `reload`: it also receives `reload`, to read them anew.
     """
 
     def decorate(command: F) -> F:
@@ -39,18 +41,23 @@ def configured(*, choices: tuple[str, ...], sandboxed: bool = False) -> Callable
                 overrides["sandbox.require"] = [
                     item for given in values.pop("require_sandbox") for item in given.split(",") if item
                 ]
-            settings = config.load(
-                file=config_file,
-                settings=set_,
-                overrides={key: value for key, value in overrides.items() if value},
-            )
-            return command(*args, settings=settings, **values)
+
+            def load() -> config.Config:
+                return config.load(
+                    file=config_file,
+                    settings=set_,
+                    overrides={key: value for key, value in overrides.items() if value},
+                )
+
+            if reload:
+                values["reload"] = load
+            return command(*args, settings=load(), **values)
 
         decorated: Any = wrapped
         for name in reversed(choices):
             decorated = click.option(
                 f"--{name}",
-                metavar="NAME[,NAME…]" if name == "verifier" else "NAME",
+                metavar="NAME[,NAME…]" if name in config.LISTS else "NAME",
                 help=f"The {name} to use.",
             )(decorated)
         if sandboxed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import struct
 from collections.abc import Sequence
+from typing import Any
 
 import attrs
 
@@ -153,10 +154,11 @@ class JobInput:
         return [name for name, value in found.items() if getattr(manifest, name) != value]
 
 
-def manifest_for(
-    module: bytes,
-    inputs: JobInput,
+def manifest_of(
     *,
+    module: str,
+    inputs: JobInput,
+    stdin: str,
     limits: Limits = DEFAULT_LIMITS,
     seed: str = ZERO_SEED,
     wall_time_s: int = 60,
@@ -164,14 +166,14 @@ def manifest_for(
     attempts: int = 3,
     capabilities: Sequence[str] = (),
 ) -> Manifest:
-    """Make the manifest of a module and its input, with a fresh nonce."""
+    """Make a manifest with a fresh nonce. `module` and `stdin` are digests; of `inputs` args and env count."""
     return Manifest(
         format=MANIFEST_FORMAT,
         profile=PROFILE,
-        module=sha256(module),
+        module=module,
         args=list_digest(inputs.args),
         env=list_digest(inputs.env),
-        stdin=sha256(inputs.stdin),
+        stdin=stdin,
         seed=seed,
         limits=limits,
         wall_time_s=wall_time_s,
@@ -180,3 +182,8 @@ def manifest_for(
         retry=Retry(attempts=attempts),
         nonce=new_nonce(),
     )
+
+
+def manifest_for(module: bytes, inputs: JobInput, **terms: Any) -> Manifest:
+    """Make the manifest of a module and its input: `manifest_of` with their digests."""
+    return manifest_of(module=sha256(module), inputs=inputs, stdin=sha256(inputs.stdin), **terms)

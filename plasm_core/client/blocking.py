@@ -1,0 +1,121 @@
+"""The client for programs that wait: each call runs to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import trio
+
+from plasm_core.client.aio import AsyncClient, open_client
+from plasm_core.client.conversations import Watcher, silent
+from plasm_core.client.result import JobResult
+from plasm_core.client.sink import Live, Sink
+from plasm_core.client.submission import Content, Submission, Terms
+from plasm_core.config import Config
+from plasm_core.records import Handle
+from plasm_core.wire.messages import Status
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+T = TypeVar("T")
+
+
+class Client:
+    """Runs jobs on the daemon of this machine.
+
+        from plasm_core import Client
+
+        client = Client()
+        result = client.run("hello.wasm", stdin=b"Hello, world")
+        print(result, result.verdict)
+
+    What `submit` returns is kept as text (`str(handle)`); with it any process fetches the result.
+    For the errors and for `timeout_s` see `AsyncClient`.
+    """
+
+    def __init__(self, config: Config | None = None) -> None:
+        self._config = config
+
+    def submit(
+        self,
+        module: Content,
+        *,
+        timeout_s: float | None = 120,
+        watch: Watcher = silent,
+        **terms: Unpack[Terms],
+    ) -> Handle:
+        """Hand a job in. The terms are those of `Terms`. Raises: ValueError and OSError, as `Submission.of`."""
+        with Submission.of(module, **terms) as job:
+            return self._do(lambda client: client.submit(job, timeout_s=timeout_s, watch=watch))
+
+    def run(
+        self,
+        module: Content,
+        *,
+        sink: Sink | None = None,
+        timeout_s: float | None = None,
+        watch: Watcher = silent,
+        **terms: Unpack[Terms],
+    ) -> JobResult:
+        """Hand a job in, as `submit`, and wait for its verified result."""
+        with Submission.of(module, **terms) as job:
+            return self._do(lambda client: client.run(job, sink=sink, timeout_s=timeout_s, watch=watch))
+
+    def result(
+        self,
+        handle: Handle | str,
+        *,
+        sink: Sink | None = None,
+        timeout_s: float | None = None,
+        watch: Watcher = silent,
+    ) -> JobResult:
+        """Wait for a job's verified result."""
+        held = _handle(handle)
+        return self._do(lambda client: client.result(held, sink=sink, timeout_s=timeout_s, watch=watch))
+
+    def logs(
+        self,
+        handle: Handle | str,
+        show: Callable[[str, bytes], None],
+        *,
+        timeout_s: float | None = None,
+    ) -> JobResult:
+        """Show a job's output as it comes, each piece with "stdout" or "stderr", and return its result."""
+        return self.result(
+            handle, sink=Live(lambda where, data: show(where.label, data)), timeout_s=timeout_s
+        )
+
+    def wait(
+        self, handle: Handle | str, *, timeout_s: float | None = None, watch: Watcher = silent
+    ) -> Status:
+        """Wait until a job has ended."""
+        held = _handle(handle)
+        return self._do(lambda client: client.wait(held, timeout_s=timeout_s, watch=watch))
+
+    def status(self, handle: Handle | str, *, timeout_s: float | None = 30) -> Status:
+        """Return where a job stands."""
+        held = _handle(handle)
+        return self._do(lambda client: client.status(held, timeout_s=timeout_s))
+
+    def cancel(self, handle: Handle | str, *, timeout_s: float | None = 60) -> Status:
+        """End a job."""
+        held = _handle(handle)
+        return self._do(lambda client: client.cancel(held, timeout_s=timeout_s))
+
+    def release(self, handle: Handle | str, *, timeout_s: float | None = 30) -> Status:
+        """Have an ended job's inputs and outputs deleted on the node."""
+        held = _handle(handle)
+        return self._do(lambda client: client.release(held, timeout_s=timeout_s))
+
+    def _do(self, work: Callable[[AsyncClient], Awaitable[T]]) -> T:
+        async def main() -> T:
+            async with open_client(self._config) as client:
+                return await work(client)
+
+        return trio.run(main)
+
+
+def _handle(handle: Handle | str) -> Handle:
+    return Handle.parse(handle) if isinstance(handle, str) else handle

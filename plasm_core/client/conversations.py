@@ -1,0 +1,223 @@
+"""The conversations a client has with a node: submit a job, follow it, ask about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import attrs
+import trio
+
+from plasm_core.alongside import alongside
+from plasm_core.client.link import Link
+from plasm_core.client.sink import Sink
+from plasm_core.client.source import Bytes, Source
+from plasm_core.client.submission import Submission
+from plasm_core.errors import ConnectionLostError, ProtocolError, RefusedError
+from plasm_core.records.handle import Handle
+from plasm_core.records.peer import PeerId
+from plasm_core.wire.client import Phase
+from plasm_core.wire.frames import OUTPUTS, Channel, Data
+from plasm_core.wire.messages import (
+    NOTHING,
+    Accepted,
+    Attach,
+    Attached,
+    Hello,
+    Message,
+    Offered,
+    Outputs,
+    Possessed,
+    Progress,
+    Refused,
+    Result,
+    State,
+    Status,
+    StatusIs,
+    Submit,
+)
+
+T = TypeVar("T")
+
+WINDOW_BYTES = 1 << 20
+PROVE_FROM_BYTES = 256 << 10
+"""A module that is smaller is sent at once: asking whether the node has it takes as long."""
+
+Watcher = Callable[[str, Status | None], None]
+"""Told what happens: a phase (`uploading`, `checking`, …) or a state, with the status where there is one."""
+
+
+def silent(_phase: str, _status: Status | None) -> None:
+    """Watch nothing."""
+
+
+async def greeted(link: Link) -> PeerId:
+    """Return who the node says it is. Raises: `ConnectionLostError`, `ProtocolError`."""
+    while True:
+        for message in await link.receive():
+            if isinstance(message, Hello):
+                try:
+                    return PeerId.parse(message.peer)
+                except ValueError as exc:
+                    raise ProtocolError(f"the node has no proper identity: {exc}") from exc
+
+
+def _refusal(message: Refused) -> RefusedError:
+    return RefusedError(
+        message.reason, message.message, hint=message.hint, retry_after_s=message.retry_after_s
+    )
+
+
+async def submit(
+    link: Link, submission: Submission, peer: PeerId, *, follow: bool, watch: Watcher = silent
+) -> Status:
+    """Hand a job in and return its status once it is durable. With `follow`, its output comes next.
+
+    Raises: `RefusedError`, `ConnectionLostError`, `ProtocolError`; OSError from a source.
+    """
+    credit = Outputs(stdout=WINDOW_BYTES, stderr=WINDOW_BYTES) if follow else NOTHING
+    conversation, changed = link.conversation, trio.lowlevel.ParkingLot()
+    request = Submit(
+        manifest=submission.manifest_json.decode(),
+        token=submission.handle(peer).token(peer).hex(),
+        sizes=submission.sizes,
+        credit=credit,
+    )
+    await link.send(conversation.ask(request))
+
+    async def upload() -> None:
+        try:
+            await _upload(link, submission.sources, changed)
+        except ConnectionLostError:
+            await trio.sleep_forever()  # whoever receives is told why
+
+    async with alongside(upload):
+        while True:
+            for message in await link.receive():
+                if isinstance(message, Refused):
+                    raise _refusal(message)
+                if isinstance(message, (Accepted, Attached)):
+                    return message.status
+                if isinstance(message, Offered):
+                    watch("uploading", None)
+                    module = submission.sources[Channel.MODULE]
+                    if module.size_bytes >= PROVE_FROM_BYTES and message.received.module == 0:
+                        proof = await _in_thread(module, module.proof, bytes.fromhex(message.challenge))
+                        await link.send(conversation.prove(proof))
+                elif isinstance(message, Progress):
+                    watch(message.phase, None)
+                elif isinstance(message, Possessed):
+                    continue
+            changed.unpark_all()
+
+
+async def _in_thread(source: Source, work: Callable[..., T], *args: object) -> T:
+    if isinstance(source, Bytes):
+        return work(*args)
+    return await trio.to_thread.run_sync(lambda: work(*args))
+
+
+async def _upload(link: Link, sources: dict[Channel, Source], changed: trio.lowlevel.ParkingLot) -> None:
+    """Send what there is credit for, as long as there is anything to send."""
+    while True:
+        sent = False
+        for channel, (position, room) in link.conversation.room.items():
+            if room:
+                source = sources[channel]
+                data = await _in_thread(source, source.read, position, room)
+                await link.send(link.conversation.upload(channel, data))
+                sent = True
+        if not sent:
+            await changed.park()
+
+
+@attrs.define
+class Following:
+    """How far a job has been followed, so that another connection can go on there."""
+
+    attempt: int = 0
+    offsets: dict[Channel, int] = attrs.field(factory=lambda: dict.fromkeys(OUTPUTS, 0))
+
+
+async def attach(link: Link, handle: Handle, following: Following, *, outputs: bool = True) -> Status:
+    """Find a job again, to follow it from where one was. Raises: as `submit`."""
+    window = WINDOW_BYTES if outputs else 0
+    offsets = {channel.label: following.offsets[channel] for channel in OUTPUTS}
+    request = Attach(
+        job_id=handle.job_id,
+        token=handle.token().hex(),
+        credit=Outputs(**{label: offset + window for label, offset in offsets.items()}),
+        offsets=Outputs(**offsets),
+        attempt=following.attempt,
+    )
+    await link.send(link.conversation.ask(request))
+    while True:
+        for message in await link.receive():
+            if isinstance(message, Refused):
+                raise _refusal(message)
+            if isinstance(message, Attached):
+                return message.status
+
+
+async def follow(
+    link: Link, status: Status, following: Following, sink: Sink, *, watch: Watcher = silent
+) -> Result:
+    """Take a job's output until its result has come. `status` is what it was accepted or attached with.
+
+    Raises: `ConnectionLostError`, after which `following` says where to go on; `ProtocolError`; and what the
+    sink raises.
+    """
+    await _start(following, status.attempt, sink)
+    watch(status.state, status)
+    while True:
+        for message in await link.receive():
+            if isinstance(message, Data):
+                await trio.to_thread.run_sync(sink.write, message.channel, message.data)
+                following.offsets[message.channel] += len(message.data)
+                # The window moves with what is out of the way, which may be less than what has come.
+                if (
+                    link.conversation.phase is Phase.FOLLOWING
+                    and link.conversation.attempt == following.attempt
+                ):
+                    consumed = following.offsets[message.channel]
+                    await link.send(link.conversation.credit(message.channel, WINDOW_BYTES, consumed))
+            elif isinstance(message, State):
+                await _start(following, message.status.attempt, sink)
+                watch(message.status.state, message.status)
+            elif isinstance(message, Result):
+                return message
+
+
+async def _start(following: Following, attempt: int, sink: Sink) -> None:
+    if attempt != following.attempt:
+        following.attempt = attempt
+        following.offsets = dict.fromkeys(OUTPUTS, 0)
+        await trio.to_thread.run_sync(sink.restart)
+
+
+async def ended(link: Link, status: Status, *, watch: Watcher = silent) -> Status:
+    """Wait, without its output, until a job that was attached to has ended. Raises: as `follow`."""
+    while not status.has_ended:
+        for message in await link.receive():
+            if isinstance(message, (State, Result)):
+                status = message.status
+                watch(status.state, status)
+    return status
+
+
+async def ask(link: Link, question: Message) -> Message:
+    """Ask a question that has one answer. Raises: as `submit`."""
+    await link.send(link.conversation.ask(question))
+    while True:
+        for message in await link.receive():
+            if isinstance(message, Refused):
+                raise _refusal(message)
+            if not isinstance(message, (Hello, Data)):
+                return message
+
+
+def status_of(message: Message) -> Status:
+    """Return the status in an answer. Raises: `ProtocolError` if there is none."""
+    if not isinstance(message, StatusIs):
+        raise ProtocolError(f"expected a status, got {message.type}")
+    return message.status

@@ -1,0 +1,75 @@
+"""Reaching the node that a job is to run on, or runs on."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import trio
+
+from plasm_core import paths
+from plasm_core.abc import Network
+from plasm_core.client.conversations import greeted
+from plasm_core.client.link import Link, open_link
+from plasm_core.errors import ConnectionLostError, PeerUnreachableError, ProtocolError
+from plasm_core.records.peer import PeerId
+
+log = logging.getLogger(__name__)
+
+JOB_PROTOCOL = "/phase/job/1.0.0"
+DIAL_S = 5.0
+
+
+class Dialler(ABC):
+    """Opens conversations with nodes."""
+
+    @abstractmethod
+    def converse(self, peer: PeerId | None) -> AbstractAsyncContextManager[tuple[Link, PeerId]]:
+        """Open a conversation with a peer, or with whichever node answers. Its hello has been received.
+
+        Raises: `PeerUnreachableError`, `ConnectionLostError`, `ProtocolError`.
+        """
+
+
+class LocalDialler(Dialler):
+    """Daemons on this machine, by their sockets, in the order of docs/protocol.md, "Carriers"."""
+
+    def __init__(self, network: Network, addresses: Callable[[], Sequence[str]] | None = None) -> None:
+        self._network = network
+        self._addresses = addresses or (lambda: [f"unix:{path}" for path in paths.sockets()])
+
+    @asynccontextmanager
+    async def converse(self, peer: PeerId | None) -> AsyncIterator[tuple[Link, PeerId]]:
+        problems = []
+        for address in self._addresses():
+            try:
+                with trio.fail_after(DIAL_S):
+                    stream = await self._network.dial(address, JOB_PROTOCOL)
+            except (PeerUnreachableError, trio.TooSlowError) as exc:
+                reason = str(exc) or f"no answer within {DIAL_S:.0f} s"
+                problems.append(f"{address.removeprefix('unix:')}: {reason}")
+                continue
+            async with open_link(stream) as link:
+                try:
+                    found = await greeted(link)
+                except (ConnectionLostError, ProtocolError) as exc:
+                    problems.append(str(exc))
+                    continue
+                if peer is None or found == peer:
+                    yield link, found
+                    return
+                problems.append(f"{address.removeprefix('unix:')} is another node: {found}")
+        raise _unreachable(problems, peer)
+
+
+def _unreachable(problems: list[str], peer: PeerId | None) -> PeerUnreachableError:
+    if not problems:
+        places = " or ".join(str(path.parent) for path in paths.places())
+        return PeerUnreachableError(
+            f"no daemon is running: there is no socket in {places}",
+            hint="start one with: plasmd",
+        )
+    what = "no daemon answers" if peer is None else f"the node {peer} is not here"
+    return PeerUnreachableError(f"{what}: {'; '.join(problems)}", hint="start the daemon with: plasmd")

@@ -1,0 +1,103 @@
+"""Where a followed job's output goes."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import IO
+
+from plasm_core.errors import PlasmError
+from plasm_core.wire.frames import OUTPUTS, Channel
+
+_MEMORY_BYTES = 8 << 20
+
+
+class Sink(ABC):
+    """Takes output as it comes. It is called in a thread, so it may take its time."""
+
+    @abstractmethod
+    def write(self, channel: Channel, data: bytes) -> None:
+        """Take the next bytes of stdout or stderr."""
+
+    @abstractmethod
+    def restart(self) -> None:
+        """Expect both outputs from the beginning: the node runs the job anew."""
+
+
+class Nowhere(Sink):
+    """Forgets what it is given."""
+
+    def write(self, channel: Channel, data: bytes) -> None:
+        pass
+
+    def restart(self) -> None:
+        pass
+
+
+class Buffer(Sink):
+    """Keeps both outputs: small ones in memory, large ones in unnamed files, up to a limit for each."""
+
+    def __init__(self, maximum_bytes: int) -> None:
+        self._maximum_bytes = maximum_bytes
+        self._files: dict[Channel, IO[bytes]] = {
+            channel: tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES)  # noqa: SIM115 - as long as we
+            for channel in OUTPUTS
+        }
+
+    def write(self, channel: Channel, data: bytes) -> None:
+        file = self._files[channel]
+        if file.tell() + len(data) > self._maximum_bytes:
+            raise PlasmError(f"{channel.label} has more than {self._maximum_bytes} bytes")
+        file.write(data)
+
+    def restart(self) -> None:
+        for file in self._files.values():
+            file.seek(0)
+            file.truncate()
+
+    def take(self, channel: Channel) -> bytes:
+        """Return an output, and forget it."""
+        with self._files[channel] as file:
+            file.seek(0)
+            return file.read()
+
+
+class Live(Sink):
+    """Passes each byte on once, however often the job is started: for those who watch."""
+
+    def __init__(self, show: Callable[[Channel, bytes], None]) -> None:
+        self._show = show
+        self._shown = dict.fromkeys(OUTPUTS, 0)
+        self._position = dict.fromkeys(OUTPUTS, 0)
+
+    def write(self, channel: Channel, data: bytes) -> None:
+        known = max(0, self._shown[channel] - self._position[channel])
+        self._position[channel] += len(data)
+        if data[known:]:
+            self._show(channel, data[known:])
+            self._shown[channel] = self._position[channel]
+
+    def restart(self) -> None:
+        self._position = dict.fromkeys(OUTPUTS, 0)
+
+
+class Digesting(Sink):
+    """Passes output on and takes its digests, which the receipt must name."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._sha256 = {channel: hashlib.sha256() for channel in OUTPUTS}
+
+    def write(self, channel: Channel, data: bytes) -> None:
+        self._sha256[channel].update(data)
+        self._sink.write(channel, data)
+
+    def restart(self) -> None:
+        self._sha256 = {channel: hashlib.sha256() for channel in OUTPUTS}
+        self._sink.restart()
+
+    def digest(self, channel: Channel) -> str:
+        """Return the SHA-256 of what came of an output since the last start, in hexadecimal."""
+        return self._sha256[channel].hexdigest()

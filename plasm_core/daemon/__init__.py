@@ -1,0 +1,1 @@
+"""plasmd: takes jobs over streams, keeps them, runs them, and hands out their results."""

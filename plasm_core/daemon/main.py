@@ -1,0 +1,169 @@
+"""`plasmd`: the command, its signals, and the order in which things start and end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import click
+import trio
+
+import plasm_core
+from plasm_core import config as configuration
+from plasm_core import paths, plugins
+from plasm_core.abc import Stream, StreamHandler, Transport
+from plasm_core.alongside import alongside, sole
+from plasm_core.cli import exits, options
+from plasm_core.cli.commands import reporting
+from plasm_core.config import Config
+from plasm_core.daemon import logs
+from plasm_core.daemon.notify import keep_notified, notify
+from plasm_core.daemon.service import Service, open_service
+from plasm_core.daemon.session import Session
+from plasm_core.errors import ConfigError
+from plasm_core.node import Node
+from plasm_core.store import Store
+
+log = logging.getLogger(__name__)
+
+JOB_PROTOCOL = "/phase/job/1.0.0"
+
+
+@click.command(epilog=exits.EPILOGUE, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--check", is_flag=True, help="Check the configuration and everything it names, and exit.")
+@options.configured(
+    choices=("runtime", "validator", "transport", "signer", "verifier"), sandboxed=True, reload=True
+)
+@click.version_option(plasm_core.__version__, prog_name="plasmd")
+def plasmd(check: bool, settings: Config, reload: Callable[[], Config]) -> None:
+    """Take jobs over sockets, keep them, run them, and hand out their results with signed receipts.
+
+    SIGTERM and Ctrl-C end it: it takes no more jobs, lets those that run end within daemon.shutdown_s, and
+    puts the others back into the queue. SIGHUP reads the configuration anew.
+    """
+    logs.set_up(settings.daemon)
+    with Node(settings) as node:
+        transports = check_all(node)
+        if check:
+            click.echo("the configuration is valid")
+            return
+        with sole():
+            trio.run(serve, node, transports, reload)
+
+
+def check_all(node: Node) -> list[Transport]:
+    """Make everything that the configuration names, so that a mistake is found before anything is done.
+
+    Raises: `ConfigError`, `PluginError`, `KeyFileError`.
+    """
+    _ = node.runtime(), node.validator, node.verifiers, node.signer.peer_id
+    if not node.config.plasm.transport:
+        raise ConfigError("plasm.transport: there is none, so nobody could reach this daemon")
+    return [
+        plugins.create(Transport, name, node.config.table("transport", name))  # type: ignore[type-abstract]
+        for name in node.config.plasm.transport
+    ]
+
+
+async def serve(node: Node, transports: Sequence[Transport], reload: Callable[[], Config]) -> None:
+    """Run the daemon until a signal ends it. Raises: `PlasmError` if it cannot start."""
+    state = paths.private_directory(paths.state_directory())
+    async with AsyncExitStack() as stack:
+        ended = await stack.enter_async_context(_signals(node, reload))
+        store = stack.enter_context(await trio.to_thread.run_sync(Store, state, node.config.storage))
+        service = await stack.enter_async_context(open_service(node, store))
+        ended.service = service
+        for transport in transports:
+            network = await stack.enter_async_context(
+                transport.open(node.signer, {JOB_PROTOCOL: _handler(service)})
+            )
+            log.info("listening transport=%s addresses=%s", transport.name, " ".join(network.addresses))
+        log.info(
+            "ready peer=%s runtime=%s cpu=%d memory_bytes=%d",
+            *(service.peer, node.config.plasm.runtime),
+            *(service.slots.total.cpu, service.slots.total.memory_bytes),
+        )
+        notify("READY=1")
+        await ended.event.wait()
+        log.info("ending")
+        notify("STOPPING=1")
+        service.is_stopping = True
+        await service.stop()
+    log.info("ended")
+
+
+def _handler(service: Service) -> StreamHandler:
+    async def handle(stream: Stream) -> None:
+        await Session(service, stream).serve()
+
+    return handle
+
+
+class _Ending:
+    """Whether a signal has come, and the service that hears of SIGHUP."""
+
+    def __init__(self) -> None:
+        self.event = trio.Event()
+        self.service: Service | None = None
+
+    def status(self) -> str:
+        """Say in a line what the daemon does."""
+        service = self.service
+        if service is None:
+            return "starting"
+        word = "ending" if service.is_stopping else "serving"
+        return f"{word}: {len(service.slots)} running, {len(service.queue)} waiting, {len(service.offers)} uploading"
+
+
+@asynccontextmanager
+async def _signals(node: Node, reload: Callable[[], Config]) -> AsyncIterator[_Ending]:
+    """Deal with signals, and keep the service manager informed, until the context ends."""
+    ending = _Ending()
+
+    async def listen() -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
+            async for number in received:
+                if number == signal.SIGHUP:
+                    _reload(ending, node, reload)
+                elif ending.event.is_set():
+                    log.warning("ending at once")
+                    os._exit(exits.FAILURE)
+                else:
+                    log.info("signal=%s", signal.Signals(number).name)
+                    ending.event.set()
+
+    async with alongside(listen, lambda: keep_notified(ending.status)):
+        yield ending
+
+
+_FIXED = ("plasm", "sandbox", "storage", "components")
+
+
+def _reload(ending: _Ending, node: Node, reload: Callable[[], Config]) -> None:
+    """Read the configuration anew, and take over what may change while the daemon runs."""
+    try:
+        fresh = reload()
+    except ConfigError as exc:
+        log.error("configuration not read anew: it is as before reason=%s", exc)
+        return
+    fixed = [name for name in _FIXED if getattr(fresh, name) != getattr(node.config, name)]
+    if fixed:
+        log.warning("changes that need a restart sections=%s", " ".join(fixed))
+    merged = configuration.keep(fresh, node.config, _FIXED)
+    logs.set_up(merged.daemon)
+    if ending.service is not None:
+        ending.service.reconfigure(merged)
+    log.info("configuration read anew")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the daemon and exit with the code that its end has."""
+    with reporting():
+        plasmd.main(
+            args=None if arguments is None else list(arguments), prog_name="plasmd", standalone_mode=False
+        )
+        sys.exit(0)

@@ -1,0 +1,185 @@
+"""Runs one job, from its start to its result on the disk. All of it waits, in a thread of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+
+import attrs
+
+from plasm_core.errors import JobEndedError, PlasmError, StorageError
+from plasm_core.issuer import Produced, receipt_of, sign
+from plasm_core.node import Node
+from plasm_core.records import Outcome
+from plasm_core.sandbox.executor import Run, printable
+from plasm_core.store import Job, Spool, Store, Stream
+
+log = logging.getLogger(__name__)
+
+_AGAIN_S = 5.0
+"""How long to wait before the disk is asked again to take a result."""
+
+
+@attrs.define(eq=False)
+class Attempt:
+    """What the thread that runs a job shares with the others. `client` is whose shared worker it may have.
+
+    `cancelled` ends the run; `stopping` says that it was for the daemon's own end. `deadline` is the moment by
+    which the job must have ended, in seconds of `time.monotonic`. `changed` and `grown` are called in the
+    thread: with the job in its new state, and when there is more output.
+    """
+
+    row: int
+    client: str
+    changed: Callable[[Job], None]
+    grown: Callable[[], None]
+    deadline: float
+    cancelled: threading.Event = attrs.field(factory=threading.Event)
+    stopping: bool = False
+
+
+class Runner:
+    """Runs jobs of a store on a node."""
+
+    def __init__(self, node: Node, store: Store) -> None:
+        self._node = node
+        self._store = store
+
+    def execute(self, attempt: Attempt) -> Job:
+        """Run a queued job. Return it with its result, or queued again if the node failed it or stops.
+
+        Raises: `StorageError` if it cannot be started.
+        """
+        try:
+            job, spool = self._store.begin(attempt.row)
+        except JobEndedError:
+            return self._store.get(attempt.row)
+        attempt.changed(job)
+        run = self._run(job, spool, attempt)
+        if run.outcome.kind == "cancelled" and attempt.stopping:
+            again = self._requeue(job, counted=False)
+            if again is not None:
+                return again
+        elif run.outcome.kind == "system_error":
+            log.warning("run failed job=%s attempt=%d reason=%s", job.job_id, job.attempt, run.outcome.detail)
+            again = self._requeue(job, counted=True)
+            if again is not None:
+                return again
+        return self._finish(job, spool, run, attempt)
+
+    def end_unrun(self, job: Job, outcome: Outcome) -> Job:
+        """Give a job that does not run a result: it was cancelled, or waited too long, or cannot be run.
+
+        Raises: `JobEndedError`, `StorageError`.
+        """
+        now = datetime.now(timezone.utc)
+        return self._keep(job, _ended(outcome, now), dict.fromkeys(Stream, _NOTHING))
+
+    def _requeue(self, job: Job, *, counted: bool) -> Job | None:
+        try:
+            return self._store.requeue(job.row, counted=counted)
+        except StorageError as exc:
+            log.error("cannot queue a job again job=%s reason=%s", job.job_id, exc)
+            return None
+
+    def _run(self, job: Job, spool: Spool, attempt: Attempt) -> Run:
+        """Run the guest. Whatever goes wrong with that is a system error."""
+        began = datetime.now(timezone.utc)
+        left_s = attempt.deadline - time.monotonic()
+        if left_s < 1:
+            return _ended(Outcome(kind="timed_out", detail="before it could be started again"), began)
+        try:
+            return self._run_guest(job, spool, attempt, left_s)
+        except StorageError as exc:
+            log.error("storage failed job=%s reason=%s", job.job_id, exc)
+            self._discard(spool)
+            return _ended(Outcome(kind="system_error", detail=printable(str(exc))), began)
+        except PlasmError as exc:
+            return _ended(Outcome(kind="system_error", detail=printable(str(exc))), began)
+        except Exception as exc:
+            log.exception("unexpected error job=%s", job.job_id)
+            reason = f"internal error: {type(exc).__name__}"
+            return _ended(Outcome(kind="system_error", detail=printable(reason)), began)
+
+    def _run_guest(self, job: Job, spool: Spool, attempt: Attempt, left_s: float) -> Run:
+        manifest = job.manifest
+        inputs = self._store.inputs(job)
+        module = self._store.modules.read(job.module)
+
+        def take(stream: int, data: bytes) -> None:
+            spool.append(stream, data)
+            attempt.grown()
+
+        with self._node.admission().admit(module, manifest.limits) as program:
+            del module
+            if attempt.cancelled.is_set():
+                return _ended(Outcome(kind="cancelled", detail="by its owner"), datetime.now(timezone.utc))
+            attempt.changed(self._store.started(job.row))
+            return self._node.executor.run(
+                program,
+                attrs.evolve(manifest, wall_time_s=min(manifest.wall_time_s, int(left_s))),
+                inputs,
+                take,
+                client=attempt.client,
+                cancelled=attempt.cancelled,
+            )
+
+    def _discard(self, spool: Spool) -> None:
+        try:
+            spool.discard()
+        except StorageError as exc:
+            log.error("cannot empty an output reason=%s", exc)
+
+    def _finish(self, job: Job, spool: Spool, run: Run, attempt: Attempt) -> Job:
+        """Keep the result. While the disk will not have it, try again: the job is accepted."""
+        while True:
+            outputs = {
+                stream: Produced(size_bytes=output.size_bytes, hexdigest=output.digest)
+                for stream, output in spool.seal().items()
+            }
+            try:
+                return self._keep(job, run, outputs)
+            except StorageError as exc:
+                log.error("cannot keep a result job=%s reason=%s", job.job_id, exc)
+            if attempt.stopping:
+                return job  # it runs again after the next start
+            time.sleep(_AGAIN_S)
+            self._discard(spool)
+            reason = "the node could not keep its result"
+            run = attrs.evolve(run, outcome=Outcome(kind="system_error", detail=reason))
+
+    def _keep(self, job: Job, run: Run, outputs: dict[Stream, Produced]) -> Job:
+        receipt = receipt_of(
+            run,
+            manifest_json=job.manifest_json,
+            manifest=job.manifest,
+            stdout=outputs[Stream.STDOUT],
+            stderr=outputs[Stream.STDERR],
+            runtime=self._node.runtime(),
+            isolation=self._node.executor.isolation,
+            signer=self._node.signer,
+            attempt=max(1, job.attempt),
+        )
+        envelope = sign(receipt, self._node.signer).to_json()
+        return self._store.finish(job.row, outcome=run.outcome, envelope=envelope)
+
+
+_NOTHING = Produced(size_bytes=0, hexdigest=hashlib.sha256().hexdigest())
+
+
+def _ended(outcome: Outcome, began: datetime) -> Run:
+    """Return the run of a guest that never ran."""
+    now = datetime.now(timezone.utc)
+    return Run(
+        outcome=outcome,
+        gas_used=0,
+        started_at=began,
+        finished_at=now,
+        wall_time_s=(now - began).total_seconds(),
+        cpu_time_s=0.0,
+        peak_memory_bytes=0,
+    )

@@ -1,0 +1,384 @@
+"""The engine room of plasmd: what was accepted, what runs, and who is told."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime, timezone
+
+import attrs
+import trio
+
+from plasm_core.alongside import alongside
+from plasm_core.config import Config
+from plasm_core.daemon.offers import Offer, Offers
+from plasm_core.daemon.runner import Attempt, Runner
+from plasm_core.errors import JobEndedError, RefusedError, StorageError
+from plasm_core.node import Node, check_policy
+from plasm_core.queue import FairQueue
+from plasm_core.records import Manifest, Outcome, PeerId
+from plasm_core.sandbox.executor import MAX_ARGUMENT_BYTES
+from plasm_core.slots import Demand, Slots, demand_of, machine
+from plasm_core.store import Job, Store, Stream
+from plasm_core.wire.messages import Status, Uploads
+
+log = logging.getLogger(__name__)
+
+_RECOVERED = "from before the start"
+_POSITIONS_S = 1.0
+_EXPIRY_S = 60.0
+_AGAIN_S = 5.0
+_KILL_S = 10.0
+"""How long ending a run may take, once it is to end."""
+_BY_OWNER = "by its owner"
+
+
+@attrs.define(eq=False)
+class Track:
+    """A job that has no result yet: as it is now, and who waits for news of it."""
+
+    job: Job
+    owner: str
+    client: str
+    demand: Demand
+    news: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
+    attempt: Attempt | None = None
+
+
+class Service:
+    """Takes, runs and ends jobs. All its methods belong to the loop that `open_service` runs in."""
+
+    def __init__(self, node: Node, store: Store) -> None:
+        config = node.config
+        self.node = node
+        self.store = store
+        self.queue: FairQueue[int] = FairQueue(
+            capacity=config.queue.jobs, per_owner=config.queue.jobs_per_client
+        )
+        self.slots: Slots[int] = Slots(_lent(config))
+        self.offers = Offers(store, self.queue, config.queue)
+        self.is_stopping = False
+        self.accepted_jobs = 0
+        self._config = config
+        self._runner = Runner(node, store)
+        self._tracks: dict[int, Track] = {}
+        self._work = trio.lowlevel.ParkingLot()
+        self._compiling = trio.CapacityLimiter(self.slots.total.cpu)
+        self._threads = trio.CapacityLimiter(self.slots.total.cpu * 2 + 8)
+        self._token = trio.lowlevel.current_trio_token()
+
+    @property
+    def peer(self) -> PeerId:
+        """The node's identity."""
+        return self.node.signer.peer_id
+
+    def reconfigure(self, config: Config) -> None:
+        """Take over what may change while it runs: limits and policy."""
+        self._config = config
+        self.node.config = config
+        self.offers.limits = config.queue
+        self.queue.capacity = config.queue.jobs
+        self.queue.per_owner = config.queue.jobs_per_client
+        self.slots.total = _lent(config)
+        self._work.unpark_all()
+
+    async def find(self, job_id: str, token: bytes) -> Job:
+        """Return the job that a token opens. Raises: `RefusedError` (`unknown_job`, `released`)."""
+        job = await trio.to_thread.run_sync(self.store.find, job_id, token)
+        if job is None:
+            raise RefusedError("unknown_job", "there is no job of this id that this token opens")
+        if job.gone is not None:
+            reason = "released" if job.gone.value == "released" else "unknown_job"
+            raise RefusedError(reason, f"the job has been {job.gone.value}")
+        track = self._tracks.get(job.row)
+        return track.job if track is not None else job
+
+    def capabilities(self) -> str:
+        """Return the node's signed capability record, as JSON. Raises: `RefusedError`."""
+        raise RefusedError("not_offered", "this node tells no capabilities")
+
+    def track(self, job: Job) -> Track | None:
+        """Return the track of a job that has no result yet."""
+        return self._tracks.get(job.row)
+
+    def status(self, job: Job) -> Status:
+        """Return where a job stands, as clients are told."""
+        position = self.queue.position(job.row) if job.state.live else None
+        return Status(
+            state=job.state.value,
+            attempt=job.attempt,
+            position=position if job.state.value == "QUEUED" else None,
+            stdout_bytes=self._output_bytes(job, Stream.STDOUT),
+            stderr_bytes=self._output_bytes(job, Stream.STDERR),
+            accepted_at=job.accepted_at,
+            started_at=job.started_at,
+            finished_at=job.finished_at,
+            expires_at=job.expires_at,
+            outcome=job.outcome.kind if job.outcome else None,
+        )
+
+    def _output_bytes(self, job: Job, stream: Stream) -> int:
+        if job.state.live:
+            return self.store.output_bytes(job, stream)
+        return (job.stdout if stream is Stream.STDOUT else job.stderr).size_bytes
+
+    def check(self, manifest: Manifest, sizes: Uploads) -> None:
+        """Refuse what this node does not take. Raises: `RefusedError`."""
+        if self.is_stopping:
+            raise RefusedError("shutting_down", "the node is about to end", retry_after_s=10)
+        check_policy(manifest, self._config)
+        limits = self._config.limits
+        for what, asked, allowed in (
+            ("gas", manifest.limits.gas, limits.gas),
+            ("output_bytes", manifest.limits.output_bytes, limits.output_bytes),
+            ("wall_time_s", manifest.wall_time_s, limits.wall_time_s),
+        ):
+            if asked > allowed:
+                raise RefusedError(
+                    "limit_too_high", f"{what} {asked} is more than the {allowed} allowed here"
+                )
+        self.slots.check(demand_of(manifest))
+        for what, size, allowed in (
+            ("module", sizes.module, self._config.admission.module_bytes),
+            ("stdin", sizes.stdin, limits.stdin_bytes),
+            ("args and env", sizes.args + sizes.env, 2 * MAX_ARGUMENT_BYTES),
+        ):
+            if size > allowed:
+                raise RefusedError(
+                    "input_too_large", f"{what}: {size} bytes, more than the {allowed} allowed here"
+                )
+
+    async def accept(self, offer: Offer, token: bytes, progress: Callable[[str], None]) -> tuple[Job, bool]:
+        """Admit and keep a job whose upload is complete. Return it, and whether it is new.
+
+        `progress` is called in the loop. Raises: `RefusedError`, `StorageError`, `SandboxError`.
+        """
+        await self.offers.take(offer)
+        try:
+            await trio.to_thread.run_sync(
+                self._admit, offer.manifest, progress, limiter=self._compiling, abandon_on_cancel=True
+            )
+            if self.is_stopping:
+                raise RefusedError("shutting_down", "the node is about to end", retry_after_s=10)
+            accepted = await trio.to_thread.run_sync(
+                lambda: self.store.accept(offer.inputs, manifest_json=offer.manifest_json, token=token)
+            )
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await self.offers.discard(offer)
+            raise
+        job = accepted.job
+        if accepted.created:
+            self.accepted_jobs += 1
+            self._tracks[job.row] = Track(job, offer.owner, offer.client, demand_of(offer.manifest))
+            offer.place.fill(job.row)
+            self._work.unpark_all()
+            log.info("job accepted job=%s module=%s waiting=%d", job.job_id, job.module, len(self.queue))
+        self.offers.remove(offer)
+        return job, accepted.created
+
+    def _admit(self, manifest: Manifest, progress: Callable[[str], None]) -> None:
+        """Check and compile a module, in a thread. What was compiled stays in the cache for the run."""
+        module = self.store.modules.read(manifest.module)
+
+        def tell(phase: str) -> None:
+            self._token.run_sync_soon(progress, phase)
+
+        self.node.admission().admit(module, manifest.limits, progress=tell).close()
+
+    async def cancel(self, job: Job) -> Job:
+        """End a job, and return it when it has ended. Raises: `StorageError`."""
+        track = self._tracks.get(job.row)
+        if track is None:
+            return await trio.to_thread.run_sync(self.store.get, job.row)
+        log.info("job is being cancelled job=%s", job.job_id)
+        await trio.to_thread.run_sync(self.store.cancel, job.row)
+        if self.queue.remove(job.row):
+            await self._end_unrun(track, Outcome(kind="cancelled", detail=_BY_OWNER))
+        elif track.attempt is not None:
+            track.attempt.cancelled.set()
+        while self._tracks.get(job.row) is track:
+            await track.news.park()
+        return track.job
+
+    async def release(self, job: Job) -> Job:
+        """Delete what is kept of an ended job; one that has not ended stays. Raises: `StorageError`."""
+        if job.row in self._tracks:
+            return self._tracks[job.row].job
+        released = await trio.to_thread.run_sync(self.store.release, job.row)
+        log.info("job released job=%s", job.job_id)
+        return released
+
+    async def recover(self) -> None:
+        """Take up what an earlier process left. Raises: `StorageError`."""
+        found = await trio.to_thread.run_sync(self.store.recover)
+        for job in (*found.queued, *found.exhausted, *found.cancelling):
+            self._tracks[job.row] = Track(job, _RECOVERED, f"job {job.row}", demand_of(job.manifest))
+        for job in found.queued:
+            self.queue.put(_RECOVERED, job.row)
+        for job in found.exhausted:
+            reason = f"the node was interrupted {job.attempt} times while it ran"
+            await self._end_unrun(self._tracks[job.row], Outcome(kind="system_error", detail=reason))
+        for job in found.cancelling:
+            await self._end_unrun(self._tracks[job.row], Outcome(kind="cancelled", detail=_BY_OWNER))
+        log.info(
+            "recovered queued=%d exhausted=%d cancelled=%d",
+            *map(len, (found.queued, found.exhausted, found.cancelling)),
+        )
+
+    async def run(self) -> None:
+        """Start jobs as there is room for them, until cancelled. Jobs that run then go on to their end."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.offers.expire)
+            nursery.start_soon(self._expire)
+            nursery.start_soon(self._tell_positions)
+            while True:
+                while not self.is_stopping and (row := self._next()) is not None:
+                    track = self._tracks[row]
+                    self.queue.take(row)
+                    self.slots.take(row, track.demand)
+                    track.attempt = self._attempt(track)
+                    nursery.start_soon(self._execute, track, track.attempt)
+                with trio.move_on_after(1):  # a job that does not fit is passed over for a while only
+                    await self._work.park()
+
+    def _next(self) -> int | None:
+        return self.slots.choose((row, self._tracks[row].demand) for row in self.queue.heads())
+
+    def _attempt(self, track: Track) -> Attempt:
+        age_s = (datetime.now(timezone.utc) - track.job.accepted_at).total_seconds()
+        return Attempt(
+            row=track.job.row,
+            client=track.client,
+            changed=lambda job: self._token.run_sync_soon(self._changed, track, job),
+            grown=lambda: self._token.run_sync_soon(track.news.unpark_all, idempotent=True),
+            deadline=time.monotonic() + self._config.queue.total_s - age_s,
+        )
+
+    async def _execute(self, track: Track, attempt: Attempt) -> None:
+        row = track.job.row
+        try:
+            job = await trio.to_thread.run_sync(
+                self._runner.execute, attempt, limiter=self._threads, abandon_on_cancel=True
+            )
+        except StorageError as exc:
+            log.error("job cannot be started job=%s reason=%s", track.job.job_id, exc)
+            await trio.sleep(_AGAIN_S)
+            job = track.job
+        except Exception:
+            log.exception("job cannot be started job=%s", track.job.job_id)
+            await trio.sleep(_AGAIN_S)
+            job = track.job
+        finally:
+            self.slots.give_back(row)
+            track.attempt = None
+            self._work.unpark_all()
+        if not job.state.live:
+            self._ended(track, job)
+        elif attempt.cancelled.is_set() and not attempt.stopping:
+            await self._end_unrun(track, Outcome(kind="cancelled", detail=_BY_OWNER))
+        else:
+            self._changed(track, job)
+            self.queue.put(track.owner, row, first=True)
+
+    def _changed(self, track: Track, job: Job) -> None:
+        if self._tracks.get(job.row) is track:
+            track.job = job
+            track.news.unpark_all()
+
+    def _ended(self, track: Track, job: Job) -> None:
+        track.job = job
+        self._tracks.pop(job.row, None)
+        track.news.unpark_all()
+        log.info(
+            "job ended job=%s state=%s outcome=%s attempt=%d",
+            *(job.job_id, job.state.value, job.outcome, job.attempt),
+        )
+
+    async def _end_unrun(self, track: Track, outcome: Outcome) -> None:
+        """Give a job that does not run its result, as soon as the disk takes it."""
+        while True:
+            try:
+                job = await trio.to_thread.run_sync(self._runner.end_unrun, track.job, outcome)
+                break
+            except JobEndedError:
+                job = await trio.to_thread.run_sync(self.store.get, track.job.row)
+                break
+            except StorageError as exc:
+                log.error("cannot keep a result job=%s reason=%s", track.job.job_id, exc)
+                await trio.sleep(_AGAIN_S)
+        self._ended(track, job)
+
+    async def _expire(self) -> None:
+        while True:
+            try:
+                count = await trio.to_thread.run_sync(self.store.expire)
+                if count:
+                    log.info("expired jobs=%d", count)
+            except StorageError as exc:
+                log.error("cannot expire jobs reason=%s", exc)
+            await self._end_overdue()
+            await trio.sleep(_EXPIRY_S)
+
+    async def _end_overdue(self) -> None:
+        """End the jobs that have waited for longer than they may."""
+        wait_s = self._config.queue.wait_s
+        now = datetime.now(timezone.utc)
+        for row, track in list(self._tracks.items()):
+            if row in self.queue and (now - track.job.accepted_at).total_seconds() > wait_s:
+                self.queue.remove(row)
+                await self._end_unrun(
+                    track, Outcome(kind="timed_out", detail=f"after {wait_s} s in the queue")
+                )
+
+    async def _tell_positions(self) -> None:
+        """Wake those that follow waiting jobs, now and then: a place changes with every job that starts."""
+        while True:
+            await trio.sleep(_POSITIONS_S)
+            for row in list(self._tracks):
+                if row in self.queue:
+                    self._tracks[row].news.unpark_all()
+
+    async def stop(self) -> None:
+        """Take no more jobs, let those that run end within `daemon.shutdown_s`, then put them back."""
+        self.is_stopping = True
+        deadline = trio.current_time() + self._config.daemon.shutdown_s
+        if len(self.slots):
+            log.info(
+                "waiting for jobs running=%d at_most_s=%d", len(self.slots), self._config.daemon.shutdown_s
+            )
+        while len(self.slots) and trio.current_time() < deadline + _KILL_S:
+            if trio.current_time() >= deadline:
+                for track in self._tracks.values():
+                    if track.attempt is not None:
+                        track.attempt.stopping = True
+                        track.attempt.cancelled.set()
+            with trio.move_on_after(0.2):
+                await self._work.park()
+        if len(self.slots):
+            log.warning("jobs are left to the next start running=%d", len(self.slots))
+        await self.offers.close()
+
+
+def _lent(config: Config) -> Demand:
+    """Return what jobs may have of the machine."""
+    whole = machine()
+    return Demand(
+        cpu=config.limits.cpu or whole.cpu,
+        memory_bytes=config.limits.memory_bytes or whole.memory_bytes * 3 // 4,
+    )
+
+
+@asynccontextmanager
+async def open_service(node: Node, store: Store) -> AsyncIterator[Service]:
+    """Recover, and run jobs until the context ends: then no job is started, and those that run are ended."""
+    service = Service(node, store)
+    await service.recover()
+    async with alongside(service.run):
+        try:
+            yield service
+        finally:
+            with trio.CancelScope(shield=True):
+                await service.stop()
