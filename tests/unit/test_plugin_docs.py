@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,9 @@ import pytest
 
 from plasm_core import abc, engine, hookspecs
 from plasm_core.records import claim, observables, plan
+from plasm_core.records.converter import unstructure
+from plasm_verifier_quorum import QuorumVerifier
+from plasm_verifier_reexecute import ReexecuteVerifier
 from tests.support.receipts import ROOT
 
 DOCS = ROOT / "docs" / "plugins"
@@ -153,11 +157,10 @@ def test_the_template_is_as_short_as_the_tutorial_says() -> None:
     assert len(packaging) == 6
 
 
-def test_the_defaults_of_re_execution_are_the_codes() -> None:
-    from plasm_verifier_reexecute import ReexecuteVerifier
-
-    made = ReexecuteVerifier()
-    names = ", ".join(f'"{name}"' for name in made.runtimes)
+@pytest.mark.parametrize("made", [QuorumVerifier(), ReexecuteVerifier()], ids=lambda made: made.name)
+def test_the_defaults_of_our_verifiers_are_the_codes(made: QuorumVerifier | ReexecuteVerifier) -> None:
     page = (DOCS / "verifier.md").read_text()
-    assert f"| `runtimes` | `[{names}]` |" in page
-    assert f"| `wall_time_s` | {made.wall_time_s} |" in page
+    section = page.partition(f"## The verifier `{made.name}`\n")[2].partition("\n## ")[0]
+    shown = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", section, re.MULTILINE))
+
+    assert {name: json.loads(value.strip("`")) for name, value in shown.items()} == unstructure(made)
