@@ -102,8 +102,9 @@ class Spool:
             }
 
     def discard(self) -> None:
-        """Make both outputs empty, as if nothing had been written. Raises: `StorageError`."""
+        """Make both outputs empty, as if nothing had been written, and seal them. Raises: `StorageError`."""
         with self._lock, storage_errors("empty a job's output", self._directory):
+            self._sealed = True
             for stream, fd in self._fds.items():
                 os.ftruncate(fd, 0)
                 self._allowance.unuse(self._sizes[stream])

@@ -20,7 +20,7 @@ from plasm_core.records.converter import encode_json
 from plasm_core.store.ballast import Ballast
 from plasm_core.store.budget import Allowance, Budget
 from plasm_core.store.database import Database
-from plasm_core.store.disk import remove_tree, storage_errors
+from plasm_core.store.disk import remove_tree, storage_errors, sync_directory
 from plasm_core.store.inputs import StagedInputs, read_inputs, remove_inputs
 from plasm_core.store.job import Accepted, Gone, Job, Output, Recovery, State, Stream, Totals
 from plasm_core.store.lock import DirectoryLock
@@ -86,6 +86,8 @@ class Store:
             private_directory(self._jobs)
             self.modules = Modules(directory / "modules", limits.module_bytes, self._ballast)
             self._take_stock()
+            sync_directory(directory)
+            sync_directory(directory.parent)
             undo.pop_all()
 
     def __enter__(self) -> Store:

@@ -304,6 +304,8 @@ def test_everything_accepted_was_brought_to_the_disk_before_its_row(
             state / "modules" / digest[:2] / digest,
             state / "modules" / digest[:2],
             state / "modules",
+            state,
+            state.parent,
         ]
         assert {path.stat().st_ino for path in needed} <= at_commit[0]
 
