@@ -5,11 +5,13 @@ Importing it is cheap, since sandboxed workers do so too: its names are loaded w
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # importing typing would cost every worker
 
 __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from plasm_core.client import AsyncClient, Client, JobResult, Submission, open_client
     from plasm_core.hookspecs import hookimpl
 

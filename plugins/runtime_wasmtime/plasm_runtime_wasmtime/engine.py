@@ -214,9 +214,10 @@ class WasmtimeModule(LoadedModule):
     def __init__(self, engine: int, module: c_void_p) -> None:
         self._engine = engine
         self._module = module
+        self._imported = library.imported_names(module)
 
     def instantiate(self, functions: Mapping[str, tuple[str, str, HostFunction]]) -> Instance:
-        imports = [(name, *rest) for name, rest in functions.items()]
+        imports = [(name, *rest) for name, rest in functions.items() if name in self._imported]
         try:
             return WasmtimeInstance(self._engine, self._module, imports)
         except WasmtimeError as exc:

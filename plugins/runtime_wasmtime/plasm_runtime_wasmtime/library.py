@@ -82,6 +82,9 @@ _PROTOTYPES = {
         c_void_p,
         (c_void_p, c_void_p, c_void_p, c_size_t, c_void_p, c_size_t, POINTER(c_void_p)),
     ),
+    "wasmtime_module_imports": (None, (c_void_p, POINTER(Vector))),
+    "wasm_importtype_name": (POINTER(Vector), (c_void_p,)),
+    "wasm_importtype_vec_delete": (None, (POINTER(Vector),)),
     "wasmtime_memory_data": (c_size_t, (c_void_p, c_void_p)),
     "wasmtime_memory_data_size": (c_size_t, (c_void_p, c_void_p)),
     "wasmtime_global_get": (None, (c_void_p, c_void_p, POINTER(Item))),
@@ -175,6 +178,18 @@ def serialized(module: c_void_p) -> bytes:
     vector = Vector()
     raise_error(lib.wasmtime_module_serialize(module, byref(vector)))
     return _taken(vector)
+
+
+def imported_names(module: c_void_p) -> frozenset[str]:
+    """Return the names of what a module imports."""
+    found = Vector()
+    lib.wasmtime_module_imports(module, byref(found))
+    names = set()
+    for item in (c_void_p * found.size).from_address(found.data) if found.size else ():
+        name = lib.wasm_importtype_name(item).contents
+        names.add(ctypes.string_at(name.data, name.size).decode())
+    lib.wasm_importtype_vec_delete(byref(found))
+    return frozenset(names)
 
 
 def function_type(params: str, results: str) -> int:
