@@ -17,8 +17,7 @@ use Plasm\Libp2p\Io\Framing;
  */
 final class Multistream
 {
-    public const PROTOCOL = '/multistream/1.0.0';
-
+    private const GREETING = "/multistream/1.0.0\n";
     private const MAX_MESSAGE_BYTES = 1024;
     private const REFUSAL = 'na';
 
@@ -32,11 +31,8 @@ final class Multistream
      */
     public static function select(ByteStreamInterface $stream, string $protocol, Deadline $deadline, string $first = ''): void
     {
-        $stream->write(self::message(self::PROTOCOL) . self::message($protocol) . $first, $deadline);
-        $greeting = self::read($stream, $deadline);
-        if ($greeting !== self::PROTOCOL) {
-            throw new ProtocolViolation('the peer does not speak multistream-select 1.0');
-        }
+        $stream->write(Framing::frame(self::GREETING) . self::message($protocol) . $first, $deadline);
+        self::greeted($stream, $deadline);
         $answer = self::read($stream, $deadline);
         if ($answer === self::REFUSAL) {
             throw new UnsupportedProtocol("the peer does not speak $protocol");
@@ -55,10 +51,8 @@ final class Multistream
      */
     public static function accept(ByteStreamInterface $stream, array $protocols, Deadline $deadline): string
     {
-        if (self::read($stream, $deadline) !== self::PROTOCOL) {
-            throw new ProtocolViolation('the peer does not speak multistream-select 1.0');
-        }
-        $stream->write(self::message(self::PROTOCOL), $deadline);
+        self::greeted($stream, $deadline);
+        $stream->write(Framing::frame(self::GREETING), $deadline);
         while (true) {
             $proposal = self::read($stream, $deadline);
             $known = in_array($proposal, $protocols, true);
@@ -72,6 +66,13 @@ final class Multistream
     private static function message(string $text): string
     {
         return Framing::frame("$text\n");
+    }
+
+    private static function greeted(ByteStreamInterface $stream, Deadline $deadline): void
+    {
+        if (Framing::readMessage($stream, strlen(self::GREETING), $deadline) !== self::GREETING) {
+            throw new ProtocolViolation('the peer does not speak multistream-select 1.0');
+        }
     }
 
     private static function read(ByteStreamInterface $stream, Deadline $deadline): string

@@ -144,25 +144,26 @@ final class Socket implements ChannelInterface
         $this->drained->notify();
     }
 
+    /** Queue bytes; if others are queued already, the loop sends them together. */
     private function enqueue(string $bytes): void
     {
         $this->open();
+        $idle = $this->queue->length() === 0;
         $this->queue->append($bytes);
-        $this->flush();
+        if ($idle) {
+            $this->flush();
+        }
     }
 
     private function flush(): void
     {
         $socket = $this->open();
-        $waiting = $this->queue->length();
-        if ($waiting > 0) {
-            $sent = @fwrite($socket, $this->queue->peek($waiting));
-            if ($sent === false) {
-                $this->close();
-                throw new ConnectionLost('the peer closed the connection');
-            }
-            $this->queue->skip($sent);
+        $sent = @fwrite($socket, $this->queue->peek(self::HIGH_WATER_BYTES));
+        if ($sent === false) {
+            $this->close();
+            throw new ConnectionLost('the peer closed the connection');
         }
+        $this->queue->skip($sent);
         if ($this->queue->length() <= self::HIGH_WATER_BYTES) {
             $this->drained->notify();
         }
