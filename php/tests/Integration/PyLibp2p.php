@@ -29,7 +29,8 @@ final class PyLibp2p
     {
         foreach ([getenv('PLASM_TEST_PYTHON'), dirname(__DIR__, 3) . '/.venv/bin/python', 'python3'] as $python) {
             if (is_string($python) && $python !== '') {
-                exec(escapeshellarg($python) . ' -c "import importlib.util, sys; sys.exit(importlib.util.find_spec('libp2p') is None)" 2>/dev/null', result_code: $code);
+                $check = 'import importlib.util, sys; sys.exit(importlib.util.find_spec("libp2p") is None)';
+                exec(escapeshellarg($python) . ' -c ' . escapeshellarg($check) . ' 2>/dev/null', result_code: $code);
                 if ($code === 0) {
                     return $python;
                 }
