@@ -86,6 +86,10 @@ class Job:
     input_bytes: int
     reserved_bytes: int
 
+    def output(self, stream: int) -> Output:
+        """Return stdout (1) or stderr (2) as it was at the job's end."""
+        return self.stdout if Stream(stream) is Stream.STDOUT else self.stderr
+
     @cached_property
     def manifest(self) -> Manifest:
         """The manifest. Raises: `InvalidRecordError` if the job is gone."""

@@ -267,9 +267,11 @@ class Store:
             job = self.get(row)
             if job.state.live:
                 raise JobEndedError("the job has not ended: cancel it first")
-            if job.gone is None:
-                self._bury([job], Gone.RELEASED)
-            return self.get(row)
+            if job.gone is not None:
+                return job
+            self._table.bury([row], Gone.RELEASED)
+        self._clear(job)
+        return self.get(row)
 
     def expire(self, now: datetime | None = None) -> int:
         """Delete what has been kept for its time, and forget jobs whose tombstone has. Returns how many.
@@ -283,7 +285,9 @@ class Store:
                 due = self._table.due(now)
                 if not due:
                     break
-                self._bury(due, Gone.EXPIRED)
+                self._table.bury([job.row for job in due], Gone.EXPIRED)
+            for job in due:
+                self._clear(job)
             count += len(due)
         return count + self._table.forget(now - timedelta(seconds=self.limits.tombstone_s))
 
@@ -293,8 +297,7 @@ class Store:
             live = self._live.get(job.row)
             if live is not None:
                 return live.spool.size_bytes(stream) if live.spool is not None else 0
-        current = self.get(job.row)
-        return (current.stdout if Stream(stream) is Stream.STDOUT else current.stderr).size_bytes
+        return self.get(job.row).output(stream).size_bytes
 
     def read_output(self, job: Job, stream: int, offset: int, maximum_bytes: int) -> bytes:
         """Read at most so many bytes of an output from an offset; none at or beyond its end so far.
@@ -305,8 +308,8 @@ class Store:
         """
         if job.gone is not None:
             raise OutputGoneError(f"the job's output has been {job.gone.value}")
-        ended = (job.stdout if Stream(stream) is Stream.STDOUT else job.stderr).size_bytes
-        if job.state is State.QUEUED or (not job.state.live and offset >= ended):
+        ended = not job.state.live and offset >= job.output(stream).size_bytes
+        if ended or job.state is State.QUEUED:
             return b""
         return read_output(self._jobs / job.directory, Stream(stream), job.attempt, offset, maximum_bytes)
 
@@ -392,12 +395,10 @@ class Store:
             raise JobEndedError(f"cannot {doing}: it has ended, or is not in that state")
         return job
 
-    def _bury(self, jobs: list[Job], why: Gone) -> None:
-        """Leave only the tombstones of some ended jobs."""
-        self._table.bury([job.row for job in jobs], why)
-        for job in jobs:
-            remove_tree(self._jobs / job.directory)
-            self._budget.give_back(_kept_bytes(job))
+    def _clear(self, job: Job) -> None:
+        """Remove the files of a job that has just been buried."""
+        remove_tree(self._jobs / job.directory)
+        self._budget.give_back(_kept_bytes(job))
 
     def _drop_spool(self, job: Job) -> None:
         live = self._live[job.row]

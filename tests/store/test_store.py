@@ -172,6 +172,30 @@ def test_of_many_results_at_once_one_is_kept(store: Store) -> None:
     assert store.get(row).outcome == Outcome(kind="exited", code=code)
 
 
+def test_a_run_that_was_given_up_meanwhile_gives_no_result(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = accepted(store).row
+    _, spool = store.begin(row)
+    monkeypatch.setattr(spool, "sync", lambda: store.requeue(row))
+
+    with pytest.raises(JobEndedError, match="another attempt"):
+        store.finish(row, outcome=EXITED, envelope=b"{}")
+
+    assert store.get(row).state is State.QUEUED
+
+
+def test_discarding_inputs_that_a_job_has_deletes_nothing(store: Store) -> None:
+    job = submission()
+    upload(store)
+    inputs = staged(store, job)
+    answer = store.accept(inputs, manifest_json=job.manifest_json, token=TOKEN)
+
+    inputs.discard()
+
+    assert store.inputs(answer.job) == job.inputs
+
+
 def test_output_is_read_while_it_grows(store: Store) -> None:
     job, spool = store.begin(accepted(store).row)
 
