@@ -114,6 +114,7 @@ def verdict_json(verdict: Verdict) -> dict[str, Any]:
         "established": list(verdict.established),
         "reasons": list(verdict.reasons),
         "signer": str(verdict.signer) if verdict.signer else None,
+        "signers": [str(peer) for peer in verdict.signers],
     }
 
 

@@ -17,13 +17,13 @@ from plasm_core.node import Node
 from plasm_core.records import Decision, JobInput, PeerId, list_digest, sha256
 from plasm_core.records.envelope import MAX_ENVELOPE_BYTES
 from plasm_core.records.manifest import MAX_MANIFEST_BYTES
+from plasm_core.records.plan import MAX_EXECUTIONS
 from plasm_core.records.spki import read_public_key
-from plasm_core.verification import Expectation
-from plasm_core.verification import verify as judge
+from plasm_core.verification import Answer, Expectation, verify_all
 
 
 @click.command(epilog=exits.EPILOGUE)
-@click.argument("receipt")
+@click.argument("receipts", metavar="RECEIPT...", nargs=-1, required=True)
 @click.option("--stdout", "stdout_file", metavar="FILE", help="The output the receipt should speak of.")
 @click.option("--stderr", "stderr_file", metavar="FILE", help="The same for stderr.")
 @click.option("--stdin", "stdin_file", metavar="FILE", help="The input it should speak of.")
@@ -43,7 +43,7 @@ from plasm_core.verification import verify as judge
 @click.pass_context
 def verify(
     ctx: click.Context,
-    receipt: str,
+    receipts: tuple[str, ...],
     stdout_file: str | None,
     stderr_file: str | None,
     stdin_file: str | None,
@@ -55,13 +55,15 @@ def verify(
     as_json: bool,
     settings: Config,
 ) -> None:
-    """Verify the file RECEIPT.
+    """Verify the file RECEIPT, or several nodes' receipts of one task together.
 
     Exit code 0 only with a trusted key; 7 when the receipt is rejected; 8 when nothing could be decided.
     """
     module = _File(module_file, settings.admission.module_bytes, "module")
     stdin = _File(stdin_file, options.MAX_STDIN_BYTES, "standard input")
     inputs = JobInput(args=options.arguments(args), env=options.environment(env))
+    if len(receipts) > MAX_EXECUTIONS:
+        raise click.BadParameter(f"more than {MAX_EXECUTIONS} receipts")
     with Node(settings) as node:
         expectation = Expectation(
             trusted=frozenset(map(parse_key, keys)) if keys else _own_key(node),
@@ -77,18 +79,22 @@ def verify(
             stdout=_digest(stdout_file),
             stderr=_digest(stderr_file),
         )
-        envelope = options.read_file(receipt, maximum=MAX_ENVELOPE_BYTES, what="receipt")
+        answers = [
+            Answer(
+                envelope_json=options.read_file(receipt, maximum=MAX_ENVELOPE_BYTES, what="receipt"),
+                expectation=expectation,
+            )
+            for receipt in receipts
+        ]
         laboratory = NodeLaboratory(node, lambda: (module.read(), attrs.evolve(inputs, stdin=stdin.read())))
-        found, verdict = judge(
-            envelope, expectation, node.verifiers, laboratory=laboratory if module_file else None
-        )
+        found, verdict = verify_all(answers, node.verifiers, laboratory=laboratory if module_file else None)
+    outcome = str(found[0].result.outcome) if found[0] else None
     if as_json:
-        outcome = str(found.result.outcome) if found else None
         render.show_json({**render.verdict_json(verdict), "outcome": outcome})
     else:
         render.show_mark(*render.verdict_line(verdict))
-        if found and verdict.decision is Decision.ACCEPT:
-            render.show_fields([("the job", str(found.result.outcome))])
+        if outcome and verdict.decision is Decision.ACCEPT:
+            render.show_fields([("the job", outcome)])
     codes = {
         Decision.ACCEPT: exits.OK,
         Decision.REJECT: exits.REJECTED,

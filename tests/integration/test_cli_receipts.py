@@ -9,7 +9,8 @@ from pathlib import Path
 import attrs
 import pytest
 
-from plasm_core.records import Envelope, PeerId
+from plasm_core.issuer import sign
+from plasm_core.records import Envelope, PeerId, Receipt
 from tests.support.cli import FAILURE, HELLO, OK, REJECTED, UNDECIDED, Done, Plasm
 from tests.support.distributions import Site
 from tests.support.receipts import OTHER_SIGNER, countersigned
@@ -61,8 +62,39 @@ def test_verify_gives_one_json_document(plasm: Plasm, job: Job) -> None:
         "established": ["stdout", "signature"],
         "reasons": [],
         "signer": str(job.peer),
+        "signers": [str(job.peer)],
         "outcome": "exited with code 0",
     }
+
+
+@pytest.fixture(scope="module")
+def theirs(job: Job, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another node's receipt of the same job."""
+    mine = Receipt.from_statement(job.envelope.payload)
+    path = tmp_path_factory.mktemp("theirs") / "theirs.json"
+    path.write_bytes(sign(attrs.evolve(mine, node=OTHER_SIGNER.peer_id), OTHER_SIGNER).to_json())
+    return path
+
+
+def test_receipts_of_several_nodes_are_judged_together(here: Here, job: Job, theirs: Path) -> None:
+    keys = ("--key", str(job.peer), "--key", str(OTHER_SIGNER.peer_id))
+    both = ("verify", str(job.receipt), str(theirs), "--verifier", "signature,quorum")
+
+    done = here(*both, *keys)
+    assert done.code == OK
+    assert done.out.decode().splitlines()[0] == (
+        f"✓ receipt verified ✓ signed by {job.peer}, {OTHER_SIGNER.peer_id}, agreed on by 2 nodes, not re-executed"
+    )
+    assert here(*both, *keys[:2]).code == UNDECIDED
+    assert here(*both[:2], *both[3:], *keys).code == UNDECIDED
+
+
+def test_of_several_receipts_the_wrong_one_is_named(here: Here, job: Job, theirs: Path) -> None:
+    done = here("verify", str(job.receipt), str(theirs), "--stdout", "/dev/null")
+
+    assert done.code == REJECTED
+    for number in (1, 2):
+        assert f"receipt {number} of 2: stdout is not what the receipt says" in done.out.decode()
 
 
 def test_without_a_key_one_trusts_nothing_is_decided(stranger: Plasm, job: Job) -> None:

@@ -110,6 +110,7 @@ def test_a_verdict_as_json_says_the_same() -> None:
         "established": ["stdout"],
         "reasons": ["c"],
         "signer": str(SIGNER.peer_id),
+        "signers": [str(SIGNER.peer_id)],
     }
 
 
