@@ -25,20 +25,21 @@ from plasm_core.errors import SandboxError
 MAX_STATUS_BYTES = 4 << 20
 _STDERR_TAIL = 4_096
 _ASK_S = 30
-_BOOTSTRAP = (
-    "import sys,json;s=json.loads(sys.argv[1]);sys.path[:0]=s.pop('path');"
-    "import importlib;importlib.import_module(s.pop('main')).main(s)"
-)
+# The specification is a literal of the program: parsing JSON would import a hundred pages into every worker.
+_PROGRAM = "import sys; sys.path[:0] = {path!r}; __import__({main!r}); sys.modules[{main!r}].main({spec!r})"
 
 
 def command(python: str, main: str, spec: Mapping[str, Any]) -> list[str]:
-    """Return the command line of a child that calls `main(spec)` of a module. `spec` holds JSON values."""
+    """Return the command line of a child that calls `main(spec)` of a module.
+
+    `spec` holds None, booleans, integers, strings, and lists and dictionaries of them.
+    """
     own = python == sys.executable
     path = _absolute(sys.path) if own else interpreter_path(python)
     packages = [plasm_core.__name__, *([spec["entry"].partition(".")[0]] if "entry" in spec else [])]
     roots = list(dict.fromkeys(map(_root, packages)))
-    whole = json.dumps({"main": main, "path": roots + [item for item in path if item not in roots], **spec})
-    return [python, "-I", "-S", "-c", _BOOTSTRAP, whole]
+    path = roots + [item for item in path if item not in roots]
+    return [python, "-I", "-S", "-c", _PROGRAM.format(path=path, main=main, spec=dict(spec))]
 
 
 def _absolute(path: Sequence[str]) -> list[str]:

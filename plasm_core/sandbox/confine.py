@@ -6,11 +6,9 @@ forks inherits it. The seccomp filters come ready-made from the parent (`plasm_c
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import resource
-import signal
 import struct
 import sys
 
@@ -24,6 +22,7 @@ STACK_BYTES = 112 << 20
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 4, 22, 38
 _SECCOMP_MODE_FILTER = 2
+_SIGKILL = 9  # importing signal, and enum with it, would cost every worker
 _CLONE_NEWNS, _CLONE_NEWIPC, _CLONE_NEWUSER, _CLONE_NEWNET = 0x20000, 0x8000000, 0x10000000, 0x40000000
 _LANDLOCK_CREATE_RULESET, _LANDLOCK_RESTRICT_SELF = 444, 446
 _LANDLOCK_CREATE_RULESET_VERSION = 1
@@ -52,7 +51,7 @@ def die_with_parent(parent: int) -> None:
     `parent` is the process id that the parent had when this process was to be started.
     """
     if sys.platform == "linux":
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        _prctl(_PR_SET_PDEATHSIG, _SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
 
@@ -62,6 +61,14 @@ def limit(kind: int, value: int) -> None:
     _, hard = resource.getrlimit(kind)
     bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
     resource.setrlimit(kind, (bound, bound))
+
+
+def _try_limit(kind: int, soft: int, hard: int) -> None:
+    """Set one resource limit, unless a lower one stands already or the platform lacks it."""
+    try:  # noqa: SIM105 (contextlib would cost every worker)
+        resource.setrlimit(kind, (soft, hard))
+    except (ValueError, OSError):
+        pass
 
 
 def limit_resources(*, cpu_s: int, memory_bytes: int) -> None:
@@ -83,8 +90,7 @@ def allow_deep_stack() -> None:
     """
     _, hard = resource.getrlimit(resource.RLIMIT_STACK)
     bound = STACK_BYTES if hard == resource.RLIM_INFINITY else min(STACK_BYTES, hard)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_STACK, (bound, hard))
+    _try_limit(resource.RLIMIT_STACK, bound, hard)
 
 
 def lock_down(spec: dict[str, Any]) -> dict[str, str]:

@@ -29,7 +29,7 @@ from plasm_core.errors import SandboxError
 from plasm_core.sandbox import filters
 from plasm_core.sandbox.admission import Program
 from plasm_core.sandbox.child import start_child, tail
-from plasm_core.sandbox.zygote import MAX_BATCH, READY_BYTES, SYS_CLONE
+from plasm_core.sandbox.zygote import MAX_BATCH, READY_BYTES, SYS_CLONE, unpack_pids, unpack_ready
 
 log = logging.getLogger(__name__)
 
@@ -116,11 +116,15 @@ class Zygote:
                 ready = ours.recv(READY_BYTES)
             except OSError:
                 ready = b""
-            if not ready:
+            try:
+                self.missing = unpack_ready(ready)
+            except ValueError:  # nothing, or nonsense
                 ours.close()
                 _end(process)
-                raise SandboxError(f"a zygote of {program.runtime.name} did not start: {tail(stderr)[-500:]}")
-        self.missing = json.loads(ready)["missing"]
+                _end_group(process.pid, but=set())
+                raise SandboxError(
+                    f"a zygote of {program.runtime.name} did not start: {tail(stderr)[-500:]}"
+                ) from None
         ours.settimeout(_FORK_S)
         return process, ours
 
@@ -157,7 +161,10 @@ class Zygote:
         fds = [fd for _, _, packed in ancillary for (fd,) in struct.iter_unpack("i", packed)]
         if not data:
             raise ConnectionResetError("it ended")
-        pids = json.loads(data)
+        try:
+            pids = unpack_pids(data)
+        except ValueError:
+            pids = []
         self._asked = 0  # one answer ends a request, though it brought fewer than asked for
         if not pids:
             raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
@@ -184,19 +191,8 @@ class Zygote:
             _end(self._process)
             while self._idle:
                 self._idle.popleft().discard()
-            if self._asked:
-                self._reap_untold()
-
-    def _reap_untold(self) -> None:
-        """End the workers that a zygote which died in the middle of a batch did not tell of.
-
-        They are of its process group, since it was started in a session of its own.
-        """
-        for entry in os.listdir("/proc"):
-            if entry.isdigit() and int(entry) not in self._handed:
-                with contextlib.suppress(ProcessLookupError):
-                    if os.getpgid(int(entry)) == self._process.pid:
-                        end_process(int(entry))
+            if self._asked:  # it ended in the middle of a batch
+                _end_group(self._process.pid, but=self._handed)
 
 
 class Workers(Protocol):
@@ -341,6 +337,18 @@ def program_key(program: Program) -> str:
     """Return what tells one program's zygote from another's."""
     runtime = program.runtime
     return json.dumps([runtime.entry, runtime.options(), runtime.version(), program.digest], sort_keys=True)
+
+
+def _end_group(leader: int, *, but: set[int]) -> None:
+    """End the workers that a zygote did not tell of: they are of its process group.
+
+    It was started in a session of its own.
+    """
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and int(entry) not in but:
+            with contextlib.suppress(ProcessLookupError):
+                if os.getpgid(int(entry)) == leader:
+                    end_process(int(entry))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

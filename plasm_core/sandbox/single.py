@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import _socket
 import resource
-import socket
 from typing import Any
 
 from plasm_core.engine import Engine
@@ -13,7 +13,7 @@ from plasm_core.sandbox.descriptor import read_all
 
 def main(spec: dict[str, Any]) -> None:
     """Serve the job that comes over `socket_fd` on the artefact in `artefact_fd`."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=spec["socket_fd"])
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, spec["socket_fd"])
     engine: Engine = entry.make(spec["entry"], spec["options"])
     confine.allow_deep_stack()
     confine.lock_down(spec["confinement"])

@@ -24,26 +24,27 @@ from plasm_core.sandbox.wasi.host import Exit, Host, HostJob, OutOfGas, OutputLi
 
 TYPE_CHECKING = False  # importing typing would cost every worker
 if TYPE_CHECKING:
-    import socket
+    import _socket
     from collections.abc import Callable
 
     from plasm_core.engine import Instance, LoadedModule
 
 OVERHEAD_BYTES = 512 << 20
 """What the interpreter, the engine and a module's tables may take beside the guest's memory."""
-_RECEIVE_BYTES = 1 << 16
+_RECEIVE_BYTES = 1 << 12
 _ANCILLARY_BYTES = 64
-_REHEARSAL = frames.pack_job(
-    gas=1,
-    memory_bytes=0,
+REHEARSAL = frames.pack_job(
+    gas=0,
+    memory_bytes=1 << 32,
     output_bytes=0,
     stdin_bytes=0,
-    cpu_s=1,
+    cpu_s=10,
     flags=0,
     seed=bytes(32),
     args=(b"a",),
     env=(b"a=b",),
 )
+"""A job that ends before its first instruction."""
 
 
 class FileStdin:
@@ -66,7 +67,7 @@ class FileStdin:
         return self._left
 
 
-def sender(sock: socket.socket) -> Callable[[int, bytes], None]:
+def sender(sock: _socket.socket) -> Callable[[int, bytes], None]:
     """Return a function that sends what the guest writes to stream 1 or 2: at once, since it may hang next."""
 
     def send(stream: int, data: bytes) -> None:
@@ -84,12 +85,12 @@ def make_instance(module: LoadedModule) -> tuple[Host, Instance]:
 
 
 def rehearse(host: Host, instance: Instance) -> None:
-    """Do what every job does but run a guest, so that a worker has copied its pages before its job comes.
+    """Do what every job does but run a guest. Host and instance are as before.
 
-    A forked process copies each page when it first writes to it, and counting references writes: three fifths
-    of a small job's time. Nothing stays but memory: host and instance are as before.
+    A forked process copies each page when it first writes to it, and counting references writes. So workers do
+    this before their job comes, and their zygote before it forks them.
     """
-    job = frames.Job(_REHEARSAL)
+    job = frames.Job(REHEARSAL)
     host.begin(host_job(job, FileStdin(None, 0), lambda _stream, _data: None))
     for name in (GAS_GLOBAL, PAGES_GLOBAL):
         instance.set_global(name, instance.get_global(name))
@@ -122,7 +123,7 @@ def host_job(job: frames.Job, stdin: FileStdin, output: Callable[[int, bytes], N
 
 
 def serve(
-    sock: socket.socket,
+    sock: _socket.socket,
     module: LoadedModule,
     ready: tuple[Host, Instance] | None,
     tighten: Callable[[], None],
@@ -134,7 +135,7 @@ def serve(
     `ready` is an instance for the first. `tighten` takes away what a guest must not have.
     """
     for number in range(jobs):
-        job, stdin_fd = _receive_job(sock)
+        job, stdin_fd = receive_job(sock)
         if number == 0:
             confine.limit_resources(cpu_s=job.cpu_s, memory_bytes=job.memory_bytes + OVERHEAD_BYTES)
             tighten()
@@ -150,7 +151,7 @@ def serve(
             ready = make_instance(module)  # now, not when the next job waits for it
 
 
-def _receive_job(sock: socket.socket) -> tuple[frames.Job, int | None]:
+def receive_job(sock: _socket.socket) -> tuple[frames.Job, int | None]:
     """Receive a job, and the descriptor of its standard input if it has any."""
     data, ancillary, _, _ = sock.recvmsg(_RECEIVE_BYTES, _ANCILLARY_BYTES)
     if not data:
@@ -170,7 +171,7 @@ def _receive_job(sock: socket.socket) -> tuple[frames.Job, int | None]:
     return frames.Job(b"".join(parts)), fd
 
 
-def _some(sock: socket.socket, count: int) -> bytes:
+def _some(sock: _socket.socket, count: int) -> bytes:
     data = sock.recv(count)
     if not data:
         os._exit(0)  # the daemon went away

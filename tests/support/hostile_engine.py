@@ -62,10 +62,7 @@ class HostileInstance(Instance):
         return self._globals.get(name, 0)
 
     def set_global(self, name: str, value: int) -> None:
-        global _pid
         self._globals[name] = value
-        if not _pid:  # the last calls before a worker loses the right to ask
-            _pid = os.getpid()
 
     def _arguments(self) -> list[str]:
         """Read the job's arguments, without the program's name."""
@@ -108,6 +105,16 @@ def _refuse(*_arguments: object) -> None:
     raise OSError(errno.ENOSYS, TAKEN_AWAY)
 
 
+_limit_resources = confine.limit_resources
+
+
+def _limit_and_ask(*, cpu_s: int, memory_bytes: int) -> None:
+    """Limit resources, which is what a worker does last before it loses the right to ask who it is."""
+    global _pid
+    _pid = os.getpid()
+    _limit_resources(cpu_s=cpu_s, memory_bytes=memory_bytes)
+
+
 _LAYER_FUNCTIONS = {
     "namespaces": "_leave_namespaces",
     "landlock": "_deny_files",
@@ -120,6 +127,7 @@ class HostileEngine(Engine):
 
     def __init__(self, *, numbers: dict[str, int], without: list[str]) -> None:
         set_numbers(numbers)
+        confine.limit_resources = _limit_and_ask
         for layer in without:
             if layer in _LAYER_FUNCTIONS:
                 setattr(confine, _LAYER_FUNCTIONS[layer], _refuse)

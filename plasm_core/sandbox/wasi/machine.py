@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import struct
 import sys
 import time
 
 try:  # CPython's own SHA-256: hashlib would load OpenSSL into every worker
-    sha256 = importlib.import_module("_sha2" if sys.version_info >= (3, 12) else "_sha256").sha256
+    sha256 = __import__("_sha2" if sys.version_info >= (3, 12) else "_sha256").sha256
 except ImportError:
-    sha256 = importlib.import_module("hashlib").sha256
+    sha256 = __import__("hashlib").sha256
 
 EPOCH_NS = 946_684_800 * 10**9  # 2000-01-01T00:00:00Z
 STEP_NS = 1_000
