@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -18,43 +17,23 @@ from plasm_transport_libp2p.quic.connection import QuicMuxedConnection
 from plasm_transport_libp2p.quic.identity import Identity
 from plasm_transport_libp2p.quic.limits import QuicLimits
 from plasm_transport_libp2p.quic.sansio import CONNECTION_ID_BYTES, SansIoConnection, parse_header
+from plasm_transport_libp2p.quic.udp import UdpSocket
 
 log = logging.getLogger(__name__)
 
-_BATCH_DATAGRAMS = 64
-_LARGEST_DATAGRAM_BYTES = 2048
-"""What peers send: no path of the internet carries more than 1,500 or so."""
-_SOCKET_BUFFER_BYTES = 4 << 20
-"""What the kernel may give: a batch of one connection must not displace another's."""
 _LONG_HEADER = 0x80
 _VERSIONS: list[int] = [QuicProtocolVersion.VERSION_1]
 
 ConnectionHandler = Callable[[QuicMuxedConnection], Awaitable[None]]
 
 
-def bind(family: socket.AddressFamily, address: SocketAddress) -> socket.socket:
-    """Return a UDP socket of one family, bound. Raises: `OSError`."""
-    sock = socket.socket(family, socket.SOCK_DGRAM)
-    try:
-        sock.setblocking(False)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-            sock.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER_BYTES)
-        sock.bind(address)
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
 class Endpoint:
     """Connections both accepted and dialled over one socket, which it owns."""
 
     def __init__(
-        self, sock: socket.socket, *, identity: Identity, limits: QuicLimits, admission: Admission
+        self, sock: UdpSocket, *, identity: Identity, limits: QuicLimits, admission: Admission
     ) -> None:
-        self.address: SocketAddress = sock.getsockname()
+        self.address = sock.address
         self.family = sock.family
         self.handler: ConnectionHandler | None = None
         self._socket = sock
@@ -68,9 +47,7 @@ class Endpoint:
         self._waiting = trio.CancelScope()
         self._scope = trio.CancelScope()
         self._closed = trio.Event()
-        self._unsent: deque[tuple[bytes, SocketAddress]] = deque()
         self._senders: set[QuicMuxedConnection] = set()
-        self._unsent_added = trio.Event()
 
     @property
     def is_open(self) -> bool:
@@ -87,7 +64,7 @@ class Endpoint:
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._send_unsent)
+                    nursery.start_soon(self._socket.send_kept, self._resume_senders)
                     await self._receive(nursery)
         finally:
             self._shut_down()
@@ -157,7 +134,7 @@ class Endpoint:
         while True:
             self._waiting = trio.CancelScope(deadline=self._deadline)
             with self._waiting:
-                await trio.lowlevel.wait_readable(self._socket.fileno())
+                await self._socket.wait_readable()
             now = trio.current_time()
             touched = self._drain(now)
             if now >= self._deadline:
@@ -169,16 +146,7 @@ class Endpoint:
 
     def _drain(self, now: float) -> dict[QuicMuxedConnection, None]:
         touched: dict[QuicMuxedConnection, None] = {}
-        receive = self._socket.recvfrom
-        for _ in range(_BATCH_DATAGRAMS):
-            try:
-                datagram, remote = receive(_LARGEST_DATAGRAM_BYTES)
-            except BlockingIOError:
-                break
-            except OSError as exc:
-                # An ICMP error for what was sent before; the peer's own timer judges it.
-                log.debug("socket_error errno=%s", exc.errno)
-                continue
+        for datagram, remote in self._socket.receive_batch():
             connection = self._route(datagram, remote, now)
             if connection is not None:
                 self._guard(connection, connection.receive, datagram, remote, now)
@@ -270,37 +238,17 @@ class Endpoint:
     @property
     def is_blocked(self) -> bool:
         """Whether the socket takes no datagrams for now."""
-        return bool(self._unsent)
+        return self._socket.is_blocked
 
     def send(self, datagram: bytes, remote: SocketAddress) -> None:
-        """Send a datagram, or keep it until the socket takes it."""
-        if self._unsent or not self._try_send(datagram, remote):
-            # Bounded by one batch a connection, since none sends while the socket is blocked.
-            self._unsent.append((datagram, remote))
-            self._unsent_added.set()
-
-    def _try_send(self, datagram: bytes, remote: SocketAddress) -> bool:
-        try:
-            self._socket.sendto(datagram, remote)
-        except BlockingIOError:
-            return False
-        except OSError as exc:
-            # No route, or too large for the path: lost, as any datagram may be.
-            log.debug("datagram_lost errno=%s", exc.errno)
-        return True
+        """Send a datagram, now or when the socket takes it."""
+        self._socket.send(datagram, remote)
 
     def send_later(self, connection: QuicMuxedConnection) -> None:
         """Let a connection send when the socket takes datagrams again."""
         self._senders.add(connection)
 
-    async def _send_unsent(self) -> None:
-        while True:
-            await self._unsent_added.wait()
-            self._unsent_added = trio.Event()
-            while self._unsent:
-                await trio.lowlevel.wait_writable(self._socket.fileno())
-                while self._unsent and self._try_send(*self._unsent[0]):
-                    self._unsent.popleft()
-            senders, self._senders = self._senders, set()
-            for connection in senders:
-                self._guard(connection, connection.transmit)
+    def _resume_senders(self) -> None:
+        senders, self._senders = self._senders, set()
+        for connection in senders:
+            self._guard(connection, connection.transmit)

@@ -23,10 +23,11 @@ from plasm_transport_libp2p.quic.address import (
 )
 from plasm_transport_libp2p.quic.admission import Admission
 from plasm_transport_libp2p.quic.connection import QuicMuxedConnection
-from plasm_transport_libp2p.quic.endpoint import ConnectionHandler, Endpoint, bind
+from plasm_transport_libp2p.quic.endpoint import ConnectionHandler, Endpoint
 from plasm_transport_libp2p.quic.identity import Identity
 from plasm_transport_libp2p.quic.limits import QuicLimits
 from plasm_transport_libp2p.quic.listener import QuicListener
+from plasm_transport_libp2p.quic.udp import UdpSocket
 
 _ANY: dict[socket.AddressFamily, SocketAddress] = {
     socket.AF_INET: ("0.0.0.0", 0),
@@ -118,7 +119,10 @@ class QuicTransport(ITransport):
         if self._nursery is None:
             raise OpenConnectionError("the transport has no nursery: its swarm is not running")
         endpoint = Endpoint(
-            bind(family, address), identity=self._identity, limits=self._limits, admission=self._admission
+            UdpSocket(family, address),
+            identity=self._identity,
+            limits=self._limits,
+            admission=self._admission,
         )
         self._nursery.start_soon(endpoint.run)
         return endpoint

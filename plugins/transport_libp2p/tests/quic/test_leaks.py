@@ -1,0 +1,61 @@
+"""A connection that has ended leaves nothing: no task, no descriptor, no memory."""
+
+from __future__ import annotations
+
+import gc
+import os
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("libp2p", reason="libp2p is not installed: pip install 'plasm[libp2p]'")
+pytest.importorskip("aioquic", minversion="1.7", reason="aioquic 1.7 is not installed")
+
+import trio
+
+from tests.support.quic import LISTEN, ask, running, until
+
+pytestmark = pytest.mark.trio
+
+CONNECTIONS = int(os.environ.get("PLASM_QUIC_CONNECTIONS", "100"))
+SLACK_BYTES = 4_000_000
+"""What the allocator may keep. py-libp2p's own transport keeps 10 MB of 100 connections."""
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="there is no /proc to read")
+async def test_connections_that_ended_leave_nothing() -> None:
+    """PLASM_QUIC_CONNECTIONS=1000 runs the long form."""
+    async with running(LISTEN) as node, running() as client:
+
+        async def one() -> None:
+            connection = await client.transport.dial(node.address)
+            assert await ask(connection, b"x" * 1000) == b"x" * 1000
+            await connection.close()
+
+        async def settled() -> tuple[int, int]:
+            (inbound,), (outbound,) = node.transport._listening, client.transport._dialling.values()
+            await until(lambda: inbound.connections == outbound.connections == 0)
+            node.accepted.clear()
+            gc.collect()
+            return trio.lowlevel.current_statistics().tasks_living, descriptors()
+
+        for _ in range(20):
+            await one()
+        before, objects, memory = await settled(), len(gc.get_objects()), resident_bytes()
+        for _ in range(CONNECTIONS):
+            await one()
+        after, more_objects, more_memory = await settled(), len(gc.get_objects()), resident_bytes()
+
+    assert after == before
+    assert more_objects - objects < CONNECTIONS
+    assert more_memory - memory < SLACK_BYTES + 1_000 * CONNECTIONS
+    assert node.transport._admission.connections == 0
+    assert not node.transport._admission._per_prefix
