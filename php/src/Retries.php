@@ -22,7 +22,7 @@ use Plasm\Time\Deadline;
  */
 final readonly class Retries
 {
-    /** An attempt that lasted this long was no failure at once: the count begins anew. */
+    /** A connection that lived this long before it broke was a good one: the count begins anew. */
     private const LASTED_S = 30.0;
 
     public function __construct(private RetryPolicy $policy, private ClockInterface $clock)
@@ -48,7 +48,9 @@ final readonly class Retries
                     throw $exception;
                 }
             }
-            $attempt = $this->clock->now() - $began >= self::LASTED_S ? 1 : $attempt;
+            if ($exception instanceof ConnectionLost && $this->clock->now() - $began >= self::LASTED_S) {
+                $attempt = 1;
+            }
             $pause = $this->policy->pause($attempt, mt_rand() / mt_getrandmax());
             if ($exception instanceof Refused) {
                 $pause += $exception->retryAfterS ?? 0;

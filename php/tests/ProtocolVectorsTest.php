@@ -91,7 +91,8 @@ final class ProtocolVectorsTest extends TestCase
         $this->expectException(ProtocolError::class);
 
         foreach (str_split(sodium_hex2bin($frame)) as $byte) {
-            iterator_to_array($reader->feed($byte), false);
+            $reader->feed($byte);
+            $reader->next();
         }
     }
 
@@ -122,13 +123,13 @@ final class ProtocolVectorsTest extends TestCase
         foreach (Vectors::load('protocol')['messages'] as $case) {
             $bytes .= $case['from'] === 'node' ? sodium_hex2bin($case['frame_hex']) : '';
         }
-        $whole = iterator_to_array((new FrameReader())->feed($bytes), false);
+        $whole = self::frames(new FrameReader(), $bytes);
 
         foreach ([1, 2, 3, 5, 64, 1000] as $length) {
             $reader = new FrameReader();
             $read = [];
             foreach (str_split($bytes, $length) as $chunk) {
-                array_push($read, ...iterator_to_array($reader->feed($chunk), false));
+                array_push($read, ...self::frames($reader, $chunk));
             }
             self::assertEquals($whole, $read);
             self::assertTrue($reader->isBetweenFrames());
@@ -184,7 +185,19 @@ final class ProtocolVectorsTest extends TestCase
     /** @return list<Data|NodeMessage> */
     private static function read(string $frame): array
     {
-        return iterator_to_array((new FrameReader())->feed(sodium_hex2bin($frame)), false);
+        return self::frames(new FrameReader(), sodium_hex2bin($frame));
+    }
+
+    /** @return list<Data|NodeMessage> */
+    private static function frames(FrameReader $reader, string $bytes): array
+    {
+        $reader->feed($bytes);
+        $frames = [];
+        while (($frame = $reader->next()) !== null) {
+            $frames[] = $frame;
+        }
+
+        return $frames;
     }
 
     /** @param array<string, mixed> $message */

@@ -31,19 +31,23 @@ final class Conversation
         $this->reader = new FrameReader();
     }
 
+    /** Take the node's bytes, which `next()` makes messages of. */
+    public function feed(string $bytes): void
+    {
+        $this->reader->feed($bytes);
+    }
+
     /**
-     * Take the node's bytes and return what it said: messages, and data of its outputs.
+     * Return what the node has said next: a message, or data of its outputs; null if there is no more.
      *
      * Heartbeats and credit are not returned. Bytes of an output that a repeated attempt brings again come again,
      * from offset 0, behind the state that says so.
      *
-     * @return \Generator<int, Data|NodeMessage>
-     *
      * @throws ProtocolError
      */
-    public function receive(string $bytes): \Generator
+    public function next(): Data|NodeMessage|null
     {
-        foreach ($this->reader->feed($bytes) as $frame) {
+        while (($frame = $this->reader->next()) !== null) {
             if ($frame instanceof Message\Heartbeat) {
                 continue;
             }
@@ -56,8 +60,11 @@ final class Conversation
             } else {
                 $this->check($frame);
             }
-            yield $frame;
+
+            return $frame;
         }
+
+        return null;
     }
 
     public function phase(): Phase
@@ -69,12 +76,6 @@ final class Conversation
     public function attempt(): int
     {
         return $this->attempt;
-    }
-
-    /** Tell whether the stream may end here. */
-    public function isBetweenFrames(): bool
-    {
-        return $this->reader->isBetweenFrames();
     }
 
     /** Say what is wanted: the first message, sent once. */

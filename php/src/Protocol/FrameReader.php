@@ -11,32 +11,37 @@ final class FrameReader
 {
     private string $buffer = '';
 
+    /** How much of the buffer has been read. */
+    private int $start = 0;
+
+    /** Take bytes, which `next()` makes frames of. */
+    public function feed(string $bytes): void
+    {
+        $this->buffer = substr($this->buffer, $this->start) . $bytes;
+        $this->start = 0;
+    }
+
     /**
-     * Take bytes and return the frames that are complete.
-     *
-     * @return \Generator<int, Data|NodeMessage>
+     * Return the next frame, or null as long as it is not complete.
      *
      * @throws ProtocolError
      */
-    public function feed(string $bytes): \Generator
+    public function next(): Data|NodeMessage|null
     {
-        $this->buffer .= $bytes;
-        $start = 0;
-        try {
-            while (($end = $this->end($start)) !== null && $end <= strlen($this->buffer)) {
-                $frame = substr($this->buffer, $start + 4, $end - $start - 4);
-                $start = $end;
-                yield self::decode($frame);
-            }
-        } finally {
-            $this->buffer = substr($this->buffer, $start);
+        $end = $this->end($this->start);
+        if ($end === null || $end > strlen($this->buffer)) {
+            return null;
         }
+        $frame = substr($this->buffer, $this->start + 4, $end - $this->start - 4);
+        $this->start = $end;
+
+        return self::decode($frame);
     }
 
     /** Tell whether the stream may end here. */
     public function isBetweenFrames(): bool
     {
-        return $this->buffer === '';
+        return $this->start === strlen($this->buffer);
     }
 
     /** Return where the frame at `$start` ends, if its header is there. Refuses it if it is too long. */

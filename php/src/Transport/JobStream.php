@@ -47,8 +47,8 @@ final class JobStream implements ConversationInterface
     private readonly PeerId $peer;
     private readonly string $agent;
 
-    /** @var list<Data|NodeMessage> what the node has said and nobody has looked at */
-    private array $heard = [];
+    /** What the node has said and nobody has answered to. */
+    private Data|NodeMessage|null $heard = null;
 
     private float $lastSent;
     private float $lastHeard;
@@ -233,6 +233,9 @@ final class JobStream implements ConversationInterface
     private function upload(array $sources): void
     {
         while (($pending = $this->conversation->pending()) !== []) {
+            if ($this->heard !== null) {
+                throw $this->ended($this->heard);
+            }
             $sent = false;
             foreach ($pending as $window) {
                 if ($window->room() > 0) {
@@ -241,12 +244,12 @@ final class JobStream implements ConversationInterface
                     $sent = true;
                 }
             }
-            $heard = $this->heardNow();
-            if (!$sent && $heard === null) {
+            if ($sent) {
+                $this->take($this->stream->read(self::READ_BYTES, 0), 'the upload to end');
+            } else {
                 $this->listen('the node to take the upload', $this->deadline);
-            } elseif ($heard !== null) {
-                throw $this->ended($heard);
             }
+            $this->heard = $this->said();
             $this->deadline->check('the upload to end');
         }
     }
@@ -330,21 +333,25 @@ final class JobStream implements ConversationInterface
     /** Return the next thing that the node says. */
     private function next(string $waitedFor, ?Deadline $deadline = null): Data|NodeMessage
     {
-        while ($this->heard === []) {
+        $heard = $this->heard ?? $this->said();
+        $this->heard = null;
+        while ($heard === null) {
             $this->listen($waitedFor, $deadline ?? $this->deadline);
+            $heard = $this->said();
         }
 
-        return array_shift($this->heard);
+        return $heard;
     }
 
     /** Return what the node has said already, if anything. */
-    private function heardNow(): Data|NodeMessage|null
+    private function said(): Data|NodeMessage|null
     {
-        if ($this->heard === []) {
-            $this->take($this->stream->read(self::READ_BYTES, 0), 'the upload to end');
+        try {
+            return $this->conversation->next();
+        } catch (ProtocolError $exception) {
+            $this->complain($exception);
+            throw $exception;
         }
-
-        return array_shift($this->heard);
     }
 
     /** Wait for bytes, until a heartbeat is due or a limit is reached. */
@@ -377,14 +384,7 @@ final class JobStream implements ConversationInterface
             throw new ConnectionLost("the node closed the stream; waited for $waitedFor");
         }
         $this->lastHeard = $this->clock->now();
-        try {
-            foreach ($this->conversation->receive($bytes) as $heard) {
-                $this->heard[] = $heard;
-            }
-        } catch (ProtocolError $exception) {
-            $this->complain($exception);
-            throw $exception;
-        }
+        $this->conversation->feed($bytes);
     }
 
     private function complain(ProtocolError $error): void

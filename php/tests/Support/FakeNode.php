@@ -1,0 +1,78 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Tests\Support;
+
+use Plasm\PeerId;
+use Plasm\Testing\ReceiptSigner;
+use Plasm\Time\Deadline;
+use Plasm\Timeouts;
+use Plasm\Transport\ConversationInterface;
+use Plasm\Transport\JobStream;
+use Plasm\Transport\TransportInterface;
+
+/** A node that speaks docs/protocol.md and runs nothing: it answers with what it is told to. */
+final class FakeNode implements TransportInterface
+{
+    public readonly ReceiptSigner $signer;
+
+    /** @var array<string, FakeJob> by job id and token */
+    public array $jobs = [];
+
+    /** @var list<array{string, array<string, mixed>}> each message of a client: type and fields */
+    public array $heard = [];
+
+    /** @var list<string> modules, by digest, that need not be sent */
+    public array $modules = [];
+
+    public string $stdout = '';
+    public string $stderr = '';
+    public int $exitCode = 0;
+    public int $windowBytes = 65_536;
+
+    /** Break the stream once, after so many uploaded bytes. */
+    public ?int $breakUploadAt = null;
+
+    /** Break the stream once, after so many bytes of output. */
+    public ?int $breakOutputAt = null;
+
+    /** Start the job again once, after so many bytes of output. */
+    public ?int $restartAt = null;
+
+    /** @var list<array<string, mixed>> refusals of what is asked next, in their order */
+    public array $refusals = [];
+
+    /** @var (\Closure(string, FakeJob): string)|null changes the envelope */
+    public ?\Closure $forge = null;
+
+    /** What is said in place of each answer: raw bytes. */
+    public ?string $nonsense = null;
+    public bool $isSilent = false;
+    public ?string $hello = null;
+    public int $conversations = 0;
+
+    public function __construct(public readonly FakeClock $clock = new FakeClock(), ?ReceiptSigner $signer = null)
+    {
+        $this->signer = $signer ?? ReceiptSigner::withFreshKey();
+    }
+
+    public function open(?PeerId $peer, Deadline $deadline): ConversationInterface
+    {
+        ++$this->conversations;
+        $stream = new FakeStream(new FakeConversation($this), $this->clock);
+
+        return JobStream::open($stream, $peer, $deadline, new Timeouts(), $this->clock);
+    }
+
+    public function discover(Deadline $deadline): array
+    {
+        return [];
+    }
+
+    /** @return list<string> the types of the messages that were heard */
+    public function heardTypes(): array
+    {
+        return array_column($this->heard, 0);
+    }
+}
