@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm\Libp2p;
 
+use Plasm\Exception\InvalidArgument;
 use Plasm\Libp2p\Exception\ConnectFailed;
 use Plasm\Libp2p\Exception\Libp2pException;
 use Plasm\Libp2p\Exception\TimedOut;
@@ -44,7 +45,7 @@ final class Host implements HostInterface
         private readonly int $windowBytes = 1024 * 1024,
     ) {
         if ($windowBytes < Session::INITIAL_WINDOW_BYTES) {
-            throw new \InvalidArgumentException('a window has at least 256 KiB');
+            throw new InvalidArgument('a window has at least 256 KiB');
         }
         $this->identity = $identity ?? Identity::ephemeral();
         $this->resolver = $resolver ?? new DnsResolver($loop);
@@ -67,7 +68,8 @@ final class Host implements HostInterface
 
     public function dial(Multiaddr $address, Deadline $deadline, bool $publicOnly = false): Connection
     {
-        $endpoint = $address->tcp() ?? throw new UnsupportedAddress("only TCP to the peer itself can be dialled, not $address");
+        $endpoint = $address->tcp()
+            ?? throw new UnsupportedAddress("only TCP to the peer itself can be dialled, not $address");
         $peer = $address->peer() ?? throw new UnsupportedAddress("the address $address names no peer");
         $socket = $this->connect($endpoint, $deadline, $publicOnly);
         $step = 'speak Noise';
@@ -83,19 +85,28 @@ final class Host implements HostInterface
         }
         $session = new Session($secure, $this->loop, true, $this->windowBytes);
         $connection = new Connection($address, $peer, $session);
-        $this->connections = [...array_filter($this->connections, static fn (Connection $old): bool => $old->isOpen()), $connection];
+        $open = array_filter($this->connections, static fn (Connection $other): bool => $other->isOpen());
+        $this->connections = [...$open, $connection];
 
         return $connection;
     }
 
     public function race(array $addresses, Deadline $deadline, bool $publicOnly = false): ConnectionInterface
     {
+        $candidates = [];
+        $causes = [];
+        foreach ($addresses as $address) {
+            if ($address->tcp() === null) {
+                $causes[(string) $address] = new UnsupportedAddress('only TCP to the peer itself can be dialled');
+            } else {
+                $candidates[(string) $address] = $address;
+            }
+        }
         /** @var TaskGroup<Connection> $dials */
         $dials = new TaskGroup($this->loop);
-        foreach (array_slice($addresses, 0, self::MAX_RACERS) as $address) {
-            $dials->start((string) $address, fn (): Connection => $this->dial($address, $deadline, $publicOnly));
+        foreach (array_slice($candidates, 0, self::MAX_RACERS) as $name => $address) {
+            $dials->start($name, fn (): Connection => $this->dial($address, $deadline, $publicOnly));
         }
-        $causes = [];
         try {
             while ($dials->count() > 0) {
                 [$name, $connection, $error] = $dials->next($deadline, 'any of several peers');

@@ -19,6 +19,7 @@ final readonly class Multiaddr implements \Stringable
     private const MAX_TEXT_BYTES = 1024;
     private const MAX_BYTES = 512;
     private const MAX_COMPONENTS = 16;
+    private const NAME = '/\A(?=.{1,253}\z)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?\z/';
 
     /** @param non-empty-list<array{MultiaddrProtocol, string}> $components each with its value as text */
     private function __construct(public array $components)
@@ -103,7 +104,8 @@ final readonly class Multiaddr implements \Stringable
 
         return match ($protocols[0]) {
             MultiaddrProtocol::Ip4, MultiaddrProtocol::Ip6, MultiaddrProtocol::Dns, MultiaddrProtocol::Dns4,
-            MultiaddrProtocol::Dns6 => new TcpEndpoint($protocols[0], $this->components[0][1], (int) $this->components[1][1]),
+            MultiaddrProtocol::Dns6 =>
+                new TcpEndpoint($protocols[0], $this->components[0][1], (int) $this->components[1][1]),
             default => null,
         };
     }
@@ -175,7 +177,7 @@ final readonly class Multiaddr implements \Stringable
                     && (int) $value <= 0xFFFF ? (string) (int) $value : false,
                 MultiaddrProtocol::P2p => (string) Cid::parsePeer($value),
                 MultiaddrProtocol::Dns, MultiaddrProtocol::Dns4, MultiaddrProtocol::Dns6 =>
-                    preg_match('/\A(?=.{1,253}\z)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?\z/', $value) === 1 ? $value : false,
+                    preg_match(self::NAME, $value) === 1 ? $value : false,
                 MultiaddrProtocol::P2pCircuit, MultiaddrProtocol::QuicV1 => '',
             };
         } catch (InvalidRecord $exception) {

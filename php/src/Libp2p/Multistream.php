@@ -29,8 +29,12 @@ final class Multistream
      * @throws UnsupportedProtocol if it is refused
      * @throws Libp2pException
      */
-    public static function select(ByteStreamInterface $stream, string $protocol, Deadline $deadline, string $first = ''): void
-    {
+    public static function select(
+        ByteStreamInterface $stream,
+        string $protocol,
+        Deadline $deadline,
+        string $first = '',
+    ): void {
         $stream->write(Framing::frame(self::GREETING) . self::message($protocol) . $first, $deadline);
         self::greeted($stream, $deadline);
         $answer = self::read($stream, $deadline);

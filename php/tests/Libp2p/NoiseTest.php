@@ -163,7 +163,8 @@ final class NoiseTest extends TestCase
         $payload = sodium_hex2bin($vector['payload_hex']);
         $identity = Identity::fromSeed(str_repeat('i', 32));
         $signature = $identity->sign("noise-libp2p-static-key:$static");
-        $key = static fn (int $type, string $data): string => Protobuf::bytes(1, Protobuf::number(1, $type) . Protobuf::bytes(2, $data));
+        $key = static fn (int $type, string $data): string =>
+            Protobuf::bytes(1, Protobuf::number(1, $type) . Protobuf::bytes(2, $data));
         $public = $identity->peer->publicKey;
 
         return [

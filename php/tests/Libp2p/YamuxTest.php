@@ -295,7 +295,7 @@ final class YamuxTest extends TestCase
         });
 
         $this->assertEnds($session, ProtocolViolation::class);
-        self::assertLessThan(64_000_000, memory_get_usage() - $before);
+        self::assertLessThan(8_000_000, memory_get_usage() - $before);
     }
 
     public function testTheNumberOfStreamsIsBounded(): void

@@ -20,9 +20,9 @@ interface ByteStreamInterface
     public function read(int $max, Deadline $deadline): string;
 
     /**
-     * Hand over all the bytes, waiting while too many stand in the queue.
+     * Queue all the bytes, waiting while too many stand in the queue. The loop sends what the kernel has no room for.
      *
-     * @throws TimedOut an unknown part of them is sent, or will be
+     * @throws TimedOut and some of them may have been sent
      * @throws Libp2pException
      */
     public function write(string $bytes, Deadline $deadline): void;

@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm\Libp2p\Io;
 
+use Plasm\Libp2p\Deadline;
 use Plasm\Libp2p\Exception\Libp2pException;
 
 /** A byte stream that can be driven by the loop's callbacks, and that carries all of a connection. */
@@ -15,6 +16,13 @@ interface ChannelInterface extends ByteStreamInterface
      * @throws Libp2pException
      */
     public function tryRead(int $max): ?string;
+
+    /**
+     * Wait until there is room in the queue.
+     *
+     * @throws Libp2pException
+     */
+    public function drain(Deadline $deadline): void;
 
     /**
      * Queue bytes without waiting.

@@ -119,7 +119,8 @@ final class DnsResolver implements ResolverInterface
             }
             $data = substr($answer, $offset + 10, $record['length']);
             $offset += 10 + $record['length'];
-            if ($record['type'] === $type && $record['class'] === self::IN && strlen($data) === ($type === self::A ? 4 : 16)) {
+            $size = $type === self::A ? 4 : 16;
+            if ($record['type'] === $type && $record['class'] === self::IN && strlen($data) === $size) {
                 $addresses[] = (string) inet_ntop($data);
             }
         }

@@ -13,11 +13,11 @@ use Plasm\Libp2p\Exception\TimedOut;
 /** A TCP connection that never blocks. */
 final class Socket implements ChannelInterface
 {
-    /** `write` waits while more than this stands in the queue. */
+    /** Writers wait while more than this stands in the queue. */
     private const HIGH_WATER_BYTES = 256 * 1024;
 
     /** A peer that lets more than this pile up reads nothing and asks for much. */
-    private const MAX_QUEUED_BYTES = 16 * 1024 * 1024;
+    private const MAX_QUEUED_BYTES = 1024 * 1024;
 
     private readonly Buffer $queue;
     private readonly Signal $arrived;
@@ -106,7 +106,12 @@ final class Socket implements ChannelInterface
 
     public function write(string $bytes, Deadline $deadline): void
     {
+        $this->drain($deadline);
         $this->enqueue($bytes);
+    }
+
+    public function drain(Deadline $deadline): void
+    {
         while ($this->queue->length() > self::HIGH_WATER_BYTES) {
             $this->drained->wait($deadline, 'the peer to take what was sent');
             $this->open();

@@ -10,6 +10,7 @@ use Plasm\Libp2p\Exception\Libp2pException;
 use Plasm\Libp2p\Exception\ProtocolViolation;
 use Plasm\Libp2p\Exception\TimedOut;
 use Plasm\Libp2p\Exception\Unreachable;
+use Plasm\Libp2p\Exception\UnsupportedAddress;
 use Plasm\Libp2p\HostInterface;
 use Plasm\Libp2p\Io\Framing;
 use Plasm\Libp2p\Io\TaskGroup;
@@ -56,13 +57,12 @@ final class Client implements ClientInterface
     ) {
         $nodes = [];
         foreach ($bootstrap as $address) {
-            $peer = $address->peer() ?? throw new \InvalidArgumentException("the bootstrap address $address names no peer");
-            $nodes[(string) $peer][] = $address;
+            $peer = $address->peer()
+                ?? throw new UnsupportedAddress("the bootstrap address $address names no peer");
+            $known = $nodes[(string) $peer] ?? new PeerInfo($peer, []);
+            $nodes[(string) $peer] = new PeerInfo($peer, [...$known->addresses, $address]);
         }
-        $this->bootstrap = array_values(array_map(
-            static fn (array $addresses): PeerInfo => new PeerInfo($addresses[0]->peer() ?? throw new \LogicException(), $addresses),
-            $nodes,
-        ));
+        $this->bootstrap = array_values($nodes);
     }
 
     public function __destruct()
@@ -99,7 +99,8 @@ final class Client implements ClientInterface
         $addresses = [];
         $witnesses = 0;
         try {
-            foreach ($this->lookup(new Message(MessageType::FindNode, $peer->multihash()), $deadline, $peer) as $answer) {
+            $request = new Message(MessageType::FindNode, $peer->multihash());
+            foreach ($this->lookup($request, $deadline, $peer) as $answer) {
                 foreach ($answer->closer as $info) {
                     if ($info->peer->equals($peer) && $info->addresses !== []) {
                         $witnesses++;
@@ -142,6 +143,7 @@ final class Client implements ClientInterface
     private function lookup(Message $request, Deadline $deadline, ?PeerId $sought = null): \Generator
     {
         $candidates = new Candidates($request->key, $this->breadth);
+        $never = [$this->host->peer(), ...($sought === null ? [] : [$sought])];
         foreach ($this->bootstrap as $node) {
             $candidates->add($node);
         }
@@ -170,7 +172,7 @@ final class Client implements ClientInterface
                 $answers++;
                 $candidates->answered($node);
                 foreach ($answer->closer as $info) {
-                    if ($info->addresses !== [] && !$info->peer->equals($this->host->peer()) && ($sought === null || !$info->peer->equals($sought))) {
+                    if ($info->addresses !== [] && !in_array($info->peer, $never)) {
                         $candidates->add($info);
                     }
                 }

@@ -20,7 +20,7 @@ use Plasm\PeerId;
  */
 final readonly class Message
 {
-    private const MAX_PEERS = 64;
+    private const MAX_PEERS = 40;
     private const MAX_ADDRESSES = 16;
 
     private const TYPE = 1;

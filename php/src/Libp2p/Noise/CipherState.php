@@ -28,7 +28,8 @@ final class CipherState
     /** @throws DecryptionFailed */
     public function decrypt(string $associated, string $ciphertext): string
     {
-        $plaintext = sodium_crypto_aead_chacha20poly1305_ietf_decrypt($ciphertext, $associated, $this->nextNonce(), $this->key);
+        $nonce = $this->nextNonce();
+        $plaintext = sodium_crypto_aead_chacha20poly1305_ietf_decrypt($ciphertext, $associated, $nonce, $this->key);
         if ($plaintext === false) {
             throw new DecryptionFailed('a message does not authenticate');
         }

@@ -50,8 +50,12 @@ final class SecureChannel implements ChannelInterface
      * @throws WrongPeer if it is not `$expected` that answers
      * @throws HandshakeFailed
      */
-    public static function initiate(ChannelInterface $channel, Identity $identity, PeerId $expected, Deadline $deadline): self
-    {
+    public static function initiate(
+        ChannelInterface $channel,
+        Identity $identity,
+        PeerId $expected,
+        Deadline $deadline,
+    ): self {
         $static = random_bytes(SODIUM_CRYPTO_SCALARMULT_SCALARBYTES);
         $state = new HandshakeState(true, $static);
         self::send($channel, $state->writeMessage(''), $deadline);
@@ -121,8 +125,15 @@ final class SecureChannel implements ChannelInterface
     public function write(string $bytes, Deadline $deadline): void
     {
         for ($offset = 0; $offset < strlen($bytes); $offset += self::MAX_PLAINTEXT_BYTES) {
-            $this->channel->write($this->seal(substr($bytes, $offset, self::MAX_PLAINTEXT_BYTES)), $deadline);
+            // Sealed messages have to be sent in their order: there is no waiting behind the seal.
+            $this->channel->drain($deadline);
+            $this->channel->post($this->seal(substr($bytes, $offset, self::MAX_PLAINTEXT_BYTES)));
         }
+    }
+
+    public function drain(Deadline $deadline): void
+    {
+        $this->channel->drain($deadline);
     }
 
     public function post(string $bytes): void

@@ -82,7 +82,7 @@ final class Session
         }
         $stream = $this->stream($this->nextId);
         $this->nextId += 2;
-        $this->post(new Frame(Frame::WINDOW_UPDATE, Frame::SYN, $stream->id, $this->windowBytes - self::INITIAL_WINDOW_BYTES));
+        $this->greet($stream, Frame::SYN);
         $this->check();
 
         return $stream;
@@ -253,13 +253,20 @@ final class Session
             return;
         }
         $stream = $this->stream($id);
-        $this->post(new Frame(Frame::WINDOW_UPDATE, Frame::ACK, $id, $this->windowBytes - self::INITIAL_WINDOW_BYTES));
+        $this->greet($stream, Frame::ACK);
         ($this->onStream)($stream);
     }
 
     private function stream(int $id): Stream
     {
         return $this->streams[$id] = new Stream($this, $id, $this->windowBytes, new Signal($this->loop));
+    }
+
+    /** Tell the peer of a stream, or that it is taken, and what it may send over the initial window. */
+    private function greet(Stream $stream, int $flag): void
+    {
+        $more = $this->windowBytes - self::INITIAL_WINDOW_BYTES;
+        $this->post(new Frame(Frame::WINDOW_UPDATE, $flag, $stream->id, $more));
     }
 
     private function end(Libp2pException $reason, ?int $code = null): void

@@ -33,10 +33,14 @@ final class Node
     private $server;
 
     /** @param \Closure(Socket, self): void $script runs as a task for each connection */
-    public function __construct(private readonly Loop $loop, \Closure $script, public readonly Identity $identity)
-    {
+    public function __construct(
+        private readonly Loop $loop,
+        \Closure $script,
+        public readonly Identity $identity,
+        string $listen = '127.0.0.1',
+    ) {
         $server = stream_socket_server(
-            'tcp://127.0.0.1:0',
+            "tcp://$listen:0",
             context: stream_context_create(['socket' => ['tcp_nodelay' => true]]),
         );
         assert($server !== false);
@@ -69,11 +73,11 @@ final class Node
      *
      * @param array<string, \Closure(Stream, Deadline): void> $protocols
      */
-    public static function honest(Loop $loop, array $protocols, ?Identity $identity = null): self
+    public static function honest(Loop $loop, array $protocols, string $listen = '127.0.0.1'): self
     {
         $script = static fn (Socket $socket, self $node): Session => $node->serve($node->upgrade($socket), $protocols);
 
-        return new self($loop, $script, $identity ?? Identity::ephemeral());
+        return new self($loop, $script, Identity::ephemeral(), $listen);
     }
 
     public static function deadline(): Deadline
@@ -83,9 +87,11 @@ final class Node
 
     public function address(): Multiaddr
     {
-        $port = (int) substr((string) strrchr((string) stream_socket_get_name($this->server, false), ':'), 1);
+        $name = (string) stream_socket_get_name($this->server, false);
+        $port = (int) substr((string) strrchr($name, ':'), 1);
+        $ip = $name[0] === '[' ? '/ip6/::1' : '/ip4/127.0.0.1';
 
-        return Multiaddr::parse("/ip4/127.0.0.1/tcp/$port/p2p/{$this->identity->peer}");
+        return Multiaddr::parse("$ip/tcp/$port/p2p/{$this->identity->peer}");
     }
 
     public function info(): PeerInfo
@@ -130,14 +136,21 @@ final class Node
         );
     }
 
+    /** Let go of the connections that there were. */
+    public function forget(): void
+    {
+        foreach ($this->sockets as $socket) {
+            $socket->close();
+        }
+        $this->sockets = $this->sessions = [];
+    }
+
     public function close(): void
     {
         if (is_resource($this->server)) {
             $this->loop->onReadable($this->server, null);
             fclose($this->server);
         }
-        foreach ($this->sockets as $socket) {
-            $socket->close();
-        }
+        $this->forget();
     }
 }
