@@ -103,3 +103,8 @@ def finished(
 def directories(path: Path) -> list[str]:
     """Return the names of the jobs' directories."""
     return sorted(item.name for item in (path / "jobs").iterdir())
+
+
+def files(path: Path, job: Job) -> list[str]:
+    """Return the names of the files that a job has."""
+    return sorted(item.name for item in (path / "jobs" / job.directory).iterdir())

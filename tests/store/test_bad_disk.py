@@ -99,6 +99,8 @@ def test_a_job_that_fills_the_disk_ends_and_its_room_comes_back(disk: SmallDisk)
             flood()
 
         assert store.output_bytes(job, 1) == size
+        others = other.stdout.size_bytes
+        assert store.totals().job_bytes == others + job.input_bytes + len(b"complaint") + size
         assert len(store.read_output(job, 1, 0, 16 << 20)) == size
         spool.discard()
         ended = store.finish(job.row, outcome=FAILED, envelope=ENVELOPE)

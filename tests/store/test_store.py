@@ -19,6 +19,7 @@ from tests.store.submission import (
     Clock,
     accepted,
     directories,
+    files,
     finished,
     staged,
     submission,
@@ -257,6 +258,7 @@ def test_a_job_that_was_to_be_cancelled_is_not_run_after_a_crash(state: Path) ->
     with Store(state, LIMITS) as store:
         recovery = store.recover()
         assert [job.row for job in recovery.cancelling] == [row]
+        assert recovery.cancelling[0].started_at is not None
         assert recovery.queued == recovery.exhausted == ()
         assert store.finish(row, outcome=CANCELLED, envelope=b"{}").state is State.CANCELED
 
@@ -420,9 +422,15 @@ def test_a_start_removes_what_no_job_has(state: Path) -> None:
         taking = store.modules.upload(sha256(MODULE), len(MODULE))
         taking.write(MODULE[:4])
         kept = accepted(store, submission(module=b"\0asm other"))
+        _, spool = store.begin(kept.row)
+        spool.append(1, b"half an output")
+        ended = finished(store, submission(module=b"\0asm other"))
+        (state / "jobs" / ended.directory / "stdin").write_bytes(b"what a crash left")
 
     with Store(state, LIMITS) as store:
-        assert directories(state) == [kept.directory]
+        assert directories(state) == sorted([kept.directory, ended.directory])
+        assert files(state, kept) == ["args", "env", "stdin"]
+        assert files(state, ended) == ["stderr.1", "stdout.1"]
         assert list((state / "modules" / "incoming").iterdir()) == []
         assert store.totals().modules == 1
 
