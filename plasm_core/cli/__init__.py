@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with the code that its outcome has."""
+    # Whoever starts us may ignore it, which is inherited: then nobody could learn how a worker ended.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # Loading the commands takes a fifth of a second, in which an interrupt would end in a traceback.
     before = signal.signal(signal.SIGINT, signal.SIG_DFL)
     from plasm_core.cli import commands

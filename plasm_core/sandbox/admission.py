@@ -200,7 +200,7 @@ class Admission:
             report.signal_name,
             report.stderr[-500:],
         )
-        if report.timed_out or report.signal_name in ("SIGXCPU", "SIGKILL"):
+        if report.timed_out or report.signal_name == "SIGXCPU":
             raise CompileLimitError(f"the module cannot be {done} within {limits.cpu_s} s of processor time")
         if "memory allocation" in report.stderr or "MemoryError" in report.stderr:
             raise CompileLimitError(
@@ -208,6 +208,10 @@ class Admission:
             )
         if report.signal_name in ("SIGABRT", "SIGSEGV", "SIGBUS", "SIGILL"):
             raise RefusedError("compile_failed", f"the module ended its compiler ({report.signal_name})")
+        if report.signal_name is not None:
+            raise SandboxError(
+                f"the module was not {done}: something killed the process ({report.signal_name})"
+            )
         raise SandboxError(
             f"a child process failed with exit code {report.returncode}: {report.stderr[-500:]}"
         )

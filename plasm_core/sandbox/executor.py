@@ -56,6 +56,11 @@ class Executor:
     """Runs jobs on workers: each on a fresh one, or, with isolation `shared`, on a client's own."""
 
     def __init__(self, config: SandboxConfig) -> None:
+        if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
+            raise SandboxError(
+                "this process ignores SIGCHLD, so it cannot learn how a worker ends",
+                hint="call signal.signal(signal.SIGCHLD, signal.SIG_DFL) first",
+            )
         self.isolation = config.isolation
         self._jobs = config.jobs_per_shared_worker if config.isolation == "shared" else 1
         self._workers = workers_for(config)

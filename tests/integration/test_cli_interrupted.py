@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -52,6 +53,17 @@ def test_an_interrupted_command_says_so(plasm: Plasm, endless: str) -> None:
         _, err = process.communicate(timeout=PATIENCE_S)
 
     assert err.decode().strip() == "error: interrupted"
+
+
+def test_a_caller_that_ignores_the_end_of_children_changes_nothing(plasm: Plasm) -> None:
+    """A process inherits that, and cannot learn any more how its own children end."""
+    ignoring = "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    command = [sys.executable, "-c", ignoring, *plasm.command("run", HELLO)]
+
+    done = subprocess.run(command, capture_output=True, env=plasm.environment(), timeout=PATIENCE_S)
+
+    assert (done.returncode, b"Traceback" in done.stderr) == (OK, False)
+    assert done.stdout
 
 
 def test_a_reader_that_goes_away_costs_the_job_nothing(plasm: Plasm, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from plasm_core.abc import Runtime
 from plasm_core.config import Config, SandboxConfig
-from plasm_core.errors import PluginMissingError
+from plasm_core.errors import PluginMissingError, SandboxError
 from plasm_core.node import Node
 from plasm_core.records import JobInput, Outcome, manifest_for
 from plasm_core.sandbox import executor
@@ -75,6 +75,18 @@ def only_zygote() -> int:
     """Return the one zygote there is."""
     [zygote] = processes.zygotes(SELF)
     return zygote
+
+
+# -- the node begins
+
+
+def test_a_node_that_could_not_learn_how_workers_end_does_not_begin() -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        with pytest.raises(SandboxError, match="ignores SIGCHLD"):
+            executor.Executor(SandboxConfig())
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 # -- the node ends
