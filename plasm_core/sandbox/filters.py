@@ -16,6 +16,8 @@ import tempfile
 from collections.abc import Callable
 from typing import Any
 
+from plasm_core.sandbox.pinning import REGISTER_BUFFERS
+
 _PROT_EXEC = 0x4
 _CLONE_PARENT = 0x8000
 _CLONE_THREAD = 0x10000
@@ -98,6 +100,7 @@ def _loading_rules(program: Any, library: Any) -> None:
     _allow(program, library, _LOADING | {"mmap", "mprotect"})
     program.add_rule(library.ALLOW, "clone", library.Arg(0, library.EQ, FORK_FLAGS))
     program.add_rule(library.ALLOW, "socketpair", library.Arg(0, library.EQ, _AF_UNIX))
+    program.add_rule(library.ALLOW, "io_uring_register", library.Arg(1, library.EQ, REGISTER_BUFFERS))
     for option in (_PR_SET_PDEATHSIG, _PR_SET_SECCOMP):
         program.add_rule(library.ALLOW, "prctl", library.Arg(0, library.EQ, option))
 

@@ -125,6 +125,7 @@ class Zygote:
                 raise SandboxError(
                     f"a zygote of {program.runtime.name} did not start: {tail(stderr)[-500:]}"
                 ) from None
+        _end_group(process.pid, but={process.pid})  # a worker that rehearsed
         ours.settimeout(_FORK_S)
         return process, ours
 

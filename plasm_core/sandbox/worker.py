@@ -87,8 +87,8 @@ def make_instance(module: LoadedModule) -> tuple[Host, Instance]:
 def rehearse(host: Host, instance: Instance) -> None:
     """Do what every job does but run a guest. Host and instance are as before.
 
-    A forked process copies each page when it first writes to it, and counting references writes. So workers do
-    this before their job comes, and their zygote before it forks them.
+    A forked process copies each page when it first writes to it, and counting references writes. Where a zygote
+    cannot pin pages (`plasm_core.sandbox.pinning`), its workers do this before their job comes.
     """
     job = frames.Job(REHEARSAL)
     host.begin(host_job(job, FileStdin(None, 0), lambda _stream, _data: None))

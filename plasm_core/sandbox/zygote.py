@@ -17,7 +17,7 @@ import os
 import resource
 import struct
 
-from plasm_core.sandbox import confine, entry, frames, worker
+from plasm_core.sandbox import confine, entry, frames, pinning, worker
 from plasm_core.sandbox.descriptor import read_all
 
 TYPE_CHECKING = False  # importing typing would cost every worker
@@ -35,6 +35,8 @@ SYS_CLONE = {"x86_64": 56, "aarch64": 220}
 
 _PRACTICE = 70
 _M_MXFAST = 1
+_REHEARSED = frames.frame(frames.JOB, b"")
+"""What a rehearsing worker sends last: a frame that no other sends."""
 
 
 def main(spec: dict[str, Any]) -> None:
@@ -83,6 +85,7 @@ class _Zygote:
         engine: Engine = entry.make(spec["entry"], spec["options"])
         self._clone = make_clone(spec["fork_flags"])
         silence = os.open(os.devnull, os.O_RDWR)
+        self._pins = pinning.Pins()
         confine.allow_deep_stack()
         self.missing = confine.lock_down(spec["confinement"])
         self._parent = spec["confinement"]["parent"]
@@ -97,10 +100,26 @@ class _Zygote:
         confine.limit(resource.RLIMIT_FSIZE, 0)
 
     def rehearse(self) -> None:
-        """Settle what workers inherit."""
+        """Settle what workers inherit, and pin the pages that one which rehearses its job has copied."""
         self._practise()
         _trim()
         gc.disable()  # a collection in a worker would copy the pages it touches
+        if not self._pins.prepare():
+            return
+        ours, theirs = _socket.socketpair()
+        try:
+            pid = self._clone()
+        except OSError:
+            return  # no more processes: workers will not be had either
+        if pid == 0:
+            self._be_worker(theirs, [ours], rehearsing=True)
+        theirs.close()
+        ours.sendall(frames.frame(frames.JOB, worker.REHEARSAL))
+        said = b""
+        while not said.endswith(_REHEARSED) and (part := ours.recv(frames.MAX_OUTCOME_BYTES)):
+            said += part
+        self._pins.pin_copied()
+        ours.close()
 
     def _practise(self) -> None:
         """Do what each worker does, until the interpreter is done with adapting its code to it.
@@ -146,9 +165,7 @@ class _Zygote:
             end.close()
 
     def _be_worker(
-        self,
-        sock: _socket.socket,
-        ends: list[_socket.socket],
+        self, sock: _socket.socket, ends: list[_socket.socket], *, rehearsing: bool = False
     ) -> NoReturn:
         """Serve, in a forked process, and never return into the zygote's code."""
         status = 1
@@ -156,9 +173,14 @@ class _Zygote:
             self.control.close()
             for end in ends:
                 end.close()
+            self._pins.close()
             confine.die_with_parent(self._parent)
-            worker.rehearse(*self._ready)
-            worker.serve(sock, self._module, self._ready, self._tighten, jobs=self._jobs)
+            if not self._pins.pinned:  # so that it has copied its pages before its job comes
+                worker.rehearse(*self._ready)
+            worker.serve(sock, self._module, self._ready, self._tighten, jobs=1 if rehearsing else self._jobs)
+            if rehearsing:
+                sock.sendall(_REHEARSED)
+                sock.recv(1)  # until the zygote has seen what was copied
             status = 0
         finally:
             os._exit(status)

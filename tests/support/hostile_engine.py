@@ -13,7 +13,7 @@ import struct
 from collections.abc import Mapping
 
 from plasm_core.engine import PAGE_BYTES, Engine, Instance, LoadedModule, Memory
-from plasm_core.sandbox import confine
+from plasm_core.sandbox import confine, pinning
 from tests.support.attempts.catalogue import EARLY, action_named, attempts_here
 from tests.support.attempts.trying import Result, Results, Whereabouts, set_numbers, try_action
 
@@ -131,6 +131,8 @@ class HostileEngine(Engine):
         for layer in without:
             if layer in _LAYER_FUNCTIONS:
                 setattr(confine, _LAYER_FUNCTIONS[layer], _refuse)
+            elif layer == "pinning":
+                pinning.Pins.prepare = lambda self: False  # type: ignore[method-assign]
             elif layer == "rlimits":
                 confine.limit = lambda kind, value: None
 

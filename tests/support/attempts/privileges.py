@@ -47,6 +47,10 @@ _PRIVILEGES: dict[str, tuple[str, tuple[Any, ...], str]] = {
     "read_kernel_log": ("syslog", (10, None, 0), "root"),
     # The rest of the kernel's surface, with arguments that do nothing if they are let through.
     "io_uring": ("io_uring_setup", (8, create_string_buffer(120)), "none"),
+    "io_uring_requests": ("io_uring_enter", (-1, 1, 0, 0, 0), "none"),
+    "io_uring_files": ("io_uring_register", (-1, 2, None, 0), "none"),
+    "io_uring_enable": ("io_uring_register", (-1, 12, None, 0), "none"),
+    "register_buffers": ("io_uring_register", (-1, 0, None, 0), "none"),
     "bpf": ("bpf", (0, create_string_buffer(128), 128), "none"),
     "perf_events": ("perf_event_open", (None, 0, -1, -1, 0), "none"),
     "keyring": ("keyctl", (0, -3, 0), "none"),

@@ -1,0 +1,97 @@
+"""Pages that fork copies at once: that they cost no page fault, and that all works where none can be pinned."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from plasm_core.sandbox.zygote import pack_pids, pack_ready, unpack_pids, unpack_ready
+from tests.support.hostile import HostileRuntime, ask, program_of
+from tests.support.lab import open_lab
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
+
+PAGES = 400
+COUNT_FAULTS = f"""
+import json, mmap, os
+from plasm_core.sandbox.pinning import Pins
+
+area = mmap.mmap(-1, {PAGES} * mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+def write():
+    for at in range(0, len(area), mmap.PAGESIZE):
+        area[at] ^= 1
+
+def faults_of_a_child():
+    pid = os.fork()
+    if pid == 0:
+        write()
+        os._exit(0)
+    return os.wait4(pid, 0)[2].ru_minflt
+
+write()
+pins = Pins()
+if not pins.prepare():
+    raise SystemExit("no io_uring here")
+shared = faults_of_a_child()
+written, go_on = os.pipe(), os.pipe()
+pid = os.fork()
+if pid == 0:
+    write()
+    os.write(written[1], b"x")
+    os.read(go_on[0], 1)
+    os._exit(0)
+os.read(written[0], 1)
+pins.pin_copied()
+os.write(go_on[1], b"x")
+os.waitpid(pid, 0)
+copied = faults_of_a_child()
+write()
+print(json.dumps([pins.pinned, shared, copied]))
+"""
+
+
+def test_a_child_takes_no_page_faults_for_what_is_pinned() -> None:
+    answer = subprocess.run([sys.executable, "-c", COUNT_FAULTS], capture_output=True, text=True, timeout=60)
+    if "no io_uring" in answer.stderr:
+        pytest.skip(answer.stderr.strip())
+    assert answer.returncode == 0, answer.stderr
+    pinned, shared, copied = json.loads(answer.stdout)
+
+    if not pinned:
+        pytest.skip("so much memory may not be locked here")
+    assert shared >= PAGES
+    assert copied < shared - PAGES + PAGES // 10
+
+
+@pytest.mark.parametrize("without", [(), ("pinning",)])
+def test_workers_serve_whether_or_not_pages_can_be_pinned(tmp_path: Path, without: tuple[str, ...]) -> None:
+    with open_lab(tmp_path) as lab, program_of(HostileRuntime(without=without)) as program:
+        answers = [ask(lab.executor, program, "process") for _ in range(12)]
+
+        assert {str(outcome) for outcome, _ in answers} == {"exited with code 0"}
+        pids = {said["detail"] for _, said in answers}
+        assert len(pids) == len(answers)
+        assert os.getpid() not in pids
+
+
+@pytest.mark.parametrize("missing", [{}, {"landlock": "Function not implemented"}, {"a": "", "b": "x y"}])
+def test_what_a_zygote_says_first_is_read_as_it_was_meant(missing: dict[str, str]) -> None:
+    assert unpack_ready(pack_ready(missing)) == missing
+
+
+@pytest.mark.parametrize("said", [b"", b"\0", b"ready\0landlock", b"steady", b"\xff", b"ready\0a\0b\0c"])
+def test_nonsense_from_a_zygote_is_refused(said: bytes) -> None:
+    with pytest.raises(ValueError, match="not ready"):
+        unpack_ready(said)
+
+
+@pytest.mark.parametrize("pids", [[], [1], [12, 4_194_304]])
+def test_process_ids_of_a_batch_survive(pids: list[int]) -> None:
+    assert pack_pids(pids)
+    assert unpack_pids(pack_pids(pids)) == pids
