@@ -19,7 +19,6 @@ final readonly class Handle implements \Stringable
     /** @param string $jobId 64 hexadecimal digits */
     private function __construct(
         public string $jobId,
-        #[\SensitiveParameter]
         private string $secret,
         public PeerId $peer,
     ) {

@@ -8,7 +8,7 @@ namespace Plasm\Protocol;
 final readonly class ClientMessage
 {
     /** @param array<string, mixed> $fields */
-    private function __construct(public string $type, #[\SensitiveParameter] public array $fields = [])
+    private function __construct(public string $type, public array $fields = [])
     {
     }
 

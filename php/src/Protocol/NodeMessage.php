@@ -41,7 +41,7 @@ abstract readonly class NodeMessage
             $fields = Fields::decode($json, 'message', Frame::MAX_CONTROL_BYTES);
             $type = $fields->matching('type', '(?s:.*)', 'the name of a message');
             $fields->finish();
-            $class = self::TYPES[$type] ?? throw new ProtocolError('an unknown message: ' . substr(addcslashes($type, "\0..\37\177..\377"), 0, 64));
+            $class = self::TYPES[$type] ?? throw new ProtocolError('an unknown message: ' . self::shown($type));
             $message = $class::fromFields($fields);
             $fields->finish();
         } catch (InvalidRecord $exception) {
@@ -55,5 +55,11 @@ abstract readonly class NodeMessage
     final public function type(): string
     {
         return (string) array_search(static::class, self::TYPES, true);
+    }
+
+    /** Show a stranger's text: short, on one line, in ASCII. */
+    private static function shown(string $text): string
+    {
+        return substr(addcslashes($text, "\0..\37\177..\377"), 0, 64);
     }
 }

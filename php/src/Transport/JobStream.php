@@ -127,12 +127,14 @@ final class JobStream implements ConversationInterface
         $this->send($this->conversation->ask(ClientMessage::submit($job->manifest->json, $token, $sizes, $nothing)));
         $answer = $this->next('the node\'s offer');
         if ($answer instanceof Message\Attached) {
-            return $this->ofJob($job->id(), $answer->jobId, $answer->status);
+            $this->mustBeAbout($job->id(), $answer->jobId);
+
+            return $answer->status;
         }
         if (!$answer instanceof Message\Offered) {
             throw $this->ended($answer);
         }
-        $this->ofJob($job->id(), $answer->jobId, null);
+        $this->mustBeAbout($job->id(), $answer->jobId);
         if ($job->module->size() >= self::POSSESSION_BYTES && $answer->received[Channel::Module->value] === 0) {
             $this->prove($answer->challenge, $job->module);
         }
@@ -260,7 +262,9 @@ final class JobStream implements ConversationInterface
         while (true) {
             $heard = $this->next("the node to accept the job ($doing)");
             if ($heard instanceof Message\Accepted || $heard instanceof Message\Attached) {
-                return $this->ofJob($jobId, $heard->jobId, $heard->status);
+                $this->mustBeAbout($jobId, $heard->jobId);
+
+                return $heard->status;
             }
             $doing = $heard instanceof Message\Progress ? $heard->phase : throw $this->ended($heard);
         }
@@ -272,8 +276,9 @@ final class JobStream implements ConversationInterface
         if (!$answer instanceof Message\Attached) {
             throw $this->ended($answer);
         }
+        $this->mustBeAbout($jobId, $answer->jobId);
 
-        return $this->ofJob($jobId, $answer->jobId, $answer->status);
+        return $answer->status;
     }
 
     private function question(string $jobId, ClientMessage $question, string $waitedFor): JobStatus
@@ -283,24 +288,17 @@ final class JobStream implements ConversationInterface
         if (!$answer instanceof Message\StatusIs) {
             throw $this->ended($answer);
         }
+        $this->mustBeAbout($jobId, $answer->jobId);
 
-        return $this->ofJob($jobId, $answer->jobId, $answer->status);
+        return $answer->status;
     }
 
-    /**
-     * @template T of JobStatus|null
-     *
-     * @param T $status
-     *
-     * @return T
-     */
-    private function ofJob(string $asked, string $answered, ?JobStatus $status): ?JobStatus
+    private function mustBeAbout(string $asked, string $answered): void
     {
         if ($asked !== $answered) {
+            $this->close();
             throw new ProtocolError("the node answers about the job $answered, not $asked");
         }
-
-        return $status;
     }
 
     /** Return what a message means that ends the conversation. */

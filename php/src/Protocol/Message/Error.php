@@ -16,6 +16,9 @@ final readonly class Error extends NodeMessage
 
     protected static function fromFields(Fields $fields): self
     {
-        return new self($fields->matching('code', self::NAME, 'a name'), $fields->matching('message', self::WORDS . '{0,2000}', 'a sentence'));
+        return new self(
+            $fields->matching('code', self::NAME, 'a name'),
+            $fields->matching('message', self::WORDS . '{0,2000}', 'a sentence'),
+        );
     }
 }
