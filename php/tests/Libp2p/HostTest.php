@@ -220,6 +220,22 @@ final class HostTest extends TestCase
         ];
     }
 
+    public function testItWorksInAFiberOfSomebodyElse(): void
+    {
+        $node = $this->honest();
+        $fiber = new \Fiber(function () use ($node): string {
+            $connection = $this->host->race([$node->address()], Deadline::after(10));
+            $stream = $connection->openStream('/test/count', Deadline::after(10), 'four');
+            $stream->closeWrite();
+
+            return $stream->read(10, Deadline::after(10));
+        });
+        $fiber->start();
+
+        self::assertTrue($fiber->isTerminated());
+        self::assertSame('4', $fiber->getReturn());
+    }
+
     public function testIPv6(): void
     {
         $probe = @stream_socket_server('tcp://[::1]:0');
