@@ -50,6 +50,11 @@ class Database:
                 self._ballast.spend()
                 return self._attempt(doing, work)
 
+    def fold(self) -> None:
+        """Fold the log into the database and empty it, where deleted rows would live on. Raises: `StorageError`."""
+        with self._lock, storage_errors("fold the log in", self._path):
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
     def close(self) -> None:
         """Close it, with its log folded in."""
         with self._lock:

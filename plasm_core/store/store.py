@@ -276,6 +276,9 @@ class Store:
     def expire(self, now: datetime | None = None) -> int:
         """Delete what has been kept for its time, and forget jobs whose tombstone has. Returns how many.
 
+        From then nothing that was released or has expired is in any file, the database's log included: call it
+        every minute or so.
+
         Raises: `StorageError`.
         """
         now = now or self._clock()
@@ -289,7 +292,9 @@ class Store:
             for job in due:
                 self._clear(job)
             count += len(due)
-        return count + self._table.forget(now - timedelta(seconds=self.limits.tombstone_s))
+        count += self._table.forget(now - timedelta(seconds=self.limits.tombstone_s))
+        self._database.fold()
+        return count
 
     def output_bytes(self, job: Job, stream: int) -> int:
         """Return how long an output is, so far if the job runs."""
