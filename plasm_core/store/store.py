@@ -293,7 +293,8 @@ class Store:
                 self._clear(job)
             count += len(due)
         count += self._table.forget(now - timedelta(seconds=self.limits.tombstone_s))
-        self._database.fold()
+        with contextlib.suppress(StorageFullError):  # the next call does it
+            self._database.fold()
         return count
 
     def output_bytes(self, job: Job, stream: int) -> int:

@@ -206,6 +206,18 @@ def test_releasing_works_on_a_full_disk_and_frees_it(disk: SmallDisk) -> None:
         assert disk.free_bytes >= 2 << 20
 
 
+def test_expiry_works_on_a_full_disk_and_frees_it(disk: SmallDisk) -> None:
+    with Store(disk.state, WITH_SPARE) as store:
+        job = finished(store, stdout=bytes(2 << 20))
+        assert job.expires_at is not None
+        disk.fill()
+
+        assert store.expire(job.expires_at) == 1
+
+        assert disk.free_bytes >= 2 << 20
+        assert store.expire(job.expires_at) == 0
+
+
 def test_a_disk_that_is_full_at_the_start_is_no_loss(disk: SmallDisk) -> None:
     with Store(disk.state, WITH_SPARE) as store:
         job = accepted(store)
