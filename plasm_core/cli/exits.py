@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from plasm_core.errors import ConfigError, PlasmError, PluginError
+from plasm_core.errors import (
+    ConfigError,
+    ConnectionLostError,
+    PeerUnreachableError,
+    PlasmError,
+    PluginError,
+    ReceiptRejectedError,
+    ReceiptUndecidedError,
+    WaitTimeoutError,
+)
 
 OK, FAILURE, USAGE, CONFIGURATION, PLUGIN, UNREACHABLE, JOB_FAILED, REJECTED, UNDECIDED = range(9)
 
@@ -12,8 +21,17 @@ EPILOGUE = (
 )
 
 
+_CODES: dict[type[PlasmError], int] = {
+    ConfigError: CONFIGURATION,
+    PluginError: PLUGIN,
+    PeerUnreachableError: UNREACHABLE,
+    ConnectionLostError: UNREACHABLE,
+    WaitTimeoutError: UNREACHABLE,
+    ReceiptRejectedError: REJECTED,
+    ReceiptUndecidedError: UNDECIDED,
+}
+
+
 def exit_code(error: PlasmError) -> int:
     """Return the exit code of an error."""
-    if isinstance(error, ConfigError):
-        return CONFIGURATION
-    return PLUGIN if isinstance(error, PluginError) else FAILURE
+    return next((code for cls, code in _CODES.items() if isinstance(error, cls)), FAILURE)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import attrs
 import click
 
 from plasm_core import config
-from plasm_core.records import Limits
-from plasm_core.records.manifest import DEFAULT_LIMITS
+from plasm_core.client.submission import Submission
+from plasm_core.records import CAPABILITIES, Limits
+from plasm_core.records.manifest import DEFAULT_LIMITS, ZERO_SEED
 from plasm_core.sandbox.executor import MAX_ARGUMENT_BYTES
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -156,3 +160,123 @@ def read_file(path: str, *, maximum: int, what: str) -> bytes:
     if len(data) > maximum:
         raise click.ClickException(f"{what} {path} has more than {maximum} bytes")
     return data
+
+
+@attrs.frozen(kw_only=True)
+class Task:
+    """What the options of a job say, beside its module and arguments."""
+
+    stdin_file: str | None
+    env: tuple[bytes, ...]
+    limits: Limits
+    wall_time_s: int
+    seed: str
+    capabilities: tuple[str, ...]
+
+    @property
+    def terms(self) -> dict[str, Any]:
+        """What goes into the manifest, beside digests."""
+        return {
+            "limits": self.limits,
+            "wall_time_s": self.wall_time_s,
+            "seed": self.seed,
+            "capabilities": self.capabilities,
+        }
+
+    def stdin(self) -> bytes:
+        """Read standard input: the file, or ours if it is piped. Raises: `click.ClickException`."""
+        file = self.stdin_file
+        if file is None:
+            if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
+                return b""
+            file = "-"
+        return read_file(file, maximum=MAX_STDIN_BYTES, what="standard input")
+
+    def submission(self, module: str, args: tuple[str, ...]) -> Submission:
+        """Make a submission of a module's file. Raises: `click.ClickException`."""
+        named = self.stdin_file not in (None, "-")
+        try:
+            return Submission.of(
+                Path(module),
+                args=arguments(args),
+                env=dict(item.decode(errors="surrogateescape").split("=", 1) for item in self.env),
+                stdin=Path(self.stdin_file) if named and self.stdin_file else self.stdin(),
+                **self.terms,
+            )
+        except OSError as exc:
+            raise click.ClickException(f"cannot read {exc.filename}: {exc.strerror}") from exc
+        except ValueError as exc:
+            raise click.BadParameter(str(exc)) from exc
+
+
+def task(command: F) -> F:
+    """Give a command the options of a job; it receives `task: Task`."""
+
+    @functools.wraps(command)
+    def wrapped(
+        *args: Any,
+        stdin_file: str | None,
+        env: tuple[str, ...],
+        limit: tuple[str, ...],
+        seed: str,
+        capabilities: tuple[str, ...],
+        **values: Any,
+    ) -> Any:
+        task_limits, wall_time_s = limits(limit)
+        found = Task(
+            stdin_file=stdin_file,
+            env=environment(env),
+            limits=task_limits,
+            wall_time_s=wall_time_s,
+            seed=seed,
+            capabilities=capabilities,
+        )
+        return command(*args, task=found, **values)
+
+    decorated: Any = wrapped
+    for option in reversed(_TASK_OPTIONS):
+        decorated = option(decorated)
+    return decorated  # type: ignore[no-any-return]
+
+
+_TASK_OPTIONS = (
+    click.option(
+        "--stdin", "stdin_file", metavar="FILE", help="Standard input; by default ours, if it is piped."
+    ),
+    click.option("--env", multiple=True, metavar="NAME=VALUE", help="An environment variable for the job."),
+    click.option(
+        "--limit",
+        "limit",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="A limit: gas=1e9, memory=64MiB, output=1MiB, wall=30s.",
+    ),
+    click.option("--seed", metavar="HEX", default=ZERO_SEED, help="Seed of the job's randomness, 64 digits."),
+    click.option(
+        "--capability",
+        "capabilities",
+        multiple=True,
+        type=click.Choice(CAPABILITIES),
+        help="Grant the job the real clock or real randomness; it is then not reproducible.",
+    ),
+)
+
+
+def check_writable(file: str | None) -> None:
+    """Fail before the job runs, not after. Raises: `click.ClickException`."""
+    if file is not None and not os.access(Path(file).absolute().parent, os.W_OK):
+        raise click.ClickException(f"cannot write {file}: its directory is missing or not writable")
+
+
+def write(file: str | None, data: bytes) -> None:
+    """Write a file, if one is named, whole or not at all. Raises: `click.ClickException`."""
+    if file is None:
+        return
+    temporary = f"{file}.{os.getpid()}.new"
+    try:
+        Path(temporary).write_bytes(data)
+        os.replace(temporary, file)
+    except OSError as exc:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise click.ClickException(f"cannot write {file}: {exc.strerror}") from exc

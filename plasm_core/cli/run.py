@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import os
 import sys
-from pathlib import Path
 
 import attrs
 import click
@@ -16,8 +14,7 @@ from plasm_core.config import Config
 from plasm_core.issuer import OutputDigest
 from plasm_core.laboratory import NodeLaboratory
 from plasm_core.node import Node
-from plasm_core.records import CAPABILITIES, Decision, JobInput, manifest_for
-from plasm_core.records.manifest import ZERO_SEED
+from plasm_core.records import Decision, JobInput, manifest_for
 from plasm_core.verification import Expectation, verify
 
 
@@ -27,25 +24,7 @@ from plasm_core.verification import Expectation, verify
 )
 @click.argument("module", type=click.Path())
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
-@click.option(
-    "--stdin", "stdin_file", metavar="FILE", help="Standard input; by default ours, if it is piped."
-)
-@click.option("--env", multiple=True, metavar="NAME=VALUE", help="An environment variable for the job.")
-@click.option(
-    "--limit",
-    "limit",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="A limit: gas=1e9, memory=64MiB, output=1MiB, wall=30s.",
-)
-@click.option("--seed", metavar="HEX", default=ZERO_SEED, help="Seed of the job's randomness, 64 digits.")
-@click.option(
-    "--capability",
-    "capabilities",
-    multiple=True,
-    type=click.Choice(CAPABILITIES),
-    help="Grant the job the real clock or real randomness; it is then not reproducible.",
-)
+@options.task
 @click.option("--receipt", "receipt_file", metavar="FILE", help="Write the signed receipt there.")
 @click.option("--manifest", "manifest_file", metavar="FILE", help="Write the manifest there.")
 @click.option("--quiet", "-q", is_flag=True, help="No summary on stderr.")
@@ -56,11 +35,7 @@ def run(
     ctx: click.Context,
     module: str,
     args: tuple[str, ...],
-    stdin_file: str | None,
-    env: tuple[str, ...],
-    limit: tuple[str, ...],
-    seed: str,
-    capabilities: tuple[str, ...],
+    task: options.Task,
     receipt_file: str | None,
     manifest_file: str | None,
     quiet: bool,
@@ -72,25 +47,17 @@ def run(
     The job's stdout and stderr come out untouched, as they are written. A summary and the receipt's verdict
     follow on stderr.
     """
-    task_limits, wall_time_s = options.limits(limit)
     code = options.read_file(module, maximum=settings.admission.module_bytes, what="module")
-    inputs = JobInput(args=options.arguments(args), env=options.environment(env), stdin=_stdin(stdin_file))
+    inputs = JobInput(args=options.arguments(args), env=task.env, stdin=task.stdin())
     try:
-        manifest = manifest_for(
-            code,
-            inputs,
-            limits=task_limits,
-            seed=seed,
-            wall_time_s=wall_time_s,
-            capabilities=capabilities,
-        )
+        manifest = manifest_for(code, inputs, **task.terms)
     except ValueError as exc:
         raise click.BadParameter(str(exc)) from exc
-    if capabilities:  # asked for on one's own machine, by its own user: that is the grant
-        granted = tuple(sorted({*settings.policy.capabilities, *capabilities}))
+    if task.capabilities:  # asked for on one's own machine, by its own user: that is the grant
+        granted = tuple(sorted({*settings.policy.capabilities, *task.capabilities}))
         settings = attrs.evolve(settings, policy=attrs.evolve(settings.policy, capabilities=granted))
     for file in (receipt_file, manifest_file):
-        _check_writable(file)
+        options.check_writable(file)
     output = _Output(keep=as_json)
     with Node(settings) as node, render.phases() as progress:
         completed = node.run(code, inputs, manifest, output.take, progress=progress)
@@ -107,8 +74,8 @@ def run(
             node.verifiers,
             laboratory=NodeLaboratory(node, lambda: (code, inputs)),
         )
-    _write(receipt_file, envelope_json + b"\n")
-    _write(manifest_file, manifest.to_json())  # to the byte: its digest is the job id
+    options.write(receipt_file, envelope_json + b"\n")
+    options.write(manifest_file, manifest.to_json())  # to the byte: its digest is the job id
     if as_json:
         render.show_json(
             {
@@ -157,31 +124,3 @@ class _Output:
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, stream)
             os.close(null)
-
-
-def _stdin(file: str | None) -> bytes:
-    if file is None:
-        if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
-            return b""
-        file = "-"
-    return options.read_file(file, maximum=options.MAX_STDIN_BYTES, what="standard input")
-
-
-def _check_writable(file: str | None) -> None:
-    """Fail before the job runs, not after."""
-    if file is not None and not os.access(Path(file).absolute().parent, os.W_OK):
-        raise click.ClickException(f"cannot write {file}: its directory is missing or not writable")
-
-
-def _write(file: str | None, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    if file is None:
-        return
-    temporary = f"{file}.{os.getpid()}.new"
-    try:
-        Path(temporary).write_bytes(data)
-        os.replace(temporary, file)
-    except OSError as exc:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise click.ClickException(f"cannot write {file}: {exc.strerror}") from exc

@@ -127,6 +127,17 @@ class AsyncClient:
         end = await self._persist(lambda: handle.peer, once, timeout_s, "the job's result")
         return await self._verified(handle, end, digesting, collected, manifest_json)
 
+    async def peek(self, handle: Handle, sink: Sink, *, timeout_s: float | None = 30) -> Status:
+        """Take what a job has written so far, and return its status."""
+        following = Following()
+
+        async def once(link: Link, _peer: PeerId) -> Status:
+            status = await conversations.attach(link, handle, following)
+            await conversations.catch_up(link, status, following, sink)
+            return status
+
+        return await self._persist(lambda: handle.peer, once, timeout_s, "the job's output so far")
+
     async def wait(
         self, handle: Handle, *, timeout_s: float | None = None, watch: Watcher = silent
     ) -> Status:

@@ -40,19 +40,22 @@ class Client:
 
     def submit(
         self,
-        module: Content,
+        module: Content | Submission,
         *,
         timeout_s: float | None = 120,
         watch: Watcher = silent,
         **terms: Unpack[Terms],
     ) -> Handle:
-        """Hand a job in. The terms are those of `Terms`. Raises: ValueError and OSError, as `Submission.of`."""
-        with Submission.of(module, **terms) as job:
+        """Hand a job in: a module with its `Terms`, or a submission, which is closed then.
+
+        Raises: ValueError and OSError, as `Submission.of`.
+        """
+        with _submission(module, terms) as job:
             return self._do(lambda client: client.submit(job, timeout_s=timeout_s, watch=watch))
 
     def run(
         self,
-        module: Content,
+        module: Content | Submission,
         *,
         sink: Sink | None = None,
         timeout_s: float | None = None,
@@ -60,7 +63,7 @@ class Client:
         **terms: Unpack[Terms],
     ) -> JobResult:
         """Hand a job in, as `submit`, and wait for its verified result."""
-        with Submission.of(module, **terms) as job:
+        with _submission(module, terms) as job:
             return self._do(lambda client: client.run(job, sink=sink, timeout_s=timeout_s, watch=watch))
 
     def result(
@@ -86,6 +89,11 @@ class Client:
         return self.result(
             handle, sink=Live(lambda where, data: show(where.label, data)), timeout_s=timeout_s
         )
+
+    def peek(self, handle: Handle | str, sink: Sink, *, timeout_s: float | None = 30) -> Status:
+        """Take what a job has written so far."""
+        held = _handle(handle)
+        return self._do(lambda client: client.peek(held, sink, timeout_s=timeout_s))
 
     def wait(
         self, handle: Handle | str, *, timeout_s: float | None = None, watch: Watcher = silent
@@ -115,6 +123,10 @@ class Client:
                 return await work(client)
 
         return trio.run(main)
+
+
+def _submission(module: Content | Submission, terms: Terms) -> Submission:
+    return module if isinstance(module, Submission) else Submission.of(module, **terms)
 
 
 def _handle(handle: Handle | str) -> Handle:

@@ -27,7 +27,6 @@ from plasm_core.wire.messages import (
     Message,
     Offered,
     Outputs,
-    Possessed,
     Progress,
     Refused,
     Result,
@@ -54,12 +53,12 @@ def silent(_phase: str, _status: Status | None) -> None:
 async def greeted(link: Link) -> PeerId:
     """Return who the node says it is. Raises: `ConnectionLostError`, `ProtocolError`."""
     while True:
-        for message in await link.receive():
-            if isinstance(message, Hello):
-                try:
-                    return PeerId.parse(message.peer)
-                except ValueError as exc:
-                    raise ProtocolError(f"the node has no proper identity: {exc}") from exc
+        message = await link.receive()
+        if isinstance(message, Hello):
+            try:
+                return PeerId.parse(message.peer)
+            except ValueError as exc:
+                raise ProtocolError(f"the node has no proper identity: {exc}") from exc
 
 
 def _refusal(message: Refused) -> RefusedError:
@@ -76,7 +75,7 @@ async def submit(
     Raises: `RefusedError`, `ConnectionLostError`, `ProtocolError`; OSError from a source.
     """
     credit = Outputs(stdout=WINDOW_BYTES, stderr=WINDOW_BYTES) if follow else NOTHING
-    conversation, changed = link.conversation, trio.lowlevel.ParkingLot()
+    conversation, ready = link.conversation, trio.Event()
     request = Submit(
         manifest=submission.manifest_json.decode(),
         token=submission.handle(peer).token(peer).hex(),
@@ -86,29 +85,28 @@ async def submit(
     await link.send(conversation.ask(request))
 
     async def upload() -> None:
+        await ready.wait()
         try:
-            await _upload(link, submission.sources, changed)
+            await _upload(link, submission.sources)
         except ConnectionLostError:
             await trio.sleep_forever()  # whoever receives is told why
 
     async with alongside(upload):
         while True:
-            for message in await link.receive():
-                if isinstance(message, Refused):
-                    raise _refusal(message)
-                if isinstance(message, (Accepted, Attached)):
-                    return message.status
-                if isinstance(message, Offered):
-                    watch("uploading", None)
-                    module = submission.sources[Channel.MODULE]
-                    if module.size_bytes >= PROVE_FROM_BYTES and message.received.module == 0:
-                        proof = await _in_thread(module, module.proof, bytes.fromhex(message.challenge))
-                        await link.send(conversation.prove(proof))
-                elif isinstance(message, Progress):
-                    watch(message.phase, None)
-                elif isinstance(message, Possessed):
-                    continue
-            changed.unpark_all()
+            message = await link.receive()
+            if isinstance(message, Refused):
+                raise _refusal(message)
+            if isinstance(message, (Accepted, Attached)):
+                return message.status
+            if isinstance(message, Offered):
+                watch("uploading", None)
+                module = submission.sources[Channel.MODULE]
+                if module.size_bytes >= PROVE_FROM_BYTES and message.received.module == 0:
+                    proof = await _in_thread(module, module.proof, bytes.fromhex(message.challenge))
+                    await link.send(conversation.prove(proof))
+                ready.set()
+            elif isinstance(message, Progress):
+                watch(message.phase, None)
 
 
 async def _in_thread(source: Source, work: Callable[..., T], *args: object) -> T:
@@ -117,7 +115,7 @@ async def _in_thread(source: Source, work: Callable[..., T], *args: object) -> T
     return await trio.to_thread.run_sync(lambda: work(*args))
 
 
-async def _upload(link: Link, sources: dict[Channel, Source], changed: trio.lowlevel.ParkingLot) -> None:
+async def _upload(link: Link, sources: dict[Channel, Source]) -> None:
     """Send what there is credit for, as long as there is anything to send."""
     while True:
         sent = False
@@ -128,7 +126,7 @@ async def _upload(link: Link, sources: dict[Channel, Source], changed: trio.lowl
                 await link.send(link.conversation.upload(channel, data))
                 sent = True
         if not sent:
-            await changed.park()
+            await link.heard.park()
 
 
 @attrs.define
@@ -152,11 +150,11 @@ async def attach(link: Link, handle: Handle, following: Following, *, outputs: b
     )
     await link.send(link.conversation.ask(request))
     while True:
-        for message in await link.receive():
-            if isinstance(message, Refused):
-                raise _refusal(message)
-            if isinstance(message, Attached):
-                return message.status
+        message = await link.receive()
+        if isinstance(message, Refused):
+            raise _refusal(message)
+        if isinstance(message, Attached):
+            return message.status
 
 
 async def follow(
@@ -170,22 +168,36 @@ async def follow(
     await _start(following, status.attempt, sink)
     watch(status.state, status)
     while True:
-        for message in await link.receive():
-            if isinstance(message, Data):
-                await trio.to_thread.run_sync(sink.write, message.channel, message.data)
-                following.offsets[message.channel] += len(message.data)
-                # The window moves with what is out of the way, which may be less than what has come.
-                if (
-                    link.conversation.phase is Phase.FOLLOWING
-                    and link.conversation.attempt == following.attempt
-                ):
-                    consumed = following.offsets[message.channel]
-                    await link.send(link.conversation.credit(message.channel, WINDOW_BYTES, consumed))
-            elif isinstance(message, State):
-                await _start(following, message.status.attempt, sink)
-                watch(message.status.state, message.status)
-            elif isinstance(message, Result):
-                return message
+        message = await link.receive()
+        if isinstance(message, Data):
+            await _take(link, message, following, sink)
+        elif isinstance(message, State):
+            await _start(following, message.status.attempt, sink)
+            watch(message.status.state, message.status)
+        elif isinstance(message, Result):
+            return message
+
+
+async def catch_up(link: Link, status: Status, following: Following, sink: Sink) -> None:
+    """Take what there was of a job's output at `status`. Raises: as `follow`."""
+    await _start(following, status.attempt, sink)
+    wanted = {Channel.STDOUT: status.stdout_bytes, Channel.STDERR: status.stderr_bytes}
+    while any(following.offsets[channel] < size for channel, size in wanted.items()):
+        message = await link.receive()
+        if isinstance(message, Data):
+            await _take(link, message, following, sink)
+        elif isinstance(message, State) and message.status.attempt != following.attempt:
+            return
+
+
+async def _take(link: Link, data: Data, following: Following, sink: Sink) -> None:
+    """Pass output on, and give credit for as much more: the window moves with what is out of the way."""
+    await trio.to_thread.run_sync(sink.write, data.channel, data.data)
+    following.offsets[data.channel] += len(data.data)
+    conversation = link.conversation
+    if conversation.phase is Phase.FOLLOWING and conversation.attempt == following.attempt:
+        consumed = following.offsets[data.channel]
+        await link.send(conversation.credit(data.channel, WINDOW_BYTES, consumed))
 
 
 async def _start(following: Following, attempt: int, sink: Sink) -> None:
@@ -198,10 +210,10 @@ async def _start(following: Following, attempt: int, sink: Sink) -> None:
 async def ended(link: Link, status: Status, *, watch: Watcher = silent) -> Status:
     """Wait, without its output, until a job that was attached to has ended. Raises: as `follow`."""
     while not status.has_ended:
-        for message in await link.receive():
-            if isinstance(message, (State, Result)):
-                status = message.status
-                watch(status.state, status)
+        message = await link.receive()
+        if isinstance(message, (State, Result)):
+            status = message.status
+            watch(status.state, status)
     return status
 
 
@@ -209,11 +221,11 @@ async def ask(link: Link, question: Message) -> Message:
     """Ask a question that has one answer. Raises: as `submit`."""
     await link.send(link.conversation.ask(question))
     while True:
-        for message in await link.receive():
-            if isinstance(message, Refused):
-                raise _refusal(message)
-            if not isinstance(message, (Hello, Data)):
-                return message
+        message = await link.receive()
+        if isinstance(message, Refused):
+            raise _refusal(message)
+        if not isinstance(message, (Hello, Data)):
+            return message
 
 
 def status_of(message: Message) -> Status:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import logging
 from collections.abc import AsyncIterator
@@ -12,7 +13,7 @@ import trio
 from plasm_core.abc import Stream
 from plasm_core.alongside import alongside
 from plasm_core.errors import ConnectionLostError, ProtocolError, StreamError
-from plasm_core.wire.client import ClientConversation, Phase
+from plasm_core.wire.client import ClientConversation
 from plasm_core.wire.frames import Data
 from plasm_core.wire.messages import Error, Message
 
@@ -29,6 +30,9 @@ class Link:
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self.conversation = ClientConversation()
+        self._said: collections.deque[Message | Data] = collections.deque()
+        self.heard = trio.lowlevel.ParkingLot()
+        """Wakes whenever bytes came: there may be new credit."""
         self._sending = trio.Lock()
         self._sent_at = trio.current_time()
 
@@ -43,11 +47,19 @@ class Link:
                 raise ConnectionLostError(f"the connection broke while sending: {exc}") from exc
             self._sent_at = trio.current_time()
 
-    async def receive(self) -> list[Message | Data]:
-        """Return what the node said next, perhaps nothing of interest.
+    async def receive(self) -> Message | Data:
+        """Return what the node said next.
 
         Raises: `ConnectionLostError` if it broke, ended or stayed silent; `ProtocolError`.
         """
+        while not self._said:
+            self._said += await self._read()
+        said = self._said.popleft()
+        if isinstance(said, Error):
+            raise _error(said)
+        return said
+
+    async def _read(self) -> list[Message | Data]:
         waiting_for = self.conversation.phase.value
         data = b""
         with trio.move_on_after(SILENCE_S) as scope:
@@ -58,18 +70,14 @@ class Link:
         if scope.cancelled_caught:
             raise ConnectionLostError(f"heard nothing for {SILENCE_S:.0f} s while {waiting_for}")
         if not data:
-            if self.conversation.phase is not Phase.OVER:
-                raise ConnectionLostError(f"the node closed the connection while {waiting_for}")
-            return []
+            raise ConnectionLostError(f"the node closed the connection while {waiting_for}")
         try:
-            said = list(self.conversation.receive(data))
+            return list(self.conversation.receive(data))
         except ProtocolError as exc:
             await self._complain(str(exc))
             raise
-        for message in said:
-            if isinstance(message, Error):
-                raise _error(message)
-        return said
+        finally:
+            self.heard.unpark_all()
 
     async def _complain(self, message: str) -> None:
         with trio.move_on_after(_CLOSE_S), contextlib.suppress(ConnectionLostError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -56,6 +57,13 @@ class Buffer(Sink):
         for file in self._files.values():
             file.seek(0)
             file.truncate()
+
+    def copy(self, channel: Channel, target: IO[bytes]) -> None:
+        """Write an output out, and forget it."""
+        with self._files[channel] as file:
+            file.seek(0)
+            shutil.copyfileobj(file, target)
+        target.flush()
 
     def take(self, channel: Channel) -> bytes:
         """Return an output, and forget it."""

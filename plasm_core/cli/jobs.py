@@ -1,0 +1,313 @@
+"""Jobs on a daemon: submit, status, wait, logs, result, cancel, release, jobs."""
+
+from __future__ import annotations
+
+import base64
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import attrs
+import click
+
+from plasm_core import paths
+from plasm_core.cli import exits, options, render
+from plasm_core.client.blocking import Client
+from plasm_core.client.memory import Memory
+from plasm_core.client.result import JobResult
+from plasm_core.client.sink import Buffer, Live
+from plasm_core.config import Config
+from plasm_core.errors import PlasmError, RefusedError
+from plasm_core.records import Handle
+from plasm_core.records.converter import unstructure
+from plasm_core.wire.frames import Channel
+from plasm_core.wire.messages import Status
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+MAX_OUTPUT_BYTES = 1 << 40
+
+
+def memory() -> Memory:
+    """Return the handles that this user has."""
+    return Memory(paths.state_directory() / "jobs" / "handles.jsonl")
+
+
+def _timeout(default: str | None) -> Callable[[F], F]:
+    return click.option(
+        "--timeout",
+        metavar="DURATION",
+        default=default,
+        help="Give up after so long, as in 30s or 5min." + (f" [default: {default}]" if default else ""),
+    )
+
+
+def _seconds(timeout: str | None) -> float | None:
+    return None if timeout is None else options.seconds(timeout, what="--timeout")
+
+
+def _handle(text: str) -> Handle:
+    """Read a handle, or the beginning of the job id of one that is remembered, or - for stdin."""
+    if text == "-":
+        text = sys.stdin.readline(2048).strip()
+    if not re.fullmatch("[0-9a-f]{4,64}", text):
+        return Handle.parse(text)
+    found = memory().find(text)
+    if len(found) == 1:
+        return found[0].parsed
+    problem = f"{len(found)} jobs of yours begin so" if found else "no job of yours begins so"
+    raise click.BadParameter(f"{text}: {problem}; see plasm jobs")
+
+
+_HANDLE = click.argument("handle", metavar="HANDLE")
+
+
+@click.command(epilog=exits.EPILOGUE, context_settings={"ignore_unknown_options": True})
+@click.argument("module", type=click.Path())
+@click.argument("args", nargs=-1, type=click.UNPROCESSED)
+@options.task
+@_timeout("120s")
+@options.json_option
+@options.configured(choices=())
+def submit(
+    module: str,
+    args: tuple[str, ...],
+    task: options.Task,
+    timeout: str | None,
+    as_json: bool,
+    settings: Config,
+) -> None:
+    """Hand MODULE with ARGS to the daemon, and print the job's handle.
+
+    The job is on the daemon's disk when the handle is printed. Whoever has the handle can read, cancel and
+    release the job: keep it like a password. Put -- before arguments that look like options.
+    """
+    with task.submission(module, args) as job, render.phases() as progress:
+        handle = Client(settings).submit(
+            job, timeout_s=_seconds(timeout), watch=lambda phase, _status: progress(phase)
+        )
+    memory().add(handle, Path(module).name)
+    if as_json:
+        render.show_json({"handle": str(handle), "jobId": handle.job_id, "peer": str(handle.peer)})
+    else:
+        click.echo(str(handle))
+
+
+@click.command(epilog=exits.EPILOGUE)
+@_HANDLE
+@options.json_option
+@options.configured(choices=())
+def status(handle: str, as_json: bool, settings: Config) -> None:
+    """Show where a job stands. HANDLE may be shortened to the beginning of a job id that `plasm jobs` lists."""
+    job = _handle(handle)
+    _show_status(job, Client(settings).status(job), as_json)
+
+
+@click.command(epilog=exits.EPILOGUE)
+@_HANDLE
+@_timeout(None)
+@options.json_option
+@options.configured(choices=())
+@click.pass_context
+def wait(ctx: click.Context, handle: str, timeout: str | None, as_json: bool, settings: Config) -> None:
+    """Wait until a job has ended. Exit code 6 if it failed."""
+    job = _handle(handle)
+    with render.phases() as progress:
+        ended = Client(settings).wait(
+            job, timeout_s=_seconds(timeout), watch=lambda phase, found: progress(_told(phase, found))
+        )
+    _show_status(job, ended, as_json)
+    ctx.exit(exits.OK if ended.state == "COMPLETE" else exits.JOB_FAILED)
+
+
+@click.command(epilog=exits.EPILOGUE)
+@_HANDLE
+@click.option("--follow", "-f", is_flag=True, help="Go on until the job has ended.")
+@_timeout(None)
+@options.configured(choices=("verifier",))
+def logs(handle: str, follow: bool, timeout: str | None, settings: Config) -> None:
+    """Show what a job has written so far, stdout and stderr, as it is: not verified until the job has ended.
+
+    For a verified result use `plasm result`.
+    """
+    job, client = _handle(handle), Client(settings)
+    show = Live(_pass_on)
+    if follow:
+        client.result(job, sink=show, timeout_s=_seconds(timeout))
+    else:
+        client.peek(job, show, timeout_s=_seconds(timeout))
+
+
+def _pass_on(channel: Channel, data: bytes) -> None:
+    target = sys.stdout.buffer if channel is Channel.STDOUT else sys.stderr.buffer
+    target.write(data)
+    target.flush()
+
+
+@click.command(epilog=exits.EPILOGUE)
+@_HANDLE
+@click.option("--receipt", "receipt_file", metavar="FILE", help="Write the signed receipt there.")
+@click.option("--quiet", "-q", is_flag=True, help="No summary on stderr.")
+@click.option("--release", "release_it", is_flag=True, help="Have the daemon delete the job afterwards.")
+@_timeout(None)
+@options.json_option
+@options.configured(choices=("verifier",))
+@click.pass_context
+def result(
+    ctx: click.Context,
+    handle: str,
+    receipt_file: str | None,
+    quiet: bool,
+    release_it: bool,
+    timeout: str | None,
+    as_json: bool,
+    settings: Config,
+) -> None:
+    """Wait for a job's result, verify it, and only then write its stdout and stderr out as they were."""
+    job, client = _handle(handle), Client(settings)
+    options.check_writable(receipt_file)
+    buffer = Buffer(MAX_OUTPUT_BYTES)
+    with render.phases() as progress:
+        found = client.result(
+            job,
+            sink=buffer,
+            timeout_s=_seconds(timeout),
+            watch=lambda phase, state: progress(_told(phase, state)),
+        )
+    options.write(receipt_file, found.envelope.to_json() + b"\n")
+    if as_json:
+        render.show_json(_result_json(found, buffer))
+    else:
+        buffer.copy(Channel.STDOUT, sys.stdout.buffer)
+        buffer.copy(Channel.STDERR, sys.stderr.buffer)
+        if not quiet:
+            render.show_mark(*render.run_line(found.receipt), stderr=True)
+            render.show_mark(*render.verdict_line(found.verdict, matched=False), stderr=True)
+    if release_it:
+        client.release(job)
+        memory().forget({job.job_id})
+    ctx.exit(exits.OK if found.ok else exits.JOB_FAILED)
+
+
+def _result_json(found: JobResult, buffer: Buffer) -> dict[str, Any]:
+    return {
+        "outcome": attrs.asdict(found.outcome),
+        "state": found.state,
+        "gasUsed": found.receipt.result.gas_used,
+        "jobId": found.receipt.asked.job_id,
+        "taskDigest": found.receipt.asked.task_digest,
+        "stdoutBase64": base64.b64encode(buffer.take(Channel.STDOUT)).decode(),
+        "stderrBase64": base64.b64encode(buffer.take(Channel.STDERR)).decode(),
+        "verdict": render.verdict_json(found.verdict),
+    }
+
+
+@click.command(epilog=exits.EPILOGUE)
+@_HANDLE
+@options.json_option
+@options.configured(choices=())
+def cancel(handle: str, as_json: bool, settings: Config) -> None:
+    """End a job. It gets a signed receipt that says so, unless it had ended before."""
+    job = _handle(handle)
+    _show_status(job, Client(settings).cancel(job), as_json)
+
+
+@click.command(epilog=exits.EPILOGUE)
+@_HANDLE
+@options.json_option
+@options.configured(choices=())
+def release(handle: str, as_json: bool, settings: Config) -> None:
+    """Have the daemon delete an ended job's inputs, outputs and receipt, and forget its handle."""
+    job = _handle(handle)
+    ended = Client(settings).release(job)
+    if ended.state not in ("QUEUED", "INITIALIZING", "RUNNING"):
+        memory().forget({job.job_id})
+    else:
+        raise click.ClickException("the job has not ended: cancel it first")
+    _show_status(job, ended, as_json)
+
+
+@click.command(epilog=exits.EPILOGUE)
+@click.option("--forget-ended", is_flag=True, help="Forget the handles of jobs that the daemon has deleted.")
+@options.json_option
+@options.configured(choices=())
+def jobs(forget_ended: bool, as_json: bool, settings: Config) -> None:
+    """List the jobs that you submitted from here, and where they stand."""
+    client = Client(settings)
+    rows, gone = [], set()
+    for entry in memory().entries():
+        job = entry.parsed
+        try:
+            found: Status | None = client.status(job, timeout_s=10)
+            state = found.state if found else ""
+        except RefusedError as exc:
+            found, state = None, "released" if exc.reason == "released" else "unknown"
+            gone.add(job.job_id)
+        except PlasmError:
+            found, state = None, "unreachable"
+        rows.append((entry, job, found, state))
+    if forget_ended:
+        memory().forget(gone)
+        rows = [row for row in rows if row[1].job_id not in gone]
+    if as_json:
+        render.show_json(
+            [
+                {
+                    "handle": entry.handle,
+                    "jobId": job.job_id,
+                    "module": entry.module,
+                    "submittedAt": entry.submitted_at.isoformat(),
+                    "state": state,
+                    "status": _status_json(found) if found else None,
+                }
+                for entry, job, found, state in rows
+            ]
+        )
+    elif rows:
+        render.show_rows(
+            ("JOB", "MODULE", "STATE", "OUTPUT", "SUBMITTED"),
+            [
+                (
+                    job.job_id[:12],
+                    entry.module,
+                    _told(state, found),
+                    f"{found.stdout_bytes + found.stderr_bytes:,} B" if found else "",
+                    entry.submitted_at.strftime("%Y-%m-%d %H:%M:%S"),
+                )
+                for entry, job, found, state in rows
+            ],
+        )
+    else:
+        render.show_hint("you have submitted no jobs from here; begin with: plasm submit MODULE")
+
+
+def _told(state: str, found: Status | None) -> str:
+    """Return a state as people read it."""
+    if found is None:
+        return state
+    if found.position is not None:
+        return f"queued ({found.position})"
+    return found.state.lower().replace("_", " ") + (f" ({found.outcome})" if found.outcome else "")
+
+
+def _show_status(job: Handle, found: Status, as_json: bool) -> None:
+    if as_json:
+        render.show_json({"jobId": job.job_id, **_status_json(found)})
+        return
+    rows: list[tuple[str, str]] = [("job", job.job_id), ("state", _told(found.state, found))]
+    rows.append(("attempt", str(found.attempt)))
+    rows.append(("output", f"{found.stdout_bytes:,} B stdout, {found.stderr_bytes:,} B stderr"))
+    for name in ("accepted_at", "started_at", "finished_at", "expires_at"):
+        moment = getattr(found, name)
+        if moment is not None:
+            rows.append((name.removesuffix("_at"), moment.strftime("%Y-%m-%d %H:%M:%S UTC")))
+    render.show_fields(rows)
+
+
+def _status_json(found: Status) -> dict[str, Any]:
+    return {name: value for name, value in unstructure(found).items() if value is not None}
+
+
+COMMANDS = (submit, status, wait, logs, result, cancel, release, jobs)

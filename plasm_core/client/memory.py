@@ -1,0 +1,105 @@
+"""The handles of the jobs this user submitted, so that `plasm jobs` can list them.
+
+They open the jobs: the file is for its owner only.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+
+import attrs
+
+from plasm_core.errors import InvalidRecordError, StorageError
+from plasm_core.paths import private_directory
+from plasm_core.records.converter import encode_json, parse_json, structure
+from plasm_core.records.fields import constrained, text, timestamp
+from plasm_core.records.handle import Handle
+
+MAX_ENTRIES = 1000
+_MAX_LINE_BYTES = 4096
+
+
+@attrs.frozen(kw_only=True)
+class Entry:
+    """One job: its handle, what its module was called, and when it was submitted."""
+
+    json_open = True
+
+    handle: str = constrained(text(maximum=1024), shown=False)
+    module: str = constrained(text(pattern=r"[^\x00-\x1f]*", maximum=255))
+    submitted_at: datetime = constrained(timestamp())
+
+    @property
+    def parsed(self) -> Handle:
+        """The handle."""
+        return Handle.parse(self.handle)
+
+
+class Memory:
+    """A file of entries, the oldest first, at most `MAX_ENTRIES`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def entries(self) -> list[Entry]:
+        """Return what is remembered. Lines that cannot be read are passed over."""
+        try:
+            return list(_parsed(self._path.read_bytes()))
+        except FileNotFoundError:
+            return []
+        except OSError as exc:
+            raise StorageError(f"cannot read {self._path}: {exc.strerror}") from exc
+
+    def add(self, handle: Handle, module: str) -> None:
+        """Remember a job. Raises: `StorageError`."""
+        name = "".join(char if char.isprintable() else "?" for char in module)[:255]
+        entry = Entry(handle=str(handle), module=name, submitted_at=datetime.now(timezone.utc))
+        with self._rewritten() as entries:
+            entries.append(entry)
+            del entries[:-MAX_ENTRIES]
+
+    def forget(self, job_ids: set[str]) -> None:
+        """Forget jobs by their ids. Raises: `StorageError`."""
+        with self._rewritten() as entries:
+            entries[:] = [entry for entry in entries if entry.parsed.job_id not in job_ids]
+
+    def find(self, prefix: str) -> list[Entry]:
+        """Return the entries whose job id begins so."""
+        return [entry for entry in self.entries() if entry.parsed.job_id.startswith(prefix)]
+
+    @contextmanager
+    def _rewritten(self) -> Iterator[list[Entry]]:
+        """Read all entries, and write what the caller made of them, while nobody else does."""
+        try:
+            private_directory(self._path.parent)
+            lock = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                entries = self.entries()
+                yield entries
+                temporary = self._path.with_suffix(".new")
+                fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+                with os.fdopen(fd, "wb") as file:
+                    file.writelines(encode_json(entry) + b"\n" for entry in entries)
+                temporary.replace(self._path)
+            finally:
+                os.close(lock)
+        except OSError as exc:
+            raise StorageError(f"cannot write {self._path}: {exc.strerror}") from exc
+
+
+def _parsed(data: bytes) -> Iterator[Entry]:
+    for line in data.splitlines():
+        try:
+            entry = structure(
+                parse_json(line, record="entry", maximum=_MAX_LINE_BYTES), Entry, record="entry"
+            )
+            entry.parsed  # noqa: B018 - one that is no handle is of no use
+        except InvalidRecordError:
+            continue
+        yield entry
