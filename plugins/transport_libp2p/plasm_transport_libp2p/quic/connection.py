@@ -179,29 +179,29 @@ class QuicMuxedConnection(IMuxedConn):
         """Send bytes of a stream, and its end."""
         if not self._closed.is_set():
             self._protocol.send_stream_data(stream.stream_id, data, end)
-            self.transmit()
+            self._endpoint.flush_soon(self)
 
     def reset_sending(self, stream: QuicMuxedStream, error_code: int) -> None:
         """Break off the sending direction of a stream."""
         if not self._closed.is_set():
             self._protocol.reset_stream(stream.stream_id, error_code)
-            self.transmit()
+            self._endpoint.flush_soon(self)
 
     def stop_receiving(self, stream: QuicMuxedStream, error_code: int) -> None:
         """Ask the peer to send no more of a stream."""
         if not self._closed.is_set() and self._protocol.is_open(stream.stream_id):
             self._protocol.stop_stream(stream.stream_id, error_code)
-            self.transmit()
+            self._endpoint.flush_soon(self)
 
     def on_stream_read(self, stream: QuicMuxedStream, count: int, consumed: int) -> None:
         """Let the peer send as much as was read."""
         if not self._closed.is_set() and self._protocol.consume(stream.stream_id, count, consumed):
-            self.transmit()
+            self._endpoint.flush_soon(self)
 
     def on_bytes_dropped(self, count: int) -> None:
         """Let the peer send on other streams what nobody will read of this one."""
         if count and not self._closed.is_set() and self._protocol.consume_connection(count):
-            self.transmit()
+            self._endpoint.flush_soon(self)
 
     def forget(self, stream: QuicMuxedStream) -> None:
         """Drop a stream of which nothing more is expected."""
@@ -270,7 +270,7 @@ class QuicMuxedConnection(IMuxedConn):
     def transmit(self) -> None:
         """Send all that may be sent now, without waiting, and set the timer."""
         if self._endpoint.is_blocked:
-            self._endpoint.send_later(self)
+            self._endpoint.flush_soon(self)
             return
         if self._protocol.has_path:
             sent = self._protocol.datagrams_to_send(trio.current_time())

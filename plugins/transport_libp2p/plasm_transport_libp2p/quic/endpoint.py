@@ -48,6 +48,7 @@ class Endpoint:
         self._scope = trio.CancelScope()
         self._closed = trio.Event()
         self._senders: set[QuicMuxedConnection] = set()
+        self._senders_added = trio.lowlevel.ParkingLot()
 
     @property
     def is_open(self) -> bool:
@@ -64,7 +65,7 @@ class Endpoint:
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._socket.send_kept, self._resume_senders)
+                    nursery.start_soon(self._flush)
                     await self._receive(nursery)
         finally:
             self._shut_down()
@@ -244,11 +245,19 @@ class Endpoint:
         """Send a datagram, now or when the socket takes it."""
         self._socket.send(datagram, remote)
 
-    def send_later(self, connection: QuicMuxedConnection) -> None:
-        """Let a connection send when the socket takes datagrams again."""
-        self._senders.add(connection)
+    def flush_soon(self, connection: QuicMuxedConnection) -> None:
+        """Let a connection send once those that run now have had their say, or the socket takes datagrams again.
 
-    def _resume_senders(self) -> None:
-        senders, self._senders = self._senders, set()
-        for connection in senders:
-            self._guard(connection, connection.transmit)
+        So a stream's bytes and its end, or an answer and the credit for its question, leave in one datagram.
+        """
+        self._senders.add(connection)
+        self._senders_added.unpark_all()
+
+    async def _flush(self) -> None:
+        while True:
+            while not self._senders:
+                await self._senders_added.park()
+            senders, self._senders = self._senders, set()
+            for connection in senders:
+                self._guard(connection, connection.transmit)
+            await self._socket.send_kept()

@@ -102,11 +102,20 @@ class QuicMuxedStream(IMuxedStream):
 
     async def close_write(self) -> None:
         """End the sending direction: the peer reads what was written, then the end."""
-        async with self._write_lock:
-            if self._write_error is None and not self._write_ended:
-                self._write_ended = True
-                self._connection.send(self, b"", end=True)
-                self._forget_when_done()
+        if self._write_lock.locked():
+            async with self._write_lock:
+                self._end_sending()
+        else:
+            # Before giving way to other tasks, so that the end leaves with the bytes.
+            await trio.lowlevel.checkpoint_if_cancelled()
+            self._end_sending()
+            await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def _end_sending(self) -> None:
+        if self._write_error is None and not self._write_ended:
+            self._write_ended = True
+            self._connection.send(self, b"", end=True)
+            self._forget_when_done()
 
     async def close_read(self) -> None:
         """Take no more: what has arrived is dropped, and the peer is told to send nothing (STOP_SENDING)."""

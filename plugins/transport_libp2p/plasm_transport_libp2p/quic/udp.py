@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import trio
 
@@ -26,7 +26,6 @@ class UdpSocket:
     def __init__(self, family: socket.AddressFamily, address: SocketAddress) -> None:
         self.family = family
         self._unsent: deque[tuple[bytes, SocketAddress]] = deque()
-        self._unsent_added = trio.Event()
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         try:
             self._socket.setblocking(False)
@@ -71,7 +70,6 @@ class UdpSocket:
         if self._unsent or not self._try_send(datagram, remote):
             # Bounded by one batch a connection, since none sends while the socket is blocked.
             self._unsent.append((datagram, remote))
-            self._unsent_added.set()
 
     def _try_send(self, datagram: bytes, remote: SocketAddress) -> bool:
         try:
@@ -83,13 +81,9 @@ class UdpSocket:
             log.debug("datagram_lost errno=%s", exc.errno)
         return True
 
-    async def send_kept(self, on_unblocked: Callable[[], None]) -> None:
-        """Send what the socket did not take, for ever, and say each time when nothing of it is left."""
-        while True:
-            await self._unsent_added.wait()
-            self._unsent_added = trio.Event()
-            while self._unsent:
-                await trio.lowlevel.wait_writable(self._socket.fileno())
-                while self._unsent and self._try_send(*self._unsent[0]):
-                    self._unsent.popleft()
-            on_unblocked()
+    async def send_kept(self) -> None:
+        """Send what the socket did not take, waiting until it has taken all."""
+        while self._unsent:
+            await trio.lowlevel.wait_writable(self._socket.fileno())
+            while self._unsent and self._try_send(*self._unsent[0]):
+                self._unsent.popleft()
