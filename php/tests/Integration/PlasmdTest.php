@@ -1,0 +1,323 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Tests\Integration;
+
+use PHPUnit\Framework\TestCase;
+use Plasm\Client;
+use Plasm\Exception\BadSignature;
+use Plasm\Exception\NoDaemon;
+use Plasm\Exception\Refused;
+use Plasm\Exception\TimedOut;
+use Plasm\Exception\UnknownJob;
+use Plasm\Exception\Unreachable;
+use Plasm\Exception\UntrustedSigner;
+use Plasm\Exception\WrongJob;
+use Plasm\Exception\WrongOutput;
+use Plasm\Handle;
+use Plasm\Job;
+use Plasm\JobState;
+use Plasm\OutcomeKind;
+use Plasm\Transport\LocalTransport;
+
+/** The client against a real daemon, over a real socket, in processes of its own. */
+final class PlasmdTest extends TestCase
+{
+    private const HELLO = __DIR__ . '/../../../examples/hello/hello.wasm';
+    private const MODULES = __DIR__ . '/modules';
+
+    private static ?Plasmd $daemon = null;
+
+    public static function setUpBeforeClass(): void
+    {
+        self::$daemon = Plasmd::tryStart();
+    }
+
+    public static function tearDownAfterClass(): void
+    {
+        self::$daemon?->remove();
+        self::$daemon = null;
+    }
+
+    protected function setUp(): void
+    {
+        if (self::$daemon === null) {
+            self::markTestSkipped('plasmd is not installed here');
+        }
+    }
+
+    public function testTheExample(): void
+    {
+        [$status, $output, $errors] = $this->php([__DIR__ . '/../../../examples/local_test.php']);
+
+        self::assertSame(['', 0], [$errors, $status]);
+        self::assertStringContainsString("\nOutput     dlroW ,olleH\n", $output);
+        self::assertStringContainsString("\nReceipt verified ✓ signed by 12D3KooW", $output);
+    }
+
+    public function testWithoutADaemonTheExampleSaysHowToStartOne(): void
+    {
+        $nowhere = ['PLASM_SOCKET' => self::daemon()->directory . '/nowhere.sock'];
+
+        [$status, , $errors] = $this->php([__DIR__ . '/../../../examples/local_test.php'], $nowhere);
+
+        self::assertSame(1, $status);
+        self::assertStringContainsString('no daemon runs here', $errors);
+        self::assertStringContainsString('start one with: plasmd', $errors);
+    }
+
+    public function testSubmitInOneProcessAndFetchInAnother(): void
+    {
+        $submit = '$plasm = new Plasm\Client(); echo $plasm->submit($argv[1], ["args" => ["abc"]]);';
+        $fetch = '$result = (new Plasm\Client())->result($argv[1], 30); echo $result, "|", $result->verdict;';
+
+        [$submitted, $handle] = $this->php(['-r', $this->loading($submit), '--', self::HELLO]);
+        [$fetched, $output, $errors] = $this->php(['-r', $this->loading($fetch), '--', $handle]);
+
+        self::assertSame([0, 0, ''], [$submitted, $fetched, $errors]);
+        self::assertStringStartsWith("cba\n|Receipt verified ✓", $output);
+    }
+
+    public function testTheDaemonMayRestartInBetween(): void
+    {
+        $plasm = $this->plasm();
+        $handle = $plasm->submit(self::HELLO, ['args' => ['xyz']]);
+        self::daemon()->stop();
+        self::daemon()->start();
+
+        self::assertSame("zyx\n", (string) $plasm->result($handle, 30));
+    }
+
+    public function testAJobThatNeverEndsIsCancelled(): void
+    {
+        $plasm = $this->plasm();
+        $handle = $plasm->submit(self::MODULES . '/spin.wasm', ['timeout' => 60, 'gas' => 1e14]);
+        try {
+            $plasm->result($handle, 0.2);
+            self::fail('it had ended');
+        } catch (TimedOut $exception) {
+            self::assertSame('total', $exception->limit);
+        }
+
+        self::assertSame(JobState::Canceled, $plasm->cancel($handle)->state);
+        self::assertSame(OutcomeKind::Cancelled, $plasm->result($handle, 30)->outcome->kind);
+    }
+
+    public function testAJobThatRunsOutOfGasSaysSo(): void
+    {
+        $result = $this->plasm()->run(self::MODULES . '/spin.wasm', ['gas' => 1000]);
+
+        self::assertSame(OutcomeKind::OutOfGas, $result->outcome->kind);
+        self::assertSame('1000', $result->receipt->observed->gasUsed);
+        self::assertFalse($result->ok());
+    }
+
+    public function testLogsOfASlowJobComeWhileItRuns(): void
+    {
+        $plasm = $this->plasm();
+        $handle = $plasm->submit(self::MODULES . '/ticks.wasm');
+        $states = [];
+        $heard = '';
+
+        $verified = $plasm->logs($handle, function (string $stream, string $bytes) use (&$states, &$heard, $plasm, $handle): void {
+            $states[] = $plasm->status($handle)->state;
+            $heard .= $bytes;
+        }, 60);
+
+        self::assertSame(JobState::Running, $states[0]);
+        self::assertSame(str_repeat("tick\n", 6), $heard);
+        self::assertContains('stdout', $verified->verdict->established);
+    }
+
+    public function testAnotherHandleOpensNothing(): void
+    {
+        $plasm = $this->plasm();
+        $handle = Handle::parse($plasm->submit(self::HELLO));
+        $guessed = Handle::of($handle->jobId, random_bytes(32), $handle->peer);
+
+        foreach (['status', 'result', 'cancel', 'release'] as $method) {
+            try {
+                $plasm->$method((string) $guessed);
+                self::fail("$method was answered");
+            } catch (UnknownJob $exception) {
+                self::assertSame('unknown_job', $exception->reason);
+            }
+        }
+    }
+
+    public function testAReleasedJobIsGone(): void
+    {
+        $plasm = $this->plasm();
+        $handle = $plasm->submit(self::HELLO);
+        $plasm->wait($handle, 30);
+        $plasm->release($handle);
+        $this->expectException(UnknownJob::class);
+
+        $plasm->result($handle, 30);
+    }
+
+    public function testSubmittingOneJobTwiceIsOneJob(): void
+    {
+        $job = Job::create(self::HELLO);
+        $first = $this->plasm()->submit($job);
+        $second = $this->plasm()->submit($job);
+
+        // Another secret: another owner's job, though of the same id.
+        self::assertSame(Handle::parse($first)->jobId, Handle::parse($second)->jobId);
+        self::assertSame((string) $this->plasm()->result($first), (string) $this->plasm()->result($second));
+    }
+
+    public function testWhatIsNoModuleIsRefused(): void
+    {
+        try {
+            $this->plasm()->submit("\0asm\1\0\0\0nonsense");
+            self::fail('it was accepted');
+        } catch (Refused $exception) {
+            self::assertSame('invalid', $exception->reason);
+        }
+    }
+
+    public function testDiscoverFindsTheDaemon(): void
+    {
+        $nodes = $this->plasm()->discover();
+
+        self::assertCount(1, $nodes);
+        self::assertSame('unix:' . self::daemon()->socket, $nodes[0]->address);
+    }
+
+    public function testWhatIsNoDaemonIsNotTakenForOne(): void
+    {
+        $path = self::daemon()->directory . '/other.sock';
+        $server = stream_socket_server("unix://$path");
+        self::assertIsResource($server);
+        fclose($server);
+        $plasm = new Client(new LocalTransport($path), retries: \Plasm\RetryPolicy::never());
+        $this->expectException(Unreachable::class);
+        $this->expectExceptionMessage("no daemon answers on $path");
+
+        $plasm->submit(self::HELLO);
+    }
+
+    public function testASocketThatIsNotThereIsNoDaemon(): void
+    {
+        $this->expectException(NoDaemon::class);
+
+        (new Client(new LocalTransport('/nowhere/plasmd.sock')))->submit(self::HELLO);
+    }
+
+    /**
+     * @dataProvider tampering
+     *
+     * @param class-string<\Throwable> $exception
+     */
+    public function testWhatAProxyChangedIsRefused(string $mode, string $exception): void
+    {
+        $directory = self::daemon()->directory;
+        $other = "$directory/other.json";
+        file_put_contents($other, $this->plasm()->run(self::HELLO)->envelopeJson);
+        $listen = "$directory/proxy-$mode.sock";
+        $proxy = proc_open(
+            [PHP_BINARY, __DIR__ . '/proxy.php', $listen, self::daemon()->socket, $mode, $other],
+            [['file', '/dev/null', 'r'], ['pipe', 'w'], ['file', "$directory/proxy.log", 'a']],
+            $pipes,
+        );
+        self::assertIsResource($proxy);
+        try {
+            self::assertSame("ready\n", fgets($pipes[1]));
+            $this->expectException($exception);
+
+            (new Client(new LocalTransport($listen)))->run(self::HELLO, timeout: 30);
+        } finally {
+            proc_terminate($proxy, 9);
+            proc_close($proxy);
+        }
+    }
+
+    /** @return array<string, array{string, class-string<\Throwable>}> */
+    public static function tampering(): array
+    {
+        return [
+            'output' => ['output', WrongOutput::class],
+            'receipt' => ['receipt', BadSignature::class],
+            "another node's receipt" => ['node', UntrustedSigner::class],
+            "another job's receipt" => ['replay', WrongJob::class],
+        ];
+    }
+
+    public function testAModuleOf50MegabytesNeedsNoMemoryHere(): void
+    {
+        $path = self::daemon()->directory . '/large.wasm';
+        LargeModule::write($path, 50 << 20);
+        $code = '$plasm = new Plasm\Client();'
+            . '$handle = $plasm->submit($argv[1], ["memory" => "128MiB"]);'
+            . 'echo $plasm->result($handle, 60)->outcome, " ", memory_get_peak_usage(true) >> 20;';
+
+        [$status, $output, $errors] = $this->php(['-d', 'memory_limit=16M', '-r', $this->loading($code), '--', $path]);
+        [$again, , ] = $this->php(['-d', 'memory_limit=16M', '-r', $this->loading($code), '--', $path]);
+
+        self::assertSame(['', 0, 0], [$errors, $status, $again]);
+        self::assertMatchesRegularExpression('/^exited with code 0 ([1-9]|1[0-6])$/', $output);
+    }
+
+    public function testFiftyMegabytesOfInputAndOutputNeedNoMemoryHere(): void
+    {
+        $path = self::daemon()->directory . '/input.bin';
+        $input = fopen($path, 'wb');
+        self::assertIsResource($input);
+        for ($written = 0; $written < 50 << 20; $written += 1 << 20) {
+            fwrite($input, random_bytes(1 << 20));
+        }
+        fclose($input);
+        $code = '$result = (new Plasm\Client())->run($argv[1], ["stdin" => fopen($argv[2], "rb"), "output" => "64MiB"], timeout: 60);'
+            . '$hash = hash_init("sha256"); hash_update_stream($hash, $result->stdoutStream());'
+            . 'echo hash_final($hash), " ", memory_get_peak_usage(true) >> 20;';
+        $arguments = ['-d', 'memory_limit=16M', '-r', $this->loading($code), '--', self::MODULES . '/cat.wasm', $path];
+
+        [$status, $output, $errors] = $this->php($arguments);
+        [$hash, $peak] = explode(' ', "$output ");
+
+        self::assertSame(['', 0], [$errors, $status]);
+        self::assertSame(hash_file('sha256', $path), $hash);
+        self::assertLessThanOrEqual(16, (int) $peak);
+    }
+
+    private static function daemon(): Plasmd
+    {
+        return self::$daemon ?? throw new \LogicException('no daemon');
+    }
+
+    private function plasm(): Client
+    {
+        return new Client(new LocalTransport(self::daemon()->socket));
+    }
+
+    private function loading(string $code): string
+    {
+        return 'require ' . var_export(dirname(__DIR__, 2) . '/autoload.php', true) . "; $code";
+    }
+
+    /**
+     * Run PHP in a process of its own, as a client of the daemon.
+     *
+     * @param list<string> $arguments
+     * @param array<string, string> $environment
+     *
+     * @return array{int, string, string} exit status, stdout and stderr
+     */
+    private function php(array $arguments, array $environment = []): array
+    {
+        $errors = (string) tempnam(self::daemon()->directory, 'errors');
+        $process = proc_open(
+            [PHP_BINARY, '-d', 'error_reporting=-1', '-d', 'display_errors=stderr', ...$arguments],
+            [['file', '/dev/null', 'r'], ['pipe', 'w'], ['file', $errors, 'w']],
+            $pipes,
+            null,
+            $environment + self::daemon()->environment(),
+        );
+        self::assertIsResource($process);
+        $output = (string) stream_get_contents($pipes[1]);
+
+        return [proc_close($process), $output, (string) file_get_contents($errors)];
+    }
+}
