@@ -30,7 +30,9 @@ class BareChild:
             "validator": "plasm_runtime_wasmtime.validator:ModuleValidator",
             "canonical_nans": False,
         }
-        own = [str(Path(str(package.__file__)).parent.parent) for package in (plasm_core, plasm_runtime_wasmtime)]
+        own = [
+            str(Path(str(package.__file__)).parent.parent) for package in (plasm_core, plasm_runtime_wasmtime)
+        ]
         self._deadline_s = deadline_s
         self._process = subprocess.Popen(
             [*python, str(bare_child.__file__), json.dumps(spec)],
