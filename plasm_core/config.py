@@ -14,7 +14,7 @@ from plasm_core import paths
 from plasm_core.abc import KINDS
 from plasm_core.errors import ConfigError, InvalidRecordError
 from plasm_core.records.converter import structure
-from plasm_core.records.fields import constrained, integer, names, names_of, one_of, text
+from plasm_core.records.fields import boolean, constrained, integer, names, names_of, one_of, text
 from plasm_core.records.manifest import CAPABILITIES
 
 if sys.version_info >= (3, 11):
@@ -35,6 +35,7 @@ class Choice:
     signer: str = constrained(text(pattern=_NAME, maximum=64), default="ed25519")
     verifier: tuple[str, ...] = constrained(names(_NAME), default=("signature",))
     transport: tuple[str, ...] = constrained(names(_NAME), default=("local",))
+    discovery: tuple[str, ...] = constrained(names(_NAME), default=())
 
 
 @attrs.frozen(kw_only=True)
@@ -69,8 +70,9 @@ class SandboxConfig:
 
 @attrs.frozen(kw_only=True)
 class Policy:
-    """What jobs may ask for on this node."""
+    """Whose jobs run on this node, and what they may ask for. `lend`: strangers' jobs too, not only local ones."""
 
+    lend: bool = constrained(boolean(), default=False)
     capabilities: tuple[str, ...] = constrained(names_of(*CAPABILITIES), default=())
 
 
@@ -160,7 +162,7 @@ def keep(fresh: Config, old: Config, sections: Sequence[str]) -> Config:
     return attrs.evolve(fresh, **{name: getattr(old, name) for name in sections})
 
 
-LISTS = ("verifier", "transport")
+LISTS = ("verifier", "transport", "discovery")
 """The choices of several plugins."""
 _SECTIONS = {
     "plasm": Choice,

@@ -35,6 +35,7 @@ class Node:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.executor = Executor(config.sandbox)
+        self._runtimes: dict[str, Runtime] = {}
 
     def __enter__(self) -> Node:
         return self
@@ -69,7 +70,10 @@ class Node:
     def runtime(self, name: str | None = None) -> Runtime:
         """Return a runtime, the one chosen if none is named."""
         name = name or self.config.plasm.runtime
-        return plugins.create(Runtime, name, self.config.table("runtime", name))  # type: ignore[type-abstract]
+        if name not in self._runtimes:
+            table = self.config.table("runtime", name)
+            self._runtimes[name] = plugins.create(Runtime, name, table)  # type: ignore[type-abstract]
+        return self._runtimes[name]
 
     @cached_property
     def _cache(self) -> Cache:

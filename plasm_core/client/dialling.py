@@ -15,10 +15,10 @@ from plasm_core.client.conversations import greeted
 from plasm_core.client.link import Link, open_link
 from plasm_core.errors import ConnectionLostError, PeerUnreachableError, ProtocolError
 from plasm_core.records.peer import PeerId
+from plasm_core.wire import JOB_PROTOCOL
 
 log = logging.getLogger(__name__)
 
-JOB_PROTOCOL = "/phase/job/1.0.0"
 DIAL_S = 5.0
 
 

@@ -9,13 +9,14 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
+import attrs
 import click
 import trio
 
 import plasm_core
 from plasm_core import config as configuration
 from plasm_core import paths, plugins
-from plasm_core.abc import Stream, StreamHandler, Transport
+from plasm_core.abc import Directory, Discovery, Network, Stream, StreamHandler, Transport
 from plasm_core.alongside import alongside, sole
 from plasm_core.cli import exits, options
 from plasm_core.cli.commands import reporting
@@ -24,38 +25,52 @@ from plasm_core.daemon import logs
 from plasm_core.daemon.notify import keep_notified, notify
 from plasm_core.daemon.service import Service, open_service
 from plasm_core.daemon.session import Session
-from plasm_core.errors import ConfigError
+from plasm_core.errors import ConfigError, TransportError
 from plasm_core.node import Node
 from plasm_core.store import Store
+from plasm_core.wire import CAPABILITIES_PROTOCOL, JOB_PROTOCOL
 
 log = logging.getLogger(__name__)
 
-JOB_PROTOCOL = "/phase/job/1.0.0"
+_TELL_S = 10
 
 
 @click.command(epilog=exits.EPILOGUE, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--check", is_flag=True, help="Check the configuration and everything it names, and exit.")
 @options.configured(
-    choices=("runtime", "validator", "transport", "signer", "verifier"), sandboxed=True, reload=True
+    choices=("runtime", "validator", "transport", "discovery", "signer", "verifier"),
+    sandboxed=True,
+    reload=True,
 )
+@click.option("--lend", is_flag=True, help="Run strangers' jobs too, as policy.lend=true does.")
 @click.version_option(plasm_core.__version__, prog_name="plasmd")
-def plasmd(check: bool, settings: Config, reload: Callable[[], Config]) -> None:
+def plasmd(check: bool, lend: bool, settings: Config, reload: Callable[[], Config]) -> None:
     """Take jobs over sockets, keep them, run them, and hand out their results with signed receipts.
 
     SIGTERM and Ctrl-C end it: it takes no more jobs, lets those that run end within daemon.shutdown_s, and
     puts the others back into the queue. SIGHUP reads the configuration anew.
     """
+
+    def read() -> Config:
+        return lending(reload()) if lend else reload()
+
+    settings = lending(settings) if lend else settings
     logs.set_up(settings.daemon)
     with Node(settings) as node:
-        transports = check_all(node)
+        transports, discoveries = check_all(node)
         if check:
             click.echo("the configuration is valid")
             return
         with sole():
-            trio.run(serve, node, transports, reload)
+            trio.run(serve, node, transports, discoveries, read)
 
 
-def check_all(node: Node) -> list[Transport]:
+def lending(settings: Config) -> Config:
+    """Return the configuration of a node that runs strangers' jobs."""
+    return attrs.evolve(settings, policy=attrs.evolve(settings.policy, lend=True))
+
+
+def check_all(node: Node) -> tuple[list[Transport], list[Discovery]]:
     """Make everything that the configuration names, so that a mistake is found before anything is done.
 
     Raises: `ConfigError`, `PluginError`, `KeyFileError`.
@@ -63,13 +78,19 @@ def check_all(node: Node) -> list[Transport]:
     _ = node.runtime(), node.validator, node.verifiers, node.signer.peer_id
     if not node.config.plasm.transport:
         raise ConfigError("plasm.transport: there is none, so nobody could reach this daemon")
-    return [
-        plugins.create(Transport, name, node.config.table("transport", name))  # type: ignore[type-abstract]
-        for name in node.config.plasm.transport
-    ]
+    table, chosen = node.config.table, node.config.plasm
+    return (
+        [plugins.create(Transport, name, table("transport", name)) for name in chosen.transport],  # type: ignore[type-abstract]
+        [plugins.create(Discovery, name, table("discovery", name)) for name in chosen.discovery],  # type: ignore[type-abstract]
+    )
 
 
-async def serve(node: Node, transports: Sequence[Transport], reload: Callable[[], Config]) -> None:
+async def serve(
+    node: Node,
+    transports: Sequence[Transport],
+    discoveries: Sequence[Discovery],
+    reload: Callable[[], Config],
+) -> None:
     """Run the daemon until a signal ends it. Raises: `PlasmError` if it cannot start."""
     state = paths.private_directory(paths.state_directory())
     async with AsyncExitStack() as stack:
@@ -77,11 +98,19 @@ async def serve(node: Node, transports: Sequence[Transport], reload: Callable[[]
         store = stack.enter_context(await trio.to_thread.run_sync(Store, state, node.config.storage))
         service = await stack.enter_async_context(open_service(node, store))
         ended.service = service
+        networks = []
         for transport in transports:
-            network = await stack.enter_async_context(
-                transport.open(node.signer, {JOB_PROTOCOL: _handler(service)})
-            )
+            handlers = {JOB_PROTOCOL: _handler(service), CAPABILITIES_PROTOCOL: _tell_capabilities(service)}
+            network = await stack.enter_async_context(transport.open(node.signer, handlers))
             log.info("listening transport=%s addresses=%s", transport.name, " ".join(network.addresses))
+            networks.append(network)
+        service.addresses = tuple(
+            address for network in networks for address in network.addresses if address.startswith("/")
+        )
+        for discovery in discoveries:
+            directory = await _open_discovery(stack, discovery, networks)
+            if node.config.policy.lend:
+                directory.advertise(service.record().classes)
         log.info(
             "ready peer=%s runtime=%s cpu=%d memory_bytes=%d",
             *(service.peer, node.config.plasm.runtime),
@@ -94,6 +123,34 @@ async def serve(node: Node, transports: Sequence[Transport], reload: Callable[[]
         service.is_stopping = True
         await service.stop()
     log.info("ended")
+
+
+async def _open_discovery(
+    stack: AsyncExitStack, discovery: Discovery, networks: Sequence[Network]
+) -> Directory:
+    """Open a discovery on the network that it can use. Raises: `TransportError` if it can use none."""
+    problem = TransportError(f"the discovery {discovery.name} has no transport")
+    for network in networks:
+        try:
+            directory = await stack.enter_async_context(discovery.open(network))
+        except TransportError as exc:
+            problem = exc
+            continue
+        log.info("discovery=%s neighbours=%d", discovery.name, len(directory.neighbours))
+        return directory
+    raise problem
+
+
+def _tell_capabilities(service: Service) -> StreamHandler:
+    """Answer with the signed capability record: u32 big-endian length, then its envelope's JSON."""
+
+    async def handle(stream: Stream) -> None:
+        envelope = service.capabilities().encode()
+        with trio.fail_after(_TELL_S):
+            await stream.send_all(len(envelope).to_bytes(4, "big") + envelope)
+            await stream.aclose()
+
+    return handle
 
 
 def _handler(service: Service) -> StreamHandler:

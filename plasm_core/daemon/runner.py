@@ -162,7 +162,7 @@ class Runner:
             runtime=self._node.runtime(),
             isolation=self._node.executor.isolation,
             signer=self._node.signer,
-            attempt=max(1, job.attempt),
+            attempt=max(1, job.counted_attempts),
         )
         envelope = sign(receipt, self._node.signer).to_json()
         return self._store.finish(job.row, outcome=run.outcome, envelope=envelope)

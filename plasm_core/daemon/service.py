@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import logging
+import platform
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 import attrs
 import trio
 
+import plasm_core
 from plasm_core.alongside import alongside
+from plasm_core.capabilities import sign_record
 from plasm_core.config import Config
 from plasm_core.daemon.offers import Offer, Offers
 from plasm_core.daemon.runner import Attempt, Runner
 from plasm_core.errors import JobEndedError, RefusedError, StorageError
 from plasm_core.node import Node, check_policy
 from plasm_core.queue import FairQueue
-from plasm_core.records import Manifest, Outcome, PeerId
+from plasm_core.records import GAS_SCHEDULE, PROFILE, Manifest, Outcome, PeerId
+from plasm_core.records.capabilities import (
+    CAPABILITIES_FORMAT,
+    CapabilityRecord,
+    EngineOffer,
+    Load,
+    OfferedLimits,
+)
 from plasm_core.sandbox.executor import MAX_ARGUMENT_BYTES
-from plasm_core.slots import Demand, Slots, demand_of, machine
+from plasm_core.slots import WORKER_BYTES, Demand, Slots, demand_of, machine
 from plasm_core.store import Job, Store, Stream
+from plasm_core.wire import JOB_PROTOCOL
 from plasm_core.wire.messages import Status, Uploads
 
 log = logging.getLogger(__name__)
@@ -30,6 +41,8 @@ _RECOVERED = "from before the start"
 _POSITIONS_S = 1.0
 _EXPIRY_S = 60.0
 _AGAIN_S = 5.0
+_RECORD_LIFE = timedelta(minutes=30)
+_RECORD_FRESH_S = 1.0
 _KILL_S = 10.0
 """How long ending a run may take, once it is to end."""
 _BY_OWNER = "by its owner"
@@ -68,6 +81,9 @@ class Service:
         self._compiling = trio.CapacityLimiter(self.slots.total.cpu)
         self._threads = trio.CapacityLimiter(self.slots.total.cpu * 2 + 8)
         self._token = trio.lowlevel.current_trio_token()
+        self._signed: tuple[float, str] | None = None
+        self.addresses: tuple[str, ...] = ()
+        """Where others reach this node, as it says in its capability record."""
 
     @property
     def peer(self) -> PeerId:
@@ -95,9 +111,50 @@ class Service:
         track = self._tracks.get(job.row)
         return track.job if track is not None else job
 
+    def record(self) -> CapabilityRecord:
+        """Return what the node says of itself now."""
+        config, runtime = self._config, self.node.runtime()
+        limits, lent = config.limits, self.slots.total
+        now = datetime.now(timezone.utc)
+        return CapabilityRecord(
+            format=CAPABILITIES_FORMAT,
+            peer=str(self.peer),
+            agent=f"plasm/{plasm_core.__version__}",
+            profiles=(PROFILE,),
+            gas_schedules=(GAS_SCHEDULE,),
+            wasi=("preview1",),
+            engines=(
+                EngineOffer(
+                    name=runtime.name, version=runtime.version(), features=tuple(sorted(runtime.features))
+                ),
+            ),
+            architecture=platform.machine().lower() or "unknown",
+            cpu=lent.cpu,
+            memory_bytes=lent.memory_bytes,
+            limits=OfferedLimits(
+                gas=limits.gas,
+                memory_bytes=max(0, lent.memory_bytes - WORKER_BYTES),
+                output_bytes=limits.output_bytes,
+                wall_time_s=limits.wall_time_s,
+                cpu=lent.cpu,
+                module_bytes=config.admission.module_bytes,
+                stdin_bytes=limits.stdin_bytes,
+            ),
+            capabilities=config.policy.capabilities,
+            lends=config.policy.lend and not self.is_stopping,
+            load=Load(running=len(self.slots), waiting=len(self.queue), capacity=self.queue.capacity),
+            protocols=(JOB_PROTOCOL,),
+            addresses=self.addresses,
+            issued_at=now,
+            expires_at=now + _RECORD_LIFE,
+        )
+
     def capabilities(self) -> str:
-        """Return the node's signed capability record, as JSON. Raises: `RefusedError`."""
-        raise RefusedError("not_offered", "this node tells no capabilities")
+        """Return the node's signed capability record, as JSON."""
+        now = time.monotonic()
+        if self._signed is None or now - self._signed[0] > _RECORD_FRESH_S:
+            self._signed = now, sign_record(self.record(), self.node.signer).to_json().decode()
+        return self._signed[1]
 
     def track(self, job: Job) -> Track | None:
         """Return the track of a job that has no result yet."""
@@ -124,10 +181,15 @@ class Service:
             return self.store.output_bytes(job, stream)
         return (job.stdout if stream is Stream.STDOUT else job.stderr).size_bytes
 
-    def check(self, manifest: Manifest, sizes: Uploads) -> None:
-        """Refuse what this node does not take. Raises: `RefusedError`."""
+    def check(self, manifest: Manifest, sizes: Uploads, *, stranger: bool) -> None:
+        """Refuse what this node does not take. `stranger`: from a client of another machine.
+
+        Raises: `RefusedError`.
+        """
         if self.is_stopping:
             raise RefusedError("shutting_down", "the node is about to end", retry_after_s=10)
+        if stranger and not self._config.policy.lend:
+            raise RefusedError("policy", "this node runs its own users' jobs only")
         check_policy(manifest, self._config)
         limits = self._config.limits
         for what, asked, allowed in (

@@ -203,7 +203,8 @@ class Session:
             await self._send(self._conversation.attached(identity, self._service.status(job)))
             await self._follow(job)
             return
-        self._service.check(manifest, submit.sizes)
+        stranger = self._stream.remote_peer is not None
+        self._service.check(manifest, submit.sizes, stranger=stranger)
         group = self._stream.remote_group
         offer = await self._service.offers.make(
             (identity, token),

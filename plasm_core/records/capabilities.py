@@ -1,0 +1,131 @@
+"""The capability record: what a node says of itself, signed (docs/network.md, "Capabilities").
+
+Everything in it is the node's claim. It is of use to choose whom to ask; the node's answer decides.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import attrs
+
+from plasm_core.records.converter import encode_json, parse_json, structure
+from plasm_core.records.fields import boolean, constrained, integer, names, names_of, one_of, text, timestamp
+from plasm_core.records.manifest import CAPABILITIES, Manifest
+from plasm_core.records.peer import PeerId
+
+CAPABILITIES_TYPE = "application/vnd.phase.capabilities+json"
+CAPABILITIES_FORMAT = "phase.capabilities/v0"
+MAX_CAPABILITIES_BYTES = 65_536
+
+_WORD = r"[A-Za-z0-9._+/:@-]+"
+
+
+@attrs.frozen(kw_only=True)
+class EngineOffer:
+    """An engine, and the features of modules (docs/determinism.md) that it runs."""
+
+    json_open = True
+
+    name: str = constrained(text(pattern=r"[a-z0-9]+", maximum=64))
+    version: str = constrained(text(pattern=_WORD, maximum=64))
+    features: tuple[str, ...] = constrained(names(r"[a-z0-9-]+"))
+
+
+@attrs.frozen(kw_only=True)
+class OfferedLimits:
+    """The greatest limits that a job may ask for, and the greatest sizes of what is uploaded."""
+
+    json_open = True
+
+    gas: int = constrained(integer(1))
+    memory_bytes: int = constrained(integer(0))
+    output_bytes: int = constrained(integer(0))
+    wall_time_s: int = constrained(integer(1))
+    cpu: int = constrained(integer(1))
+    module_bytes: int = constrained(integer(0))
+    stdin_bytes: int = constrained(integer(0))
+
+
+@attrs.frozen(kw_only=True)
+class Load:
+    """How busy a node was when it signed."""
+
+    json_open = True
+
+    running: int = constrained(integer(0))
+    waiting: int = constrained(integer(0))
+    capacity: int = constrained(integer(0))
+
+
+@attrs.frozen(kw_only=True)
+class CapabilityRecord:
+    """What a node can, allows and is busy with. `lends`: it runs strangers' jobs."""
+
+    json_open = True
+
+    format: str = constrained(one_of(CAPABILITIES_FORMAT))
+    peer: str = constrained(text(pattern=r"[1-9A-HJ-NP-Za-km-z]+", maximum=128))
+    agent: str = constrained(text(pattern=r"[^\x00-\x1f\x7f]*", maximum=256))
+    profiles: tuple[str, ...] = constrained(names(_WORD))
+    gas_schedules: tuple[str, ...] = constrained(names(_WORD))
+    wasi: tuple[str, ...] = constrained(names(_WORD))
+    engines: tuple[EngineOffer, ...]
+    architecture: str = constrained(text(pattern=r"[a-z0-9_]+", maximum=64))
+    cpu: int = constrained(integer(1))
+    memory_bytes: int = constrained(integer(0))
+    limits: OfferedLimits
+    capabilities: tuple[str, ...] = constrained(names_of(*CAPABILITIES))
+    lends: bool = constrained(boolean())
+    load: Load
+    protocols: tuple[str, ...] = constrained(names(_WORD, 128))
+    addresses: tuple[str, ...] = constrained(names(r"/[!-~]+", 512))
+    issued_at: datetime = constrained(timestamp())
+    expires_at: datetime = constrained(timestamp())
+
+    def to_json(self) -> bytes:
+        """Encode the record: the payload that is signed."""
+        return encode_json(self)
+
+    @classmethod
+    def from_json(cls, data: bytes) -> CapabilityRecord:
+        """Parse a record. Unknown fields are ignored. Raises: `InvalidRecordError`."""
+        value = parse_json(data, record="capability record", maximum=MAX_CAPABILITIES_BYTES)
+        return structure(value, cls, record="capability record")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The capability classes under which the node is found (docs/network.md, "Discovery")."""
+        return (
+            *(f"wasi/{level}" for level in self.wasi),
+            *(f"engine/{engine.name}" for engine in self.engines),
+            f"architecture/{self.architecture}",
+        )
+
+    def lacks(self, manifest: Manifest, *, module_bytes: int, stdin_bytes: int) -> str | None:
+        """Return what a job needs that the node says it does not give, or None."""
+        limits, asked = self.limits, manifest.limits
+        if not self.lends:
+            return "it does not lend"
+        if manifest.profile not in self.profiles:
+            return f"profile {manifest.profile}"
+        missing = sorted(set(manifest.capabilities) - set(self.capabilities))
+        if missing:
+            return f"capability {missing[0]}"
+        for what, wanted, given in (
+            ("gas", asked.gas, limits.gas),
+            ("memory_bytes", asked.memory_bytes, limits.memory_bytes),
+            ("output_bytes", asked.output_bytes, limits.output_bytes),
+            ("wall_time_s", manifest.wall_time_s, limits.wall_time_s),
+            ("cpu", manifest.cpu, limits.cpu),
+            ("module_bytes", module_bytes, limits.module_bytes),
+            ("stdin_bytes", stdin_bytes, limits.stdin_bytes),
+        ):
+            if wanted > given:
+                return f"{what} {wanted}, of which it gives {given}"
+        return None
+
+    @property
+    def signer(self) -> PeerId:
+        """The node that the record is of. Raises: ValueError."""
+        return PeerId.parse(self.peer)
