@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -21,21 +20,19 @@ from trio.lowlevel import ParkingLot
 from plasm_transport_libp2p.quic import address
 from plasm_transport_libp2p.quic.identity import SECURITY_PROTOCOL, Identity, PeerIdentityError
 from plasm_transport_libp2p.quic.limits import QuicLimits
+from plasm_transport_libp2p.quic.link import Link
 from plasm_transport_libp2p.quic.sansio import SansIoConnection
 from plasm_transport_libp2p.quic.stream import QuicMuxedStream
 
 if TYPE_CHECKING:
     from plasm_transport_libp2p.quic.endpoint import Endpoint
 
-log = logging.getLogger(__name__)
-
 _BAD_CERTIFICATE = QuicErrorCode.CRYPTO_ERROR + 42
 """TLS alert bad_certificate (RFC 8446, 6.2)."""
-_KEEP_ALIVE_PING = 0
 
 
-class QuicMuxedConnection(IMuxedConn):
-    """The streams of one connection. Its endpoint feeds it datagrams and the time."""
+class QuicMuxedConnection(Link, IMuxedConn):
+    """The identity of the peer, and the streams."""
 
     negotiated_security_protocol = SECURITY_PROTOCOL
     negotiated_muxer_protocol = None
@@ -49,20 +46,12 @@ class QuicMuxedConnection(IMuxedConn):
         limits: QuicLimits,
         expected_peer: ID | None,
     ) -> None:
+        super().__init__(endpoint=endpoint, protocol=protocol, limits=limits)
         self.event_started = trio.Event()
         self.on_close: Callable[[], Awaitable[Any]] | None = None
-        self.timer: float = float("inf")
-        self.connection_ids: set[bytes] = set()
-        self._endpoint = endpoint
-        self._protocol = protocol
         self._identity = identity
-        self._limits = limits
         self._expected_peer = expected_peer
         self._is_initiator = protocol.configuration.is_client
-        self._handshake_over = trio.Event()
-        self._closed = trio.Event()
-        self._close_reason = ""
-        self._keep_alive_at = float("inf")
         self._streams: dict[int, QuicMuxedStream] = {}
         self._streams_accepted = 0
         self._accept_queue: deque[QuicMuxedStream] = deque()
@@ -71,29 +60,12 @@ class QuicMuxedConnection(IMuxedConn):
         self._writers: set[QuicMuxedStream] = set()
         self._lingering = ParkingLot()
         self._resource_scope: Any = None  # py-libp2p's resource manager gives it no type
-        self._farewell: list[tuple[bytes, Any]] = []
-        self._heard_since_close = 0
-        self._remote_address: address.SocketAddress | None = None
 
     # The swarm's side.
 
     @property
     def is_initiator(self) -> bool:
         return self._is_initiator
-
-    @property
-    def is_established(self) -> bool:
-        """Whether the peer has proven its identity and the connection is open."""
-        return self._handshake_over.is_set() and not self._closed.is_set()
-
-    @property
-    def is_closed(self) -> bool:
-        return self._closed.is_set()
-
-    @property
-    def close_reason(self) -> str:
-        """Why the connection closed, in words."""
-        return self._close_reason
 
     def set_resource_scope(self, scope: Any) -> None:
         """Keep what counts this connection for the resource manager until it closes."""
@@ -110,14 +82,6 @@ class QuicMuxedConnection(IMuxedConn):
                 await released
         if self.on_close is not None:
             await self.on_close()
-
-    async def wait_handshake(self) -> None:
-        """Wait until the connection is established, or closed."""
-        await self._handshake_over.wait()
-
-    async def wait_closed(self) -> None:
-        """Wait until the connection has closed, by whichever side."""
-        await self._closed.wait()
 
     async def open_stream(self) -> QuicMuxedStream:
         """Open a stream, of which the peer learns with the first bytes.
@@ -152,11 +116,6 @@ class QuicMuxedConnection(IMuxedConn):
                     await self._lingering.park()
         finally:
             self.abort(QuicErrorCode.NO_ERROR, "closed")
-
-    def get_remote_address(self) -> tuple[str, int] | None:
-        """Return the host and port of the peer now; they change when it migrates."""
-        found = self._protocol.get_peer_address() or self._remote_address
-        return None if found is None else (found[0].partition("%")[0], found[1])
 
     def get_transport_addresses(self) -> list[Multiaddr]:
         found = self.get_remote_address()
@@ -208,95 +167,29 @@ class QuicMuxedConnection(IMuxedConn):
         self._streams.pop(stream.stream_id, None)
         self._writers.discard(stream)
 
-    # The endpoint's side.
+    # The protocol's side.
 
-    def connect(self, remote: address.SocketAddress, now: float) -> None:
-        """Send the first packet."""
-        self._protocol.connect(remote, now)
-        self.transmit()
-
-    def receive(self, datagram: bytes, remote: address.SocketAddress, now: float) -> None:
-        """Take one datagram. `settle` follows when there are no more for now."""
-        if self._closed.is_set():
-            self._repeat_farewell()
-            return
-        self._keep_alive_at = now + self._limits.keep_alive_s
-        self._protocol.receive_datagram(datagram, remote, now)
-        if self._protocol.is_unborn:
-            self._endpoint.remove(self)
-
-    def _repeat_farewell(self) -> None:
-        # RFC 9000, 10.2.1: say it again, ever more rarely, to a peer that has not heard.
-        self._heard_since_close += 1
-        if self._heard_since_close & (self._heard_since_close - 1) == 0:
-            for datagram, remote in self._farewell:
-                self._endpoint.send(datagram, remote)
-
-    def fire_timer(self, now: float) -> None:
-        """Do what is due at this time."""
-        due = self._protocol.get_timer()
-        if due is not None and due <= now:
-            self._protocol.handle_timer(now)
-        if now >= self._keep_alive_at and not self._closed.is_set():
-            self._keep_alive_at = now + self._limits.keep_alive_s
-            self._protocol.send_ping(_KEEP_ALIVE_PING)
-
-    def settle(self) -> None:
-        """Act on what datagrams or the timer brought about, and send what that asks for."""
-        terminated = False
-        while (event := self._protocol.next_event()) is not None:
-            terminated = terminated or isinstance(event, events.ConnectionTerminated)
-            if not self._closed.is_set():
-                self._handle(event)
-        closing = self._protocol.close_event
-        if closing is not None and not self._closed.is_set():
-            self._mark_closed(closing.reason_phrase or f"error {closing.error_code:#x}")
-        if terminated:
-            self._endpoint.remove(self)
-            return
+    def on_progress(self) -> None:
         for stream in list(self._writers):
             if self.send_room(stream) >= self._limits.send_buffer_bytes // 2:
                 self._writers.discard(stream)
                 stream.on_room()
-        if (
-            self._openers
-            and self._protocol.get_next_available_stream_id() // 4 < self._protocol.peer_stream_limit
-        ):
+        next_id = self._protocol.get_next_available_stream_id()
+        if self._openers and next_id // 4 < self._protocol.peer_stream_limit:
             self._openers.unpark_all()
         if self._lingering and not self._protocol.has_undelivered_streams():
             self._lingering.unpark_all()
-        self.transmit()
 
-    def transmit(self) -> None:
-        """Send all that may be sent now, without waiting, and set the timer."""
-        if self._endpoint.is_blocked:
-            self._endpoint.flush_soon(self)
-            return
-        if self._protocol.has_path:
-            sent = self._protocol.datagrams_to_send(trio.current_time())
-            for datagram, remote in sent:
-                self._endpoint.send(datagram, remote)
-            if self._closed.is_set() and sent:
-                self._farewell = sent
-        due = self._protocol.get_timer()
-        self.timer = min(float("inf") if due is None else due, self._keep_alive_at)
-        self._endpoint.arm(self.timer)
+    def on_closed(self, reason: str) -> None:
+        for stream in list(self._streams.values()):
+            stream.on_connection_lost(reason)
+        self._streams.clear()
+        self._writers.clear()
+        self._accept_queue.clear()
+        for lot in (self._acceptors, self._openers, self._lingering):
+            lot.unpark_all()
 
-    def abort(self, error_code: int, reason: str, *, frame_type: int | None = None) -> None:
-        """Close at once, telling the peer why. An error of the transport names the frame that it lies in."""
-        if self._closed.is_set():
-            return
-        self._protocol.close(error_code=error_code, frame_type=frame_type, reason_phrase=reason)
-        self._mark_closed(reason)
-        self.transmit()
-
-    def release(self) -> None:
-        """Drop the protocol state of a connection of which nothing is left."""
-        self._mark_closed("the connection ended")
-        self.timer = float("inf")
-        self._protocol.release()
-
-    def _handle(self, event: events.QuicEvent) -> None:
+    def on_event(self, event: events.QuicEvent) -> None:
         if isinstance(event, events.StreamDataReceived):
             stream = self._stream(event.stream_id)
             if stream is not None:
@@ -336,23 +229,9 @@ class QuicMuxedConnection(IMuxedConn):
                 new_id = self._streams_accepted * 4 + (stream_id & 1)
                 stream = self._streams[new_id] = QuicMuxedStream(self, new_id)
                 self._streams_accepted += 1
+                if len(self._accept_queue) >= self._limits.streams:
+                    self.abort(QuicErrorCode.STREAM_LIMIT_ERROR, "streams come faster than they are taken")
+                    return None
                 self._accept_queue.append(stream)
                 self._acceptors.unpark()
         return self._streams.get(stream_id)
-
-    def _mark_closed(self, reason: str) -> None:
-        if self._closed.is_set():
-            return
-        log.debug("connection_closed initiator=%s reason=%r", self._is_initiator, reason)
-        self._remote_address = self._protocol.get_peer_address()
-        self._close_reason = reason
-        self._keep_alive_at = float("inf")
-        self._closed.set()
-        self._handshake_over.set()
-        for stream in list(self._streams.values()):
-            stream.on_connection_lost(reason)
-        self._streams.clear()
-        self._writers.clear()
-        self._accept_queue.clear()
-        for lot in (self._acceptors, self._openers, self._lingering):
-            lot.unpark_all()

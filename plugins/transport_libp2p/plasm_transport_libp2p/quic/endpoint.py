@@ -16,6 +16,7 @@ from plasm_transport_libp2p.quic.admission import Accept, Admission, Answer, Slo
 from plasm_transport_libp2p.quic.connection import QuicMuxedConnection
 from plasm_transport_libp2p.quic.identity import Identity
 from plasm_transport_libp2p.quic.limits import QuicLimits
+from plasm_transport_libp2p.quic.link import Link
 from plasm_transport_libp2p.quic.sansio import CONNECTION_ID_BYTES, SansIoConnection, parse_header
 from plasm_transport_libp2p.quic.udp import UdpSocket
 
@@ -40,14 +41,14 @@ class Endpoint:
         self._identity = identity
         self._limits = limits
         self._admission = admission
-        self._connections: set[QuicMuxedConnection] = set()
-        self._routes: dict[bytes, QuicMuxedConnection] = {}
+        self._connections: set[Link] = set()
+        self._routes: dict[bytes, Link] = {}
         self._inbound: deque[tuple[QuicMuxedConnection, Slot]] = deque()
         self._deadline = float("inf")
         self._waiting = trio.CancelScope()
         self._scope = trio.CancelScope()
         self._closed = trio.Event()
-        self._senders: set[QuicMuxedConnection] = set()
+        self._senders: set[Link] = set()
         self._senders_added = trio.lowlevel.ParkingLot()
 
     @property
@@ -108,17 +109,17 @@ class Endpoint:
         self.add_route(protocol.host_cid, connection)
         return connection
 
-    def add_route(self, connection_id: bytes, connection: QuicMuxedConnection) -> None:
+    def add_route(self, connection_id: bytes, connection: Link) -> None:
         """Lead packets for a connection id to its connection."""
         self._routes[connection_id] = connection
         connection.connection_ids.add(connection_id)
 
-    def remove_route(self, connection_id: bytes, connection: QuicMuxedConnection) -> None:
+    def remove_route(self, connection_id: bytes, connection: Link) -> None:
         """Lead them there no more."""
         self._routes.pop(connection_id, None)
         connection.connection_ids.discard(connection_id)
 
-    def remove(self, connection: QuicMuxedConnection) -> None:
+    def remove(self, connection: Link) -> None:
         """Forget a connection that has ended."""
         self._connections.discard(connection)
         self._senders.discard(connection)
@@ -145,8 +146,8 @@ class Endpoint:
             while self._inbound:
                 nursery.start_soon(self._serve, *self._inbound.popleft())
 
-    def _drain(self, now: float) -> dict[QuicMuxedConnection, None]:
-        touched: dict[QuicMuxedConnection, None] = {}
+    def _drain(self, now: float) -> dict[Link, None]:
+        touched: dict[Link, None] = {}
         for datagram, remote in self._socket.receive_batch():
             connection = self._route(datagram, remote, now)
             if connection is not None:
@@ -154,7 +155,7 @@ class Endpoint:
                 touched[connection] = None
         return touched
 
-    def _guard(self, connection: QuicMuxedConnection, function: Callable[..., None], *args: Any) -> None:
+    def _guard(self, connection: Link, function: Callable[..., None], *args: Any) -> None:
         """Let what a peer's packet breaks break that peer's connection alone."""
         try:
             function(*args)
@@ -166,7 +167,7 @@ class Endpoint:
                 log.exception("connection_abort_failed")
             self.remove(connection)
 
-    def _route(self, datagram: bytes, remote: SocketAddress, now: float) -> QuicMuxedConnection | None:
+    def _route(self, datagram: bytes, remote: SocketAddress, now: float) -> Link | None:
         if not datagram:
             return None
         if datagram[0] & _LONG_HEADER:
@@ -178,7 +179,7 @@ class Endpoint:
             return self._accept(datagram, remote, now)
         return connection
 
-    def _accept(self, datagram: bytes, remote: SocketAddress, now: float) -> QuicMuxedConnection | None:
+    def _accept(self, datagram: bytes, remote: SocketAddress, now: float) -> Link | None:
         header = parse_header(datagram)
         if header is None:
             return None
@@ -226,7 +227,7 @@ class Endpoint:
             log.exception("connection_handler_failed")
             connection.abort(QuicErrorCode.INTERNAL_ERROR, "internal error")
 
-    def _fire_timers(self, now: float, touched: dict[QuicMuxedConnection, None]) -> None:
+    def _fire_timers(self, now: float, touched: dict[Link, None]) -> None:
         # The deadline is never later than the earliest timer; it is exact only after this.
         self._deadline = float("inf")
         for connection in list(self._connections):
@@ -245,7 +246,7 @@ class Endpoint:
         """Send a datagram, now or when the socket takes it."""
         self._socket.send(datagram, remote)
 
-    def flush_soon(self, connection: QuicMuxedConnection) -> None:
+    def flush_soon(self, connection: Link) -> None:
         """Let a connection send once those that run now have had their say, or the socket takes datagrams again.
 
         So a stream's bytes and its end, or an answer and the credit for its question, leave in one datagram.

@@ -165,7 +165,7 @@ async def test_a_node_that_is_full_refuses_at_once_and_serves_again_when_it_is_n
         assert await ask(third, b"again") == b"again"
 
 
-async def test_garbage_is_dropped_and_costs_no_connection() -> None:
+async def test_garbage_is_dropped_and_costs_no_connection(caplog: pytest.LogCaptureFixture) -> None:
     noise = random.Random(5)
     relayed = []
     async with running(LISTEN) as node, running() as client:
@@ -195,5 +195,6 @@ async def test_garbage_is_dropped_and_costs_no_connection() -> None:
 
         assert await ask(direct, b"alive") == b"alive"
         await until(lambda: node.transport._admission._handshakes == 0)
+        assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
         assert await accepted(node) is not None
         assert node.transport._admission.connections == len(node.accepted) == 2
