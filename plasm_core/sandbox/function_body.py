@@ -11,6 +11,7 @@ from plasm_core.sandbox import module as wasm
 from plasm_core.sandbox import opcodes as op
 from plasm_core.sandbox.binary import Reader, malformed, signed, unsigned, vector
 from plasm_core.sandbox.injected import FAULT_STACK
+from plasm_core.sandbox.local_reads import COUNTED, LocalReads
 from plasm_core.sandbox.opcodes import BYTES, CONTROL, INDEX, LOCAL, LOCAL_GET, MEMARG
 
 STACK_UNITS = 262_144
@@ -18,8 +19,6 @@ FRAME_UNITS = 4
 BYTES_PER_UNIT = 128
 
 _BEGINS, _DEAD = 1, 2
-_WIDE = b"\x7e\x7c"  # i64, f64
-_COUNTED = 250  # reads of one local that wasm3 can count, and a few less
 _LARGE_FRAME = 1_000  # values, beyond which a function has a feature that not every engine has
 
 
@@ -58,13 +57,7 @@ class _Label:
 
 
 class Body:
-    """Rewrites one function's body, in one pass, or in two if wasm3 would mix up values that it reads.
-
-    wasm3 reads a local only when the value is used. If the local is set before that, or a block begins, it keeps
-    the old value for all who wait for it in one place, and loses count of them: of a value of 64 bits the upper
-    half is overwritten once one of two has been used, and of others it cannot count to 255. In a function where
-    that may happen, `copies` gives each read that is not the only one a place of its own.
-    """
+    """Rewrites one function's body: in one pass, or in a second with `copies` if it reads what wasm3 mixes up."""
 
     def __init__(
         self, rewriter: Injected, kind: wasm.FunctionType, reader: Reader, *, copies: bool = False
@@ -87,14 +80,13 @@ class Body:
         self.locals: list[bytes] = []
         self.next_local = 0
         self.scratch: dict[int, bytes] = {}
-        self.copies = copies
-        self.mixed_up = False
         self.types = b""  # of parameters and locals
-        self.reads: dict[int, list[int]] = {}  # heights of the operand stack at which a local lies unused
+        self.copies = copies
+        self.reads = LocalReads(b"", copies=copies)
 
     def rewrite(self) -> bytes:
         code = self._rewritten()
-        if self.mixed_up and not self.copies:
+        if self.reads.mixed_up and not self.copies:
             return Body(self.rewriter, self.kind, self.reader, copies=True).rewrite()
         return code
 
@@ -134,6 +126,7 @@ class Body:
         self.position = reader.position
         self.next_local = len(types)
         self.types = bytes(types)
+        self.reads = LocalReads(self.types, copies=self.copies)
         return len(types) - len(self.kind.params)
 
     def _scratch(self, value_type: int) -> bytes:
@@ -172,8 +165,8 @@ class Body:
         in_loop = False
         data, labels, end = self.data, self.labels, self.reader.end
         follow_table = op.FOLLOWS_CANONICAL if self.rewriter.canonical_nans else op.FOLLOWS
-        effects, costs, types, reads = op.EFFECT, op.COST, self.types, self.reads  # locals are faster
-        tracked = bytes(wasm.VALUE_TYPES) if self.copies else _WIDE
+        effects, costs = op.EFFECT, op.COST  # locals are faster
+        reads, counts, waiting = self.reads, self.reads.counts, self.reads.waiting
         while labels:
             # One run: until an instruction that begins another.
             position, height, peak, cost = self.position, self.height, self.peak, 0
@@ -204,14 +197,15 @@ class Body:
                         if not data[position - 1]:  # padded
                             self._minimal(start, opcode)
                     if opcode != LOCAL_GET:
-                        if index in reads or height > _COUNTED:
-                            self._settle(index, height)
-                    elif types[index] in tracked:
-                        if index not in reads:
-                            reads[index] = [height]
-                        else:
+                        if index in waiting or height > COUNTED:
+                            reads.set(index, height)
+                    elif counts[index]:
+                        if index not in waiting:
+                            waiting[index] = [height]
+                        elif reads.again(index, height):
                             self.position = position
-                            self._read(index, height)
+                            local = self._scratch(self.types[index])
+                            self._replace(position, b"\x21" + local + b"\x20" + local)
                 elif follows == MEMARG:
                     padded = False
                     for _ in range(2):
@@ -259,23 +253,6 @@ class Body:
             encoded = b"".join(unsigned(reader.unsigned()) for _ in range(count))
         self._replace(start, bytes((opcode,)) + encoded)
 
-    # -- reads of locals
-
-    def _read(self, index: int, height: int) -> None:
-        """Take a read of a local that may lie on the operand stack already."""
-        waiting = [other for other in self.reads[index] if other < height]
-        if waiting and self.copies:
-            local = self._scratch(self.types[index])
-            self._replace(self.position, b"\x21" + local + b"\x20" + local)
-        elif len(waiting) < 2:  # enough to know that it is not alone, and the lowest lie longest
-            waiting.append(height)
-        self.reads[index] = waiting
-
-    def _settle(self, index: int, height: int) -> None:
-        """Note that a local's value must be kept for those who wait for it."""
-        waiting = sum(other < height for other in self.reads.pop(index, ()))
-        self.mixed_up |= waiting > 1 or height > _COUNTED
-
     # -- control
 
     def _index(self) -> int:
@@ -310,9 +287,7 @@ class Body:
         if opcode in (op.BLOCK, op.LOOP, op.IF):
             if opcode == op.IF:
                 self._move(1, 0)
-            for index in tuple(self.reads):
-                self._settle(index, self.height)
-            self.mixed_up |= self.height > _COUNTED
+            self.reads.begin_block(self.height)
             encoded, params, results = self._block_type()
             self._replace(start, bytes((opcode,)) + encoded)
             self.labels.append(_Label(opcode, self.height - params, params, results))
@@ -349,7 +324,7 @@ class Body:
         return 0
 
     def _leave(self, opcode: int, label: _Label) -> None:
-        self.reads.clear()
+        self.reads.end_block()
         if opcode == op.ELSE:
             label.opcode = op.ELSE
             self.height = label.height + label.params
