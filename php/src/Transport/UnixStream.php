@@ -38,15 +38,12 @@ final class UnixStream implements StreamInterface
             $hint = $code === self::EACCES ? 'the socket is for its owner, and for members of its group' : null;
             throw new Unreachable("no daemon answers on $path: " . ($message ?: "error $code"), $hint);
         }
-        stream_set_blocking($socket, false);
-        // Buffering would hide bytes from select.
-        stream_set_read_buffer($socket, 0);
-        stream_set_write_buffer($socket, 0);
-        $self = new self($socket);
+        $self = self::ofSocket($socket);
         try {
             $self->write("$protocol\n", $seconds);
             $answer = $self->line($deadline);
         } catch (ConnectionLost $exception) {
+            $self->close();
             throw new Unreachable("what listens on $path is no daemon of Plasm", null, $exception);
         }
         if ($answer !== $protocol) {
@@ -65,6 +62,7 @@ final class UnixStream implements StreamInterface
     public static function ofSocket($socket): self
     {
         stream_set_blocking($socket, false);
+        // Buffering would hide bytes from select.
         stream_set_read_buffer($socket, 0);
         stream_set_write_buffer($socket, 0);
 

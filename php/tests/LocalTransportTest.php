@@ -1,0 +1,222 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Tests;
+
+use PHPUnit\Framework\TestCase;
+use Plasm\Exception\ConnectionLost;
+use Plasm\Exception\NoDaemon;
+use Plasm\Exception\PeerMismatch;
+use Plasm\Exception\TimedOut;
+use Plasm\Exception\TransportException;
+use Plasm\Exception\Unreachable;
+use Plasm\Testing\ReceiptSigner;
+use Plasm\Tests\Support\FakeConversation;
+use Plasm\Tests\Support\LocalServer;
+use Plasm\Time\Deadline;
+use Plasm\Time\SystemClock;
+use Plasm\Timeouts;
+use Plasm\Transport\LocalTransport;
+use Plasm\Transport\UnixStream;
+
+final class LocalTransportTest extends TestCase
+{
+    private const HELLO = "/phase/job/1.0.0\n";
+
+    private string $directory;
+
+    /** @var array<string, string|false> */
+    private array $environment = [];
+
+    /** @var list<LocalServer> */
+    private array $servers = [];
+
+    protected function setUp(): void
+    {
+        if (glob('/run/plasm/*.sock') !== []) {
+            self::markTestSkipped('a daemon of this machine would be found too');
+        }
+        $this->directory = sys_get_temp_dir() . '/plasm-' . bin2hex(random_bytes(6));
+        mkdir("$this->directory/plasm", 0700, true);
+        foreach (['PLASM_SOCKET', 'XDG_RUNTIME_DIR'] as $name) {
+            $this->environment[$name] = getenv($name);
+        }
+        putenv('PLASM_SOCKET');
+        putenv("XDG_RUNTIME_DIR=$this->directory");
+    }
+
+    protected function tearDown(): void
+    {
+        if (!isset($this->directory)) {
+            return;
+        }
+        foreach ($this->servers as $server) {
+            $server->stop();
+        }
+        foreach ($this->environment as $name => $value) {
+            putenv($value === false ? $name : "$name=$value");
+        }
+        array_map(unlink(...), [...(glob("$this->directory/plasm/*") ?: []), ...(glob("$this->directory/*.sock") ?: [])]);
+        rmdir("$this->directory/plasm");
+        rmdir($this->directory);
+    }
+
+    public function testThePlacesAreNamedWhereNoDaemonIs(): void
+    {
+        $places = "$this->directory/plasm or /run/plasm";
+
+        $exception = $this->failure(new LocalTransport());
+
+        self::assertInstanceOf(NoDaemon::class, $exception);
+        self::assertSame("no daemon runs here: there is no socket at $places (start one with: plasmd)", $exception->getMessage());
+        self::assertSame('start one with: plasmd', $exception->hint);
+    }
+
+    public function testPlasmdSockComesBeforeOthers(): void
+    {
+        $this->left('plasm/another.sock');
+        $this->left('plasm/plasmd.sock');
+
+        self::assertStringContainsString(
+            "no daemon answers on $this->directory/plasm/plasmd.sock",
+            $this->failure(new LocalTransport())->getMessage(),
+        );
+    }
+
+    public function testTheSocketThatIsNamedIsTheOnlyOne(): void
+    {
+        $this->serve('plasm/plasmd.sock', self::HELLO . $this->hello());
+        putenv("PLASM_SOCKET=$this->directory/named.sock");
+
+        self::assertStringContainsString("$this->directory/named.sock", $this->failure(new LocalTransport())->getMessage());
+    }
+
+    public function testASocketThatADeadDaemonLeftIsPassedOver(): void
+    {
+        $this->left('plasm/plasmd.sock');
+        $this->serve('plasm/second.sock', self::HELLO . $this->hello());
+
+        $conversation = (new LocalTransport())->open(null, $this->deadline());
+        $nodes = (new LocalTransport())->discover($this->deadline());
+
+        self::assertSame('test', $conversation->agent());
+        self::assertSame(["unix:$this->directory/plasm/second.sock"], array_column($nodes, 'address'));
+    }
+
+    public function testOfSeveralDaemonsTheOneThatIsAskedForIsFound(): void
+    {
+        $second = ReceiptSigner::withFreshKey()->peer;
+        $this->serve('plasm/plasmd.sock', self::HELLO . $this->hello());
+        $this->serve('plasm/second.sock', self::HELLO . $this->hello((string) $second));
+
+        $found = (new LocalTransport())->open($second, $this->deadline());
+
+        self::assertTrue($found->peer()->equals($second));
+        self::assertCount(2, (new LocalTransport())->discover($this->deadline()));
+        $this->expectException(PeerMismatch::class);
+        (new LocalTransport())->open(ReceiptSigner::withFreshKey()->peer, $this->deadline());
+    }
+
+    /** @dataProvider strangers */
+    public function testWhatIsNoDaemonIsNotTalkedTo(string $says, bool $closes, string $exception, string $message): void
+    {
+        $this->serve('other.sock', $says, $closes);
+        $transport = new LocalTransport("$this->directory/other.sock", new Timeouts(connectS: 0.5));
+
+        $failure = $this->failure($transport);
+
+        self::assertInstanceOf($exception, $failure);
+        self::assertStringContainsString($message, $failure->getMessage());
+    }
+
+    /** @return array<string, array{string, bool, class-string, string}> */
+    public static function strangers(): array
+    {
+        return [
+            'another protocol' => ["na\n", false, Unreachable::class, 'does not speak /phase/job/1.0.0'],
+            'a web server' => [str_repeat('<html>', 100), false, Unreachable::class, 'is no daemon of Plasm'],
+            'one that closes' => ['', true, Unreachable::class, 'is no daemon of Plasm'],
+            'one that says nothing' => ['', false, TimedOut::class, 'waited 0.5 s for the daemon to agree on the protocol'],
+            'one that then says nothing' => [self::HELLO, false, TimedOut::class, 'for the node to introduce itself (connect'],
+        ];
+    }
+
+    public function testAReaderThatTakesNothingIsGivenUp(): void
+    {
+        [$ours, $theirs] = $this->pair();
+        $stream = UnixStream::ofSocket($ours);
+        try {
+            $stream->write(str_repeat('x', 16 << 20), 0.05);
+            self::fail('sixteen megabytes went nowhere');
+        } catch (TimedOut $exception) {
+            self::assertSame(['idle', 0.05], [$exception->limit, $exception->seconds]);
+        }
+        fclose($theirs);
+    }
+
+    public function testWhatTheOtherSideEndedIsSaidOnce(): void
+    {
+        [$ours, $theirs] = $this->pair();
+        $stream = UnixStream::ofSocket($ours);
+        fwrite($theirs, 'last words');
+        self::assertSame('last words', $stream->read(100, 1));
+        self::assertNull($stream->read(100, 0));
+        fclose($theirs);
+
+        self::assertSame('', $stream->read(100, 1));
+        try {
+            $stream->write(str_repeat('x', 1 << 20), 0.05);
+            self::fail('nobody was there');
+        } catch (ConnectionLost) {
+            $stream->close();
+            $stream->close();
+        }
+        $this->expectException(ConnectionLost::class);
+        $stream->read(1, 0);
+    }
+
+    private function failure(LocalTransport $transport): TransportException
+    {
+        try {
+            $transport->open(null, $this->deadline());
+        } catch (TransportException $exception) {
+            return $exception;
+        }
+        self::fail('it was opened');
+    }
+
+    private function deadline(): Deadline
+    {
+        return new Deadline(new SystemClock(), 30);
+    }
+
+    private function hello(?string $peer = null): string
+    {
+        $peer ??= (string) ReceiptSigner::withFreshKey()->peer;
+
+        return FakeConversation::message('hello', ['peer' => $peer, 'agent' => 'test']);
+    }
+
+    private function serve(string $name, string $says, bool $closes = false): void
+    {
+        $this->servers[] = new LocalServer("$this->directory/$name", base64_encode($says), $closes);
+    }
+
+    /** Leave a socket that nobody listens on any more. */
+    private function left(string $name): void
+    {
+        $server = stream_socket_server("unix://$this->directory/$name");
+        self::assertIsResource($server);
+        fclose($server);
+    }
+
+    /** @return array{resource, resource} */
+    private function pair(): array
+    {
+        $pair = stream_socket_pair(STREAM_PF_UNIX, STREAM_SOCK_STREAM, 0);
+        self::assertIsArray($pair);
+
+        return $pair;
+    }
+}
