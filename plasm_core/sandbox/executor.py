@@ -237,9 +237,8 @@ class _Supervision:
         except OSError as exc:
             raise SandboxError(f"cannot hand standard input on: {exc.strerror}") from exc
         try:
-            sent = socket.send_fds(sock, [job], fds)
-            if sent < len(job):
-                sock.sendall(job[sent:])
+            sent = socket.send_fds(sock, [job], fds) if fds else 0
+            sock.sendall(job[sent:])
         except OSError:
             return False
         finally:
