@@ -31,6 +31,7 @@ from plasm_core.records.converter import structure
 GROUP = "plasm"
 
 CATALOGUE: dict[str, str] = {
+    "discovery_kademlia": "pip install 'plasm[libp2p]'",
     "runtime_wasm3": "pip install 'plasm[wasm3]'",
     "runtime_wasmer": "pip install 'plasm[wasmer]'",
     "transport_libp2p": "pip install 'plasm[libp2p]'",

@@ -18,7 +18,7 @@ from libp2p.tools.anyio_service import background_trio_service
 from multiaddr import Multiaddr
 
 from plasm_core.abc import Network, Stream, StreamHandler
-from plasm_core.errors import PeerUnreachableError
+from plasm_core.errors import PeerUnreachableError, StreamError
 from plasm_core.records.peer import PeerId
 from plasm_transport_libp2p.addresses import expand, kind_of, parse
 from plasm_transport_libp2p.identity import from_libp2p, to_libp2p
@@ -117,6 +117,9 @@ class Libp2pNetwork(Network):
         served = self._wrap(stream)
         try:
             await handler(served)
+        except (StreamError, trio.TooSlowError) as exc:
+            log.debug("stream broken protocol=%s reason=%s", stream.get_protocol(), exc)
+            await served.abort()
         except Exception:
             log.warning("a stream's handler failed protocol=%s", stream.get_protocol(), exc_info=True)
             await served.abort()
@@ -136,14 +139,46 @@ class Libp2pNetwork(Network):
         where, who = parse(address)
         if where is not None and kind_of(where) is None:
             raise PeerUnreachableError(f"cannot dial {address}: only TCP and QUIC are spoken here")
-        lock = self._dialling.setdefault(address, trio.Lock())
+        known = self.book.addresses(who) if who is not None else ()
+        return await self._dial(address, where, who, known, protocol)
+
+    async def _dial(
+        self,
+        name: str,
+        where: Multiaddr | None,
+        who: PeerId | None,
+        known: Sequence[Multiaddr],
+        protocol: str,
+    ) -> Libp2pStream:
+        reused = self._connection(where, who)
+        if reused is not None:
+            try:
+                return await self._open(reused, protocol)
+            except PeerUnreachableError:
+                if self._is_usable(reused):
+                    raise
+        lock = self._dialling.setdefault(name, trio.Lock())
         try:
             async with lock:
-                conn = self._connection(where, who) or await self._connect(where, who)
+                conn = self._connection(where, who) or await self._connect(where, who, known)
         finally:
-            if not lock.statistics().tasks_waiting and self._dialling.get(address) is lock:
-                del self._dialling[address]
+            if not lock.statistics().tasks_waiting and self._dialling.get(name) is lock:
+                del self._dialling[name]
         return await self._open(conn, protocol)
+
+    def _is_usable(self, conn: SwarmConn) -> bool:
+        return not conn.is_closed and conn.muxed_conn.is_established
+
+    async def dial_peer(self, peer: PeerId, addresses: Sequence[Multiaddr], protocol: str) -> Libp2pStream:
+        """Open a stream to a peer that is said to be at some addresses. Raises: `PeerUnreachableError`."""
+        return await self._dial(f"/p2p/{peer}", None, peer, addresses, protocol)
+
+    def connection_address(self, peer: PeerId) -> Multiaddr | None:
+        """Return where a peer is seen that there is a connection to."""
+        for conn in self._swarm.connections.get(to_libp2p(peer), []):
+            for address in conn.get_transport_addresses():
+                return address
+        return None
 
     def _connection(self, where: Multiaddr | None, who: PeerId | None) -> SwarmConn | None:
         """Return a connection that serves: to that peer, or to that address, if none is named."""
@@ -157,20 +192,26 @@ class Libp2pNetwork(Network):
             fits = where is None or (at is not None and kind_of(at) == kind_of(where))
             if who is None:
                 fits = at == where
-            if fits and not conn.is_closed and isinstance(conn, SwarmConn) and conn.muxed_conn.is_established:
+            if fits and isinstance(conn, SwarmConn) and self._is_usable(conn):
                 return conn
         return None
 
-    async def _connect(self, where: Multiaddr | None, who: PeerId | None) -> SwarmConn:
-        peer = to_libp2p(who) if who else None
+    async def _connect(
+        self, where: Multiaddr | None, who: PeerId | None, known: Sequence[Multiaddr]
+    ) -> SwarmConn:
         if where is not None:
-            return await self._swarm.connect(where, peer)
+            return await self._connect_to(where, who)
         if who is None:
             raise PeerUnreachableError("the address names neither a place nor a peer")
-        known = sorted(self.book.addresses(who), key=lambda item: kind_of(item) != "tcp")
         if not known:
             raise PeerUnreachableError(f"no address of {who} is known")
-        return await _first([partial(self._swarm.connect, item, peer) for item in known], who)
+        ordered = sorted(known[:_MAX_CANDIDATES], key=lambda item: kind_of(item) != "tcp")
+        return await _first([partial(self._connect_to, item, who) for item in ordered], who)
+
+    async def _connect_to(self, where: Multiaddr, who: PeerId | None) -> SwarmConn:
+        conn = await self._swarm.connect(where, to_libp2p(who) if who else None)
+        self.book.learn(from_libp2p(conn.muxed_conn.peer_id), [where])
+        return conn
 
     async def _open(self, conn: SwarmConn, protocol: str) -> Libp2pStream:
         spoken = self._spoken.setdefault(conn, set())

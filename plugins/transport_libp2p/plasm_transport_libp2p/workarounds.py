@@ -11,6 +11,7 @@ still so; when the library moves, this module is to be read again.
 - Ports are shared with strangers, peers on IPv6 have no address, messages in many pieces are lost: tcp.py.
 - Each connection is asked to identify itself, and what it says of addresses is kept: `Host._schedule_identify`,
   identify.py.
+- Closing ends one connection after the other, a tenth of a second each: `Swarm.close`.
 - The connection manager dials peers of its own accord and keeps a record of each that left: `Swarm.run`.
 - Plaintext, secio and mplex are spoken unless each was left out: `Upgrader` knows one of each.
 """
@@ -208,11 +209,11 @@ class Swarm(library.Swarm):
         connected = self.connections.setdefault(muxed_conn.peer_id, [])
         if len(connected) >= self._limits.max_connections_per_peer or self.background_nursery is None:
             raise SwarmException("the peer has too many connections")
+        conn.set_transport_info(muxed_conn.get_transport_addresses(), muxed_conn.get_connection_type())
         connected.append(conn)
         try:
             self.background_nursery.start_soon(self._guard, muxed_conn.start)
             await muxed_conn.event_started.wait()
-            conn.set_transport_info(muxed_conn.get_transport_addresses(), muxed_conn.get_connection_type())
             self.background_nursery.start_soon(self._guard, conn.start)
             await conn.event_started.wait()
             if not muxed_conn.is_established:
@@ -230,6 +231,20 @@ class Swarm(library.Swarm):
             await task()
         except Exception:
             log.warning("a connection's task failed", exc_info=True)
+
+    async def close(self) -> None:
+        """Stop listening, and end all connections at once: each takes its time to say goodbye."""
+        if self._closing:
+            return
+        self._closing = True
+        for listener in list(self.listeners.values()):
+            await _close(listener)
+        self.listeners.clear()
+        async with trio.open_nursery() as nursery:
+            for conn in self.get_connections():
+                nursery.start_soon(_close, conn)
+        await self.transport_manager.close_all()
+        await self.manager.stop()
 
     async def notify_disconnected(self, conn: INetConn) -> None:
         """Tell whoever asked to be told."""

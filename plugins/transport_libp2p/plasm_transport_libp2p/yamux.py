@@ -230,7 +230,6 @@ class Yamux(IMuxedConn):
         self._queue_filled = trio.lowlevel.ParkingLot()
         self._queue_drained = trio.lowlevel.ParkingLot()
         self._next_id = 1 if secured.is_initiator else 2
-        self._last_id_of_peer = 0
         self._from_peer, self._accepted = trio.open_memory_channel[YamuxStream](limits.max_streams)
         self._heard_at = trio.current_time()
         self._ping_sent_at: float | None = None
@@ -392,9 +391,9 @@ class Yamux(IMuxedConn):
         """Return the stream of a frame, opened if it is new and may be; None if the frame is to be dropped."""
         if not flags & _SYN:
             return self.streams.get(stream_id)  # None: of a stream that was reset here
-        if self.is_ours(stream_id) or stream_id <= self._last_id_of_peer:
+        # Ids need not come in order: a stream is announced by its first frame.
+        if stream_id == 0 or self.is_ours(stream_id) or stream_id in self.streams:
             raise YamuxError(f"it opened stream {stream_id}")
-        self._last_id_of_peer = stream_id
         theirs = sum(not self.is_ours(number) for number in self.streams)
         if theirs >= self.limits.max_streams or self._closing:
             self._reply(_WINDOW, _RST, stream_id, 0)

@@ -1,0 +1,69 @@
+"""The discovery `kademlia`: finds nodes by what they can do, with no registry and no account."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import ClassVar
+
+import attrs
+
+from plasm_core import hookimpl
+from plasm_core.abc import Directory, Discovery, Network
+from plasm_core.errors import TransportError
+from plasm_core.paths import state_directory
+from plasm_core.records.fields import boolean, constrained, names, one_of, text
+
+DEFAULT_PROTOCOL = "/phase/kad/1.0.0"
+
+
+@attrs.frozen(kw_only=True)
+class Kademlia(Discovery):
+    """Nodes that listen serve the directory, unless told otherwise; others only ask.
+
+    `bootstrap`: multiaddrs of nodes to start from. `protocol` names the network: who speaks another is not in it.
+    `allow_private`: dial private and loopback addresses that strangers tell of, as in a laboratory.
+    `cache`: where servers are remembered for seven days; empty for nowhere.
+    """
+
+    name: ClassVar[str] = "kademlia"
+    requires: ClassVar[tuple[str, ...]] = ("libp2p",)
+    install: ClassVar[str | None] = "pip install 'plasm[libp2p]'"
+
+    bootstrap: tuple[str, ...] = constrained(names(r"/[!-~]+", 256), default=())
+    protocol: str = constrained(text(pattern=r"/[!-~]+", maximum=128), default=DEFAULT_PROTOCOL)
+    mode: str = constrained(one_of("auto", "client"), default="auto")
+    allow_private: bool = constrained(boolean(), default=False)
+    cache: str = constrained(
+        text(maximum=4096, pattern=r"[^\x00]*"),
+        default=attrs.Factory(lambda: str(state_directory() / "peers.json")),
+    )
+
+    def open(self, network: Network) -> AbstractAsyncContextManager[Directory]:
+        return self._open(network)
+
+    @asynccontextmanager
+    async def _open(self, network: Network) -> AsyncIterator[Directory]:
+        # libp2p takes a second to load: only whoever opens the discovery pays for it.
+        from plasm_transport_libp2p.kademlia.cache import Cache
+        from plasm_transport_libp2p.kademlia.directory import KademliaDirectory, Settings, running
+        from plasm_transport_libp2p.network import Libp2pNetwork
+
+        if not isinstance(network, Libp2pNetwork):
+            raise TransportError("the discovery kademlia needs the transport libp2p")
+        settings = Settings(
+            protocol=self.protocol,
+            bootstrap=self.bootstrap,
+            server=self.mode == "auto",
+            allow_private=self.allow_private,
+        )
+        directory = KademliaDirectory(network, settings, Cache(Path(self.cache) if self.cache else None))
+        async with running(directory):
+            directory.announce(network.addresses)
+            yield directory
+
+
+@hookimpl
+def plasm_discovery() -> list[type[Discovery]]:
+    return [Kademlia]

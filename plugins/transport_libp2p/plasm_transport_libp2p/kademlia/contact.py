@@ -1,0 +1,42 @@
+"""Where keys and peers lie: distances are those of SHA-256 digests (libp2p specification, "kad-dht")."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+
+import attrs
+from multiaddr import Multiaddr
+
+from plasm_core.records.peer import PeerId
+
+SHARDS = 16
+
+
+@lru_cache(maxsize=16_384)
+def place_of(key: bytes) -> int:
+    """Return the place of a key, or of a peer's multihash, in the space of keys."""
+    return int.from_bytes(hashlib.sha256(key).digest(), "big")
+
+
+def capability_key(capability: str, shard: int) -> bytes:
+    """Return the key of one shard of a capability class: a SHA-256 multihash."""
+    text = f"phase/cap/v1/{capability}/{shard}"
+    return b"\x12\x20" + hashlib.sha256(text.encode()).digest()
+
+
+@attrs.frozen
+class Contact:
+    """A peer and where it is said to be."""
+
+    peer: PeerId
+    addresses: tuple[Multiaddr, ...] = ()
+
+    @property
+    def place(self) -> int:
+        """Where the peer lies in the space of keys."""
+        return place_of(self.peer.multihash)
+
+    def distance(self, place: int) -> int:
+        """Return how far it is from a place."""
+        return self.place ^ place

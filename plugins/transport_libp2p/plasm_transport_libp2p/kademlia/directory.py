@@ -1,0 +1,304 @@
+"""The directory that is open: keeps neighbours, repeats what this node provides, and searches."""
+
+from __future__ import annotations
+
+import logging
+import random
+import secrets
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+
+import attrs
+import trio
+from multiaddr import Multiaddr
+
+from plasm_core.abc import Directory
+from plasm_core.errors import PlasmError
+from plasm_core.records.peer import PeerId
+from plasm_transport_libp2p.addresses import parse
+from plasm_transport_libp2p.kademlia import message as messages
+from plasm_transport_libp2p.kademlia.cache import Cache, utc_now
+from plasm_transport_libp2p.kademlia.contact import SHARDS, Contact, capability_key
+from plasm_transport_libp2p.kademlia.message import Message
+from plasm_transport_libp2p.kademlia.node import Node
+from plasm_transport_libp2p.network import Libp2pNetwork
+
+log = logging.getLogger(__name__)
+
+SHARDS_PROVIDED = 4
+"""In how many shards of a class a provider is listed: enough to be found soon, few enough to spread the load."""
+_SHARDS_AT_ONCE = 4
+_MAX_PER_GROUP = 2  # found providers, of one /24 or /48
+_FEW_NEIGHBOURS = 5
+_REFRESH_S = 600.0
+_RETRY_S = (1.0, 60.0)
+_REMEMBERED_AT_ONCE = 16
+_CONCURRENT_DIALS = 8
+_STRANGERS_AT_ONCE = 4
+_CONCURRENT_KEYS = 4
+MAX_CLASSES = 32
+MAX_CLASS_LENGTH = 128
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """How the directory takes part."""
+
+    protocol: str
+    bootstrap: tuple[str, ...]
+    server: bool
+    allow_private: bool
+    advertise_s: tuple[float, float] = (600.0, 1200.0)
+
+
+class KademliaDirectory(Directory):
+    """One node's part in the directory."""
+
+    def __init__(self, network: Libp2pNetwork, settings: Settings, cache: Cache) -> None:
+        self._network = network
+        self._settings = settings
+        self._cache = cache
+        self.node = Node(network, settings.protocol, allow_private=settings.allow_private)
+        self._remembered: list[Contact] = []
+        self._announced: tuple[Multiaddr, ...] = ()
+        self._classes: tuple[str, ...] = ()
+        self._shards: dict[str, list[int]] = {}
+        self._bootstrapped = trio.Event()
+        self._neighbours_told = 0
+        self._news = trio.Event()
+        self._serving = False
+
+    @property
+    def neighbours(self) -> tuple[PeerId, ...]:
+        return tuple(contact.peer for contact in self.node.table)
+
+    @property
+    def counters(self) -> Counter[str]:
+        """Messages by kind, and peers found, refused and lost."""
+        return self.node.counters
+
+    async def run(self) -> None:
+        """Take part until cancelled."""
+        self._remembered = self._cache.load(utc_now())
+        try:
+            async with trio.open_nursery() as nursery:
+                for _ in range(_STRANGERS_AT_ONCE):
+                    nursery.start_soon(self.node.look_at_strangers)
+                nursery.start_soon(self._keep_neighbours)
+                nursery.start_soon(self._keep_advertised)
+        finally:
+            self.save()
+            self.announce(())
+
+    def save(self) -> None:
+        """Write the servers that are known to the cache."""
+        self._cache.save(self.node.table, utc_now())
+
+    def announce(self, addresses: Sequence[str]) -> None:
+        parsed = [parse(address)[0] for address in addresses]
+        self._announced = self.node.usable(address for address in parsed if address is not None)
+        serve = self._settings.server and bool(addresses)
+        if serve and not self._serving:
+            self._network.handle(self._settings.protocol, self.node.serve)
+        elif self._serving and not serve:
+            self._network.unhandle(self._settings.protocol)
+        self._serving = serve
+        self._news.set()
+
+    def advertise(self, classes: Collection[str]) -> None:
+        if len(classes) > MAX_CLASSES or any(len(name) > MAX_CLASS_LENGTH for name in classes):
+            raise ValueError(f"at most {MAX_CLASSES} classes of {MAX_CLASS_LENGTH} characters")
+        self._classes = tuple(sorted(set(classes)))
+        for name in self._classes:
+            self._shards.setdefault(name, random.sample(range(SHARDS), SHARDS_PROVIDED))
+        self._news.set()
+
+    async def bootstrap(self) -> int:
+        limiter = trio.CapacityLimiter(_CONCURRENT_DIALS)
+        remembered = random.sample(self._remembered, min(len(self._remembered), _REMEMBERED_AT_ONCE))
+        async with trio.open_nursery() as nursery:
+            for address in self._settings.bootstrap:
+                nursery.start_soon(self._greet_address, address, limiter)
+            for contact in remembered:
+                nursery.start_soon(self._greet, contact, limiter)
+        if len(self.node.table):
+            await self.node.closest(self._network.peer_id.multihash)
+        return len(self.node.table)
+
+    async def _greet_address(self, address: str, limiter: trio.CapacityLimiter) -> None:
+        async with limiter:
+            try:
+                where, _ = parse(address)
+                stream = await self._network.dial(address, self._settings.protocol)
+                await stream.aclose()
+            except PlasmError as exc:
+                log.warning("bootstrap not reached address=%s reason=%s", address, exc)
+                return
+        if where is not None:
+            self._network.book.learn(stream.remote_peer, [where])
+            await self._greet(Contact(stream.remote_peer, (where,)), limiter, configured=True)
+
+    async def _greet(
+        self, contact: Contact, limiter: trio.CapacityLimiter, *, configured: bool = False
+    ) -> None:
+        addresses = contact.addresses if configured else self.node.usable(contact.addresses)
+        if not addresses or contact.peer in self.node.table or contact.peer == self._network.peer_id:
+            return
+        async with limiter:
+            try:
+                request = Message(kind=messages.FIND_NODE, key=self._network.peer_id.multihash)
+                await self.node.ask(Contact(contact.peer, addresses), request)
+            except PlasmError as exc:
+                log.debug("directory peer not reached peer=%s reason=%s", contact.peer, exc)
+                return
+            if configured:
+                self.node.table.add(Contact(contact.peer, addresses), self.node.group_of(addresses))
+
+    async def _keep_neighbours(self) -> None:
+        retry_s, longest_s = _RETRY_S
+        while True:
+            count = await self.bootstrap()
+            self._bootstrapped.set()
+            if count >= 2 * self._neighbours_told:
+                self._news.set()  # others than those that were told may be closer by now
+            if count >= _FEW_NEIGHBOURS:
+                await self._refresh()
+                self.save()
+                retry_s = _RETRY_S[0]
+                await trio.sleep(_REFRESH_S * random.uniform(0.8, 1.2))
+            else:
+                log.info("directory has few neighbours count=%d", count)
+                await trio.sleep(retry_s * random.uniform(0.8, 1.2))
+                retry_s = min(2 * retry_s, longest_s)
+
+    async def _refresh(self) -> None:
+        """Get to know servers at every distance, and drop those that are gone."""
+        for place in self.node.table.places_to_refresh(secrets.randbits):
+            await self.node.towards(place)
+        for contact in self.node.table.unseen_since(trio.current_time() - _REFRESH_S):
+            try:
+                await self.node.ask(contact, Message(kind=messages.FIND_NODE, key=contact.peer.multihash))
+            except PlasmError as exc:
+                log.debug("directory peer dropped peer=%s reason=%s", contact.peer, exc)
+
+    async def _keep_advertised(self) -> None:
+        await self._bootstrapped.wait()
+        retry_s, longest_s = _RETRY_S
+        while True:
+            self._news = trio.Event()
+            self._neighbours_told = max(len(self.node.table), 1)
+            told = await self._advertise_all()
+            if told or not (self._classes and self._announced):
+                pause_s = random.uniform(*self._settings.advertise_s)
+                retry_s = _RETRY_S[0]
+            else:
+                pause_s, retry_s = retry_s, min(2 * retry_s, longest_s)
+            with trio.move_on_after(pause_s):
+                await self._news.wait()
+
+    async def _advertise_all(self) -> int:
+        """Tell the servers concerned what this node serves; return how many of them were told."""
+        told = 0
+        if not self._announced:
+            return 0
+        limiter = trio.CapacityLimiter(_CONCURRENT_KEYS)
+
+        async def provide(key: bytes) -> None:
+            nonlocal told
+            async with limiter:
+                told += await self.node.provide(key, self._announced)
+
+        async with trio.open_nursery() as nursery:
+            for name in self._classes:
+                for shard in self._shards[name]:
+                    nursery.start_soon(provide, capability_key(name, shard))
+        log.info("advertised classes=%d servers=%d", len(self._classes), told)
+        return told
+
+    @asynccontextmanager
+    async def find(
+        self, capability: str, limit: int
+    ) -> AsyncIterator[AsyncIterator[tuple[PeerId, tuple[str, ...]]]]:
+        search = _Search(self._network.peer_id, self.node, limit)
+        failure: BaseException | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._search, search, capability)
+            try:
+                yield search
+            except BaseException as exc:  # raised below: the nursery would wrap it in a group
+                failure = exc
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+    async def _search(self, search: _Search, capability: str) -> None:
+        await self._bootstrapped.wait()
+        await search.run(capability)
+
+
+class _Search(AsyncIterator[tuple[PeerId, tuple[str, ...]]]):
+    """One search through the shards of a class, in random order. Iterating yields what is found, as it is."""
+
+    def __init__(self, own: PeerId, node: Node, limit: int) -> None:
+        self._own = own
+        self._node = node
+        self._limit = limit
+        self._told: set[PeerId] = set()
+        self._groups: Counter[str] = Counter()
+        self._send, self._receive = trio.open_memory_channel[Contact](max(limit, 1))
+        self._scope = trio.CancelScope()
+
+    async def run(self, capability: str) -> None:
+        """Ask shard by shard until enough were found."""
+        limiter = trio.CapacityLimiter(_SHARDS_AT_ONCE)
+
+        async def ask(shard: int) -> None:
+            async with limiter:
+                await self._node.find_providers(capability_key(capability, shard), self._found)
+
+        with self._send, self._scope:
+            async with trio.open_nursery() as nursery:
+                for shard in random.sample(range(SHARDS), SHARDS):
+                    nursery.start_soon(ask, shard)
+
+    def _found(self, contact: Contact) -> None:
+        addresses = self._node.usable(contact.addresses)
+        if contact.peer in self._told or contact.peer == self._own or not addresses:
+            return
+        if len(self._told) >= self._limit:
+            return
+        group = self._node.group_of(addresses)
+        if group is not None:
+            if self._groups[group] >= _MAX_PER_GROUP:
+                return
+            self._groups[group] += 1
+        self._told.add(contact.peer)
+        self._send.send_nowait(Contact(contact.peer, addresses))
+        if len(self._told) >= self._limit:
+            self._scope.cancel()
+
+    def __aiter__(self) -> _Search:
+        return self
+
+    async def __anext__(self) -> tuple[PeerId, tuple[str, ...]]:
+        try:
+            contact = await self._receive.receive()
+        except trio.EndOfChannel:
+            raise StopAsyncIteration from None
+        return contact.peer, tuple(f"{address}/p2p/{contact.peer}" for address in contact.addresses)
+
+
+@asynccontextmanager
+async def running(directory: KademliaDirectory) -> AsyncIterator[None]:
+    """Let a directory take part while the context lasts."""
+    failure: BaseException | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(directory.run)
+        try:
+            yield
+        except BaseException as exc:  # raised below: the nursery would wrap it in a group
+            failure = exc
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure

@@ -1,0 +1,245 @@
+"""One node of the directory: it asks others, and as a server answers them."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+import trio
+from multiaddr import Multiaddr
+
+from plasm_core.abc import Stream
+from plasm_core.errors import PeerUnreachableError, PlasmError, StreamError
+from plasm_core.records.peer import PeerId
+from plasm_transport_libp2p import framing, identify
+from plasm_transport_libp2p.addresses import ip_of, is_public, prefix_of
+from plasm_transport_libp2p.kademlia import message as messages
+from plasm_transport_libp2p.kademlia.contact import Contact, place_of
+from plasm_transport_libp2p.kademlia.lookup import Lookup
+from plasm_transport_libp2p.kademlia.message import Message
+from plasm_transport_libp2p.kademlia.providers import Providers
+from plasm_transport_libp2p.kademlia.table import BUCKET, RoutingTable
+from plasm_transport_libp2p.network import Libp2pNetwork
+
+log = logging.getLogger(__name__)
+
+QUERY_S = 5.0
+REPLICAS = 10
+"""How many servers are told of a provider. Should all of them go, it says so again within minutes."""
+_IDLE_S = 60.0
+_MAX_REQUESTS = 256  # on one stream
+_MAX_STRANGERS = 64
+_CONCURRENT_TELLING = 8
+
+
+class Node:
+    """What this node knows, and how it asks and answers."""
+
+    def __init__(self, network: Libp2pNetwork, protocol: str, *, allow_private: bool) -> None:
+        self._network = network
+        self._protocol = protocol
+        self._allow_private = allow_private
+        self.table = RoutingTable(network.peer_id, trio.current_time)
+        self.providers = Providers(trio.current_time)
+        self.counters: Counter[str] = Counter()
+        """Messages sent by kind, and peers found, refused and lost."""
+        self._strangers, self._to_look_at = trio.open_memory_channel[PeerId](_MAX_STRANGERS)
+        self._seen_strangers: set[PeerId] = set()
+
+    def usable(self, addresses: Iterable[Multiaddr]) -> tuple[Multiaddr, ...]:
+        """Return those that may be dialled on hearsay: public ones, and private ones if that is allowed."""
+        return tuple(
+            address
+            for address in addresses
+            if is_public(address) or (self._allow_private and not _name(address))
+        )
+
+    def group_of(self, addresses: Iterable[Multiaddr]) -> str | None:
+        """Return the prefix that a peer is counted in, None if its addresses are not public."""
+        for address in addresses:
+            ip = ip_of(address)
+            if ip is not None and is_public(address):
+                return prefix_of(ip)
+        return None
+
+    async def ask(self, contact: Contact, request: Message) -> Message:
+        """Ask one peer and take note of whether it answers. Raises: `PeerUnreachableError`, `StreamError`."""
+        self.counters[f"sent_{request.kind}"] += 1
+        try:
+            with trio.fail_after(QUERY_S):
+                stream = await self._network.dial_peer(contact.peer, contact.addresses, self._protocol)
+                try:
+                    await stream.send_all(framing.encode(request.encode()))
+                    if request.kind == messages.ADD_PROVIDER:  # it is not answered
+                        await stream.aclose()
+                        return request
+                    answer = Message.decode(await framing.read_one(stream, messages.MAX_BYTES))
+                finally:
+                    await stream.aclose()
+        except (PlasmError, trio.TooSlowError) as exc:
+            if self.table.remove(contact.peer):
+                self.counters["lost"] += 1
+                log.info("directory peer lost peer=%s reason=%s", contact.peer, exc)
+            if isinstance(exc, trio.TooSlowError):
+                raise PeerUnreachableError("the peer does not answer") from exc
+            raise
+        self._answered(contact.peer)
+        return answer
+
+    def _answered(self, peer: PeerId) -> None:
+        """Keep a peer that has answered: at an address that it was dialled at, else once it has named one."""
+        addresses = self.usable(self._network.book.addresses(peer))
+        if not addresses:
+            self._notice(peer)
+            return
+        known = peer in self.table
+        if self.table.add(Contact(peer, addresses), self.group_of(addresses)) and not known:
+            self.counters["found"] += 1
+            log.info("directory peer found peer=%s", peer)
+
+    async def closest(self, key: bytes) -> list[Contact]:
+        """Return the servers closest to a key, the closest of which have answered."""
+
+        async def query(contact: Contact) -> list[Contact]:
+            answer = await self.ask(contact, Message(kind=messages.FIND_NODE, key=key))
+            return self._usable_contacts(answer.closer)
+
+        place = place_of(key)
+        return await Lookup(place, self._network.peer_id, query).run(self.table.closest(place))
+
+    async def towards(self, place: int) -> None:
+        """Look for servers near a place, to get to know them."""
+
+        async def query(contact: Contact) -> list[Contact]:
+            # A key that lies at a given place cannot be made, so each is asked for what lies near itself.
+            answer = await self.ask(contact, Message(kind=messages.FIND_NODE, key=contact.peer.multihash))
+            return self._usable_contacts(answer.closer)
+
+        await Lookup(place, self._network.peer_id, query).run(self.table.closest(place))
+
+    async def find_providers(self, key: bytes, found: Callable[[Contact], None]) -> None:
+        """Ask for the providers of a key, nearer and nearer to it, telling each that is found."""
+
+        async def query(contact: Contact) -> list[Contact]:
+            answer = await self.ask(contact, Message(kind=messages.GET_PROVIDERS, key=key))
+            for provider in answer.providers[: messages.MAX_PEERS]:
+                found(Contact(provider.peer, self.usable(provider.addresses)))
+            return self._usable_contacts(answer.closer)
+
+        for provider in self.providers.get(key):
+            found(provider)
+        place = place_of(key)
+        await Lookup(place, self._network.peer_id, query).run(self.table.closest(place))
+
+    async def provide(self, key: bytes, addresses: tuple[Multiaddr, ...]) -> int:
+        """Tell the servers closest to a key that this node provides it; return how many were told."""
+        own = Contact(self._network.peer_id, addresses)
+        told = 0
+        limiter = trio.CapacityLimiter(_CONCURRENT_TELLING)
+
+        async def tell(contact: Contact) -> None:
+            nonlocal told
+            async with limiter:
+                try:
+                    await self.ask(contact, Message(kind=messages.ADD_PROVIDER, key=key, providers=(own,)))
+                    told += 1
+                except PlasmError as exc:
+                    log.debug("provider record not taken peer=%s reason=%s", contact.peer, exc)
+
+        async with trio.open_nursery() as nursery:
+            for contact in (await self.closest(key))[:REPLICAS]:
+                nursery.start_soon(tell, contact)
+        return told
+
+    def _usable_contacts(self, contacts: Iterable[Contact]) -> list[Contact]:
+        known = [Contact(contact.peer, self.usable(contact.addresses)) for contact in contacts]
+        return [contact for contact in known[:BUCKET] if contact.addresses]
+
+    async def serve(self, stream: Stream) -> None:
+        """Answer the requests of one stream."""
+        peer = stream.remote_peer
+        assert peer is not None  # libp2p proves every identity
+        reader = framing.Reader(stream, messages.MAX_BYTES)
+        for _ in range(_MAX_REQUESTS):
+            with trio.fail_after(_IDLE_S):
+                data = await reader.next()
+                if data is None:
+                    return
+                answer = self._answer(peer, Message.decode(data))
+                if answer is not None:
+                    await stream.send_all(framing.encode(answer.encode()))
+            self._notice(peer)
+        raise StreamError(f"more than {_MAX_REQUESTS} requests on one stream")
+
+    def _answer(self, peer: PeerId, request: Message) -> Message | None:
+        self.counters[f"answered_{request.kind}"] += 1
+        if request.kind == messages.PING:
+            return Message(kind=messages.PING)
+        if not request.key:
+            raise StreamError("a request without a key")
+        if request.kind == messages.ADD_PROVIDER:
+            for provider in request.providers:
+                addresses = self.usable(provider.addresses)
+                if provider.peer == peer and addresses:
+                    self._take_provider(request.key, Contact(peer, addresses))
+            return None
+        if request.kind not in (messages.FIND_NODE, messages.GET_PROVIDERS, messages.GET_VALUE):
+            raise StreamError(f"a request of kind {request.kind}, which is not served")
+        closest = [contact for contact in self.table.closest(place_of(request.key)) if contact.peer != peer]
+        found = self.providers.get(request.key) if request.kind == messages.GET_PROVIDERS else []
+        return Message(kind=request.kind, key=request.key, closer=tuple(closest), providers=tuple(found))
+
+    def _take_provider(self, key: bytes, contact: Contact) -> None:
+        if not self.providers.add(key, contact, self.group_of(contact.addresses)):
+            self.counters["refused"] += 1
+            log.info("provider record refused reason=limit")
+
+    def _notice(self, peer: PeerId) -> None:
+        """Look later at a peer that may be a server."""
+        if peer in self.table or peer in self._seen_strangers:
+            return
+        try:
+            self._strangers.send_nowait(peer)
+            self._seen_strangers.add(peer)
+        except trio.WouldBlock:
+            self.counters["overlooked"] += 1
+
+    async def look_at_strangers(self) -> None:
+        """Ask those who asked this node whether they are servers; keep those that are and answer."""
+        async for peer in self._to_look_at:
+            try:
+                await self._look_at(peer)
+            except PlasmError as exc:
+                log.debug("directory peer not kept peer=%s reason=%s", peer, exc)
+            finally:
+                self._seen_strangers.discard(peer)
+
+    async def _look_at(self, peer: PeerId) -> None:
+        conn = self._network.connection_address(peer)
+        if conn is None:
+            return
+        told = await identify.ask(self._network, peer)
+        if self._protocol not in told.protocols:
+            return
+        addresses = self._believable(told.addresses, conn)
+        if addresses:
+            self._network.book.learn(peer, addresses)
+            await self.ask(Contact(peer, addresses), Message(kind=messages.FIND_NODE, key=peer.multihash))
+
+    def _believable(self, addresses: Iterable[Multiaddr], observed: Multiaddr) -> tuple[Multiaddr, ...]:
+        """Return those of a peer's claims that could be true: nobody may send others to a stranger's door."""
+        usable = self.usable(addresses)
+        seen = ip_of(observed)
+        if seen is None or not is_public(observed):
+            return tuple(address for address in usable if not is_public(address))
+        return tuple(
+            address
+            for address in usable
+            if (ip := ip_of(address)) is not None and prefix_of(ip) == prefix_of(seen)
+        )
+
+
+def _name(address: Multiaddr) -> bool:
+    """Return whether an address begins with a name, which could stand for any."""
+    return ip_of(address) is None

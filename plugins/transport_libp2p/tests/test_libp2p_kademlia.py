@@ -1,0 +1,232 @@
+"""Real nodes on loopback find one another, and do not believe what they are told."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("libp2p", reason="libp2p is not installed: pip install 'plasm[libp2p]'")
+
+import trio
+
+from plasm_core.abc import Directory, Stream
+from plasm_core.errors import PeerUnreachableError, StreamError
+from plasm_core.records.peer import PeerId
+from plasm_transport_libp2p import framing
+from plasm_transport_libp2p.discovery import DEFAULT_PROTOCOL, Kademlia
+from plasm_transport_libp2p.kademlia.contact import Contact, capability_key
+from plasm_transport_libp2p.kademlia.directory import KademliaDirectory
+from plasm_transport_libp2p.kademlia.message import ADD_PROVIDER, FIND_NODE, Message
+from plasm_transport_libp2p.network import Libp2pNetwork
+from plasm_transport_libp2p.transport import Libp2pTransport
+
+pytestmark = pytest.mark.trio
+
+JOB = "/test/job/1.0.0"
+CLASS = "runtime/test"
+PROTOCOL = DEFAULT_PROTOCOL
+LOCAL = ("/ip4/127.0.0.1/tcp/0",)
+
+
+async def never(stream: Stream) -> None:
+    await stream.aclose()
+
+
+@asynccontextmanager
+async def joined(
+    *bootstrap: str, client: bool = False, cache: Path | None = None, protocol: str = PROTOCOL
+) -> AsyncIterator[tuple[Libp2pNetwork, KademliaDirectory]]:
+    transport = Libp2pTransport(listen=LOCAL)
+    path = str(cache) if cache else ""
+    discovery = Kademlia(bootstrap=bootstrap, allow_private=True, cache=path, protocol=protocol)
+    async with transport.open(None, {} if client else {JOB: never}) as network:
+        assert isinstance(network, Libp2pNetwork)
+        async with discovery.open(network) as directory:
+            assert isinstance(directory, KademliaDirectory)
+            yield network, directory
+
+
+async def first_found(directory: Directory, capability: str = CLASS) -> tuple[PeerId, tuple[str, ...]]:
+    async with directory.find(capability, 1) as found:
+        async for item in found:
+            return item
+    raise AssertionError("nobody was found")
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what other nodes do, which tells nobody when it is done."""
+    while not condition():  # noqa: ASYNC110
+        await trio.sleep(0.02)
+
+
+async def settled(directories: list[KademliaDirectory], least: int) -> None:
+    with trio.fail_after(30):
+        await until(lambda: min(len(directory.neighbours) for directory in directories) >= least)
+
+
+async def test_a_client_that_knows_only_a_third_node_finds_the_worker() -> None:
+    with trio.fail_after(30):
+        async with joined() as (third, hub), joined(third.addresses[0]) as (worker, listing):
+            listing.advertise([CLASS])
+            async with joined(third.addresses[0], client=True) as (_, asking):
+                await until(lambda: len(hub.node.providers) >= 4)
+                peer, addresses = await first_found(asking)
+
+                assert str(peer) == worker.addresses[0].rpartition("/")[2]
+                assert addresses == worker.addresses
+
+
+async def test_thirty_nodes_of_which_a_third_are_killed() -> None:
+    """Two workers list themselves; one dies with nine others, and the client finds the one that lives."""
+    with trio.fail_after(120):
+        async with AsyncExitStack() as stack:
+            third, _ = await stack.enter_async_context(joined())
+            lasting = [await stack.enter_async_context(joined(third.addresses[0])) for _ in range(19)]
+            async with AsyncExitStack() as doomed:
+                dying = [await doomed.enter_async_context(joined(third.addresses[0])) for _ in range(10)]
+                await settled([directory for _, directory in lasting + dying], 4)
+                workers = [lasting[7], dying[3]]
+                peers = [network.peer_id for network, _ in workers]
+                for _, directory in workers:
+                    directory.advertise([CLASS])
+                await until(lambda: min(item.counters["sent_2"] for _, item in workers) >= 20)
+                async with joined(third.addresses[0], client=True) as (_, asking):
+                    with trio.fail_after(10):
+                        assert (await first_found(asking))[0] in peers
+
+            async with joined(third.addresses[0], client=True) as (client, asking):
+                with trio.fail_after(10):
+                    async with asking.find(CLASS, 2) as found:
+                        async for _, addresses in found:
+                            with contextlib.suppress(PeerUnreachableError):
+                                stream = await client.dial(addresses[0], JOB)
+                                await stream.aclose()
+                                break
+                        else:
+                            raise AssertionError("nobody who lives was found")
+            assert stream.remote_peer == peers[0]
+
+
+async def test_clients_are_in_nobodys_routing_table() -> None:
+    """Who only asks cannot answer: the library would take it for a server."""
+    with trio.fail_after(30):
+        async with joined() as (third, hub), joined(third.addresses[0]) as (_, other):
+            await settled([hub, other], 1)
+            async with joined(third.addresses[0], client=True) as (client, asking):
+                await settled([asking], 2)
+                await until(lambda: hub.counters["answered_4"] >= 3)
+                for _ in range(3):
+                    await asking.bootstrap()
+
+                assert client.peer_id not in hub.neighbours + other.neighbours
+                assert client.protocols == ("/ipfs/id/1.0.0",)
+
+
+async def test_another_protocol_is_another_network() -> None:
+    with trio.fail_after(30):
+        async with joined(protocol="/other/kad/1.0.0") as (third, _):
+            async with joined(third.addresses[0]) as (_, stranger):
+                assert await stranger.bootstrap() == 0
+            async with joined(third.addresses[0], protocol="/other/kad/1.0.0") as (_, friend):
+                assert await friend.bootstrap() == 1
+
+
+async def test_private_addresses_on_hearsay_are_not_dialled_unless_allowed() -> None:
+    with trio.fail_after(30):
+        async with joined() as (third, hub), joined(third.addresses[0]) as (_, listing):
+            listing.advertise([CLASS])
+            await until(lambda: len(hub.node.providers) >= 4)
+            transport = Libp2pTransport(listen=LOCAL)
+            strict = Kademlia(bootstrap=third.addresses, cache="")
+            async with transport.open(None, {}) as client, strict.open(client) as asking:
+                assert isinstance(client, Libp2pNetwork)
+                assert await asking.bootstrap() == 1  # the bootstrap is configured, not hearsay
+                async with asking.find(CLASS, 1) as found:
+                    assert [peer async for peer, _ in found] == []
+                assert client.connected == (third.peer_id,)
+
+
+async def test_nobody_is_listed_by_another() -> None:
+    """A provider record is taken from its provider alone."""
+    with trio.fail_after(30):
+        async with joined() as (third, hub), joined(third.addresses[0]) as (_, honest):  # noqa: SIM117
+            async with joined(third.addresses[0]) as (_, liar):
+                await settled([hub, honest, liar], 1)
+                key = capability_key(CLASS, 0)
+                victim = Contact(honest.node._network.peer_id, liar._announced)
+                to = next(contact for contact in liar.node.table if contact.peer == third.peer_id)
+                await liar.node.ask(to, Message(kind=ADD_PROVIDER, key=key, providers=(victim,)))
+                await until(lambda: hub.counters["answered_2"] > 0)
+
+                assert hub.node.providers.get(key) == []
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"\x00",
+        b"\x03abc",
+        b"\xff\xff\xff\xff\x7f",
+        framing.encode(Message(kind=FIND_NODE).encode()),
+        framing.encode(Message(kind=0, key=b"k").encode()),
+        framing.encode(Message(kind=FIND_NODE, key=b"k" * 81).encode()),
+        framing.encode(b"x" * 65_537),
+    ],
+)
+async def test_a_request_that_makes_no_sense_breaks_its_stream_alone(request_bytes: bytes) -> None:
+    with trio.fail_after(20):
+        async with joined() as (third, hub), joined(client=True) as (client, _):
+            stream = await client.dial(third.addresses[0], hub._settings.protocol)
+            await stream.send_all(request_bytes)
+            with pytest.raises(StreamError):
+                await stream.receive_some()
+            await stream.aclose()
+            sound = await client.dial(third.addresses[0], hub._settings.protocol)
+            await sound.send_all(framing.encode(Message(kind=FIND_NODE, key=b"key").encode()))
+            answer = Message.decode(await framing.read_one(sound, 65_536))
+            await sound.aclose()
+
+            assert answer.kind == FIND_NODE
+
+
+async def test_servers_are_remembered_across_a_restart_and_clients_are_not(tmp_path: Path) -> None:
+    cache = tmp_path / "peers.json"
+    with trio.fail_after(30):
+        async with joined() as (third, hub), joined(third.addresses[0]) as (_, other):
+            await settled([hub, other], 1)
+            async with joined(third.addresses[0], cache=cache) as (_, first):
+                await settled([first], 2)
+                async with joined(third.addresses[0], client=True) as (client, _):
+                    await settled([first], 2)
+                    outsider = str(client.peer_id)
+            stored = cache.read_text()
+            async with joined(cache=cache) as (_, again):  # it knows no bootstrap
+                await settled([again], 2)
+
+            assert str(third.peer_id) in stored
+            assert outsider not in stored
+            assert cache.stat().st_mode & 0o777 == 0o600
+
+
+async def test_leaving_a_search_ends_it() -> None:
+    with trio.fail_after(30):
+        async with joined() as (third, _), joined(third.addresses[0], client=True) as (_, asking):
+            await settled([asking], 1)
+            with pytest.raises(KeyError):
+                async with asking.find(CLASS, 3):
+                    raise KeyError("as it is, not in a group")
+
+
+async def test_who_becomes_unreachable_stops_answering_and_may_come_back() -> None:
+    with trio.fail_after(30):
+        async with joined() as (third, hub):
+            addresses = third.addresses
+            hub.announce(())
+            async with joined(addresses[0]) as (_, other):
+                assert await other.bootstrap() == 0
+                hub.announce(addresses)
+                assert await other.bootstrap() == 1
