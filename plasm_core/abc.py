@@ -251,6 +251,10 @@ class Directory(ABC):
         It says so again before it is forgotten, until the directory closes.
         """
 
+    async def locate(self, peer: PeerId) -> tuple[str, ...]:
+        """Look for a peer's addresses, as `dial` takes them; none if nobody knows any."""
+        return ()
+
     @abstractmethod
     def find(
         self, capability: str, limit: int

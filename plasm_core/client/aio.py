@@ -5,24 +5,28 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TypeVar
 
+import attrs
 import trio
 
 from plasm_core import plugins
-from plasm_core.abc import Transport, Verifier
+from plasm_core.abc import Discovery, Transport, Verifier
 from plasm_core.client import conversations
 from plasm_core.client.conversations import Following, Watcher, silent
 from plasm_core.client.dialling import Dialler, LocalDialler
 from plasm_core.client.link import Link
+from plasm_core.client.remote import ANY_NODE, RemoteDialler
 from plasm_core.client.result import JobResult
 from plasm_core.client.sink import Buffer, Digesting, Sink
 from plasm_core.client.submission import Submission
 from plasm_core.config import Config
 from plasm_core.errors import (
+    ConfigError,
     ConnectionLostError,
     PeerUnreachableError,
+    PlasmError,
     ReceiptRejectedError,
     ReceiptUndecidedError,
     RefusedError,
@@ -46,8 +50,51 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MAX_OUTPUT_BYTES = 1 << 30
+DEFAULT_DISCOVERY = ("kademlia",)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
+_PATIENCE_S = 15.0
+"""How long a node that has the job may be away before another gets it, where there are others."""
 _WORTH_ASKING_AGAIN = frozenset({"queue_full", "storage_full", "too_many_offers", "shutting_down"})
+
+
+class NodeFailedError(PlasmError):
+    """A node gave a job up as its own fault. `handle` and `end` are what it gave."""
+
+    def __init__(self, message: str, handle: Handle, end: Result) -> None:
+        super().__init__(message)
+        self.handle = handle
+        self.end = end
+
+
+@attrs.define
+class _Choice:
+    """Which node to talk to: a certain one, or whichever takes a job and has not failed it before."""
+
+    job: Submission | None = None
+    node: PeerId | None = None
+    avoid: set[PeerId] = attrs.field(factory=set)
+    last: PeerId | None = None
+    best_reason: PlasmError | None = None
+    _reached_at: float = 0.0
+
+    def reached(self, peer: PeerId) -> None:
+        """Note that a node answered."""
+        self.last = peer
+        self._reached_at = trio.current_time()
+
+    def has_been_away_for(self, seconds: float) -> bool:
+        """Return whether the node has not answered for so long."""
+        return trio.current_time() - self._reached_at >= seconds
+
+    def pass_on(self, reason: PlasmError) -> bool:
+        """Give the node up for this job. Return whether there may be another."""
+        if self.job is None or self.last is None:
+            return False
+        log.info("another node is to do it node=%s reason=%s", self.last, reason)
+        self.avoid.add(self.last)
+        self.best_reason = reason
+        self.node = self.last = None
+        return True
 
 
 class AsyncClient:
@@ -59,7 +106,7 @@ class AsyncClient:
     """
 
     def __init__(self, dialler: Dialler, verifiers: Sequence[Verifier]) -> None:
-        self._dialler = dialler
+        self.dialler = dialler
         self._verifiers = verifiers
 
     async def submit(
@@ -71,7 +118,7 @@ class AsyncClient:
             await conversations.submit(link, submission, peer, follow=False, watch=watch)
             return submission.handle(peer)
 
-        return await self._persist(None, once, timeout_s, "the job to be accepted")
+        return await self._persist(_Choice(submission), once, timeout_s, "the job to be accepted")
 
     async def run(
         self,
@@ -85,21 +132,28 @@ class AsyncClient:
 
         Raises: as `submit` and `result`.
         """
-        following = Following()
         collected, digesting = _sinks(sink)
-        node: PeerId | None = None
+        following = Following()
+        choice = _Choice(submission)
 
         async def once(link: Link, peer: PeerId) -> tuple[Handle, Result]:
-            nonlocal node
+            nonlocal following
             handle = submission.handle(peer)
-            if node is None:
+            if choice.node is None:
+                following = Following(attempt=conversations.NEVER)
                 status = await conversations.submit(link, submission, peer, follow=True, watch=watch)
-                node = peer
+                choice.node = peer
             else:
                 status = await conversations.attach(link, handle, following)
-            return handle, await conversations.follow(link, status, following, digesting, watch=watch)
+            end = await conversations.follow(link, status, following, digesting, watch=watch)
+            if end.status.state == "SYSTEM_ERROR" and self.dialler.fails_over:
+                raise NodeFailedError(f"the node {peer} failed the job", handle, end)
+            return handle, end
 
-        handle, end = await self._persist(lambda: node, once, timeout_s, "the job's result")
+        try:
+            handle, end = await self._persist(choice, once, timeout_s, "the job's result")
+        except NodeFailedError as exc:  # it failed everywhere: that is the result
+            handle, end = exc.handle, exc.end
         return await self._verified(handle, end, digesting, collected, submission.manifest_json)
 
     async def result(
@@ -124,7 +178,7 @@ class AsyncClient:
             status = await conversations.attach(link, handle, following)
             return await conversations.follow(link, status, following, digesting, watch=watch)
 
-        end = await self._persist(lambda: handle.peer, once, timeout_s, "the job's result")
+        end = await self._persist(_Choice(node=handle.peer), once, timeout_s, "the job's result")
         return await self._verified(handle, end, digesting, collected, manifest_json)
 
     async def peek(self, handle: Handle, sink: Sink, *, timeout_s: float | None = 30) -> Status:
@@ -136,7 +190,7 @@ class AsyncClient:
             await conversations.catch_up(link, status, following, sink)
             return status
 
-        return await self._persist(lambda: handle.peer, once, timeout_s, "the job's output so far")
+        return await self._persist(_Choice(node=handle.peer), once, timeout_s, "the job's output so far")
 
     async def wait(
         self, handle: Handle, *, timeout_s: float | None = None, watch: Watcher = silent
@@ -148,7 +202,7 @@ class AsyncClient:
             watch(status.state, status)
             return await conversations.ended(link, status, watch=watch)
 
-        return await self._persist(lambda: handle.peer, once, timeout_s, "the job to end")
+        return await self._persist(_Choice(node=handle.peer), once, timeout_s, "the job to end")
 
     async def status(self, handle: Handle, *, timeout_s: float | None = 30) -> Status:
         """Return where a job stands."""
@@ -169,7 +223,7 @@ class AsyncClient:
             answer = await conversations.ask(link, AskCapabilities())
             return answer.envelope.encode() if isinstance(answer, Capabilities) else b""
 
-        return await self._persist(lambda: peer, once, timeout_s, "the node's capabilities")
+        return await self._persist(_Choice(node=peer), once, timeout_s, "the node's capabilities")
 
     async def _question(
         self,
@@ -182,39 +236,55 @@ class AsyncClient:
             question = kind(job_id=handle.job_id, token=handle.token().hex())
             return conversations.status_of(await conversations.ask(link, question))
 
-        return await self._persist(lambda: handle.peer, once, timeout_s, what)
+        return await self._persist(_Choice(node=handle.peer), once, timeout_s, what)
 
     async def _persist(
         self,
-        peer: Callable[[], PeerId | None] | None,
+        choice: _Choice,
         once: Callable[[Link, PeerId], Awaitable[T]],
         timeout_s: float | None,
         what: str,
     ) -> T:
         """Do something over a conversation, again and again until it is done or the time is over."""
         problem: Exception | None = None
-        reached = False
         pauses = _pauses()
         with trio.move_on_after(float("inf") if timeout_s is None else timeout_s):
             while True:
                 try:
-                    async with self._dialler.converse(peer() if peer else None) as (link, found):
-                        reached = True
-                        return await once(link, found)
-                except PeerUnreachableError as exc:
-                    if not reached:
-                        raise
-                    problem, pause = exc, next(pauses)
-                except ConnectionLostError as exc:
-                    problem, pause = exc, next(pauses)
-                except RefusedError as exc:
-                    if exc.reason not in _WORTH_ASKING_AGAIN or exc.retry_after_s is None:
-                        raise
-                    problem, pause = exc, max(next(pauses), min(exc.retry_after_s, _LONGEST_PAUSE_S))
+                    async with self.dialler.converse(choice.node, job=choice.job, avoid=choice.avoid) as (
+                        link,
+                        peer,
+                    ):
+                        choice.reached(peer)
+                        return await once(link, peer)
+                except PlasmError as exc:
+                    problem = exc
+                    pause = self._pause(exc, choice, pauses)
                 log.info("asking again reason=%s pause_s=%.1f", problem, pause)
                 await trio.sleep(pause)
         after = f"after {timeout_s:g} s still waiting for {what}" if timeout_s is not None else ""
         raise WaitTimeoutError(f"{after}: {problem}" if problem else after) from problem
+
+    def _pause(self, exc: PlasmError, choice: _Choice, pauses: Iterator[float]) -> float:
+        """Return how long to wait before another try, at another node perhaps. Raises: the error, if none may help."""
+        if isinstance(exc, RefusedError):
+            if self.dialler.fails_over and choice.pass_on(exc):
+                return 0.0
+            if exc.reason not in _WORTH_ASKING_AGAIN or exc.retry_after_s is None:
+                raise exc
+            return max(next(pauses), min(exc.retry_after_s, _LONGEST_PAUSE_S))
+        if isinstance(exc, NodeFailedError):
+            if not choice.pass_on(exc):
+                raise exc
+            return 0.0
+        if isinstance(exc, PeerUnreachableError):
+            if choice.last is None:
+                raise choice.best_reason or exc
+        elif not isinstance(exc, ConnectionLostError):
+            raise exc
+        if self.dialler.fails_over and choice.has_been_away_for(_PATIENCE_S) and choice.pass_on(exc):
+            return 0.0
+        return next(pauses)
 
     async def _verified(
         self,
@@ -267,17 +337,47 @@ def _pauses() -> Iterator[float]:
 
 @asynccontextmanager
 async def open_client(
-    config: Config | None = None, *, dialler: Dialler | None = None
+    config: Config | None = None,
+    *,
+    transport: str = "local",
+    peer: str | None = None,
+    capability: str = ANY_NODE,
 ) -> AsyncIterator[AsyncClient]:
-    """Make a client of the daemon on this machine, or of whatever `dialler` reaches."""
+    """Make a client of the daemon on this machine or, with another transport, of nodes found over a network.
+
+    `peer` pins one node, by its PeerId or an address that ends in it; `capability` is the class of nodes to
+    look for (docs/network.md). Over a network the client has a fresh identity, known to nobody.
+
+    Raises: `ConfigError`, `PluginError`, `TransportError`.
+    """
     config = config or Config()
     verifiers = [
         plugins.create(Verifier, name, config.table("verifier", name))  # type: ignore[type-abstract]
         for name in config.plasm.verifier
     ]
-    if dialler is not None:
-        yield AsyncClient(dialler, verifiers)
-        return
-    transport = plugins.create(Transport, "local", config.table("transport", "local"))  # type: ignore[type-abstract]
-    async with transport.open(None, {}) as network:
-        yield AsyncClient(LocalDialler(network), verifiers)
+    carrier = plugins.create(Transport, transport, config.table("transport", transport))  # type: ignore[type-abstract]
+    async with AsyncExitStack() as stack:
+        network = await stack.enter_async_context(carrier.open(None, {}))
+        if transport == "local":
+            yield AsyncClient(LocalDialler(network), verifiers)
+            return
+        name = (config.plasm.discovery or DEFAULT_DISCOVERY)[0]
+        discovery = plugins.create(Discovery, name, config.table("discovery", name))  # type: ignore[type-abstract]
+        directory = await stack.enter_async_context(discovery.open(network))
+        pinned, addresses = _pinned(peer)
+        yield AsyncClient(
+            RemoteDialler(network, directory, capability=capability, pinned=pinned, addresses=addresses),
+            verifiers,
+        )
+
+
+def _pinned(peer: str | None) -> tuple[PeerId | None, tuple[str, ...]]:
+    if peer is None:
+        return None, ()
+    try:
+        return PeerId.parse(peer.rpartition("/p2p/")[2]), (peer,) if peer.startswith("/") else ()
+    except ValueError as exc:
+        raise ConfigError(
+            f"{peer} is neither a PeerId nor an address that ends in one",
+            hint="an address looks like /ip4/192.0.2.1/tcp/4001/p2p/12D3KooW…",
+        ) from exc

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
+from plasm_core.alongside import sole
 from plasm_core.client.aio import AsyncClient, open_client
 from plasm_core.client.conversations import Watcher, silent
+from plasm_core.client.remote import ANY_NODE, Candidate, RemoteDialler
 from plasm_core.client.result import JobResult
 from plasm_core.client.sink import Live, Sink
 from plasm_core.client.submission import Content, Submission, Terms
@@ -23,7 +26,7 @@ T = TypeVar("T")
 
 
 class Client:
-    """Runs jobs on the daemon of this machine.
+    """Runs jobs on the daemon of this machine, or on nodes found over a network (`transport="libp2p"`).
 
         from plasm_core import Client
 
@@ -35,8 +38,18 @@ class Client:
     For the errors and for `timeout_s` see `AsyncClient`.
     """
 
-    def __init__(self, config: Config | None = None) -> None:
-        self._config = config
+    def __init__(
+        self,
+        config: Config | None = None,
+        *,
+        transport: str = "local",
+        peer: str | None = None,
+        capability: str = ANY_NODE,
+    ) -> None:
+        """See `open_client` for the parameters. Nothing is opened before the first call."""
+        self._open = functools.partial(
+            open_client, config, transport=transport, peer=peer, capability=capability
+        )
 
     def submit(
         self,
@@ -117,12 +130,24 @@ class Client:
         held = _handle(handle)
         return self._do(lambda client: client.release(held, timeout_s=timeout_s))
 
+    def peers(self, *, settle_s: float = 3.0) -> list[Candidate]:
+        """Return the nodes that a network's directory knows and that answer, the best first."""
+
+        async def look(client: AsyncClient) -> list[Candidate]:
+            dialler = client.dialler
+            if not isinstance(dialler, RemoteDialler):
+                return []
+            return await dialler.candidates(enough=10_000, settle_s=settle_s)
+
+        return self._do(look)
+
     def _do(self, work: Callable[[AsyncClient], Awaitable[T]]) -> T:
         async def main() -> T:
-            async with open_client(self._config) as client:
+            async with self._open() as client:
                 return await work(client)
 
-        return trio.run(main)
+        with sole():
+            return trio.run(main)
 
 
 def _submission(module: Content | Submission, terms: Terms) -> Submission:

@@ -129,6 +129,10 @@ async def _upload(link: Link, sources: dict[Channel, Source]) -> None:
             await link.heard.park()
 
 
+NEVER = -1
+"""The attempt of one that has followed none: its sink begins with the first."""
+
+
 @attrs.define
 class Following:
     """How far a job has been followed, so that another connection can go on there."""

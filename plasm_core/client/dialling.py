@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import trio
@@ -13,6 +13,7 @@ from plasm_core import paths
 from plasm_core.abc import Network
 from plasm_core.client.conversations import greeted
 from plasm_core.client.link import Link, open_link
+from plasm_core.client.submission import Submission
 from plasm_core.errors import ConnectionLostError, PeerUnreachableError, ProtocolError
 from plasm_core.records.peer import PeerId
 from plasm_core.wire import JOB_PROTOCOL
@@ -25,9 +26,16 @@ DIAL_S = 5.0
 class Dialler(ABC):
     """Opens conversations with nodes."""
 
+    @property
+    def fails_over(self) -> bool:
+        """Whether a job that one node does not take, or loses, may go to another."""
+        return False
+
     @abstractmethod
-    def converse(self, peer: PeerId | None) -> AbstractAsyncContextManager[tuple[Link, PeerId]]:
-        """Open a conversation with a peer, or with whichever node answers. Its hello has been received.
+    def converse(
+        self, peer: PeerId | None, *, job: Submission | None = None, avoid: Collection[PeerId] = ()
+    ) -> AbstractAsyncContextManager[tuple[Link, PeerId]]:
+        """Open a conversation with a peer, or with a node that is likely to take a job. Its hello has come.
 
         Raises: `PeerUnreachableError`, `ConnectionLostError`, `ProtocolError`.
         """
@@ -41,7 +49,9 @@ class LocalDialler(Dialler):
         self._addresses = addresses or (lambda: [f"unix:{path}" for path in paths.sockets()])
 
     @asynccontextmanager
-    async def converse(self, peer: PeerId | None) -> AsyncIterator[tuple[Link, PeerId]]:
+    async def converse(
+        self, peer: PeerId | None, *, job: Submission | None = None, avoid: Collection[PeerId] = ()
+    ) -> AsyncIterator[tuple[Link, PeerId]]:
         problems = []
         for address in self._addresses():
             try:
