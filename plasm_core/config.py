@@ -162,6 +162,13 @@ def keep(fresh: Config, old: Config, sections: Sequence[str]) -> Config:
     return attrs.evolve(fresh, **{name: getattr(old, name) for name in sections})
 
 
+def with_table(config: Config, kind: str, name: str, table: Mapping[str, Any]) -> Config:
+    """Return a configuration with some values of a plugin's own table set."""
+    tables = dict(config.components.get(kind, {}))
+    tables[name] = {**tables.get(name, {}), **table}
+    return attrs.evolve(config, components={**config.components, kind: tables})
+
+
 LISTS = ("verifier", "transport", "discovery")
 """The choices of several plugins."""
 _SECTIONS = {

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import click
 
 import plasm_core
-from plasm_core.cli import doctor, inspect, jobs, key, plugins, receipt, render, run, verify
+from plasm_core.cli import doctor, inspect, jobs, key, peers, plugins, receipt, render, run, verify
 from plasm_core.cli.exits import EPILOGUE, exit_code
 from plasm_core.cli.render import show_error
 from plasm_core.errors import PlasmError
@@ -25,6 +25,7 @@ def cli() -> None:
 cli.add_command(run.run)
 for command in jobs.COMMANDS:
     cli.add_command(command)
+cli.add_command(peers.peers)
 cli.add_command(verify.verify)
 cli.add_command(receipt.receipt)
 cli.add_command(key.key)

@@ -48,26 +48,35 @@ def _seconds(timeout: str | None) -> float | None:
     return None if timeout is None else options.seconds(timeout, what="--timeout")
 
 
-def _handle(text: str) -> Handle:
-    """Read a handle, or the beginning of the job id of one that is remembered, or - for stdin."""
+def _handle(text: str) -> tuple[Handle, str | None]:
+    """Read a handle, or the beginning of the job id of one that is remembered, or - for stdin.
+
+    Return it with the transport of its node, if that is remembered.
+    """
     if text == "-":
         text = sys.stdin.readline(2048).strip()
     if not re.fullmatch("[0-9a-f]{4,64}", text):
-        return Handle.parse(text)
+        handle = Handle.parse(text)
+        entry = next((item for item in memory().entries() if item.handle == text), None)
+        return handle, entry.transport if entry else None
     found = memory().find(text)
     if len(found) == 1:
-        return found[0].parsed
+        return found[0].parsed, found[0].transport
     problem = f"{len(found)} jobs of yours begin so" if found else "no job of yours begins so"
     raise click.BadParameter(f"{text}: {problem}; see plasm jobs")
 
 
-_HANDLE = click.argument("handle", metavar="HANDLE")
+def _on_job(command: F) -> F:
+    """Give a command HANDLE and where to find its node."""
+    decorated = click.argument("handle", metavar="HANDLE")(options.reach(command))
+    return decorated
 
 
 @click.command(epilog=exits.EPILOGUE, context_settings={"ignore_unknown_options": True})
 @click.argument("module", type=click.Path())
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 @options.task
+@options.reach
 @_timeout("120s")
 @options.json_option
 @options.configured(choices=())
@@ -77,18 +86,19 @@ def submit(
     task: options.Task,
     timeout: str | None,
     as_json: bool,
+    reach: options.Reach,
     settings: Config,
 ) -> None:
-    """Hand MODULE with ARGS to the daemon, and print the job's handle.
+    """Hand MODULE with ARGS to the daemon, or to a node of the network, and print the job's handle.
 
-    The job is on the daemon's disk when the handle is printed. Whoever has the handle can read, cancel and
+    The job is on the node's disk when the handle is printed. Whoever has the handle can read, cancel and
     release the job: keep it like a password. Put -- before arguments that look like options.
     """
     with task.submission(module, args) as job, render.phases() as progress:
-        handle = Client(settings).submit(
+        handle = reach.client(settings).submit(
             job, timeout_s=_seconds(timeout), watch=lambda phase, _status: progress(phase)
         )
-    memory().add(handle, Path(module).name)
+    memory().add(handle, Path(module).name, reach.transport)
     if as_json:
         render.show_json({"handle": str(handle), "jobId": handle.job_id, "peer": str(handle.peer)})
     else:
@@ -96,43 +106,51 @@ def submit(
 
 
 @click.command(epilog=exits.EPILOGUE)
-@_HANDLE
+@_on_job
 @options.json_option
 @options.configured(choices=())
-def status(handle: str, as_json: bool, settings: Config) -> None:
+def status(handle: str, reach: options.Reach, as_json: bool, settings: Config) -> None:
     """Show where a job stands. HANDLE may be shortened to the beginning of a job id that `plasm jobs` lists."""
-    job = _handle(handle)
-    _show_status(job, Client(settings).status(job), as_json)
+    job, transport = _handle(handle)
+    _show_status(job, reach.client(settings, transport=transport).status(job), as_json)
 
 
 @click.command(epilog=exits.EPILOGUE)
-@_HANDLE
+@_on_job
 @_timeout(None)
 @options.json_option
 @options.configured(choices=())
 @click.pass_context
-def wait(ctx: click.Context, handle: str, timeout: str | None, as_json: bool, settings: Config) -> None:
+def wait(
+    ctx: click.Context,
+    handle: str,
+    reach: options.Reach,
+    timeout: str | None,
+    as_json: bool,
+    settings: Config,
+) -> None:
     """Wait until a job has ended. Exit code 6 if it failed."""
-    job = _handle(handle)
+    job, transport = _handle(handle)
     with render.phases() as progress:
-        ended = Client(settings).wait(
-            job, timeout_s=_seconds(timeout), watch=lambda phase, found: progress(_told(phase, found))
+        ended = reach.client(settings, transport=transport).wait(
+            job, timeout_s=_seconds(timeout), watch=lambda phase, found: progress(told(phase, found))
         )
     _show_status(job, ended, as_json)
     ctx.exit(exits.OK if ended.state == "COMPLETE" else exits.JOB_FAILED)
 
 
 @click.command(epilog=exits.EPILOGUE)
-@_HANDLE
+@_on_job
 @click.option("--follow", "-f", is_flag=True, help="Go on until the job has ended.")
 @_timeout(None)
 @options.configured(choices=("verifier",))
-def logs(handle: str, follow: bool, timeout: str | None, settings: Config) -> None:
+def logs(handle: str, reach: options.Reach, follow: bool, timeout: str | None, settings: Config) -> None:
     """Show what a job has written so far, stdout and stderr, as it is: not verified until the job has ended.
 
     For a verified result use `plasm result`.
     """
-    job, client = _handle(handle), Client(settings)
+    job, transport = _handle(handle)
+    client = reach.client(settings, transport=transport)
     show = Live(_pass_on)
     if follow:
         client.result(job, sink=show, timeout_s=_seconds(timeout))
@@ -147,7 +165,7 @@ def _pass_on(channel: Channel, data: bytes) -> None:
 
 
 @click.command(epilog=exits.EPILOGUE)
-@_HANDLE
+@_on_job
 @click.option("--receipt", "receipt_file", metavar="FILE", help="Write the signed receipt there.")
 @click.option("--quiet", "-q", is_flag=True, help="No summary on stderr.")
 @click.option("--release", "release_it", is_flag=True, help="Have the daemon delete the job afterwards.")
@@ -158,6 +176,7 @@ def _pass_on(channel: Channel, data: bytes) -> None:
 def result(
     ctx: click.Context,
     handle: str,
+    reach: options.Reach,
     receipt_file: str | None,
     quiet: bool,
     release_it: bool,
@@ -166,7 +185,8 @@ def result(
     settings: Config,
 ) -> None:
     """Wait for a job's result, verify it, and only then write its stdout and stderr out as they were."""
-    job, client = _handle(handle), Client(settings)
+    job, transport = _handle(handle)
+    client = reach.client(settings, transport=transport)
     options.check_writable(receipt_file)
     buffer = Buffer(MAX_OUTPUT_BYTES)
     with render.phases() as progress:
@@ -174,21 +194,28 @@ def result(
             job,
             sink=buffer,
             timeout_s=_seconds(timeout),
-            watch=lambda phase, state: progress(_told(phase, state)),
+            watch=lambda phase, state: progress(told(phase, state)),
         )
-    options.write(receipt_file, found.envelope.to_json() + b"\n")
-    if as_json:
-        render.show_json(_result_json(found, buffer))
-    else:
-        buffer.copy(Channel.STDOUT, sys.stdout.buffer)
-        buffer.copy(Channel.STDERR, sys.stderr.buffer)
-        if not quiet:
-            render.show_mark(*render.run_line(found.receipt), stderr=True)
-            render.show_mark(*render.verdict_line(found.verdict, matched=False), stderr=True)
+    show_result(found, buffer, receipt_file=receipt_file, quiet=quiet, as_json=as_json)
     if release_it:
         client.release(job)
         memory().forget({job.job_id})
     ctx.exit(exits.OK if found.ok else exits.JOB_FAILED)
+
+
+def show_result(
+    found: JobResult, buffer: Buffer, *, receipt_file: str | None, quiet: bool, as_json: bool
+) -> None:
+    """Write a verified result out: its output as it was, and the summary on stderr."""
+    options.write(receipt_file, found.envelope.to_json() + b"\n")
+    if as_json:
+        render.show_json(_result_json(found, buffer))
+        return
+    buffer.copy(Channel.STDOUT, sys.stdout.buffer)
+    buffer.copy(Channel.STDERR, sys.stderr.buffer)
+    if not quiet:
+        render.show_mark(*render.run_line(found.receipt), stderr=True)
+        render.show_mark(*render.verdict_line(found.verdict, matched=False), stderr=True)
 
 
 def _result_json(found: JobResult, buffer: Buffer) -> dict[str, Any]:
@@ -205,23 +232,23 @@ def _result_json(found: JobResult, buffer: Buffer) -> dict[str, Any]:
 
 
 @click.command(epilog=exits.EPILOGUE)
-@_HANDLE
+@_on_job
 @options.json_option
 @options.configured(choices=())
-def cancel(handle: str, as_json: bool, settings: Config) -> None:
+def cancel(handle: str, reach: options.Reach, as_json: bool, settings: Config) -> None:
     """End a job. It gets a signed receipt that says so, unless it had ended before."""
-    job = _handle(handle)
-    _show_status(job, Client(settings).cancel(job), as_json)
+    job, transport = _handle(handle)
+    _show_status(job, reach.client(settings, transport=transport).cancel(job), as_json)
 
 
 @click.command(epilog=exits.EPILOGUE)
-@_HANDLE
+@_on_job
 @options.json_option
 @options.configured(choices=())
-def release(handle: str, as_json: bool, settings: Config) -> None:
+def release(handle: str, reach: options.Reach, as_json: bool, settings: Config) -> None:
     """Have the daemon delete an ended job's inputs, outputs and receipt, and forget its handle."""
-    job = _handle(handle)
-    ended = Client(settings).release(job)
+    job, transport = _handle(handle)
+    ended = reach.client(settings, transport=transport).release(job)
     if ended.state not in ("QUEUED", "INITIALIZING", "RUNNING"):
         memory().forget({job.job_id})
     else:
@@ -235,12 +262,14 @@ def release(handle: str, as_json: bool, settings: Config) -> None:
 @options.configured(choices=())
 def jobs(forget_ended: bool, as_json: bool, settings: Config) -> None:
     """List the jobs that you submitted from here, and where they stand."""
-    client = Client(settings)
+    clients = {}
     rows, gone = [], set()
     for entry in memory().entries():
         job = entry.parsed
+        if entry.transport not in clients:
+            clients[entry.transport] = Client(settings, transport=entry.transport)
         try:
-            found: Status | None = client.status(job, timeout_s=10)
+            found: Status | None = clients[entry.transport].status(job, timeout_s=10)
             state = found.state if found else ""
         except RefusedError as exc:
             found, state = None, "released" if exc.reason == "released" else "unknown"
@@ -272,7 +301,7 @@ def jobs(forget_ended: bool, as_json: bool, settings: Config) -> None:
                 (
                     job.job_id[:12],
                     entry.module,
-                    _told(state, found),
+                    told(state, found),
                     f"{found.stdout_bytes + found.stderr_bytes:,} B" if found else "",
                     entry.submitted_at.strftime("%Y-%m-%d %H:%M:%S"),
                 )
@@ -283,7 +312,7 @@ def jobs(forget_ended: bool, as_json: bool, settings: Config) -> None:
         render.show_hint("you have submitted no jobs from here; begin with: plasm submit MODULE")
 
 
-def _told(state: str, found: Status | None) -> str:
+def told(state: str, found: Status | None) -> str:
     """Return a state as people read it."""
     if found is None:
         return state
@@ -296,7 +325,7 @@ def _show_status(job: Handle, found: Status, as_json: bool) -> None:
     if as_json:
         render.show_json({"jobId": job.job_id, **_status_json(found)})
         return
-    rows: list[tuple[str, str]] = [("job", job.job_id), ("state", _told(found.state, found))]
+    rows: list[tuple[str, str]] = [("job", job.job_id), ("state", told(found.state, found))]
     rows.append(("attempt", str(found.attempt)))
     rows.append(("output", f"{found.stdout_bytes:,} B stdout, {found.stderr_bytes:,} B stderr"))
     for name in ("accepted_at", "started_at", "finished_at", "expires_at"):

@@ -15,6 +15,9 @@ import attrs
 import click
 
 from plasm_core import config
+from plasm_core.client.aio import DEFAULT_DISCOVERY
+from plasm_core.client.blocking import Client
+from plasm_core.client.remote import ANY_NODE
 from plasm_core.client.submission import Submission
 from plasm_core.records import CAPABILITIES, Limits
 from plasm_core.records.manifest import DEFAULT_LIMITS, ZERO_SEED
@@ -280,3 +283,72 @@ def write(file: str | None, data: bytes) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise click.ClickException(f"cannot write {file}: {exc.strerror}") from exc
+
+
+@attrs.frozen(kw_only=True)
+class Reach:
+    """Where a command finds nodes: the daemon here, or the network."""
+
+    remote: bool
+    peer: str | None
+    bootstrap: tuple[str, ...]
+    capability: str
+
+    @property
+    def transport(self) -> str:
+        """The name of the transport."""
+        return REMOTE_TRANSPORT if self.remote or self.peer or self.bootstrap else "local"
+
+    def client(self, settings: config.Config, *, transport: str | None = None) -> Client:
+        """Make a client. `transport` is where a job is known to be."""
+        if self.bootstrap:
+            settings = config.with_table(
+                settings, "discovery", DEFAULT_DISCOVERY[0], {"bootstrap": list(self.bootstrap)}
+            )
+        chosen = transport if self.transport == "local" and transport else self.transport
+        return Client(settings, transport=chosen, peer=self.peer, capability=self.capability)
+
+
+REMOTE_TRANSPORT = "libp2p"
+
+
+def reach(command: F) -> F:
+    """Give a command `--remote`, `--peer`, `--bootstrap` and `--class`; it receives `reach: Reach`."""
+
+    @functools.wraps(command)
+    def wrapped(
+        *args: Any,
+        remote: bool,
+        peer: str | None,
+        bootstrap: tuple[str, ...],
+        capability: str,
+        **values: Any,
+    ) -> Any:
+        found = Reach(remote=remote, peer=peer, bootstrap=bootstrap, capability=capability)
+        return command(*args, reach=found, **values)
+
+    decorated: Any = wrapped
+    for option in reversed(_REACH_OPTIONS):
+        decorated = option(decorated)
+    return decorated  # type: ignore[no-any-return]
+
+
+_REACH_OPTIONS = (
+    click.option("--remote", is_flag=True, help="On a node of the network, not on the daemon here."),
+    click.option(
+        "--peer", metavar="PEER", help="On this node: its PeerId, or an address that ends in it (--remote)."
+    ),
+    click.option(
+        "--bootstrap",
+        multiple=True,
+        metavar="ADDRESS",
+        help="A node to begin the search at, as in /ip4/192.0.2.1/tcp/4001/p2p/12D3KooW… (--remote).",
+    ),
+    click.option(
+        "--class",
+        "capability",
+        metavar="CLASS",
+        default=ANY_NODE,
+        help="Look for nodes of this class, as in engine/wasm3 or architecture/aarch64.",
+    ),
+)

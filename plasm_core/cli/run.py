@@ -10,6 +10,8 @@ import attrs
 import click
 
 from plasm_core.cli import exits, options, render
+from plasm_core.cli.jobs import MAX_OUTPUT_BYTES, show_result, told
+from plasm_core.client.sink import Buffer
 from plasm_core.config import Config
 from plasm_core.issuer import OutputDigest
 from plasm_core.laboratory import NodeLaboratory
@@ -25,6 +27,7 @@ from plasm_core.verification import Expectation, verify
 @click.argument("module", type=click.Path())
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 @options.task
+@options.reach
 @click.option("--receipt", "receipt_file", metavar="FILE", help="Write the signed receipt there.")
 @click.option("--manifest", "manifest_file", metavar="FILE", help="Write the manifest there.")
 @click.option("--quiet", "-q", is_flag=True, help="No summary on stderr.")
@@ -36,17 +39,24 @@ def run(
     module: str,
     args: tuple[str, ...],
     task: options.Task,
+    reach: options.Reach,
     receipt_file: str | None,
     manifest_file: str | None,
     quiet: bool,
     as_json: bool,
     settings: Config,
 ) -> None:
-    """Run MODULE in the sandbox with ARGS. Put -- before arguments that look like options.
+    """Run MODULE in the sandbox with ARGS: here or, with --remote, on a node of the network. Put -- before arguments that look like options.
 
     The job's stdout and stderr come out untouched, as they are written. A summary and the receipt's verdict
     follow on stderr.
     """
+    for file in (receipt_file, manifest_file):
+        options.check_writable(file)
+    if reach.transport != "local":
+        ctx.exit(
+            _run_remotely(module, args, task, reach, receipt_file, manifest_file, quiet, as_json, settings)
+        )
     code = options.read_file(module, maximum=settings.admission.module_bytes, what="module")
     inputs = JobInput(args=options.arguments(args), env=task.env, stdin=task.stdin())
     try:
@@ -56,8 +66,6 @@ def run(
     if task.capabilities:  # asked for on one's own machine, by its own user: that is the grant
         granted = tuple(sorted({*settings.policy.capabilities, *task.capabilities}))
         settings = attrs.evolve(settings, policy=attrs.evolve(settings.policy, capabilities=granted))
-    for file in (receipt_file, manifest_file):
-        options.check_writable(file)
     output = _Output(keep=as_json)
     with Node(settings) as node, render.phases() as progress:
         completed = node.run(code, inputs, manifest, output.take, progress=progress)
@@ -95,6 +103,29 @@ def run(
     if verdict.decision is not Decision.ACCEPT:
         ctx.exit(exits.REJECTED if verdict.decision is Decision.REJECT else exits.UNDECIDED)
     ctx.exit(exits.OK if completed.receipt.result.outcome.ok else exits.JOB_FAILED)
+
+
+def _run_remotely(
+    module: str,
+    args: tuple[str, ...],
+    task: options.Task,
+    reach: options.Reach,
+    receipt_file: str | None,
+    manifest_file: str | None,
+    quiet: bool,
+    as_json: bool,
+    settings: Config,
+) -> int:
+    """Run the job on a node of the network. Its output is shown when its receipt has been verified."""
+    buffer = Buffer(MAX_OUTPUT_BYTES)
+    with task.submission(module, args) as job, render.phases() as progress:
+        progress("looking for a node")
+        found = reach.client(settings).run(
+            job, sink=buffer, watch=lambda phase, status: progress(told(phase, status))
+        )
+        options.write(manifest_file, job.manifest_json)
+    show_result(found, buffer, receipt_file=receipt_file, quiet=quiet, as_json=as_json)
+    return exits.OK if found.ok else exits.JOB_FAILED
 
 
 class _Output:

@@ -26,13 +26,14 @@ _MAX_LINE_BYTES = 4096
 
 @attrs.frozen(kw_only=True)
 class Entry:
-    """One job: its handle, what its module was called, and when it was submitted."""
+    """One job: its handle, what its module was called, when it was submitted, and by which transport."""
 
     json_open = True
 
     handle: str = constrained(text(maximum=1024), shown=False)
     module: str = constrained(text(pattern=r"[^\x00-\x1f]*", maximum=255))
     submitted_at: datetime = constrained(timestamp())
+    transport: str = constrained(text(pattern=r"[a-z0-9]+", maximum=64), default="local")
 
     @property
     def parsed(self) -> Handle:
@@ -55,10 +56,15 @@ class Memory:
         except OSError as exc:
             raise StorageError(f"cannot read {self._path}: {exc.strerror}") from exc
 
-    def add(self, handle: Handle, module: str) -> None:
+    def add(self, handle: Handle, module: str, transport: str) -> None:
         """Remember a job. Raises: `StorageError`."""
         name = "".join(char if char.isprintable() else "?" for char in module)[:255]
-        entry = Entry(handle=str(handle), module=name, submitted_at=datetime.now(timezone.utc))
+        entry = Entry(
+            handle=str(handle),
+            module=name,
+            submitted_at=datetime.now(timezone.utc),
+            transport=transport,
+        )
         with self._rewritten() as entries:
             entries.append(entry)
             del entries[:-MAX_ENTRIES]

@@ -1,0 +1,65 @@
+"""`plasm peers`: who is there."""
+
+from __future__ import annotations
+
+import click
+
+from plasm_core.cli import exits, options, render
+from plasm_core.client.remote import Candidate
+from plasm_core.config import Config
+from plasm_core.records.converter import unstructure
+
+
+@click.command(epilog=exits.EPILOGUE)
+@options.reach
+@click.option("--timeout", metavar="DURATION", default="5s", help="How long to look. [default: 5s]")
+@options.json_option
+@options.configured(choices=())
+def peers(reach: options.Reach, timeout: str, as_json: bool, settings: Config) -> None:
+    """List the nodes of the network that answer, the best first, with what they say of themselves."""
+    remote = options.Reach(
+        remote=True, peer=reach.peer, bootstrap=reach.bootstrap, capability=reach.capability
+    )
+    with render.phases() as progress:
+        progress("looking for nodes")
+        found = remote.client(settings).peers(settle_s=options.seconds(timeout, what="--timeout"))
+    if as_json:
+        render.show_json([_json(item) for item in found])
+    elif found:
+        render.show_rows(
+            ("PEER", "ENGINE", "ARCHITECTURE", "CPU", "MEMORY", "LOAD", "LATENCY", "CARRIER"),
+            [_row(item) for item in found],
+        )
+    else:
+        render.show_error(
+            "no node was found", "name a node to begin at with: --bootstrap /ip4/…/tcp/4001/p2p/12D3KooW…"
+        )
+        raise SystemExit(exits.UNREACHABLE)
+
+
+def _row(item: Candidate) -> tuple[str, ...]:
+    record, load = item.record, item.record.load
+    return (
+        str(item.peer),
+        ", ".join(f"{engine.name} {engine.version}" for engine in record.engines),
+        record.architecture,
+        str(record.cpu),
+        f"{record.memory_bytes / 2**30:.1f} GiB",
+        f"{load.running} + {load.waiting}",
+        f"{item.latency_s * 1000:.0f} ms",
+        _carrier(item.addresses[0]) if item.addresses else "",
+    )
+
+
+def _carrier(address: str) -> str:
+    carrier = "quic" if "/quic" in address else "tcp"
+    return f"{carrier}, relayed" if "/p2p-circuit" in address else carrier
+
+
+def _json(item: Candidate) -> dict[str, object]:
+    return {
+        "peer": str(item.peer),
+        "addresses": list(item.addresses),
+        "latencyS": round(item.latency_s, 4),
+        "capabilities": unstructure(item.record),
+    }
