@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import attrs
+
+if TYPE_CHECKING:
+    from plasm_transport_libp2p.quic.limits import QuicLimits
 
 
 @attrs.frozen(kw_only=True)
@@ -24,6 +28,23 @@ class Limits:
     dial_timeout_s: float = 5.0
     handshake_timeout_s: float = 10.0
     """For proving an identity, and for naming the protocol of a stream."""
+
+    def of_quic(self) -> QuicLimits:
+        """Return the same limits as the QUIC transport takes them."""
+        from plasm_transport_libp2p.quic.limits import QuicLimits
+
+        return QuicLimits(
+            connections=self.max_connections,
+            connections_per_prefix=self.max_connections_per_group,
+            streams=self.max_streams,
+            stream_window_bytes=self.max_window_bytes,
+            connection_window_bytes=4 * self.max_window_bytes,
+            idle_timeout_s=2.5 * self.heartbeat_s,
+            keep_alive_s=self.heartbeat_s,
+            dial_timeout_s=self.dial_timeout_s,
+            handshake_timeout_s=self.handshake_timeout_s,
+            open_stream_timeout_s=self.handshake_timeout_s,
+        )
 
 
 class Slots:

@@ -1,4 +1,4 @@
-"""The transport `libp2p`: TCP with Noise and yamux, IPv4 and IPv6."""
+"""The transport `libp2p`: QUIC, and TCP with Noise and yamux, on IPv4 and IPv6."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ from plasm_transport_libp2p.limits import Limits
 if TYPE_CHECKING:
     from plasm_transport_libp2p.network import Libp2pNetwork
 
-DEFAULT_LISTEN = ("/ip4/0.0.0.0/tcp/4001", "/ip6/::/tcp/4001")
+DEFAULT_LISTEN = (
+    "/ip4/0.0.0.0/tcp/4001",
+    "/ip6/::/tcp/4001",
+    "/ip4/0.0.0.0/udp/4001/quic-v1",
+    "/ip6/::/udp/4001/quic-v1",
+)
 _DEFAULTS = Limits()
 
 
@@ -25,7 +30,7 @@ class Libp2pTransport(Transport):
     """`listen`: multiaddrs; port 0 stands for any that is free. The rest are limits on what peers may take."""
 
     name: ClassVar[str] = "libp2p"
-    requires: ClassVar[tuple[str, ...]] = ("libp2p",)
+    requires: ClassVar[tuple[str, ...]] = ("libp2p", "aioquic")
     install: ClassVar[str | None] = "pip install 'plasm[libp2p]'"
 
     listen: tuple[str, ...] = constrained(names(r"/[!-~]+", 256), default=DEFAULT_LISTEN)
@@ -63,13 +68,16 @@ class Libp2pTransport(Transport):
         from plasm_transport_libp2p.addresses import parse_listen
         from plasm_transport_libp2p.identity import key_pair
         from plasm_transport_libp2p.network import open_network
+        from plasm_transport_libp2p.quic import QuicTransport
         from plasm_transport_libp2p.tcp import Tcp
         from plasm_transport_libp2p.workarounds import check_version
 
         check_version()
         keys = key_pair(identity)
         addresses = [parse_listen(text) for text in self.listen] if handlers else []
-        async with open_network(keys, [Tcp()], addresses, self.limits()) as network:
+        limits = self.limits()
+        transports = [Tcp(), QuicTransport(keys.private_key, limits=limits.of_quic())]
+        async with open_network(keys, transports, addresses, limits) as network:
             identify.serve(network)
             for protocol, handler in handlers.items():
                 network.handle(protocol, handler)

@@ -22,6 +22,7 @@ from plasm_transport_libp2p.transport import Libp2pTransport
 pytestmark = pytest.mark.trio
 
 LOCAL = ("/ip4/127.0.0.1/tcp/0",)
+QUIC = "/ip4/127.0.0.1/udp/0/quic-v1"
 
 
 def local(*listen: str, **limits: int) -> Libp2pTransport:
@@ -46,17 +47,24 @@ async def receive_all(stream: Stream) -> bytes:
     return received
 
 
-class TestContract(TransportContract):
+class TestContractOverTcp(TransportContract):
     @pytest.fixture
     def transport(self) -> Transport:
         return local()
 
 
-async def test_both_sides_prove_the_keys_of_their_signers(tmp_path: Path) -> None:
+class TestContractOverQuic(TransportContract):
+    @pytest.fixture
+    def transport(self) -> Transport:
+        return local(QUIC)
+
+
+@pytest.mark.parametrize("listen", [*LOCAL, QUIC])
+async def test_both_sides_prove_the_keys_of_their_signers(tmp_path: Path, listen: str) -> None:
     """PeerId = receipt key, and libp2p never sees the secret."""
     signers = [Ed25519Signer(key=str(tmp_path / name / "node.key")) for name in "ab"]
     async with (
-        local().open(signers[0], {PROTOCOL: tell_who}) as node,
+        local(listen).open(signers[0], {PROTOCOL: tell_who}) as node,
         local().open(signers[1], {}) as client,
     ):
         address = node.addresses[0]
@@ -82,17 +90,33 @@ async def test_a_session_without_an_identity_has_a_fresh_key() -> None:
     assert "127.0.0" not in groups[0]
 
 
-async def test_another_peer_than_the_one_that_was_named_is_not_dialled() -> None:
-    async with local().open(None, {PROTOCOL: echo}) as node, local().open(None, {PROTOCOL: echo}) as other:
+@pytest.mark.parametrize("listen", [*LOCAL, QUIC])
+async def test_another_peer_than_the_one_that_was_named_is_not_dialled(listen: str) -> None:
+    async with (
+        local(listen).open(None, {PROTOCOL: echo}) as node,
+        local(listen).open(None, {PROTOCOL: echo}) as other,
+    ):
         address, _, peer = node.addresses[0].partition("/p2p/")
         wrong = f"{address}/p2p/{other.addresses[0].rpartition('/')[2]}"
         async with local().open(None, {}) as client:
             with pytest.raises(PeerUnreachableError):
                 await client.dial(wrong, PROTOCOL)
-            stream = await client.dial(address, PROTOCOL)  # whoever is there
+            stream = await client.dial(f"{address}/p2p/{peer}", PROTOCOL)
             await stream.aclose()
 
     assert str(stream.remote_peer) == peer
+
+
+async def test_an_address_without_a_name_leads_to_whoever_is_there() -> None:
+    async with local().open(None, {PROTOCOL: echo}) as node, local().open(None, {}) as client:
+        address, _, peer = node.addresses[0].partition("/p2p/")
+        streams = [await client.dial(address, PROTOCOL) for _ in range(2)]
+        for stream in streams:
+            await stream.aclose()
+        connections = client.host.get_network().get_connections()  # type: ignore[attr-defined]
+
+    assert {str(stream.remote_peer) for stream in streams} == {peer}
+    assert len(connections) == 1
 
 
 async def test_a_node_listens_on_ipv4_and_ipv6_at_once() -> None:
@@ -148,8 +172,9 @@ async def test_a_peer_that_never_answers_is_given_up() -> None:
                 await client.dial(f"/ip4/127.0.0.1/tcp/{silent.getsockname()[1]}", PROTOCOL)
 
 
-async def test_one_connection_carries_all_streams_to_a_peer() -> None:
-    async with local().open(None, {PROTOCOL: echo}) as node, local().open(None, {}) as client:
+@pytest.mark.parametrize("listen", [*LOCAL, QUIC])
+async def test_one_connection_carries_all_streams_to_a_peer(listen: str) -> None:
+    async with local(listen).open(None, {PROTOCOL: echo}) as node, local().open(None, {}) as client:
         streams = []
         async with trio.open_nursery() as nursery:
 
@@ -166,7 +191,8 @@ async def test_one_connection_carries_all_streams_to_a_peer() -> None:
             await stream.aclose()
 
 
-async def test_a_stream_that_was_left_while_sending_is_broken_not_ended() -> None:
+@pytest.mark.parametrize("listen", [*LOCAL, QUIC])
+async def test_a_stream_that_was_left_while_sending_is_broken_not_ended(listen: str) -> None:
     """Half a message must not be taken for a whole one."""
     ends: list[object] = []
     done = trio.Event()
@@ -182,7 +208,7 @@ async def test_a_stream_that_was_left_while_sending_is_broken_not_ended() -> Non
             ends.append(exc)
         done.set()
 
-    async with local().open(None, {PROTOCOL: read_late}) as node, local().open(None, {}) as client:
+    async with local(listen).open(None, {PROTOCOL: read_late}) as node, local().open(None, {}) as client:
         stream = await client.dial(node.addresses[0], PROTOCOL)
         with trio.move_on_after(0.5) as scope:
             await stream.send_all(bytes(8 << 20))
@@ -197,7 +223,8 @@ async def test_a_stream_that_was_left_while_sending_is_broken_not_ended() -> Non
     assert isinstance(ends[0], StreamError)
 
 
-async def test_a_broken_connection_is_not_taken_for_the_end() -> None:
+@pytest.mark.parametrize("listen", [*LOCAL, QUIC])
+async def test_a_broken_connection_is_not_taken_for_the_end(listen: str) -> None:
     """The library says EOF when a connection goes away."""
     started = trio.Event()
 
@@ -206,7 +233,7 @@ async def test_a_broken_connection_is_not_taken_for_the_end() -> None:
         await stream.receive_some()
 
     async with local().open(None, {}) as client:
-        async with local().open(None, {PROTOCOL: wait}) as node:
+        async with local(listen).open(None, {PROTOCOL: wait}) as node:
             stream = await client.dial(node.addresses[0], PROTOCOL)
             await stream.send_all(b"")
             await started.wait()
