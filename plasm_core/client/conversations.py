@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -34,6 +35,7 @@ from plasm_core.wire.messages import (
     Status,
     StatusIs,
     Submit,
+    withdraws_output,
 )
 
 T = TypeVar("T")
@@ -179,6 +181,9 @@ async def follow(
             await _start(following, message.status.attempt, sink)
             watch(message.status.state, message.status)
         elif isinstance(message, Result):
+            if withdraws_output(message.status) and any(following.offsets.values()):
+                following.offsets = dict.fromkeys(OUTPUTS, 0)
+                await trio.to_thread.run_sync(sink.restart)
             return message
 
 
@@ -190,7 +195,9 @@ async def catch_up(link: Link, status: Status, following: Following, sink: Sink)
         message = await link.receive()
         if isinstance(message, Data):
             await _take(link, message, following, sink)
-        elif isinstance(message, State) and message.status.attempt != following.attempt:
+        elif isinstance(message, Result) or (
+            isinstance(message, State) and message.status.attempt != following.attempt
+        ):
             return
 
 
@@ -201,7 +208,8 @@ async def _take(link: Link, data: Data, following: Following, sink: Sink) -> Non
     conversation = link.conversation
     if conversation.phase is Phase.FOLLOWING and conversation.attempt == following.attempt:
         consumed = following.offsets[data.channel]
-        await link.send(conversation.credit(data.channel, WINDOW_BYTES, consumed))
+        with contextlib.suppress(ConnectionLostError):  # the node may have said all; if not, receiving tells
+            await link.send(conversation.credit(data.channel, WINDOW_BYTES, consumed))
 
 
 async def _start(following: Following, attempt: int, sink: Sink) -> None:

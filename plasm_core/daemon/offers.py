@@ -5,20 +5,28 @@ from __future__ import annotations
 import collections
 import hashlib
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import attrs
 import trio
 
 from plasm_core.config import QueueLimits
-from plasm_core.errors import RefusedError, StorageError
+from plasm_core.errors import PlasmError, RefusedError, StorageError
 from plasm_core.queue import FairQueue, Place
 from plasm_core.records import Manifest
 from plasm_core.store import ModuleUpload, Pin, StagedInputs, Store
 from plasm_core.wire.frames import UPLOADS, Channel
 from plasm_core.wire.messages import Uploads
 
+RETRY_S = 5
+
 Key = tuple[str, bytes]
 """A job's id and its token."""
+
+
+class SupersededError(PlasmError):
+    """The client goes on with its upload by another stream."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -26,7 +34,8 @@ class Offer:
     """One job on its way in. It outlives the connection it came by, for a while.
 
     `owner` is whom the queue counts it with, `client` whose shared worker it may have.
-    `held_by` is the scope of the session that uploads; None while nobody does.
+    `held_by` is the scope of the session that uploads, None while nobody does; `why` it was cancelled.
+    Once `is_admitted`, its upload is complete and nobody else may take it over.
     """
 
     key: Key
@@ -41,6 +50,9 @@ class Offer:
     upload: ModuleUpload | None = None
     pin: Pin | None = None
     held_by: trio.CancelScope | None = None
+    why: PlasmError | None = None
+    freed: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
+    is_admitted: bool = False
     expires_at: float = 0.0
     begun_at: float = attrs.field(factory=trio.current_time)
 
@@ -61,6 +73,12 @@ class Offer:
             getattr(received, channel.label) == getattr(self.sizes, channel.label) for channel in UPLOADS
         )
 
+    def cut_off(self, why: PlasmError) -> None:
+        """End the session that uploads, if there is one, by an error."""
+        if self.held_by is not None:
+            self.why = why
+            self.held_by.cancel()
+
 
 class Offers:
     """The offers of a node: bounded in number, each in time. Its methods that wait do so in threads."""
@@ -78,16 +96,14 @@ class Offers:
     async def make(
         self, key: Key, owner: str, client: str, manifest: Manifest, manifest_json: bytes, sizes: Uploads
     ) -> Offer:
-        """Return an offer for a job: the one there is, with what came of it, or a new one.
+        """Return an offer for a job: the one there is, with what came of it, or a new one. Hold it at once.
 
-        Whoever uploaded to it until now is cut off: its client has come back by another connection.
+        Call `take_over` first.
 
         Raises: `RefusedError` (`too_many_offers`), `QueueFullError`, `StorageFullError`, `StorageError`.
         """
         found = self._offers.get(key)
         if found is not None:
-            if found.held_by is not None:
-                found.held_by.cancel()
             if found.sizes == sizes and found.owner == owner:
                 found.challenge = secrets.token_bytes(32)
                 return found
@@ -101,6 +117,12 @@ class Offers:
             place.release()
             self._forget_owner(owner)
             raise
+        if key in self._offers:  # another stream was faster
+            place.release()
+            self._forget_owner(owner)
+            await trio.to_thread.run_sync(inputs.discard)
+            await self.take_over(key)
+            return await self.make(key, owner, client, manifest, manifest_json, sizes)
         offer = Offer(
             key=key,
             owner=owner,
@@ -111,19 +133,44 @@ class Offers:
             inputs=inputs,
             place=place,
         )
-        raced = self._offers.get(key)
-        if raced is not None:
-            await self.discard(raced)
         self._offers[key] = offer
         self.extend(offer)
         return offer
+
+    async def take_over(self, key: Key) -> bool:
+        """Wait until nobody holds the offer of a job, and return whether that took a wait.
+
+        Whoever still uploads to it is cut off: the client has come back by another stream. What is uploaded
+        already is left to the one who brought it, whose job it will soon be.
+        """
+        waited = False
+        while (found := self._offers.get(key)) is not None and found.held_by is not None:
+            if not found.is_admitted:
+                found.cut_off(SupersededError("the upload goes on by another stream"))
+            await found.freed.park()
+            waited = True
+        return waited
+
+    @contextmanager
+    def hold(self, offer: Offer) -> Iterator[None]:
+        """Upload to an offer that nobody holds. Raises: why it was cut off, if it was."""
+        with trio.CancelScope() as scope:
+            offer.held_by, offer.why = scope, None
+            try:
+                yield
+            finally:
+                offer.held_by = None
+                self.extend(offer)
+                offer.freed.unpark_all()
+        if scope.cancelled_caught and offer.why is not None:
+            raise offer.why
 
     def _check_room(self, owner: str) -> None:
         if len(self._offers) >= self.limits.offers or self._by_owner[owner] >= self.limits.offers_per_client:
             raise RefusedError(
                 "too_many_offers",
                 "too many jobs are being uploaded",
-                retry_after_s=5,
+                retry_after_s=RETRY_S,
             )
 
     def _forget_owner(self, owner: str) -> None:
@@ -158,27 +205,39 @@ class Offers:
 
     def _prove(self, offer: Offer, proof: str) -> bool:
         modules = self._store.modules
-        pin = modules.pin(offer.manifest.module)
-        expected = modules.proof(offer.manifest.module, offer.challenge) if pin else None
-        if pin is None:
+        if modules.size_bytes(offer.manifest.module) != offer.sizes.module:
+            # Nor may another size than the right one: the time would tell that the module is here.
             _hash_for_nothing(offer.sizes.module)
             return False
-        if expected is None or not secrets.compare_digest(expected, proof):
-            pin.release()
+        pin = modules.pin(offer.manifest.module)
+        expected = modules.proof(offer.manifest.module, offer.challenge) if pin else None
+        if pin is None or expected is None or not secrets.compare_digest(expected, proof):
+            if pin is not None:
+                pin.release()
             return False
+        self._drop_module(offer)
         offer.pin = pin
         return True
 
+    def _drop_module(self, offer: Offer) -> None:
+        """Forget what there is of the module: it comes another way."""
+        pin, offer.pin = offer.pin, None
+        upload, offer.upload = offer.upload, None
+        if pin is not None:
+            pin.release()
+        if upload is not None:
+            upload.discard()
+
     async def take(self, offer: Offer) -> Offer:
-        """Take a complete offer out, its module in place and pinned. It is the caller's to accept or discard.
+        """Put a complete offer's module in its place, and pin it. It is the caller's to accept or discard.
 
         Raises: `RefusedError` (`digest_mismatch`), `StorageError`; the offer is discarded then.
         """
+        offer.is_admitted = True
         try:
             await trio.to_thread.run_sync(self._complete, offer)
-        except BaseException:
-            with trio.CancelScope(shield=True):
-                await self.discard(offer)
+        except Exception:
+            await self.discard(offer)
             raise
         return offer
 
@@ -212,14 +271,21 @@ class Offers:
             for offer in list(self._offers.values()):
                 too_long = now - offer.begun_at > self.limits.upload_s
                 if too_long and offer.held_by is not None:
-                    offer.held_by.cancel()
+                    offer.cut_off(RefusedError("offer_expired", "the upload took too long"))
                 elif offer.held_by is None and (now > offer.expires_at or too_long):
                     await self.discard(offer)
 
     async def close(self) -> None:
-        """Give all offers up."""
-        for offer in list(self._offers.values()):
-            await self.discard(offer)
+        """Give all offers up. One whose job is just being accepted is waited for."""
+        while self._offers:
+            offer = next(iter(self._offers.values()))
+            if offer.held_by is None:
+                await self.discard(offer)
+            else:
+                offer.cut_off(
+                    RefusedError("shutting_down", "the node is about to end", retry_after_s=RETRY_S)
+                )
+                await offer.freed.park()
 
 
 def _discard(offer: Offer) -> None:
@@ -235,6 +301,6 @@ def _input_sizes(sizes: Uploads) -> dict[str, int]:
 def _hash_for_nothing(size_bytes: int) -> None:
     """Take as long as checking a proof would: how long it took must not tell whether the module is here."""
     zeros, hasher, check = bytes(1 << 20), hashlib.sha256(), hashlib.sha256()
-    for _ in range(size_bytes >> 20):
-        hasher.update(zeros)
-        check.update(zeros)
+    for offset in range(0, size_bytes, len(zeros)):
+        hasher.update(zeros[: size_bytes - offset])
+        check.update(zeros[: size_bytes - offset])

@@ -60,13 +60,15 @@ class Runner:
             return self._store.get(attempt.row)
         attempt.changed(job)
         run = self._run(job, spool, attempt)
-        if run.outcome.kind == "cancelled" and attempt.stopping:
-            again = self._requeue(job, counted=False)
-            if again is not None:
-                return again
-        elif run.outcome.kind == "system_error":
+        stopped = run.outcome.kind == "cancelled" and attempt.stopping
+        if run.outcome.kind == "system_error":
             log.warning("run failed job=%s attempt=%d reason=%s", job.job_id, job.attempt, run.outcome.detail)
-            again = self._requeue(job, counted=True)
+        if stopped or run.outcome.kind == "system_error":
+            try:
+                again = self._store.requeue(job.row, counted=not stopped)
+            except StorageError as exc:
+                log.error("cannot queue a job again job=%s reason=%s", job.job_id, exc)
+                again = job if stopped else None  # the next start does it
             if again is not None:
                 return again
         return self._finish(job, spool, run, attempt)
@@ -78,13 +80,6 @@ class Runner:
         """
         now = datetime.now(timezone.utc)
         return self._keep(job, _ended(outcome, now), dict.fromkeys(Stream, _NOTHING))
-
-    def _requeue(self, job: Job, *, counted: bool) -> Job | None:
-        try:
-            return self._store.requeue(job.row, counted=counted)
-        except StorageError as exc:
-            log.error("cannot queue a job again job=%s reason=%s", job.job_id, exc)
-            return None
 
     def _run(self, job: Job, spool: Spool, attempt: Attempt) -> Run:
         """Run the guest. Whatever goes wrong with that is a system error."""

@@ -16,6 +16,7 @@ import plasm_core
 from plasm_core.alongside import alongside
 from plasm_core.capabilities import sign_record
 from plasm_core.config import Config
+from plasm_core.daemon.news import News
 from plasm_core.daemon.offers import Offer, Offers
 from plasm_core.daemon.runner import Attempt, Runner
 from plasm_core.errors import JobEndedError, RefusedError, StorageError
@@ -31,7 +32,7 @@ from plasm_core.records.capabilities import (
 )
 from plasm_core.sandbox.executor import MAX_ARGUMENT_BYTES
 from plasm_core.slots import WORKER_BYTES, Demand, Slots, demand_of, machine
-from plasm_core.store import Job, Store, Stream
+from plasm_core.store import Gone, Job, State, Store, Stream
 from plasm_core.wire import JOB_PROTOCOL
 from plasm_core.wire.messages import Status, Uploads
 
@@ -39,6 +40,8 @@ log = logging.getLogger(__name__)
 
 _RECOVERED = "from before the start"
 _POSITIONS_S = 1.0
+_OVERDUE_S = 1.0
+_TRACKED_S = 0.01
 _EXPIRY_S = 60.0
 _AGAIN_S = 5.0
 _RECORD_LIFE = timedelta(minutes=30)
@@ -56,7 +59,7 @@ class Track:
     owner: str
     client: str
     demand: Demand
-    news: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
+    news: News = attrs.field(factory=News)
     attempt: Attempt | None = None
 
 
@@ -78,8 +81,7 @@ class Service:
         self._runner = Runner(node, store)
         self._tracks: dict[int, Track] = {}
         self._work = trio.lowlevel.ParkingLot()
-        self._compiling = trio.CapacityLimiter(self.slots.total.cpu)
-        self._threads = trio.CapacityLimiter(self.slots.total.cpu * 2 + 8)
+        self._compiling, self._threads = map(trio.CapacityLimiter, _thread_limits(self.slots.total))
         self._token = trio.lowlevel.current_trio_token()
         self._signed: tuple[float, str] | None = None
         self.addresses: tuple[str, ...] = ()
@@ -98,16 +100,26 @@ class Service:
         self.queue.capacity = config.queue.jobs
         self.queue.per_owner = config.queue.jobs_per_client
         self.slots.total = _lent(config)
+        self._compiling.total_tokens, self._threads.total_tokens = _thread_limits(self.slots.total)
         self._work.unpark_all()
 
     async def find(self, job_id: str, token: bytes) -> Job:
-        """Return the job that a token opens. Raises: `RefusedError` (`unknown_job`, `released`)."""
-        job = await trio.to_thread.run_sync(self.store.find, job_id, token)
+        """Return the job that a token opens. Raises: `RefusedError` (`unknown_job`, `released`, `expired`)."""
+        job = await self.look_up(job_id, token)
         if job is None:
             raise RefusedError("unknown_job", "there is no job of this id that this token opens")
-        if job.gone is not None:
-            reason = "released" if job.gone.value == "released" else "unknown_job"
-            raise RefusedError(reason, f"the job has been {job.gone.value}")
+        return job
+
+    async def look_up(self, job_id: str, token: bytes) -> Job | None:
+        """Return the job that a token opens, None if there is none. Raises: `RefusedError` if it is gone."""
+        job = await trio.to_thread.run_sync(self.store.find, job_id, token)
+        return None if job is None else await self.current(_present(job))
+
+    async def current(self, job: Job) -> Job:
+        """Return a job as it is now. If it has no result, it has a track."""
+        while job.row not in self._tracks and job.state.live:  # ended, or accepted, a moment ago
+            await trio.sleep(_TRACKED_S)
+            job = await trio.to_thread.run_sync(self.store.get, job.row)
         track = self._tracks.get(job.row)
         return track.job if track is not None else job
 
@@ -157,7 +169,7 @@ class Service:
         return self._signed[1]
 
     def track(self, job: Job) -> Track | None:
-        """Return the track of a job that has no result yet."""
+        """Return the track of a job that has no result yet, and so of every `current` one that is live."""
         return self._tracks.get(job.row)
 
     def status(self, job: Job) -> Status:
@@ -177,6 +189,8 @@ class Service:
         )
 
     def _output_bytes(self, job: Job, stream: Stream) -> int:
+        if job.state is State.QUEUED:
+            return 0
         if job.state.live:
             return self.store.output_bytes(job, stream)
         return (job.stdout if stream is Stream.STDOUT else job.stderr).size_bytes
@@ -215,7 +229,9 @@ class Service:
     async def accept(self, offer: Offer, token: bytes, progress: Callable[[str], None]) -> tuple[Job, bool]:
         """Admit and keep a job whose upload is complete. Return it, and whether it is new.
 
-        `progress` is called in the loop. Raises: `RefusedError`, `StorageError`, `SandboxError`.
+        `progress` is called in the loop. When cancelled, the offer stays, to be accepted another time.
+
+        Raises: `RefusedError`, `StorageError`, `SandboxError`; the offer is discarded then.
         """
         await self.offers.take(offer)
         try:
@@ -227,9 +243,8 @@ class Service:
             accepted = await trio.to_thread.run_sync(
                 lambda: self.store.accept(offer.inputs, manifest_json=offer.manifest_json, token=token)
             )
-        except BaseException:
-            with trio.CancelScope(shield=True):
-                await self.offers.discard(offer)
+        except Exception:
+            await self.offers.discard(offer)
             raise
         job = accepted.job
         if accepted.created:
@@ -239,7 +254,7 @@ class Service:
             self._work.unpark_all()
             log.info("job accepted job=%s module=%s waiting=%d", job.job_id, job.module, len(self.queue))
         self.offers.remove(offer)
-        return job, accepted.created
+        return _present(job), accepted.created
 
     def _admit(self, manifest: Manifest, progress: Callable[[str], None]) -> None:
         """Check and compile a module, in a thread. What was compiled stays in the cache for the run."""
@@ -262,7 +277,7 @@ class Service:
         elif track.attempt is not None:
             track.attempt.cancelled.set()
         while self._tracks.get(job.row) is track:
-            await track.news.park()
+            await track.news.after(track.news.count)
         return track.job
 
     async def release(self, job: Job) -> Job:
@@ -295,6 +310,7 @@ class Service:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.offers.expire)
             nursery.start_soon(self._expire)
+            nursery.start_soon(self._end_overdue)
             nursery.start_soon(self._tell_positions)
             while True:
                 while not self.is_stopping and (row := self._next()) is not None:
@@ -315,7 +331,7 @@ class Service:
             row=track.job.row,
             client=track.client,
             changed=lambda job: self._token.run_sync_soon(self._changed, track, job),
-            grown=lambda: self._token.run_sync_soon(track.news.unpark_all, idempotent=True),
+            grown=lambda: self._token.run_sync_soon(track.news.tell, idempotent=True),
             deadline=time.monotonic() + self._config.queue.total_s - age_s,
         )
 
@@ -348,12 +364,12 @@ class Service:
     def _changed(self, track: Track, job: Job) -> None:
         if self._tracks.get(job.row) is track:
             track.job = job
-            track.news.unpark_all()
+            track.news.tell()
 
     def _ended(self, track: Track, job: Job) -> None:
         track.job = job
         self._tracks.pop(job.row, None)
-        track.news.unpark_all()
+        track.news.tell()
         log.info(
             "job ended job=%s state=%s outcome=%s attempt=%d",
             *(job.job_id, job.state.value, job.outcome, job.attempt),
@@ -381,27 +397,27 @@ class Service:
                     log.info("expired jobs=%d", count)
             except StorageError as exc:
                 log.error("cannot expire jobs reason=%s", exc)
-            await self._end_overdue()
             await trio.sleep(_EXPIRY_S)
 
     async def _end_overdue(self) -> None:
-        """End the jobs that have waited for longer than they may."""
-        wait_s = self._config.queue.wait_s
-        now = datetime.now(timezone.utc)
-        for row, track in list(self._tracks.items()):
-            if row in self.queue and (now - track.job.accepted_at).total_seconds() > wait_s:
-                self.queue.remove(row)
-                await self._end_unrun(
-                    track, Outcome(kind="timed_out", detail=f"after {wait_s} s in the queue")
-                )
+        """End the jobs that have waited for longer than they may, for ever."""
+        while True:
+            await trio.sleep(_OVERDUE_S)
+            allowed_s = min(self._config.queue.wait_s, self._config.queue.total_s)
+            latest = datetime.now(timezone.utc) - timedelta(seconds=allowed_s)
+            overdue = [row for row, track in self._tracks.items() if track.job.accepted_at < latest]
+            for row in overdue:
+                if self.queue.remove(row):
+                    outcome = Outcome(kind="timed_out", detail=f"after {allowed_s} s in the queue")
+                    await self._end_unrun(self._tracks[row], outcome)
 
     async def _tell_positions(self) -> None:
         """Wake those that follow waiting jobs, now and then: a place changes with every job that starts."""
         while True:
             await trio.sleep(_POSITIONS_S)
-            for row in list(self._tracks):
-                if row in self.queue:
-                    self._tracks[row].news.unpark_all()
+            for row, track in list(self._tracks.items()):
+                if track.news.is_awaited and row in self.queue:
+                    track.news.tell()
 
     async def stop(self) -> None:
         """Take no more jobs, let those that run end within `daemon.shutdown_s`, then put them back."""
@@ -422,6 +438,21 @@ class Service:
         if len(self.slots):
             log.warning("jobs are left to the next start running=%d", len(self.slots))
         await self.offers.close()
+
+
+def _present(job: Job) -> Job:
+    """Return a job that is not gone. Raises: `RefusedError` (`released`, `expired`)."""
+    if job.gone is not None:
+        raise RefusedError(job.gone.value, f"the job has {_GONE[job.gone]}")
+    return job
+
+
+_GONE = {Gone.RELEASED: "been released", Gone.EXPIRED: "expired"}
+
+
+def _thread_limits(total: Demand) -> tuple[int, int]:
+    """Return how many modules may be compiled at once, and how many jobs may be seen to."""
+    return total.cpu, total.cpu * 2 + 8
 
 
 def _lent(config: Config) -> Demand:

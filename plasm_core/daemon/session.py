@@ -9,7 +9,8 @@ import trio
 import plasm_core
 from plasm_core.abc import Stream
 from plasm_core.alongside import alongside
-from plasm_core.daemon.offers import Offer
+from plasm_core.daemon.news import News
+from plasm_core.daemon.offers import Offer, SupersededError
 from plasm_core.daemon.service import Service
 from plasm_core.errors import (
     InvalidRecordError,
@@ -39,8 +40,9 @@ from plasm_core.wire.messages import (
     Release,
     Status,
     Submit,
+    withdraws_output,
 )
-from plasm_core.wire.node import NodeConversation
+from plasm_core.wire.node import NodeConversation, Phase
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +51,6 @@ HEARTBEAT_S = 10.0
 SILENCE_S = 30.0
 PATIENCE_S = 30.0
 """How long a client may keep the node waiting for what takes no work."""
-_ADMITTING_S = 3600
 _LINGER_S = 5.0
 _FULL_S = 60
 
@@ -72,7 +73,8 @@ class Session:
         self._said: trio.MemorySendChannel[Message | Data]
         self._heard: trio.MemoryReceiveChannel[Message | Data]
         self._said, self._heard = trio.open_memory_channel(0)
-        self._news = trio.lowlevel.ParkingLot()
+        self._news = News()
+        self._is_amid_frame = False
 
     async def serve(self) -> None:
         """Converse until all is said, or the client goes. Never raises what the client is to blame for."""
@@ -83,6 +85,8 @@ class Session:
                     await self._converse()
             except ProtocolError as exc:
                 await self._complain("protocol", str(exc))
+            except SupersededError as exc:
+                await self._complain("superseded", str(exc))
             except trio.TooSlowError:
                 await self._complain("timeout", f"nothing came for {PATIENCE_S:.0f} s")
             except StorageError as exc:
@@ -100,11 +104,15 @@ class Session:
     async def _send(self, frames: bytes) -> None:
         if frames:
             async with self._sending:
+                self._is_amid_frame = True
                 await self._stream.send_all(frames)
+                self._is_amid_frame = False
                 self._sent_at = trio.current_time()
 
     async def _complain(self, code: str, message: str) -> None:
         log.debug("conversation broken off code=%s reason=%s", code, message)
+        if self._is_amid_frame:
+            return  # what is said now would be taken for the rest of it
         text = "".join(char if char.isprintable() else "?" for char in message)[:1000]
         with trio.move_on_after(_LINGER_S):
             await self._send(self._conversation.error(code, text))
@@ -131,14 +139,12 @@ class Session:
                 raise StreamError(f"heard nothing for {SILENCE_S:.0f} s")
             if not data:
                 self._conversation.end()
-                await self._said.aclose()
-                self._news.unpark_all()
                 raise _Left("it closed")
             for item in self._conversation.receive(data):
                 if isinstance(item, Error):
                     raise _Left(f"{item.code}: {item.message}")
                 await self._said.send(item)
-            self._news.unpark_all()
+            self._news.tell()
 
     async def _next(self) -> Message | Data:
         with trio.fail_after(PATIENCE_S):
@@ -152,8 +158,7 @@ class Session:
                 await self._submit(opening)
             elif isinstance(opening, Attach):
                 job = await self._service.find(opening.job_id, bytes.fromhex(opening.token))
-                await self._send(self._conversation.attached(job.job_id, self._service.status(job)))
-                await self._follow(job)
+                await self._attached(job)
             elif isinstance(opening, Question):
                 await self._answer(opening)
             elif isinstance(opening, AskCapabilities):
@@ -167,6 +172,9 @@ class Session:
             log.warning("job refused reason=storage_full detail=%s", exc)
 
     async def _refuse(self, exc: RefusedError) -> None:
+        if self._conversation.phase is Phase.FOLLOWING:
+            await self._complain(exc.reason, str(exc))
+            return
         log.info("refused reason=%s", exc.reason)
         refusal = Refused(
             reason=exc.reason,
@@ -194,19 +202,17 @@ class Session:
             raise RefusedError("invalid_manifest", str(exc)) from exc
         token = bytes.fromhex(submit.token)
         identity = job_id(manifest_json)
-        try:
-            job = await self._service.find(identity, token)
-        except RefusedError as exc:
-            if exc.reason != "unknown_job":
-                raise
-        else:
-            await self._send(self._conversation.attached(identity, self._service.status(job)))
-            await self._follow(job)
+        offers = self._service.offers
+        while (existing := await self._service.look_up(identity, token)) is None:
+            if not await offers.take_over((identity, token)):
+                break
+        if existing is not None:
+            await self._attached(existing)
             return
         stranger = self._stream.remote_peer is not None
         self._service.check(manifest, submit.sizes, stranger=stranger)
         group = self._stream.remote_group
-        offer = await self._service.offers.make(
+        offer = await offers.make(
             (identity, token),
             group,
             str(self._stream.remote_peer or group),
@@ -214,18 +220,12 @@ class Session:
             manifest_json,
             submit.sizes,
         )
-        with trio.CancelScope() as scope:
-            offer.held_by = scope
-            try:
-                job, created = await self._upload(offer, token)
-            finally:
-                if offer.held_by is scope:
-                    offer.held_by = None
-        if scope.cancelled_caught:
-            raise RefusedError("offer_expired", "the upload took too long, or goes on elsewhere")
+        with offers.hold(offer):
+            job, created = await self._upload(offer, token)
+        status = self._service.status(job)
         answer = self._conversation.accepted if created else self._conversation.attached
-        await self._send(answer(identity, self._service.status(job)))
-        await self._follow(job)
+        await self._send(answer(identity, status))
+        await self._follow(job, status)
 
     async def _upload(self, offer: Offer, token: bytes) -> tuple[Job, bool]:
         conversation, offers = self._conversation, self._service.offers
@@ -249,30 +249,41 @@ class Session:
 
         def progress(phase: str) -> None:
             phases.append(phase)
-            self._news.unpark_all()
+            self._news.tell()
 
         async def tell() -> None:
             while True:
+                seen = self._news.count
                 while phases:
                     await self._send(conversation.progress(_PHASES.get(phases.pop(0), "checking")))
-                await self._news.park()
+                await self._news.after(seen)
 
         async with alongside(tell):
-            return await self._service.accept(offer, token, progress)
+            accepted = await self._service.accept(offer, token, progress)
+            async with self._sending:  # what is being told is told to its end
+                return accepted
 
-    async def _follow(self, job: Job) -> None:
-        """Tell states, send outputs as there is credit, and the result at the end."""
-        conversation, told = self._conversation, self._service.status(job)
+    async def _attached(self, job: Job) -> None:
+        status = self._service.status(job)
+        await self._send(self._conversation.attached(job.job_id, status))
+        await self._follow(job, status)
+
+    async def _follow(self, job: Job, told: Status) -> None:
+        """Tell states, send outputs as there is credit, and the result at the end. `told` is told already."""
+        conversation = self._conversation
+        job = await self._service.current(job)
         track = self._service.track(job)
         news = track.news if track is not None else self._news
 
         async def listen() -> None:
-            while True:  # credit, or the client's going
-                await self._news.park()
-                news.unpark_all()
+            seen = self._news.count
+            while news is not self._news:  # credit, or the client's going
+                seen = await self._news.after(seen)
+                news.tell()
 
         async with alongside(listen):
             while True:
+                seen = news.count
                 job = track.job if track is not None else job
                 status = self._service.status(job)
                 if _differs(status, told):
@@ -283,7 +294,7 @@ class Session:
                 if job.envelope is not None and self._is_sent(status):
                     await self._send(conversation.result(status, job.envelope.decode()))
                     return
-                await news.park()
+                await news.after(seen)
 
     async def _send_outputs(self, job: Job) -> bool:
         """Send some of each output, and return whether there was any to send."""
@@ -310,6 +321,8 @@ class Session:
     def _is_sent(self, status: Status) -> bool:
         positions = {channel: position for channel, (position, _) in self._conversation.room.items()}
         wanted = {Channel.STDOUT: status.stdout_bytes, Channel.STDERR: status.stderr_bytes}
+        if withdraws_output(status):
+            return True
         beyond = [channel.label for channel in wanted if positions[channel] > wanted[channel]]
         if beyond:
             raise ProtocolError(f"there is less of {' and '.join(beyond)} than the client says it has")

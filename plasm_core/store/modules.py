@@ -74,6 +74,10 @@ class Modules:
     def __len__(self) -> int:
         return len(self._sizes)
 
+    def size_bytes(self, digest: str) -> int | None:
+        """Return how long a module is, None if it is not here."""
+        return self._sizes.get(digest)
+
     @property
     def used_bytes(self) -> int:
         """What the modules take, with what uploads have reserved."""

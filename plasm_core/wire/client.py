@@ -35,6 +35,7 @@ from plasm_core.wire.messages import (
     Status,
     StatusIs,
     Submit,
+    withdraws_output,
 )
 from plasm_core.wire.windows import ReceiveWindow, SendWindow
 
@@ -168,6 +169,9 @@ class ClientConversation:
             raise ProtocolError(f"a result in state {status.state}")
         if status.attempt != self.attempt:
             raise ProtocolError("a result of another attempt")
+        if withdraws_output(status):
+            self.phase = Phase.OVER
+            return
         for channel, size in ((Channel.STDOUT, status.stdout_bytes), (Channel.STDERR, status.stderr_bytes)):
             if self._outputs[channel].position != size:
                 raise ProtocolError(

@@ -83,6 +83,11 @@ class Status:
         return self.state in ENDED
 
 
+def withdraws_output(status: Status) -> bool:
+    """Return whether a result may come after output that it does not have: there is none, by a node's claim."""
+    return status.outcome in CLAIMED and status.stdout_bytes == status.stderr_bytes == 0
+
+
 @attrs.frozen(kw_only=True)
 class Hello(Message):
     """The first message of a node."""

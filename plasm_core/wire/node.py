@@ -92,7 +92,8 @@ class NodeConversation:
             return
         if isinstance(message, Possession) and self.phase is Phase.UPLOADING and not self._challenged:
             self._challenged = True
-            return
+            if not self.is_uploaded:
+                return
         opening = isinstance(message, (Submit, Attach, Question, AskCapabilities))
         if not opening or self.phase is not Phase.OPENING:
             raise ProtocolError(f"{message.type} has no place where {self.phase.value}")
@@ -114,6 +115,8 @@ class NodeConversation:
 
     def _credit(self, credit: Credit) -> None:
         window = next((item for item in self._outputs.values() if item.channel.label == credit.channel), None)
+        if window is not None and self.phase is Phase.OVER:
+            return  # the client cannot know yet that all is said
         if window is None or self.phase is not Phase.FOLLOWING:
             raise ProtocolError(f"credit for {credit.channel} has no place where {self.phase.value}")
         if credit.attempt == self.attempt:
