@@ -12,7 +12,7 @@ import attrs
 
 from plasm_core.client.source import Bytes, File, Source
 from plasm_core.records import JobInput, Limits, Manifest, job_id
-from plasm_core.records.digest import encode_list
+from plasm_core.records.digest import decode_list, encode_list
 from plasm_core.records.handle import Handle
 from plasm_core.records.manifest import DEFAULT_LIMITS, ZERO_SEED, manifest_of
 from plasm_core.records.peer import PeerId
@@ -79,6 +79,16 @@ class Submission:
             Channel.STDIN: stdin,
         }
         return cls(manifest_json=manifest.to_json(), sources=sources)
+
+    def load(self) -> tuple[bytes, JobInput]:
+        """Read the module and the input. Raises: OSError."""
+        data = {channel: source.read(0, source.size_bytes) for channel, source in self.sources.items()}
+        inputs = JobInput(
+            args=decode_list(data[Channel.ARGS]),
+            env=decode_list(data[Channel.ENV]),
+            stdin=data[Channel.STDIN],
+        )
+        return data[Channel.MODULE], inputs
 
     def close(self) -> None:
         """Close its files."""

@@ -17,6 +17,22 @@ def encode_list(items: Iterable[bytes]) -> bytes:
     return b"".join(struct.pack("<Q", len(item)) + item for item in items)
 
 
+def decode_list(data: bytes) -> tuple[bytes, ...]:
+    """Read u64le(len) ‖ bytes for each item, the encoding of `args` and `env`. Raises: ValueError."""
+    items = []
+    offset = 0
+    while offset < len(data):
+        if len(data) - offset < 8:
+            raise ValueError("cut short within a length")
+        (length,) = struct.unpack_from("<Q", data, offset)
+        offset += 8
+        if length > len(data) - offset:
+            raise ValueError("an item is longer than what follows")
+        items.append(data[offset : offset + length])
+        offset += length
+    return tuple(items)
+
+
 def list_digest(items: Iterable[bytes]) -> str:
     """Return the digest of a list of byte strings, as `args` and `env` are named by."""
     return sha256(encode_list(items))

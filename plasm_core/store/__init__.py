@@ -4,7 +4,7 @@ Nothing here is asynchronous, and everything is thread-safe unless it says other
 a client is ever stored, and of a job's token only the SHA-256.
 """
 
-from plasm_core.store.inputs import StagedInputs, decode_list
+from plasm_core.store.inputs import StagedInputs
 from plasm_core.store.job import Accepted, Gone, Job, Output, Recovery, State, Stream, Totals
 from plasm_core.store.modules import Modules, ModuleUpload, Pin
 from plasm_core.store.spool import Spool
@@ -25,6 +25,5 @@ __all__ = [
     "Store",
     "Stream",
     "Totals",
-    "decode_list",
     "hash_token",
 ]

@@ -5,34 +5,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 
 from plasm_core.errors import RefusedError, StorageError
 from plasm_core.records import JobInput, Manifest
+from plasm_core.records.digest import decode_list
 from plasm_core.sandbox.descriptor import write_all
 from plasm_core.store.ballast import Ballast
 from plasm_core.store.budget import Allowance
 from plasm_core.store.disk import create, remove_tree, storage_errors, sync, sync_directory
 
 INPUTS = ("args", "env", "stdin")
-
-
-def decode_list(data: bytes) -> tuple[bytes, ...]:
-    """Read u64le(len) ‖ bytes for each item, the encoding of `args` and `env`. Raises: ValueError."""
-    items = []
-    offset = 0
-    while offset < len(data):
-        if len(data) - offset < 8:
-            raise ValueError("cut short within a length")
-        (length,) = struct.unpack_from("<Q", data, offset)
-        offset += 8
-        if length > len(data) - offset:
-            raise ValueError("an item is longer than what follows")
-        items.append(data[offset : offset + length])
-        offset += length
-    return tuple(items)
 
 
 class StagedInputs:
