@@ -46,8 +46,8 @@ class Daemon:
             self.process.wait(DEADLINE_S)
         shutil.rmtree(self._sockets, ignore_errors=True)
 
-    def start(self) -> None:
-        """Start it and wait until it answers. Raises: AssertionError, with its log, if it does not."""
+    def launch(self) -> subprocess.Popen[bytes]:
+        """Start it, and do not wait for it."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "plasm_core.daemon", *self.arguments],
@@ -57,9 +57,14 @@ class Daemon:
                 stderr=log,
                 cwd=self.home,
             )
+        return self.process
+
+    def start(self) -> None:
+        """Start it and wait until it answers. Raises: AssertionError, with its log, if it does not."""
+        process = self.launch()
         deadline = time.monotonic() + DEADLINE_S
         while not self.answers():
-            assert self.process.poll() is None, self.log.read_text()
+            assert process.poll() is None, self.log.read_text()
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.02)
 
