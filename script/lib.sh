@@ -128,3 +128,15 @@ install_plasm() {
     PATH=$venv/bin:$PATH
     export PATH
 }
+
+# libp2p needs fastecdsa, which comes as source: it needs a C compiler, GMP and Python's headers.
+install_libp2p() {
+    python -c 'import libp2p, aioquic' 2>/dev/null && return
+    if has_apt && can_be_root && [ "$(python -c 'import sys; print(sys.base_prefix)')" = /usr ]; then
+        apt_install gcc libgmp-dev python3-dev || true
+    fi
+    echo 'installing libp2p'
+    python -m pip install --quiet --disable-pip-version-check -e "$root[libp2p]" && return
+    echo 'no libp2p, for want of a C compiler, GMP and the headers of Python: nothing of the network works'
+    return 1
+}

@@ -20,6 +20,7 @@ from plasm_core.abc import Directory, Discovery, Network, Stream, StreamHandler,
 from plasm_core.alongside import alongside, sole
 from plasm_core.cli import exits, options
 from plasm_core.cli.commands import reporting
+from plasm_core.client.aio import DEFAULT_DISCOVERY
 from plasm_core.config import Config
 from plasm_core.daemon import logs
 from plasm_core.daemon.notify import keep_notified, notify
@@ -42,19 +43,32 @@ _TELL_S = 10
     sandboxed=True,
     reload=True,
 )
+@click.option(
+    "--bootstrap",
+    multiple=True,
+    metavar="ADDRESS",
+    help="A node of the network to begin at, as in /ip4/192.0.2.1/tcp/4001/p2p/12D3KooW…",
+)
 @click.option("--lend", is_flag=True, help="Run strangers' jobs too, as policy.lend=true does.")
 @click.version_option(plasm_core.__version__, prog_name="plasmd")
-def plasmd(check: bool, lend: bool, settings: Config, reload: Callable[[], Config]) -> None:
+def plasmd(
+    check: bool, lend: bool, bootstrap: tuple[str, ...], settings: Config, reload: Callable[[], Config]
+) -> None:
     """Take jobs over sockets, keep them, run them, and hand out their results with signed receipts.
 
     SIGTERM and Ctrl-C end it: it takes no more jobs, lets those that run end within daemon.shutdown_s, and
     puts the others back into the queue. SIGHUP reads the configuration anew.
     """
 
-    def read() -> Config:
-        return lending(reload()) if lend else reload()
+    def completed(given: Config) -> Config:
+        if lend:
+            given = attrs.evolve(given, policy=attrs.evolve(given.policy, lend=True))
+        if bootstrap:
+            table = {"bootstrap": list(bootstrap)}
+            given = configuration.with_table(given, "discovery", DEFAULT_DISCOVERY[0], table)
+        return given
 
-    settings = lending(settings) if lend else settings
+    settings = completed(settings)
     logs.set_up(settings.daemon)
     with Node(settings) as node:
         transports, discoveries = check_all(node)
@@ -62,26 +76,23 @@ def plasmd(check: bool, lend: bool, settings: Config, reload: Callable[[], Confi
             click.echo("the configuration is valid")
             return
         with sole():
-            trio.run(serve, node, transports, discoveries, read)
-
-
-def lending(settings: Config) -> Config:
-    """Return the configuration of a node that runs strangers' jobs."""
-    return attrs.evolve(settings, policy=attrs.evolve(settings.policy, lend=True))
+            trio.run(serve, node, transports, discoveries, lambda: completed(reload()))
 
 
 def check_all(node: Node) -> tuple[list[Transport], list[Discovery]]:
     """Make everything that the configuration names, so that a mistake is found before anything is done.
 
+    The local transport is always among the transports: without it the daemon's own user could not reach it.
+
     Raises: `ConfigError`, `PluginError`, `KeyFileError`.
     """
     _ = node.runtime(), node.validator, node.verifiers, node.signer.peer_id
-    if not node.config.plasm.transport:
-        raise ConfigError("plasm.transport: there is none, so nobody could reach this daemon")
     table, chosen = node.config.table, node.config.plasm
+    transports = ("local", *(name for name in chosen.transport if name != "local"))
+    discoveries = chosen.discovery or (DEFAULT_DISCOVERY if len(transports) > 1 else ())
     return (
-        [plugins.create(Transport, name, table("transport", name)) for name in chosen.transport],  # type: ignore[type-abstract]
-        [plugins.create(Discovery, name, table("discovery", name)) for name in chosen.discovery],  # type: ignore[type-abstract]
+        [plugins.create(Transport, name, table("transport", name)) for name in transports],  # type: ignore[type-abstract]
+        [plugins.create(Discovery, name, table("discovery", name)) for name in discoveries],  # type: ignore[type-abstract]
     )
 
 
@@ -112,9 +123,10 @@ async def serve(
             if node.config.policy.lend:
                 directory.advertise(service.record().classes)
         log.info(
-            "ready peer=%s runtime=%s cpu=%d memory_bytes=%d",
+            "ready peer=%s runtime=%s cpu=%d memory_bytes=%d lends=%s",
             *(service.peer, node.config.plasm.runtime),
             *(service.slots.total.cpu, service.slots.total.memory_bytes),
+            "yes" if node.config.policy.lend else "no",
         )
         notify("READY=1")
         await ended.event.wait()
