@@ -51,4 +51,14 @@ final readonly class JobStatus
                 : null,
         );
     }
+
+    /**
+     * Tell whether there is no output though some may have come: a run that was broken off may have lost it.
+     *
+     * The outcome is then one of the node's claims.
+     */
+    public function withdrawsOutput(): bool
+    {
+        return $this->outcome?->recheckable() === false && $this->stdoutBytes === 0 && $this->stderrBytes === 0;
+    }
 }

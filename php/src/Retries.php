@@ -44,7 +44,7 @@ final readonly class Retries
             try {
                 return $call();
             } catch (Refused | Unreachable | ConnectionLost | TimedOut $exception) {
-                if (!self::mayHelp($exception, $knowsDaemon)) {
+                if (!$this->mayHelp($exception, $knowsDaemon)) {
                     throw $exception;
                 }
             }
@@ -62,10 +62,12 @@ final readonly class Retries
         }
     }
 
-    private static function mayHelp(ExceptionInterface $exception, bool $knowsDaemon): bool
+    private function mayHelp(ExceptionInterface $exception, bool $knowsDaemon): bool
     {
         return match (true) {
-            $exception instanceof Refused => $exception->retryAfterS !== null,
+            // The module was thrown out while it was believed to be there: this time it is sent.
+            $exception instanceof Refused => $exception->reason === 'module_missing'
+                || ($exception->retryAfterS ?? INF) <= $this->policy->longestS,
             $exception instanceof PeerMismatch => false,
             $exception instanceof NoDaemon => $knowsDaemon,
             $exception instanceof TimedOut => $exception->limit !== 'total',

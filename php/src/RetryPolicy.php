@@ -12,7 +12,7 @@ final readonly class RetryPolicy
     /**
      * @param int $attempts in all; 1 for never again
      * @param float $firstS the longest pause before the second attempt; it doubles with each
-     * @param float $longestS and never grows beyond this
+     * @param float $longestS and never grows beyond this; nor is a node asked again that says to wait for longer
      */
     public function __construct(public int $attempts = 5, public float $firstS = 0.2, public float $longestS = 10.0)
     {

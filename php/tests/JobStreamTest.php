@@ -146,6 +146,44 @@ final class JobStreamTest extends TestCase
         }
     }
 
+    public function testOutputThatTheNodeLostIsForgotten(): void
+    {
+        foreach (['result', 'logs'] as $method) {
+            $this->node->stdout = str_repeat('x', 100_000);
+            $this->node->withdrawAt = 50_000;
+            $plasm = $this->plasm();
+            $handle = $plasm->submit($this->module);
+
+            $verified = $method === 'result'
+                ? $plasm->result($handle)
+                : $plasm->logs($handle, static fn (string $stream, string $bytes): bool => true);
+
+            self::assertSame('cancelled', (string) $verified->receipt->observed->outcome);
+            self::assertSame('', $method === 'result' ? (string) $verified : '');
+        }
+    }
+
+    public function testAModuleThatWasThrownOutMeanwhileIsSentAgain(): void
+    {
+        $this->node->refusals = [['reason' => 'module_missing', 'message' => 'thrown out']];
+
+        $this->plasm()->submit($this->module);
+
+        self::assertTrue(array_values($this->node->jobs)[0]->isAccepted);
+    }
+
+    public function testNobodyWaitsAsLongAsANodePleases(): void
+    {
+        $this->node->refusals = [['reason' => 'queue_full', 'message' => 'full', 'retry_after_s' => 86_400]];
+        try {
+            $this->plasm()->submit($this->module);
+            self::fail('it was accepted');
+        } catch (Refused $exception) {
+            self::assertSame(86_400, $exception->retryAfterS);
+            self::assertSame([], $this->node->clock->slept);
+        }
+    }
+
     public function testARefusalThatIsFinalIsNotAskedAgain(): void
     {
         $this->node->refusals = [['reason' => 'policy', 'message' => 'not yours', 'hint' => 'ask the owner']];
@@ -156,6 +194,22 @@ final class JobStreamTest extends TestCase
             self::assertSame(['policy', 'ask the owner'], [$exception->reason, $exception->hint]);
             self::assertSame(1, $this->node->conversations);
         }
+    }
+
+    /** @dataProvider goneReasons */
+    public function testAJobThatIsGoneIsUnknown(string $reason): void
+    {
+        $handle = $this->plasm()->submit($this->module);
+        $this->node->refusals = [['reason' => $reason, 'message' => 'gone']];
+        $this->expectException(UnknownJob::class);
+
+        $this->plasm()->status($handle);
+    }
+
+    /** @return list<array{string}> */
+    public static function goneReasons(): array
+    {
+        return [['unknown_job'], ['released'], ['expired']];
     }
 
     public function testAnUnknownJobIsSaidToBeOne(): void

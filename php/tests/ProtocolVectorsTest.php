@@ -116,6 +116,31 @@ final class ProtocolVectorsTest extends TestCase
         self::assertSame($case['proof'], $proof);
     }
 
+    /** Whatever a stranger sends, it is frames or an error of ours, and no more than one frame is held. */
+    public function testDamagedFramesAreAProtocolErrorAndNothingElse(): void
+    {
+        $frames = array_map(static fn (array $case): string => sodium_hex2bin($case['frame_hex']), [
+            ...Vectors::load('protocol')['messages'],
+            ...Vectors::load('protocol')['data'],
+        ]);
+        mt_srand(1);
+        $refused = 0;
+        for ($round = 0; $round < 3000; ++$round) {
+            $bytes = $frames[array_rand($frames)] . $frames[array_rand($frames)];
+            for ($flips = mt_rand(1, 4); $flips > 0; --$flips) {
+                $at = mt_rand(0, strlen($bytes) - 1);
+                $bytes[$at] = chr(mt_rand(0, 3) === 0 ? mt_rand(0, 255) : ord($bytes[$at]) ^ 1 << mt_rand(0, 7));
+            }
+            try {
+                self::frames(new FrameReader(), substr($bytes, 0, mt_rand(1, strlen($bytes))));
+            } catch (ProtocolError) {
+                ++$refused;
+            }
+        }
+
+        self::assertGreaterThan(300, $refused);
+    }
+
     /** However the stream is cut, the same frames come out. */
     public function testFramesAreReadHoweverTheyAreSplit(): void
     {

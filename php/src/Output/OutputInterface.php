@@ -15,7 +15,7 @@ interface OutputInterface
     /** Return how many bytes of a channel there are. */
     public function position(Channel $channel): int;
 
-    /** Begin again: another attempt brings both outputs from their beginning. */
+    /** Forget what there is: another attempt brings both outputs from their beginning, or they are lost. */
     public function begin(int $attempt): void;
 
     /** Take a channel's next bytes. */

@@ -248,15 +248,18 @@ final class Conversation
         if ($status->attempt !== $this->attempt) {
             throw new ProtocolError('a result of another attempt');
         }
+        $this->phase = Phase::Over;
+        if ($status->withdrawsOutput()) {
+            return;
+        }
         $sizes = [Channel::Stdout->value => $status->stdoutBytes, Channel::Stderr->value => $status->stderrBytes];
         foreach (Channel::OUTPUTS as $channel) {
-            $position = $this->output($channel)->position();
+            $position = $this->outputs[$channel->value]->position();
             $size = $sizes[$channel->value];
             if ($position !== $size) {
                 throw new ProtocolError("a result after $position of $size bytes of {$channel->label()}");
             }
         }
-        $this->phase = Phase::Over;
     }
 
     private function grow(Message\Credit $credit): void

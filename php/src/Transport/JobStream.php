@@ -43,6 +43,9 @@ final class JobStream implements ConversationInterface
     private const HEARTBEAT_S = 10.0;
     private const READ_BYTES = 65_536;
 
+    /** Reasons of refusal that say that there is no such job, or not any more. */
+    private const GONE = ['unknown_job', 'released', 'expired'];
+
     private readonly Conversation $conversation;
     private readonly PeerId $peer;
     private readonly string $agent;
@@ -161,6 +164,10 @@ final class JobStream implements ConversationInterface
             } elseif ($heard instanceof Message\State) {
                 $status = $heard->status;
             } elseif ($heard instanceof Message\Result) {
+                if ($heard->status->withdrawsOutput()) {
+                    $output->begin($heard->status->attempt);
+                }
+
                 return new JobAnswer($heard->status, $heard->envelope);
             } else {
                 throw $this->ended($heard);
@@ -306,7 +313,7 @@ final class JobStream implements ConversationInterface
     {
         $this->close();
         if ($heard instanceof Message\Refused) {
-            $class = in_array($heard->reason, ['unknown_job', 'released'], true) ? UnknownJob::class : Refused::class;
+            $class = in_array($heard->reason, self::GONE, true) ? UnknownJob::class : Refused::class;
 
             return new $class($heard->reason, $heard->message, $heard->hint, $heard->retryAfterS);
         }
@@ -322,10 +329,16 @@ final class JobStream implements ConversationInterface
 
     private function send(string $bytes): void
     {
-        if ($bytes !== '') {
-            $this->stream->write($bytes, min($this->idleS, $this->deadline->remaining()));
-            $this->lastSent = $this->clock->now();
+        if ($bytes === '') {
+            return;
         }
+        try {
+            $this->stream->write($bytes, min($this->idleS, $this->deadline->remaining()));
+        } catch (TimedOut $exception) {
+            $this->deadline->check($exception->waitedFor);
+            throw $exception;
+        }
+        $this->lastSent = $this->clock->now();
     }
 
     /** Return the next thing that the node says. */

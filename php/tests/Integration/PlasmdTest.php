@@ -213,25 +213,20 @@ final class PlasmdTest extends TestCase
      */
     public function testWhatAProxyChangedIsRefused(string $mode, string $exception): void
     {
-        $directory = self::daemon()->directory;
-        $other = "$directory/other.json";
-        file_put_contents($other, $this->plasm()->run(self::HELLO)->envelopeJson);
-        $listen = "$directory/proxy-$mode.sock";
-        $proxy = proc_open(
-            [PHP_BINARY, __DIR__ . '/proxy.php', $listen, self::daemon()->socket, $mode, $other],
-            [['file', '/dev/null', 'r'], ['pipe', 'w'], ['file', "$directory/proxy.log", 'a']],
-            $pipes,
-        );
-        self::assertIsResource($proxy);
-        try {
-            self::assertSame("ready\n", fgets($pipes[1]));
-            $this->expectException($exception);
+        $this->expectException($exception);
 
-            (new Client(new LocalTransport($listen)))->run(self::HELLO, timeout: 30);
-        } finally {
-            proc_terminate($proxy, 9);
-            proc_close($proxy);
-        }
+        $this->throughProxy($mode, static fn (LocalTransport $transport): mixed
+            => (new Client($transport))->run(self::HELLO, timeout: 30));
+    }
+
+    public function testAConnectionThatBreaksCostsNoByte(): void
+    {
+        $bytes = random_bytes(3 << 20);
+
+        $result = $this->throughProxy('cut', static fn (LocalTransport $transport): mixed
+            => (new Client($transport))->run(self::MODULES . '/cat.wasm', ['stdin' => $bytes], timeout: 60));
+
+        self::assertSame(hash('sha256', $bytes), hash('sha256', (string) $result));
     }
 
     /** @return array<string, array{string, class-string<\Throwable>}> */
@@ -290,6 +285,29 @@ final class PlasmdTest extends TestCase
     private function plasm(): Client
     {
         return new Client(new LocalTransport(self::daemon()->socket));
+    }
+
+    /** @param \Closure(LocalTransport): mixed $call */
+    private function throughProxy(string $mode, \Closure $call): mixed
+    {
+        $directory = self::daemon()->directory;
+        $other = "$directory/other.json";
+        file_put_contents($other, $this->plasm()->run(self::HELLO)->envelopeJson);
+        $listen = "$directory/proxy-$mode.sock";
+        $proxy = proc_open(
+            [PHP_BINARY, __DIR__ . '/proxy.php', $listen, self::daemon()->socket, $mode, $other],
+            [['file', '/dev/null', 'r'], ['pipe', 'w'], ['file', "$directory/proxy.log", 'a']],
+            $pipes,
+        );
+        self::assertIsResource($proxy);
+        try {
+            self::assertSame("ready\n", fgets($pipes[1]));
+
+            return $call(new LocalTransport($listen));
+        } finally {
+            proc_terminate($proxy, 9);
+            proc_close($proxy);
+        }
     }
 
     private function loading(string $code): string

@@ -3,7 +3,9 @@
 /*
  * Stands between a client and a daemon and changes what the daemon says.
  *
- *     php proxy.php LISTEN UPSTREAM output|receipt|node|replay [ENVELOPE]
+ *     php proxy.php LISTEN UPSTREAM output|receipt|node|replay|cut [ENVELOPE]
+ *
+ * `cut` changes nothing, but breaks the first three connections that carry more than a megabyte.
  */
 
 declare(strict_types=1);
@@ -21,7 +23,7 @@ $forge = static function (string $envelopeJson) use ($mode, $replayed): string {
     $other = ReceiptSigner::withFreshKey();
 
     return match ($mode) {
-        'output' => $envelopeJson,
+        'output', 'cut' => $envelopeJson,
         'receipt' => str_replace(
             base64_encode($envelope->payload),
             base64_encode(str_replace('"gasUsed":"', '"gasUsed":"1', $envelope->payload)),
@@ -46,6 +48,7 @@ $change = static function (string $frame) use ($mode, $forge): string {
 };
 
 $server = stream_socket_server("unix://$listen") ?: exit(1);
+$cuts = $mode === 'cut' ? 3 : 0;
 echo "ready\n";
 while (($client = @stream_socket_accept($server, 60)) !== false) {
     $daemon = stream_socket_client("unix://$upstream") ?: exit(1);
@@ -55,10 +58,16 @@ while (($client = @stream_socket_accept($server, 60)) !== false) {
     stream_set_blocking($client, false);
     stream_set_blocking($daemon, false);
     $buffer = '';
+    $passed = 0;
     while (!feof($client) && !feof($daemon)) {
         [$read, $write, $except] = [[$client, $daemon], null, null];
         stream_select($read, $write, $except, 60);
+        if ($cuts > 0 && $passed > 1 << 20) {
+            --$cuts;
+            break;
+        }
         $up = (string) fread($client, 65_536);
+        $passed += strlen($up);
         stream_set_blocking($daemon, true);
         fwrite($daemon, $up);
         stream_set_blocking($daemon, false);
@@ -66,6 +75,7 @@ while (($client = @stream_socket_accept($server, 60)) !== false) {
         while (strlen($buffer) >= 4 && strlen($buffer) >= ($end = 4 + unpack('N', $buffer)[1])) {
             $frame = $change(substr($buffer, 4, $end - 4));
             $buffer = substr($buffer, $end);
+            $passed += $end;
             stream_set_blocking($client, true);
             @fwrite($client, pack('N', strlen($frame)) . $frame);
             stream_set_blocking($client, false);

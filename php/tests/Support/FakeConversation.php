@@ -202,6 +202,11 @@ final class FakeConversation
 
                     return $this->end($answer);
                 }
+                if ($this->node->withdrawAt !== null && $this->sentInAll >= $this->node->withdrawAt) {
+                    [$this->node->stdout, $this->node->stderr, $job->isCancelled] = ['', '', true];
+
+                    return $this->end($answer . $this->result($job));
+                }
                 if ($this->node->restartAt !== null && $this->sentInAll >= $this->node->restartAt) {
                     $this->node->restartAt = null;
                     ++$job->attempt;
@@ -214,14 +219,20 @@ final class FakeConversation
         if ($this->sent !== ['stdout' => strlen($this->node->stdout), 'stderr' => strlen($this->node->stderr)]) {
             return $answer;
         }
+
+        return $this->end($answer . $this->result($job));
+    }
+
+    private function result(FakeJob $job): string
+    {
         $outcome = $job->isCancelled ? Outcome::cancelled() : Outcome::exited($this->node->exitCode);
         $envelope = $this->node->signer->receipt($job->manifest, $outcome, $this->node->stdout, $this->node->stderr);
         $envelope = $this->node->forge === null ? $envelope : ($this->node->forge)($envelope, $job);
 
-        return $this->end($answer . self::message('result', [
-            'status' => ['state' => $outcome->state()->value] + $this->statusOf($job),
+        return self::message('result', [
+            'status' => ['state' => $outcome->state()->value, 'outcome' => $outcome->kind->value] + $this->statusOf($job),
             'envelope' => $envelope,
-        ]));
+        ]);
     }
 
     private function status(?FakeJob $job): string

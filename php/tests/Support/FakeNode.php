@@ -40,6 +40,9 @@ final class FakeNode implements TransportInterface
     /** Start the job again once, after so many bytes of output. */
     public ?int $restartAt = null;
 
+    /** End the job as cancelled, without output, after so many bytes of it. */
+    public ?int $withdrawAt = null;
+
     /** @var list<array<string, mixed>> refusals of what is asked next, in their order */
     public array $refusals = [];
 
