@@ -59,14 +59,13 @@ async def answer(pipe: Pipe, spoken: Container[str]) -> str:
     """Read proposals up to one that is spoken, and accept it. Raises: `NegotiationError`."""
     if await _read_message(pipe) != _HEADER:
         raise NegotiationError("the peer does not speak multistream-select")
-    reply = message(_HEADER)
+    await pipe.write(message(_HEADER))  # some wait for it before they propose
     for _ in range(_MAX_PROPOSALS):
         proposed = await _read_message(pipe)
         if proposed in spoken:
-            await pipe.write(reply + message(proposed))
+            await pipe.write(message(proposed))
             return proposed
-        await pipe.write(reply + message(_NOT_AVAILABLE))
-        reply = b""
+        await pipe.write(message(_NOT_AVAILABLE))
     raise NegotiationError("the peer proposes nothing that is spoken here")
 
 

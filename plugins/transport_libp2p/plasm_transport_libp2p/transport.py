@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, ClassVar
@@ -10,18 +12,20 @@ import attrs
 
 from plasm_core import hookimpl
 from plasm_core.abc import Network, Signer, StreamHandler, Transport
+from plasm_core.errors import TransportError
 from plasm_core.records.fields import constrained, integer, names
 from plasm_transport_libp2p.limits import Limits
 
 if TYPE_CHECKING:
+    from libp2p.abc import ITransport
+
     from plasm_transport_libp2p.network import Libp2pNetwork
 
-DEFAULT_LISTEN = (
-    "/ip4/0.0.0.0/tcp/4001",
-    "/ip6/::/tcp/4001",
-    "/ip4/0.0.0.0/udp/4001/quic-v1",
-    "/ip6/::/udp/4001/quic-v1",
-)
+log = logging.getLogger(__name__)
+
+_TCP = ("/ip4/0.0.0.0/tcp/4001", "/ip6/::/tcp/4001")
+_QUIC = ("/ip4/0.0.0.0/udp/4001/quic-v1", "/ip6/::/udp/4001/quic-v1")
+DEFAULT_LISTEN = _TCP + (_QUIC if sys.version_info >= (3, 11) else ())  # aioquic 1.7 needs 3.11
 _DEFAULTS = Limits()
 
 
@@ -65,7 +69,7 @@ class Libp2pTransport(Transport):
     ) -> AsyncIterator[Libp2pNetwork]:
         # The library takes a second to load: only whoever opens the transport pays for it.
         import plasm_transport_libp2p.identify as identify
-        from plasm_transport_libp2p.addresses import parse_listen
+        from plasm_transport_libp2p.addresses import kind_of, parse_listen
         from plasm_transport_libp2p.identity import key_pair
         from plasm_transport_libp2p.network import open_network
         from plasm_transport_libp2p.quic import QuicTransport
@@ -76,7 +80,13 @@ class Libp2pTransport(Transport):
         keys = key_pair(identity)
         addresses = [parse_listen(text) for text in self.listen] if handlers else []
         limits = self.limits()
-        transports = [Tcp(), QuicTransport(keys.private_key, limits=limits.of_quic())]
+        transports: list[ITransport] = [Tcp()]
+        try:
+            transports.append(QuicTransport(keys.private_key, limits=limits.of_quic()))
+        except TransportError as exc:  # its version of aioquic cannot be had everywhere
+            if any(kind_of(address) == "quic" for address in addresses):
+                raise
+            log.info("quic cannot be dialled reason=%s", exc)
         async with open_network(keys, transports, addresses, limits) as network:
             identify.serve(network)
             for protocol, handler in handlers.items():
