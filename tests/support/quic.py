@@ -147,6 +147,7 @@ class Relay:
         self._first_only = first_only
         self.seen: list[bytes] = []
         self.dropped = 0
+        self.answers = 0
         self._loss = loss
         self._random = random.Random(6)
         self._target = ("127.0.0.1", towards)
@@ -201,5 +202,6 @@ class Relay:
             with trio.CancelScope() as self._moved:
                 while True:
                     datagram, _address = await self._outer.recvfrom(2048)
+                    self.answers += 1
                     if self._client is not None and self._passes():
                         await self._inner.sendto(datagram, self._client)

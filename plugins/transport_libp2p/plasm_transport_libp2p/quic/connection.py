@@ -88,20 +88,27 @@ class QuicMuxedConnection(Link, IMuxedConn):
 
         Raises: `MuxedConnUnavailable` if the connection is closed or the peer allows no more streams in time.
         """
-        with trio.move_on_after(self._limits.open_stream_timeout_s):
-            await trio.lowlevel.checkpoint()
-            while not self._closed.is_set():
-                stream_id = self._protocol.get_next_available_stream_id()
-                if self.is_established and stream_id // 4 < self._protocol.peer_stream_limit:
-                    self._protocol.send_stream_data(stream_id, b"")
-                    stream = self._streams[stream_id] = QuicMuxedStream(self, stream_id)
-                    return stream
-                await self._openers.park()
-        raise MuxedConnUnavailable(self._close_reason or "the peer allows no more streams")
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if not self._may_open:
+            with trio.move_on_after(self._limits.open_stream_timeout_s):
+                while not self._closed.is_set() and not self._may_open:
+                    await self._openers.park()
+        if not self._may_open:
+            raise MuxedConnUnavailable(self._close_reason or "the peer allows no more streams")
+        stream_id = self._protocol.get_next_available_stream_id()
+        self._protocol.send_stream_data(stream_id, b"")
+        stream = self._streams[stream_id] = QuicMuxedStream(self, stream_id)
+        return stream
+
+    @property
+    def _may_open(self) -> bool:
+        next_id = self._protocol.get_next_available_stream_id()
+        return self.is_established and next_id // 4 < self._protocol.peer_stream_limit
 
     async def accept_stream(self) -> QuicMuxedStream:
         """Return the next stream that the peer opened. Raises: `MuxedConnUnavailable` when closed."""
-        await trio.lowlevel.checkpoint()
+        if self._accept_queue:
+            await trio.lowlevel.checkpoint()
         while not self._accept_queue:
             if self._closed.is_set():
                 raise MuxedConnUnavailable(self._close_reason)
@@ -140,6 +147,10 @@ class QuicMuxedConnection(Link, IMuxedConn):
             self._protocol.send_stream_data(stream.stream_id, data, end)
             self._endpoint.flush_soon(self)
 
+    def flush(self) -> None:
+        """Send now what tasks have written: the one that asks is about to wait for an answer."""
+        self._endpoint.flush(self)
+
     def reset_sending(self, stream: QuicMuxedStream, error_code: int) -> None:
         """Break off the sending direction of a stream."""
         if not self._closed.is_set():
@@ -174,8 +185,7 @@ class QuicMuxedConnection(Link, IMuxedConn):
             if self.send_room(stream) >= self._limits.send_buffer_bytes // 2:
                 self._writers.discard(stream)
                 stream.on_room()
-        next_id = self._protocol.get_next_available_stream_id()
-        if self._openers and next_id // 4 < self._protocol.peer_stream_limit:
+        if self._openers and self._may_open:
             self._openers.unpark_all()
         if self._lingering and not self._protocol.has_undelivered_streams():
             self._lingering.unpark_all()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from plasm_transport_libp2p.quic.connection import QuicMuxedConnection
 
 _WRITE_BYTES = 1 << 16
-"""Bytes given to the connection at a time, so that one writer does not make a burst of its whole buffer."""
+"""Bytes given to aioquic at a time."""
 _NO_ERROR = 0
 
 
@@ -53,17 +53,15 @@ class QuicMuxedStream(IMuxedStream):
         if n == 0:
             await trio.lowlevel.checkpoint()
             return b""
-        if self._received:
-            await trio.lowlevel.checkpoint()
-        with trio.fail_after(self._deadline_s):
-            while not self._received:
-                if self._reading_stopped:
-                    raise MuxedStreamReset("the stream is closed for reading")
-                if self._at_end:
-                    raise MuxedStreamEOF("the peer ended the stream")
-                if self._read_error is not None:
-                    raise MuxedStreamReset(self._read_error)
-                await self._readable.park()
+        # No turn is given to others while there are bytes: they run out after a window of them.
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if not self._received:
+            self._connection.flush()
+            if self._deadline_s == float("inf"):
+                await self._wait_readable()
+            else:
+                with trio.fail_after(self._deadline_s):
+                    await self._wait_readable()
         if n is None or n < 0 or n >= len(self._received):
             data = bytes(self._received)
             self._received.clear()
@@ -74,25 +72,44 @@ class QuicMuxedStream(IMuxedStream):
         self._connection.on_stream_read(self, len(data), self._consumed)
         return data
 
+    async def _wait_readable(self) -> None:
+        while not self._received:
+            if self._reading_stopped:
+                raise MuxedStreamReset("the stream is closed for reading")
+            if self._at_end:
+                raise MuxedStreamEOF("the peer ended the stream")
+            if self._read_error is not None:
+                raise MuxedStreamReset(self._read_error)
+            await self._readable.park()
+
     async def write(self, data: bytes) -> None:
         """Send bytes, waiting while more than the limit is unacknowledged.
 
         Raises: `MuxedStreamClosed` after `close_write`, `MuxedStreamReset` if the peer takes no more.
         """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if len(data) <= self._connection.send_room(self) and not self._write_lock.locked():
+            # What several writes bring in one turn leaves together, once the task waits for anything.
+            self._check_writable()
+            self._send(memoryview(data))
+            return
         with trio.fail_after(self._deadline_s):
             async with self._write_lock:
                 self._check_writable()
                 view = memoryview(data)
                 while view:
                     room = self._connection.send_room(self)
-                    if room <= 0:
+                    if room > 0:
+                        self._send(view[:room])
+                        view = view[room:]
+                    else:
                         self._connection.add_waiting_writer(self)
                         await self._writable.park()
                         self._check_writable()
-                        continue
-                    room = min(room, _WRITE_BYTES)
-                    self._connection.send(self, bytes(view[:room]))
-                    view = view[room:]
+
+    def _send(self, view: memoryview) -> None:
+        for start in range(0, len(view), _WRITE_BYTES):
+            self._connection.send(self, bytes(view[start : start + _WRITE_BYTES]))
 
     def _check_writable(self) -> None:
         if self._write_error is not None:
@@ -102,14 +119,13 @@ class QuicMuxedStream(IMuxedStream):
 
     async def close_write(self) -> None:
         """End the sending direction: the peer reads what was written, then the end."""
+        # Without giving way to other tasks, so that the end leaves with the bytes.
+        await trio.lowlevel.checkpoint_if_cancelled()
         if self._write_lock.locked():
             async with self._write_lock:
                 self._end_sending()
         else:
-            # Before giving way to other tasks, so that the end leaves with the bytes.
-            await trio.lowlevel.checkpoint_if_cancelled()
             self._end_sending()
-            await trio.lowlevel.cancel_shielded_checkpoint()
 
     def _end_sending(self) -> None:
         if self._write_error is None and not self._write_ended:
@@ -130,6 +146,7 @@ class QuicMuxedStream(IMuxedStream):
             # A close that was cancelled breaks the stream: an end would tell the peer that it has everything.
             self._break_sending("the stream was abandoned")
             self._stop_reading()
+            self._connection.flush()
 
     async def reset(self) -> None:
         """Break off both directions at once. What was written and is not yet acknowledged may be lost."""

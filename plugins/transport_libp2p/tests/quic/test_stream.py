@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 
@@ -17,8 +18,10 @@ from libp2p.stream_muxer.exceptions import (
     MuxedStreamEOF,
     MuxedStreamReset,
 )
+from multiaddr import Multiaddr
 
 from plasm_transport_libp2p.quic import QuicLimits
+from plasm_transport_libp2p.quic.connection import QuicMuxedConnection
 from plasm_transport_libp2p.quic.stream import QuicMuxedStream
 from tests.support.quic import (
     LISTEN,
@@ -210,6 +213,30 @@ async def test_a_peer_that_allows_no_more_streams_is_not_waited_for_without_end(
 
         with pytest.raises(MuxedConnUnavailable, match="no more streams"):
             await connection.open_stream()
+
+
+async def test_streams_that_come_faster_than_they_are_taken_end_the_connection() -> None:
+    """A stream that is opened and reset makes room for another: only the queue would grow."""
+    limits = QuicLimits(streams=8)
+    async with running(limits=limits) as node, running(limits=limits) as client:
+
+        async def take_none(connection: QuicMuxedConnection) -> None:
+            await trio.sleep_forever()
+
+        listener = node.transport.create_listener(take_none)
+        await listener.listen(Multiaddr(LISTEN))
+        connection = await client.transport.dial(Multiaddr(f"{listener.get_addrs()[0]}/p2p/{node.peer_id}"))
+        opened = 0
+        with contextlib.suppress(MuxedConnUnavailable, MuxedStreamReset):
+            while opened < 1000:
+                stream = await connection.open_stream()
+                opened += 1
+                await stream.write(b"x")
+                await stream.reset()
+        await connection.wait_closed()
+
+        assert connection.close_reason == "streams come faster than they are taken"
+        assert opened < 100
 
 
 async def test_streams_are_opened_by_either_side() -> None:
