@@ -251,9 +251,9 @@ class Directory(ABC):
         It says so again before it is forgotten, until the directory closes.
         """
 
+    @abstractmethod
     async def locate(self, peer: PeerId) -> tuple[str, ...]:
         """Look for a peer's addresses, as `dial` takes them; none if nobody knows any."""
-        return ()
 
     @abstractmethod
     def find(

@@ -80,6 +80,30 @@ async def test_a_client_that_knows_only_a_third_node_finds_the_worker() -> None:
                 assert addresses == worker.addresses
 
 
+async def test_a_node_is_located_by_its_name_whether_or_not_it_serves_the_directory() -> None:
+    with trio.fail_after(30):
+        async with joined() as (third, hub), joined(third.addresses[0]) as (worker, listing):
+            listing.advertise([CLASS])
+            name = PeerId.parse(worker.addresses[0].rpartition("/")[2])
+            async with joined(third.addresses[0], client=True) as (_, asking):
+                await until(lambda: len(hub.node.providers) >= 8)
+
+                assert await asking.locate(name) == worker.addresses
+
+                hub.node.table.remove(name)
+                asking.node.table.remove(name)
+
+                assert await asking.locate(name) == worker.addresses
+
+
+async def test_nobody_knows_where_a_stranger_is() -> None:
+    with trio.fail_after(30):
+        async with joined() as (third, _), joined(third.addresses[0], client=True) as (_, asking):
+            nobody = PeerId.parse("12D3KooWA4Xop1JaT3MHxwYMkCepYsv4iPVopMXwCz5iHYdBfeSB")
+
+            assert await asking.locate(nobody) == ()
+
+
 async def test_thirty_nodes_of_which_a_third_are_killed() -> None:
     """Two workers list themselves; one dies with nine others, and the client finds the one that lives."""
     with trio.fail_after(120):

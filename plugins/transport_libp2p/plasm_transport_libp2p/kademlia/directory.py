@@ -37,6 +37,7 @@ _REMEMBERED_AT_ONCE = 16
 _CONCURRENT_DIALS = 8
 _STRANGERS_AT_ONCE = 4
 _CONCURRENT_KEYS = 4
+_LISTED = 8  # under a peer's own class: there should be one, but anyone may list himself
 MAX_CLASSES = 32
 MAX_CLASS_LENGTH = 128
 
@@ -109,7 +110,8 @@ class KademliaDirectory(Directory):
     def advertise(self, classes: Collection[str]) -> None:
         if len(classes) > MAX_CLASSES or any(len(name) > MAX_CLASS_LENGTH for name in classes):
             raise ValueError(f"at most {MAX_CLASSES} classes of {MAX_CLASS_LENGTH} characters")
-        self._classes = tuple(sorted(set(classes)))
+        own = {class_of(self._network.peer_id)} if classes else set()
+        self._classes = tuple(sorted({*classes, *own}))
         for name in self._classes:
             self._shards.setdefault(name, random.sample(range(SHARDS), SHARDS_PROVIDED))
         self._news.set()
@@ -216,6 +218,19 @@ class KademliaDirectory(Directory):
         log.info("advertised classes=%d servers=%d", len(self._classes), told)
         return told
 
+    async def locate(self, peer: PeerId) -> tuple[str, ...]:
+        await self._bootstrapped.wait()
+        for contact in await self.node.closest(peer.multihash):
+            addresses = self.node.usable(contact.addresses)
+            if contact.peer == peer and addresses:
+                return _told(Contact(peer, addresses))
+        # One that serves no directory, as behind a router, is in no table: it lists itself.
+        async with self.find(class_of(peer), _LISTED) as listed:
+            async for found, told in listed:
+                if found == peer:
+                    return told
+        return ()
+
     @asynccontextmanager
     async def find(
         self, capability: str, limit: int
@@ -286,7 +301,16 @@ class _Search(AsyncIterator[tuple[PeerId, tuple[str, ...]]]):
             contact = await self._receive.receive()
         except trio.EndOfChannel:
             raise StopAsyncIteration from None
-        return contact.peer, tuple(f"{address}/p2p/{contact.peer}" for address in contact.addresses)
+        return contact.peer, _told(contact)
+
+
+def _told(contact: Contact) -> tuple[str, ...]:
+    return tuple(f"{address}/p2p/{contact.peer}" for address in contact.addresses)
+
+
+def class_of(peer: PeerId) -> str:
+    """Return the class under which a node lists itself, so that who knows its name finds its addresses."""
+    return f"peer/{peer}"
 
 
 @asynccontextmanager
