@@ -1,0 +1,301 @@
+"""The parts of the directory, without a network: tables, provider records, lookups, the cache."""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("libp2p", reason="libp2p is not installed: pip install 'plasm[libp2p]'")
+
+import trio
+import trio.testing
+from multiaddr import Multiaddr
+
+from plasm_core.errors import PeerUnreachableError, StreamError
+from plasm_core.records.peer import PeerId
+from plasm_transport_libp2p.addresses import Groups, is_public, prefix_of
+from plasm_transport_libp2p.kademlia import providers as records
+from plasm_transport_libp2p.kademlia.cache import MAX_SERVERS, Cache
+from plasm_transport_libp2p.kademlia.contact import SHARDS, Contact, capability_key, place_of
+from plasm_transport_libp2p.kademlia.lookup import MAX_QUERIES, Lookup
+from plasm_transport_libp2p.kademlia.message import FIND_NODE, MAX_ADDRESSES, MAX_PEERS, Message
+from plasm_transport_libp2p.kademlia.providers import Providers
+from plasm_transport_libp2p.kademlia.table import BUCKET, RoutingTable
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=timezone.utc)
+SOMEWHERE = Multiaddr("/ip4/192.0.2.1/tcp/4001")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def contacts(count: int, seed: int = 1) -> list[Contact]:
+    generator = random.Random(seed)
+    return [Contact(PeerId(generator.randbytes(32)), (SOMEWHERE,)) for _ in range(count)]
+
+
+def test_capability_keys_are_what_the_protocol_says() -> None:
+    """sha256("phase/cap/v1/" ‖ class ‖ "/" ‖ shard), as a multihash; the digest by sha256sum."""
+    expected = "1220" + "7e2aef75f75e5ba9c0e133eb9b0cf9bcad89a03d656a5909617686db154fb2eb"
+    keys = {capability_key("wasi/preview1", shard) for shard in range(SHARDS)}
+
+    assert len(keys) == 16
+    assert all(len(key) == 34 and key.startswith(b"\x12\x20") for key in keys)
+    assert capability_key("wasi/preview1", 0).hex() == expected
+
+
+def test_the_closest_come_first() -> None:
+    own, *others = contacts(200)
+    table = RoutingTable(own.peer, Clock())
+    kept = [contact for contact in others if table.add(contact, None)]
+    place = place_of(b"key")
+
+    found = table.closest(place, 5)
+
+    assert found == sorted(kept, key=lambda contact: contact.place ^ place)[:5]
+    assert len(table) == len(kept) < 200
+    assert own.peer not in table
+
+
+def test_a_full_bucket_keeps_those_of_long_standing() -> None:
+    own, *others = contacts(400)
+    table = RoutingTable(own.peer, Clock())
+    half = [item for item in others if (item.place ^ own.place).bit_length() == 256]
+    kept = [contact for contact in half if table.add(contact, None)]
+
+    assert kept == half[:BUCKET]
+    assert table.remove(kept[0].peer)
+    assert table.add(half[-1], None)
+    assert not table.remove(kept[0].peer)
+
+
+def test_one_prefix_of_addresses_cannot_fill_the_table() -> None:
+    own, *others = contacts(300)
+    table = RoutingTable(own.peer, Clock())
+
+    kept = [contact for contact in others if table.add(contact, "192.0.2.0/24")]
+
+    assert len(kept) == len(table) <= 8
+    for contact in kept:
+        table.remove(contact.peer)
+    assert table.add(others[-1], "192.0.2.0/24")
+
+
+def test_who_has_not_answered_for_long_is_known() -> None:
+    clock = Clock()
+    own, first, second = contacts(3)
+    table = RoutingTable(own.peer, clock)
+    table.add(first, None)
+    clock.now = 100
+    table.add(second, None)
+
+    assert table.unseen_since(50) == [first]
+    table.add(first, None)
+    assert table.unseen_since(50) == []
+
+
+def test_places_to_refresh_are_at_the_distances_of_their_buckets() -> None:
+    own, *others = contacts(300)
+    table = RoutingTable(own.peer, Clock())
+    for contact in others:
+        table.add(contact, None)
+
+    places = table.places_to_refresh(random.Random(1).getrandbits)
+
+    assert [(place ^ own.place).bit_length() for place in places][:4] == [256, 255, 254, 253]
+    assert len(places) <= 16
+
+
+def test_a_provider_that_does_not_repeat_itself_is_forgotten() -> None:
+    clock = Clock()
+    first, second = contacts(2)
+    listed = Providers(clock)
+    listed.add(b"key", first, None)
+    clock.now = records.LIFETIME_S / 2
+    listed.add(b"key", second, None)
+    clock.now = records.LIFETIME_S + 1
+
+    assert listed.get(b"key") == [second]
+    assert len(listed) == 1
+
+
+def test_providers_are_capped_per_key_prefix_and_peer() -> None:
+    listed = Providers(Clock())
+    people = contacts(60)
+
+    of_one_prefix = [listed.add(b"a", contact, "192.0.2.0/24") for contact in people]
+    of_any = [listed.add(b"b", contact, None) for contact in people]
+    of_one_peer = [listed.add(bytes([number]) * 4, people[0], None) for number in range(200)]
+
+    assert sum(of_one_prefix) == records.MAX_PER_KEY_AND_GROUP
+    assert sum(of_any) == records.MAX_PER_KEY
+    assert sum(of_one_peer) == records.MAX_PER_PEER - 2
+    assert listed.add(b"b", people[0], None)  # who is there may repeat himself
+
+
+def test_provider_records_are_capped_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "MAX_RECORDS", 10)
+    listed = Providers(Clock())
+
+    assert sum(listed.add(item.peer.public_key, item, None) for item in contacts(30)) == 10
+
+
+@pytest.mark.trio
+async def test_a_lookup_finds_the_closest_of_a_thousand(autojump_clock: trio.testing.MockClock) -> None:
+    own, *others = contacts(1000)
+    place = place_of(b"key")
+    closest = min(others, key=lambda contact: contact.distance(place))
+    generator = random.Random(2)
+
+    async def query(contact: Contact) -> Sequence[Contact]:
+        await trio.sleep(0.1)
+        near = [item for item in others if item.distance(place) < contact.distance(place)]
+        return generator.sample(near, min(len(near), 4))
+
+    lookup = Lookup(place, own.peer, query)
+    found = await lookup.run(others[:3])
+
+    assert found[0] == closest
+    assert lookup.queries < 60
+    assert own not in found
+
+
+@pytest.mark.trio
+async def test_those_who_do_not_answer_hold_a_lookup_up_for_a_second(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    own, *others = contacts(40)
+    place = place_of(b"key")
+    silent = set(sorted(others, key=lambda contact: contact.distance(place))[:4])
+
+    async def query(contact: Contact) -> Sequence[Contact]:
+        if contact in silent:
+            await trio.sleep(60)
+            raise PeerUnreachableError("silent")
+        return others
+
+    started = trio.current_time()
+    await Lookup(place, own.peer, query).run(others[:5])
+
+    assert trio.current_time() - started < 5
+
+
+@pytest.mark.trio
+async def test_liars_who_always_know_somebody_closer_do_not_keep_a_lookup_going(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    own, first = contacts(2)
+    generator = random.Random(3)
+
+    async def query(contact: Contact) -> Sequence[Contact]:
+        return [Contact(PeerId(generator.randbytes(32)), (SOMEWHERE,)) for _ in range(BUCKET)]
+
+    lookup = Lookup(place_of(b"key"), own.peer, query)
+    await lookup.run([first])
+
+    assert lookup.queries <= MAX_QUERIES
+
+
+@pytest.mark.trio
+async def test_a_lookup_without_anyone_ends() -> None:
+    async def query(contact: Contact) -> Sequence[Contact]:
+        raise AssertionError
+
+    assert await Lookup(1, contacts(1)[0].peer, query).run([]) == []
+
+
+def test_messages_are_bounded_and_come_back_as_they_were() -> None:
+    crowd = tuple(Contact(item.peer, (SOMEWHERE,) * 20) for item in contacts(200))
+    message = Message(kind=FIND_NODE, key=b"k", closer=crowd)
+
+    decoded = Message.decode(message.encode())
+
+    assert (decoded.kind, decoded.key, len(decoded.closer)) == (FIND_NODE, b"k", MAX_PEERS)
+    assert decoded.closer[0] == Contact(crowd[0].peer, (SOMEWHERE,) * MAX_ADDRESSES)
+
+
+@pytest.mark.parametrize("data", [b"\xff", b"\x0a\xff\xff\xff\xff\x0f", b"\x12" * 7])
+def test_what_is_no_message_is_refused(data: bytes) -> None:
+    with pytest.raises(StreamError):
+        Message.decode(data)
+
+
+def test_the_cache_forgets_after_seven_days(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "peers.json"
+    first, second = contacts(2)
+    Cache(path).save([first], NOW - timedelta(days=8))
+    cache = Cache(path)
+    cache.load(NOW - timedelta(days=8))
+    cache.save([second], NOW)
+
+    assert Cache(path).load(NOW + timedelta(seconds=1)) == [second]
+    assert Cache(path).load(NOW + timedelta(days=7, seconds=1)) == []
+
+
+def test_the_cache_is_bounded(tmp_path: Path) -> None:
+    path = tmp_path / "peers.json"
+    Cache(path).save(contacts(MAX_SERVERS + 100), NOW)
+
+    assert len(Cache(path).load(NOW + timedelta(seconds=1))) == MAX_SERVERS
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{}", b"[]", b'{"servers": [{"peer": "x"}]}', b"\xff" * 10, b"0" * (2 << 20)],
+    ids=["empty", "object", "list", "wrong", "binary", "huge"],
+)
+def test_a_cache_that_cannot_be_read_is_empty(
+    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "peers.json"
+    path.write_bytes(content)
+
+    assert Cache(path).load(NOW) == []
+    assert "peer cache not read" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("/ip4/8.8.8.8/tcp/4001", True),
+        ("/ip6/2001:4860::1/udp/4001/quic-v1", True),
+        ("/ip4/127.0.0.1/tcp/4001", False),
+        ("/ip4/10.0.0.1/tcp/4001", False),
+        ("/ip4/192.168.1.1/tcp/4001", False),
+        ("/ip4/169.254.169.254/tcp/80", False),
+        ("/ip4/100.64.0.1/tcp/4001", False),
+        ("/ip4/0.0.0.0/tcp/4001", False),
+        ("/ip4/224.0.0.1/tcp/4001", False),
+        ("/ip6/::1/tcp/4001", False),
+        ("/ip6/fe80::1/tcp/4001", False),
+        ("/ip6/fd00::1/tcp/4001", False),
+        ("/ip6/::ffff:127.0.0.1/tcp/4001", False),
+        ("/dns4/example.com/tcp/4001", False),
+    ],
+)
+def test_only_what_anyone_can_reach_is_public(address: str, public: bool) -> None:
+    assert is_public(Multiaddr(address)) is public
+
+
+def test_groups_are_prefixes_and_tell_nothing() -> None:
+    groups, others = Groups(), Groups()
+
+    assert groups.of(("192.0.2.1", 1)) == groups.of(("192.0.2.200", 2)) == groups.of(("::ffff:192.0.2.3", 3))
+    assert groups.of(("192.0.2.1", 1)) != groups.of(("192.0.3.1", 1))
+    assert groups.of(("2001:db8:1::1", 1)) == groups.of(("2001:db8:1:ffff::1", 1))
+    assert groups.of(("2001:db8:1::1", 1)) != groups.of(("2001:db8:2::1", 1))
+    assert groups.of(("192.0.2.1", 1)) != others.of(("192.0.2.1", 1))
+    assert groups.counted(("127.0.0.1", 1)) is None
+    assert groups.counted(("192.0.2.1", 1)) == groups.of(("192.0.2.1", 1))
+    assert prefix_of(ipaddress.ip_address("192.0.2.77")) == "192.0.2.0/24"
