@@ -77,6 +77,7 @@ class Service:
         self.offers = Offers(store, self.queue, config.queue)
         self.is_stopping = False
         self.accepted_jobs = 0
+        self._ends_at: float | None = None
         self._config = config
         self._runner = Runner(node, store)
         self._tracks: dict[int, Track] = {}
@@ -422,7 +423,9 @@ class Service:
     async def stop(self) -> None:
         """Take no more jobs, let those that run end within `daemon.shutdown_s`, then put them back."""
         self.is_stopping = True
-        deadline = trio.current_time() + self._config.daemon.shutdown_s
+        if self._ends_at is None:
+            self._ends_at = trio.current_time() + self._config.daemon.shutdown_s
+        deadline = self._ends_at
         if len(self.slots):
             log.info(
                 "waiting for jobs running=%d at_most_s=%d", len(self.slots), self._config.daemon.shutdown_s

@@ -155,7 +155,15 @@ class Session:
         opening = await self._next()
         try:
             if isinstance(opening, Submit):
-                await self._submit(opening)
+                try:
+                    await self._submit(opening)
+                except StorageFullError:
+                    raise
+                except StorageError as exc:
+                    if self._conversation.phase is Phase.FOLLOWING:
+                        raise
+                    log.error("job refused reason=storage_failed detail=%s", exc)
+                    raise RefusedError("storage_failed", "the node's disk fails") from exc
             elif isinstance(opening, Attach):
                 job = await self._service.find(opening.job_id, bytes.fromhex(opening.token))
                 await self._attached(job)
@@ -210,15 +218,14 @@ class Session:
             await self._attached(existing)
             return
         stranger = self._stream.remote_peer is not None
-        self._service.check(manifest, submit.sizes, stranger=stranger)
+        self._service.check(manifest, submit, stranger=stranger)
         group = self._stream.remote_group
         offer = await offers.make(
             (identity, token),
             group,
             str(self._stream.remote_peer or group),
             manifest,
-            manifest_json,
-            submit.sizes,
+            submit,
         )
         with offers.hold(offer):
             job, created = await self._upload(offer, token)

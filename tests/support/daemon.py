@@ -64,9 +64,14 @@ class Daemon:
         process = self.launch()
         deadline = time.monotonic() + DEADLINE_S
         while not self.answers():
-            assert process.poll() is None, self.log.read_text()
-            assert time.monotonic() < deadline, self.log.read_text()
+            assert process.poll() is None, self.said
+            assert time.monotonic() < deadline, self.said
             time.sleep(0.02)
+
+    @property
+    def said(self) -> str:
+        """The end of its log."""
+        return self.log.read_text()[-4000:]
 
     def answers(self) -> bool:
         """Return whether something listens on its socket."""

@@ -41,3 +41,17 @@ FOREVER = "(loop (br 0))"
 def exiting(code: int) -> bytes:
     """Return a command that exits with a code."""
     return starting(f"(call $proc_exit (i32.const {code}))", EXIT)
+
+
+def padded(binary: bytes, size_bytes: int) -> bytes:
+    """Return a module with a custom section of a size behind it."""
+    body = b"\x07padding" + bytes(size_bytes)
+    return binary + b"\0" + _leb128(len(body)) + body
+
+
+def _leb128(number: int) -> bytes:
+    encoded = bytearray()
+    while number >= 0x80:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*encoded, number])
