@@ -12,6 +12,9 @@ interface StreamInterface extends ByteStreamInterface
     /** End this side's direction. What is to be read can still be read. */
     public function closeWrite(): void;
 
+    /** Let go once all is said: ends this side's direction and drops what still comes. Never throws. */
+    public function close(): void;
+
     /** Give up both directions at once and let the peer know. Never throws; doing it twice is harmless. */
     public function reset(): void;
 }

@@ -169,6 +169,24 @@ final class KademliaTest extends TestCase
         self::assertSame([1, 200], [$first->accepted, $this->asked]);
     }
 
+    /** py-libp2p resets such a stream now and then. */
+    public function testARequestIsNotEndedBeforeItsAnswer(): void
+    {
+        $provider = self::stranger('192.0.2.7');
+        $node = $this->raw(static function (Stream $stream, Deadline $deadline) use ($provider): void {
+            $request = Message::decode(Framing::readMessage($stream, 1000, $deadline));
+            try {
+                $stream->read(1, $deadline->within(0.05));
+                $stream->reset();
+            } catch (TimedOut) {
+                $stream->write(Framing::frame((new Message($request->type, '', [], [$provider]))->encode()), $deadline);
+                self::assertSame('', $stream->read(1, $deadline));
+            }
+        });
+
+        self::assertEquals([$provider], $this->find($this->client($node)));
+    }
+
     public function testNodesThatPointAtEachOtherAreAskedOnce(): void
     {
         $infos = [];

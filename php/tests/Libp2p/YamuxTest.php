@@ -242,6 +242,34 @@ final class YamuxTest extends TestCase
         $stream->read(1, Deadline::after(5));
     }
 
+    public function testAStreamThatWasClosedEndsInPeaceAndDropsWhatStillComes(): void
+    {
+        [$session] = $this->half();
+        $stream = $session->openStream();
+        $this->frame();
+        $stream->close();
+        $stream->close();
+        self::assertEquals(new Frame(Frame::WINDOW_UPDATE, Frame::FIN, 1, 0), $this->frame());
+        $this->send(1, Frame::FIN, str_repeat('late', 100));
+        $other = $session->openStream();
+        self::assertSame(3, $this->frame()->stream);
+        $this->send(3, 0, 'hello');
+
+        self::assertSame('hello', $other->read(100, Deadline::after(5)));
+        $this->expectException(StreamClosed::class);
+        $stream->read(1, Deadline::after(5));
+    }
+
+    public function testClosingStreamsThatThePeerNeverEndsLeavesRoomForMore(): void
+    {
+        [$session] = $this->half();
+        for ($number = 0; $number < 500; $number++) {
+            $session->openStream()->close();
+        }
+
+        self::assertTrue($session->isOpen());
+    }
+
     public function testAStreamThatThePeerOpensIsRefusedWithAReset(): void
     {
         $this->half();

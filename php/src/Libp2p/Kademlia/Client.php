@@ -193,12 +193,9 @@ final class Client implements ClientInterface
         $connection = $this->connect($node, $deadline);
         try {
             $stream = $connection->openStream($this->protocol, $deadline, Framing::frame($request->encode()));
-            try {
-                $stream->closeWrite();
-                $answer = Message::decode(Framing::readMessage($stream, self::MAX_ANSWER_BYTES, $deadline));
-            } finally {
-                $stream->reset();
-            }
+            // Not before the answer: some nodes reset a stream of which one direction has ended.
+            $answer = Message::decode(Framing::readMessage($stream, self::MAX_ANSWER_BYTES, $deadline));
+            $stream->close();
             if ($answer->type !== $request->type) {
                 throw new ProtocolViolation('a node of the DHT answers what it was not asked');
             }

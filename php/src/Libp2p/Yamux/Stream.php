@@ -83,15 +83,24 @@ final class Stream implements StreamInterface
         $this->forgetIfEnded();
     }
 
+    public function close(): void
+    {
+        if ($this->failure === null) {
+            if (!$this->finSent) {
+                $this->session->post(new Frame(Frame::WINDOW_UPDATE, Frame::FIN, $this->id, 0));
+            }
+            $this->leave(new StreamClosed('the stream is closed on this side'));
+        }
+    }
+
     public function reset(): void
     {
-        if ($this->failure === null && !($this->finSent && $this->finReceived)) {
-            $this->fail(new StreamReset('the stream was reset on this side'));
-            $this->session->forget($this->id);
-            $this->session->post(new Frame(Frame::WINDOW_UPDATE, Frame::RST, $this->id, 0));
+        if ($this->failure === null) {
+            if (!$this->finSent || !$this->finReceived) {
+                $this->session->post(new Frame(Frame::WINDOW_UPDATE, Frame::RST, $this->id, 0));
+            }
+            $this->leave(new StreamReset('the stream was reset on this side'));
         }
-        $this->finReceived = false;
-        $this->received->clear();
     }
 
     /** Take credit from the peer. Only for the session. */
@@ -139,6 +148,13 @@ final class Stream implements StreamInterface
             $this->received->clear();
         }
         $this->changed->notify();
+    }
+
+    private function leave(Libp2pException $reason): void
+    {
+        $this->finReceived = false;
+        $this->fail($reason);
+        $this->session->forget($this->id);
     }
 
     private function forgetIfEnded(): void
