@@ -130,6 +130,15 @@ class QueueLimits:
 
 
 @attrs.frozen(kw_only=True)
+class GatewayConfig:
+    """Whether a daemon hands local clients' jobs on to nodes of the network, over which transport, how many at once."""
+
+    enabled: bool = constrained(boolean(), default=False)
+    transport: str = constrained(text(pattern=_NAME, maximum=64), default="libp2p")
+    jobs: int = constrained(integer(1, 10_000), default=64)
+
+
+@attrs.frozen(kw_only=True)
 class DaemonConfig:
     """How a daemon behaves. `shutdown_s`: how long it lets jobs run on before it ends."""
 
@@ -150,6 +159,7 @@ class Config:
     limits: JobLimits = JobLimits()
     queue: QueueLimits = QueueLimits()
     daemon: DaemonConfig = DaemonConfig()
+    gateway: GatewayConfig = GatewayConfig()
     components: Mapping[str, Mapping[str, Mapping[str, Any]]] = attrs.field(factory=dict)
 
     def table(self, kind: str, name: str) -> Mapping[str, Any]:
@@ -180,6 +190,7 @@ _SECTIONS = {
     "limits": JobLimits,
     "queue": QueueLimits,
     "daemon": DaemonConfig,
+    "gateway": GatewayConfig,
 }
 
 

@@ -293,6 +293,7 @@ class Reach:
     peer: str | None
     bootstrap: tuple[str, ...]
     capability: str
+    gateway: bool = False
 
     @property
     def transport(self) -> str:
@@ -306,7 +307,13 @@ class Reach:
                 settings, "discovery", DEFAULT_DISCOVERY[0], {"bootstrap": list(self.bootstrap)}
             )
         chosen = transport if self.transport == "local" and transport else self.transport
-        return Client(settings, transport=chosen, peer=self.peer, capability=self.capability)
+        return Client(
+            settings,
+            transport=chosen,
+            peer=self.peer,
+            capability=self.capability,
+            gateway=self.gateway and chosen == "local",
+        )
 
 
 REMOTE_TRANSPORT = "libp2p"
@@ -322,9 +329,10 @@ def reach(command: F) -> F:
         peer: str | None,
         bootstrap: tuple[str, ...],
         capability: str,
+        gateway: bool,
         **values: Any,
     ) -> Any:
-        found = Reach(remote=remote, peer=peer, bootstrap=bootstrap, capability=capability)
+        found = Reach(remote=remote, peer=peer, bootstrap=bootstrap, capability=capability, gateway=gateway)
         return command(*args, reach=found, **values)
 
     decorated: Any = wrapped
@@ -335,6 +343,7 @@ def reach(command: F) -> F:
 
 _REACH_OPTIONS = (
     click.option("--remote", is_flag=True, help="On a node of the network, not on the daemon here."),
+    click.option("--gateway", is_flag=True, help="On a node of the network that the daemon here looks for."),
     click.option(
         "--peer", metavar="PEER", help="On this node: its PeerId, or an address that ends in it (--remote)."
     ),

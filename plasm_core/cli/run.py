@@ -53,7 +53,7 @@ def run(
     """
     for file in (receipt_file, manifest_file):
         options.check_writable(file)
-    if reach.transport != "local":
+    if reach.transport != "local" or reach.gateway:
         ctx.exit(
             _run_remotely(module, args, task, reach, receipt_file, manifest_file, quiet, as_json, settings)
         )

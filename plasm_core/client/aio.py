@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TypeVar
 
@@ -63,7 +63,9 @@ class AsyncClient:
         """Hand a job in. It is on the node's disk when this returns. Raises: OSError from its sources."""
 
         async def once(link: Link, peer: PeerId) -> Handle:
-            await conversations.submit(link, submission, peer, follow=False, watch=watch)
+            await conversations.submit(
+                link, submission, peer, follow=False, route=self.dialler.route, watch=watch
+            )
             return submission.handle(peer)
 
         return await persist(self.dialler, Choice(submission), once, timeout_s, "the job to be accepted")
@@ -75,10 +77,11 @@ class AsyncClient:
         sink: Sink | None = None,
         timeout_s: float | None = None,
         watch: Watcher = silent,
+        placed: Callable[[Handle], None] = lambda _handle: None,
     ) -> JobResult:
         """Hand a job in and wait for its result. Output goes to the sink, or into the result.
 
-        If the verifiers' plan asks for several executions, as many nodes run it.
+        `placed` is called whenever a node has accepted it. If the verifiers' plan asks for several executions, as many nodes run it.
 
         Raises: as `submit` and `result`.
         """
@@ -90,7 +93,7 @@ class AsyncClient:
         given: list[Given] = []
         taken: set[PeerId] = set()
         for output in outputs:
-            given.append(await self._run_once(submission, output, taken, timeout_s, watch))
+            given.append(await self._run_once(submission, output, taken, timeout_s, watch, placed))
             taken.add(given[-1].handle.peer)
         receipt, verdict = await self._judge.judge(
             given, manifest_json=submission.manifest_json, job=submission
@@ -104,6 +107,7 @@ class AsyncClient:
         avoid: Collection[PeerId],
         timeout_s: float | None,
         watch: Watcher,
+        placed: Callable[[Handle], None],
     ) -> Given:
         """Run a job on one node, or on another if that fails, but on none to avoid."""
         following = Following()
@@ -114,8 +118,11 @@ class AsyncClient:
             handle = submission.handle(peer)
             if choice.node is None:
                 following = Following(attempt=conversations.NEVER)
-                status = await conversations.submit(link, submission, peer, follow=True, watch=watch)
+                status = await conversations.submit(
+                    link, submission, peer, follow=True, route=self.dialler.route, watch=watch
+                )
                 choice.node = peer
+                placed(handle)
             else:
                 status = await conversations.attach(link, handle, following)
             end = await conversations.follow(link, status, following, output, watch=watch)
@@ -127,7 +134,7 @@ class AsyncClient:
             handle, end = await persist(self.dialler, choice, once, timeout_s, "the job's result")
         except NodeFailedError as exc:  # it failed everywhere: that is the result
             handle, end = exc.handle, exc.end
-        return Given.of(handle, end, output)
+        return Given.of(handle, end, output, own=self.dialler.is_own)
 
     async def result(
         self,
@@ -152,7 +159,7 @@ class AsyncClient:
             return await conversations.follow(link, status, following, digesting, watch=watch)
 
         end = await persist(self.dialler, Choice(node=handle.peer), once, timeout_s, "the job's result")
-        given = Given.of(handle, end, digesting)
+        given = Given.of(handle, end, digesting, own=self.dialler.is_own)
         receipt, verdict = await self._judge.judge([given], manifest_json=manifest_json)
         return _result(given, receipt, verdict, collected)
 
@@ -242,11 +249,12 @@ async def open_client(
     transport: str = "local",
     peer: str | None = None,
     capability: str = ANY_NODE,
+    gateway: bool = False,
 ) -> AsyncIterator[AsyncClient]:
     """Make a client of the daemon on this machine or, with another transport, of nodes found over a network.
 
     `peer` pins one node, by its PeerId or an address that ends in it; `capability` is the class of nodes to
-    look for (docs/network.md). Over a network the client has a fresh identity, known to nobody.
+    look for (docs/network.md). `gateway` has the daemon on this machine look for one. Over a network the client has a fresh identity, known to nobody.
 
     Raises: `ConfigError`, `PluginError`, `TransportError`.
     """
@@ -260,7 +268,7 @@ async def open_client(
         judge = stack.enter_context(Judge(verifiers, config))
         network = await stack.enter_async_context(carrier.open(None, {}))
         if transport == "local":
-            yield AsyncClient(LocalDialler(network), judge)
+            yield AsyncClient(LocalDialler(network, route="network" if gateway else "here"), judge)
             return
         name = (config.plasm.discovery or DEFAULT_DISCOVERY)[0]
         discovery = plugins.create(Discovery, name, config.table("discovery", name))  # type: ignore[type-abstract]

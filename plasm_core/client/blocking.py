@@ -45,10 +45,16 @@ class Client:
         transport: str = "local",
         peer: str | None = None,
         capability: str = ANY_NODE,
+        gateway: bool = False,
     ) -> None:
         """See `open_client` for the parameters. Nothing is opened before the first call."""
         self._open = functools.partial(
-            open_client, config, transport=transport, peer=peer, capability=capability
+            open_client,
+            config,
+            transport=transport,
+            peer=peer,
+            capability=capability,
+            gateway=gateway,
         )
 
     def submit(

@@ -70,7 +70,13 @@ def _refusal(message: Refused) -> RefusedError:
 
 
 async def submit(
-    link: Link, submission: Submission, peer: PeerId, *, follow: bool, watch: Watcher = silent
+    link: Link,
+    submission: Submission,
+    peer: PeerId,
+    *,
+    follow: bool,
+    route: str = "here",
+    watch: Watcher = silent,
 ) -> Status:
     """Hand a job in and return its status once it is durable. With `follow`, its output comes next.
 
@@ -83,6 +89,7 @@ async def submit(
         token=submission.handle(peer).token(peer).hex(),
         sizes=submission.sizes,
         credit=credit,
+        route=route,
     )
     await link.send(conversation.ask(request))
 

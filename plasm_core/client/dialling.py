@@ -27,8 +27,18 @@ class Dialler(ABC):
     """Opens conversations with nodes."""
 
     @property
+    def route(self) -> str:
+        """Where the nodes that are dialled are to run jobs: `here`, or on the `network`, as gateways."""
+        return "here"
+
+    @property
     def fails_over(self) -> bool:
         """Whether a job that one node does not take, or loses, may go to another."""
+        return False
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the nodes are this user's own: such a one is believed which node ran a job for it."""
         return False
 
     @abstractmethod
@@ -44,9 +54,24 @@ class Dialler(ABC):
 class LocalDialler(Dialler):
     """Daemons on this machine, by their sockets, in the order of docs/protocol.md, "Carriers"."""
 
-    def __init__(self, network: Network, addresses: Callable[[], Sequence[str]] | None = None) -> None:
+    def __init__(
+        self,
+        network: Network,
+        addresses: Callable[[], Sequence[str]] | None = None,
+        *,
+        route: str = "here",
+    ) -> None:
         self._network = network
+        self._route = route
         self._addresses = addresses or (lambda: [f"unix:{path}" for path in paths.sockets()])
+
+    @property
+    def route(self) -> str:
+        return self._route
+
+    @property
+    def is_own(self) -> bool:
+        return True
 
     @asynccontextmanager
     async def converse(

@@ -13,10 +13,10 @@ from plasm_core.abc import Verifier
 from plasm_core.client.sink import Digesting
 from plasm_core.client.submission import Submission
 from plasm_core.config import Config
-from plasm_core.errors import ReceiptRejectedError, ReceiptUndecidedError
+from plasm_core.errors import ProtocolError, ReceiptRejectedError, ReceiptUndecidedError
 from plasm_core.laboratory import NodeLaboratory
 from plasm_core.node import Node
-from plasm_core.records import Asked, Decision, Handle, Observables, Receipt, Verdict
+from plasm_core.records import Asked, Decision, Handle, Observables, PeerId, Receipt, Verdict
 from plasm_core.verification import Answer, Expectation, verify_all
 from plasm_core.wire.frames import Channel
 from plasm_core.wire.messages import Result
@@ -27,19 +27,31 @@ class Given:
     """What one node gave for a job: its result, and the digests of the output that came."""
 
     handle: Handle
+    signer: PeerId
     end: Result
     stdout: str
     stderr: str
 
     @classmethod
-    def of(cls, handle: Handle, end: Result, output: Digesting) -> Given:
-        """Return what was given, with the digests of what a sink took."""
+    def of(cls, handle: Handle, end: Result, output: Digesting, *, own: bool) -> Given:
+        """Return what was given, with the digests of what a sink took.
+
+        A node of one's `own` is believed that another ran the job for it, as it does as a gateway.
+        """
         return cls(
             handle=handle,
+            signer=_peer(end.status.node) if own and end.status.node else handle.peer,
             end=end,
             stdout=output.digest(Channel.STDOUT),
             stderr=output.digest(Channel.STDERR),
         )
+
+
+def _peer(text: str) -> PeerId:
+    try:
+        return PeerId.parse(text)
+    except ValueError as exc:
+        raise ProtocolError(f"the node names no proper identity: {exc}") from exc
 
 
 class Judge:
@@ -77,7 +89,7 @@ class Judge:
             Answer(
                 envelope_json=item.end.envelope.encode(),
                 expectation=Expectation(
-                    peer=item.handle.peer,
+                    peer=item.signer,
                     job_id=None if manifest_json else item.handle.job_id,
                     manifest_json=manifest_json,
                     stdout=item.stdout,

@@ -20,9 +20,10 @@ from plasm_core.abc import Directory, Discovery, Network, Stream, StreamHandler,
 from plasm_core.alongside import alongside, sole
 from plasm_core.cli import exits, options
 from plasm_core.cli.commands import reporting
-from plasm_core.client.aio import DEFAULT_DISCOVERY
+from plasm_core.client.aio import DEFAULT_DISCOVERY, open_client
 from plasm_core.config import Config
 from plasm_core.daemon import logs
+from plasm_core.daemon.gateway import Gateway
 from plasm_core.daemon.notify import keep_notified, notify
 from plasm_core.daemon.service import Service, open_service
 from plasm_core.daemon.session import Session
@@ -122,6 +123,8 @@ async def serve(
             directory = await _open_discovery(stack, discovery, networks)
             if node.config.policy.lend:
                 directory.advertise(service.record().classes)
+        if node.config.gateway.enabled:
+            await _open_gateway(stack, service, node.config)
         log.info(
             "ready peer=%s runtime=%s cpu=%d memory_bytes=%d lends=%s",
             *(service.peer, node.config.plasm.runtime),
@@ -151,6 +154,15 @@ async def _open_discovery(
         log.info("discovery=%s neighbours=%d", discovery.name, len(directory.neighbours))
         return directory
     raise problem
+
+
+async def _open_gateway(stack: AsyncExitStack, service: Service, config: Config) -> None:
+    """Let the service hand jobs on, by a client that remembers no peers and has an identity of its own."""
+    name = (config.plasm.discovery or DEFAULT_DISCOVERY)[0]
+    apart = configuration.with_table(config, "discovery", name, {"cache": ""})
+    client = await stack.enter_async_context(open_client(apart, transport=config.gateway.transport))
+    service.gateway = Gateway(client, config.gateway.jobs)
+    log.info("gateway transport=%s", config.gateway.transport)
 
 
 def _tell_capabilities(service: Service) -> StreamHandler:

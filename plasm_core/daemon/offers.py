@@ -17,7 +17,7 @@ from plasm_core.queue import FairQueue, Place
 from plasm_core.records import Manifest
 from plasm_core.store import ModuleUpload, Pin, StagedInputs, Store
 from plasm_core.wire.frames import UPLOADS, Channel
-from plasm_core.wire.messages import Uploads
+from plasm_core.wire.messages import Submit, Uploads
 
 RETRY_S = 5
 
@@ -46,6 +46,7 @@ class Offer:
     sizes: Uploads
     inputs: StagedInputs
     place: Place[int]
+    route: str
     challenge: bytes = attrs.field(factory=lambda: secrets.token_bytes(32))
     upload: ModuleUpload | None = None
     pin: Pin | None = None
@@ -93,18 +94,16 @@ class Offers:
     def __len__(self) -> int:
         return len(self._offers)
 
-    async def make(
-        self, key: Key, owner: str, client: str, manifest: Manifest, manifest_json: bytes, sizes: Uploads
-    ) -> Offer:
+    async def make(self, key: Key, owner: str, client: str, manifest: Manifest, submit: Submit) -> Offer:
         """Return an offer for a job: the one there is, with what came of it, or a new one. Hold it at once.
 
         Call `take_over` first.
 
         Raises: `RefusedError` (`too_many_offers`), `QueueFullError`, `StorageFullError`, `StorageError`.
         """
-        found = self._offers.get(key)
+        sizes, found = submit.sizes, self._offers.get(key)
         if found is not None:
-            if found.sizes == sizes and found.owner == owner:
+            if (found.sizes, found.owner, found.route) == (sizes, owner, submit.route):
                 found.challenge = secrets.token_bytes(32)
                 return found
             await self.discard(found)
@@ -122,16 +121,17 @@ class Offers:
             self._forget_owner(owner)
             await trio.to_thread.run_sync(inputs.discard)
             await self.take_over(key)
-            return await self.make(key, owner, client, manifest, manifest_json, sizes)
+            return await self.make(key, owner, client, manifest, submit)
         offer = Offer(
             key=key,
             owner=owner,
             client=client,
             manifest=manifest,
-            manifest_json=manifest_json,
+            manifest_json=submit.manifest.encode(),
             sizes=sizes,
             inputs=inputs,
             place=place,
+            route=submit.route,
         )
         self._offers[key] = offer
         self.extend(offer)

@@ -11,6 +11,8 @@ from datetime import datetime, timezone
 
 import attrs
 
+from plasm_core.client.result import JobResult
+from plasm_core.daemon.gateway import Gateway, GatewayCancelledError, SpoolSink
 from plasm_core.errors import JobEndedError, PlasmError, StorageError
 from plasm_core.issuer import Produced, receipt_of, sign
 from plasm_core.node import Node
@@ -48,6 +50,7 @@ class Runner:
     def __init__(self, node: Node, store: Store) -> None:
         self._node = node
         self._store = store
+        self.gateway: Gateway | None = None
 
     def execute(self, attempt: Attempt) -> Job:
         """Run a queued job. Return it with its result, or queued again if the node failed it or stops.
@@ -59,7 +62,15 @@ class Runner:
         except JobEndedError:
             return self._store.get(attempt.row)
         attempt.changed(job)
-        run = self._run(job, spool, attempt)
+        handed_on = job.route == "network"
+        run = self._hand_on(job, spool, attempt) if handed_on else self._run(job, spool, attempt)
+        if isinstance(run, JobResult):
+            try:
+                return self._store.finish(
+                    job.row, outcome=run.outcome, envelope=run.envelope.to_json(), node=str(run.receipt.node)
+                )
+            except StorageError as exc:
+                run = self._failed_storage(job, spool, exc)
         stopped = run.outcome.kind == "cancelled" and attempt.stopping
         if run.outcome.kind == "system_error":
             log.warning("run failed job=%s attempt=%d reason=%s", job.job_id, job.attempt, run.outcome.detail)
@@ -99,6 +110,41 @@ class Runner:
             log.exception("unexpected error job=%s", job.job_id)
             reason = f"internal error: {type(exc).__name__}"
             return _ended(Outcome(kind="system_error", detail=printable(reason)), began)
+
+    def _hand_on(self, job: Job, spool: Spool, attempt: Attempt) -> Run | JobResult:
+        """Have a node of the network run the job. What goes wrong with that is a system error."""
+        began = datetime.now(timezone.utc)
+        if self.gateway is None:
+            reason = "this daemon hands no jobs on any more"
+            return _ended(Outcome(kind="system_error", detail=reason), began)
+        try:
+            return self.gateway.run(
+                job.manifest_json,
+                self._store.modules.read(job.module),
+                self._store.inputs(job),
+                SpoolSink(spool, attempt.grown),
+                cancelled=attempt.cancelled,
+                begun=lambda: attempt.changed(self._store.started(job.row)),
+                timeout_s=max(1.0, attempt.deadline - time.monotonic()),
+            )
+        except GatewayCancelledError:
+            return _ended(Outcome(kind="cancelled", detail="by its owner"), began)
+        except StorageError as exc:
+            return self._failed_storage(job, spool, exc)
+        except PlasmError as exc:
+            self._discard(spool)
+            return _ended(Outcome(kind="system_error", detail=printable(str(exc))), began)
+        except Exception as exc:
+            log.exception("unexpected error job=%s", job.job_id)
+            self._discard(spool)
+            reason = f"internal error: {type(exc).__name__}"
+            return _ended(Outcome(kind="system_error", detail=printable(reason)), began)
+
+    def _failed_storage(self, job: Job, spool: Spool, exc: StorageError) -> Run:
+        log.error("storage failed job=%s reason=%s", job.job_id, exc)
+        self._discard(spool)
+        outcome = Outcome(kind="system_error", detail=printable(str(exc)))
+        return _ended(outcome, datetime.now(timezone.utc))
 
     def _run_guest(self, job: Job, spool: Spool, attempt: Attempt, left_s: float) -> Run:
         manifest = job.manifest

@@ -16,6 +16,7 @@ import plasm_core
 from plasm_core.alongside import alongside
 from plasm_core.capabilities import sign_record
 from plasm_core.config import Config
+from plasm_core.daemon.gateway import Gateway
 from plasm_core.daemon.news import News
 from plasm_core.daemon.offers import Offer, Offers
 from plasm_core.daemon.runner import Attempt, Runner
@@ -34,7 +35,7 @@ from plasm_core.sandbox.executor import MAX_ARGUMENT_BYTES
 from plasm_core.slots import WORKER_BYTES, Demand, Slots, demand_of, machine
 from plasm_core.store import Gone, Job, State, Store, Stream
 from plasm_core.wire import JOB_PROTOCOL
-from plasm_core.wire.messages import Status, Uploads
+from plasm_core.wire.messages import Status, Submit
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +88,15 @@ class Service:
         self._signed: tuple[float, str] | None = None
         self.addresses: tuple[str, ...] = ()
         """Where others reach this node, as it says in its capability record."""
+
+    @property
+    def gateway(self) -> Gateway | None:
+        """What hands jobs on to the network, if anything does."""
+        return self._runner.gateway
+
+    @gateway.setter
+    def gateway(self, gateway: Gateway) -> None:
+        self._runner.gateway = gateway
 
     @property
     def peer(self) -> PeerId:
@@ -187,6 +197,7 @@ class Service:
             finished_at=job.finished_at,
             expires_at=job.expires_at,
             outcome=job.outcome.kind if job.outcome else None,
+            node=job.node,
         )
 
     def _output_bytes(self, job: Job, stream: Stream) -> int:
@@ -196,7 +207,7 @@ class Service:
             return self.store.output_bytes(job, stream)
         return (job.stdout if stream is Stream.STDOUT else job.stderr).size_bytes
 
-    def check(self, manifest: Manifest, sizes: Uploads, *, stranger: bool) -> None:
+    def check(self, manifest: Manifest, submit: Submit, *, stranger: bool) -> None:
         """Refuse what this node does not take. `stranger`: from a client of another machine.
 
         Raises: `RefusedError`.
@@ -205,7 +216,28 @@ class Service:
             raise RefusedError("shutting_down", "the node is about to end", retry_after_s=10)
         if stranger and not self._config.policy.lend:
             raise RefusedError("policy", "this node runs its own users' jobs only")
-        check_policy(manifest, self._config)
+        limits, sizes = self._config.limits, submit.sizes
+        if submit.route == "network":
+            if stranger or self.gateway is None:
+                raise RefusedError(
+                    "no_gateway",
+                    "this node hands no jobs on to the network",
+                    hint="its operator allows it with gateway.enabled=true",
+                )
+        else:
+            check_policy(manifest, self._config)
+            self._check_limits(manifest)
+        for what, size, allowed in (
+            ("module", sizes.module, self._config.admission.module_bytes),
+            ("stdin", sizes.stdin, limits.stdin_bytes),
+            ("args and env", sizes.args + sizes.env, 2 * MAX_ARGUMENT_BYTES),
+        ):
+            if size > allowed:
+                raise RefusedError(
+                    "input_too_large", f"{what}: {size} bytes, more than the {allowed} allowed here"
+                )
+
+    def _check_limits(self, manifest: Manifest) -> None:
         limits = self._config.limits
         for what, asked, allowed in (
             ("gas", manifest.limits.gas, limits.gas),
@@ -217,15 +249,6 @@ class Service:
                     "limit_too_high", f"{what} {asked} is more than the {allowed} allowed here"
                 )
         self.slots.check(demand_of(manifest))
-        for what, size, allowed in (
-            ("module", sizes.module, self._config.admission.module_bytes),
-            ("stdin", sizes.stdin, limits.stdin_bytes),
-            ("args and env", sizes.args + sizes.env, 2 * MAX_ARGUMENT_BYTES),
-        ):
-            if size > allowed:
-                raise RefusedError(
-                    "input_too_large", f"{what}: {size} bytes, more than the {allowed} allowed here"
-                )
 
     async def accept(self, offer: Offer, token: bytes, progress: Callable[[str], None]) -> tuple[Job, bool]:
         """Admit and keep a job whose upload is complete. Return it, and whether it is new.
@@ -236,13 +259,16 @@ class Service:
         """
         await self.offers.take(offer)
         try:
-            await trio.to_thread.run_sync(
-                self._admit, offer.manifest, progress, limiter=self._compiling, abandon_on_cancel=True
-            )
+            if offer.route == "here":
+                await trio.to_thread.run_sync(
+                    self._admit, offer.manifest, progress, limiter=self._compiling, abandon_on_cancel=True
+                )
             if self.is_stopping:
                 raise RefusedError("shutting_down", "the node is about to end", retry_after_s=10)
             accepted = await trio.to_thread.run_sync(
-                lambda: self.store.accept(offer.inputs, manifest_json=offer.manifest_json, token=token)
+                lambda: self.store.accept(
+                    offer.inputs, manifest_json=offer.manifest_json, token=token, route=offer.route
+                )
             )
         except Exception:
             await self.offers.discard(offer)
@@ -250,7 +276,7 @@ class Service:
         job = accepted.job
         if accepted.created:
             self.accepted_jobs += 1
-            self._tracks[job.row] = Track(job, offer.owner, offer.client, demand_of(offer.manifest))
+            self._tracks[job.row] = Track(job, offer.owner, offer.client, _demand(job))
             offer.place.fill(job.row)
             self._work.unpark_all()
             log.info("job accepted job=%s module=%s waiting=%d", job.job_id, job.module, len(self.queue))
@@ -293,7 +319,7 @@ class Service:
         """Take up what an earlier process left. Raises: `StorageError`."""
         found = await trio.to_thread.run_sync(self.store.recover)
         for job in (*found.queued, *found.exhausted, *found.cancelling):
-            self._tracks[job.row] = Track(job, _RECOVERED, f"job {job.row}", demand_of(job.manifest))
+            self._tracks[job.row] = Track(job, _RECOVERED, f"job {job.row}", _demand(job))
         for job in found.queued:
             self.queue.put(_RECOVERED, job.row)
         for job in found.exhausted:
@@ -456,6 +482,11 @@ _GONE = {Gone.RELEASED: "been released", Gone.EXPIRED: "expired"}
 def _thread_limits(total: Demand) -> tuple[int, int]:
     """Return how many modules may be compiled at once, and how many jobs may be seen to."""
     return total.cpu, total.cpu * 2 + 8
+
+
+def _demand(job: Job) -> Demand:
+    """Return what a job may use of this machine: nothing, if another node runs it."""
+    return demand_of(job.manifest) if job.route == "here" else Demand(cpu=0, memory_bytes=0)
 
 
 def _lent(config: Config) -> Demand:

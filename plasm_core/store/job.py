@@ -83,6 +83,9 @@ class Job:
     manifest_json: bytes = attrs.field(repr=False)
     module: str
     directory: str
+    route: str
+    """`here`, or `network`: by a node that is found there, which is then `node`."""
+    node: str | None
     input_bytes: int
     reserved_bytes: int
 

@@ -28,6 +28,9 @@ CREATE TABLE job (
     gone TEXT CHECK (gone IN ('released', 'expired')),
     manifest BLOB,
     module BLOB,
+    -- Where it is to be run: on this node, or by one of the network, whose name is then kept with the result.
+    route TEXT NOT NULL CHECK (route IN ('here', 'network')),
+    node TEXT,
     directory TEXT UNIQUE,
     outcome TEXT,
     envelope BLOB,

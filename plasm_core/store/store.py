@@ -133,7 +133,9 @@ class Store:
             allowance.settle(0)
             raise
 
-    def accept(self, inputs: StagedInputs, *, manifest_json: bytes, token: bytes) -> Accepted:
+    def accept(
+        self, inputs: StagedInputs, *, manifest_json: bytes, token: bytes, route: str = "here"
+    ) -> Accepted:
         """Accept a job whose inputs are complete and whose module is here. It is durable when this returns.
 
         A job of this manifest and token that is there already, gone or not, is returned instead. In that case,
@@ -155,7 +157,7 @@ class Store:
                 existing = self.find(identity, token)
                 if existing is not None:
                     return Accepted(job=existing, created=False)
-                job = self._insert(manifest, manifest_json, token, inputs)
+                job = self._insert(manifest, manifest_json, token, inputs, route)
                 self._live[job.row] = _Live(inputs.hand_over(), pin)
             undo.pop_all()
             return Accepted(job=job, created=True)
@@ -230,10 +232,10 @@ class Store:
         change, only = "cancelling = 1", "finished_at IS NULL"
         return self._table.change(row, "cancel a job", change, only=only, essential=True) or self.get(row)
 
-    def finish(self, row: int, *, outcome: Outcome, envelope: bytes) -> Job:
+    def finish(self, row: int, *, outcome: Outcome, envelope: bytes, node: str | None = None) -> Job:
         """Give a job its one result. Its inputs are deleted, its outputs stay until it expires.
 
-        The outputs are those of the spool, sealed by now, or empty if the job has not begun.
+        `node` is who signed it, if that is another. The outputs are those of the spool, sealed by now, or empty if the job has not begun.
 
         Raises: `JobEndedError` if it has a result; `StorageError`, and it has none: discard the outputs and
         finish it as system_error, or leave it to the next start, which runs it again.
@@ -249,7 +251,7 @@ class Store:
             live = self._live.get(row)
             if live is None or live.spool is not spool:
                 raise JobEndedError("the job has a result already, or is in another attempt")
-            job = self._keep_result(row, outcome, envelope, outputs)
+            job = self._keep_result(row, outcome, envelope, outputs, node)
             del self._live[row]
         live.pin.release()
         if spool is not None:
@@ -354,7 +356,9 @@ class Store:
     def _output_reserve(self, manifest: Manifest) -> int:
         return min(self.limits.output_reserve_bytes, 2 * manifest.limits.output_bytes)
 
-    def _insert(self, manifest: Manifest, manifest_json: bytes, token: bytes, inputs: StagedInputs) -> Job:
+    def _insert(
+        self, manifest: Manifest, manifest_json: bytes, token: bytes, inputs: StagedInputs, route: str
+    ) -> Job:
         return self._table.insert(
             {
                 "job_id": bytes.fromhex(job_id(manifest_json)),
@@ -367,11 +371,17 @@ class Store:
                 "manifest": manifest_json,
                 "module": bytes.fromhex(manifest.module),
                 "directory": inputs.directory.name,
+                "route": route,
             }
         )
 
     def _keep_result(
-        self, row: int, outcome: Outcome, envelope: bytes, outputs: Mapping[Stream, Output]
+        self,
+        row: int,
+        outcome: Outcome,
+        envelope: bytes,
+        outputs: Mapping[Stream, Output],
+        node: str | None,
     ) -> Job:
         now = self._clock()
         stdout, stderr = outputs[Stream.STDOUT], outputs[Stream.STDERR]
@@ -379,7 +389,7 @@ class Store:
             row,
             "keep a job's result",
             "state = ?, finished_at = ?, expires_at = ?, outcome = ?, envelope = ?, "
-            "stdout_bytes = ?, stdout_digest = ?, stderr_bytes = ?, stderr_digest = ?",
+            "stdout_bytes = ?, stdout_digest = ?, stderr_bytes = ?, stderr_digest = ?, node = ?",
             outcome.state,
             microseconds(now),
             microseconds(now + timedelta(seconds=self.limits.keep_s)),
@@ -389,6 +399,7 @@ class Store:
             bytes.fromhex(stdout.digest),
             stderr.size_bytes,
             bytes.fromhex(stderr.digest),
+            node,
             only="finished_at IS NULL",
             essential=True,
         )

@@ -19,7 +19,7 @@ _BATCH = 500
 _SELECT = (
     "SELECT row, job_id, state, cancelling, attempts, spared, allowed_attempts, accepted_at, started_at, "
     "finished_at, expires_at, gone, stdout_bytes, stderr_bytes, stdout_digest, stderr_digest, outcome, "
-    "envelope, manifest, module, directory, input_bytes, reserved_bytes FROM job "
+    "envelope, manifest, module, directory, input_bytes, reserved_bytes, route, node FROM job "
 )
 _BURY = (
     "UPDATE job SET gone = ?, manifest = NULL, module = NULL, directory = NULL, outcome = NULL, "
@@ -125,7 +125,7 @@ def _job(row: Row) -> Job:
     (
         number, job_id, state, cancelling, attempts, spared, allowed_attempts, accepted_at, started_at,
         finished_at, expires_at, gone, stdout_bytes, stderr_bytes, stdout_digest, stderr_digest, outcome,
-        envelope, manifest, module, directory, input_bytes, reserved_bytes,
+        envelope, manifest, module, directory, input_bytes, reserved_bytes, route, node,
     ) = row  # fmt: skip
     return Job(
         row=number,
@@ -147,6 +147,8 @@ def _job(row: Row) -> Job:
         manifest_json=manifest or b"",
         module=module.hex() if module else "",
         directory=directory or "",
+        route=route,
+        node=node,
         input_bytes=input_bytes,
         reserved_bytes=reserved_bytes,
     )

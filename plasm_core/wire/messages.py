@@ -20,6 +20,7 @@ ENDED = frozenset(STATES[3:])
 
 _WORDS = r"[^\x00-\x1f\x7f]*"
 _NAME = r"[a-z][a-z0-9_]*"
+_PEER = text(pattern=r"[1-9A-HJ-NP-Za-km-z]+", maximum=128)
 
 
 def _words(maximum: int = 2000) -> Any:
@@ -76,6 +77,7 @@ class Status:
     finished_at: datetime | None = constrained(optional(timestamp()), default=None)
     expires_at: datetime | None = constrained(optional(timestamp()), default=None)
     outcome: str | None = constrained(optional(one_of(*RECHECKABLE, *CLAIMED)), default=None)
+    node: str | None = constrained(optional(_PEER), default=None)
 
     @property
     def has_ended(self) -> bool:
@@ -94,7 +96,7 @@ class Hello(Message):
 
     type = "hello"
 
-    peer: str = constrained(text(pattern=r"[1-9A-HJ-NP-Za-km-z]+", maximum=128))
+    peer: str = constrained(_PEER)
     agent: str = constrained(_words(256), default="")
 
 
@@ -108,6 +110,7 @@ class Submit(Message):
     token: str = constrained(lower_hex(32), shown=False)
     sizes: Uploads
     credit: Outputs
+    route: str = constrained(one_of("here", "network"), default="here")
 
 
 @attrs.frozen(kw_only=True)

@@ -14,6 +14,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from plasm_core.records import sha256
 from plasm_core.wire import messages as m
 from plasm_core.wire.frames import MAX_DATA_BYTES, Channel, control_frame, data_frame
@@ -66,6 +68,8 @@ def _messages() -> Iterator[tuple[str, m.Message]]:
     yield "node", m.Accepted(job_id=JOB, status=queued)
     yield "node", m.Attached(job_id=JOB, status=running)
     yield "node", m.State(status=running)
+    handed_on = attrs.evolve(ended, node=PEER)
+    yield "node", m.StatusIs(job_id=JOB, status=handed_on)
     yield "node", m.Result(status=ended, envelope='{"payload":"e30="}')
     yield "node", m.StatusIs(job_id=JOB, status=ended)
     yield "node", m.Capabilities(envelope='{"payload":"e30="}')

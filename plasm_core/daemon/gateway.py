@@ -1,0 +1,113 @@
+"""The gateway: has jobs of this daemon's clients run by nodes of the network."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+import trio
+
+from plasm_core.alongside import alongside
+from plasm_core.client.aio import AsyncClient
+from plasm_core.client.result import JobResult
+from plasm_core.client.sink import Sink
+from plasm_core.client.source import Bytes
+from plasm_core.client.submission import Submission
+from plasm_core.errors import PlasmError
+from plasm_core.records import Handle, JobInput
+from plasm_core.records.digest import encode_list
+from plasm_core.store import Spool
+from plasm_core.wire.frames import Channel
+
+log = logging.getLogger(__name__)
+
+_POLL_S = 0.2
+_CANCEL_S = 10.0
+
+
+class GatewayCancelledError(PlasmError):
+    """The job was cancelled while another node had it."""
+
+
+class SpoolSink(Sink):
+    """Keeps a remote job's output as if it were one's own. `grown` is called when there is more."""
+
+    def __init__(self, spool: Spool, grown: Callable[[], None]) -> None:
+        self._spool = spool
+        self._grown = grown
+
+    def write(self, channel: Channel, data: bytes) -> None:
+        self._spool.append(1 if channel is Channel.STDOUT else 2, data)
+        self._grown()
+
+    def restart(self) -> None:
+        self._spool.discard()
+
+
+class Gateway:
+    """Hands jobs on by a client with an identity of its own, so that nodes do not learn whose they are."""
+
+    def __init__(self, client: AsyncClient, jobs: int) -> None:
+        self._client = client
+        self._places = trio.CapacityLimiter(jobs)
+
+    def run(
+        self,
+        manifest_json: bytes,
+        module: bytes,
+        inputs: JobInput,
+        sink: Sink,
+        *,
+        cancelled: threading.Event,
+        begun: Callable[[], object],
+        timeout_s: float,
+    ) -> JobResult:
+        """Have a job run, and return its verified result. Blocking: called in a thread of the loop.
+
+        `begun` is called, in the loop, when a node has taken it.
+
+        Raises: `GatewayCancelledError`; as `AsyncClient.run`.
+        """
+        job = Submission(
+            manifest_json=manifest_json,
+            sources={
+                Channel.MODULE: Bytes(module),
+                Channel.ARGS: Bytes(encode_list(inputs.args)),
+                Channel.ENV: Bytes(encode_list(inputs.env)),
+                Channel.STDIN: Bytes(inputs.stdin),
+            },
+        )
+        return trio.from_thread.run(self._run, job, sink, cancelled, begun, timeout_s)
+
+    async def _run(
+        self,
+        job: Submission,
+        sink: Sink,
+        cancelled: threading.Event,
+        begun: Callable[[], object],
+        timeout_s: float,
+    ) -> JobResult:
+        taken: list[Handle] = []
+
+        def placed(handle: Handle) -> None:
+            log.info("job handed on job=%s node=%s", handle.job_id, handle.peer)
+            taken.append(handle)
+            begun()
+
+        with trio.CancelScope() as scope:
+
+            async def watch() -> None:
+                while not cancelled.is_set():  # noqa: ASYNC110 - a thread sets it
+                    await trio.sleep(_POLL_S)
+                scope.cancel()
+
+            async with alongside(watch), self._places:
+                return await self._client.run(job, sink=sink, timeout_s=timeout_s, placed=placed)
+        with trio.move_on_after(_CANCEL_S):
+            for handle in taken[-1:]:
+                try:
+                    await self._client.cancel(handle, timeout_s=_CANCEL_S)
+                except PlasmError as exc:
+                    log.info("cannot cancel at the node that has it node=%s reason=%s", handle.peer, exc)
+        raise GatewayCancelledError("cancelled")
