@@ -11,7 +11,7 @@ import trio
 from plasm_core.alongside import alongside
 from plasm_core.client.aio import AsyncClient
 from plasm_core.client.result import JobResult
-from plasm_core.client.sink import Sink
+from plasm_core.client.sink import Live, Sink
 from plasm_core.client.source import Bytes
 from plasm_core.client.submission import Submission
 from plasm_core.errors import PlasmError
@@ -30,19 +30,29 @@ class GatewayCancelledError(PlasmError):
     """The job was cancelled while another node had it."""
 
 
-class SpoolSink(Sink):
-    """Keeps a remote job's output as if it were one's own. `grown` is called when there is more."""
+class SpoolSink(Live):
+    """Keeps a remote job's output as if it were one's own. `grown` is called when there is more.
 
-    def __init__(self, spool: Spool, grown: Callable[[], None]) -> None:
+    What a second node brings again is passed over; of a job that need not give the same again, nothing may
+    have come before.
+    """
+
+    def __init__(self, spool: Spool, grown: Callable[[], None], *, reproducible: bool) -> None:
+        super().__init__(self._keep)
         self._spool = spool
         self._grown = grown
+        self._reproducible = reproducible
+        self._kept = False
 
-    def write(self, channel: Channel, data: bytes) -> None:
+    def _keep(self, channel: Channel, data: bytes) -> None:
+        self._kept = True
         self._spool.append(1 if channel is Channel.STDOUT else 2, data)
         self._grown()
 
     def restart(self) -> None:
-        self._spool.discard()
+        if self._kept and not self._reproducible:
+            raise PlasmError("its node is gone, and its output would not come again as it was")
+        super().restart()
 
 
 class Gateway:

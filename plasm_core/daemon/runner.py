@@ -66,9 +66,7 @@ class Runner:
         run = self._hand_on(job, spool, attempt) if handed_on else self._run(job, spool, attempt)
         if isinstance(run, JobResult):
             try:
-                return self._store.finish(
-                    job.row, outcome=run.outcome, envelope=run.envelope.to_json(), node=str(run.receipt.node)
-                )
+                return self._keep_given(job, spool, run)
             except StorageError as exc:
                 run = self._failed_storage(job, spool, exc)
         stopped = run.outcome.kind == "cancelled" and attempt.stopping
@@ -122,7 +120,7 @@ class Runner:
                 job.manifest_json,
                 self._store.modules.read(job.module),
                 self._store.inputs(job),
-                SpoolSink(spool, attempt.grown),
+                SpoolSink(spool, attempt.grown, reproducible=job.manifest.reproducible),
                 cancelled=attempt.cancelled,
                 begun=lambda: attempt.changed(self._store.started(job.row)),
                 timeout_s=max(1.0, attempt.deadline - time.monotonic()),
@@ -139,6 +137,21 @@ class Runner:
             self._discard(spool)
             reason = f"internal error: {type(exc).__name__}"
             return _ended(Outcome(kind="system_error", detail=printable(reason)), began)
+
+    def _keep_given(self, job: Job, spool: Spool, given: JobResult) -> Job:
+        """Keep what another node gave. Raises: `StorageError`."""
+        kept = spool.seal()
+        if (kept[Stream.STDOUT].digest, kept[Stream.STDERR].digest) != (
+            given.receipt.stdout,
+            given.receipt.stderr,
+        ):  # two nodes had it, and the first of them lied
+            raise StorageError("what was kept of the output is not what the receipt says")
+        return self._store.finish(
+            job.row,
+            outcome=given.outcome,
+            envelope=given.envelope.to_json(),
+            node=str(given.receipt.node),
+        )
 
     def _failed_storage(self, job: Job, spool: Spool, exc: StorageError) -> Run:
         log.error("storage failed job=%s reason=%s", job.job_id, exc)
