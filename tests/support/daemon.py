@@ -59,11 +59,14 @@ class Daemon:
             )
         return self.process
 
-    def start(self) -> None:
-        """Start it and wait until it answers. Raises: AssertionError, with its log, if it does not."""
+    def start(self, until: str = "") -> None:
+        """Start it and wait until it answers, and its log has a text.
+
+        Raises: AssertionError, with its log, if it does not.
+        """
         process = self.launch()
         deadline = time.monotonic() + DEADLINE_S
-        while not self.answers():
+        while not (self.answers() and until in self.log.read_text()):
             assert process.poll() is None, self.said
             assert time.monotonic() < deadline, self.said
             time.sleep(0.02)

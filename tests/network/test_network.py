@@ -1,0 +1,178 @@
+"""Jobs on strangers' machines: found, handed in, followed, verified."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import wasmtime
+
+from tests.network.conftest import HELLO, LABORATORY, Starter, address_of
+from tests.support.daemon import Daemon
+
+DEADLINE_S = 60.0
+
+
+def peer_of(daemon: Daemon) -> str:
+    return address_of(daemon).rpartition("/")[2]
+
+
+def peers(client: Daemon, bootstrap: str, *, least: int = 1) -> list[dict[str, object]]:
+    """Return the peers that a client finds, once there are enough: nodes advertise in their own time."""
+    deadline = time.monotonic() + DEADLINE_S
+    while True:
+        asked = client.plasm(
+            "peers", "--json", "--timeout", "2s", "--bootstrap", bootstrap, *LABORATORY, check=False
+        )
+        found = json.loads(asked.stdout) if asked.stdout else []
+        if len(found) >= least:
+            return list(found)
+        assert time.monotonic() < deadline, asked.stderr.decode()
+
+
+def test_a_client_that_knows_the_bootstrap_alone_finds_who_lends(
+    client: Daemon, bootstrap: str, worker: Daemon
+) -> None:
+    found = peers(client, bootstrap)
+
+    assert [item["peer"] for item in found] == [peer_of(worker)]
+    record = found[0]["capabilities"]
+    assert isinstance(record, dict)
+    assert record["lends"] is True
+    assert record["engines"][0]["name"] == "wasmtime"
+
+
+def test_a_job_runs_on_a_strangers_node(
+    client: Daemon, bootstrap: str, worker: Daemon, tmp_path: Path
+) -> None:
+    peers(client, bootstrap)
+    receipt = tmp_path / "receipt.json"
+
+    ran = client.plasm(
+        *("run", "--bootstrap", bootstrap, *LABORATORY, "--receipt", str(receipt), str(HELLO)),
+        stdin=b"Hello, world",
+    )
+    verified = client.plasm("verify", str(receipt), "--key", peer_of(worker), check=False)
+
+    assert ran.stdout == b"dlrow ,olleH"
+    assert f"receipt verified ✓ signed by {peer_of(worker)}" in ran.stderr.decode()
+    assert verified.returncode == 0, verified.stderr.decode()
+
+
+def test_a_handle_finds_its_node_again(client: Daemon, bootstrap: str, worker: Daemon) -> None:
+    peers(client, bootstrap)
+    reach = ("--bootstrap", bootstrap, *LABORATORY)
+    handle = client.plasm("submit", *reach, str(HELLO), stdin=b"abc").stdout.decode().strip()
+
+    assert client.plasm("result", *reach, handle).stdout == b"cba"
+    assert json.loads(client.plasm("release", *reach, handle, "--json").stdout)["state"] == "COMPLETE"
+
+
+def test_a_node_that_is_pinned_is_asked_and_no_other(client: Daemon, worker: Daemon) -> None:
+    ran = client.plasm("run", "--peer", address_of(worker), *LABORATORY, str(HELLO), stdin=b"abc")
+
+    assert ran.stdout == b"cba"
+
+
+def test_a_node_that_does_not_lend_refuses_strangers(client: Daemon, bootstrap: str) -> None:
+    refused = client.plasm("run", "--peer", bootstrap, *LABORATORY, str(HELLO), check=False)
+
+    assert refused.returncode == 1
+    assert "runs its own users' jobs only" in refused.stderr.decode()
+
+
+def test_a_pinned_identity_that_another_answers_for_is_refused(
+    client: Daemon, bootstrap: str, worker: Daemon
+) -> None:
+    where = address_of(worker).rpartition("/p2p/")[0]
+    swapped = f"{where}/p2p/{bootstrap.rpartition('/')[2]}"
+
+    refused = client.plasm("run", "--peer", swapped, *LABORATORY, str(HELLO), check=False)
+
+    assert refused.returncode == 5
+    assert refused.stdout == b""
+
+
+def test_a_gateway_hands_jobs_on_and_names_who_signed(
+    start: Starter, bootstrap: str, worker: Daemon, client: Daemon
+) -> None:
+    peers(client, bootstrap)
+    gateway = start("gateway", "--bootstrap", bootstrap, "--set", "gateway.enabled=true")
+
+    handle = gateway.plasm("submit", "--gateway", str(HELLO), stdin=b"abc").stdout.decode().strip()
+    result = gateway.plasm("result", handle)
+
+    assert result.stdout == b"cba"
+    assert f"signed by {peer_of(worker)}" in result.stderr.decode()
+
+
+def test_a_daemon_that_is_no_gateway_says_so(worker: Daemon) -> None:
+    refused = worker.plasm("submit", "--gateway", str(HELLO), check=False)
+
+    assert refused.returncode == 1
+    assert "gateway.enabled=true" in refused.stderr.decode()
+
+
+def test_a_node_that_dies_with_a_job_is_replaced(
+    start: Starter, bootstrap: str, client: Daemon, worker: Daemon, tmp_path: Path
+) -> None:
+    """The client is asked for nothing: the job ends on the other node."""
+    module = tmp_path / "slow.wasm"
+    module.write_bytes(
+        wasmtime.wat2wasm(
+            """(module (memory (export "memory") 1) (func (export "_start") (local i64)
+                 (loop $l (local.set 0 (i64.add (local.get 0) (i64.const 1)))
+                   (br_if $l (i64.lt_u (local.get 0) (i64.const 1500000000))))))"""
+        )
+    )
+    doomed = start("doomed", "--lend", "--bootstrap", bootstrap)
+    peers(client, bootstrap, least=2)
+    running = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "plasm_core.cli", "run", "--bootstrap", bootstrap, *LABORATORY),
+            *(str(module), "--limit", "gas=1e12", "--limit", "wall=300s", "--json"),
+        ],
+        env=client.environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    nodes = {"doomed": doomed, "worker": worker}
+    taken: list[str] = []
+    deadline = time.monotonic() + DEADLINE_S
+    accepted = {name: node.log.read_text().count("job accepted") for name, node in nodes.items()}
+    while not taken:
+        taken = [
+            name
+            for name, node in nodes.items()
+            if node.log.read_text().count("job accepted") > accepted[name]
+        ]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    nodes[taken[0]].kill()
+    stdout, stderr = running.communicate(timeout=120)
+    survivor = next(node for name, node in nodes.items() if name != taken[0])
+
+    assert running.returncode == 0, stderr.decode()
+    assert json.loads(stdout)["verdict"]["signer"] == peer_of(survivor)
+
+
+@pytest.mark.parametrize("text", ["nonsense", "/ip4/127.0.0.1/tcp/1/p2p/nonsense"])
+def test_what_is_no_peer_is_told(client: Daemon, text: str) -> None:
+    refused = client.plasm("run", "--peer", text, str(HELLO), check=False)
+
+    assert refused.returncode == 3
+    assert "neither a PeerId nor an address" in refused.stderr.decode()
+
+
+def test_where_nobody_is_the_client_says_so_in_time(client: Daemon) -> None:
+    nowhere = "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWA4Xop1JaT3MHxwYMkCepYsv4iPVopMXwCz5iHYdBfeSB"
+
+    refused = client.plasm("run", "--bootstrap", nowhere, *LABORATORY, str(HELLO), check=False)
+
+    assert refused.returncode == 5
+    assert "no node was found" in refused.stderr.decode()
