@@ -74,7 +74,7 @@ async def _tell(stream: Stream) -> None:
 
 async def serve(listen: str) -> None:
     """Be the node: print the address, and serve until standard input ends."""
-    transport = Libp2pTransport(listen=(listen,), max_connections=1024)
+    transport = Libp2pTransport(listen=(listen,), max_connections=1024, max_connections_per_group=1024)
     async with transport.open(_Key(), {ECHO: _echo, HELD: _tell}) as network:
         print(network.addresses[0], flush=True)  # noqa: T201
         await trio.to_thread.run_sync(sys.stdin.read)

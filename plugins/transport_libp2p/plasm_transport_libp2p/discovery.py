@@ -24,6 +24,7 @@ class Kademlia(Discovery):
 
     `bootstrap`: multiaddrs of nodes to start from. `protocol` names the network: who speaks another is not in it.
     `allow_private`: dial private and loopback addresses that strangers tell of, as in a laboratory.
+    `mdns`: tell the local network of this node, and listen who else is there.
     `cache`: where servers are remembered for seven days; empty for nowhere.
     """
 
@@ -35,6 +36,7 @@ class Kademlia(Discovery):
     protocol: str = constrained(text(pattern=r"/[!-~]+", maximum=128), default=DEFAULT_PROTOCOL)
     mode: str = constrained(one_of("auto", "client"), default="auto")
     allow_private: bool = constrained(boolean(), default=False)
+    mdns: bool = constrained(boolean(), default=False)
     cache: str = constrained(
         text(maximum=4096, pattern=r"[^\x00]*"),
         default=attrs.Factory(lambda: str(state_directory() / "peers.json")),
@@ -57,10 +59,11 @@ class Kademlia(Discovery):
             bootstrap=self.bootstrap,
             server=self.mode == "auto",
             allow_private=self.allow_private,
+            mdns=self.mdns,
         )
         directory = KademliaDirectory(network, settings, Cache(Path(self.cache) if self.cache else None))
+        directory.announce(network.addresses)
         async with running(directory):
-            directory.announce(network.addresses)
             yield directory
 
 

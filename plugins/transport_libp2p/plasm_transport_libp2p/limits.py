@@ -25,6 +25,8 @@ class Limits:
     """What one stream holds of what was not read yet."""
     heartbeat_s: float = 10.0
     """How often a silent peer is asked whether it is there. It is given up after 2.5 times that."""
+    idle_s: float = 120.0
+    """A connection without streams is closed after so long."""
     dial_timeout_s: float = 5.0
     handshake_timeout_s: float = 10.0
     """For proving an identity, and for naming the protocol of a stream."""

@@ -117,6 +117,7 @@ class Swarm(library.Swarm):
         self.notifees = []
         self.groups = Groups()
         self.slots = Slots(limits)
+        self._used: dict[INetConn, float] = {}
         self._limits = limits
 
     async def run(self) -> None:
@@ -126,8 +127,34 @@ class Swarm(library.Swarm):
             self.transport_manager.set_background_nursery(nursery)
             self.transport_manager.set_swarm(self)
             self.event_background_nursery_created.set()
+            nursery.start_soon(self._close_idle)
             await self.manager.wait_finished()
             nursery.cancel_scope.cancel()
+
+    async def _close_idle(self) -> None:
+        """Close connections that nobody has used for a while: the directory opens more than it needs."""
+        idle_s = self._limits.idle_s
+        while True:
+            await trio.sleep(idle_s / 4)
+            now = trio.current_time()
+            self._used = {conn: self._used.get(conn, now) for conn in self.get_connections()}
+            for conn, used_at in list(self._used.items()):
+                if not conn.get_streams() and now - used_at > idle_s:
+                    log.debug("connection closed reason=idle peer=%s", conn.muxed_conn.peer_id)
+                    await _close(conn)
+
+    async def notify_opened_stream(self, stream: INetStream) -> None:
+        """Take note that the stream's connection is in use."""
+        self._note_use(stream)
+
+    async def notify_closed_stream(self, stream: INetStream) -> None:
+        """Take note that the stream's connection was in use."""
+        self._note_use(stream)
+
+    def _note_use(self, stream: INetStream) -> None:
+        conn = getattr(stream, "swarm_conn", None)
+        if conn is not None and not conn.is_closed:
+            self._used[conn] = trio.current_time()
 
     async def listen_on(self, address: Multiaddr) -> None:
         """Listen on one address. Raises: `TransportError`."""

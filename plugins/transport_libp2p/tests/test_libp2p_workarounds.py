@@ -35,7 +35,8 @@ from plasm_core.abc import Stream
 from plasm_core.errors import PeerUnreachableError, StreamError, TransportError
 from plasm_transport_libp2p import workarounds
 from plasm_transport_libp2p.limits import Limits
-from plasm_transport_libp2p.network import Libp2pNetwork
+from plasm_transport_libp2p.network import Libp2pNetwork, open_network
+from plasm_transport_libp2p.tcp import Tcp
 from plasm_transport_libp2p.transport import Libp2pTransport
 
 pytestmark = pytest.mark.trio
@@ -193,6 +194,29 @@ async def test_more_streams_than_a_peer_may_open_are_refused() -> None:
             await stream.send_all(b"x")
             assert await stream.receive_some() == b"x"
             await stream.aclose()
+
+
+async def test_connections_that_nobody_uses_are_closed_and_others_kept() -> None:
+    keys = create_new_key_pair()
+    limits = Limits(idle_s=0.2)
+    with trio.fail_after(20):
+        async with (
+            local().open(None, {PROTOCOL: echo}) as first,
+            local().open(None, {PROTOCOL: echo}) as second,
+            open_network(keys, [Tcp()], [], limits) as client,
+        ):
+            used = await client.dial(first.addresses[0], PROTOCOL)
+            left = await client.dial(second.addresses[0], PROTOCOL)
+            await left.aclose()
+            while len(client.connected) == 2:  # noqa: ASYNC110
+                await trio.sleep(0.01)
+
+            assert client.connected == (used.remote_peer,)
+            await used.send_all(b"still here")
+            assert await used.receive_some() == b"still here"
+            again = await client.dial(second.addresses[0], PROTOCOL)
+            await again.aclose()
+            await used.aclose()
 
 
 async def test_a_stranger_who_says_nothing_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from plasm_transport_libp2p.kademlia.cache import Cache, utc_now
 from plasm_transport_libp2p.kademlia.contact import SHARDS, Contact, capability_key
 from plasm_transport_libp2p.kademlia.message import Message
 from plasm_transport_libp2p.kademlia.node import Node
+from plasm_transport_libp2p.mdns import neighbourhood
 from plasm_transport_libp2p.network import Libp2pNetwork
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ _SHARDS_AT_ONCE = 4
 _MAX_PER_GROUP = 2  # found providers, of one /24 or /48
 _FEW_NEIGHBOURS = 5
 _REFRESH_S = 600.0
+_BETWEEN_REFRESHES_S = (5.0, 15.0)  # it is not urgent, and nodes that start together would be busy with it
 _RETRY_S = (1.0, 60.0)
 _REMEMBERED_AT_ONCE = 16
 _CONCURRENT_DIALS = 8
@@ -51,6 +53,8 @@ class Settings:
     server: bool
     allow_private: bool
     advertise_s: tuple[float, float] = (600.0, 1200.0)
+    mdns: bool = False
+    mdns_interfaces: tuple[str, ...] | None = None
 
 
 class KademliaDirectory(Directory):
@@ -88,6 +92,8 @@ class KademliaDirectory(Directory):
                     nursery.start_soon(self.node.look_at_strangers)
                 nursery.start_soon(self._keep_neighbours)
                 nursery.start_soon(self._keep_advertised)
+                if self._settings.mdns:
+                    nursery.start_soon(self._greet_neighbourhood)
         finally:
             self.save()
             self.announce(())
@@ -157,6 +163,14 @@ class KademliaDirectory(Directory):
             if configured:
                 self.node.table.add(Contact(contact.peer, addresses), self.node.group_of(addresses))
 
+    async def _greet_neighbourhood(self) -> None:
+        """Get to know the servers of the local network, whose addresses are private and may be dialled."""
+        addresses = self._network.addresses if self._serving else ()
+        limiter = trio.CapacityLimiter(_CONCURRENT_DIALS)
+        async with neighbourhood(addresses, interfaces=self._settings.mdns_interfaces) as heard:
+            async for contact in heard:
+                await self._greet(contact, limiter, configured=True)
+
     async def _keep_neighbours(self) -> None:
         retry_s, longest_s = _RETRY_S
         while True:
@@ -165,8 +179,8 @@ class KademliaDirectory(Directory):
             if count >= 2 * self._neighbours_told:
                 self._news.set()  # others than those that were told may be closer by now
             if count >= _FEW_NEIGHBOURS:
-                await self._refresh()
                 self.save()
+                await self._refresh()
                 retry_s = _RETRY_S[0]
                 await trio.sleep(_REFRESH_S * random.uniform(0.8, 1.2))
             else:
@@ -177,6 +191,7 @@ class KademliaDirectory(Directory):
     async def _refresh(self) -> None:
         """Get to know servers at every distance, and drop those that are gone."""
         for place in self.node.table.places_to_refresh(secrets.randbits):
+            await trio.sleep(random.uniform(*_BETWEEN_REFRESHES_S))
             await self.node.towards(place)
         for contact in self.node.table.unseen_since(trio.current_time() - _REFRESH_S):
             try:

@@ -1,0 +1,108 @@
+"""Finding nodes of the local network by multicast DNS (libp2p specification, "mdns"). Asked for, never by default."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import trio
+from multiaddr import Multiaddr
+from zeroconf import InterfaceChoice, ServiceBrowser, ServiceInfo, ServiceStateChange, Zeroconf
+
+from plasm_core.errors import PeerUnreachableError, TransportError
+from plasm_core.records.peer import PeerId
+from plasm_transport_libp2p.addresses import ip_of, kind_of, parse
+from plasm_transport_libp2p.kademlia.contact import Contact
+
+log = logging.getLogger(__name__)
+
+SERVICE = "_p2p._udp.local."
+_ASK_MS = 3000
+_MAX_ADDRESSES = 8
+_MAX_WAITING = 64
+_TXT_BYTES = 255
+
+
+@asynccontextmanager
+async def neighbourhood(
+    addresses: Sequence[str], *, interfaces: Sequence[str] | None = None
+) -> AsyncIterator[trio.MemoryReceiveChannel[Contact]]:
+    """Announce a node's addresses, if it has any, and yield those that others announce.
+
+    `addresses` are as `dial` takes them, with the peer. Raises: `TransportError`.
+    """
+    send, receive = trio.open_memory_channel[Contact](_MAX_WAITING)
+    token = trio.lowlevel.current_trio_token()
+
+    def deliver(contact: Contact) -> None:
+        try:
+            send.send_nowait(contact)
+        except (trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
+            log.debug("local node overlooked peer=%s", contact.peer)
+
+    def changed(zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> None:
+        if state_change is ServiceStateChange.Removed:
+            return
+        info = ServiceInfo(service_type, name)
+        info.request(zeroconf, _ASK_MS)  # false if there is no host address, which is not needed
+        for contact in contacts(info.text):
+            token.run_sync_soon(deliver, contact)
+
+    choice = list(interfaces) if interfaces is not None else InterfaceChoice.All
+    try:
+        zeroconf = await trio.to_thread.run_sync(lambda: Zeroconf(interfaces=choice))
+    except OSError as exc:
+        raise TransportError(f"mDNS cannot be used: {exc.strerror or exc}") from exc
+    try:
+        if addresses:
+            # The name says nothing of the node, so that the network does not tell where it was seen before.
+            name = f"{secrets.token_hex(16)}.{SERVICE}"
+            hosts = {ip_of(where) for contact in contacts(encode(addresses)) for where in contact.addresses}
+            info = ServiceInfo(
+                SERVICE,
+                name,
+                port=4001,  # not used: the addresses are in the properties
+                properties=encode(addresses),
+                server=f"{name[:32]}.local.",
+                parsed_addresses=[str(ip) for ip in hosts if ip is not None],
+            )
+            await trio.to_thread.run_sync(zeroconf.register_service, info)
+        await trio.to_thread.run_sync(lambda: ServiceBrowser(zeroconf, SERVICE, handlers=[changed]))
+        with receive:
+            yield receive
+    finally:
+        send.close()
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(zeroconf.close)
+
+
+def encode(addresses: Sequence[str]) -> bytes:
+    """Return a TXT record: a `dnsaddr=` string for each address."""
+    record = b""
+    for address in addresses[:_MAX_ADDRESSES]:
+        text = f"dnsaddr={address}".encode()
+        if len(text) <= _TXT_BYTES:
+            record += bytes([len(text)]) + text
+    return record
+
+
+def contacts(record: bytes | None) -> list[Contact]:
+    """Read a TXT record, of which strangers decide what is in it."""
+    found: dict[PeerId, list[Multiaddr]] = {}
+    rest = record or b""
+    for _ in range(2 * _MAX_ADDRESSES):
+        if not rest:
+            break
+        text, rest = rest[1 : 1 + rest[0]], rest[1 + rest[0] :]
+        key, _, value = text.decode("utf-8", "replace").partition("=")
+        if key != "dnsaddr":
+            continue
+        try:
+            where, who = parse(value)
+        except PeerUnreachableError:
+            continue
+        if where is not None and who is not None and kind_of(where) is not None:
+            found.setdefault(who, []).append(where)
+    return [Contact(peer, tuple(where[:_MAX_ADDRESSES])) for peer, where in found.items()]

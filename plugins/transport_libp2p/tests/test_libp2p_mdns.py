@@ -1,0 +1,83 @@
+"""Nodes of one local network find one another without a bootstrap, if they were told to."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("libp2p", reason="libp2p is not installed: pip install 'plasm[libp2p]'")
+
+import trio
+from multiaddr import Multiaddr
+
+from plasm_core.abc import Stream
+from plasm_core.records.peer import PeerId
+from plasm_transport_libp2p.discovery import DEFAULT_PROTOCOL
+from plasm_transport_libp2p.kademlia.cache import Cache
+from plasm_transport_libp2p.kademlia.contact import Contact
+from plasm_transport_libp2p.kademlia.directory import KademliaDirectory, Settings, running
+from plasm_transport_libp2p.mdns import contacts, encode
+from plasm_transport_libp2p.network import Libp2pNetwork
+from plasm_transport_libp2p.transport import Libp2pTransport
+
+PEER = PeerId(bytes(range(32)))
+
+
+async def never(stream: Stream) -> None:
+    raise AssertionError
+
+
+@pytest.mark.trio
+async def test_two_nodes_of_one_network_meet() -> None:
+    transport = Libp2pTransport(listen=("/ip4/127.0.0.1/tcp/0",))
+    settings = Settings(
+        protocol=DEFAULT_PROTOCOL,
+        bootstrap=(),
+        server=True,
+        allow_private=True,
+        mdns=True,
+        mdns_interfaces=("127.0.0.1",),
+    )
+    with trio.fail_after(30):
+        async with (
+            transport.open(None, {"/x": never}) as first,
+            transport.open(None, {"/x": never}) as second,
+        ):
+            assert isinstance(first, Libp2pNetwork)
+            assert isinstance(second, Libp2pNetwork)
+            one = KademliaDirectory(first, settings, Cache(None))
+            two = KademliaDirectory(second, settings, Cache(None))
+            one.announce(first.addresses)
+            two.announce(second.addresses)
+            async with running(one), running(two):
+                while not (one.neighbours and two.neighbours):  # noqa: ASYNC110
+                    await trio.sleep(0.05)
+
+                assert first.peer_id in two.neighbours
+                assert second.peer_id in one.neighbours
+
+
+def test_an_announcement_is_read_as_it_was_written() -> None:
+    addresses = [f"/ip4/192.168.1.2/tcp/4001/p2p/{PEER}", f"/ip4/192.168.1.2/udp/4001/quic-v1/p2p/{PEER}"]
+
+    (contact,) = contacts(encode(addresses))
+
+    expected = (Multiaddr("/ip4/192.168.1.2/tcp/4001"), Multiaddr("/ip4/192.168.1.2/udp/4001/quic-v1"))
+    assert contact == Contact(PEER, expected)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        None,
+        b"",
+        b"\x00",
+        b"\xff",
+        b"\x05hello",
+        b"\x10dnsaddr=/ip4/1.2",
+        encode(["/ip4/192.168.1.2/tcp/4001"]),
+        encode([f"/ip4/192.168.1.2/tcp/4001/http/p2p/{PEER}"]),
+        encode([f"/p2p/{PEER}"]),
+    ],
+)
+def test_an_announcement_that_makes_no_sense_names_nobody(record: bytes | None) -> None:
+    assert contacts(record) == []
