@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TypeVar
 
 from plasm_core import plugins
@@ -85,20 +85,20 @@ class AsyncClient:
 
         Raises: as `submit` and `result`.
         """
-        collected, first = _sinks(sink)
-        executions = plan(self._judge.verifiers, submission.manifest).executions
-        outputs = [first, *(Digesting(Nowhere()) for _ in range(executions - 1))]
-        if executions > 1 and not self.dialler.fails_over:
-            raise ReceiptUndecidedError((f"the verifiers ask for {executions} nodes, and there is one",))
-        given: list[Given] = []
-        taken: set[PeerId] = set()
-        for output in outputs:
-            given.append(await self._run_once(submission, output, taken, timeout_s, watch, placed))
-            taken.add(given[-1].handle.peer)
-        receipt, verdict = await self._judge.judge(
-            given, manifest_json=submission.manifest_json, job=submission
-        )
-        return _result(given[0], receipt, verdict, collected)
+        with _collecting(sink) as (collected, first):
+            executions = plan(self._judge.verifiers, submission.manifest).executions
+            outputs = [first, *(Digesting(Nowhere()) for _ in range(executions - 1))]
+            if executions > 1 and not self.dialler.fails_over:
+                raise ReceiptUndecidedError((f"the verifiers ask for {executions} nodes, and there is one",))
+            given: list[Given] = []
+            taken: set[PeerId] = set()
+            for output in outputs:
+                given.append(await self._run_once(submission, output, taken, timeout_s, watch, placed))
+                taken.add(given[-1].handle.peer)
+            receipt, verdict = await self._judge.judge(
+                given, manifest_json=submission.manifest_json, job=submission
+            )
+            return _result(given[0], receipt, verdict, collected)
 
     async def _run_once(
         self,
@@ -152,16 +152,16 @@ class AsyncClient:
         Raises: `ReceiptRejectedError`, `ReceiptUndecidedError`; what the sink raises.
         """
         following = Following()
-        collected, digesting = _sinks(sink)
+        with _collecting(sink) as (collected, digesting):
 
-        async def once(link: Link, _peer: PeerId) -> Result:
-            status = await conversations.attach(link, handle, following)
-            return await conversations.follow(link, status, following, digesting, watch=watch)
+            async def once(link: Link, _peer: PeerId) -> Result:
+                status = await conversations.attach(link, handle, following)
+                return await conversations.follow(link, status, following, digesting, watch=watch)
 
-        end = await persist(self.dialler, Choice(node=handle.peer), once, timeout_s, "the job's result")
-        given = Given.of(handle, end, digesting, own=self.dialler.is_own)
-        receipt, verdict = await self._judge.judge([given], manifest_json=manifest_json)
-        return _result(given, receipt, verdict, collected)
+            end = await persist(self.dialler, Choice(node=handle.peer), once, timeout_s, "the job's result")
+            given = Given.of(handle, end, digesting, own=self.dialler.is_own)
+            receipt, verdict = await self._judge.judge([given], manifest_json=manifest_json)
+            return _result(given, receipt, verdict, collected)
 
     async def peek(self, handle: Handle, sink: Sink, *, timeout_s: float | None = 30) -> Status:
         """Take what a job has written so far, and return its status."""
@@ -235,11 +235,17 @@ def _result(given: Given, receipt: Receipt, verdict: Verdict, collected: Buffer 
     )
 
 
-def _sinks(sink: Sink | None) -> tuple[Buffer | None, Digesting]:
+@contextmanager
+def _collecting(sink: Sink | None) -> Iterator[tuple[Buffer | None, Digesting]]:
+    """Take output into the caller's sink, or into a buffer as long as the context lasts."""
     if sink is not None:
-        return None, Digesting(sink)
+        yield None, Digesting(sink)
+        return
     collected = Buffer(MAX_OUTPUT_BYTES)
-    return collected, Digesting(collected)
+    try:
+        yield collected, Digesting(collected)
+    finally:
+        collected.close()
 
 
 @asynccontextmanager

@@ -58,6 +58,11 @@ class Buffer(Sink):
             file.seek(0)
             file.truncate()
 
+    def close(self) -> None:
+        """Forget both."""
+        for file in self._files.values():
+            file.close()
+
     def copy(self, channel: Channel, target: IO[bytes]) -> None:
         """Write an output out, and forget it."""
         with self._files[channel] as file:
