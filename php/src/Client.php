@@ -174,8 +174,8 @@ final class Client implements ClientInterface
         string $stderr,
     ): VerifiedReceipt {
         return (new ReceiptVerifier())->verify($answer->envelopeJson, new Expectation(
-            trusted: $this->pinned === [] ? [$handle->peer] : $this->pinned,
-            node: $handle->peer,
+            trusted: $this->pinned === [] ? [$answer->ranBy] : $this->pinned,
+            node: $answer->ranBy,
             jobId: $handle->jobId,
             manifest: $manifest ?? $this->submitted[$handle->jobId] ?? null,
             stdout: $stdout,

@@ -20,7 +20,8 @@ interface ClientInterface
      *     - `args` (list of strings), `env` (names and values), `stdin` (string, stream or SplFileInfo)
      *     - `cpu`, `memory` (bytes or `"64MiB"`), `timeout` (seconds of wall time), `gas`, `output` (bytes)
      *     - `seed` (64 hexadecimal digits), `capabilities`, `attempts`, `verify` (`"signature"`)
-     * @param array<string, mixed> $input beside a manifest: `args`, `env` and `stdin`
+     *     - `route`: `"here"`, or `"network"` for a daemon that is a gateway
+     * @param array<string, mixed> $input beside a manifest: `args`, `env`, `stdin` and `route`
      *
      * @return string keep it secret: it opens the job's output
      *

@@ -14,7 +14,8 @@ use Plasm\Source\StringSource;
 final readonly class Job
 {
     private const OPTIONS = [
-        'args', 'attempts', 'capabilities', 'cpu', 'env', 'gas', 'memory', 'output', 'seed', 'stdin', 'timeout', 'verify',
+        'args', 'attempts', 'capabilities', 'cpu', 'env', 'gas', 'memory', 'output', 'route', 'seed', 'stdin', 'timeout',
+        'verify',
     ];
 
     private const UNITS = ['' => 1, 'KiB' => 1 << 10, 'MiB' => 1 << 20, 'GiB' => 1 << 30];
@@ -22,6 +23,7 @@ final readonly class Job
     /**
      * @param string $args the arguments' list encoding
      * @param string $env the environment's list encoding
+     * @param string $route `here`, or `network`: the node is asked to have another one run the job
      */
     private function __construct(
         public Manifest $manifest,
@@ -29,6 +31,7 @@ final readonly class Job
         public string $args,
         public string $env,
         public SourceInterface $stdin,
+        public string $route,
     ) {
     }
 
@@ -52,6 +55,10 @@ final readonly class Job
         }
         if (($options['verify'] ?? 'signature') !== 'signature') {
             throw new InvalidArgument('verify: this client verifies by "signature" only');
+        }
+        $route = $options['route'] ?? 'here';
+        if (!in_array($route, ['here', 'network'], true)) {
+            throw new InvalidArgument('route: expected "here" or "network"');
         }
         $module = self::module($module);
         $args = Digest::encodeList(self::args($options['args'] ?? []));
@@ -78,20 +85,20 @@ final readonly class Job
             attempts: self::integer($options['attempts'] ?? 3, 'attempts'),
         );
 
-        return new self($manifest, $module, $args, $env, $stdin);
+        return new self($manifest, $module, $args, $env, $stdin, $route);
     }
 
     /**
      * Put a manifest together with the bytes that it names.
      *
      * @param string|\SplFileInfo|SourceInterface|resource $module as in `create()`
-     * @param array<string, mixed> $input `args`, `env` and `stdin`, as in `Client::submit()`
+     * @param array<string, mixed> $input `args`, `env`, `stdin` and `route`, as in `Client::submit()`
      *
      * @throws InvalidArgument if they are not those that it names
      */
     public static function ofManifest(Manifest $manifest, mixed $module, array $input = []): self
     {
-        $unknown = array_diff(array_keys($input), ['args', 'env', 'stdin']);
+        $unknown = array_diff(array_keys($input), ['args', 'env', 'stdin', 'route']);
         if ($unknown !== []) {
             throw new InvalidArgument('not to be given beside a manifest: ' . implode(', ', $unknown));
         }
@@ -102,7 +109,7 @@ final readonly class Job
             }
         }
 
-        return new self($manifest, $job->module, $job->args, $job->env, $job->stdin);
+        return new self($manifest, $job->module, $job->args, $job->env, $job->stdin, $job->route);
     }
 
     public function id(): string

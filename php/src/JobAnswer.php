@@ -7,7 +7,8 @@ namespace Plasm;
 /** How a job ended, as its node tells. Nothing of it is verified yet. */
 final readonly class JobAnswer
 {
-    public function __construct(public JobStatus $status, public string $envelopeJson)
+    /** @param PeerId $ranBy the node whose receipt it must be: the one that answers, or whom a trusted gateway names */
+    public function __construct(public JobStatus $status, public string $envelopeJson, public PeerId $ranBy)
     {
     }
 }

@@ -15,6 +15,7 @@ final readonly class JobStatus
      * @param int $stdoutBytes the bytes there are so far, as is `$stderrBytes`
      * @param \DateTimeImmutable|null $expiresAt when the node deletes inputs, outputs and receipt
      * @param OutcomeKind|null $outcome how it ended, once it has
+     * @param PeerId|null $node the node that ran it, as a gateway tells; null for the one that answers
      */
     public function __construct(
         public JobState $state,
@@ -27,6 +28,7 @@ final readonly class JobStatus
         public ?\DateTimeImmutable $finishedAt = null,
         public ?\DateTimeImmutable $expiresAt = null,
         public ?OutcomeKind $outcome = null,
+        public ?PeerId $node = null,
     ) {
     }
 
@@ -49,6 +51,7 @@ final readonly class JobStatus
             outcome: $fields->has('outcome')
                 ? OutcomeKind::from($fields->oneOf('outcome', $values(OutcomeKind::cases())))
                 : null,
+            node: $fields->has('node') ? $fields->peer('node') : null,
         );
     }
 

@@ -325,6 +325,7 @@ final class ClientTest extends TestCase
             'stdin as a list' => [$with(stdin: []), 'stdin: expected a string, a stream'],
             'a short seed' => [$with(seed: 'ab'), 'seed: expected 64 lower-case hexadecimal digits'],
             'an unknown capability' => [$with(capabilities: ['files']), 'capabilities: expected a list of distinct'],
+            'another route' => [$with(route: 'moon'), 'route: expected "here" or "network"'],
             'another verifier' => [$with(verify: 'quorum'), 'verify: this client verifies by "signature" only'],
             'input that a manifest does not name' => [
                 static fn (Client $plasm): string

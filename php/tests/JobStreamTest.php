@@ -146,6 +146,37 @@ final class JobStreamTest extends TestCase
         }
     }
 
+    public function testALocalGatewaysWordForTheNodeBehindItIsTaken(): void
+    {
+        $this->node->behind = ReceiptSigner::withFreshKey();
+
+        $result = $this->plasm()->run($this->module, ['route' => 'network']);
+
+        self::assertSame('network', $this->node->heard[0][1]['route']);
+        self::assertTrue($result->verdict->signer->equals($this->node->behind->peer));
+    }
+
+    public function testAStrangersWordForAnotherNodeIsNotTaken(): void
+    {
+        $this->node->behind = ReceiptSigner::withFreshKey();
+        $this->node->isProven = true;
+        $this->expectException(UntrustedSigner::class);
+
+        $this->plasm()->run($this->module);
+    }
+
+    public function testBehindAGatewayOnlyPinnedNodesAreTrusted(): void
+    {
+        $this->node->behind = ReceiptSigner::withFreshKey();
+        $pinned = [$this->node->signer->peer, $this->node->behind->peer];
+        $both = new Client($this->node, pinned: $pinned, clock: $this->node->clock);
+        $one = new Client($this->node, pinned: [$pinned[0]], clock: $this->node->clock);
+
+        self::assertTrue($both->run($this->module)->ok());
+        $this->expectException(UntrustedSigner::class);
+        $one->run($this->module);
+    }
+
     public function testOutputThatTheNodeLostIsForgotten(): void
     {
         foreach (['result', 'logs'] as $method) {

@@ -15,6 +15,7 @@ use Plasm\Protocol\Message\Hello;
 use Plasm\Protocol\Message\Offered;
 use Plasm\Protocol\Message\Refused;
 use Plasm\Protocol\Message\Result;
+use Plasm\Protocol\Message\StatusIs;
 use Plasm\Protocol\NodeMessage;
 use Plasm\Transport\JobStream;
 
@@ -42,11 +43,11 @@ final class ProtocolVectorsTest extends TestCase
         $read = [];
         foreach (Vectors::load('protocol')['messages'] as $case) {
             if ($case['from'] === 'node') {
-                $read[] = self::read($case['frame_hex'])[0];
+                $read[$case['message']['type']][] = self::read($case['frame_hex'])[0];
             }
         }
-        [$hello, $offered, , , , , , , $result] = $read;
-        $refused = $read[11];
+        [[$hello], [$offered], [$result], [$refused]] = [$read['hello'], $read['offered'], $read['result'], $read['refused']];
+        $byGateway = current(array_filter($read['status'], static fn (StatusIs $is): bool => $is->status->node !== null));
 
         self::assertInstanceOf(Hello::class, $hello);
         self::assertSame('12D3KooWA4Xop1JaT3MHxwYMkCepYsv4iPVopMXwCz5iHYdBfeSB', (string) $hello->peer);
@@ -59,6 +60,8 @@ final class ProtocolVectorsTest extends TestCase
         self::assertSame('exited', $result->status->outcome?->value);
         self::assertSame('2026-01-02T03:04:05.678900', $result->status->finishedAt?->format('Y-m-d\TH:i:s.u'));
         self::assertSame('{"payload":"e30="}', $result->envelope);
+        self::assertInstanceOf(StatusIs::class, $byGateway);
+        self::assertSame((string) $hello->peer, (string) $byGateway->status->node);
         self::assertInstanceOf(Refused::class, $refused);
         self::assertSame(['queue_full', 'ask again', 7], [$refused->reason, $refused->hint, $refused->retryAfterS]);
     }
@@ -232,7 +235,13 @@ final class ProtocolVectorsTest extends TestCase
         $job = $message['job_id'] ?? '';
 
         return match ($message['type']) {
-            'submit' => ClientMessage::submit($message['manifest'], $token, $message['sizes'], $message['credit']),
+            'submit' => ClientMessage::submit(
+                $message['manifest'],
+                $token,
+                $message['sizes'],
+                $message['credit'],
+                $message['route'],
+            ),
             'attach' => ClientMessage::attach($job, $token, $message['credit'], $message['offsets'], $message['attempt']),
             'status' => ClientMessage::status($job, $token),
             'cancel' => ClientMessage::cancel($job, $token),

@@ -18,14 +18,21 @@ final readonly class ClientMessage
      * @param string $token 32 raw bytes, here and below
      * @param array<string, int> $sizes the bytes of each upload, by its channel's name
      * @param array<string, int> $credit the first credits, by the outputs' channels' names
+     * @param string $route `here` or `network`
      */
-    public static function submit(string $manifest, #[\SensitiveParameter] string $token, array $sizes, array $credit): self
-    {
+    public static function submit(
+        string $manifest,
+        #[\SensitiveParameter] string $token,
+        array $sizes,
+        array $credit,
+        string $route,
+    ): self {
         return new self('submit', [
             'manifest' => $manifest,
             'token' => sodium_bin2hex($token),
             'sizes' => self::of(Channel::UPLOADS, $sizes),
             'credit' => self::of(Channel::OUTPUTS, $credit),
+            'route' => $route,
         ]);
     }
 

@@ -48,7 +48,7 @@ final class MockConversation implements ConversationInterface
         $this->send($job->stdout(), Channel::Stdout, $output);
         $this->send($job->stderr(), Channel::Stderr, $output);
 
-        return new JobAnswer($job->status(), $job->envelope());
+        return new JobAnswer($job->status(), $job->envelope(), $this->peer());
     }
 
     public function watch(string $jobId, #[\SensitiveParameter] string $token, ?\Closure $changed = null): JobStatus

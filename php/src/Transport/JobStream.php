@@ -127,7 +127,13 @@ final class JobStream implements ConversationInterface
             $sizes[$channel->label()] = $sources[$channel->value]->size();
         }
         $nothing = ['stdout' => 0, 'stderr' => 0];
-        $this->send($this->conversation->ask(ClientMessage::submit($job->manifest->json, $token, $sizes, $nothing)));
+        $this->send($this->conversation->ask(ClientMessage::submit(
+            $job->manifest->json,
+            $token,
+            $sizes,
+            $nothing,
+            $job->route,
+        )));
         $answer = $this->next('the node\'s offer');
         if ($answer instanceof Message\Attached) {
             $this->mustBeAbout($job->id(), $answer->jobId);
@@ -160,7 +166,7 @@ final class JobStream implements ConversationInterface
             $heard = $this->next("the job to end ({$status->state->value})");
             if ($heard instanceof Data) {
                 $output->take($heard->channel, $heard->bytes);
-                $this->send($this->conversation->credit($heard->channel, self::WINDOW_BYTES));
+                $this->giveCredit($heard->channel);
             } elseif ($heard instanceof Message\State) {
                 $status = $heard->status;
             } elseif ($heard instanceof Message\Result) {
@@ -168,7 +174,7 @@ final class JobStream implements ConversationInterface
                     $output->begin($heard->status->attempt);
                 }
 
-                return new JobAnswer($heard->status, $heard->envelope);
+                return new JobAnswer($heard->status, $heard->envelope, $this->ranBy($heard->status));
             } else {
                 throw $this->ended($heard);
             }
@@ -298,6 +304,26 @@ final class JobStream implements ConversationInterface
         $this->mustBeAbout($jobId, $answer->jobId);
 
         return $answer->status;
+    }
+
+    private function giveCredit(Channel $channel): void
+    {
+        try {
+            $this->send($this->conversation->credit($channel, self::WINDOW_BYTES));
+        } catch (ConnectionLost) {
+            // The node may have said its last word and closed: what has come is still to be read.
+        }
+    }
+
+    /**
+     * Return the node that ran a job.
+     *
+     * A gateway is believed only where the carrier proves no identity, as a socket whose permissions say who may
+     * serve it. Elsewhere a receipt must be of the node that was dialled.
+     */
+    private function ranBy(JobStatus $status): PeerId
+    {
+        return $this->stream->remotePeer() === null ? $status->node ?? $this->peer : $this->peer;
     }
 
     private function mustBeAbout(string $asked, string $answered): void

@@ -6,6 +6,7 @@ namespace Plasm\Tests\Support;
 
 use Plasm\Manifest;
 use Plasm\Outcome;
+use Plasm\PeerId;
 
 /** The node's side of one conversation. */
 final class FakeConversation
@@ -35,6 +36,11 @@ final class FakeConversation
     public function isOver(): bool
     {
         return $this->isOver;
+    }
+
+    public function provenPeer(): ?PeerId
+    {
+        return $this->node->isProven ? $this->node->signer->peer : null;
     }
 
     public function greet(): string
@@ -226,7 +232,8 @@ final class FakeConversation
     private function result(FakeJob $job): string
     {
         $outcome = $job->isCancelled ? Outcome::cancelled() : Outcome::exited($this->node->exitCode);
-        $envelope = $this->node->signer->receipt($job->manifest, $outcome, $this->node->stdout, $this->node->stderr);
+        $signer = $this->node->behind ?? $this->node->signer;
+        $envelope = $signer->receipt($job->manifest, $outcome, $this->node->stdout, $this->node->stderr);
         $envelope = $this->node->forge === null ? $envelope : ($this->node->forge)($envelope, $job);
 
         return self::message('result', [
@@ -269,7 +276,7 @@ final class FakeConversation
             'attempt' => $job->attempt,
             'stdout_bytes' => strlen($this->node->stdout),
             'stderr_bytes' => strlen($this->node->stderr),
-        ];
+        ] + ($this->node->behind === null ? [] : ['node' => (string) $this->node->behind->peer]);
     }
 
     /** @param array<string, mixed> $refusal */

@@ -43,6 +43,9 @@ final class FakeNode implements TransportInterface
     /** End the job as cancelled, without output, after so many bytes of it. */
     public ?int $withdrawAt = null;
 
+    /** Have the receipts signed by this one, and tell so, as a gateway does. */
+    public ?ReceiptSigner $behind = null;
+
     /** @var list<array<string, mixed>> refusals of what is asked next, in their order */
     public array $refusals = [];
 
@@ -52,6 +55,9 @@ final class FakeNode implements TransportInterface
     /** What is said in place of each answer: raw bytes. */
     public ?string $nonsense = null;
     public bool $isSilent = false;
+
+    /** Whether its carrier proves who it is, as libp2p does. */
+    public bool $isProven = false;
     public ?string $hello = null;
     public int $conversations = 0;
 

@@ -21,7 +21,7 @@ final class FakeStream implements StreamInterface
 
     public function remotePeer(): ?PeerId
     {
-        return null;
+        return $this->node->provenPeer();
     }
 
     public function write(string $bytes, float $idleS): void
