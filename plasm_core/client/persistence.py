@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import attrs
@@ -53,10 +54,14 @@ class Choice:
     best_reason: PlasmError | None = None
     _reached_at: float = 0.0
 
-    def reached(self, peer: PeerId) -> None:
-        """Note that a node answered."""
+    @contextmanager
+    def talking_to(self, peer: PeerId) -> Iterator[None]:
+        """Note that a node answers, until the context ends."""
         self.last = peer
-        self._reached_at = trio.current_time()
+        try:
+            yield
+        finally:
+            self._reached_at = trio.current_time()
 
     def has_been_away_for(self, seconds: float) -> bool:
         """Return whether the node has not answered for so long."""
@@ -90,8 +95,8 @@ async def persist(
                     link,
                     peer,
                 ):
-                    choice.reached(peer)
-                    return await once(link, peer)
+                    with choice.talking_to(peer):
+                        return await once(link, peer)
             except PlasmError as exc:
                 problem = exc
                 pause = _pause(dialler, exc, choice, pauses)
