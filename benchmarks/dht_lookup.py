@@ -83,7 +83,7 @@ async def real(nodes: int, workers: int, lookups: int) -> list[dict[str, Any]]:
                 await trio.sleep(0.1)
             for directory in everyone[:workers]:
                 directory.advertise([CLASS])
-            while min(item.counters["sent_2"] for item in everyone[:workers]) < 4 * min(REPLICAS, nodes - 2):  # noqa: ASYNC110
+            while min(item.counters["sent_2"] for item in everyone[:workers]) < 2 * SHARDS_PROVIDED:  # noqa: ASYNC110
                 await trio.sleep(0.1)
             rows.append(await _measure(f"{nodes} real nodes", hub.addresses[0], lookups))
         rows.append(await _measure(f"{nodes} real nodes, a third gone", hub.addresses[0], lookups))

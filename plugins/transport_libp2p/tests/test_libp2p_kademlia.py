@@ -117,7 +117,7 @@ async def test_thirty_nodes_of_which_a_third_are_killed() -> None:
                 peers = [network.peer_id for network, _ in workers]
                 for _, directory in workers:
                     directory.advertise([CLASS])
-                await until(lambda: min(item.counters["sent_2"] for _, item in workers) >= 20)
+                await until(lambda: min(item.counters["sent_2"] for _, item in workers) >= 12)
                 async with joined(third.addresses[0], client=True) as (_, asking):
                     with trio.fail_after(10):
                         assert (await first_found(asking))[0] in peers
