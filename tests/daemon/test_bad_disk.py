@@ -48,6 +48,7 @@ def test_a_full_disk_is_told_and_what_was_accepted_ends(daemon: Daemon, disk: Sm
     with calling(daemon.socket) as caller:
         small = Submission.of(HELLO.read_bytes())
         caller.submit(small)
+        caller.heard.append(caller.receive())
         with contextlib.suppress(OSError, EOFError):
             caller.upload(small)
         while not isinstance(refused := caller.receive(), Refused):
