@@ -68,7 +68,7 @@ class Libp2pTransport(Transport):
         self, identity: Signer | None, handlers: Mapping[str, StreamHandler]
     ) -> AsyncIterator[Libp2pNetwork]:
         # The library takes a second to load: only whoever opens the transport pays for it.
-        import plasm_transport_libp2p.identify as identify
+        from plasm_transport_libp2p import identify, ping
         from plasm_transport_libp2p.addresses import kind_of, parse_listen
         from plasm_transport_libp2p.identity import key_pair
         from plasm_transport_libp2p.network import open_network
@@ -89,6 +89,8 @@ class Libp2pTransport(Transport):
             log.info("quic cannot be dialled reason=%s", exc)
         async with open_network(keys, transports, addresses, limits) as network:
             identify.serve(network)
+            if handlers:
+                ping.serve(network)
             for protocol, handler in handlers.items():
                 network.handle(protocol, handler)
             yield network
