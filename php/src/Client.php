@@ -4,7 +4,10 @@ declare(strict_types=1);
 
 namespace Plasm;
 
+use Plasm\Exception\ExceptionInterface;
 use Plasm\Exception\PeerMismatch;
+use Plasm\Exception\Refused;
+use Plasm\Exception\TransportException;
 use Plasm\Output\Collected;
 use Plasm\Output\OutputInterface;
 use Plasm\Output\Passed;
@@ -12,8 +15,9 @@ use Plasm\Protocol\Channel;
 use Plasm\Time\ClockInterface;
 use Plasm\Time\Deadline;
 use Plasm\Time\SystemClock;
+use Plasm\Transport\ChoosingTransportInterface;
+use Plasm\Transport\Configuration;
 use Plasm\Transport\ConversationInterface;
-use Plasm\Transport\LocalTransport;
 use Plasm\Transport\TransportInterface;
 
 /** Runs jobs on nodes, and verifies what they answer. */
@@ -23,6 +27,10 @@ final class Client implements ClientInterface
 
     private readonly TransportInterface $transport;
     private readonly Retries $retries;
+    private readonly RetryPolicy $policy;
+
+    /** What a job's route is unless it says another. */
+    private readonly string $route;
 
     /** @var list<PeerId> */
     private readonly array $pinned;
@@ -31,18 +39,29 @@ final class Client implements ClientInterface
     private array $submitted = [];
 
     /**
-     * @param TransportInterface|null $transport null for the daemon of this machine
+     * @param TransportInterface|array<string, mixed>|null $transport how nodes are reached:
+     *     - `mode`: `"local"`, the daemon of this machine, unless it says `"gateway"`, that daemon, which hands jobs on
+     *       to the network, or `"remote"`, nodes that are found in the DHT and spoken to directly
+     *     - local and gateway: `socket` (path)
+     *     - remote: `bootstrap` (addresses to begin at), `capability` (the class of nodes to look for),
+     *       `allow_private` (whether private addresses that others tell are dialled), `cache` (a directory,
+     *       a `CacheInterface`, or false), `directory` (the DHT's protocol), `watch` (is told what happens)
      * @param list<PeerId|string> $pinned the only nodes to talk to and to trust; none for whichever is reached
      */
     public function __construct(
-        ?TransportInterface $transport = null,
+        TransportInterface|array|null $transport = null,
         array $pinned = [],
         private readonly Timeouts $timeouts = new Timeouts(),
         RetryPolicy $retries = new RetryPolicy(),
         private readonly ClockInterface $clock = new SystemClock(),
     ) {
-        $this->transport = $transport ?? new LocalTransport(timeouts: $timeouts, clock: $clock);
+        $configuration = $transport instanceof TransportInterface
+            ? Configuration::given($transport)
+            : Configuration::of($transport ?? [], $timeouts, $clock);
+        $this->transport = $configuration->transport;
+        $this->route = $configuration->route;
         $this->retries = new Retries($retries, $clock);
+        $this->policy = $retries;
         $this->pinned = array_map(
             static fn (PeerId|string $peer): PeerId => $peer instanceof PeerId ? $peer : PeerId::parse($peer),
             $pinned,
@@ -51,7 +70,7 @@ final class Client implements ClientInterface
 
     public function submit(mixed $module, array|Manifest $options = [], array $input = []): string
     {
-        return (string) $this->submitJob(self::job($module, $options, $input), $this->deadline(null));
+        return (string) $this->submitJob($this->job($module, $options, $input), $this->deadline(null));
     }
 
     public function status(#[\SensitiveParameter] string $jobId): JobStatus
@@ -79,7 +98,11 @@ final class Client implements ClientInterface
     public function run(mixed $module, array|Manifest $options = [], array $input = [], ?float $timeout = null): Result
     {
         $deadline = $this->deadline($timeout);
-        $job = self::job($module, $options, $input);
+        $job = $this->job($module, $options, $input);
+        $placement = $this->placement($job);
+        if ($placement !== null) {
+            return $this->runSomewhere($placement, $job, $deadline);
+        }
 
         return $this->resultOf($this->submitJob($job, $deadline), $deadline, $job->manifest);
     }
@@ -113,16 +136,61 @@ final class Client implements ClientInterface
      * @param array<string, mixed>|Manifest $options
      * @param array<string, mixed> $input
      */
-    private static function job(mixed $module, array|Manifest $options, array $input): Job
+    private function job(mixed $module, array|Manifest $options, array $input): Job
     {
         return match (true) {
             $module instanceof Job => $module,
-            $options instanceof Manifest => Job::ofManifest($options, $module, $input),
-            default => Job::create($module, [...$options, ...$input]),
+            $options instanceof Manifest => Job::ofManifest($options, $module, ['route' => $this->route, ...$input]),
+            default => Job::create($module, ['route' => $this->route, ...$options, ...$input]),
         };
     }
 
+    /** Return how to find a job its node; null if there is nothing to choose. */
+    private function placement(Job $job): ?Placement
+    {
+        return $this->transport instanceof ChoosingTransportInterface
+            ? new Placement($this->transport, $job, $this->pinned, $this->policy, $this->clock)
+            : null;
+    }
+
+    /** Run a job on one node after another, until one of them neither refuses it nor is lost nor fails. */
+    private function runSomewhere(Placement $placement, Job $job, Deadline $deadline): Result
+    {
+        $failed = null;
+        while (true) {
+            try {
+                $handle = $placement->submit($deadline);
+            } catch (ExceptionInterface $exception) {
+                return $failed ?? throw $exception;
+            }
+            try {
+                $result = $this->resultOf($handle, $deadline, $job->manifest, $this->timeouts->patienceS);
+                if ($result->outcome->kind !== OutcomeKind::SystemError) {
+                    return $result;
+                }
+                $failed = $result;
+                $reason = null;
+            } catch (Refused | TransportException $reason) {
+                // The next node starts it anew.
+            }
+            if (!$placement->passOn($reason)) {
+                return $failed ?? throw $reason;
+            }
+        }
+    }
+
     private function submitJob(Job $job, Deadline $deadline): Handle
+    {
+        $handle = $this->placement($job)?->submit($deadline) ?? $this->submitHere($job, $deadline);
+        $this->submitted[$job->id()] = $job->manifest;
+        if (count($this->submitted) > self::MAX_REMEMBERED) {
+            unset($this->submitted[array_key_first($this->submitted)]);
+        }
+
+        return $handle;
+    }
+
+    private function submitHere(Job $job, Deadline $deadline): Handle
     {
         $handle = null;
         $submit = function (ConversationInterface $node) use ($job, &$handle): Handle {
@@ -132,36 +200,32 @@ final class Client implements ClientInterface
 
             return $handle;
         };
-        $handle = $this->retries->run(
+
+        return $this->retries->run(
             $deadline,
             function () use ($deadline, $submit, &$handle): Handle {
                 return $this->conversing($handle?->peer, $deadline, $submit);
             },
             knowsDaemon: false,
         );
-        $this->submitted[$job->id()] = $job->manifest;
-        if (count($this->submitted) > self::MAX_REMEMBERED) {
-            unset($this->submitted[array_key_first($this->submitted)]);
-        }
-
-        return $handle;
     }
 
-    private function resultOf(Handle $handle, Deadline $deadline, ?Manifest $manifest): Result
+    private function resultOf(Handle $handle, Deadline $deadline, ?Manifest $manifest, ?float $patienceS = null): Result
     {
         $output = new Collected();
-        $answer = $this->follow($handle, $deadline, $output);
+        $answer = $this->follow($handle, $deadline, $output, $patienceS);
         [$stdout, $stderr] = array_map($output->spool(...), Channel::OUTPUTS);
 
         return new Result($this->verify($handle, $answer, $manifest, $stdout->sha256(), $stderr->sha256()), $output);
     }
 
-    private function follow(Handle $handle, Deadline $deadline, OutputInterface $output): JobAnswer
+    private function follow(Handle $handle, Deadline $deadline, OutputInterface $output, ?float $patienceS = null): JobAnswer
     {
         return $this->retries->run(
             $deadline,
             fn (): JobAnswer => $this->conversing($handle->peer, $deadline, static fn (ConversationInterface $node)
                 => $node->attach($handle->jobId, $handle->token(), $output)),
+            patienceS: $patienceS,
         );
     }
 

@@ -4,14 +4,21 @@ declare(strict_types=1);
 
 namespace Plasm;
 
+use Plasm\Capabilities\CapabilityRecord;
+
 /** A node that was found. */
 final readonly class Node
 {
     /**
      * @param string $agent the name and version of its software, in its own words
      * @param string $address where it was found
+     * @param CapabilityRecord|null $capabilities what it says it can; null if it was not asked
      */
-    public function __construct(public PeerId $peer, public string $agent, public string $address)
-    {
+    public function __construct(
+        public PeerId $peer,
+        public string $agent,
+        public string $address,
+        public ?CapabilityRecord $capabilities = null,
+    ) {
     }
 }

@@ -34,11 +34,14 @@ final readonly class Retries
      *
      * @param \Closure(): T $call
      * @param bool $knowsDaemon whether there was a daemon before, which may just be starting anew
+     * @param float|null $patienceS try again until the node was away for so long, however often; null for the policy's
+     *                              number of attempts
      *
      * @return T
      */
-    public function run(Deadline $deadline, \Closure $call, bool $knowsDaemon = true): mixed
+    public function run(Deadline $deadline, \Closure $call, bool $knowsDaemon = true, ?float $patienceS = null): mixed
     {
+        $awaySince = null;
         for ($attempt = 1; ; ++$attempt) {
             $began = $this->clock->now();
             try {
@@ -48,14 +51,18 @@ final readonly class Retries
                     throw $exception;
                 }
             }
-            if ($exception instanceof ConnectionLost && $this->clock->now() - $began >= self::LASTED_S) {
+            $now = $this->clock->now();
+            if ($exception instanceof ConnectionLost && $now - $began >= min(self::LASTED_S, $patienceS ?? INF)) {
                 $attempt = 1;
+                $awaySince = null;
             }
+            $awaySince ??= $exception instanceof TimedOut ? $now - $exception->seconds : $now;
+            $isLast = $patienceS === null ? $attempt >= $this->policy->attempts : $now - $awaySince >= $patienceS;
             $pause = $this->policy->pause($attempt, mt_rand() / mt_getrandmax());
             if ($exception instanceof Refused) {
                 $pause += $exception->retryAfterS ?? 0;
             }
-            if ($attempt >= $this->policy->attempts || $pause >= $deadline->remaining()) {
+            if ($isLast || $pause >= $deadline->remaining()) {
                 throw $exception;
             }
             $this->clock->sleep($pause);

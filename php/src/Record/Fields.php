@@ -217,6 +217,27 @@ final class Fields
         return $found;
     }
 
+    /**
+     * A list of strings that match a regular expression as a whole, in their order.
+     *
+     * @return list<string>
+     */
+    public function names(string $name, string $pattern): array
+    {
+        $value = $this->value($name);
+        $names = [];
+        foreach (is_array($value) ? $value : [Missing::Field] as $item) {
+            if (!is_string($item) || preg_match("/\\A(?:$pattern)\\z/", $item) !== 1) {
+                $this->expected($name, 'a list of names', $value);
+
+                return [];
+            }
+            $names[] = $item;
+        }
+
+        return $names;
+    }
+
     public function peer(string $name): ?PeerId
     {
         $value = $this->value($name);

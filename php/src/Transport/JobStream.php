@@ -61,6 +61,7 @@ final class JobStream implements ConversationInterface
         private readonly Deadline $deadline,
         private readonly float $idleS,
         private readonly ClockInterface $clock,
+        private readonly ?\Closure $watch,
     ) {
         $this->conversation = new Conversation();
         $this->lastSent = $this->lastHeard = $clock->now();
@@ -70,6 +71,7 @@ final class JobStream implements ConversationInterface
      * Begin a conversation on a fresh stream: wait for the node to introduce itself.
      *
      * @param PeerId|null $expected the node that must answer
+     * @param (\Closure(string, array<string, scalar>): mixed)|null $watch is told what happens
      *
      * @throws TransportException the stream is closed then
      */
@@ -79,8 +81,9 @@ final class JobStream implements ConversationInterface
         Deadline $deadline,
         Timeouts $timeouts,
         ClockInterface $clock,
+        ?\Closure $watch = null,
     ): self {
-        $self = new self($stream, $deadline, $timeouts->idleS, $clock);
+        $self = new self($stream, $deadline, $timeouts->idleS, $clock, $watch);
         try {
             $self->greet($expected, $deadline->orSooner(new Deadline($clock, $timeouts->connectS, 'connect')));
         } catch (TransportException $exception) {
@@ -144,10 +147,12 @@ final class JobStream implements ConversationInterface
             throw $this->ended($answer);
         }
         $this->mustBeAbout($job->id(), $answer->jobId);
+        $this->tell('offered', ['job_id' => $answer->jobId]);
         if ($job->module->size() >= self::POSSESSION_BYTES && $answer->received[Channel::Module->value] === 0) {
             $this->prove($answer->challenge, $job->module);
         }
         $this->upload($sources);
+        $this->tell('sent', $sizes);
 
         return $this->accepted($job->id());
     }
@@ -324,6 +329,14 @@ final class JobStream implements ConversationInterface
     private function ranBy(JobStatus $status): PeerId
     {
         return $this->stream->remotePeer() === null ? $status->node ?? $this->peer : $this->peer;
+    }
+
+    /** @param array<string, scalar> $facts */
+    private function tell(string $what, array $facts): void
+    {
+        if ($this->watch !== null) {
+            ($this->watch)($what, $facts);
+        }
     }
 
     private function mustBeAbout(string $asked, string $answered): void

@@ -118,12 +118,18 @@ final class Loop
         }
     }
 
-    private function turn(): void
+    /** See to what can be done now, without waiting. Only for the code that drives the loop. */
+    public function poll(): void
+    {
+        $this->turn(0);
+    }
+
+    private function turn(?int $patience = null): void
     {
         for ($left = count($this->ready); $left > 0; $left--) {
             $this->ready->dequeue()->resume();
         }
-        $this->select($this->patience());
+        $this->select($patience ?? $this->patience());
         foreach ($this->parked as $waiter) {
             if ($waiter->task !== null && !$waiter->woken && $waiter->deadline->expired()) {
                 $this->ready->enqueue($waiter->task);

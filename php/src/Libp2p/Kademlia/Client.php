@@ -5,6 +5,7 @@ declare(strict_types=1);
 namespace Plasm\Libp2p\Kademlia;
 
 use Plasm\Libp2p\ConnectionInterface;
+use Plasm\Libp2p\Connections;
 use Plasm\Libp2p\Deadline;
 use Plasm\Libp2p\Exception\Libp2pException;
 use Plasm\Libp2p\Exception\ProtocolViolation;
@@ -26,7 +27,6 @@ use Plasm\PeerId;
 final class Client implements ClientInterface
 {
     private const MAX_ANSWER_BYTES = 256 * 1024;
-    private const MAX_KEPT = 16;
 
     /** So many that name a peer are enough. */
     private const WITNESSES = 3;
@@ -34,8 +34,7 @@ final class Client implements ClientInterface
     /** @var list<PeerInfo> */
     private readonly array $bootstrap;
 
-    /** @var array<string, ConnectionInterface> by PeerId, the last used at the end; none is in use */
-    private array $kept = [];
+    private readonly Connections $connections;
 
     /**
      * @param list<Multiaddr> $bootstrap nodes to begin with, each ending in a PeerId
@@ -44,6 +43,7 @@ final class Client implements ClientInterface
      * @param float $patienceS how long one node may take, from dialling to its answer
      * @param int $maxQueries end a lookup after so many
      * @param bool $dialPrivate whether to dial private and loopback addresses that others named
+     * @param Connections|null $connections null for some of its own
      */
     public function __construct(
         private readonly HostInterface $host,
@@ -54,7 +54,9 @@ final class Client implements ClientInterface
         private readonly float $patienceS = 3.0,
         private readonly int $maxQueries = 128,
         private readonly bool $dialPrivate = false,
+        ?Connections $connections = null,
     ) {
+        $this->connections = $connections ?? new Connections($host);
         $nodes = [];
         foreach ($bootstrap as $address) {
             $peer = $address->peer()
@@ -63,11 +65,6 @@ final class Client implements ClientInterface
             $nodes[(string) $peer] = new PeerInfo($peer, [...$known->addresses, $address]);
         }
         $this->bootstrap = array_values($nodes);
-    }
-
-    public function __destruct()
-    {
-        $this->close();
     }
 
     public function findProviders(string $key, Deadline $deadline, int $limit = 20): iterable
@@ -124,10 +121,7 @@ final class Client implements ClientInterface
 
     public function close(): void
     {
-        foreach ($this->kept as $connection) {
-            $connection->close();
-        }
-        $this->kept = [];
+        $this->connections->close();
     }
 
     /**
@@ -190,45 +184,31 @@ final class Client implements ClientInterface
     private function ask(PeerInfo $node, Message $request, Deadline $lookup): Message
     {
         $deadline = $lookup->within($this->patienceS);
-        $connection = $this->connect($node, $deadline);
-        try {
-            $stream = $connection->openStream($this->protocol, $deadline, Framing::frame($request->encode()));
-            // Not before the answer: some nodes reset a stream of which one direction has ended.
-            $answer = Message::decode(Framing::readMessage($stream, self::MAX_ANSWER_BYTES, $deadline));
-            $stream->close();
-            if ($answer->type !== $request->type) {
-                throw new ProtocolViolation('a node of the DHT answers what it was not asked');
-            }
-        } catch (\Throwable $exception) {
-            $connection->close();
-            throw $exception;
-        }
-        $this->keep($connection);
-
-        return $answer;
-    }
-
-    private function connect(PeerInfo $node, Deadline $deadline): ConnectionInterface
-    {
-        $name = (string) $node->peer;
-        $kept = $this->kept[$name] ?? null;
-        unset($this->kept[$name]);
-        if ($kept !== null && $kept->isOpen()) {
-            return $kept;
-        }
         $publicOnly = !$this->dialPrivate && !in_array($node, $this->bootstrap, true);
 
-        return $this->host->race($node->addresses, $deadline, $publicOnly);
+        return $this->connections->use(
+            $node,
+            $deadline,
+            $publicOnly,
+            fn (ConnectionInterface $connection): Message => $this->answer($connection, $request, $deadline),
+        );
     }
 
-    private function keep(ConnectionInterface $connection): void
+    private function answer(ConnectionInterface $connection, Message $request, Deadline $deadline): Message
     {
-        $name = (string) $connection->remotePeer();
-        ($this->kept[$name] ?? null)?->close();
-        unset($this->kept[$name]);
-        $this->kept[$name] = $connection;
-        if (count($this->kept) > self::MAX_KEPT) {
-            array_shift($this->kept)->close();
+        $stream = $connection->openStream($this->protocol, $deadline, Framing::frame($request->encode()));
+        try {
+            // Not closed before the answer: some nodes reset a stream of which one direction has ended.
+            $answer = Message::decode(Framing::readMessage($stream, self::MAX_ANSWER_BYTES, $deadline));
+        } catch (\Throwable $exception) {
+            $stream->reset();
+            throw $exception;
         }
+        $stream->close();
+        if ($answer->type !== $request->type) {
+            throw new ProtocolViolation('a node of the DHT answers what it was not asked');
+        }
+
+        return $answer;
     }
 }

@@ -1,0 +1,19 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Cache;
+
+/**
+ * What this package needs of a cache: three methods of PSR-16, so that a class that has them can say that it
+ * implements this interface too. Keys are letters, digits and `_`, at most 64; values are arrays and scalars.
+ */
+interface CacheInterface
+{
+    public function get(string $key, mixed $default = null): mixed;
+
+    /** @param int|\DateInterval|null $ttl seconds to keep it for */
+    public function set(string $key, mixed $value, int|\DateInterval|null $ttl = null): bool;
+
+    public function delete(string $key): bool;
+}

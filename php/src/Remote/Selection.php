@@ -1,0 +1,201 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Remote;
+
+use Plasm\Exception\ExceptionInterface;
+use Plasm\Exception\NoNode;
+use Plasm\Job;
+use Plasm\Libp2p\ConnectionInterface;
+use Plasm\Libp2p\Connections;
+use Plasm\Libp2p\Deadline;
+use Plasm\Libp2p\Exception\TimedOut;
+use Plasm\Libp2p\Io\Loop;
+use Plasm\Libp2p\Io\TaskGroup;
+use Plasm\Libp2p\PeerInfo;
+use Plasm\PeerId;
+
+/** One search for nodes: those that are found are asked what they can, several at once, the dead ones left out. */
+final class Selection
+{
+    private const MAX_FOUND = 64;
+    private const PROBES_AT_ONCE = 12;
+    private const PROBE_S = 5.0;
+    private const MAX_TOLD = 5;
+
+    /** @var TaskGroup<mixed> */
+    private readonly TaskGroup $tasks;
+
+    /** @var array<string, true> by PeerId: whom to ask no more */
+    private array $known = [];
+
+    /** @var list<PeerInfo> */
+    private array $waiting = [];
+
+    private int $probing = 0;
+
+    /** @var list<Candidate> */
+    private array $candidates = [];
+
+    /** @var array<string, string> why each of the others will not do, by PeerId */
+    private array $problems = [];
+
+    private ?string $directoryProblem = null;
+
+    /**
+     * @param bool $publicOnly refuse to dial private addresses
+     * @param Job|null $job what a node is to take; null for any node
+     * @param list<PeerId> $avoid
+     * @param \Closure(string, array<string, scalar>): mixed $watch is told of each node
+     */
+    public function __construct(
+        private readonly Directory $directory,
+        private readonly Connections $connections,
+        private readonly PeerBook $book,
+        private readonly bool $publicOnly,
+        Loop $loop,
+        private readonly \Closure $watch,
+        private readonly ?Job $job,
+        array $avoid,
+    ) {
+        $this->tasks = new TaskGroup($loop);
+        foreach ($avoid as $peer) {
+            $this->known[(string) $peer] = true;
+        }
+    }
+
+    /**
+     * Ask nodes, and look for others of a class, until there are enough or the first is some time ago.
+     *
+     * @param list<PeerInfo> $infos
+     * @param float $settleS how long to look for better nodes once there is one
+     *
+     * @return list<Candidate> the best first
+     */
+    public function run(array $infos, ?CapabilityClass $class, Deadline $deadline, int $enough, float $settleS): array
+    {
+        array_map($this->consider(...), $infos);
+        if ($class !== null) {
+            $this->directory->search($class, $this->tasks, $deadline, self::MAX_FOUND, $this->consider(...));
+        }
+        $until = $deadline;
+        try {
+            while ($this->tasks->count() > 0 && count($this->candidates) < $enough) {
+                [$key, $candidate, $error] = $this->tasks->next($until, 'nodes to answer');
+                $isFirst = $this->candidates === [];
+                $this->note($key, $candidate, $error);
+                if ($isFirst && $this->candidates !== []) {
+                    $until = $deadline->within($settleS);
+                }
+            }
+        } catch (TimedOut) {
+            // What has answered by now will have to do.
+        } finally {
+            $this->tasks->cancel();
+        }
+        usort($this->candidates, static fn (Candidate $a, Candidate $b): int => $a->cost() <=> $b->cost());
+
+        return $this->candidates;
+    }
+
+    /** Tell whether the DHT did not answer, so that nobody could be found. */
+    public function isCutOff(): bool
+    {
+        return $this->directoryProblem !== null;
+    }
+
+    /** Note that a node that seemed to be right was not. */
+    public function reject(PeerId $peer, string $problem): void
+    {
+        $this->problems[(string) $peer] = $problem;
+        ($this->watch)('lost', ['peer' => (string) $peer, 'reason' => $problem]);
+    }
+
+    /** Return what to tell when no node will do. */
+    public function failure(): NoNode
+    {
+        if ($this->problems === []) {
+            return $this->directoryProblem === null
+                ? new NoNode('no node was found')
+                : new NoNode("no node was found: $this->directoryProblem", 'is the address of the bootstrap node right?');
+        }
+        $told = [];
+        foreach (array_slice($this->problems, 0, self::MAX_TOLD) as $peer => $problem) {
+            $told[] = "$peer: $problem";
+        }
+        $more = count($this->problems) - count($told);
+
+        return new NoNode('no node was found that can be used: ' . implode('; ', $told) . ($more > 0 ? "; and $more more" : ''));
+    }
+
+    private function consider(PeerInfo $info): void
+    {
+        if (!isset($this->known[(string) $info->peer])) {
+            $this->known[(string) $info->peer] = true;
+            $this->waiting[] = $info;
+            $this->probeNext();
+        }
+    }
+
+    private function probeNext(): void
+    {
+        if ($this->probing < self::PROBES_AT_ONCE && ($info = array_shift($this->waiting)) !== null) {
+            $this->probing++;
+            $this->tasks->start((string) $info->peer, fn (): Candidate => $this->probe($info));
+        }
+    }
+
+    private function probe(PeerInfo $info): Candidate
+    {
+        $deadline = Deadline::after(self::PROBE_S);
+        $began = hrtime(true);
+        $ask = static fn (ConnectionInterface $connection): array
+            => [$connection->remoteAddress(), Inquiry::ask($connection, $deadline)];
+        [$address, $record] = $this->connections->use($info, $deadline, $this->publicOnly, $ask);
+
+        return new Candidate($info, $address, $record, (hrtime(true) - $began) / 1e9);
+    }
+
+    private function note(string $key, mixed $candidate, ?\Throwable $error): void
+    {
+        if ($error !== null && !$error instanceof ExceptionInterface) {
+            throw $error;
+        }
+        $isNode = isset($this->known[$key]);
+        if ($isNode) {
+            $this->probing--;
+            $this->probeNext();
+        }
+        if ($candidate instanceof Candidate) {
+            $this->take($candidate);
+        } elseif ($error !== null && $isNode) {
+            $peer = PeerId::parse($key);
+            $this->book->forget($peer);
+            $this->reject($peer, $error->getMessage());
+        } elseif ($error !== null) {
+            $this->directoryProblem = $error->getMessage();
+        }
+    }
+
+    private function take(Candidate $candidate): void
+    {
+        $peer = $candidate->info->peer;
+        $lacking = $this->job === null ? null : $candidate->record->lacks($this->job);
+        if ($lacking !== null) {
+            $this->problems[(string) $peer] = $lacking;
+            ($this->watch)('passed over', ['peer' => (string) $peer, 'reason' => $lacking]);
+
+            return;
+        }
+        if ($candidate->record->lends) {
+            $this->book->remember($candidate->info);
+        }
+        $this->candidates[] = $candidate;
+        ($this->watch)('found', [
+            'peer' => (string) $peer,
+            'address' => (string) $candidate->address,
+            'latency_s' => $candidate->latencyS,
+        ]);
+    }
+}

@@ -1,0 +1,24 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Transport;
+
+use Plasm\Exception\TransportException;
+use Plasm\Job;
+use Plasm\PeerId;
+use Plasm\Time\Deadline;
+
+/** Reaches nodes of which any will do. */
+interface ChoosingTransportInterface extends TransportInterface
+{
+    /**
+     * Begin a conversation with a node that says it takes the job.
+     *
+     * @param list<PeerId> $avoid nodes that had it, and failed it
+     * @param list<PeerId> $among the only nodes to consider; none for all
+     *
+     * @throws TransportException
+     */
+    public function choose(Job $job, Deadline $deadline, array $avoid = [], array $among = []): ConversationInterface;
+}

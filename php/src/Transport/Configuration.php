@@ -1,0 +1,155 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Transport;
+
+use Plasm\Cache\CacheInterface;
+use Plasm\Cache\FileCache;
+use Plasm\Cache\MemoryCache;
+use Plasm\Exception\InvalidArgument;
+use Plasm\Libp2p\Connections;
+use Plasm\Libp2p\Exception\InvalidMultiaddr;
+use Plasm\Libp2p\Host;
+use Plasm\Libp2p\Kademlia;
+use Plasm\Libp2p\Multiaddr;
+use Plasm\Remote\AddressPolicy;
+use Plasm\Remote\CapabilityClass;
+use Plasm\Remote\Directory;
+use Plasm\Remote\PeerBook;
+use Plasm\Time\ClockInterface;
+use Plasm\Timeouts;
+
+/** How a client reaches nodes, as its options say. */
+final readonly class Configuration
+{
+    private const OPTIONS = [
+        'local' => ['mode', 'socket'],
+        'gateway' => ['mode', 'socket'],
+        'remote' => ['mode', 'bootstrap', 'capability', 'allow_private', 'cache', 'directory', 'watch'],
+    ];
+    private const DIRECTORY = '/phase/kad/1.0.0';
+    private const MAX_BOOTSTRAP = 64;
+
+    /** @param string $route what a job's route is unless it says another */
+    private function __construct(public TransportInterface $transport, public string $route)
+    {
+    }
+
+    /**
+     * @param array<string, mixed> $options see `Client`
+     *
+     * @throws InvalidArgument
+     */
+    public static function of(array $options, Timeouts $timeouts, ClockInterface $clock): self
+    {
+        $mode = $options['mode'] ?? 'local';
+        $known = is_string($mode) ? self::OPTIONS[$mode] ?? null : null;
+        if ($known === null) {
+            throw new InvalidArgument('mode: expected "local", "gateway" or "remote"');
+        }
+        $unknown = array_diff(array_keys($options), $known);
+        if ($unknown !== []) {
+            throw new InvalidArgument(
+                "unknown option of mode $mode: " . implode(', ', $unknown) . '; there are ' . implode(', ', $known),
+            );
+        }
+        if ($mode === 'remote') {
+            return new self(self::remote($options, $timeouts, $clock), 'here');
+        }
+        $socket = $options['socket'] ?? null;
+        if ($socket !== null && !is_string($socket)) {
+            throw new InvalidArgument('socket: expected a path');
+        }
+
+        return new self(new LocalTransport($socket, $timeouts, $clock), $mode === 'gateway' ? 'network' : 'here');
+    }
+
+    public static function given(TransportInterface $transport): self
+    {
+        return new self($transport, 'here');
+    }
+
+    /** @param array<string, mixed> $options */
+    private static function remote(array $options, Timeouts $timeouts, ClockInterface $clock): RemoteTransport
+    {
+        $bootstrap = self::bootstrap($options['bootstrap'] ?? []);
+        $allowsPrivate = $options['allow_private'] ?? null;
+        $capability = $options['capability'] ?? CapabilityClass::ANY_NODE;
+        $directory = $options['directory'] ?? self::DIRECTORY;
+        $watch = $options['watch'] ?? null;
+        if ($allowsPrivate !== null && !is_bool($allowsPrivate)) {
+            throw new InvalidArgument('allow_private: expected true or false');
+        }
+        if (!is_string($capability)) {
+            throw new InvalidArgument('capability: expected a name such as ' . CapabilityClass::ANY_NODE);
+        }
+        if (!is_string($directory) || preg_match('/\A\/[!-~]{1,63}\z/', $directory) !== 1) {
+            throw new InvalidArgument('directory: expected a protocol such as ' . self::DIRECTORY);
+        }
+        if ($watch !== null && !is_callable($watch)) {
+            throw new InvalidArgument('watch: expected something to call');
+        }
+        $class = new CapabilityClass($capability);
+        $policy = AddressPolicy::of($allowsPrivate, $bootstrap);
+        $host = new Host();
+        $connections = new Connections($host);
+        $kademlia = new Kademlia\Client(
+            $host,
+            $bootstrap,
+            $directory,
+            dialPrivate: $policy->allowsPrivate,
+            connections: $connections,
+        );
+        $names = array_map(strval(...), $bootstrap);
+        sort($names, SORT_STRING);
+
+        return new RemoteTransport(
+            $host,
+            new Directory($kademlia, $host->loop(), $policy),
+            $connections,
+            new PeerBook(self::cache($options['cache'] ?? null), implode(' ', [$directory, $capability, ...$names])),
+            !$policy->allowsPrivate,
+            $class,
+            $timeouts,
+            $clock,
+            $watch === null ? null : $watch(...),
+        );
+    }
+
+    /** @return list<Multiaddr> */
+    private static function bootstrap(mixed $given): array
+    {
+        if (is_string($given)) {
+            $given = [$given];
+        }
+        if (!is_array($given) || $given === [] || count($given) > self::MAX_BOOTSTRAP) {
+            throw new InvalidArgument('bootstrap: expected addresses to begin at, such as /ip4/192.0.2.1/tcp/4001/p2p/12D3KooW…');
+        }
+        $addresses = [];
+        foreach ($given as $text) {
+            try {
+                $address = Multiaddr::parse(is_string($text) ? $text : '');
+            } catch (InvalidMultiaddr $exception) {
+                throw new InvalidArgument("bootstrap: {$exception->getMessage()}", 0, $exception);
+            }
+            if ($address->peer() === null || $address->tcp() === null) {
+                throw new InvalidArgument("bootstrap: $address is not TCP to a named peer, as /ip4/192.0.2.1/tcp/4001/p2p/12D3KooW…");
+            }
+            $addresses[] = $address;
+        }
+
+        return $addresses;
+    }
+
+    private static function cache(mixed $given): CacheInterface
+    {
+        return match (true) {
+            $given === null => FileCache::ofUser(),
+            $given === false => new MemoryCache(),
+            is_string($given) && $given !== '' => new FileCache($given),
+            $given instanceof CacheInterface => $given,
+            default => throw new InvalidArgument('cache: expected a directory, a CacheInterface, or false for none'),
+        };
+    }
+}

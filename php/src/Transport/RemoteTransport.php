@@ -1,0 +1,270 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Transport;
+
+use Plasm\Exception\NoNode;
+use Plasm\Exception\PeerMismatch;
+use Plasm\Exception\TimedOut;
+use Plasm\Exception\TransportException;
+use Plasm\Exception\Unreachable;
+use Plasm\Job;
+use Plasm\Libp2p\ConnectionInterface;
+use Plasm\Libp2p\Connections;
+use Plasm\Libp2p\Deadline as Libp2pDeadline;
+use Plasm\Libp2p\Exception\Libp2pException;
+use Plasm\Libp2p\Exception\TimedOut as Libp2pTimedOut;
+use Plasm\Libp2p\Exception\Unreachable as Libp2pUnreachable;
+use Plasm\Libp2p\Exception\WrongPeer;
+use Plasm\Libp2p\HostInterface;
+use Plasm\Libp2p\PeerInfo;
+use Plasm\Node;
+use Plasm\PeerId;
+use Plasm\Remote\CapabilityClass;
+use Plasm\Remote\Candidate;
+use Plasm\Remote\Directory;
+use Plasm\Remote\PeerBook;
+use Plasm\Remote\Selection;
+use Plasm\Time\ClockInterface;
+use Plasm\Time\Deadline;
+use Plasm\Time\SystemClock;
+use Plasm\Timeouts;
+
+/** Reaches nodes anywhere, found in the DHT, over TCP, Noise and yamux. */
+final class RemoteTransport implements ChoosingTransportInterface
+{
+    private const SEARCH_S = 10.0;
+    private const SETTLE_S = 0.5;
+    private const ENOUGH = 4;
+
+    /** How many of the nodes that were good before are asked before the DHT is. */
+    private const REMEMBERED_AT_ONCE = 8;
+    private const REMEMBERED_S = 3.0;
+    private const REMEMBERED_SETTLE_S = 0.05;
+
+    private readonly \Closure $watch;
+
+    /**
+     * @param bool $publicOnly refuse to dial private addresses
+     * @param (\Closure(string, array<string, scalar>): mixed)|null $watch is told what happens
+     */
+    public function __construct(
+        private readonly HostInterface $host,
+        private readonly Directory $directory,
+        private readonly Connections $connections,
+        private readonly PeerBook $book,
+        private readonly bool $publicOnly = true,
+        private readonly CapabilityClass $class = new CapabilityClass(CapabilityClass::ANY_NODE),
+        private readonly Timeouts $timeouts = new Timeouts(),
+        private readonly ClockInterface $clock = new SystemClock(),
+        ?\Closure $watch = null,
+    ) {
+        $this->watch = $watch ?? static fn (string $what, array $facts): mixed => null;
+    }
+
+    public function open(?PeerId $peer, Deadline $deadline): ConversationInterface
+    {
+        if ($peer === null) {
+            return $this->any(null, $deadline, []);
+        }
+        try {
+            return $this->reuse($peer, $deadline) ?? $this->reach($peer, $deadline);
+        } catch (Libp2pException $exception) {
+            throw $this->explained($exception, $peer, $deadline);
+        }
+    }
+
+    public function choose(Job $job, Deadline $deadline, array $avoid = [], array $among = []): ConversationInterface
+    {
+        if ($among === []) {
+            return $this->any($job, $deadline, $avoid);
+        }
+        $failure = new NoNode('no other of the nodes that are pinned is left');
+        foreach ($among as $peer) {
+            try {
+                if (!in_array($peer, $avoid)) {
+                    return $this->open($peer, $deadline);
+                }
+            } catch (Unreachable | TimedOut $exception) {
+                $deadline->check("an answer of $peer");
+                $failure = new NoNode($exception->getMessage(), null, $exception);
+            }
+        }
+        throw $failure;
+    }
+
+    public function discover(Deadline $deadline): array
+    {
+        ($this->watch)('searching', ['capability' => $this->class->name]);
+        $selection = $this->selection(null, []);
+        $found = $selection->run([], $this->class, self::within($deadline, self::SEARCH_S), PHP_INT_MAX, self::SEARCH_S);
+        $deadline->check('nodes to answer');
+        if ($found === [] && $selection->isCutOff()) {
+            throw $selection->failure();
+        }
+
+        return array_map(static fn (Candidate $candidate): Node => new Node(
+            $candidate->info->peer,
+            $candidate->record->agent,
+            (string) $candidate->address,
+            $candidate->record,
+        ), $found);
+    }
+
+    /**
+     * Begin a conversation with the best of the nodes that answer: those that were good before, or else new ones.
+     *
+     * @param list<PeerId> $avoid
+     */
+    private function any(?Job $job, Deadline $deadline, array $avoid): ConversationInterface
+    {
+        $remembered = array_slice($this->book->all(), 0, self::REMEMBERED_AT_ONCE);
+        if ($remembered !== []) {
+            ($this->watch)('asking', ['remembered' => count($remembered)]);
+            $selection = $this->selection($job, $avoid);
+            $within = self::within($deadline, self::REMEMBERED_S);
+            $found = $selection->run($remembered, null, $within, self::ENOUGH, self::REMEMBERED_SETTLE_S);
+            $conversation = $this->first($found, $selection, $deadline);
+            if ($conversation !== null) {
+                return $conversation;
+            }
+            array_push($avoid, ...array_map(static fn (Candidate $candidate): PeerId => $candidate->info->peer, $found));
+        }
+        $deadline->check('a node that takes the job');
+        ($this->watch)('searching', ['capability' => $this->class->name]);
+        $selection = $this->selection($job, $avoid);
+        $found = $selection->run([], $this->class, self::within($deadline, self::SEARCH_S), self::ENOUGH, self::SETTLE_S);
+        $conversation = $this->first($found, $selection, $deadline);
+        if ($conversation === null) {
+            $deadline->check('a node that takes the job');
+            throw $selection->failure();
+        }
+
+        return $conversation;
+    }
+
+    /** @param list<Candidate> $candidates */
+    private function first(array $candidates, Selection $selection, Deadline $deadline): ?ConversationInterface
+    {
+        foreach ($candidates as $candidate) {
+            $peer = $candidate->info->peer;
+            try {
+                return $this->converse($this->connection($candidate->info, $deadline), $deadline);
+            } catch (Libp2pException | TransportException $exception) {
+                $this->connections->drop($peer);
+                $this->book->forget($peer);
+                $selection->reject($peer, $exception->getMessage());
+                $deadline->check('a node that takes the job');
+            }
+        }
+
+        return null;
+    }
+
+    /** Go on with a connection from before, if there is one and it still lives. */
+    private function reuse(PeerId $peer, Deadline $deadline): ?ConversationInterface
+    {
+        $this->host->loop()->poll();
+        $connection = $this->connections->kept($peer);
+        try {
+            return $connection === null ? null : $this->converse($connection, $deadline);
+        } catch (Libp2pException | TransportException) {
+            $this->connections->drop($peer);
+            $deadline->check("an answer of $peer");
+
+            return null;
+        }
+    }
+
+    /** Dial a node where it was last, or else where the DHT says it is. */
+    private function reach(PeerId $peer, Deadline $deadline): ConversationInterface
+    {
+        $addresses = $this->book->addresses($peer);
+        $failure = null;
+        if ($addresses !== []) {
+            try {
+                return $this->dial(new PeerInfo($peer, $addresses), $deadline);
+            } catch (Libp2pException $failure) {
+                $this->book->forget($peer);
+            }
+        }
+        ($this->watch)('locating', ['peer' => (string) $peer]);
+        $info = $this->directory->locate($peer, self::within($deadline, self::SEARCH_S));
+        if ($info === null) {
+            throw $failure ?? new Unreachable(
+                "nobody knows where the node $peer is",
+                'it may be down; its handle stays good for when it is back',
+            );
+        }
+
+        return $this->dial($info, $deadline);
+    }
+
+    private function dial(PeerInfo $info, Deadline $deadline): ConversationInterface
+    {
+        $conversation = $this->converse($this->connection($info, $deadline), $deadline);
+        $this->book->remember($info);
+
+        return $conversation;
+    }
+
+    private function converse(ConnectionInterface $connection, Deadline $deadline): ConversationInterface
+    {
+        $peer = $connection->remotePeer();
+        $stream = new Libp2pStream(
+            $peer,
+            $connection->openStream(JobStream::PROTOCOL, $this->connecting($deadline)),
+            $this->host->loop(),
+        );
+        $conversation = JobStream::open($stream, $peer, $deadline, $this->timeouts, $this->clock, $this->watch);
+        ($this->watch)('connected', ['peer' => (string) $peer, 'address' => (string) $connection->remoteAddress()]);
+
+        return $conversation;
+    }
+
+    /** @param list<PeerId> $avoid */
+    private function selection(?Job $job, array $avoid): Selection
+    {
+        return new Selection(
+            $this->directory,
+            $this->connections,
+            $this->book,
+            $this->publicOnly,
+            $this->host->loop(),
+            $this->watch,
+            $job,
+            $avoid,
+        );
+    }
+
+    private function connection(PeerInfo $info, Deadline $deadline): ConnectionInterface
+    {
+        return $this->connections->to($info, $this->connecting($deadline), $this->publicOnly);
+    }
+
+    private function connecting(Deadline $deadline): Libp2pDeadline
+    {
+        return self::within($deadline, $this->timeouts->connectS);
+    }
+
+    private function explained(Libp2pException $exception, PeerId $peer, Deadline $deadline): TransportException
+    {
+        $deadline->check("a connection to $peer");
+        $causes = $exception instanceof Libp2pUnreachable ? array_values($exception->causes) : [$exception];
+        $wrong = array_filter($causes, static fn (Libp2pException $cause): bool => $cause instanceof WrongPeer);
+        if ($wrong !== [] && count($wrong) === count($causes)) {
+            return new PeerMismatch("where the node $peer should be is another: {$causes[0]->getMessage()}", null, $exception);
+        }
+        if ($exception instanceof Libp2pTimedOut) {
+            return new TimedOut($exception->waitedFor, $this->timeouts->connectS, 'connect');
+        }
+
+        return new Unreachable("cannot reach the node $peer: {$exception->getMessage()}", null, $exception);
+    }
+
+    private static function within(Deadline $deadline, float $seconds): Libp2pDeadline
+    {
+        return Libp2pDeadline::after(min($deadline->remaining(), $seconds));
+    }
+}
