@@ -191,7 +191,11 @@ async def test_a_deadline_bounds_a_read() -> None:
 async def test_many_streams_share_a_connection_that_allows_few_at_a_time() -> None:
     """Opening one waits for another to end."""
     answers: dict[int, bytes] = {}
-    async with pair(limits=QuicLimits(streams=32, open_stream_timeout_s=60.0)) as (_node, _client, connection):
+    async with pair(limits=QuicLimits(streams=32, open_stream_timeout_s=60.0)) as (
+        _node,
+        _client,
+        connection,
+    ):
 
         async def one(number: int) -> None:
             answers[number] = await ask(connection, b"%d" % number * 500)
