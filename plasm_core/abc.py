@@ -18,6 +18,7 @@ from plasm_core.records.claim import Claim
 from plasm_core.records.manifest import Manifest
 from plasm_core.records.peer import PeerId
 from plasm_core.records.plan import Plan
+from plasm_core.records.reachability import Reachability
 from plasm_core.records.verdict import Decision, Opinion
 
 
@@ -229,6 +230,11 @@ class Directory(ABC):
     @abstractmethod
     def neighbours(self) -> tuple[PeerId, ...]:
         """The peers that it asks, none while it is alone."""
+
+    @property
+    def reachability(self) -> Reachability:
+        """What is known of whether others reach this node, nothing by default."""
+        return Reachability()
 
     @abstractmethod
     async def bootstrap(self) -> int:

@@ -48,7 +48,7 @@ def parse_listen(text: str) -> Multiaddr:
         address = Multiaddr(text)
     except (MultiaddrError, ValueError) as exc:
         raise TransportError(f"cannot listen on {text}, which is not a multiaddr: {exc}") from None
-    if ip_of(address) is None or kind_of(address) is None:
+    if ip_of(address) is None or kind_of(address) not in ("tcp", "quic"):
         raise TransportError(
             f"cannot listen on {text}",
             hint="give addresses such as /ip4/0.0.0.0/tcp/4001 or /ip6/::/udp/4001/quic-v1",
@@ -56,8 +56,18 @@ def parse_listen(text: str) -> Multiaddr:
     return address
 
 
+def is_relayed(address: Multiaddr) -> bool:
+    """Return whether an address leads through a relay, so that its IP address is not the peer's."""
+    return any(protocol.name == "p2p-circuit" for protocol in address.protocols())
+
+
 def kind_of(address: Multiaddr) -> str | None:
-    """Return `tcp` or `quic` for an address that leads straight to a peer, else None."""
+    """Return `tcp` or `quic` for an address that leads straight to a peer, `relay` for a circuit, else None."""
+    if is_relayed(address):
+        text, _, rest = str(address).partition("/p2p-circuit")
+        straight, _, relay = text.rpartition("/p2p/")
+        known = bool(straight) and kind_of(Multiaddr(straight)) in ("tcp", "quic")
+        return "relay" if known and relay and not rest else None
     names = [protocol.name for protocol in address.protocols()]
     if len(names) < 2 or names[0] not in ("ip4", "ip6", "dns", "dns4", "dns6"):
         return None
@@ -70,6 +80,14 @@ def ip_of(address: Multiaddr) -> IPAddress | None:
     if first is None or first.name not in ("ip4", "ip6"):
         return None
     return ipaddress.ip_address(str(address.value_for_protocol(first.code)))
+
+
+def port_of(address: Multiaddr) -> int:
+    """Return the port of an address that leads straight to a peer, 0 if it has none."""
+    for protocol in address.protocols():
+        if protocol.name in ("tcp", "udp"):
+            return int(str(address.value_for_protocol(protocol.code)))
+    return 0
 
 
 def is_public(address: Multiaddr) -> bool:

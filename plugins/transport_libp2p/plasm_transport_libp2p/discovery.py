@@ -13,8 +13,10 @@ from plasm_core import hookimpl
 from plasm_core.abc import Directory, Discovery, Network
 from plasm_core.errors import TransportError
 from plasm_core.paths import state_directory
-from plasm_core.records.fields import boolean, constrained, names, one_of, text
+from plasm_core.records.fields import boolean, constrained, integer, names, one_of, text
+from plasm_transport_libp2p.relay.limits import RelayLimits
 
+_RELAY = RelayLimits()
 DEFAULT_PROTOCOL = "/phase/kad/1.0.0"
 
 
@@ -24,6 +26,7 @@ class Kademlia(Discovery):
 
     `bootstrap`: multiaddrs of nodes to start from. `protocol` names the network: who speaks another is not in it.
     `allow_private`: dial private and loopback addresses that strangers tell of, as in a laboratory.
+    `relay`: bring circuits to nodes that nobody reaches straight, so many at once, with so many bytes and seconds each.
     `mdns`: tell the local network of this node, and listen who else is there.
     `cache`: where servers are remembered for seven days; empty for nowhere.
     """
@@ -37,6 +40,10 @@ class Kademlia(Discovery):
     mode: str = constrained(one_of("auto", "client"), default="auto")
     allow_private: bool = constrained(boolean(), default=False)
     mdns: bool = constrained(boolean(), default=False)
+    relay: bool = constrained(boolean(), default=False)
+    relay_circuits: int = constrained(integer(1, 65_536), default=_RELAY.circuits)
+    relay_circuit_bytes: int = constrained(integer(1 << 16), default=_RELAY.circuit_bytes)
+    relay_circuit_s: int = constrained(integer(10, 86_400), default=_RELAY.circuit_s)
     cache: str = constrained(
         text(maximum=4096, pattern=r"[^\x00]*"),
         default=attrs.Factory(lambda: str(state_directory() / "peers.json")),
@@ -51,6 +58,7 @@ class Kademlia(Discovery):
         from plasm_transport_libp2p.kademlia.cache import Cache
         from plasm_transport_libp2p.kademlia.directory import KademliaDirectory, Settings, running
         from plasm_transport_libp2p.network import Libp2pNetwork
+        from plasm_transport_libp2p.reachability.keeper import Keeper
 
         if not isinstance(network, Libp2pNetwork):
             raise TransportError("the discovery kademlia needs the transport libp2p")
@@ -63,8 +71,26 @@ class Kademlia(Discovery):
         )
         directory = KademliaDirectory(network, settings, Cache(Path(self.cache) if self.cache else None))
         directory.announce(network.addresses)
-        async with running(directory):
+        others = []
+        if network.addresses:
+            keeper = Keeper(
+                network, directory, network.circuits, limits=self._relaying(), local=self._local()
+            )
+            others.append(keeper.run)
+        async with running(directory, *others):
             yield directory
+
+    def _relaying(self) -> RelayLimits | None:
+        if not self.relay:
+            return None
+        return RelayLimits(
+            circuits=self.relay_circuits,
+            circuit_bytes=self.relay_circuit_bytes,
+            circuit_s=self.relay_circuit_s,
+        )
+
+    def _local(self) -> bool:
+        return self.allow_private or self.mdns
 
 
 @hookimpl

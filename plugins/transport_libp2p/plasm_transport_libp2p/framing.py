@@ -44,6 +44,12 @@ class Reader:
         del self._buffer[:length]
         return message
 
+    def rest(self) -> bytes:
+        """Take what has come after the last message: whatever the stream speaks from then on."""
+        rest = bytes(self._buffer)
+        self._buffer.clear()
+        return rest
+
     async def _fill(self, count: int) -> bool:
         while len(self._buffer) < count:
             data = await self._stream.receive_some()

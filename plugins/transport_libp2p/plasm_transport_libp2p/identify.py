@@ -96,6 +96,14 @@ def parse(data: bytes) -> Identified:
     )
 
 
+def multiaddr_of(text: str) -> Multiaddr | None:
+    """Read the text of a multiaddr that a peer sent; None if it is none."""
+    try:
+        return Multiaddr(text)
+    except (MultiaddrError, ValueError, KeyError, TypeError):
+        return None
+
+
 def multiaddr(raw: bytes) -> Multiaddr | None:
     """Read a multiaddr that a peer sent, without its `/p2p/` part; None if it is none."""
     try:
@@ -103,5 +111,6 @@ def multiaddr(raw: bytes) -> Multiaddr | None:
         text = str(address)
     except (MultiaddrError, ValueError, KeyError, TypeError):
         return None
-    where, separator, _ = text.rpartition("/p2p/")
-    return Multiaddr(where) if separator and where else address
+    where, separator, who = text.rpartition("/p2p/")
+    names_peer = separator and where and "/" not in who  # not a relay, which a circuit goes on from
+    return Multiaddr(where) if names_peer else address

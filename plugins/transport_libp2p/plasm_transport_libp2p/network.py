@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 import trio
-from libp2p.abc import INetStream, ITransport
+from libp2p.abc import INetStream, IRawConnection, ITransport
 from libp2p.crypto.keys import KeyPair
 from libp2p.custom_types import TProtocol
 from libp2p.network.connection.swarm_connection import SwarmConn
@@ -20,10 +20,11 @@ from multiaddr import Multiaddr
 from plasm_core.abc import Network, Stream, StreamHandler
 from plasm_core.errors import PeerUnreachableError, StreamError
 from plasm_core.records.peer import PeerId
-from plasm_transport_libp2p.addresses import expand, kind_of, parse
+from plasm_transport_libp2p.addresses import expand, ip_of, is_relayed, kind_of, parse
 from plasm_transport_libp2p.identity import from_libp2p, to_libp2p
 from plasm_transport_libp2p.limits import Limits
 from plasm_transport_libp2p.negotiation import NegotiationError
+from plasm_transport_libp2p.relay.circuit import Circuits
 from plasm_transport_libp2p.stream import Libp2pStream
 from plasm_transport_libp2p.workarounds import Host, Swarm
 
@@ -33,6 +34,8 @@ _STAGGER_S = 0.15  # an address has this head start over the next
 _CLOSE_S = 3.0
 _MAX_CANDIDATES = 8
 _MAX_BOOK = 4096
+_ORDER = {"tcp": 0, "quic": 1, "relay": 2}
+_ROUTERS_REMEMBER_S = 900.0
 
 
 class AddressBook:
@@ -58,12 +61,14 @@ class AddressBook:
 class Libp2pNetwork(Network):
     """One host on the network."""
 
-    def __init__(self, host: Host, swarm: Swarm, limits: Limits) -> None:
+    def __init__(self, host: Host, swarm: Swarm, limits: Limits, circuits: Circuits) -> None:
+        self.circuits = circuits
         self._host = host
         self._swarm = swarm
         self._limits = limits
         self._dialling: dict[str, trio.Lock] = {}
         self._spoken: dict[Any, set[str]] = {}
+        self._dialled: OrderedDict[str, float] = OrderedDict()
         self.book = AddressBook()
 
     @property
@@ -92,6 +97,8 @@ class Libp2pNetwork(Network):
 
     def remote_address(self, stream: Stream) -> Multiaddr | None:
         """Return the address at the other end of one of this network's streams."""
+        if isinstance(stream, Libp2pStream):
+            return next(iter(stream.connection.get_transport_addresses()), None)
         conns = self._swarm.connections.get(to_libp2p(stream.remote_peer), []) if stream.remote_peer else []
         addresses = [address for conn in conns for address in conn.get_transport_addresses()]
         return addresses[0] if addresses else None
@@ -138,7 +145,7 @@ class Libp2pNetwork(Network):
     async def dial(self, address: str, protocol: str) -> Libp2pStream:
         where, who = parse(address)
         if where is not None and kind_of(where) is None:
-            raise PeerUnreachableError(f"cannot dial {address}: only TCP and QUIC are spoken here")
+            raise PeerUnreachableError(f"cannot dial {address}: only TCP, QUIC and circuits are spoken here")
         known = self.book.addresses(who) if who is not None else ()
         return await self._dial(address, where, who, known, protocol)
 
@@ -175,10 +182,25 @@ class Libp2pNetwork(Network):
 
     def connection_address(self, peer: PeerId) -> Multiaddr | None:
         """Return where a peer is seen that there is a connection to."""
-        for conn in self._swarm.connections.get(to_libp2p(peer), []):
-            for address in conn.get_transport_addresses():
-                return address
-        return None
+        conns = self._swarm.connections.get(to_libp2p(peer), [])
+        addresses = [address for conn in conns for address in _at(conn)]
+        return min(addresses, key=is_relayed, default=None)
+
+    def is_connected_straight(self, peer: PeerId) -> bool:
+        """Return whether there is a connection to a peer that is no circuit."""
+        conn = self._connection(None, peer)
+        return conn is not None and not any(map(is_relayed, _at(conn)))
+
+    async def dial_connected(self, peer: PeerId, protocol: str) -> Libp2pStream:
+        """Open a stream on a connection that there is, and that is no circuit. Raises: `PeerUnreachableError`."""
+        conn = self._connection(None, peer)
+        if conn is None or any(map(is_relayed, _at(conn))):
+            raise PeerUnreachableError(f"there is no connection to {peer}")
+        return await self._open(conn, protocol)
+
+    async def accept(self, raw: IRawConnection, address: Multiaddr) -> None:
+        """Serve a connection that came on a stream of another, to its end."""
+        await self._swarm.accept(raw, address)
 
     def _connection(self, where: Multiaddr | None, who: PeerId | None) -> SwarmConn | None:
         """Return a connection that serves: to that peer, or to that address, if none is named."""
@@ -186,10 +208,10 @@ class Libp2pNetwork(Network):
             candidates = self._swarm.connections.get(to_libp2p(who), [])
         else:
             candidates = [conn for conns in self._swarm.connections.values() for conn in conns]
-        for conn in candidates:
-            addresses = conn.get_transport_addresses()
-            at = addresses[0] if addresses else None
-            fits = where is None or (at is not None and kind_of(at) == kind_of(where))
+        for conn in sorted(candidates, key=lambda item: any(map(is_relayed, _at(item)))):
+            at = next(iter(_at(conn)), None)
+            # Whoever would go through a relay is all the better served by a straight connection.
+            fits = where is None or is_relayed(where) or (at is not None and kind_of(at) == kind_of(where))
             if who is None:
                 fits = at == where
             if fits and isinstance(conn, SwarmConn) and self._is_usable(conn):
@@ -205,10 +227,33 @@ class Libp2pNetwork(Network):
             raise PeerUnreachableError("the address names neither a place nor a peer")
         if not known:
             raise PeerUnreachableError(f"no address of {who} is known")
-        ordered = sorted(known[:_MAX_CANDIDATES], key=lambda item: kind_of(item) != "tcp")
+        ordered = sorted(known[:_MAX_CANDIDATES], key=lambda item: _ORDER.get(kind_of(item) or "", 3))
         return await _first([partial(self._connect_to, item, who) for item in ordered], who)
 
+    def contacted(self) -> set[str]:
+        """Return the IP addresses that this node has spoken to lately, and whose packets a router may let in."""
+        since = trio.current_time() - _ROUTERS_REMEMBER_S
+        addresses = (
+            item for conns in self._swarm.connections.values() for conn in conns for item in _at(conn)
+        )
+        connected = {str(ip_of(address)) for address in addresses}
+        return connected | {ip for ip, at in self._dialled.items() if at > since}
+
+    def _note_dial(self, where: Multiaddr) -> None:
+        ip = ip_of(where)
+        if ip is not None:
+            self._dialled.pop(str(ip), None)
+            self._dialled[str(ip)] = trio.current_time()
+            while len(self._dialled) > _MAX_BOOK:
+                self._dialled.popitem(last=False)
+
+    async def try_dial(self, where: Multiaddr, peer: PeerId) -> None:
+        """Find out whether a peer is reached at an address, from a fresh socket. Raises: `PeerUnreachableError`."""
+        self._note_dial(where)
+        await self._swarm.try_dial(where, to_libp2p(peer))
+
     async def _connect_to(self, where: Multiaddr, who: PeerId | None) -> SwarmConn:
+        self._note_dial(where)
         conn = await self._swarm.connect(where, to_libp2p(who) if who else None)
         self.book.learn(from_libp2p(conn.muxed_conn.peer_id), [where])
         return conn
@@ -235,6 +280,12 @@ class Libp2pNetwork(Network):
             raise PeerUnreachableError(f"cannot open a stream: {exc}") from exc
         spoken.add(protocol)
         return stream
+
+
+def _at(conn: Any) -> list[Multiaddr]:
+    """Return where the other end of a connection is."""
+    addresses: list[Multiaddr] = conn.get_transport_addresses()
+    return addresses
 
 
 async def _first(attempts: Sequence[Callable[[], Awaitable[SwarmConn]]], who: PeerId) -> SwarmConn:
@@ -266,7 +317,8 @@ async def open_network(
     keys: KeyPair, transports: list[ITransport], listen: Sequence[Multiaddr], limits: Limits
 ) -> AsyncIterator[Libp2pNetwork]:
     """Run a host. Raises: `TransportError` if it cannot listen on each address."""
-    swarm = Swarm(keys, transports, limits)
+    circuits = Circuits()
+    swarm = Swarm(keys, [*transports, circuits], limits)
     host = Host(swarm, limits)
     failure: BaseException | None = None
     async with background_trio_service(swarm):
@@ -274,7 +326,9 @@ async def open_network(
         try:
             for address in listen:
                 await swarm.listen_on(address)
-            yield Libp2pNetwork(host, swarm, limits)
+            network = Libp2pNetwork(host, swarm, limits, circuits)
+            circuits.attach(network)
+            yield network
         except BaseException as exc:
             # Raised below: the service's nursery would wrap the caller's exception in a group.
             failure = exc

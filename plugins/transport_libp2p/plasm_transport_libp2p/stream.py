@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import trio
 from libp2p.abc import INetStream
 
@@ -29,6 +31,11 @@ class Libp2pStream(Stream):
     @property
     def remote_peer(self) -> PeerId:
         return self._peer
+
+    @property
+    def connection(self) -> Any:
+        """The connection that carries it."""
+        return self._stream.muxed_conn
 
     @property
     def remote_group(self) -> str:

@@ -193,10 +193,15 @@ class Swarm(library.Swarm):
             with trio.CancelScope(shield=True), trio.move_on_after(1):
                 await _close(read_write_closer)
 
+    async def accept(self, raw: IRawConnection, address: Multiaddr) -> None:
+        """Serve a connection that came otherwise than to a listener, to its end."""
+        await self._handle_inbound_connection(raw, address)
+
     async def _muxed(self, accepted: ReadWriteCloser) -> IMuxedConn:
         if isinstance(accepted, IMuxedConn):
             return accepted
-        secured = await self.upgrader.upgrade_security(RawConnection(accepted, False), False)
+        raw = accepted if isinstance(accepted, IRawConnection) else RawConnection(accepted, False)
+        secured = await self.upgrader.upgrade_security(raw, False)
         return await self.upgrader.upgrade_connection(secured, secured.get_remote_peer())
 
     async def connect(self, address: Multiaddr, peer: ID | None) -> SwarmConn:
@@ -228,6 +233,26 @@ class Swarm(library.Swarm):
             if isinstance(exc, Exception) and not isinstance(exc, PeerUnreachableError):
                 raise PeerUnreachableError(f"cannot dial {address}: {_reason(exc)}") from exc
             raise
+
+    async def try_dial(self, address: Multiaddr, peer: ID) -> None:
+        """Find out whether a peer is reached at an address, from a fresh socket. Raises: `PeerUnreachableError`."""
+        transport: Any = self.transport_manager.transport_for_dialing(address)
+        if transport is None:
+            raise PeerUnreachableError(f"there is no transport for {address}")
+        where = Multiaddr(f"{address}/p2p/{peer}")
+        made: Any = None
+        try:
+            if hasattr(transport, "try_dial"):
+                await transport.try_dial(where)
+                return
+            made = await transport.dial(where)
+            await self.upgrader.upgrade_security(made, True, peer)
+        except Exception as exc:
+            raise PeerUnreachableError(_reason(exc)) from exc
+        finally:
+            if made is not None:
+                with trio.CancelScope(shield=True), trio.move_on_after(1):
+                    await _close(made)
 
     async def add_conn(self, muxed_conn: IMuxedConn, direction: str = "unknown") -> SwarmConn:
         """Register a connection whose peer has proved its identity, and run it. Raises: `SwarmException`."""

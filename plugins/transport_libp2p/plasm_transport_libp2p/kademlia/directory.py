@@ -6,7 +6,7 @@ import logging
 import random
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 
 import attrs
@@ -16,7 +16,8 @@ from multiaddr import Multiaddr
 from plasm_core.abc import Directory
 from plasm_core.errors import PlasmError
 from plasm_core.records.peer import PeerId
-from plasm_transport_libp2p.addresses import parse
+from plasm_core.records.reachability import Reachability
+from plasm_transport_libp2p.addresses import is_relayed, parse
 from plasm_transport_libp2p.kademlia import message as messages
 from plasm_transport_libp2p.kademlia.cache import Cache, utc_now
 from plasm_transport_libp2p.kademlia.contact import SHARDS, Contact, capability_key
@@ -68,6 +69,11 @@ class KademliaDirectory(Directory):
         self._remembered: list[Contact] = []
         self._announced: tuple[Multiaddr, ...] = ()
         self._classes: tuple[str, ...] = ()
+        self._served: frozenset[str] = frozenset()
+        self._services: frozenset[str] = frozenset()
+        self._reached: dict[str, bool] = {}
+        self.reach: Callable[[], Reachability] | None = None
+        """Tells what is known of this node's being reached, if anyone looks into it."""
         self._shards: dict[str, list[int]] = {}
         self._bootstrapped = trio.Event()
         self._neighbours_told = 0
@@ -77,6 +83,12 @@ class KademliaDirectory(Directory):
     @property
     def neighbours(self) -> tuple[PeerId, ...]:
         return tuple(contact.peer for contact in self.node.table)
+
+    @property
+    def reachability(self) -> Reachability:
+        known = self.reach() if self.reach is not None else Reachability()
+        told = tuple(f"{address}/p2p/{self._network.peer_id}" for address in self._announced)
+        return attrs.evolve(known, advertised=told, bootstrap=tuple(self._reached.items()))
 
     @property
     def counters(self) -> Counter[str]:
@@ -103,9 +115,9 @@ class KademliaDirectory(Directory):
         self._cache.save(self.node.table, utc_now())
 
     def announce(self, addresses: Sequence[str]) -> None:
-        parsed = [parse(address)[0] for address in addresses]
-        self._announced = self.node.usable(address for address in parsed if address is not None)
-        serve = self._settings.server and bool(addresses)
+        parsed = [where for where, _ in map(parse, addresses) if where is not None]
+        self._announced = self.node.usable(parsed)
+        serve = self._settings.server and not all(map(is_relayed, parsed))
         if serve and not self._serving:
             self._network.handle(self._settings.protocol, self.node.serve)
         elif self._serving and not serve:
@@ -117,7 +129,16 @@ class KademliaDirectory(Directory):
         if len(classes) > MAX_CLASSES or any(len(name) > MAX_CLASS_LENGTH for name in classes):
             raise ValueError(f"at most {MAX_CLASSES} classes of {MAX_CLASS_LENGTH} characters")
         own = {class_of(self._network.peer_id)} if classes else set()
-        self._classes = tuple(sorted({*classes, *own}))
+        self._served = frozenset({*classes, *own})
+        self._list()
+
+    def offer(self, services: Collection[str]) -> None:
+        """Say from now on that this node does these things for the network, beside what it serves."""
+        self._services = frozenset(services)
+        self._list()
+
+    def _list(self) -> None:
+        self._classes = tuple(sorted(self._served | self._services))
         for name in self._classes:
             self._shards.setdefault(name, random.sample(range(SHARDS), SHARDS_PROVIDED))
         self._news.set()
@@ -141,8 +162,10 @@ class KademliaDirectory(Directory):
                 stream = await self._network.dial(address, self._settings.protocol)
                 await stream.aclose()
             except PlasmError as exc:
+                self._reached[address] = False
                 log.warning("bootstrap not reached address=%s reason=%s", address, exc)
                 return
+            self._reached[address] = True
         if where is not None:
             self._network.book.learn(stream.remote_peer, [where])
             await self._greet(Contact(stream.remote_peer, (where,)), limiter, configured=True)
@@ -329,11 +352,14 @@ def class_of(peer: PeerId) -> str:
 
 
 @asynccontextmanager
-async def running(directory: KademliaDirectory) -> AsyncIterator[None]:
-    """Let a directory take part while the context lasts."""
+async def running(
+    directory: KademliaDirectory, *others: Callable[[], Awaitable[None]]
+) -> AsyncIterator[None]:
+    """Let a directory take part, and what belongs to it, while the context lasts."""
     failure: BaseException | None = None
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(directory.run)
+        for task in (directory.run, *others):
+            nursery.start_soon(task)
         try:
             yield
         except BaseException as exc:  # raised below: the nursery would wrap it in a group

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import trio
@@ -64,12 +65,32 @@ class QuicTransport(ITransport):
 
     async def dial(self, maddr: Multiaddr) -> QuicMuxedConnection:  # type: ignore[override]  # as py-libp2p's own
         """Connect to the peer that the address names. Raises: `OpenConnectionError`."""
+        return await self._dial(maddr, self._endpoint_towards)
+
+    async def try_dial(self, maddr: Multiaddr) -> None:
+        """Connect from a socket that nobody has heard of, and hang up. Raises: `OpenConnectionError`."""
+        endpoints: list[Endpoint] = []
+
+        def fresh(family: socket.AddressFamily, _remote: SocketAddress) -> Endpoint:
+            endpoints.append(self._open(family, _ANY[family]))
+            return endpoints[0]
+
+        try:
+            await self._dial(maddr, fresh)
+        finally:
+            with trio.CancelScope(shield=True):
+                for endpoint in endpoints:
+                    await endpoint.close()
+
+    async def _dial(
+        self, maddr: Multiaddr, choose: Callable[[socket.AddressFamily, SocketAddress], Endpoint]
+    ) -> QuicMuxedConnection:
         expected = peer_id(maddr)
         if expected is None:
             raise OpenConnectionError(f"{maddr} names no peer, whose identity must be known to dial it")
         try:
             family, remote = socket_address(maddr)
-            connection = self._endpoint_towards(family, remote).dial(remote, expected)
+            connection = choose(family, remote).dial(remote, expected)
         except ValueError as exc:
             raise OpenConnectionError(str(exc)) from exc
         except OSError as exc:

@@ -1,0 +1,1 @@
+"""Finding out whether others reach this node: `/phase/reachability/1.0.0` (docs/network.md)."""

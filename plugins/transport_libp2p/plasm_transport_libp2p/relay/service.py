@@ -1,0 +1,199 @@
+"""The relay: takes reservations, and joins two streams into a circuit."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+
+import attrs
+import trio
+
+from plasm_core.abc import Stream
+from plasm_core.errors import PlasmError, StreamError
+from plasm_core.records.peer import PeerId
+from plasm_transport_libp2p import framing
+from plasm_transport_libp2p.addresses import is_public, is_relayed
+from plasm_transport_libp2p.network import Libp2pNetwork
+from plasm_transport_libp2p.relay import message as messages
+from plasm_transport_libp2p.relay.limits import RelayLimits
+from plasm_transport_libp2p.relay.message import HOP, MAX_BYTES, STOP, Hop, Stop
+
+log = logging.getLogger(__name__)
+
+_GREETING_S = 10.0
+_CONNECT_S = 10.0
+_CHUNK_BYTES = 65_536
+
+
+@attrs.frozen
+class _Reservation:
+    expires_at: float
+    group: str
+
+
+class Relay:
+    """Serves the hop protocol. What goes through a circuit is encrypted from end to end."""
+
+    def __init__(self, network: Libp2pNetwork, limits: RelayLimits) -> None:
+        self._network = network
+        self._limits = limits
+        self._reservations: dict[PeerId, _Reservation] = {}
+        self._from: Counter[PeerId] = Counter()
+        self._to: Counter[PeerId] = Counter()
+
+    @property
+    def reservations(self) -> int:
+        """How many peers have one."""
+        return len(self._reservations)
+
+    @property
+    def circuits(self) -> int:
+        """How many are open."""
+        return self._from.total()
+
+    def serve(self) -> None:
+        """Relay from now on."""
+        self._network.handle(HOP, self._handle)
+
+    def cease(self) -> None:
+        """Take no more reservations and circuits."""
+        self._network.unhandle(HOP)
+
+    async def _handle(self, stream: Stream) -> None:
+        peer = stream.remote_peer
+        assert peer is not None  # libp2p proves every identity
+        address = self._network.remote_address(stream)
+        with trio.fail_after(_GREETING_S):
+            request = Hop.decode(await framing.read_one(stream, MAX_BYTES))
+        if address is None or is_relayed(address):  # no circuits of circuits
+            await _refuse(stream, messages.PERMISSION_DENIED)
+        elif request.kind == messages.RESERVE:
+            await self._reserve(stream, peer)
+        elif request.kind == messages.CONNECT and request.peer is not None:
+            await self._connect(stream, peer, request.peer)
+        else:
+            await _refuse(stream, messages.UNEXPECTED_MESSAGE)
+
+    async def _reserve(self, stream: Stream, peer: PeerId) -> None:
+        self._expire()
+        known = self._reservations.pop(peer, None)
+        limits = self._limits
+        group = stream.remote_group
+        of_group = sum(item.group == group for item in self._reservations.values())
+        if len(self._reservations) >= limits.reservations or of_group >= limits.reservations_per_group:
+            log.info("reservation refused reason=limit")
+            await _refuse(stream, messages.RESERVATION_REFUSED)
+            return
+        self._reservations[peer] = _Reservation(trio.current_time() + limits.reservation_s, group)
+        if known is None:
+            log.info("reservation taken peer=%s reservations=%d", peer, len(self._reservations))
+        suffix = b"\xa5\x03" + bytes([len(self._network.peer_id.multihash)]) + self._network.peer_id.multihash
+        answer = Hop(
+            kind=messages.STATUS,
+            status=messages.OK,
+            expires_at=int(time.time()) + limits.reservation_s,
+            addresses=tuple(
+                address.to_bytes() + suffix for address in self._network.listening() if is_public(address)
+            ),
+            duration_s=limits.circuit_s,
+            data_bytes=limits.circuit_bytes,
+        )
+        with trio.fail_after(_GREETING_S):
+            await stream.send_all(answer.encode())
+            await stream.aclose()
+
+    def _expire(self) -> None:
+        now, connected = trio.current_time(), set(self._network.connected)
+        self._reservations = {
+            peer: item
+            for peer, item in self._reservations.items()
+            if item.expires_at > now and peer in connected
+        }
+
+    async def _connect(self, stream: Stream, source: PeerId, target: PeerId) -> None:
+        self._expire()
+        limits = self._limits
+        if target not in self._reservations:
+            await _refuse(stream, messages.NO_RESERVATION)
+            return
+        busy = max(self._from[source], self._to[target]) >= limits.circuits_per_peer
+        if busy or self.circuits >= limits.circuits:
+            log.info("circuit refused reason=limit")
+            await _refuse(stream, messages.RESOURCE_LIMIT_EXCEEDED)
+            return
+        self._from[source] += 1
+        self._to[target] += 1
+        try:
+            await self._join(stream, source, target)
+        finally:
+            for counter, peer in ((self._from, source), (self._to, target)):
+                counter[peer] -= 1
+                if not counter[peer]:
+                    del counter[peer]
+
+    async def _join(self, stream: Stream, source: PeerId, target: PeerId) -> None:
+        limits = self._limits
+        try:
+            with trio.fail_after(_CONNECT_S):
+                onward = await self._network.dial_connected(target, STOP)
+                call = Stop(
+                    kind=messages.STOP_CONNECT,
+                    peer=source,
+                    duration_s=limits.circuit_s,
+                    data_bytes=limits.circuit_bytes,
+                )
+                await onward.send_all(call.encode())
+                reader = framing.Reader(onward, MAX_BYTES)
+                answer = await reader.next()
+                Stop.decode(answer or b"").check()
+        except (PlasmError, trio.TooSlowError) as exc:
+            log.debug("circuit not made target=%s reason=%s", target, exc)
+            await _refuse(stream, messages.CONNECTION_FAILED)
+            return
+        made = Hop(
+            kind=messages.STATUS,
+            status=messages.OK,
+            duration_s=limits.circuit_s,
+            data_bytes=limits.circuit_bytes,
+        )
+        with trio.fail_after(_CONNECT_S):
+            await stream.send_all(made.encode())
+        started = trio.current_time()
+        carried = await _carry(stream, onward, reader.rest(), limits)
+        log.info("circuit ended bytes=%d seconds=%.1f", carried, trio.current_time() - started)
+
+
+async def _carry(one: Stream, other: Stream, first: bytes, limits: RelayLimits) -> int:
+    """Pass bytes on both ways until either side ends or a limit is reached; return how many there were."""
+    carried = 0
+
+    async def pump(source: Stream, sink: Stream, data: bytes) -> None:
+        nonlocal carried
+        try:
+            while data or (data := await source.receive_some(_CHUNK_BYTES)):
+                carried += len(data)
+                if carried > limits.circuit_bytes:
+                    return
+                await sink.send_all(data)
+                data = b""
+        except StreamError:
+            return
+        finally:
+            nursery.cancel_scope.cancel()
+
+    try:
+        with trio.move_on_after(limits.circuit_s):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(pump, one, other, b"")
+                nursery.start_soon(pump, other, one, first)
+    finally:
+        with trio.CancelScope(shield=True), trio.move_on_after(1):
+            await other.aclose()
+    return carried
+
+
+async def _refuse(stream: Stream, status: int) -> None:
+    with trio.fail_after(_GREETING_S):
+        await stream.send_all(Hop(kind=messages.STATUS, status=status).encode())
+        await stream.aclose()
