@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -10,28 +11,46 @@ from contextlib import contextmanager
 import click
 
 import plasm_core
-from plasm_core.cli import doctor, inspect, jobs, key, peers, plugins, receipt, render, run, verify
+from plasm_core.cli import render
 from plasm_core.cli.exits import EPILOGUE, exit_code
 from plasm_core.cli.render import show_error
 from plasm_core.errors import PlasmError
 
+_COMMANDS = {
+    "run": "run:run",
+    **{
+        name: f"jobs:{name}"
+        for name in ("submit", "status", "wait", "logs", "result", "cancel", "release", "jobs")
+    },
+    "peers": "peers:peers",
+    "verify": "verify:verify",
+    "receipt": "receipt:receipt",
+    "key": "key:key",
+    "inspect": "inspect:inspect",
+    "plugins": "plugins:plugins",
+    "doctor": "doctor:doctor",
+}
+"""Command → module and name in plasm_core.cli. One is imported when it is used: half a second for all."""
 
-@click.group(epilog=EPILOGUE, context_settings={"help_option_names": ["-h", "--help"]})
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        where = _COMMANDS.get(cmd_name)
+        if where is None:
+            return None
+        module, _, name = where.partition(":")
+        command = getattr(importlib.import_module(f"plasm_core.cli.{module}"), name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=_Commands, epilog=EPILOGUE, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(plasm_core.__version__, prog_name="plasm")
 def cli() -> None:
     """Run WebAssembly modules in a sandbox and get signed receipts that anyone can check."""
-
-
-cli.add_command(run.run)
-for command in jobs.COMMANDS:
-    cli.add_command(command)
-cli.add_command(peers.peers)
-cli.add_command(verify.verify)
-cli.add_command(receipt.receipt)
-cli.add_command(key.key)
-cli.add_command(inspect.inspect)
-cli.add_command(plugins.plugins)
-cli.add_command(doctor.doctor)
 
 
 @contextmanager

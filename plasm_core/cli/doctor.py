@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import attrs
 import click
 
 from plasm_core.cli import exits, options, render
+from plasm_core.client.health import ask_daemon
 from plasm_core.config import Config
 from plasm_core.health import FAILURE, OK, WARNING, examine
 from plasm_core.node import Node
@@ -18,14 +21,17 @@ _MARKS = {OK: "✓", WARNING: "!", FAILURE: "✗"}
 @options.configured(choices=("runtime", "validator", "signer"), sandboxed=True)
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool, settings: Config) -> None:
-    """Check key, sandbox layers, engines and disk, and say what to do about what is wrong.
+    """Check key, sandbox layers, engines, disk and clock, and say what to do about what is wrong.
+
+    A daemon that runs here is asked for more: where it listens, who reaches it and by which evidence, which
+    relays and mappings it uses, and whom it knows.
 
     Exit code 1 if something does not work; what is merely weaker than it could be is marked with !.
     """
     failed = False
     found = []
     with Node(settings) as node:
-        for check in examine(node):
+        for check in chain(examine(node), ask_daemon(settings)):
             failed |= check.status == FAILURE
             found.append(check)
             if not as_json:

@@ -337,6 +337,3 @@ def _show_status(job: Handle, found: Status, as_json: bool) -> None:
 
 def _status_json(found: Status) -> dict[str, Any]:
     return {name: value for name, value in unstructure(found).items() if value is not None}
-
-
-COMMANDS = (submit, status, wait, logs, result, cancel, release, jobs)

@@ -9,19 +9,20 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 import click
 
 from plasm_core import config
-from plasm_core.client.aio import DEFAULT_DISCOVERY
-from plasm_core.client.blocking import Client
-from plasm_core.client.remote import ANY_NODE
-from plasm_core.client.submission import Submission
 from plasm_core.records import CAPABILITIES, Limits
 from plasm_core.records.manifest import DEFAULT_LIMITS, ZERO_SEED
 from plasm_core.sandbox.executor import MAX_ARGUMENT_BYTES
+from plasm_core.wire import ANY_NODE
+
+if TYPE_CHECKING:
+    from plasm_core.client.blocking import Client
+    from plasm_core.client.submission import Submission
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -197,6 +198,8 @@ class Task:
 
     def submission(self, module: str, args: tuple[str, ...]) -> Submission:
         """Make a submission of a module's file. Raises: `click.ClickException`."""
+        from plasm_core.client.submission import Submission  # trio takes long to load, and not all need it
+
         named = self.stdin_file not in (None, "-")
         try:
             return Submission.of(
@@ -302,6 +305,9 @@ class Reach:
 
     def client(self, settings: config.Config, *, transport: str | None = None) -> Client:
         """Make a client. `transport` is where a job is known to be."""
+        from plasm_core.client.aio import DEFAULT_DISCOVERY
+        from plasm_core.client.blocking import Client
+
         if self.bootstrap:
             settings = config.with_table(
                 settings, "discovery", DEFAULT_DISCOVERY[0], {"bootstrap": list(self.bootstrap)}

@@ -10,8 +10,6 @@ import attrs
 import click
 
 from plasm_core.cli import exits, options, render
-from plasm_core.cli.jobs import MAX_OUTPUT_BYTES, show_result, told
-from plasm_core.client.sink import Buffer
 from plasm_core.config import Config
 from plasm_core.issuer import OutputDigest
 from plasm_core.laboratory import NodeLaboratory
@@ -117,6 +115,9 @@ def _run_remotely(
     settings: Config,
 ) -> int:
     """Run the job on a node of the network. Its output is shown when its receipt has been verified."""
+    from plasm_core.cli.jobs import MAX_OUTPUT_BYTES, show_result, told  # see options.Task.submission
+    from plasm_core.client.sink import Buffer
+
     buffer = Buffer(MAX_OUTPUT_BYTES)
     with task.submission(module, args) as job, render.phases() as progress:
         progress("looking for a node")

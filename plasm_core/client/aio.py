@@ -15,7 +15,7 @@ from plasm_core.client.dialling import Dialler, LocalDialler
 from plasm_core.client.judging import Given, Judge
 from plasm_core.client.link import Link
 from plasm_core.client.persistence import Choice, NodeFailedError, persist
-from plasm_core.client.remote import ANY_NODE, RemoteDialler
+from plasm_core.client.remote import RemoteDialler
 from plasm_core.client.result import JobResult
 from plasm_core.client.sink import Buffer, Digesting, Nowhere, Sink
 from plasm_core.client.submission import Submission
@@ -26,6 +26,7 @@ from plasm_core.errors import (
 )
 from plasm_core.records import Envelope, Handle, PeerId, Receipt, Verdict
 from plasm_core.verification import plan
+from plasm_core.wire import ANY_NODE
 from plasm_core.wire.frames import Channel
 from plasm_core.wire.messages import (
     AskCapabilities,

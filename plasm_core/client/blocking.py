@@ -11,12 +11,13 @@ import trio
 from plasm_core.alongside import sole
 from plasm_core.client.aio import AsyncClient, open_client
 from plasm_core.client.conversations import Watcher, silent
-from plasm_core.client.remote import ANY_NODE, Candidate, RemoteDialler
+from plasm_core.client.remote import Candidate, RemoteDialler
 from plasm_core.client.result import JobResult
 from plasm_core.client.sink import Live, Sink
 from plasm_core.client.submission import Content, Submission, Terms
 from plasm_core.config import Config
 from plasm_core.records import Handle
+from plasm_core.wire import ANY_NODE
 from plasm_core.wire.messages import Status
 
 if TYPE_CHECKING:

@@ -27,13 +27,10 @@ from plasm_core.errors import (
 )
 from plasm_core.records.capabilities import MAX_CAPABILITIES_BYTES, CapabilityRecord
 from plasm_core.records.peer import PeerId
-from plasm_core.wire import CAPABILITIES_PROTOCOL, JOB_PROTOCOL
+from plasm_core.wire import ANY_NODE, CAPABILITIES_PROTOCOL, JOB_PROTOCOL
 from plasm_core.wire.frames import Channel
 
 log = logging.getLogger(__name__)
-
-ANY_NODE = "wasi/preview1"
-"""The capability class of every node that runs jobs."""
 
 SEARCH_S = 10.0
 SETTLE_S = 0.5

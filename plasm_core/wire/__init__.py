@@ -1,4 +1,9 @@
 """The job protocol, sans-io: bytes in, events out. `docs/protocol.md` is its specification."""
 
 JOB_PROTOCOL = "/phase/job/1.0.0"
+HEALTH_PROTOCOL = "/plasm/health/1.0.0"
+"""Spoken on the daemon's own socket only (`plasm_core.daemon.health`)."""
 CAPABILITIES_PROTOCOL = "/phase/capabilities/1.0.0"
+
+ANY_NODE = "wasi/preview1"
+"""The capability class of every node that runs strangers' jobs (docs/network.md)."""
