@@ -6,7 +6,6 @@ namespace Plasm\Capabilities;
 
 use Plasm\Envelope;
 use Plasm\Exception\InvalidRecord;
-use Plasm\Job;
 use Plasm\Manifest;
 use Plasm\PeerId;
 use Plasm\Record\Fields;
@@ -95,9 +94,8 @@ final readonly class CapabilityRecord
     }
 
     /** Return what a job needs that the node says it does not give; null if it gives everything. */
-    public function lacks(Job $job): ?string
+    public function lacks(Manifest $manifest, int $moduleBytes, int $stdinBytes): ?string
     {
-        $manifest = $job->manifest;
         if (!$this->lends) {
             return 'it does not lend';
         }
@@ -117,8 +115,8 @@ final readonly class CapabilityRecord
             ['output_bytes', $asked->outputBytes, $this->limits->outputBytes],
             ['wall_time_s', $manifest->wallTimeS, $this->limits->wallTimeS],
             ['cpu', $manifest->cpu, $this->limits->cpu],
-            ['module_bytes', $job->module->size(), $this->limits->moduleBytes],
-            ['stdin_bytes', $job->stdin->size(), $this->limits->stdinBytes],
+            ['module_bytes', $moduleBytes, $this->limits->moduleBytes],
+            ['stdin_bytes', $stdinBytes, $this->limits->stdinBytes],
         ];
         foreach ($amounts as [$what, $wanted, $given]) {
             if ($wanted > $given) {

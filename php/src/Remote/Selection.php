@@ -181,7 +181,11 @@ final class Selection
     private function take(Candidate $candidate): void
     {
         $peer = $candidate->info->peer;
-        $lacking = $this->job === null ? null : $candidate->record->lacks($this->job);
+        $lacking = $this->job === null ? null : $candidate->record->lacks(
+            $this->job->manifest,
+            $this->job->module->size(),
+            $this->job->stdin->size(),
+        );
         if ($lacking !== null) {
             $this->problems[(string) $peer] = $lacking;
             ($this->watch)('passed over', ['peer' => (string) $peer, 'reason' => $lacking]);
