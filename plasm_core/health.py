@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
+import importlib.metadata
 import os
 import platform
 import shutil
 import sys
 from collections.abc import Iterator
+from datetime import datetime, timezone
 
 import attrs
 
@@ -55,11 +58,45 @@ def examine(node: Node) -> Iterator[Check]:
     yield from _engines(node)
     for name, path in (("state", paths.state_directory()), ("cache", paths.cache_directory())):
         yield _disk(name, path)
+    yield _libraries()
+    yield _clock()
 
 
 def _versions() -> str:
     python = f"{platform.python_implementation()} {platform.python_version()}"
     return f"plasm {plasm_core.__version__}, {python}, {platform.system()} {platform.release()}"
+
+
+_LIBRARIES = ("aioquic", "cryptography", "libp2p", "trio", "wasmtime")
+
+
+def _libraries() -> Check:
+    found = []
+    for name in _LIBRARIES:
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            found.append(f"no {name}")
+    return Check(name="libraries", status=OK, found=", ".join(found))
+
+
+_TIME_ERROR = 5
+_TIMEX_BYTES = 512  # struct timex has 208 on 64-bit systems, and all of it zero only asks (adjtimex(2))
+
+
+def _clock() -> Check:
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    try:
+        state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES))
+    except (OSError, AttributeError):  # not Linux
+        state = -1
+    if state == _TIME_ERROR:
+        hint = (
+            "others refuse records from the future or the past; switch it on with: timedatectl set-ntp true"
+        )
+        return Check(name="clock", status=WARNING, found=f"{now}, not synchronised", hint=hint)
+    synchronised = "synchronised" if state >= 0 else "whether it is synchronised cannot be told"
+    return Check(name="clock", status=OK, found=f"{now}, {synchronised}")
 
 
 def _key(node: Node) -> Check:

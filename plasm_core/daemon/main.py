@@ -24,13 +24,14 @@ from plasm_core.client.aio import DEFAULT_DISCOVERY, open_client
 from plasm_core.config import Config
 from plasm_core.daemon import logs
 from plasm_core.daemon.gateway import Gateway
+from plasm_core.daemon.health import Parts, tell_health
 from plasm_core.daemon.notify import keep_notified, notify
 from plasm_core.daemon.service import Service, open_service
 from plasm_core.daemon.session import Session
 from plasm_core.errors import ConfigError, TransportError
 from plasm_core.node import Node
 from plasm_core.store import Store
-from plasm_core.wire import CAPABILITIES_PROTOCOL, JOB_PROTOCOL
+from plasm_core.wire import CAPABILITIES_PROTOCOL, HEALTH_PROTOCOL, JOB_PROTOCOL
 
 log = logging.getLogger(__name__)
 
@@ -110,17 +111,18 @@ async def serve(
         store = stack.enter_context(await trio.to_thread.run_sync(Store, state, node.config.storage))
         service = await stack.enter_async_context(open_service(node, store))
         ended.service = service
-        networks = []
+        parts = Parts(service=service)
+        service.whereabouts = parts.advertised
         for transport in transports:
             handlers = {JOB_PROTOCOL: _handler(service), CAPABILITIES_PROTOCOL: _tell_capabilities(service)}
+            if transport.name == "local":
+                handlers[HEALTH_PROTOCOL] = tell_health(parts)
             network = await stack.enter_async_context(transport.open(node.signer, handlers))
             log.info("listening transport=%s addresses=%s", transport.name, " ".join(network.addresses))
-            networks.append(network)
-        service.addresses = tuple(
-            address for network in networks for address in network.addresses if address.startswith("/")
-        )
+            parts.networks[transport.name] = network
         for discovery in discoveries:
-            directory = await _open_discovery(stack, discovery, networks)
+            directory = await _open_discovery(stack, discovery, list(parts.networks.values()))
+            parts.directories[discovery.name] = directory
             if node.config.policy.lend:
                 directory.advertise(service.record().classes)
         if node.config.gateway.enabled:

@@ -86,8 +86,8 @@ class Service:
         self._compiling, self._threads = map(trio.CapacityLimiter, _thread_limits(self.slots.total))
         self._token = trio.lowlevel.current_trio_token()
         self._signed: tuple[float, str] | None = None
-        self.addresses: tuple[str, ...] = ()
-        """Where others reach this node, as it says in its capability record."""
+        self.whereabouts: Callable[[], tuple[str, ...]] = tuple
+        """Tells where others reach this node, for its capability record."""
 
     @property
     def gateway(self) -> Gateway | None:
@@ -167,7 +167,7 @@ class Service:
             lends=config.policy.lend and not self.is_stopping,
             load=Load(running=len(self.slots), waiting=len(self.queue), capacity=self.queue.capacity),
             protocols=(JOB_PROTOCOL,),
-            addresses=self.addresses,
+            addresses=self.whereabouts(),
             issued_at=now,
             expires_at=now + _RECORD_LIFE,
         )

@@ -1,0 +1,146 @@
+"""What a running daemon knows of its own health, told to its own users only: `/plasm/health/1.0.0`.
+
+The answer is a u32 big-endian length and a JSON list of checks, as `plasm doctor --json` shows them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+
+import attrs
+import trio
+
+from plasm_core.abc import Directory, Network, Stream, StreamHandler
+from plasm_core.daemon.service import Service
+from plasm_core.health import FAILURE, OK, WARNING, Check
+from plasm_core.records.reachability import AddressReach, Reachability, Verdict
+
+_TELL_S = 10
+_LOCAL = "local"
+
+
+@attrs.frozen(kw_only=True)
+class Parts:
+    """What is looked at: transports and directories that are open, by name. It fills as the daemon starts."""
+
+    service: Service
+    networks: dict[str, Network] = attrs.field(factory=dict)
+    directories: dict[str, Directory] = attrs.field(factory=dict)
+
+    def advertised(self) -> tuple[str, ...]:
+        """Return the addresses that others are told."""
+        if self.directories:
+            found = [item for each in self.directories.values() for item in each.reachability.advertised]
+        else:
+            found = [item for network in self.networks.values() for item in network.addresses]
+        return tuple(dict.fromkeys(address for address in found if address.startswith("/")))
+
+
+def tell_health(parts: Parts) -> StreamHandler:
+    """Return the handler that answers with the checks."""
+
+    async def handle(stream: Stream) -> None:
+        answer = json.dumps([attrs.asdict(check) for check in examine(parts)]).encode()
+        with trio.fail_after(_TELL_S):
+            await stream.send_all(len(answer).to_bytes(4, "big") + answer)
+            await stream.aclose()
+
+    return handle
+
+
+def examine(parts: Parts) -> Iterator[Check]:
+    """Make every check. None of them waits."""
+    service = parts.service
+    counts = (
+        f"{len(service.slots)} running, {len(service.queue)} waiting, {len(service.offers)} uploading, "
+        f"{'lends' if service.node.config.policy.lend else 'runs its own jobs only'}"
+    )
+    yield Check(name="daemon", status=OK, found=f"{service.peer}, {counts}")
+    yield from _listening(parts.networks)
+    beyond = any(name != _LOCAL for name in parts.networks)
+    if beyond and not parts.directories:
+        yield Check(
+            name="discovery",
+            status=WARNING,
+            found="none",
+            hint="others find this node by: --discovery kademlia",
+        )
+    for name, directory in parts.directories.items():
+        yield from _directory(name, directory, lends=service.node.config.policy.lend)
+
+
+def _listening(networks: Mapping[str, Network]) -> Iterator[Check]:
+    for name, network in networks.items():
+        found = " ".join(network.addresses)
+        yield Check(
+            name=f"listening {name}",
+            status=OK if found else FAILURE,
+            found=found or "nowhere",
+            hint=None if found else f"set transport.{name}.listen to addresses of this machine",
+        )
+
+
+def _directory(name: str, directory: Directory, *, lends: bool) -> Iterator[Check]:
+    known = directory.reachability
+    for address, reached in known.bootstrap:
+        yield Check(
+            name=f"bootstrap {address}",
+            status=OK if reached else FAILURE,
+            found="reached" if reached else "not reached the last time",
+            hint=None
+            if reached
+            else "is the node there running, and does a firewall here let it be dialled?",
+        )
+    neighbours = len(directory.neighbours)
+    yield Check(
+        name=f"neighbours {name}",
+        status=OK if neighbours else FAILURE if known.bootstrap else WARNING,
+        found=f"{neighbours}",
+        hint=None
+        if neighbours
+        else "name a node to begin at with: --bootstrap /ip4/…/tcp/4001/p2p/12D3KooW…",
+    )
+    yield _verdict(known, lends=lends)
+    yield from (_address(item) for item in known.addresses)
+    yield from _ways_round(known)
+    yield Check(name="advertised", status=OK, found=" ".join(known.advertised) or "nothing")
+
+
+def _verdict(known: Reachability, *, lends: bool) -> Check:
+    verdict = known.verdict
+    status, hint = OK, None
+    if verdict is Verdict.PUBLIC:
+        found = "public: anyone reaches this node"
+    elif verdict is Verdict.PRIVATE and known.relays:
+        status = WARNING
+        found = "private: nobody reaches this node but through a relay"
+        hint = "to be reached straight, let the router forward its ports, or switch UPnP on there"
+    elif verdict is Verdict.PRIVATE:
+        status = FAILURE if lends else WARNING
+        found = "private: nobody reaches this node, and no relay takes it"
+        hint = "let the router or firewall forward its ports, or begin at a network that has relays"
+    else:
+        status = WARNING
+        found = "unknown: " + (
+            "only peers that this node had spoken to have dialled it"
+            if known.addresses
+            else "no peer with a public address could be asked yet"
+        )
+        hint = "ask again in a minute"
+    return Check(name="reachability", status=status, found=found, hint=hint)
+
+
+def _address(item: AddressReach) -> Check:
+    evidence = "; ".join(item.evidence)
+    status = OK if item.verdict is Verdict.PUBLIC else WARNING
+    return Check(
+        name=f"reachability {item.address}", status=status, found=f"{item.verdict.value}: {evidence}"
+    )
+
+
+def _ways_round(known: Reachability) -> Iterable[Check]:
+    for relay in known.relays:
+        yield Check(name=f"relay {relay}", status=OK, found="in use")
+    for mapping in known.mappings:
+        yield Check(name="mapping", status=OK, found=mapping)
