@@ -223,7 +223,8 @@ class ClientConversation:
 
     def prove(self, proof: str) -> bytes:
         """Prove to have the module, before any of it is sent. Nothing of it may be until the answer came."""
-        if self.phase is not Phase.UPLOADING or self._proving:
+        complete = Channel.MODULE not in self.room
+        if self.phase is not Phase.UPLOADING or self._proving or complete:
             raise ValueError(f"not a time to prove anything: {self.phase.value}")
         self._proving = True
         return control_frame(Possession(proof=proof))

@@ -1,0 +1,290 @@
+"""Whatever comes over a stream: typed errors, no more memory than a frame, and the same events however it is cut."""
+
+from __future__ import annotations
+
+import json
+import struct
+import tracemalloc
+from collections.abc import Callable, Iterable, Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from plasm_core.errors import ProtocolError
+from plasm_core.wire import messages as m
+from plasm_core.wire.client import ClientConversation
+from plasm_core.wire.frames import Channel, Data, FrameReader, control_frame, data_frame
+from plasm_core.wire.node import NodeConversation
+from tests.wire.strategies import VECTORS, cut, frames_of, splits, streams
+
+Machine = ClientConversation | NodeConversation
+LARGEST_FRAME = 4 + 1 + m.MAX_CONTROL_BYTES
+STATUS = m.Status(state="RUNNING", attempt=1, stdout_bytes=0, stderr_bytes=0)
+ZEROS = m.Uploads(module=0, args=0, env=0, stdin=0)
+MESSAGES = {
+    side: {
+        item["message"]["type"]: bytes.fromhex(item["frame_hex"])
+        for item in VECTORS["messages"]
+        if item["from"] == side
+    }
+    for side in ("client", "node")
+}
+
+
+def parsed(side: str, name: str) -> m.Message:
+    known = m.FROM_CLIENT if side == "client" else m.FROM_NODE
+    (message,) = FrameReader(known).feed(MESSAGES[side][name])
+    assert isinstance(message, m.Message)
+    return message
+
+
+def opened_node() -> NodeConversation:
+    return NodeConversation()
+
+
+def uploading_node() -> NodeConversation:
+    node = NodeConversation()
+    list(node.receive(MESSAGES["client"]["submit"]))
+    node.offered("00" * 32, expires_s=60, challenge="00" * 32, received=ZEROS)
+    return node
+
+
+def followed_node() -> NodeConversation:
+    node = NodeConversation()
+    list(node.receive(MESSAGES["client"]["attach"]))
+    node.attached("00" * 32, STATUS)
+    return node
+
+
+def fresh_client() -> ClientConversation:
+    return ClientConversation()
+
+
+def asking_client(name: str) -> Callable[[], ClientConversation]:
+    def make() -> ClientConversation:
+        client = ClientConversation()
+        client.ask(parsed("client", name))
+        list(client.receive(MESSAGES["node"]["hello"]))
+        return client
+
+    make.__name__ = f"client_after_{name}"
+    return make
+
+
+NODES = [opened_node, uploading_node, followed_node]
+CLIENTS = [
+    fresh_client,
+    *(asking_client(name) for name in ("submit", "attach", "status", "cancel", "release", "capabilities")),
+]
+EITHER: list[tuple[Callable[[], Machine], str]] = [
+    *((make, "client") for make in NODES),
+    *((make, "node") for make in CLIENTS),
+]
+either = pytest.mark.parametrize(("make", "other"), EITHER, ids=[make.__name__ for make, _ in EITHER])
+
+
+def play(machine: Machine, pieces: Iterable[bytes]) -> tuple[list[m.Message | Data], str | None]:
+    """Feed a machine, and return what it made of that, and the error it ended by."""
+    events: list[m.Message | Data] = []
+    try:
+        for piece in pieces:
+            events.extend(machine.receive(piece))
+        machine.end()
+    except ProtocolError as exc:
+        return events, str(exc)
+    return events, None
+
+
+@either
+@settings(max_examples=25)
+@given(data=st.data())
+def test_a_stream_means_the_same_however_it_is_cut(
+    make: Callable[[], Machine], other: str, data: st.DataObject
+) -> None:
+    stream = data.draw(streams(other))
+    pieces = data.draw(splits(stream))
+
+    whole = play(make(), [stream])
+
+    assert play(make(), pieces) == whole
+    assert play(make(), (stream[at : at + 1] for at in range(len(stream)))) == whole
+
+
+@either
+@settings(max_examples=25)
+@given(data=st.data())
+def test_memory_is_bounded_by_a_frame(make: Callable[[], Machine], other: str, data: st.DataObject) -> None:
+    machine = make()
+    for piece in data.draw(splits(data.draw(streams(other)))):
+        _, error = play_on(machine, piece)
+        assert len(machine._reader._buffer) <= LARGEST_FRAME
+        if error:
+            break
+
+
+def play_on(machine: Machine, piece: bytes) -> tuple[list[m.Message | Data], str | None]:
+    try:
+        return list(machine.receive(piece)), None
+    except ProtocolError as exc:
+        return [], str(exc)
+
+
+@pytest.mark.parametrize("length", [0, 131_074, 2**31, 2**32 - 1])
+@pytest.mark.parametrize("kind", [0, 1])
+def test_a_hostile_length_is_refused_before_there_is_room_for_it(length: int, kind: int) -> None:
+    reader = FrameReader(m.FROM_CLIENT)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProtocolError):
+            list(reader.feed(struct.pack(">IB", length, kind)))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 100_000
+
+
+def test_the_longest_frame_takes_little_more_than_itself_even_byte_by_byte() -> None:
+    text = "x" * (m.MAX_CONTROL_BYTES - 40)
+    frame = control_frame(m.Capabilities(envelope=text))
+    reader = FrameReader(m.FROM_NODE)
+    tracemalloc.start()
+    try:
+        events = [event for byte in frame for event in reader.feed(bytes([byte]))]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert events == [m.Capabilities(envelope=text)]
+    assert peak < 8 * len(frame)
+
+
+def test_many_small_frames_at_once_take_linear_time_and_no_extra_room() -> None:
+    heartbeats = control_frame(m.Heartbeat()) * 20_000
+    node = NodeConversation()
+
+    assert list(node.receive(heartbeats)) == []
+    assert len(node._reader._buffer) == 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 100_000,
+        b'{"type":' * 10_000,
+        b'{"type":"heartbeat","x":' + b"[" * 50_000 + b"]" * 50_000 + b"}",
+        b'{"type":"heartbeat","n":' + b"9" * 100_000 + b"}",
+        b'{"type":"heartbeat","n":1e999999}' * 2,
+        b'{"type":"heartbeat","n":NaN}',
+        b'{"type":"heartbeat","type":"hello"}',
+        b'{"type":"error","code":"x","message":"\\ud800"}',
+        b'{"type":"error","code":"x","message":"\xff"}',
+        b'{"type":["heartbeat"]}',
+        b'{"type":null}',
+        b"null",
+        b"",
+        b'\xef\xbb\xbf{"type":"heartbeat"}',
+        b'{"type":"credit","channel":"stdout","upto":-1,"attempt":0}',
+        b'{"type":"credit","channel":"stdout","upto":9007199254740992,"attempt":0}',
+        b'{"type":"credit","channel":"stdout","upto":1.5,"attempt":0}',
+        b'{"type":"credit","channel":"stdout","upto":true,"attempt":0}',
+        json.dumps({"type": "submit", "manifest": "x" * 70_000}).encode(),
+    ],
+    ids=range(19),
+)
+def test_a_hostile_body_is_a_protocol_error(body: bytes) -> None:
+    frame = struct.pack(">IB", 1 + len(body), 0) + body
+    for make, _ in EITHER:
+        with pytest.raises(ProtocolError):
+            list(make().receive(frame))
+
+
+@either
+def test_a_stream_that_ends_within_a_frame_is_a_protocol_error(
+    make: Callable[[], Machine], other: str
+) -> None:
+    frame = MESSAGES[other]["heartbeat"]
+    for size in range(1, len(frame)):
+        machine = make()
+        list(machine.receive(frame[:size]))
+        with pytest.raises(ProtocolError, match="within a frame"):
+            machine.end()
+
+
+def _state(machine: Machine) -> Sequence[object]:
+    return machine.phase, machine.attempt
+
+
+@either
+def test_a_message_that_has_no_place_is_a_protocol_error_and_changes_nothing(
+    make: Callable[[], Machine], other: str
+) -> None:
+    """Whatever is not accepted leaves the conversation where it stood."""
+    refused = 0
+    for frame in frames_of(other):
+        machine = make()
+        before = _state(machine)
+        try:
+            list(machine.receive(frame))
+        except ProtocolError:
+            refused += 1
+            assert _state(machine) == before
+
+    assert refused >= 5
+
+
+@given(st.integers(1, 200), st.integers(0, 400), st.integers(0, 400))
+def test_more_than_was_given_credit_for_is_never_taken(size: int, offset: int, credit: int) -> None:
+    client = ClientConversation()
+    list(client.receive(MESSAGES["node"]["hello"]))
+    client.ask(
+        m.Attach(
+            job_id="00" * 32,
+            token="00" * 32,
+            credit=m.Outputs(stdout=credit, stderr=0),
+            offsets=m.NOTHING,
+            attempt=0,
+        )
+    )
+    list(client.receive(control_frame(m.Attached(job_id="00" * 32, status=STATUS))))
+    frame = data_frame(Channel.STDOUT, offset, bytes(size))
+
+    if offset == 0 and size <= credit:
+        assert list(client.receive(frame)) == [Data(Channel.STDOUT, 0, bytes(size))]
+    else:
+        with pytest.raises(ProtocolError):
+            list(client.receive(frame))
+
+
+@given(st.lists(st.integers(0, 2**53 - 1), max_size=6))
+def test_credit_never_falls(grants: list[int]) -> None:
+    node = followed_node()
+    highest = dict(node.room)[Channel.STDOUT]
+    upto = m.Credit(channel="stdout", upto=0, attempt=1)
+    known = json.loads(json.dumps(VECTORS["messages"]))
+    attach = next(item["message"] for item in known if item["message"]["type"] == "attach")
+    last = attach["credit"]["stdout"]
+    for grant in grants:
+        frame = control_frame(m.Credit(channel=upto.channel, upto=grant, attempt=1))
+        if grant < last:
+            with pytest.raises(ProtocolError, match="fell"):
+                list(node.receive(frame))
+            break
+        assert list(node.receive(frame)) == []
+        last = grant
+    position, room = node.room[Channel.STDOUT]
+    assert position == highest[0]
+    assert room == max(0, min(65_536, last - position))
+
+
+@settings(max_examples=20)
+@given(st.binary(min_size=1, max_size=100), st.lists(st.integers(0, 120), max_size=5))
+def test_data_is_what_was_sent(data: bytes, points: list[int]) -> None:
+    reader = FrameReader(m.FROM_NODE)
+    frame = data_frame(Channel.STDERR, 7, data)
+
+    events = [event for piece in cut(frame, points) for event in reader.feed(piece)]
+
+    assert events == [Data(Channel.STDERR, 7, data)]
+    assert reader.is_between_frames
