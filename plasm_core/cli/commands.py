@@ -34,17 +34,27 @@ _COMMANDS = {
 
 
 class _Commands(click.Group):
+    @property
+    def commands(self) -> dict[str, click.Command]:  # type: ignore[override]
+        """All commands, imported by now."""
+        return {name: _imported(name) for name in _COMMANDS}
+
+    @commands.setter
+    def commands(self, value: object) -> None:
+        pass  # click begins with none
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        where = _COMMANDS.get(cmd_name)
-        if where is None:
-            return None
-        module, _, name = where.partition(":")
-        command = getattr(importlib.import_module(f"plasm_core.cli.{module}"), name)
-        assert isinstance(command, click.Command)
-        return command
+        return _imported(cmd_name) if cmd_name in _COMMANDS else None
+
+
+def _imported(name: str) -> click.Command:
+    module, _, attribute = _COMMANDS[name].partition(":")
+    command = getattr(importlib.import_module(f"plasm_core.cli.{module}"), attribute)
+    assert isinstance(command, click.Command)
+    return command
 
 
 @click.group(cls=_Commands, epilog=EPILOGUE, context_settings={"help_option_names": ["-h", "--help"]})
