@@ -23,6 +23,9 @@ from plasm_transport_libp2p.quic.stream import QuicMuxedStream
 DEADLINE_S = float(os.environ.get("PLASM_QUIC_DEADLINE_S", "60"))
 LISTEN = "/ip4/127.0.0.1/udp/0/quic-v1"
 
+PATIENT = QuicLimits(dial_timeout_s=30.0, handshake_timeout_s=30.0, open_stream_timeout_s=30.0)
+"""A busy machine may leave a test's process alone for seconds."""
+
 Serve = Callable[[QuicMuxedStream], Awaitable[None]]
 
 
@@ -85,7 +88,7 @@ async def running(*listen: str, serve: Serve = echo, limits: QuicLimits | None =
     """Run a transport that listens on some addresses and serves every stream in one way."""
     key = create_new_key_pair().private_key
     node = Node(
-        transport=QuicTransport(key, limits=limits or QuicLimits()),
+        transport=QuicTransport(key, limits=limits or PATIENT),
         peer_id=ID.from_pubkey(key.get_public_key()),
     )
 

@@ -31,7 +31,7 @@ from tests.support.quic import (
 pytestmark = pytest.mark.trio
 
 IPV6 = "/ip6/::1/udp/0/quic-v1"
-HASTY = QuicLimits(idle_timeout_s=1.0, keep_alive_s=0.3, dial_timeout_s=1.0)
+HASTY = QuicLimits(idle_timeout_s=2.0, keep_alive_s=0.5, dial_timeout_s=30.0)
 
 
 async def test_a_peer_that_falls_silent_is_given_up_by_both_sides() -> None:
@@ -60,9 +60,7 @@ async def test_a_connection_that_nobody_uses_is_kept() -> None:
         relay = Relay(node.port)
         async with relay.running() as port:
             connection = await client.transport.dial(node.behind(port))
-            before = len(relay.seen)
-            # Twice the idle timeout has passed when so many keep-alives have.
-            await until(lambda: len(relay.seen) >= before + 7)
+            await trio.sleep(2 * HASTY.idle_timeout_s)
 
             assert await ask(connection, b"still there") == b"still there"
 

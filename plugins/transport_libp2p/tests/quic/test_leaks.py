@@ -39,11 +39,11 @@ async def test_connections_that_ended_leave_nothing() -> None:
             connection = await client.transport.dial(node.address)
             assert await ask(connection, b"x" * 1000) == b"x" * 1000
             await connection.close()
+            node.accepted.clear()
 
         async def settled() -> tuple[int, int]:
             (inbound,), (outbound,) = node.transport._listening, client.transport._dialling.values()
             await until(lambda: inbound.connections == outbound.connections == 0)
-            node.accepted.clear()
             gc.collect()
             return trio.lowlevel.current_statistics().tasks_living, descriptors()
 
