@@ -35,7 +35,7 @@ _COMMANDS = {
 
 class _Commands(click.Group):
     @property
-    def commands(self) -> dict[str, click.Command]:  # type: ignore[override]
+    def commands(self) -> dict[str, click.Command]:
         """All commands, imported by now."""
         return {name: _imported(name) for name in _COMMANDS}
 
