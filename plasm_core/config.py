@@ -23,6 +23,7 @@ else:  # pragma: no cover
     import tomli as tomllib
 
 _NAME = r"[a-z0-9]+"
+_PEER = r"12D3KooW[1-9A-HJ-NP-Za-km-z]{44}"
 _OTHER_VARIABLES = frozenset({"PLASM_CONFIG", "PLASM_SOCKET"})
 
 
@@ -70,9 +71,15 @@ class SandboxConfig:
 
 @attrs.frozen(kw_only=True)
 class Policy:
-    """Whose jobs run on this node, and what they may ask for. `lend`: strangers' jobs too, not only local ones."""
+    """Whose jobs run on this node, and what they may ask for.
+
+    `lend`: strangers' jobs too, not only local ones. `allow`: the PeerIds of the only strangers whose jobs are
+    taken, if there are any; `deny`: of those whose jobs never are.
+    """
 
     lend: bool = constrained(boolean(), default=False)
+    allow: tuple[str, ...] = constrained(names(_PEER), default=())
+    deny: tuple[str, ...] = constrained(names(_PEER), default=())
     capabilities: tuple[str, ...] = constrained(names_of(*CAPABILITIES), default=())
 
 
@@ -130,6 +137,20 @@ class QueueLimits:
 
 
 @attrs.frozen(kw_only=True)
+class ClientLimits:
+    """What each client of the network may take, counted for its PeerId and for the neighbourhood of its address.
+
+    `running`: its jobs that run at once; others wait. `cpu_s_per_hour`: processor time of its jobs, and the time
+    that checking and compiling its modules took. `upload_bytes_per_hour`: what it offers to upload. The last two
+    grow back evenly, are forgotten when the daemon ends, and refuse new jobs once they are used up. 0: no limit.
+    """
+
+    running: int = constrained(integer(0, 100_000), default=64)
+    cpu_s_per_hour: int = constrained(integer(0), default=14_400)
+    upload_bytes_per_hour: int = constrained(integer(0), default=8 << 30)
+
+
+@attrs.frozen(kw_only=True)
 class GatewayConfig:
     """Whether a daemon hands local clients' jobs on to nodes of the network, over which transport, how many at once."""
 
@@ -158,6 +179,7 @@ class Config:
     storage: StorageLimits = StorageLimits()
     limits: JobLimits = JobLimits()
     queue: QueueLimits = QueueLimits()
+    clients: ClientLimits = ClientLimits()
     daemon: DaemonConfig = DaemonConfig()
     gateway: GatewayConfig = GatewayConfig()
     components: Mapping[str, Mapping[str, Mapping[str, Any]]] = attrs.field(factory=dict)
@@ -189,6 +211,7 @@ _SECTIONS = {
     "storage": StorageLimits,
     "limits": JobLimits,
     "queue": QueueLimits,
+    "clients": ClientLimits,
     "daemon": DaemonConfig,
     "gateway": GatewayConfig,
 }

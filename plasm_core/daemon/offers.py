@@ -12,6 +12,7 @@ import attrs
 import trio
 
 from plasm_core.config import QueueLimits
+from plasm_core.daemon.quotas import Quotas
 from plasm_core.errors import PlasmError, RefusedError, StorageError
 from plasm_core.queue import FairQueue, Place
 from plasm_core.records import Manifest
@@ -34,6 +35,7 @@ class Offer:
     """One job on its way in. It outlives the connection it came by, for a while.
 
     `owner` is whom the queue counts it with, `client` whose shared worker it may have.
+    `counted` are the names under which quotas count it: none for this machine's own users.
     `held_by` is the scope of the session that uploads, None while nobody does; `why` it was cancelled.
     Once `is_admitted`, its upload is complete and nobody else may take it over.
     """
@@ -47,6 +49,7 @@ class Offer:
     inputs: StagedInputs
     place: Place[int]
     route: str
+    counted: tuple[str, ...] = ()
     challenge: bytes = attrs.field(factory=lambda: secrets.token_bytes(32))
     upload: ModuleUpload | None = None
     pin: Pin | None = None
@@ -84,8 +87,9 @@ class Offer:
 class Offers:
     """The offers of a node: bounded in number, each in time. Its methods that wait do so in threads."""
 
-    def __init__(self, store: Store, queue: FairQueue[int], limits: QueueLimits) -> None:
+    def __init__(self, store: Store, queue: FairQueue[int], quotas: Quotas, limits: QueueLimits) -> None:
         self.limits = limits
+        self._quotas = quotas
         self._store = store
         self._queue = queue
         self._offers: dict[Key, Offer] = {}
@@ -94,12 +98,21 @@ class Offers:
     def __len__(self) -> int:
         return len(self._offers)
 
-    async def make(self, key: Key, owner: str, client: str, manifest: Manifest, submit: Submit) -> Offer:
+    async def make(
+        self,
+        key: Key,
+        owner: str,
+        client: str,
+        manifest: Manifest,
+        submit: Submit,
+        *,
+        counted: tuple[str, ...] = (),
+    ) -> Offer:
         """Return an offer for a job: the one there is, with what came of it, or a new one. Hold it at once.
 
-        Call `take_over` first.
+        Call `take_over` first. What a new one is to upload is charged to the client at once.
 
-        Raises: `RefusedError` (`too_many_offers`), `QueueFullError`, `StorageFullError`, `StorageError`.
+        Raises: `RefusedError` (`too_many_offers`, `policy`), `QueueFullError`, `StorageFullError`, `StorageError`.
         """
         sizes, found = submit.sizes, self._offers.get(key)
         if found is not None:
@@ -108,6 +121,7 @@ class Offers:
                 return found
             await self.discard(found)
         self._check_room(owner)
+        self._quotas.check(counted)
         place = self._queue.reserve(owner)
         self._by_owner[owner] += 1
         try:
@@ -121,7 +135,7 @@ class Offers:
             self._forget_owner(owner)
             await trio.to_thread.run_sync(inputs.discard)
             await self.take_over(key)
-            return await self.make(key, owner, client, manifest, submit)
+            return await self.make(key, owner, client, manifest, submit, counted=counted)
         offer = Offer(
             key=key,
             owner=owner,
@@ -132,8 +146,10 @@ class Offers:
             inputs=inputs,
             place=place,
             route=submit.route,
+            counted=counted,
         )
         self._offers[key] = offer
+        self._quotas.charge(counted, upload_bytes=_sum(sizes))
         self.extend(offer)
         return offer
 
@@ -201,7 +217,10 @@ class Offers:
 
     async def prove(self, offer: Offer, proof: str) -> bool:
         """Return whether a client has proved to have a module that is here, which is then pinned."""
-        return await trio.to_thread.run_sync(self._prove, offer, proof)
+        known = await trio.to_thread.run_sync(self._prove, offer, proof)
+        if known:
+            self._quotas.charge(offer.counted, upload_bytes=-offer.sizes.module)
+        return known
 
     def _prove(self, offer: Offer, proof: str) -> bool:
         modules = self._store.modules
@@ -292,6 +311,10 @@ def _discard(offer: Offer) -> None:
     offer.inputs.discard()
     if offer.upload is not None:
         offer.upload.discard()
+
+
+def _sum(sizes: Uploads) -> int:
+    return sizes.module + sizes.args + sizes.env + sizes.stdin
 
 
 def _input_sizes(sizes: Uploads) -> dict[str, int]:

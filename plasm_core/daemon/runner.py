@@ -32,7 +32,7 @@ class Attempt:
 
     `cancelled` ends the run; `stopping` says that it was for the daemon's own end. `deadline` is the moment by
     which the job must have ended, in seconds of `time.monotonic`. `changed` and `grown` are called in the
-    thread: with the job in its new state, and when there is more output.
+    thread: with the job in its new state, and when there is more output. `cpu_time_s` is what the run took.
     """
 
     row: int
@@ -42,6 +42,7 @@ class Attempt:
     deadline: float
     cancelled: threading.Event = attrs.field(factory=threading.Event)
     stopping: bool = False
+    cpu_time_s: float = 0.0
 
 
 class Runner:
@@ -64,6 +65,8 @@ class Runner:
         attempt.changed(job)
         handed_on = job.route == "network"
         run = self._hand_on(job, spool, attempt) if handed_on else self._run(job, spool, attempt)
+        if isinstance(run, Run):
+            attempt.cpu_time_s = run.cpu_time_s
         if isinstance(run, JobResult):
             try:
                 return self._keep_given(job, spool, run)

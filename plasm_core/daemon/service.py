@@ -19,6 +19,7 @@ from plasm_core.config import Config
 from plasm_core.daemon.gateway import Gateway
 from plasm_core.daemon.news import News
 from plasm_core.daemon.offers import Offer, Offers
+from plasm_core.daemon.quotas import Quotas
 from plasm_core.daemon.runner import Attempt, Runner
 from plasm_core.errors import JobEndedError, RefusedError, StorageError
 from plasm_core.node import Node, check_policy
@@ -54,12 +55,13 @@ _BY_OWNER = "by its owner"
 
 @attrs.define(eq=False)
 class Track:
-    """A job that has no result yet: as it is now, and who waits for news of it."""
+    """A job that has no result yet: as it is now, and who waits for news of it. `counted` is as in `Offer`."""
 
     job: Job
     owner: str
     client: str
     demand: Demand
+    counted: tuple[str, ...] = ()
     news: News = attrs.field(factory=News)
     attempt: Attempt | None = None
 
@@ -75,7 +77,8 @@ class Service:
             capacity=config.queue.jobs, per_owner=config.queue.jobs_per_client
         )
         self.slots: Slots[int] = Slots(_lent(config))
-        self.offers = Offers(store, self.queue, config.queue)
+        self.quotas = Quotas(config.clients)
+        self.offers = Offers(store, self.queue, self.quotas, config.queue)
         self.is_stopping = False
         self.accepted_jobs = 0
         self._ends_at: float | None = None
@@ -108,6 +111,7 @@ class Service:
         self._config = config
         self.node.config = config
         self.offers.limits = config.queue
+        self.quotas.limits = config.clients
         self.queue.capacity = config.queue.jobs
         self.queue.per_owner = config.queue.jobs_per_client
         self.slots.total = _lent(config)
@@ -207,18 +211,18 @@ class Service:
             return self.store.output_bytes(job, stream)
         return (job.stdout if stream is Stream.STDOUT else job.stderr).size_bytes
 
-    def check(self, manifest: Manifest, submit: Submit, *, stranger: bool) -> None:
-        """Refuse what this node does not take. `stranger`: from a client of another machine.
+    def check(self, manifest: Manifest, submit: Submit, *, stranger: PeerId | None = None) -> None:
+        """Refuse what this node does not take. `stranger`: a client of another machine.
 
         Raises: `RefusedError`.
         """
         if self.is_stopping:
             raise RefusedError("shutting_down", "the node is about to end", retry_after_s=10)
-        if stranger and not self._config.policy.lend:
-            raise RefusedError("policy", "this node runs its own users' jobs only")
+        if stranger is not None:
+            self._check_stranger(stranger)
         limits, sizes = self._config.limits, submit.sizes
         if submit.route == "network":
-            if stranger or self.gateway is None:
+            if stranger is not None or self.gateway is None:
                 raise RefusedError(
                     "no_gateway",
                     "this node hands no jobs on to the network",
@@ -236,6 +240,13 @@ class Service:
                 raise RefusedError(
                     "input_too_large", f"{what}: {size} bytes, more than the {allowed} allowed here"
                 )
+
+    def _check_stranger(self, peer: PeerId) -> None:
+        policy = self._config.policy
+        if not policy.lend:
+            raise RefusedError("policy", "this node runs its own users' jobs only")
+        if str(peer) in policy.deny or (policy.allow and str(peer) not in policy.allow):
+            raise RefusedError("policy", "this node does not run this client's jobs")
 
     def _check_limits(self, manifest: Manifest) -> None:
         limits = self._config.limits
@@ -261,7 +272,7 @@ class Service:
         try:
             if offer.route == "here":
                 await trio.to_thread.run_sync(
-                    self._admit, offer.manifest, progress, limiter=self._compiling, abandon_on_cancel=True
+                    self._admit, offer, progress, limiter=self._compiling, abandon_on_cancel=True
                 )
             if self.is_stopping:
                 raise RefusedError("shutting_down", "the node is about to end", retry_after_s=10)
@@ -276,21 +287,28 @@ class Service:
         job = accepted.job
         if accepted.created:
             self.accepted_jobs += 1
-            self._tracks[job.row] = Track(job, offer.owner, offer.client, _demand(job))
+            self._tracks[job.row] = Track(job, offer.owner, offer.client, _demand(job), offer.counted)
             offer.place.fill(job.row)
             self._work.unpark_all()
             log.info("job accepted job=%s module=%s waiting=%d", job.job_id, job.module, len(self.queue))
         self.offers.remove(offer)
         return _present(job), accepted.created
 
-    def _admit(self, manifest: Manifest, progress: Callable[[str], None]) -> None:
+    def _admit(self, offer: Offer, progress: Callable[[str], None]) -> None:
         """Check and compile a module, in a thread. What was compiled stays in the cache for the run."""
+        manifest, began = offer.manifest, time.monotonic()
         module = self.store.modules.read(manifest.module)
 
         def tell(phase: str) -> None:
             self._token.run_sync_soon(progress, phase)
 
-        self.node.admission().admit(module, manifest.limits, progress=tell).close()
+        try:
+            self.node.admission().admit(module, manifest.limits, progress=tell).close()
+        finally:
+            self._token.run_sync_soon(self._charge, offer.counted, time.monotonic() - began)
+
+    def _charge(self, counted: tuple[str, ...], cpu_s: float) -> None:
+        self.quotas.charge(counted, cpu_s=cpu_s)
 
     async def cancel(self, job: Job) -> Job:
         """End a job, and return it when it has ended. Raises: `StorageError`."""
@@ -344,13 +362,17 @@ class Service:
                     track = self._tracks[row]
                     self.queue.take(row)
                     self.slots.take(row, track.demand)
+                    self.quotas.started(track.counted)
                     track.attempt = self._attempt(track)
                     nursery.start_soon(self._execute, track, track.attempt)
                 with trio.move_on_after(1):  # a job that does not fit is passed over for a while only
                     await self._work.park()
 
     def _next(self) -> int | None:
-        return self.slots.choose((row, self._tracks[row].demand) for row in self.queue.heads())
+        heads = ((row, self._tracks[row]) for row in self.queue.heads())
+        return self.slots.choose(
+            (row, track.demand) for row, track in heads if self.quotas.may_start(track.counted)
+        )
 
     def _attempt(self, track: Track) -> Attempt:
         age_s = (datetime.now(timezone.utc) - track.job.accepted_at).total_seconds()
@@ -378,6 +400,8 @@ class Service:
             job = track.job
         finally:
             self.slots.give_back(row)
+            self.quotas.ended(track.counted)
+            self.quotas.charge(track.counted, cpu_s=attempt.cpu_time_s)
             track.attempt = None
             self._work.unpark_all()
         if not job.state.live:

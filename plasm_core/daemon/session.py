@@ -11,6 +11,7 @@ from plasm_core.abc import Stream
 from plasm_core.alongside import alongside
 from plasm_core.daemon.news import News
 from plasm_core.daemon.offers import Offer, SupersededError
+from plasm_core.daemon.quotas import counted_names
 from plasm_core.daemon.service import Service
 from plasm_core.errors import (
     InvalidRecordError,
@@ -217,15 +218,15 @@ class Session:
         if existing is not None:
             await self._attached(existing)
             return
-        stranger = self._stream.remote_peer is not None
-        self._service.check(manifest, submit, stranger=stranger)
-        group = self._stream.remote_group
+        peer, group = self._stream.remote_peer, self._stream.remote_group
+        self._service.check(manifest, submit, stranger=peer)
         offer = await offers.make(
             (identity, token),
             group,
-            str(self._stream.remote_peer or group),
+            str(peer or group),
             manifest,
             submit,
+            counted=counted_names(peer, group),
         )
         with offers.hold(offer):
             job, created = await self._upload(offer, token)
