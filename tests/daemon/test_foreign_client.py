@@ -78,12 +78,13 @@ def test_it_follows_a_job_of_the_real_client(daemon: Daemon, tmp_path: Path) -> 
     assert (result["stdout"], result["handle"]) == ("cba", handle)
 
 
-@pytest.mark.parametrize("module", [b"no module", b"\0asm\1\0\0\0"])
-def test_it_is_told_why_it_is_refused(daemon: Daemon, tmp_path: Path, module: bytes) -> None:
+@pytest.mark.parametrize(("module", "reason"), [(b"no module", b"not_wasm"), (b"\0asm\1\0\0\0", b"no_start")])
+def test_it_is_told_why_it_is_refused(daemon: Daemon, tmp_path: Path, module: bytes, reason: bytes) -> None:
     path = tmp_path / "bad.wasm"
     path.write_bytes(module)
 
     done = foreign(daemon, tmp_path, str(path))
 
     assert done.returncode == 1
-    assert b'"reason": "invalid"' in done.stderr
+    assert b'"reason": "%b"' % reason in done.stderr
+    assert b"`%b`" % reason in (REPOSITORY / "docs" / "protocol.md").read_bytes()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
@@ -222,10 +223,8 @@ class Job:
                     raise Failed("a gap")
                 self.output[name] += data
                 upto = len(self.output[name]) + WINDOW
-                try:
+                with contextlib.suppress(BrokenPipeError):  # it may have said all
                     stream.say("credit", channel=name, upto=upto, attempt=self.attempt)
-                except BrokenPipeError:  # it may have said all
-                    pass
                 continue
             if "status" in heard and heard["status"]["attempt"] != self.attempt:
                 self.attempt = heard["status"]["attempt"]
