@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -10,7 +11,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+from plasm_core.client.health import ask_daemon
+from plasm_core.config import Config
+from plasm_core.health import Check
 from tests.lab.internet import Host
 from tests.lab.namespaces import find
 from tests.support.daemon import DEADLINE_S, Daemon
@@ -78,6 +83,11 @@ class Node(Daemon):
             assert time.monotonic() < deadline, f"not in its log: {pattern}\n{text}"
             time.sleep(0.05)
         return text
+
+    def health(self) -> dict[str, Check]:
+        """Return what the daemon says of itself, by the names of the checks."""
+        with mock.patch.dict(os.environ, {"PLASM_SOCKET": str(self.socket)}):
+            return {check.name: check for check in ask_daemon(Config())}
 
     def doctor(self) -> dict[str, dict[str, Any]]:
         """Return what the doctor says, by the names of the checks."""

@@ -12,30 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.lab.internet import Internet
+from tests.lab.jobs import HELLO, LASTING_OUTPUT, lasting
 from tests.lab.node import Client, Node, eventually
-from tests.support.wat import function, module
 
-HELLO = Path(__file__).parents[2] / "examples" / "hello" / "hello.wasm"
 DEADLINE_S = 60.0
-ROUNDS = 3_000_000_000
 Cloud = tuple[Node, list[Node]]
-
-
-def lasting(rounds: int) -> bytes:
-    """Return a command that says that it begins, works for some seconds, and says that it is done."""
-    say = "(drop (call $fd_write (i32.const 1) (i32.const {at}) (i32.const 1) (i32.const 0)))"
-    texts = "\\20\\00\\00\\00\\06\\00\\00\\00", "\\28\\00\\00\\00\\05\\00\\00\\00"
-    return module(
-        function("fd_write", "i32 i32 i32 i32"),
-        '(memory (export "memory") 1)',
-        f'(data (i32.const 8) "{texts[0]}") (data (i32.const 16) "{texts[1]}")',
-        '(data (i32.const 32) "begun\\0a") (data (i32.const 40) "done\\0a")',
-        '(func (export "_start") (local $left i32)',
-        f"(local.set $left (i32.const {rounds}))",
-        say.format(at=8),
-        "(loop (br_if 0 (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))",
-        say.format(at=16) + ")",
-    )
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +73,7 @@ def test_nodes_killed_stopped_and_cut_off_in_the_middle_of_a_job_are_replaced(
 ) -> None:
     begin, lenders = cloud
     job = tmp_path / "lasting.wasm"
-    job.write_bytes(lasting(ROUNDS))
+    job.write_bytes(lasting())
     healthy = list(lenders)
     failed: dict[Node, subprocess.Popen[bytes]] = {}
     ends: dict[Node, tuple[bytes, bytes]] = {}
@@ -118,5 +99,5 @@ def test_nodes_killed_stopped_and_cut_off_in_the_middle_of_a_job_are_replaced(
     for node, process in failed.items():
         stdout, stderr = ends[node]
         assert process.returncode == 0, stderr.decode()
-        assert stdout == b"begun\ndone\n"
+        assert stdout == LASTING_OUTPUT
         assert survivor.peer in stderr.decode()

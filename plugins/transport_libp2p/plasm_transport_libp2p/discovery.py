@@ -26,7 +26,9 @@ class Kademlia(Discovery):
 
     `bootstrap`: multiaddrs of nodes to start from. `protocol` names the network: who speaks another is not in it.
     `allow_private`: dial private and loopback addresses that strangers tell of, as in a laboratory.
-    `relay`: bring circuits to nodes that nobody reaches straight, so many at once, with so many bytes and seconds each.
+    `map_ports`: have the router forward the ports. `reachability_s`: how often others are asked to dial back.
+    `relay`: bring circuits to nodes that nobody reaches straight, so many at once, with so many bytes and
+    seconds each.
     `mdns`: tell the local network of this node, and listen who else is there.
     `cache`: where servers are remembered for seven days; empty for nowhere.
     """
@@ -40,6 +42,8 @@ class Kademlia(Discovery):
     mode: str = constrained(one_of("auto", "client"), default="auto")
     allow_private: bool = constrained(boolean(), default=False)
     mdns: bool = constrained(boolean(), default=False)
+    map_ports: bool = constrained(boolean(), default=True)
+    reachability_s: int = constrained(integer(5, 86_400), default=300)
     relay: bool = constrained(boolean(), default=False)
     relay_circuits: int = constrained(integer(1, 65_536), default=_RELAY.circuits)
     relay_circuit_bytes: int = constrained(integer(1 << 16), default=_RELAY.circuit_bytes)
@@ -74,7 +78,13 @@ class Kademlia(Discovery):
         others = []
         if network.addresses:
             keeper = Keeper(
-                network, directory, network.circuits, limits=self._relaying(), local=self._local()
+                network,
+                directory,
+                network.circuits,
+                limits=self._relaying(),
+                local=self._local(),
+                map_ports=self.map_ports,
+                steady_s=float(self.reachability_s),
             )
             others.append(keeper.run)
         async with running(directory, *others):

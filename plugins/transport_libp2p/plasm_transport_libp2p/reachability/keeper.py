@@ -15,6 +15,8 @@ from plasm_transport_libp2p.addresses import is_public, is_relayed, parse
 from plasm_transport_libp2p.kademlia.directory import KademliaDirectory
 from plasm_transport_libp2p.network import Libp2pNetwork
 from plasm_transport_libp2p.reachability.dialback import DialBack
+from plasm_transport_libp2p.reachability.mapping import Mapper
+from plasm_transport_libp2p.reachability.message import Port
 from plasm_transport_libp2p.reachability.prober import listened_ports, probe
 from plasm_transport_libp2p.relay.circuit import Circuits, reserve
 from plasm_transport_libp2p.relay.limits import RelayLimits
@@ -31,7 +33,6 @@ _RENEW_S = 45.0
 _LOOK_S = 1.0
 _SEARCH_S = 10.0
 _AGAIN_S = (2.0, 60.0)
-_STEADY_S = 300.0
 _CANDIDATES = 8
 
 
@@ -46,7 +47,8 @@ class _Held:
 class Keeper:
     """One node's care for being reached. `limits`: relay for others, within these; None for not at all.
 
-    `local`: tell private addresses too, as in a laboratory or on a network that is one's own.
+    `local`: tell private addresses too, as in a laboratory or on a network that is one's own. `map_ports`: have
+    the router forward ports. `steady_s`: how often a verdict is looked at again.
     """
 
     def __init__(
@@ -57,6 +59,8 @@ class Keeper:
         *,
         limits: RelayLimits | None,
         local: bool,
+        map_ports: bool,
+        steady_s: float = 300.0,
     ) -> None:
         self._network = network
         self._directory = directory
@@ -68,10 +72,27 @@ class Keeper:
         self._listening = network.addresses
         self._announced: tuple[str, ...] = network.addresses
         self._news = trio.Event()
+        self._steady_s = steady_s
+        self._mapper = Mapper(self._ports_behind_router, self._look_again) if map_ports else None
+
+    def _look_again(self) -> None:
+        self._news.set()
+
+    def _ports_behind_router(self) -> list[Port]:
+        """Return the ports of addresses that a router could forward to."""
+        return [
+            port
+            for port, address in listened_ports(self._network)
+            if address is not None and address.is_private and not address.is_loopback and address.version == 4
+        ]
 
     def reachability(self) -> Reachability:
         """Return what is known."""
-        return Reachability(addresses=self._addresses, relays=tuple(str(peer) for peer in self._held))
+        return Reachability(
+            addresses=self._addresses,
+            mappings=tuple(map(str, self._mapper.mappings)) if self._mapper else (),
+            relays=tuple(str(peer) for peer in self._held),
+        )
 
     async def run(self) -> None:
         """Take care until cancelled."""
@@ -82,6 +103,8 @@ class Keeper:
             nursery.start_soon(self._keep_judging)
             nursery.start_soon(self._keep_relays)
             nursery.start_soon(self._watch)
+            if self._mapper is not None:
+                nursery.start_soon(self._mapper.run)
 
     async def _watch(self) -> None:
         """See when this machine's addresses change."""
@@ -102,7 +125,7 @@ class Keeper:
             self._news = trio.Event()
             asked = await self._judge()
             if asked and self.reachability().verdict is not Verdict.UNKNOWN:
-                again_s, pause_s = shortest_s, _STEADY_S * random.uniform(0.8, 1.2)
+                again_s, pause_s = shortest_s, self._steady_s * random.uniform(0.8, 1.2)
             else:
                 # Alone is soon told; who was asked is not asked again at once.
                 again_s = min(2 * again_s, longest_s) if asked else shortest_s
@@ -112,8 +135,11 @@ class Keeper:
 
     async def _judge(self) -> bool:
         """Have this node dialled. Return whether anyone could be asked."""
-        ports = listened_ports(self._network)
-        result = await probe(self._network, ports) if ports else None
+        mapped = [
+            (item.carrier, item.external_port) for item in (self._mapper.mappings if self._mapper else ())
+        ]
+        ports = mapped + [port for port, _ in listened_ports(self._network)]
+        result = await probe(self._network, ports, mapped) if ports else None
         if result is None or not result.asked:
             return False
         before = {item.address: item.verdict for item in self._addresses}
@@ -123,6 +149,8 @@ class Keeper:
             told = " ".join(f"{address}:{verdict.value}" for address, verdict in after.items())
             log.info("reachability verdict=%s addresses=%s", self.reachability().verdict.value, told)
         self._announce()
+        if self._mapper is not None and mapped and self.reachability().verdict is not Verdict.PUBLIC:
+            self._mapper.check()
         return True
 
     def _announce(self) -> None:

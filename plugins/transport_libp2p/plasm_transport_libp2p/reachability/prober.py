@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import attrs
 import trio
@@ -14,7 +14,7 @@ from plasm_core.errors import PlasmError
 from plasm_core.records.peer import PeerId
 from plasm_core.records.reachability import AddressReach, Verdict
 from plasm_transport_libp2p import framing
-from plasm_transport_libp2p.addresses import ip_of, is_public, is_relayed, kind_of, port_of
+from plasm_transport_libp2p.addresses import IPAddress, ip_of, is_public, is_relayed, kind_of, port_of
 from plasm_transport_libp2p.identify import multiaddr_of
 from plasm_transport_libp2p.network import Libp2pNetwork
 from plasm_transport_libp2p.reachability.dialback import ANSWER_S
@@ -41,7 +41,7 @@ class Evidence:
 
 
 def judge(evidence: Iterable[Evidence], *, own: bool) -> Verdict:
-    """Return the verdict on an address. `own`: it is an address of this machine, not of a router before it.
+    """Return the verdict on an address. `own`: this machine's, or one of a router's that forwards whatever comes.
 
     A stranger who gets through proves it. One who was spoken to before proves it only if there is no router that
     could have let just him in; and that strangers did not get through counts if there is more than one witness.
@@ -70,8 +70,11 @@ class Probe:
     asked: int
 
 
-async def probe(network: Libp2pNetwork, ports: Iterable[Port]) -> Probe:
-    """Ask some of the peers that are connected. None of their failures raises."""
+async def probe(network: Libp2pNetwork, ports: Iterable[Port], mapped: Collection[Port] = ()) -> Probe:
+    """Ask some of the peers that are connected. None of their failures raises.
+
+    `mapped`: those of a router that forwards them, whoever it is that comes.
+    """
     evidence: dict[str, list[Evidence]] = {}
     observed: list[Multiaddr] = []
     asked = 0
@@ -108,10 +111,14 @@ async def probe(network: Libp2pNetwork, ports: Iterable[Port]) -> Probe:
         for peer, host in _whom_to_ask(network):
             nursery.start_soon(ask, peer, host)
     local = {str(ip_of(address)) for address in network.listening()}
+
+    def is_own(address: Multiaddr) -> bool:
+        return str(ip_of(address)) in local or (kind_of(address) or "", port_of(address)) in mapped
+
     reached = [
         AddressReach(
             address=address,
-            verdict=judge(found, own=str(ip_of(Multiaddr(address))) in local),
+            verdict=judge(found, own=is_own(Multiaddr(address))),
             evidence=tuple(dict.fromkeys(map(str, found))),
         )
         for address, found in sorted(evidence.items())
@@ -119,10 +126,10 @@ async def probe(network: Libp2pNetwork, ports: Iterable[Port]) -> Probe:
     return Probe(addresses=tuple(reached), observed=tuple(dict.fromkeys(observed)), asked=asked)
 
 
-def listened_ports(network: Libp2pNetwork) -> list[Port]:
-    """Return the ports that this node listens on."""
+def listened_ports(network: Libp2pNetwork) -> list[tuple[Port, IPAddress | None]]:
+    """Return the ports that this node listens on, and at which address."""
     return [
-        (kind_of(address) or "", port_of(address))
+        ((kind_of(address) or "", port_of(address)), ip_of(address))
         for address in network.listening()
         if kind_of(address) is not None and port_of(address) >= 1024
     ]

@@ -160,6 +160,7 @@ class Relay:
         with trio.fail_after(_CONNECT_S):
             await stream.send_all(made.encode())
         started = trio.current_time()
+        log.info("circuit begun circuits=%d", self.circuits)
         carried = await _carry(stream, onward, reader.rest(), limits)
         log.info("circuit ended bytes=%d seconds=%.1f", carried, trio.current_time() - started)
 
