@@ -197,6 +197,11 @@ class Network(ABC):
     def addresses(self) -> tuple[str, ...]:
         """Where others reach this node now, as `dial` takes them."""
 
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """What it has counted since it was opened, by series (`plasm_core.counters`), nothing by default."""
+        return {}
+
     @abstractmethod
     async def dial(self, address: str, protocol: str) -> Stream:
         """Open a stream of a protocol. The caller sets the deadline.
@@ -235,6 +240,11 @@ class Directory(ABC):
     def reachability(self) -> Reachability:
         """What is known of whether others reach this node, nothing by default."""
         return Reachability()
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """What it has counted since it was opened, by series (`plasm_core.counters`), nothing by default."""
+        return {}
 
     @abstractmethod
     async def bootstrap(self) -> int:

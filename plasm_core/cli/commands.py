@@ -23,6 +23,7 @@ _COMMANDS = {
         for name in ("submit", "status", "wait", "logs", "result", "cancel", "release", "jobs")
     },
     "peers": "peers:peers",
+    "metrics": "metrics:metrics",
     "verify": "verify:verify",
     "receipt": "receipt:receipt",
     "key": "key:key",

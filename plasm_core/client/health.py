@@ -7,16 +7,13 @@ from collections.abc import Sequence
 
 import trio
 
-from plasm_core import paths, plugins
-from plasm_core.abc import Network, Transport
 from plasm_core.alongside import sole
+from plasm_core.client.asking import ask
 from plasm_core.config import Config
 from plasm_core.errors import PeerUnreachableError, PlasmError, ProtocolError
 from plasm_core.health import FAILURE, OK, WARNING, Check
 from plasm_core.wire import HEALTH_PROTOCOL
 
-_ASK_S = 5.0
-_MAX_BYTES = 1 << 20
 _MAX_CHECKS = 256
 _START = "start one with: plasmd"
 
@@ -33,32 +30,7 @@ def ask_daemon(config: Config) -> list[Check]:
 
 
 async def _ask(config: Config) -> list[Check]:
-    transport = plugins.create(Transport, "local", config.table("transport", "local"))  # type: ignore[type-abstract]
-    problems = []
-    async with transport.open(None, {}) as network:
-        for path in paths.sockets():
-            try:
-                with trio.fail_after(_ASK_S):
-                    return await _checks(network, f"unix:{path}")
-            except (PeerUnreachableError, trio.TooSlowError) as exc:
-                problems.append(f"{path}: {str(exc) or f'no answer within {_ASK_S:.0f} s'}")
-    raise PeerUnreachableError(f"none answers: {'; '.join(problems)}" if problems else "none is running")
-
-
-async def _checks(network: Network, address: str) -> list[Check]:
-    stream = await network.dial(address, HEALTH_PROTOCOL)
-    try:
-        received = bytearray()
-        while data := await stream.receive_some():
-            received += data
-            if len(received) > _MAX_BYTES:
-                raise ProtocolError("the daemon says more of its health than can be")
-    finally:
-        await stream.aclose()
-    length = int.from_bytes(received[:4], "big")
-    if len(received) < 4 or length != len(received) - 4:
-        raise ProtocolError("the daemon did not finish saying how it is")
-    return parse(bytes(received[4:]))
+    return parse(await ask(config, HEALTH_PROTOCOL))
 
 
 def parse(data: bytes) -> list[Check]:

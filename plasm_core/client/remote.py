@@ -94,30 +94,32 @@ class RemoteDialler(Dialler):
             candidates = [(candidate.peer, candidate.addresses) for candidate in chosen]
         problems = []
         for found, addresses in candidates:
+            started = trio.current_time()
             try:
                 stream = await self._dial(found, addresses, JOB_PROTOCOL)
             except PeerUnreachableError as exc:
-                self._failed(found, str(exc))
+                self._failed(found, str(exc), started)
                 problems.append(str(exc))
                 continue
             async with open_link(stream) as link:
                 try:
                     said = await greeted(link)
                 except (ConnectionLostError, ProtocolError) as exc:
-                    self._failed(found, str(exc))
+                    self._failed(found, str(exc), started)
                     problems.append(str(exc))
                     continue
                 if said != found:
-                    self._failed(found, f"it says that it is {said}")
+                    self._failed(found, f"it says that it is {said}", started)
                     problems.append(f"{found} says that it is {said}")
                     continue
                 yield link, found
                 return
         raise _unreachable(wanted, problems)
 
-    def _failed(self, peer: PeerId, reason: str) -> None:
+    def _failed(self, peer: PeerId, reason: str, since: float) -> None:
+        """Take note of a failure, and of how long after `since`, a moment of trio's clock, it came."""
         self._failures[peer] = self._failures.get(peer, 0) + 1
-        log.info("peer lost peer=%s reason=%s", peer, reason)
+        log.info("peer lost peer=%s reason=%s duration_s=%.3f", peer, reason, trio.current_time() - since)
 
     async def _whereabouts(self, peer: PeerId) -> tuple[str, ...]:
         """Return addresses of a peer. Raises: `PeerUnreachableError`."""
@@ -165,10 +167,11 @@ class RemoteDialler(Dialler):
 
         async def probe(peer: PeerId, addresses: tuple[str, ...]) -> None:
             async with places:
+                started = trio.current_time()
                 try:
                     candidate = await self._probe(peer, addresses)
                 except PlasmError as exc:
-                    self._failed(peer, str(exc))
+                    self._failed(peer, str(exc), started)
                     return
             lacking = _lacking(candidate.record, job)
             if lacking is not None:

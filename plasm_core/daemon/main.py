@@ -25,13 +25,14 @@ from plasm_core.config import Config
 from plasm_core.daemon import logs
 from plasm_core.daemon.gateway import Gateway
 from plasm_core.daemon.health import Parts, tell_health
+from plasm_core.daemon.metrics import log_metrics, tell_metrics
 from plasm_core.daemon.notify import keep_notified, notify
 from plasm_core.daemon.service import Service, open_service
 from plasm_core.daemon.session import Session
 from plasm_core.errors import ConfigError, TransportError
 from plasm_core.node import Node
 from plasm_core.store import Store
-from plasm_core.wire import CAPABILITIES_PROTOCOL, HEALTH_PROTOCOL, JOB_PROTOCOL
+from plasm_core.wire import CAPABILITIES_PROTOCOL, HEALTH_PROTOCOL, JOB_PROTOCOL, METRICS_PROTOCOL
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ async def serve(
         for transport in transports:
             handlers = {JOB_PROTOCOL: _handler(service), CAPABILITIES_PROTOCOL: _tell_capabilities(service)}
             if transport.name == "local":
-                handlers[HEALTH_PROTOCOL] = tell_health(parts)
+                handlers |= {HEALTH_PROTOCOL: tell_health(parts), METRICS_PROTOCOL: tell_metrics(parts)}
             network = await stack.enter_async_context(transport.open(node.signer, handlers))
             log.info("listening transport=%s addresses=%s", transport.name, " ".join(network.addresses))
             parts.networks[transport.name] = network
@@ -125,6 +126,7 @@ async def serve(
             parts.directories[discovery.name] = directory
             if node.config.policy.lend:
                 directory.advertise(service.record().classes)
+        await stack.enter_async_context(alongside(lambda: log_metrics(parts)))
         if node.config.gateway.enabled:
             await _open_gateway(stack, service, node.config)
         log.info(

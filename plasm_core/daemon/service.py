@@ -16,6 +16,7 @@ import plasm_core
 from plasm_core.alongside import alongside
 from plasm_core.capabilities import sign_record
 from plasm_core.config import Config
+from plasm_core.counters import Counters
 from plasm_core.daemon.gateway import Gateway
 from plasm_core.daemon.news import News
 from plasm_core.daemon.offers import Offer, Offers
@@ -78,6 +79,7 @@ class Service:
         )
         self.slots: Slots[int] = Slots(_lent(config))
         self.quotas = Quotas(config.clients)
+        self.counters = Counters()
         self.offers = Offers(store, self.queue, self.quotas, config.queue)
         self.is_stopping = False
         self.accepted_jobs = 0
@@ -287,6 +289,7 @@ class Service:
         job = accepted.job
         if accepted.created:
             self.accepted_jobs += 1
+            self.counters.add("jobs_accepted_total", route=offer.route)
             self._tracks[job.row] = Track(job, offer.owner, offer.client, _demand(job), offer.counted)
             offer.place.fill(job.row)
             self._work.unpark_all()
@@ -402,6 +405,7 @@ class Service:
             self.slots.give_back(row)
             self.quotas.ended(track.counted)
             self.quotas.charge(track.counted, cpu_s=attempt.cpu_time_s)
+            self.counters.add("job_cpu_seconds_total", attempt.cpu_time_s)
             track.attempt = None
             self._work.unpark_all()
         if not job.state.live:
@@ -421,6 +425,7 @@ class Service:
         track.job = job
         self._tracks.pop(job.row, None)
         track.news.tell()
+        self.counters.add("jobs_ended_total", outcome=job.outcome.kind if job.outcome else "none")
         log.info(
             "job ended job=%s state=%s outcome=%s attempt=%d",
             *(job.job_id, job.state.value, job.outcome, job.attempt),

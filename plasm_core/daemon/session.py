@@ -79,6 +79,7 @@ class Session:
 
     async def serve(self) -> None:
         """Converse until all is said, or the client goes. Never raises what the client is to blame for."""
+        self._service.counters.add("sessions_total")
         try:
             try:
                 await self._send(self._conversation.hello(Hello(peer=str(self._service.peer), agent=AGENT)))
@@ -112,6 +113,7 @@ class Session:
 
     async def _complain(self, code: str, message: str) -> None:
         log.debug("conversation broken off code=%s reason=%s", code, message)
+        self._service.counters.add("sessions_broken_total", code=code)
         if self._is_amid_frame:
             return  # what is said now would be taken for the rest of it
         text = "".join(char if char.isprintable() else "?" for char in message)[:1000]
@@ -185,6 +187,7 @@ class Session:
             await self._complain(exc.reason, str(exc))
             return
         log.info("refused reason=%s", exc.reason)
+        self._service.counters.add("jobs_refused_total", reason=exc.reason)
         refusal = Refused(
             reason=exc.reason,
             message=_printable(str(exc)),
@@ -237,6 +240,7 @@ class Session:
 
     async def _upload(self, offer: Offer, token: bytes) -> tuple[Job, bool]:
         conversation, offers = self._conversation, self._service.offers
+        self._service.counters.add("offers_total")
         await self._send(
             conversation.offered(
                 offer.key[0],
@@ -252,6 +256,7 @@ class Session:
                 await self._send(conversation.possessed(known))
             elif isinstance(item, Data):
                 await offers.write(offer, item.channel, item.data)
+                self._service.counters.add("received_bytes_total", len(item.data))
                 await self._send(conversation.credit(item.channel))
         phases: list[str] = []
 
@@ -323,6 +328,7 @@ class Session:
                 raise RefusedError("released", str(exc)) from exc
             if data and job.attempt == self._conversation.attempt:
                 await self._send(self._conversation.output(channel, data))
+                self._service.counters.add("sent_bytes_total", len(data))
                 sent = True
         return sent
 

@@ -3,6 +3,8 @@
 JOB_PROTOCOL = "/phase/job/1.0.0"
 HEALTH_PROTOCOL = "/plasm/health/1.0.0"
 """Spoken on the daemon's own socket only (`plasm_core.daemon.health`)."""
+METRICS_PROTOCOL = "/plasm/metrics/1.0.0"
+"""Spoken on the daemon's own socket only (`plasm_core.daemon.metrics`)."""
 CAPABILITIES_PROTOCOL = "/phase/capabilities/1.0.0"
 
 ANY_NODE = "wasi/preview1"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -92,6 +92,15 @@ class Libp2pNetwork(Network):
 
     def listening(self) -> list[Multiaddr]:
         """Return where this node listens, interface by interface."""
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        connections = self._swarm.get_connections()
+        return {
+            "connections_open": len(connections),
+            "streams_open": sum(len(conn.get_streams()) for conn in connections),
+            **self._swarm.counters.series,
+        }
+
         listening = [address for item in self._swarm.listeners.values() for address in item.get_addrs()]
         return [item for address in listening for item in expand(address)]
 

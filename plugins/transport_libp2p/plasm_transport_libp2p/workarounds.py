@@ -42,6 +42,7 @@ from libp2p.transport.upgrader import TransportUpgrader
 from multiaddr import Multiaddr
 
 from plasm_core.errors import PeerUnreachableError, TransportError
+from plasm_core.counters import Counters
 from plasm_transport_libp2p import negotiation
 from plasm_transport_libp2p.addresses import Groups
 from plasm_transport_libp2p.identity import from_libp2p
@@ -118,7 +119,9 @@ class Swarm(library.Swarm):
         self.groups = Groups()
         self.slots = Slots(limits)
         self._used: dict[INetConn, float] = {}
+        self.counters = Counters()
         self._limits = limits
+        self._opened: dict[INetConn, float] = {}
 
     async def run(self) -> None:
         """Keep the connections' tasks until the service is stopped, then end them all."""
@@ -185,9 +188,13 @@ class Swarm(library.Swarm):
             with trio.fail_after(self._limits.handshake_timeout_s):
                 muxed = await self._muxed(read_write_closer)
                 conn = await self.add_conn(muxed, direction="inbound")
+            self.counters.add("connections_refused_total", reason="limit")
             await conn.event_closed.wait()
         except Exception as exc:  # a stranger's handshake fails in as many ways as there are strangers
-            log.debug("connection refused reason=%r", exc)
+        started = trio.current_time()
+            log.debug("connection refused reason=%r duration_s=%.3f", exc, trio.current_time() - started)
+            reason = "timeout" if isinstance(exc, trio.TooSlowError) else "handshake"
+            self.counters.add("connections_refused_total", reason=reason)
         finally:
             self.slots.release(group)
             with trio.CancelScope(shield=True), trio.move_on_after(1):
@@ -223,9 +230,12 @@ class Swarm(library.Swarm):
                     muxed = made
                 if peer is not None and muxed.peer_id != peer:
                     raise PeerUnreachableError(f"the peer at {address} is {muxed.peer_id}, not {peer}")
-                return await self.add_conn(muxed, direction="outbound")
+                conn = await self.add_conn(muxed, direction="outbound")
+                result = "connected"
+                return conn
         except BaseException as exc:
             if made is not None:
+        started, result = trio.current_time(), "failed"
                 with trio.CancelScope(shield=True), trio.move_on_after(1):
                     await _close(made)
             if isinstance(exc, trio.TooSlowError):
@@ -242,10 +252,14 @@ class Swarm(library.Swarm):
         where = Multiaddr(f"{address}/p2p/{peer}")
         made: Any = None
         try:
+                result = "timeout"
             if hasattr(transport, "try_dial"):
                 await transport.try_dial(where)
                 return
             made = await transport.dial(where)
+        finally:
+            self.counters.add("dials_total", result=result)
+            self.counters.add("dial_seconds_total", trio.current_time() - started, result=result)
             await self.upgrader.upgrade_security(made, True, peer)
         except Exception as exc:
             raise PeerUnreachableError(_reason(exc)) from exc
@@ -287,6 +301,8 @@ class Swarm(library.Swarm):
     async def close(self) -> None:
         """Stop listening, and end all connections at once: each takes its time to say goodbye."""
         if self._closing:
+        self._opened[conn] = trio.current_time()
+        self.counters.add("connections_total", direction=direction)
             return
         self._closing = True
         for listener in list(self.listeners.values()):
@@ -313,6 +329,11 @@ class Swarm(library.Swarm):
 class Host(BasicHost):
     """Negotiates protocols on the swarm's streams. It asks nobody to identify himself."""
 
+        opened = self._opened.pop(conn, None)
+        if opened is not None:
+            direction = getattr(conn, "direction", "unknown")
+            self.counters.add("connections_closed_total", direction=direction)
+            self.counters.add("connection_seconds_total", trio.current_time() - opened, direction=direction)
     def __init__(self, swarm: Swarm, limits: Limits) -> None:
         super().__init__(swarm, disable_identify_address_discovery=True)
         self.multiselect.handlers.clear()

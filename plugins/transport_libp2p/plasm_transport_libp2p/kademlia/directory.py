@@ -6,7 +6,7 @@ import logging
 import random
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import attrs
@@ -19,6 +19,7 @@ from plasm_core.records.peer import PeerId
 from plasm_core.records.reachability import Reachability
 from plasm_transport_libp2p.addresses import is_relayed, parse
 from plasm_transport_libp2p.kademlia import message as messages
+from plasm_transport_libp2p.kademlia import metrics
 from plasm_transport_libp2p.kademlia.cache import Cache, utc_now
 from plasm_transport_libp2p.kademlia.contact import SHARDS, Contact, capability_key
 from plasm_transport_libp2p.kademlia.message import Message
@@ -94,6 +95,10 @@ class KademliaDirectory(Directory):
     def counters(self) -> Counter[str]:
         """Messages by kind, and peers found, refused and lost."""
         return self.node.counters
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        return {"directory_neighbours": len(self.node.table), **metrics.of(self.node.counters)}
 
     async def run(self) -> None:
         """Take part until cancelled."""

@@ -66,6 +66,7 @@ class Node:
     async def ask(self, contact: Contact, request: Message) -> Message:
         """Ask one peer and take note of whether it answers. Raises: `PeerUnreachableError`, `StreamError`."""
         self.counters[f"sent_{request.kind}"] += 1
+        started = trio.current_time()
         try:
             with trio.fail_after(QUERY_S):
                 stream = await self._network.dial_peer(contact.peer, contact.addresses, self._protocol)
@@ -78,16 +79,23 @@ class Node:
                 finally:
                     await stream.aclose()
         except (PlasmError, trio.TooSlowError) as exc:
+            why = _reason(exc)
+            self.counters[f"failed_{why}"] += 1
             if self.table.remove(contact.peer):
                 self.counters["lost"] += 1
-                log.info("directory peer lost peer=%s reason=%s", contact.peer, exc)
+                self.counters[f"lost_{why}"] += 1
+                took_s = trio.current_time() - started
+                reason = str(exc) or why
+                log.info(
+                    "directory peer lost peer=%s reason=%s duration_s=%.3f", contact.peer, reason, took_s
+                )
             if isinstance(exc, trio.TooSlowError):
                 raise PeerUnreachableError("the peer does not answer") from exc
             raise
-        self._answered(contact.peer)
+        self._answered(contact.peer, trio.current_time() - started)
         return answer
 
-    def _answered(self, peer: PeerId) -> None:
+    def _answered(self, peer: PeerId, took_s: float) -> None:
         """Keep a peer that has answered: at an address that it was dialled at, else once it has named one."""
         addresses = self.usable(self._network.book.addresses(peer))
         if not addresses:
@@ -96,7 +104,7 @@ class Node:
         known = peer in self.table
         if self.table.add(Contact(peer, addresses), self.group_of(addresses)) and not known:
             self.counters["found"] += 1
-            log.info("directory peer found peer=%s", peer)
+            log.info("directory peer found peer=%s duration_s=%.3f", peer, took_s)
 
     async def closest(self, key: bytes) -> list[Contact]:
         """Return the servers closest to a key, the closest of which have answered."""
@@ -173,7 +181,8 @@ class Node:
         raise StreamError(f"more than {_MAX_REQUESTS} requests on one stream")
 
     def _answer(self, peer: PeerId, request: Message) -> Message | None:
-        self.counters[f"answered_{request.kind}"] += 1
+        kind = request.kind if request.kind in messages.KINDS else "other"  # strangers name what they like
+        self.counters[f"answered_{kind}"] += 1
         if request.kind == messages.PING:
             return Message(kind=messages.PING)
         if not request.key:
@@ -238,6 +247,13 @@ class Node:
             for address in usable
             if (ip := ip_of(address)) is not None and prefix_of(ip) == prefix_of(seen)
         )
+
+
+def _reason(exc: Exception) -> str:
+    """Return in a word why a peer did not answer."""
+    if isinstance(exc, trio.TooSlowError):
+        return "timeout"
+    return "unreachable" if isinstance(exc, PeerUnreachableError) else "broken"
 
 
 def _name(address: Multiaddr) -> bool:

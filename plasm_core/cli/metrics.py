@@ -1,0 +1,29 @@
+"""`plasm metrics`: what the daemon on this machine has counted."""
+
+from __future__ import annotations
+
+import click
+import trio
+
+from plasm_core.alongside import sole
+from plasm_core.cli import exits, options
+from plasm_core.client.asking import ask
+from plasm_core.config import Config
+from plasm_core.errors import PeerUnreachableError
+from plasm_core.wire import METRICS_PROTOCOL
+
+
+@click.command(epilog=exits.EPILOGUE)
+@options.configured(choices=())
+def metrics(settings: Config) -> None:
+    """Show what the daemon has counted since it started, in the Prometheus text format.
+
+    Jobs accepted, refused and ended, offers, bytes, and of the network peers, connections and messages. None of
+    it names a client or says where one is.
+    """
+    try:
+        with sole():
+            page = trio.run(ask, settings, METRICS_PROTOCOL)
+    except PeerUnreachableError as exc:
+        raise PeerUnreachableError(f"no daemon tells: {exc}", hint="start one with: plasmd") from exc
+    click.echo(page.decode("utf-8", "replace"), nl=False)
