@@ -55,6 +55,11 @@ final readonly class Outcome implements \Stringable
         return new self(OutcomeKind::Cancelled, detail: $detail);
     }
 
+    public static function systemError(?string $detail = null): self
+    {
+        return new self(OutcomeKind::SystemError, detail: $detail);
+    }
+
     /** Return the state that a job is in once it has ended so. */
     public function state(): JobState
     {

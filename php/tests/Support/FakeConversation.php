@@ -231,7 +231,7 @@ final class FakeConversation
 
     private function result(FakeJob $job): string
     {
-        $outcome = $job->isCancelled ? Outcome::cancelled() : Outcome::exited($this->node->exitCode);
+        $outcome = $job->isCancelled ? Outcome::cancelled() : $this->node->outcome ?? Outcome::exited($this->node->exitCode);
         $signer = $this->node->behind ?? $this->node->signer;
         $envelope = $signer->receipt($job->manifest, $outcome, $this->node->stdout, $this->node->stderr);
         $envelope = $this->node->forge === null ? $envelope : ($this->node->forge)($envelope, $job);

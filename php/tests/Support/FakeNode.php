@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm\Tests\Support;
 
+use Plasm\Outcome;
 use Plasm\PeerId;
 use Plasm\Testing\ReceiptSigner;
 use Plasm\Time\Deadline;
@@ -29,6 +30,9 @@ final class FakeNode implements TransportInterface
     public string $stdout = '';
     public string $stderr = '';
     public int $exitCode = 0;
+
+    /** How jobs end; null for their exit code. */
+    public ?Outcome $outcome = null;
     public int $windowBytes = 65_536;
 
     /** Break the stream once, after so many uploaded bytes. */

@@ -1,0 +1,335 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Tests\Integration;
+
+use PHPUnit\Framework\TestCase;
+use Plasm\Client;
+use Plasm\Exception\NoNode;
+use Plasm\Exception\PeerMismatch;
+use Plasm\Exception\TimedOut;
+use Plasm\Handle;
+use Plasm\Libp2p\Deadline;
+use Plasm\Libp2p\Host;
+use Plasm\Libp2p\Io\Framing;
+use Plasm\Libp2p\Multiaddr;
+use Plasm\Libp2p\Protobuf;
+use Plasm\Node;
+use Plasm\PeerId;
+use Plasm\Remote\CapabilityClass;
+use Plasm\RetryPolicy;
+
+/** The client against real nodes that it finds in their DHT. */
+final class NetworkTest extends TestCase
+{
+    private const EXAMPLE = __DIR__ . '/../../../examples/remote_test.php';
+    private const HELLO = __DIR__ . '/../../../examples/hello/hello.wasm';
+    private const MODULES = __DIR__ . '/modules';
+    private const WORKERS = 2;
+    private const DEADLINE_S = 60.0;
+
+    /** What a server of the DHT is told of a provider (libp2p specification, kad-dht, "RPC messages"). */
+    private const ADD_PROVIDER = 2;
+
+    private static ?Network $network = null;
+
+    private string $directory;
+
+    public static function setUpBeforeClass(): void
+    {
+        self::$network = Network::tryStart(self::WORKERS, hasGateway: true);
+        if (self::$network !== null) {
+            self::awaitListed(self::WORKERS);
+        }
+    }
+
+    public static function tearDownAfterClass(): void
+    {
+        self::$network?->close();
+        self::$network = null;
+    }
+
+    protected function setUp(): void
+    {
+        if (self::$network === null) {
+            self::markTestSkipped('no Python with libp2p: pip install libp2p==0.8.1, or name one in PLASM_TEST_PYTHON');
+        }
+        $this->directory = sys_get_temp_dir() . '/plasm-php-' . bin2hex(random_bytes(6));
+        mkdir($this->directory, 0700);
+    }
+
+    protected function tearDown(): void
+    {
+        if (isset($this->directory)) {
+            exec('rm -rf ' . escapeshellarg($this->directory));
+        }
+    }
+
+    public function testTheExample(): void
+    {
+        [$status, $output, $errors] = $this->php([self::EXAMPLE, self::network()->bootstrap()]);
+        [, $again] = $this->php([self::EXAMPLE, self::network()->bootstrap()]);
+
+        self::assertSame(['', 0], [$errors, $status]);
+        self::assertMatchesRegularExpression('/ Searching .* Found .* Accepted .* Sent .* State +COMPLETE/s', $output);
+        self::assertStringContainsString("  Output     dlroW ,olleH\n", $output);
+        self::assertStringContainsString("\nReceipt verified ✓ signed by 12D3KooW", $output);
+        self::assertStringContainsString('remembered from the last time', $again);
+        self::assertStringNotContainsString('Searching', $again);
+        self::assertStringContainsString("\nReceipt verified ✓ signed by 12D3KooW", $again);
+    }
+
+    public function testABootstrapThatIsNotThereIsNamed(): void
+    {
+        $nowhere = '/ip4/127.0.0.1/tcp/1/p2p/' . self::network()->peer('bootstrap');
+
+        [$status, , $errors] = $this->php([self::EXAMPLE, $nowhere]);
+
+        self::assertSame(1, $status);
+        self::assertStringContainsString('no node of the DHT answered', $errors);
+        self::assertStringContainsString('is the address of the bootstrap node right?', $errors);
+    }
+
+    public function testThoseThatLendAreFoundWithWhatTheyCan(): void
+    {
+        $nodes = $this->plasm()->discover();
+
+        $found = array_map(static fn (Node $node): string => (string) $node->peer, $nodes);
+        sort($found);
+        $workers = [self::network()->peer('worker0'), self::network()->peer('worker1')];
+        sort($workers);
+        self::assertSame($workers, $found);
+        self::assertSame('wasmtime', $nodes[0]->capabilities?->engines[0]->name);
+        self::assertTrue($nodes[0]->capabilities->lends);
+        self::assertStringEndsWith((string) $nodes[0]->peer, $nodes[0]->address);
+    }
+
+    public function testAJobIsFetchedByAnotherProcessWithAndWithoutACache(): void
+    {
+        $new = '$plasm = new Plasm\Client(["mode" => "remote", "bootstrap" => $argv[1], "cache" => $argv[3]]);';
+        $fetch = "$new \$result = \$plasm->result(\$argv[2], 30); echo \$result, '|', \$result->verdict;";
+        $submit = "$new echo \$plasm->submit(\$argv[2], ['args' => ['abc']]);";
+        $bootstrap = self::network()->bootstrap();
+
+        [$submitted, $handle] = $this->php(['-r', $submit, '--', $bootstrap, self::HELLO, "$this->directory/a"]);
+        [$cached, $output] = $this->php(['-r', $fetch, '--', $bootstrap, $handle, "$this->directory/a"]);
+        [$located, $again, $errors] = $this->php(['-r', $fetch, '--', $bootstrap, $handle, "$this->directory/b"]);
+
+        self::assertSame(['', 0, 0, 0], [$errors, $submitted, $cached, $located]);
+        self::assertSame("cba\n|Receipt verified ✓ signed by " . Handle::parse($handle)->peer . ', not re-executed', $output);
+        self::assertSame($output, $again);
+    }
+
+    public function testANodeThatIsKilledWithAJobIsReplaced(): void
+    {
+        $network = self::network();
+        $doomed = $network->extended('doomed');
+        try {
+            $code = '$plasm = new Plasm\Client(["mode" => "remote", "bootstrap" => $argv[1]],'
+                . ' pinned: [$argv[3], $argv[4]], timeouts: new Plasm\Timeouts(patienceS: 0.5));'
+                . 'echo $plasm->run($argv[2], ["gas" => 3e9, "timeout" => 300], timeout: 80)->verdict->signer;';
+            $arguments = [$network->bootstrap(), self::MODULES . '/spin.wasm', $doomed->peer('doomed0'), $network->peer('worker0')];
+
+            $running = PhpProcess::start(['-r', PhpProcess::loading($code), '--', ...$arguments], $this->directory);
+            for ($end = microtime(true) + self::DEADLINE_S; $doomed->accepted('doomed0') === 0; usleep(5_000)) {
+                self::assertLessThan($end, microtime(true), 'the job did not come');
+            }
+            $doomed->signal('doomed0', SIGKILL);
+            [$status, $output, $errors] = $running->wait();
+        } finally {
+            $doomed->close();
+        }
+
+        self::assertSame(['', 0, $network->peer('worker0')], [$errors, $status, $output]);
+    }
+
+    public function testANodeThatStallsWithAJobIsReplaced(): void
+    {
+        $network = self::network();
+        $pinned = [$network->peer('worker1'), $network->peer('worker0')];
+        $code = '$plasm = new Plasm\Client(["mode" => "remote", "bootstrap" => $argv[1]],'
+            . ' pinned: [$argv[3], $argv[4]], timeouts: new Plasm\Timeouts(connectS: 3, idleS: 4, patienceS: 1));'
+            . 'echo $plasm->run($argv[2], ["timeout" => 300], timeout: 80)->verdict->signer;';
+        $before = $network->accepted('worker1');
+
+        $arguments = [$network->bootstrap(), self::MODULES . '/ticks.wasm', ...$pinned];
+        $running = PhpProcess::start(['-r', PhpProcess::loading($code), '--', ...$arguments], $this->directory);
+        try {
+            for ($end = microtime(true) + self::DEADLINE_S; $network->accepted('worker1') === $before; usleep(5_000)) {
+                self::assertLessThan($end, microtime(true), 'the job did not come');
+            }
+            $network->signal('worker1', SIGSTOP);
+            [$status, $output, $errors] = $running->wait();
+        } finally {
+            $network->signal('worker1', SIGCONT);
+        }
+
+        self::assertSame(['', 0, $network->peer('worker0')], [$errors, $status, $output]);
+    }
+
+    public function testMostOfThoseThatAreListedMayBeDead(): void
+    {
+        $stalling = stream_socket_server('tcp://127.0.0.1:0');
+        self::assertIsResource($stalling);
+        $port = (int) substr((string) strrchr((string) stream_socket_get_name($stalling, false), ':'), 1);
+        foreach ([1, 1, 1, $port, $port, $port] as $dead) {
+            $this->list($dead);
+        }
+        $lost = 0;
+        $watch = static function (string $what) use (&$lost): void {
+            $lost += (int) ($what === 'lost');
+        };
+        $began = microtime(true);
+
+        $result = $this->plasm(['watch' => $watch])->run(self::HELLO, ['args' => ['abc']], timeout: 30);
+
+        self::assertSame("cba\n", (string) $result);
+        self::assertLessThan(30, microtime(true) - $began);
+        $found = $this->plasm(['watch' => $watch])->discover();
+        self::assertCount(self::WORKERS, $found);
+        self::assertGreaterThanOrEqual(6, $lost);
+        fclose($stalling);
+    }
+
+    public function testTheTotalDeadlineHolds(): void
+    {
+        $plasm = $this->plasm();
+        $began = microtime(true);
+        try {
+            $plasm->run(self::MODULES . '/spin.wasm', ['gas' => 1e13, 'timeout' => 5], timeout: 1.5);
+            self::fail('it had ended');
+        } catch (TimedOut $exception) {
+            self::assertSame('total', $exception->limit);
+        }
+        self::assertLessThan(4, microtime(true) - $began);
+    }
+
+    public function testAnotherPeersAddressIsRefused(): void
+    {
+        $address = (string) preg_replace('#/p2p/.*#', '/p2p/' . self::network()->peer('worker0'), self::network()->bootstrap());
+        $plasm = $this->plasm(['bootstrap' => $address]);
+        $this->expectException(NoNode::class);
+        $this->expectExceptionMessage('answered');
+
+        $plasm->run(self::HELLO, timeout: 20);
+    }
+
+    public function testAHandleOfANodeThatNobodyKnows(): void
+    {
+        $handle = Handle::create(hash('sha256', ''), PeerId::fromPublicKey(random_bytes(32)));
+        $options = ['mode' => 'remote', 'bootstrap' => self::network()->bootstrap(), 'cache' => false];
+        $plasm = new Client($options, retries: RetryPolicy::never());
+        $this->expectExceptionMessage("nobody knows where the node $handle->peer is");
+
+        $plasm->status((string) $handle);
+    }
+
+    public function testWhatNoNodeGivesIsToldAtOnce(): void
+    {
+        $this->expectException(NoNode::class);
+        $this->expectExceptionMessage('cpu 1024, of which it gives');
+
+        $this->plasm()->run(self::HELLO, ['cpu' => 1024], timeout: 30);
+    }
+
+    public function testTheDaemonBesidePhpHandsJobsOn(): void
+    {
+        $socket = self::network()->nodes['gateway']['home'] . '/s';
+        $plasm = new Client(['mode' => 'gateway', 'socket' => $socket]);
+
+        $handle = $plasm->submit(self::HELLO, ['args' => ['abc']]);
+        $result = (new Client(['mode' => 'gateway', 'socket' => $socket]))->result($handle, 60);
+
+        self::assertSame("cba\n", (string) $result);
+        self::assertSame(self::network()->peer('gateway'), (string) Handle::parse($handle)->peer);
+        $workers = [self::network()->peer('worker0'), self::network()->peer('worker1')];
+        self::assertContains((string) $result->verdict->signer, $workers);
+    }
+
+    public function testFiftyMegabytesEachWayNeedNoMemoryHere(): void
+    {
+        $module = "$this->directory/large.wasm";
+        LargeModule::write($module, 50 << 20);
+        $input = "$this->directory/input.bin";
+        LargeModule::write($input, 50 << 20);
+        $new = '$plasm = new Plasm\Client(["mode" => "remote", "bootstrap" => $argv[1]]);';
+        $upload = "$new echo \$plasm->run(\$argv[2], ['memory' => '128MiB'], timeout: 80)->outcome,"
+            . ' " ", memory_get_peak_usage(true) >> 20;';
+        $both = "$new \$result = \$plasm->run(\$argv[2], ['stdin' => fopen(\$argv[3], 'rb'), 'output' => '64MiB'], timeout: 80);"
+            . '$hash = hash_init("sha256"); hash_update_stream($hash, $result->stdoutStream());'
+            . 'echo hash_final($hash), " ", memory_get_peak_usage(true) >> 20;';
+        $bootstrap = self::network()->bootstrap();
+
+        [$status, $output, $errors] = $this->php(['-d', 'memory_limit=24M', '-r', $upload, '--', $bootstrap, $module]);
+        self::assertSame(['', 0], [$errors, $status]);
+        self::assertMatchesRegularExpression('/^exited with code 0 \d+$/', $output);
+
+        $cat = self::MODULES . '/cat.wasm';
+        [$status, $output, $errors] = $this->php(['-d', 'memory_limit=24M', '-r', $both, '--', $bootstrap, $cat, $input]);
+        self::assertSame(['', 0], [$errors, $status]);
+        self::assertStringStartsWith(hash_file('sha256', $input) . ' ', $output);
+    }
+
+    /** Wait until so many are listed: nodes advertise in their own time. */
+    private static function awaitListed(int $count): void
+    {
+        $plasm = new Client(['mode' => 'remote', 'bootstrap' => self::network()->bootstrap(), 'cache' => false]);
+        $end = microtime(true) + self::DEADLINE_S;
+        do {
+            try {
+                $found = count($plasm->discover());
+            } catch (NoNode) {
+                $found = 0;
+            }
+            if (microtime(true) > $end) {
+                throw new \RuntimeException("$found of $count workers are listed");
+            }
+        } while ($found < $count);
+    }
+
+    /** List a peer that nobody is behind, as dead nodes stay listed for long. */
+    private function list(int $port): void
+    {
+        $host = new Host();
+        $deadline = Deadline::after(20);
+        $connection = $host->dial(Multiaddr::parse(self::network()->bootstrap()), $deadline);
+        $stream = $connection->openStream('/phase/kad/1.0.0', $deadline);
+        $provider = Protobuf::bytes(1, $host->peer()->multihash())
+            . Protobuf::bytes(2, Multiaddr::parse("/ip4/127.0.0.1/tcp/$port")->toBytes());
+        foreach ((new CapabilityClass(CapabilityClass::ANY_NODE))->shuffledKeys() as $key) {
+            $message = Protobuf::number(1, self::ADD_PROVIDER) . Protobuf::bytes(2, $key) . Protobuf::bytes(9, $provider);
+            $stream->write(Framing::frame($message), $deadline);
+        }
+        // A question is answered once what was said before it has been heard.
+        $stream->write(Framing::frame(Protobuf::number(1, 4) . Protobuf::bytes(2, $host->peer()->multihash())), $deadline);
+        Framing::readMessage($stream, 1 << 18, $deadline);
+        $host->close();
+    }
+
+    private static function network(): Network
+    {
+        return self::$network ?? throw new \LogicException('no network');
+    }
+
+    /** @param array<string, mixed> $options */
+    private function plasm(array $options = []): Client
+    {
+        return new Client($options + ['mode' => 'remote', 'bootstrap' => self::network()->bootstrap(), 'cache' => false]);
+    }
+
+    /**
+     * @param list<string> $arguments
+     *
+     * @return array{int, string, string} exit status, stdout and stderr
+     */
+    private function php(array $arguments): array
+    {
+        $code = array_search('-r', $arguments, true);
+        if ($code !== false) {
+            $arguments[$code + 1] = PhpProcess::loading($arguments[$code + 1]);
+        }
+
+        return PhpProcess::start($arguments, $this->directory)->wait();
+    }
+}

@@ -1,0 +1,422 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Tests;
+
+use PHPUnit\Framework\TestCase;
+use Plasm\Cache\CacheInterface;
+use Plasm\Cache\MemoryCache;
+use Plasm\Client;
+use Plasm\Exception\BadSignature;
+use Plasm\Exception\InvalidArgument;
+use Plasm\Exception\NoNode;
+use Plasm\Exception\PeerMismatch;
+use Plasm\Exception\ProtocolError;
+use Plasm\Exception\Refused;
+use Plasm\Exception\TimedOut;
+use Plasm\Exception\UnknownJob;
+use Plasm\Exception\UntrustedSigner;
+use Plasm\Handle;
+use Plasm\Libp2p\Connections;
+use Plasm\Libp2p\Host;
+use Plasm\Libp2p\Identity;
+use Plasm\Libp2p\Io\Loop;
+use Plasm\Libp2p\Kademlia;
+use Plasm\Libp2p\PeerInfo;
+use Plasm\Outcome;
+use Plasm\Remote\AddressPolicy;
+use Plasm\Remote\Directory;
+use Plasm\Remote\Inquiry;
+use Plasm\Remote\PeerBook;
+use Plasm\RetryPolicy;
+use Plasm\Testing\ReceiptSigner;
+use Plasm\Tests\Support\RemoteNode;
+use Plasm\Timeouts;
+use Plasm\Transport\JobStream;
+use Plasm\Transport\RemoteTransport;
+
+/** The client against nodes of every kind of malice, over real sockets. */
+final class RemoteTransportTest extends TestCase
+{
+    private const MODULE = "\0asm\1\0\0\0 and more";
+
+    private Loop $loop;
+
+    /** @var list<RemoteNode> */
+    private array $nodes = [];
+
+    /** What the DHT is: it names the others. */
+    private RemoteNode $bootstrap;
+
+    /** @var list<array{string, array<string, scalar>}> what the client told */
+    private array $told = [];
+
+    protected function setUp(): void
+    {
+        $this->loop = new Loop();
+        $this->bootstrap = new RemoteNode($this->loop);
+    }
+
+    protected function tearDown(): void
+    {
+        foreach ([$this->bootstrap, ...$this->nodes] as $node) {
+            $node->host->close();
+        }
+    }
+
+    public function testAJobIsGivenToTheNodeThatIsFound(): void
+    {
+        $node = $this->node();
+        $node->jobs->stdout = str_repeat('output', 20_000);
+
+        $result = $this->plasm()->run(self::MODULE, ['stdin' => random_bytes(300_000)]);
+
+        self::assertSame($node->jobs->stdout, (string) $result);
+        self::assertTrue($result->verdict->signer->equals($node->host->identity->peer));
+        $events = array_column($this->told, 0);
+        self::assertSame(['searching', 'found', 'connected', 'offered', 'sent', 'connected'], $events);
+    }
+
+    public function testTheNodeThatAnswersTheDhtIsTalkedToOverOneConnection(): void
+    {
+        $this->bootstrap->providers = [$this->bootstrap->info()];
+
+        $this->plasm()->run(self::MODULE);
+
+        self::assertSame(1, $this->bootstrap->host->accepted);
+    }
+
+    /**
+     * @dataProvider unbelievable
+     *
+     * @param \Closure(RemoteNode): mixed $makeSo
+     */
+    public function testANodeThatIsNotBelievedGetsNoJob(\Closure $makeSo, string $reason): void
+    {
+        $bad = $this->node();
+        $makeSo($bad);
+        $plasm = $this->plasm();
+        try {
+            $plasm->run(self::MODULE);
+            self::fail('it was believed');
+        } catch (NoNode $exception) {
+            self::assertStringContainsString($reason, $exception->getMessage());
+        }
+        $good = $this->node();
+
+        self::assertTrue($plasm->run(self::MODULE)->verdict->signer->equals($good->host->identity->peer));
+        self::assertSame(0, $bad->conversations);
+    }
+
+    /** @return array<string, array{\Closure(RemoteNode): mixed, string}> */
+    public static function unbelievable(): array
+    {
+        return [
+            'forged record' => [static function (RemoteNode $node): void {
+                $node->told = (string) preg_replace('/"sig":"..../', '"sig":"AAAA', $node->envelope());
+            }, 'not signed by'],
+            'expired record' => [static function (RemoteNode $node): void {
+                $node->told = $node->envelope(-600);
+            }, 'it expired at'],
+            "another's record" => [static function (RemoteNode $node): void {
+                $node->record = ['peer' => (string) Identity::ephemeral()->peer];
+            }, 'not of'],
+            'endless record' => [static function (RemoteNode $node): void {
+                $node->told = str_repeat('x', 200_000);
+            }, '200000 bytes long'],
+            'garbage' => [static function (RemoteNode $node): void {
+                $node->told = "\xff\0";
+            }, 'not JSON'],
+            'does not lend' => [static function (RemoteNode $node): void {
+                $node->record = ['lends' => false];
+            }, 'it does not lend'],
+            'too small' => [static function (RemoteNode $node): void {
+                $node->record = ['profiles' => ['other/v1']];
+            }, 'profile plasm.det/v1'],
+            'gone' => [static fn (RemoteNode $node) => $node->host->close(), 'refused or unreachable'],
+        ];
+    }
+
+    public function testANodeThatStallsWhenAskedIsNotWaitedForIfAnotherAnswers(): void
+    {
+        $this->node()->stalls = [Inquiry::PROTOCOL];
+        $good = $this->node();
+        $began = microtime(true);
+
+        $result = $this->plasm()->run(self::MODULE);
+
+        self::assertTrue($result->verdict->signer->equals($good->host->identity->peer));
+        self::assertLessThan(3.0, microtime(true) - $began);
+    }
+
+    public function testANodeThatStallsAtTheJobIsPassedOver(): void
+    {
+        [$first, $second] = [$this->node(), $this->node()];
+        $first->stalls = $second->stalls = [JobStream::PROTOCOL];
+        $good = null;
+        $this->record($first, 0);
+        $this->record($second, 1);
+        $good = $this->node();
+        $this->record($good, 50);
+
+        $result = $this->plasm(new Timeouts(connectS: 0.4))->run(self::MODULE);
+
+        self::assertTrue($result->verdict->signer->equals($good->host->identity->peer));
+        self::assertSame([1, 1], [$first->conversations, $second->conversations]);
+    }
+
+    public function testANodeThatSaysNothingMoreWithAJobLosesIt(): void
+    {
+        $silent = $this->node();
+        $good = $this->node();
+        $this->record($good, 50);
+        $silent->jobs->forge = static function (string $envelope) use ($silent): string {
+            $silent->jobs->isSilent = true;
+
+            return $envelope;
+        };
+
+        $result = $this->plasm(new Timeouts(connectS: 0.4, idleS: 0.4, patienceS: 0.3))->run(self::MODULE);
+
+        self::assertTrue($result->verdict->signer->equals($good->host->identity->peer));
+        self::assertCount(1, $silent->jobs->jobs);
+    }
+
+    public function testANodeThatRefusesIsPassedOverAndTheReasonIsToldIfThereIsNoOther(): void
+    {
+        $refusing = $this->node();
+        $refusing->jobs->refusals = [
+            ['reason' => 'queue_full', 'message' => 'no place', 'retry_after_s' => 5],
+            ['reason' => 'policy', 'message' => 'not for you'],
+        ];
+        $plasm = $this->plasm();
+        try {
+            $plasm->run(self::MODULE);
+            self::fail('it was taken');
+        } catch (Refused $exception) {
+            self::assertSame('queue_full', $exception->reason);
+        }
+        $good = $this->node();
+        $this->record($good, 50);
+
+        self::assertTrue($plasm->run(self::MODULE)->verdict->signer->equals($good->host->identity->peer));
+    }
+
+    public function testANodeThatSpeaksNonsenseIsPassedOver(): void
+    {
+        $bad = $this->node();
+        $bad->jobs->nonsense = "\xff\xff\xff\xff\0";
+        $plasm = $this->plasm();
+        try {
+            $plasm->run(self::MODULE);
+            self::fail('it was understood');
+        } catch (ProtocolError $exception) {
+            self::assertStringContainsString('4294967295', $exception->getMessage());
+        }
+        $this->record($good = $this->node(), 50);
+
+        self::assertTrue($plasm->run(self::MODULE)->verdict->signer->equals($good->host->identity->peer));
+    }
+
+    public function testANodesOwnFailureIsAResultOnlyIfAllFail(): void
+    {
+        $failing = $this->node();
+        $failing->jobs->outcome = Outcome::systemError('no memory');
+        $plasm = $this->plasm();
+
+        self::assertSame('system_error', $plasm->run(self::MODULE)->outcome->kind->value);
+        $this->record($good = $this->node(), 50);
+        self::assertTrue($plasm->run(self::MODULE)->verdict->signer->equals($good->host->identity->peer));
+    }
+
+    public function testAReceiptByAnotherKeyIsRejected(): void
+    {
+        $this->node()->jobs->behind = ReceiptSigner::withFreshKey();
+        $this->expectException(UntrustedSigner::class);
+
+        $this->plasm()->run(self::MODULE);
+    }
+
+    public function testAForgedReceiptIsRejected(): void
+    {
+        $this->node()->jobs->forge = static fn (string $envelope): string
+            => (string) preg_replace('/"sig":"..../', '"sig":"AAAA', $envelope);
+        $this->expectException(BadSignature::class);
+
+        $this->plasm()->run(self::MODULE);
+    }
+
+    public function testANodeThatIntroducesItselfAsAnotherIsPassedOver(): void
+    {
+        $node = $this->node();
+        $json = '{"type":"hello","peer":"' . Identity::ephemeral()->peer . '","agent":"x"}';
+        $node->jobs->hello = pack('NC', strlen($json) + 1, 0) . $json;
+        $this->expectException(NoNode::class);
+        $this->expectExceptionMessage('the node that answers is');
+
+        $this->plasm()->run(self::MODULE);
+    }
+
+    public function testWhereAnotherKeyAnswersThereIsNoNode(): void
+    {
+        $node = $this->node();
+        $other = Identity::ephemeral()->peer;
+        $this->bootstrap->providers = [new PeerInfo($other, [$node->host->address()->withPeer($other)])];
+        $this->expectException(NoNode::class);
+        $this->expectExceptionMessage("dialled $other, but {$node->host->identity->peer} answered");
+
+        $this->plasm()->run(self::MODULE);
+    }
+
+    public function testAHandleWhoseNodeIsNotWhereItWasIsAMismatch(): void
+    {
+        $node = $this->node();
+        $other = Identity::ephemeral()->peer;
+        $this->bootstrap->providers = [new PeerInfo($other, [$node->host->address()->withPeer($other)])];
+        $this->expectException(PeerMismatch::class);
+
+        $this->plasm()->status((string) Handle::create(hash('sha256', ''), $other));
+    }
+
+    public function testTheNextClientRemembers(): void
+    {
+        $node = $this->node();
+        $cache = new MemoryCache();
+        $next = $this->plasm(cache: $cache);
+        $handle = $this->plasm(cache: $cache)->submit(self::MODULE);
+        $this->bootstrap->host->close();
+        $this->told = [];
+
+        self::assertTrue($next->result($handle)->ok());
+        self::assertTrue($next->run(self::MODULE)->ok());
+        self::assertNotContains('searching', array_column($this->told, 0));
+        self::assertNotContains('locating', array_column($this->told, 0));
+        self::assertSame(4, $node->conversations);
+    }
+
+    public function testANodeThatMovedIsLookedUp(): void
+    {
+        $node = $this->node();
+        $cache = new MemoryCache();
+        $handle = Handle::parse($this->plasm(cache: $cache)->submit(self::MODULE));
+        $moved = $this->node();
+        $book = new PeerBook($cache, 'test');
+        $book->remember(new PeerInfo($handle->peer, [$moved->host->address()->withPeer($handle->peer)]));
+
+        self::assertTrue($this->plasm(cache: $cache)->result((string) $handle)->ok());
+        self::assertContains('locating', array_column($this->told, 0));
+        $addresses = (new PeerBook($cache, 'test'))->addresses($handle->peer);
+        self::assertSame([(string) $node->host->address()], array_map(strval(...), $addresses));
+    }
+
+    public function testOthersHandlesOpenNothing(): void
+    {
+        $node = $this->node();
+        $this->expectException(UnknownJob::class);
+
+        $this->plasm()->status((string) Handle::create(hash('sha256', ''), $node->host->identity->peer));
+    }
+
+    public function testPrivateAddressesAreNotDialledUnlessAllowed(): void
+    {
+        $node = $this->node();
+        try {
+            $this->plasm(allowsPrivate: false)->run(self::MODULE);
+            self::fail('it was dialled');
+        } catch (NoNode $exception) {
+            self::assertSame('no node was found', $exception->getMessage());
+        }
+
+        self::assertSame(0, $node->host->accepted);
+    }
+
+    public function testTheTotalDeadlineHolds(): void
+    {
+        $this->node()->stalls = [Inquiry::PROTOCOL];
+        $this->node()->stalls = [JobStream::PROTOCOL];
+        $began = microtime(true);
+        try {
+            $this->plasm()->run(self::MODULE, timeout: 1.0);
+            self::fail('it ended');
+        } catch (TimedOut $exception) {
+            self::assertSame('total', $exception->limit);
+        }
+
+        self::assertLessThan(3.0, microtime(true) - $began);
+    }
+
+    /** @dataProvider options */
+    public function testOptionsThatCannotBeUsed(mixed $options, string $message): void
+    {
+        $this->expectException(InvalidArgument::class);
+        $this->expectExceptionMessage($message);
+
+        new Client($options);
+    }
+
+    /** @return array<string, array{array<string, mixed>, string}> */
+    public static function options(): array
+    {
+        $peer = '12D3KooWA4Xop1JaT3MHxwYMkCepYsv4iPVopMXwCz5iHYdBfeSB';
+        $remote = static fn (mixed ...$more): array
+            => $more + ['mode' => 'remote', 'bootstrap' => "/ip4/192.0.2.1/tcp/4001/p2p/$peer"];
+
+        return [
+            'another mode' => [['mode' => 'moon'], 'mode: expected "local", "gateway" or "remote"'],
+            'an option of another mode' => [['bootstrap' => []], 'unknown option of mode local: bootstrap'],
+            'a socket that is none' => [['mode' => 'gateway', 'socket' => 1], 'socket: expected a path'],
+            'nowhere to begin' => [['mode' => 'remote'], 'bootstrap: expected addresses to begin at'],
+            'no address' => [$remote(bootstrap: 'node.example'), 'bootstrap: a multiaddr starts with /'],
+            'nobody there' => [$remote(bootstrap: '/ip4/192.0.2.1/tcp/1'), 'is not TCP to a named peer'],
+            'no TCP' => [$remote(bootstrap: "/ip4/192.0.2.1/udp/1/quic-v1/p2p/$peer"), 'is not TCP to a named peer'],
+            'no name' => [$remote(capability: 'a b'), 'the capability to look for'],
+            'no number' => [$remote(allow_private: 1), 'allow_private: expected true or false'],
+            'no cache' => [$remote(cache: 7), 'cache: expected a directory'],
+            'no protocol' => [$remote(directory: 'kad'), 'directory: expected a protocol'],
+            'nothing to call' => [$remote(watch: 7), 'watch: expected something to call'],
+        ];
+    }
+
+    private function node(): RemoteNode
+    {
+        $this->nodes[] = $node = new RemoteNode($this->loop);
+        $this->bootstrap->providers[] = $node->info();
+
+        return $node;
+    }
+
+    /** Have a node say that jobs wait at it: it is chosen after those at which fewer do. */
+    private function record(RemoteNode $node, int $waiting): void
+    {
+        $node->record = ['load' => ['running' => 0, 'waiting' => $waiting, 'capacity' => 100]];
+    }
+
+    private function plasm(?Timeouts $timeouts = null, ?CacheInterface $cache = null, bool $allowsPrivate = true): Client
+    {
+        $timeouts ??= new Timeouts();
+        $host = new Host(loop: $this->loop);
+        $policy = new AddressPolicy($allowsPrivate);
+        $connections = new Connections($host);
+        $kademlia = new Kademlia\Client(
+            $host,
+            [$this->bootstrap->host->address()],
+            patienceS: 1.0,
+            dialPrivate: true,
+            connections: $connections,
+        );
+        $transport = new RemoteTransport(
+            $host,
+            new Directory($kademlia, $this->loop, $policy),
+            $connections,
+            new PeerBook($cache ?? new MemoryCache(), 'test'),
+            publicOnly: !$allowsPrivate,
+            timeouts: $timeouts,
+            watch: function (string $what, array $facts): void {
+                $this->told[] = [$what, $facts];
+            },
+        );
+
+        return new Client($transport, timeouts: $timeouts, retries: new RetryPolicy(3, 0.05));
+    }
+}
