@@ -1,0 +1,169 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Tests;
+
+use PHPUnit\Framework\TestCase;
+use Plasm\Libp2p\Deadline;
+use Plasm\Libp2p\Identity;
+use Plasm\Libp2p\Io\Loop;
+use Plasm\Libp2p\Io\TaskGroup;
+use Plasm\Libp2p\Kademlia\ClientInterface;
+use Plasm\Libp2p\Multiaddr;
+use Plasm\Libp2p\PeerInfo;
+use Plasm\PeerId;
+use Plasm\Remote\AddressPolicy;
+use Plasm\Remote\CapabilityClass;
+use Plasm\Remote\Directory;
+
+/** Whom the DHT may make known, and at which addresses. */
+final class DirectoryTest extends TestCase
+{
+    public function testOneNetworkMakesOnlyTwoNodesKnown(): void
+    {
+        $listed = [];
+        foreach (['8.8.8.1', '8.8.8.2', '8.8.8.3', '8.8.9.1'] as $ip) {
+            $listed[] = self::peer("/ip4/$ip/tcp/1");
+        }
+        foreach (['2001:4860:1:1::1', '2001:4860:1:2::1', '2001:4860:1:3::1', '2001:4860:2::1'] as $ip) {
+            $listed[] = self::peer("/ip6/$ip/tcp/1");
+        }
+
+        self::assertEquals(
+            [$listed[0], $listed[1], $listed[3], $listed[4], $listed[5], $listed[7]],
+            $this->search($listed, new AddressPolicy(false)),
+        );
+    }
+
+    public function testEachIsToldOnceAndNoMoreThanAreWanted(): void
+    {
+        $listed = array_map(static fn (int $number): PeerInfo => self::peer("/ip4/10.0.0.$number/tcp/1"), range(1, 9));
+
+        self::assertEquals(array_slice($listed, 0, 5), $this->search([...$listed, ...$listed], new AddressPolicy(true), 5));
+    }
+
+    /** @dataProvider addresses */
+    public function testWhatIsDialledOnHearsay(string $address, bool $isUsable, bool $isUsableInPrivate): void
+    {
+        $peer = self::peer($address);
+
+        self::assertCount((int) $isUsable, $this->search([$peer], new AddressPolicy(false)));
+        self::assertCount((int) $isUsableInPrivate, $this->search([$peer], new AddressPolicy(true)));
+    }
+
+    /** @return list<array{string, bool, bool}> */
+    public static function addresses(): array
+    {
+        return [
+            ['/ip4/8.8.8.8/tcp/1', true, true],
+            ['/ip6/2001:4860::1/tcp/1', true, true],
+            ['/ip4/127.0.0.1/tcp/1', false, true],
+            ['/ip4/10.1.2.3/tcp/1', false, true],
+            ['/ip4/169.254.169.254/tcp/80', false, true],
+            ['/ip6/::1/tcp/1', false, true],
+            ['/ip6/fd00::1/tcp/1', false, true],
+            ['/ip6/::ffff:127.0.0.1/tcp/1', false, true],
+            ['/dns4/metadata.internal/tcp/80', false, false],
+            ['/ip4/8.8.8.8/udp/1/quic-v1', false, false],
+            ['/ip4/8.8.8.8/tcp/0', false, false],
+        ];
+    }
+
+    /** @dataProvider beginnings */
+    public function testPrivateAddressesAreAllowedIfOneIsWhereToBegin(string $address, ?bool $asked, bool $allowed): void
+    {
+        self::assertSame($allowed, AddressPolicy::of($asked, [Multiaddr::parse($address)])->allowsPrivate);
+    }
+
+    /** @return list<array{string, bool|null, bool}> */
+    public static function beginnings(): array
+    {
+        return [
+            ['/ip4/127.0.0.1/tcp/1', null, true],
+            ['/ip4/192.168.1.1/tcp/1', null, true],
+            ['/ip4/8.8.8.8/tcp/1', null, false],
+            ['/dns4/node.example/tcp/1', null, false],
+            ['/ip4/127.0.0.1/tcp/1', false, false],
+            ['/ip4/8.8.8.8/tcp/1', true, true],
+        ];
+    }
+
+    public function testANodeThatIsInNoTableListsItself(): void
+    {
+        $sought = self::peer('/ip4/8.8.8.8/tcp/1');
+        $liar = self::peer('/ip4/8.8.4.4/tcp/1');
+        $keys = (new CapabilityClass("peer/$sought->peer"))->shuffledKeys();
+
+        $directory = $this->directory([$liar, $sought], new AddressPolicy(false), array_slice($keys, 0, 4));
+        self::assertEquals($sought, $directory->locate($sought->peer, Deadline::after(5)));
+        self::assertNull($directory->locate($liar->peer, Deadline::after(5)));
+    }
+
+    /**
+     * @param list<PeerInfo> $listed
+     *
+     * @return list<PeerInfo>
+     */
+    private function search(array $listed, AddressPolicy $policy, int $limit = 64): array
+    {
+        $loop = new Loop();
+        $tasks = new TaskGroup($loop);
+        $found = [];
+        $this->directory($listed, $policy, null, $loop)->search(
+            new CapabilityClass(CapabilityClass::ANY_NODE),
+            $tasks,
+            Deadline::after(5),
+            $limit,
+            static function (PeerInfo $info) use (&$found): void {
+                $found[] = $info;
+            },
+        );
+        while ($tasks->count() > 0) {
+            [, , $error] = $tasks->next(Deadline::after(5), 'the search');
+            self::assertNull($error);
+        }
+
+        return $found;
+    }
+
+    /**
+     * @param list<PeerInfo> $listed under each key
+     * @param list<string>|null $keys only under these
+     */
+    private function directory(array $listed, AddressPolicy $policy, ?array $keys, Loop $loop = new Loop()): Directory
+    {
+        $table = new class ($listed, $keys) implements ClientInterface {
+            /**
+             * @param list<PeerInfo> $listed
+             * @param list<string>|null $keys
+             */
+            public function __construct(private readonly array $listed, private readonly ?array $keys)
+            {
+            }
+
+            public function findProviders(string $key, Deadline $deadline, int $limit = 20): iterable
+            {
+                return $this->keys === null || in_array($key, $this->keys, true) ? $this->listed : [];
+            }
+
+            public function findPeer(PeerId $peer, Deadline $deadline): ?PeerInfo
+            {
+                return null;
+            }
+
+            public function close(): void
+            {
+            }
+        };
+
+        return new Directory($table, $loop, $policy);
+    }
+
+    private static function peer(string $address): PeerInfo
+    {
+        $peer = Identity::ephemeral()->peer;
+
+        return new PeerInfo($peer, [Multiaddr::parse($address)->withPeer($peer)]);
+    }
+}
