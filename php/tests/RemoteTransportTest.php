@@ -183,6 +183,22 @@ final class RemoteTransportTest extends TestCase
         self::assertCount(1, $silent->jobs->jobs);
     }
 
+    public function testANodeThatIsOnlyAliveIsPassedOver(): void
+    {
+        $alive = $this->node();
+        $alive->isOnlyAlive = true;
+        $plasm = $this->plasm(new Timeouts(idleS: 0.4, patienceS: 0.3));
+        try {
+            $plasm->run(self::MODULE);
+            self::fail('it did something');
+        } catch (TimedOut $exception) {
+            self::assertSame(["the node's offer", 'idle'], [$exception->waitedFor, $exception->limit]);
+        }
+        $this->record($good = $this->node(), 50);
+
+        self::assertTrue($plasm->run(self::MODULE)->verdict->signer->equals($good->host->identity->peer));
+    }
+
     public function testANodeThatRefusesIsPassedOverAndTheReasonIsToldIfThereIsNoOther(): void
     {
         $refusing = $this->node();

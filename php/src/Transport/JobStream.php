@@ -137,7 +137,7 @@ final class JobStream implements ConversationInterface
             $nothing,
             $job->route,
         )));
-        $answer = $this->next('the node\'s offer');
+        $answer = $this->next('the node\'s offer', $this->soon());
         if ($answer instanceof Message\Attached) {
             $this->mustBeAbout($job->id(), $answer->jobId);
 
@@ -243,7 +243,7 @@ final class JobStream implements ConversationInterface
     private function prove(string $challenge, SourceInterface $module): void
     {
         $this->send($this->conversation->prove(self::proof($challenge, $module)));
-        $answer = $this->next('the node to look for the module');
+        $answer = $this->next('the node to look for the module', $this->soon());
         if (!$answer instanceof Message\Possessed) {
             throw $this->ended($answer);
         }
@@ -252,6 +252,7 @@ final class JobStream implements ConversationInterface
     /** @param array<int, SourceInterface> $sources by channel */
     private function upload(array $sources): void
     {
+        $soon = $this->soon();
         while (($pending = $this->conversation->pending()) !== []) {
             if ($this->heard !== null) {
                 throw $this->ended($this->heard);
@@ -265,9 +266,11 @@ final class JobStream implements ConversationInterface
                 }
             }
             if ($sent) {
+                $soon = $this->soon();
                 $this->take($this->stream->read(self::READ_BYTES, 0), 'the upload to end');
             } else {
-                $this->listen('the node to take the upload', $this->deadline);
+                $this->listen('the node to take the upload', $soon);
+                $soon->check('the node to take the upload');
             }
             $this->heard = $this->said();
             $this->deadline->check('the upload to end');
@@ -290,7 +293,7 @@ final class JobStream implements ConversationInterface
 
     private function attached(string $jobId): JobStatus
     {
-        $answer = $this->next('the node to find the job');
+        $answer = $this->next('the node to find the job', $this->soon());
         if (!$answer instanceof Message\Attached) {
             throw $this->ended($answer);
         }
@@ -391,6 +394,12 @@ final class JobStream implements ConversationInterface
         }
 
         return $heard;
+    }
+
+    /** Return until when to wait for what takes no work: heartbeats do not count as that. */
+    private function soon(): Deadline
+    {
+        return $this->deadline->orSooner(new Deadline($this->clock, $this->idleS, 'idle'));
     }
 
     /** Return what the node has said already, if anything. */

@@ -7,14 +7,18 @@ namespace Plasm\Tests\Support;
 use Plasm\Capabilities\CapabilityRecord;
 use Plasm\Envelope;
 use Plasm\Libp2p\Deadline;
+use Plasm\Libp2p\Exception\TimedOut;
 use Plasm\Libp2p\Identity;
 use Plasm\Libp2p\Io\Framing;
 use Plasm\Libp2p\Io\Loop;
+use Plasm\Libp2p\Io\Signal;
 use Plasm\Libp2p\Io\Socket;
 use Plasm\Libp2p\Kademlia\Message;
 use Plasm\Libp2p\PeerInfo;
 use Plasm\Libp2p\Yamux\Stream;
 use Plasm\Manifest;
+use Plasm\Protocol\ClientMessage;
+use Plasm\Protocol\Frame;
 use Plasm\Record\Json;
 use Plasm\Remote\Inquiry;
 use Plasm\Testing\ReceiptSigner;
@@ -29,6 +33,9 @@ final class RemoteNode
 
     /** @var list<string> protocols that are accepted, and then not spoken */
     public array $stalls = [];
+
+    /** Whether it says that it is alive, and nothing else, once it has introduced itself. */
+    public bool $isOnlyAlive = false;
 
     /** What is said in place of the signed capability record, with its length before it. */
     public ?string $told = null;
@@ -124,10 +131,23 @@ final class RemoteNode
         }
         $conversation = new FakeConversation($this->jobs);
         $stream->write($conversation->greet(), $deadline);
+        while ($this->isOnlyAlive) {
+            $stream->write(Frame::control(ClientMessage::heartbeat()), $deadline);
+            $this->pause(0.05);
+        }
         while (!$conversation->isOver() && ($bytes = $stream->read(65_536, $deadline)) !== '') {
             $stream->write($conversation->hear($bytes), $deadline);
         }
         $stream->closeWrite();
+    }
+
+    private function pause(float $seconds): void
+    {
+        try {
+            (new Signal($this->loop))->wait(Deadline::after($seconds), 'nothing');
+        } catch (TimedOut) {
+            // As was to be.
+        }
     }
 
     private function isStalling(string $protocol): bool
