@@ -26,6 +26,7 @@ def measure(parts: Parts) -> dict[str, float]:
         "jobs_running": len(service.slots),
         "jobs_waiting": len(service.queue),
         "offers_open": len(service.offers),
+        "tasks": trio.lowlevel.current_statistics().tasks_living,
         **service.counters.series,
     }
     told = [network.metrics for network in parts.networks.values()]

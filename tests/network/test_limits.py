@@ -54,7 +54,9 @@ def test_what_a_node_does_is_counted_and_names_nobody(frugal: Daemon, client: Da
     assert after['plasm_jobs_ended_total{outcome="exited"}'] >= 1
     assert after["plasm_received_bytes_total"] >= 1000
     assert more('connections_total{direction="inbound"}') == 1
+    assert after['plasm_connections_closed_total{direction="inbound"}'] >= 1
     assert after["plasm_jobs_running"] == 0
+    assert "Traceback" not in frugal.log.read_text()
     assert not re.search(r"12D3KooW|127\.0\.0\.1|/ip4/", "".join(after))
 
 

@@ -120,6 +120,8 @@ class Swarm(library.Swarm):
         self.slots = Slots(limits)
         self._used: dict[INetConn, float] = {}
         self.counters = Counters()
+        self._used: dict[INetConn, float] = {}
+        self._opened: dict[INetConn, tuple[float, str]] = {}
         self._limits = limits
         self._opened: dict[INetConn, float] = {}
 
@@ -299,6 +301,8 @@ class Swarm(library.Swarm):
             log.warning("a connection's task failed", exc_info=True)
 
     async def close(self) -> None:
+        self._opened[conn] = trio.current_time(), direction
+        self.counters.add("connections_total", direction=direction)
         """Stop listening, and end all connections at once: each takes its time to say goodbye."""
         if self._closing:
         self._opened[conn] = trio.current_time()
@@ -325,6 +329,11 @@ class Swarm(library.Swarm):
             raise SwarmException(f"there is no connection to {peer_id}")
         return found
 
+        opened = self._opened.pop(conn, None)
+        if opened is not None:
+            since, direction = opened
+            self.counters.add("connections_closed_total", direction=direction)
+            self.counters.add("connection_seconds_total", trio.current_time() - since, direction=direction)
 
 class Host(BasicHost):
     """Negotiates protocols on the swarm's streams. It asks nobody to identify himself."""
