@@ -83,6 +83,26 @@ def test_every_client_gets_its_job_run_behind_every_router(world: World) -> None
     assert not failed, "\n".join(failed)
 
 
+def test_a_hole_is_punched_while_a_job_runs_which_does_not_notice(world: World, tmp_path: Path) -> None:
+    world.settle((Nat.PORT_RESTRICTED,))
+    node = world.lenders[Nat.PORT_RESTRICTED]
+    job = tmp_path / "lasting.wasm"
+    job.write_bytes(lasting())
+    before = len(node.log.read_text())
+    process = _run(world.clients[Nat.ADDRESS_RESTRICTED], world, node, job)
+    try:
+        node.wait_log("hole punched", since=before)
+        assert process.poll() is None
+        stdout, stderr = process.communicate(timeout=DEADLINE_S)
+    finally:
+        process.kill()
+        process.communicate()
+
+    assert process.returncode == 0, stderr.decode()
+    assert stdout == LASTING_OUTPUT
+    assert node.log.read_text()[before:].count("job accepted") == 1
+
+
 def test_a_job_survives_the_death_of_the_relay_that_its_client_goes_through(
     world: World, tmp_path: Path
 ) -> None:

@@ -68,9 +68,14 @@ def serve(network: Libp2pNetwork) -> None:
 
 async def ask(network: Libp2pNetwork, peer: PeerId) -> Identified:
     """Ask a peer. Raises: `PeerUnreachableError`, `StreamError`."""
+    return await ask_at(network, f"/p2p/{peer}")
+
+
+async def ask_at(network: Libp2pNetwork, address: str) -> Identified:
+    """Ask the peer at an address. Raises: `PeerUnreachableError`, `StreamError`."""
     try:
         with trio.fail_after(_TIMEOUT_S):
-            stream = await network.dial(f"/p2p/{peer}", PROTOCOL)
+            stream = await network.dial(address, PROTOCOL)
             try:
                 data = await framing.read_one(stream, MAX_BYTES)
             finally:

@@ -25,6 +25,7 @@ from plasm_transport_libp2p.identity import from_libp2p, to_libp2p
 from plasm_transport_libp2p.limits import Limits
 from plasm_transport_libp2p.negotiation import NegotiationError
 from plasm_transport_libp2p.relay.circuit import Circuits
+from plasm_transport_libp2p.relay.punching import Puncher
 from plasm_transport_libp2p.stream import Libp2pStream
 from plasm_transport_libp2p.workarounds import Host, Swarm
 
@@ -63,6 +64,7 @@ class Libp2pNetwork(Network):
 
     def __init__(self, host: Host, swarm: Swarm, limits: Limits, circuits: Circuits) -> None:
         self.circuits = circuits
+        self._puncher = Puncher(self)
         self._host = host
         self._swarm = swarm
         self._limits = limits
@@ -90,8 +92,6 @@ class Libp2pNetwork(Network):
         """The peers that there are connections to."""
         return tuple(from_libp2p(peer) for peer, conns in self._swarm.connections.items() if conns)
 
-    def listening(self) -> list[Multiaddr]:
-        """Return where this node listens, interface by interface."""
     @property
     def metrics(self) -> Mapping[str, float]:
         connections = self._swarm.get_connections()
@@ -101,6 +101,8 @@ class Libp2pNetwork(Network):
             **self._swarm.counters.series,
         }
 
+    def listening(self) -> list[Multiaddr]:
+        """Return where this node listens, interface by interface."""
         listening = [address for item in self._swarm.listeners.values() for address in item.get_addrs()]
         return [item for address in listening for item in expand(address)]
 
@@ -208,8 +210,27 @@ class Libp2pNetwork(Network):
         return await self._open(conn, protocol)
 
     async def accept(self, raw: IRawConnection, address: Multiaddr) -> None:
-        """Serve a connection that came on a stream of another, to its end."""
-        await self._swarm.accept(raw, address)
+        """Serve a connection that came through a relay to its end, looking for a straight way meanwhile."""
+        await self._swarm.accept(raw, address, self._puncher.propose)
+
+    def look_for_straight_ways(self) -> None:
+        """Follow the proposals of peers at the other end of circuits."""
+        self._puncher.serve()
+
+    async def open_on(self, conn: SwarmConn, protocol: str) -> Libp2pStream:
+        """Open a stream on a connection. Raises: `PeerUnreachableError`."""
+        return await self._open(conn, protocol)
+
+    async def connect_straight(self, where: Multiaddr, who: PeerId) -> None:
+        """Connect to a peer although there is a circuit. Raises: `PeerUnreachableError`."""
+        if not self.is_connected_straight(who):
+            await self._connect_to(where, who)
+
+    def send_datagram(self, where: Multiaddr, data: bytes) -> None:
+        """Send a datagram that means nothing from the socket that QUIC dials from."""
+        transport: Any = self._swarm.transport_manager.transport_for_dialing(where)
+        if transport is not None:
+            transport.send_datagram(where, data)
 
     def _connection(self, where: Multiaddr | None, who: PeerId | None) -> SwarmConn | None:
         """Return a connection that serves: to that peer, or to that address, if none is named."""

@@ -21,6 +21,7 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import trio
@@ -41,8 +42,8 @@ from libp2p.security.noise.transport import Transport as Noise
 from libp2p.transport.upgrader import TransportUpgrader
 from multiaddr import Multiaddr
 
-from plasm_core.errors import PeerUnreachableError, TransportError
 from plasm_core.counters import Counters
+from plasm_core.errors import PeerUnreachableError, TransportError
 from plasm_transport_libp2p import negotiation
 from plasm_transport_libp2p.addresses import Groups
 from plasm_transport_libp2p.identity import from_libp2p
@@ -118,12 +119,10 @@ class Swarm(library.Swarm):
         self.notifees = []
         self.groups = Groups()
         self.slots = Slots(limits)
-        self._used: dict[INetConn, float] = {}
         self.counters = Counters()
         self._used: dict[INetConn, float] = {}
         self._opened: dict[INetConn, tuple[float, str]] = {}
         self._limits = limits
-        self._opened: dict[INetConn, float] = {}
 
     async def run(self) -> None:
         """Keep the connections' tasks until the service is stopped, then end them all."""
@@ -179,21 +178,28 @@ class Swarm(library.Swarm):
         for bound in listener.get_addrs():  # the port asked for may have been 0
             self.listeners[str(bound)] = listener
 
-    async def _handle_inbound_connection(self, read_write_closer: ReadWriteCloser, maddr: Multiaddr) -> None:
+    async def _handle_inbound_connection(
+        self,
+        read_write_closer: ReadWriteCloser,
+        maddr: Multiaddr,
+        established: Callable[[SwarmConn], Awaitable[None]] | None = None,
+    ) -> None:
         """Serve a connection from its handshake to its end, if there is a slot for it."""
         group = self.groups.counted(_remote_of(read_write_closer))
         if not self.slots.acquire(group):
             log.info("connection refused reason=limit")
+            self.counters.add("connections_refused_total", reason="limit")
             await _close(read_write_closer)
             return
+        started = trio.current_time()
         try:
             with trio.fail_after(self._limits.handshake_timeout_s):
                 muxed = await self._muxed(read_write_closer)
                 conn = await self.add_conn(muxed, direction="inbound")
-            self.counters.add("connections_refused_total", reason="limit")
+            if established is not None and self.background_nursery is not None:
+                self.background_nursery.start_soon(self._guard, partial(established, conn))
             await conn.event_closed.wait()
         except Exception as exc:  # a stranger's handshake fails in as many ways as there are strangers
-        started = trio.current_time()
             log.debug("connection refused reason=%r duration_s=%.3f", exc, trio.current_time() - started)
             reason = "timeout" if isinstance(exc, trio.TooSlowError) else "handshake"
             self.counters.add("connections_refused_total", reason=reason)
@@ -202,9 +208,14 @@ class Swarm(library.Swarm):
             with trio.CancelScope(shield=True), trio.move_on_after(1):
                 await _close(read_write_closer)
 
-    async def accept(self, raw: IRawConnection, address: Multiaddr) -> None:
-        """Serve a connection that came otherwise than to a listener, to its end."""
-        await self._handle_inbound_connection(raw, address)
+    async def accept(
+        self, raw: IRawConnection, address: Multiaddr, established: Callable[[SwarmConn], Awaitable[None]]
+    ) -> None:
+        """Serve a connection that came otherwise than to a listener, to its end.
+
+        `established` runs beside it, once the peer has proved its identity.
+        """
+        await self._handle_inbound_connection(raw, address, established)
 
     async def _muxed(self, accepted: ReadWriteCloser) -> IMuxedConn:
         if isinstance(accepted, IMuxedConn):
@@ -222,6 +233,7 @@ class Swarm(library.Swarm):
             raise PeerUnreachableError("there are too many connections already")
         where = Multiaddr(f"{address}/p2p/{peer}") if peer else address
         made: Any = None
+        started, result = trio.current_time(), "failed"
         try:
             with trio.fail_after(self._limits.dial_timeout_s):
                 made = await transport.dial(where)
@@ -237,14 +249,17 @@ class Swarm(library.Swarm):
                 return conn
         except BaseException as exc:
             if made is not None:
-        started, result = trio.current_time(), "failed"
                 with trio.CancelScope(shield=True), trio.move_on_after(1):
                     await _close(made)
             if isinstance(exc, trio.TooSlowError):
+                result = "timeout"
                 raise PeerUnreachableError(f"no answer from {address}") from exc
             if isinstance(exc, Exception) and not isinstance(exc, PeerUnreachableError):
                 raise PeerUnreachableError(f"cannot dial {address}: {_reason(exc)}") from exc
             raise
+        finally:
+            self.counters.add("dials_total", result=result)
+            self.counters.add("dial_seconds_total", trio.current_time() - started, result=result)
 
     async def try_dial(self, address: Multiaddr, peer: ID) -> None:
         """Find out whether a peer is reached at an address, from a fresh socket. Raises: `PeerUnreachableError`."""
@@ -254,14 +269,10 @@ class Swarm(library.Swarm):
         where = Multiaddr(f"{address}/p2p/{peer}")
         made: Any = None
         try:
-                result = "timeout"
             if hasattr(transport, "try_dial"):
                 await transport.try_dial(where)
                 return
             made = await transport.dial(where)
-        finally:
-            self.counters.add("dials_total", result=result)
-            self.counters.add("dial_seconds_total", trio.current_time() - started, result=result)
             await self.upgrader.upgrade_security(made, True, peer)
         except Exception as exc:
             raise PeerUnreachableError(_reason(exc)) from exc
@@ -290,6 +301,8 @@ class Swarm(library.Swarm):
             with trio.CancelScope(shield=True):
                 await conn.close()
             raise
+        self._opened[conn] = trio.current_time(), direction
+        self.counters.add("connections_total", direction=direction)
         await self.notify_connected(conn)
         return conn
 
@@ -301,12 +314,8 @@ class Swarm(library.Swarm):
             log.warning("a connection's task failed", exc_info=True)
 
     async def close(self) -> None:
-        self._opened[conn] = trio.current_time(), direction
-        self.counters.add("connections_total", direction=direction)
         """Stop listening, and end all connections at once: each takes its time to say goodbye."""
         if self._closing:
-        self._opened[conn] = trio.current_time()
-        self.counters.add("connections_total", direction=direction)
             return
         self._closing = True
         for listener in list(self.listeners.values()):
@@ -320,6 +329,11 @@ class Swarm(library.Swarm):
 
     async def notify_disconnected(self, conn: INetConn) -> None:
         """Tell whoever asked to be told."""
+        opened = self._opened.pop(conn, None)
+        if opened is not None:
+            since, direction = opened
+            self.counters.add("connections_closed_total", direction=direction)
+            self.counters.add("connection_seconds_total", trio.current_time() - since, direction=direction)
         await self._notify("disconnected", conn)
 
     async def dial_peer(self, peer_id: ID) -> list[INetConn]:
@@ -329,20 +343,10 @@ class Swarm(library.Swarm):
             raise SwarmException(f"there is no connection to {peer_id}")
         return found
 
-        opened = self._opened.pop(conn, None)
-        if opened is not None:
-            since, direction = opened
-            self.counters.add("connections_closed_total", direction=direction)
-            self.counters.add("connection_seconds_total", trio.current_time() - since, direction=direction)
 
 class Host(BasicHost):
     """Negotiates protocols on the swarm's streams. It asks nobody to identify himself."""
 
-        opened = self._opened.pop(conn, None)
-        if opened is not None:
-            direction = getattr(conn, "direction", "unknown")
-            self.counters.add("connections_closed_total", direction=direction)
-            self.counters.add("connection_seconds_total", trio.current_time() - opened, direction=direction)
     def __init__(self, swarm: Swarm, limits: Limits) -> None:
         super().__init__(swarm, disable_identify_address_discovery=True)
         self.multiselect.handlers.clear()

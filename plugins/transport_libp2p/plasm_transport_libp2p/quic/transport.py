@@ -82,6 +82,14 @@ class QuicTransport(ITransport):
                 for endpoint in endpoints:
                     await endpoint.close()
 
+    def send_datagram(self, maddr: Multiaddr, data: bytes) -> None:
+        """Send a datagram that is none of QUIC's from the socket that dials an address. Lost if it cannot be."""
+        try:
+            family, remote = socket_address(maddr)
+            self._endpoint_towards(family, remote).send(data, remote)
+        except (ValueError, OSError, OpenConnectionError):
+            return
+
     async def _dial(
         self, maddr: Multiaddr, choose: Callable[[socket.AddressFamily, SocketAddress], Endpoint]
     ) -> QuicMuxedConnection:

@@ -122,6 +122,7 @@ class Circuits(ITransport):
         finally:
             if not made:
                 await stream.abort()
+        self._network.look_for_straight_ways()
         return _connection(stream, reader, via, initiator=True)
 
     async def _handle(self, stream: Stream) -> None:
