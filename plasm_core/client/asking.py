@@ -24,13 +24,14 @@ async def ask(config: Config, protocol: str) -> bytes:
         for path in paths.sockets():
             try:
                 with trio.fail_after(_ASK_S):
-                    return await _told(network, f"unix:{path}", protocol)
+                    return await told(network, f"unix:{path}", protocol)
             except (PeerUnreachableError, trio.TooSlowError) as exc:
                 problems.append(f"{path}: {str(exc) or f'no answer within {_ASK_S:.0f} s'}")
     raise PeerUnreachableError(f"none answers: {'; '.join(problems)}" if problems else "none is running")
 
 
-async def _told(network: Network, address: str, protocol: str) -> bytes:
+async def told(network: Network, address: str, protocol: str) -> bytes:
+    """Return what is answered at an address. Raises: `PeerUnreachableError`, `ProtocolError`, `StreamError`."""
     stream = await network.dial(address, protocol)
     try:
         received = bytearray()
