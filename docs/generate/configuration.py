@@ -1,0 +1,166 @@
+"""docs/reference/configuration.md: every setting with its default and bounds, out of the code that reads it."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import typing
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import attrs
+
+from docs.generate.commands import cell
+from plasm_core import config, plugins
+from plasm_core.abc import KINDS
+from plasm_core.records.fields import JSON_NAME, MAX_INTEGER, constraint_of
+
+HEAD = """\
+# Configuration
+
+```sh
+plasmd --check --set limits.gas=1000000000      # what is wrong with it, if anything
+plasm run --set admission.cpu_s=30 --set 'policy.capabilities=["clock.real"]' examples/hello/hello.wasm
+```
+
+Every setting of `plasm` and `plasmd`, with its default and what it takes.
+Flags beat the environment, the environment beats the file, the file beats the defaults.
+
+- **The file** is TOML: the one that `--config` or `PLASM_CONFIG` names, else `~/.config/plasm/plasm.toml`. The packaged daemon has `/etc/plasm/plasmd.toml`.
+- **In the environment** `PLASM_LIMITS__GAS` is `limits.gas`, and `PLASM_RUNTIME` is `plasm.runtime`.
+- **On the command line** `--set limits.gas=1000000000` sets anything, and the choices of `[plasm]` have flags, such as `--runtime`.
+
+A name that is not here is an error, and so is a value out of bounds.
+`systemctl reload plasmd`, or SIGHUP, takes changes over; the sections `plasm`, `sandbox` and `storage` and the plugins' tables need a restart.
+"""
+PLUGINS = """\
+## Tables of plugins
+
+Each plugin that has settings has a table of its own, by kind and name.
+Of those that are not chosen in `[plasm]` nothing is read.
+"""
+STATE = "/var/lib/plasm"
+"""Where the state is in defaults that are shown, as in the package."""
+_UNITS = ((30, "GiB"), (20, "MiB"), (10, "KiB"))
+
+
+def render() -> str:
+    """Return the whole page."""
+    parts = [HEAD]
+    with _packaged():
+        sections = [item for item in attrs.fields(config.Config) if attrs.has(type(item.default))]
+        parts += [_section(item.name, type(item.default)) for item in sections]
+        parts.append(PLUGINS)
+        parts += [
+            _section(f"{kind}.{name}", cls, level=3) for kind, name, cls in _components() if attrs.fields(cls)
+        ]
+    return "\n".join(parts)
+
+
+@contextmanager
+def _packaged() -> Iterator[None]:
+    """Have defaults be as in the package, wherever this runs."""
+    before = os.environ.get("STATE_DIRECTORY")
+    os.environ["STATE_DIRECTORY"] = STATE
+    try:
+        yield
+    finally:
+        del os.environ["STATE_DIRECTORY"]
+        if before is not None:
+            os.environ["STATE_DIRECTORY"] = before
+
+
+def _components() -> Iterator[tuple[str, str, type[Any]]]:
+    """Yield each plugin of this distribution."""
+    for kind in KINDS:
+        for point, entries in sorted(plugins.entry_points().items()):
+            found, _, name = point.partition("_")
+            if found == kind and any(
+                entry.dist is not None and entry.dist.name == "plasm" for entry in entries
+            ):
+                yield kind, name, plugins.load(kind, name)
+
+
+def _section(title: str, cls: type[Any], *, level: int = 2) -> str:
+    lines = [f"{'#' * level} `[{title}]`", ""]
+    for paragraph in inspect.cleandoc(cls.__doc__ or "").split("\n\n"):
+        lines += [" ".join(paragraph.replace("``", "`").split()), ""]
+    lines += ["| setting | default | takes |", "|---|---|---|"]
+    types = typing.get_type_hints(cls)
+    for item in attrs.fields(cls):
+        constraint = constraint_of(item)
+        takes = _takes(constraint.schema, item.name) if constraint else _annotated(types[item.name])
+        if constraint and constraint.accepts(None):
+            takes += ", or nothing"
+        name = item.metadata.get(JSON_NAME) or item.name
+        lines.append(f"| `{name}` | {_default(item)} | {cell(takes)} |")
+    return "\n".join([*lines, ""])
+
+
+def _default(item: attrs.Attribute[Any]) -> str:
+    value = item.default.factory() if isinstance(item.default, attrs.Factory) else item.default  # type: ignore[arg-type]
+    if value is None:
+        return "none"
+    shown = f"`{_toml(value)}`"
+    return f"{shown}{_size(value)}" if item.name.endswith("_bytes") else shown
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _size(value: int) -> str:
+    """Return a number of bytes in the greatest unit that leaves nothing over."""
+    for bits, unit in _UNITS:
+        if value and value % (1 << bits) == 0:
+            return f" ({value >> bits:,} {unit})"
+    return ""
+
+
+def _takes(schema: Mapping[str, Any], name: str) -> str:
+    """Say what a schema takes."""
+    if "enum" in schema:
+        return ", ".join(f"`{json.dumps(item)}`" for item in schema["enum"] if item is not None)
+    kind = schema.get("type")
+    kind = next((item for item in kind if item != "null"), None) if isinstance(kind, list) else kind
+    if kind == "boolean":
+        return "`true` or `false`"
+    if kind == "integer":
+        least, most = schema["minimum"], schema["maximum"]
+        unit = _size if name.endswith("_bytes") else lambda _: ""
+        if most == MAX_INTEGER:
+            return f"{least:,}{unit(least)} or more"
+        return f"{least:,}{unit(least)} to {most:,}{unit(most)}"
+    if kind == "array":
+        return f"a list of {_items(schema['items'])}"
+    return _text(schema)
+
+
+def _annotated(kind: object) -> str:
+    """Say what a field takes that has no constraint."""
+    if typing.get_origin(kind) is typing.Literal:
+        return _takes({"enum": typing.get_args(kind)}, "")
+    return {str: "a string", int: "a whole number", bool: "`true` or `false`"}[kind]  # type: ignore[index]
+
+
+def _items(schema: Mapping[str, Any]) -> str:
+    if "enum" in schema:
+        return ", ".join(f"`{json.dumps(item)}`" for item in schema["enum"])
+    return {"^([a-z0-9]+)$": "names", "^(/[!-~]+)$": "multiaddrs"}.get(
+        schema["pattern"], f"`{schema['pattern']}`"
+    )
+
+
+def _text(schema: Mapping[str, Any]) -> str:
+    known = {
+        "^([a-z0-9]+)$": "a name",
+        "^(/.+)$": "an absolute path",
+        "^(/[!-~]+)$": "a name that begins with `/`",
+        "^(0?[0-7]{3})$": "three octal digits",
+        "^([a-z_][a-z0-9_-]*)$": "the name of a group",
+    }
+    return known.get(schema["pattern"], "a path" if "\\x00" in schema["pattern"] else "a string")
