@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -43,10 +44,13 @@ class World:
 
     def settle(self, nats: tuple[Nat, ...]) -> None:
         """Wait until nodes know the truth, and those that nobody reaches have both relays."""
-        eventually(
-            lambda: all(is_settled(self.lenders[nat], nat) for nat in nats),
-            f"the nodes behind {', '.join(nat.value for nat in nats)}",
-        )
+        for nat in nats:
+            node = self.lenders[nat]
+            try:
+                eventually(partial(is_settled, node, nat), f"the node behind {nat.value}")
+            except AssertionError as exc:
+                found = "\n".join(f"{check.name}: {check.found}" for check in node.health().values())
+                raise AssertionError(f"{exc}, which says:\n{found}\n{node.log.read_text()}") from None
 
 
 def is_settled(node: Node, nat: Nat) -> bool:

@@ -34,6 +34,7 @@ _LOOK_S = 1.0
 _SEARCH_S = 10.0
 _AGAIN_S = (2.0, 60.0)
 _CANDIDATES = 8
+_MOST_EVIDENCE = 8
 
 
 @attrs.frozen(kw_only=True)
@@ -42,6 +43,17 @@ class _Held:
 
     addresses: tuple[str, ...]
     renew_at: float
+
+
+def remember(before: AddressReach | None, now: AddressReach) -> AddressReach:
+    """Return what is known of an address after another round, which may prove nothing: there are few strangers.
+
+    What was proved before holds until something speaks against it.
+    """
+    if before is None or now.verdict is not Verdict.UNKNOWN or before.verdict is Verdict.UNKNOWN:
+        return now
+    evidence = tuple(dict.fromkeys([*before.evidence, *now.evidence]))[:_MOST_EVIDENCE]
+    return attrs.evolve(now, verdict=before.verdict, evidence=evidence)
 
 
 class Keeper:
@@ -142,8 +154,9 @@ class Keeper:
         result = await probe(self._network, ports, mapped) if ports else None
         if result is None or not result.asked:
             return False
-        before = {item.address: item.verdict for item in self._addresses}
-        self._addresses = result.addresses
+        known = {item.address: item for item in self._addresses}
+        before = {address: item.verdict for address, item in known.items()}
+        self._addresses = tuple(remember(known.get(item.address), item) for item in result.addresses)
         after = {item.address: item.verdict for item in self._addresses}
         if after != before:
             told = " ".join(f"{address}:{verdict.value}" for address, verdict in after.items())

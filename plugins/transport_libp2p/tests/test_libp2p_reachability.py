@@ -1,0 +1,113 @@
+"""What a node concludes from who reached it, and what it does for others who want to know."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("libp2p", reason="libp2p is not installed: pip install 'plasm[libp2p]'")
+
+import trio.testing
+
+from plasm_core.errors import StreamError
+from plasm_core.records.peer import PeerId
+from plasm_core.records.reachability import AddressReach, Verdict
+from plasm_transport_libp2p.reachability.dialback import Allowance
+from plasm_transport_libp2p.reachability.keeper import remember
+from plasm_transport_libp2p.reachability.message import MAX_ATTEMPTS, Answer, Attempt, Request
+from plasm_transport_libp2p.reachability.prober import Evidence, judge
+
+PEER = PeerId(bytes(32))
+
+
+def seen(*, fresh: bool, ok: bool) -> Evidence:
+    return Evidence(by=PEER, host="11.0.0.1", ok=ok, reason="" if ok else "no answer", fresh=fresh)
+
+
+STRANGER_IN, STRANGER_OUT = seen(fresh=True, ok=True), seen(fresh=True, ok=False)
+KNOWN_IN, KNOWN_OUT = seen(fresh=False, ok=True), seen(fresh=False, ok=False)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "own", "verdict"),
+    [
+        ([], True, Verdict.UNKNOWN),
+        ([STRANGER_IN], False, Verdict.PUBLIC),
+        ([STRANGER_IN, STRANGER_OUT, KNOWN_OUT], False, Verdict.PUBLIC),
+        ([KNOWN_IN], True, Verdict.PUBLIC),
+        ([KNOWN_IN], False, Verdict.UNKNOWN),
+        ([KNOWN_IN, STRANGER_OUT], False, Verdict.PRIVATE),
+        ([KNOWN_IN, STRANGER_OUT], True, Verdict.UNKNOWN),
+        ([KNOWN_OUT], True, Verdict.PRIVATE),
+        ([STRANGER_OUT], True, Verdict.UNKNOWN),
+        ([STRANGER_OUT, KNOWN_OUT], True, Verdict.PRIVATE),
+    ],
+)
+def test_only_a_strangers_success_proves_that_a_routers_address_is_reached(
+    evidence: list[Evidence], own: bool, verdict: Verdict
+) -> None:
+    assert judge(evidence, own=own) is verdict
+
+
+@pytest.mark.parametrize("proved", [Verdict.PUBLIC, Verdict.PRIVATE])
+def test_what_was_proved_holds_while_nothing_new_is_proved(proved: Verdict) -> None:
+    before = AddressReach(address="/ip4/11.0.0.2/tcp/4001", verdict=proved, evidence=("one",))
+    now = AddressReach(address=before.address, verdict=Verdict.UNKNOWN, evidence=("two",))
+
+    assert remember(before, now).verdict is proved
+    assert remember(before, now).evidence == ("one", "two")
+
+
+def test_a_new_proof_replaces_the_old_one() -> None:
+    before = AddressReach(address="/ip4/11.0.0.2/tcp/4001", verdict=Verdict.PUBLIC)
+    now = AddressReach(address=before.address, verdict=Verdict.PRIVATE)
+
+    assert remember(before, now) is now
+
+
+@pytest.mark.trio
+async def test_what_is_done_for_one_is_bounded_by_the_minute(autojump_clock: trio.testing.MockClock) -> None:
+    allowance = Allowance(2)
+
+    assert [allowance.take("a"), allowance.take("a"), allowance.take("a")] == [True, True, False]
+    assert allowance.take("b")
+    await trio.sleep(61)
+    assert allowance.take("a")
+
+
+def test_a_message_says_the_same_after_a_journey() -> None:
+    request = Request(ports=(("tcp", 4001), ("quic", 4002)))
+    attempt = Attempt(carrier="tcp", port=4001, by=PEER, host="11.0.0.1", ok=False, reason="no answer")
+    answer = Answer(observed="/ip4/11.0.0.2/tcp/5000", attempts=(attempt,))
+
+    assert Request.decode(request.encode()) == request
+    assert Answer.decode(answer.encode()) == answer
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"ports": [["tcp", 22]]}',
+        b'{"ports": [["sctp", 4001]]}',
+        b'{"ports": [["tcp", true]]}',
+        b'{"ports": [["tcp", 4001, 1]]}',
+        b'{"ports": [["tcp", 4001], ["tcp", 4002], ["tcp", 4003], ["tcp", 4004], ["tcp", 4005]]}',
+        b'{"ports": [["tcp", 4001]], "peer": "nobody", "ip": "11.0.0.1"}',
+        b'{"ports": [["tcp", 4001]], "peer": 1, "ip": "11.0.0.1"}',
+        b"[" * 5000,
+    ],
+)
+def test_a_request_for_what_is_not_dialled_is_refused(data: bytes) -> None:
+    with pytest.raises(StreamError):
+        Request.decode(data)
+
+
+def test_an_answer_with_more_attempts_than_were_asked_for_is_refused() -> None:
+    attempt = Attempt(carrier="tcp", port=4001, by=PEER, host="", ok=True)
+    data = Answer(observed="", attempts=(attempt,) * MAX_ATTEMPTS).encode()
+    item = data[data.index(b"[{") + 1 : data.index(b"}") + 1]
+
+    with pytest.raises(StreamError):
+        Answer.decode(data.replace(b"[{", b"[" + item + b", {", 1))
