@@ -238,7 +238,8 @@ class _Supervision:
             raise SandboxError(f"cannot hand standard input on: {exc.strerror}") from exc
         try:
             sent = socket.send_fds(sock, [job], fds) if fds else 0
-            sock.sendall(job[sent:])
+            if sent < len(job):  # sending nothing fails too, on a worker that has done its job by now
+                sock.sendall(job[sent:])
         except OSError:
             return False
         finally:
