@@ -100,7 +100,8 @@ def _section(title: str, cls: type[Any], *, level: int = 2) -> str:
 
 
 def _default(item: attrs.Attribute[Any]) -> str:
-    value = item.default.factory() if isinstance(item.default, attrs.Factory) else item.default  # type: ignore[arg-type]
+    factory = getattr(item.default, "factory", None)  # attrs.Factory, which is a function to type checkers
+    value = item.default if factory is None else factory()
     if value is None:
         return "none"
     shown = f"`{_toml(value)}`"
