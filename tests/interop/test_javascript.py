@@ -13,6 +13,7 @@ import pytest
 
 from tests.network.conftest import HELLO, LABORATORY, address_of
 from tests.support.daemon import Daemon
+from tests.support.wat import padded
 
 HERE = Path(__file__).parent
 LIBRARIES = Path(sys.prefix) / "interop" / "node_modules"
@@ -56,15 +57,6 @@ def at(daemon: Daemon, carrier: str) -> str:
     line = next(line for line in daemon.log.read_text().splitlines() if "listening transport=libp2p" in line)
     part = {"tcp": "/tcp/", "quic": "/quic-v1/"}[carrier]
     return next(word for word in line.partition("addresses=")[2].split() if part in word)
-
-
-def padded(module: bytes, count: int) -> bytes:
-    """Return a module with a custom section of so many bytes: more than a node gives credit for at once."""
-    body = b"\x03pad" + bytes(count)
-    size, length = len(body), b""
-    while size >= 0x80:
-        length, size = length + bytes([size & 0x7F | 0x80]), size >> 7
-    return module + b"\0" + length + bytes([size]) + body
 
 
 def ask(program: Path, *arguments: str, stdin: bytes) -> subprocess.CompletedProcess[bytes]:
