@@ -1,7 +1,9 @@
-"""Run a small network on this machine, until standard input ends: a bootstrap node, and workers that know only it.
+"""Run a small network on this machine: a bootstrap node, and workers that know only it.
 
     python examples/small_network.py --workers 2
+    python examples/small_network.py --run php examples/remote_test.php
 
+It lasts until standard input ends, or as long as the command that is run, which is given the bootstrap's address.
 A line for each node, as soon as it is ready: its name, address, process id and directory.
 With `--bootstrap`, the workers join a network that there is. Nothing leaves the loopback interface.
 """
@@ -11,13 +13,16 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-READY = " ready peer="
+READY = re.compile(r" ready peer=")
+LISTED = re.compile(r" ready peer=(?s:.*) advertised classes=\d+ servers=[1-9]")
 LISTENING = "listening transport=libp2p addresses="
 DEADLINE_S = 90
 
@@ -42,10 +47,10 @@ def start(home: Path, *arguments: str) -> subprocess.Popen[bytes]:
         )
 
 
-def announce(home: Path, process: subprocess.Popen[bytes]) -> str:
+def announce(home: Path, process: subprocess.Popen[bytes], until: re.Pattern[str] = READY) -> str:
     """Wait until a node is ready, tell of it, and return its address."""
     deadline = time.monotonic() + DEADLINE_S
-    while READY not in (text := (home / "log").read_text()):
+    while not until.search(text := (home / "log").read_text()):
         if process.poll() is not None or time.monotonic() > deadline:
             raise SystemExit(f"{home.name} did not start:\n{text}")
         time.sleep(0.05)
@@ -75,7 +80,11 @@ def main() -> None:
     )
     parser.add_argument("--name", default="worker", help="what the workers are called: worker0, worker1, …")
     parser.add_argument("--gateway", action="store_true", help="start a node too that hands jobs on")
+    parser.add_argument(
+        "--run", nargs=argparse.REMAINDER, metavar="COMMAND", help="run this, and end with it"
+    )
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with tempfile.TemporaryDirectory(prefix="plasm-") as directory, contextlib.ExitStack() as stack:
         home = Path(directory)
 
@@ -91,8 +100,10 @@ def main() -> None:
         ]
         if options.gateway:
             joined.append(started("gateway", "--bootstrap", bootstrap, "--set", "gateway.enabled=true"))
-        for node in joined:
-            announce(*node)
+        for where, process in joined:
+            announce(where, process, READY if where.name == "gateway" else LISTED)
+        if options.run:
+            raise SystemExit(subprocess.run([*options.run, bootstrap]).returncode)
         sys.stdin.read()
 
 

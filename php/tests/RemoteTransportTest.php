@@ -56,6 +56,7 @@ final class RemoteTransportTest extends TestCase
     {
         $this->loop = new Loop();
         $this->bootstrap = new RemoteNode($this->loop);
+        $this->bootstrap->record = ['lends' => false];
     }
 
     protected function tearDown(): void
@@ -80,11 +81,26 @@ final class RemoteTransportTest extends TestCase
 
     public function testTheNodeThatAnswersTheDhtIsTalkedToOverOneConnection(): void
     {
+        $this->bootstrap->record = [];
         $this->bootstrap->providers = [$this->bootstrap->info()];
 
         $this->plasm()->run(self::MODULE);
 
         self::assertSame(1, $this->bootstrap->host->accepted);
+    }
+
+    public function testANodeThatKnowsNoOtherIsAskedItself(): void
+    {
+        $this->bootstrap->record = [];
+        $handle = $this->plasm()->submit(self::MODULE);
+        self::assertTrue($this->plasm()->result($handle)->verdict->signer->equals($this->bootstrap->host->identity->peer));
+        self::assertCount(1, $this->plasm()->discover());
+
+        $this->bootstrap->record = ['lends' => false];
+        self::assertSame([], $this->plasm()->discover());
+        $this->expectException(NoNode::class);
+        $this->expectExceptionMessage('it does not lend');
+        $this->plasm()->run(self::MODULE);
     }
 
     /**
@@ -341,7 +357,8 @@ final class RemoteTransportTest extends TestCase
             $this->plasm(allowsPrivate: false)->run(self::MODULE);
             self::fail('it was dialled');
         } catch (NoNode $exception) {
-            self::assertSame('no node was found', $exception->getMessage());
+            $others = str_replace((string) $this->bootstrap->host->identity->peer, 'bootstrap', $exception->getMessage());
+            self::assertSame('no node was found that can be used: bootstrap: it does not lend', $others);
         }
 
         self::assertSame(0, $node->host->accepted);
@@ -431,6 +448,7 @@ final class RemoteTransportTest extends TestCase
             watch: function (string $what, array $facts): void {
                 $this->told[] = [$what, $facts];
             },
+            bootstrap: $kademlia->bootstrap,
         );
 
         return new Client($transport, timeouts: $timeouts, retries: new RetryPolicy(3, 0.05));

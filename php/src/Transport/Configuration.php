@@ -114,6 +114,7 @@ final readonly class Configuration
             $timeouts,
             $clock,
             $watch === null ? null : $watch(...),
+            $kademlia->bootstrap,
         );
     }
 

@@ -47,6 +47,7 @@ final class RemoteTransport implements ChoosingTransportInterface
 
     /**
      * @param bool $publicOnly refuse to dial private addresses
+     * @param list<PeerInfo> $bootstrap nodes that are asked themselves if they name nobody
      * @param (\Closure(string, array<string, scalar>): mixed)|null $watch is told what happens
      */
     public function __construct(
@@ -59,6 +60,7 @@ final class RemoteTransport implements ChoosingTransportInterface
         private readonly Timeouts $timeouts = new Timeouts(),
         private readonly ClockInterface $clock = new SystemClock(),
         ?\Closure $watch = null,
+        private readonly array $bootstrap = [],
     ) {
         $this->watch = $watch ?? static fn (string $what, array $facts): mixed => null;
     }
@@ -96,9 +98,8 @@ final class RemoteTransport implements ChoosingTransportInterface
 
     public function discover(Deadline $deadline): array
     {
-        ($this->watch)('searching', ['capability' => $this->class->name]);
         $selection = $this->selection(null, []);
-        $found = $selection->run([], $this->class, self::within($deadline, self::SEARCH_S), PHP_INT_MAX, self::SEARCH_S);
+        $found = $this->search($selection, $deadline, PHP_INT_MAX, self::SEARCH_S);
         $deadline->check('nodes to answer');
         if ($found === [] && $selection->isCutOff()) {
             throw $selection->failure();
@@ -132,9 +133,8 @@ final class RemoteTransport implements ChoosingTransportInterface
             array_push($avoid, ...array_map(static fn (Candidate $candidate): PeerId => $candidate->info->peer, $found));
         }
         $deadline->check('a node that takes the job');
-        ($this->watch)('searching', ['capability' => $this->class->name]);
         $selection = $this->selection($job, $avoid);
-        $found = $selection->run([], $this->class, self::within($deadline, self::SEARCH_S), self::ENOUGH, self::SETTLE_S);
+        $found = $this->search($selection, $deadline, self::ENOUGH, self::SETTLE_S);
         $conversation = $this->first($found, $selection, $deadline);
         if ($conversation === null) {
             $deadline->check('a node that takes the job');
@@ -142,6 +142,19 @@ final class RemoteTransport implements ChoosingTransportInterface
         }
 
         return $conversation;
+    }
+
+    /** @return list<Candidate> */
+    private function search(Selection $selection, Deadline $deadline, int $enough, float $settleS): array
+    {
+        ($this->watch)('searching', ['capability' => $this->class->name]);
+        $found = $selection->run([], $this->class, self::within($deadline, self::SEARCH_S), $enough, $settleS);
+        if ($found === [] && !$selection->isCutOff()) {
+            // One that knows no other is listed nowhere.
+            $found = $selection->run($this->bootstrap, null, $this->connecting($deadline), $enough, 0.0);
+        }
+
+        return array_values(array_filter($found, static fn (Candidate $candidate): bool => $candidate->record->lends));
     }
 
     /** @param list<Candidate> $candidates */
@@ -181,6 +194,9 @@ final class RemoteTransport implements ChoosingTransportInterface
     private function reach(PeerId $peer, Deadline $deadline): ConversationInterface
     {
         $addresses = $this->book->addresses($peer);
+        foreach ($this->bootstrap as $node) {
+            $addresses = $node->peer->equals($peer) ? [...$addresses, ...$node->addresses] : $addresses;
+        }
         $failure = null;
         if ($addresses !== []) {
             try {

@@ -32,7 +32,7 @@ final class Client implements ClientInterface
     private const WITNESSES = 3;
 
     /** @var list<PeerInfo> */
-    private readonly array $bootstrap;
+    public readonly array $bootstrap;
 
     private readonly Connections $connections;
 
