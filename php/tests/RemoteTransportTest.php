@@ -154,6 +154,18 @@ final class RemoteTransportTest extends TestCase
         ];
     }
 
+    public function testWhatANodeLacksIsToldBeforeWhoIsDead(): void
+    {
+        for ($dead = 0; $dead < 7; $dead++) {
+            $this->node()->host->close();
+        }
+        $this->node()->record = ['profiles' => ['other/v1']];
+        $this->expectException(NoNode::class);
+        $this->expectExceptionMessageMatches('/used: \S+: profile plasm\.det\/v1; .* and 4 more\z/');
+
+        $this->plasm()->run(self::MODULE);
+    }
+
     public function testANodeThatStallsWhenAskedIsNotWaitedForIfAnotherAnswers(): void
     {
         $this->node()->stalls = [Inquiry::PROTOCOL];

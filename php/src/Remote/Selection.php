@@ -38,7 +38,10 @@ final class Selection
     /** @var list<Candidate> */
     private array $candidates = [];
 
-    /** @var array<string, string> why each of the others will not do, by PeerId */
+    /** @var array<string, string> what each of those lacks that answered, by PeerId */
+    private array $lacking = [];
+
+    /** @var array<string, string> why each of those is of no use that did not, by PeerId */
     private array $problems = [];
 
     private ?string $directoryProblem = null;
@@ -115,16 +118,17 @@ final class Selection
     /** Return what to tell when no node will do. */
     public function failure(): NoNode
     {
-        if ($this->problems === []) {
+        $problems = $this->lacking + $this->problems;
+        if ($problems === []) {
             return $this->directoryProblem === null
                 ? new NoNode('no node was found')
                 : new NoNode("no node was found: $this->directoryProblem", 'is the address of the bootstrap node right?');
         }
         $told = [];
-        foreach (array_slice($this->problems, 0, self::MAX_TOLD) as $peer => $problem) {
+        foreach (array_slice($problems, 0, self::MAX_TOLD) as $peer => $problem) {
             $told[] = "$peer: $problem";
         }
-        $more = count($this->problems) - count($told);
+        $more = count($problems) - count($told);
 
         return new NoNode('no node was found that can be used: ' . implode('; ', $told) . ($more > 0 ? "; and $more more" : ''));
     }
@@ -187,7 +191,7 @@ final class Selection
             $this->job->stdin->size(),
         );
         if ($lacking !== null) {
-            $this->problems[(string) $peer] = $lacking;
+            $this->lacking[(string) $peer] = $lacking;
             ($this->watch)('passed over', ['peer' => (string) $peer, 'reason' => $lacking]);
 
             return;
