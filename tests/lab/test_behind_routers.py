@@ -91,7 +91,7 @@ def test_a_hole_is_punched_while_a_job_runs_which_does_not_notice(world: World, 
     before = len(node.log.read_text())
     process = _run(world.clients[Nat.ADDRESS_RESTRICTED], world, node, job)
     try:
-        node.wait_log("hole punched", since=before)
+        node.wait_log(" hole punched peer=", since=before)
         assert process.poll() is None
         stdout, stderr = process.communicate(timeout=DEADLINE_S)
     finally:

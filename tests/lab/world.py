@@ -25,7 +25,7 @@ TRUTH = {
 """Whether a stranger's packets get in."""
 
 RELAYS = ("--set", "discovery.kademlia.relay=true")
-OFTEN = ("--set", "discovery.kademlia.reachability_s=10")
+OFTEN = ("--set", "discovery.kademlia.reachability_s=20")
 
 
 @attrs.frozen(kw_only=True)

@@ -230,6 +230,7 @@ class Libp2pNetwork(Network):
         """Send a datagram that means nothing from the socket that QUIC dials from."""
         transport: Any = self._swarm.transport_manager.transport_for_dialing(where)
         if transport is not None:
+            self._note_dial(where)
             transport.send_datagram(where, data)
 
     def _connection(self, where: Multiaddr | None, who: PeerId | None) -> SwarmConn | None:
@@ -262,12 +263,15 @@ class Libp2pNetwork(Network):
 
     def contacted(self) -> set[str]:
         """Return the IP addresses that this node has spoken to lately, and whose packets a router may let in."""
-        since = trio.current_time() - _ROUTERS_REMEMBER_S
         addresses = (
             item for conns in self._swarm.connections.values() for conn in conns for item in _at(conn)
         )
-        connected = {str(ip_of(address)) for address in addresses}
-        return connected | {ip for ip, at in self._dialled.items() if at > since}
+        return {str(ip_of(address)) for address in addresses} | self.dialled()
+
+    def dialled(self) -> set[str]:
+        """Return the IP addresses that this node has spoken to first, lately."""
+        since = trio.current_time() - _ROUTERS_REMEMBER_S
+        return {ip for ip, at in self._dialled.items() if at > since}
 
     def _note_dial(self, where: Multiaddr) -> None:
         ip = ip_of(where)

@@ -147,7 +147,7 @@ class DialBack:
             self._per_prefix.take(prefix_of(ip)),
         )
         if not all(counted):
-            log.info("dial back refused reason=limit")
+            log.debug("dial back refused reason=limit")
             return attempts
 
         async def dial(carrier: str, port: int) -> None:

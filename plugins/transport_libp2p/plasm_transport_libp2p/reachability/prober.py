@@ -92,6 +92,7 @@ async def probe(network: Libp2pNetwork, ports: Iterable[Port], mapped: Collectio
         if seen is None or ip is None or not is_public(seen) or kind_of(seen) is None:
             return
         observed.append(seen)
+        spoken_to = contacted | network.dialled()  # meanwhile, perhaps at the request of others
         for item in answer.attempts:
             if (item.carrier, item.port) not in request.ports:
                 continue
@@ -103,7 +104,7 @@ async def probe(network: Libp2pNetwork, ports: Iterable[Port], mapped: Collectio
                     host=from_host,
                     ok=item.ok,
                     reason=item.reason,
-                    fresh=item.by != peer and from_host not in contacted,
+                    fresh=item.by != peer and from_host not in spoken_to,
                 )
             )
 

@@ -60,7 +60,7 @@ class Puncher:
             reason = str(exc) or "it took too long"
         seconds = trio.current_time() - started
         if reason:
-            log.info("no hole punched peer=%s seconds=%.1f reason=%s", peer, seconds, reason)
+            log.info("no straight way peer=%s seconds=%.1f reason=%s", peer, seconds, reason)
         else:
             log.info("hole punched peer=%s seconds=%.1f", peer, seconds)
 
@@ -107,7 +107,7 @@ class Puncher:
             try:
                 await self._network.connect_straight(address, peer)
             except PlasmError as exc:
-                log.debug("no hole punched peer=%s reason=%s", peer, exc)
+                log.debug("no straight way peer=%s reason=%s", peer, exc)
             else:
                 return
 
