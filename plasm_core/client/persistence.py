@@ -31,6 +31,8 @@ T = TypeVar("T")
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
 _PATIENCE_S = 15.0
 """How long a node that has the job may be away before another gets it, where there are others."""
+_SEARCHES = 5
+_LOST = (ConnectionLostError, PeerUnreachableError)
 _WORTH_ASKING_AGAIN = frozenset({"queue_full", "storage_full", "too_many_offers", "shutting_down"})
 
 
@@ -53,6 +55,7 @@ class Choice:
     last: PeerId | None = None
     best_reason: PlasmError | None = None
     _reached_at: float = 0.0
+    _searches: int = 0
 
     @contextmanager
     def talking_to(self, peer: PeerId) -> Iterator[None]:
@@ -66,6 +69,14 @@ class Choice:
     def has_been_away_for(self, seconds: float) -> bool:
         """Return whether the node has not answered for so long."""
         return trio.current_time() - self._reached_at >= seconds
+
+    def may_search_again(self) -> bool:
+        """Return whether to look once more for another node, where none was found: for one that was lost only.
+
+        The others may be busy for the moment; when all have refused, they will refuse again.
+        """
+        self._searches += 1
+        return isinstance(self.best_reason, _LOST) and self._searches <= _SEARCHES
 
     def pass_on(self, reason: PlasmError) -> bool:
         """Give the node up for this job. Return whether there may be another."""
@@ -119,7 +130,7 @@ def _pause(dialler: Dialler, exc: PlasmError, choice: Choice, pauses: Iterator[f
             raise exc
         return 0.0
     if isinstance(exc, PeerUnreachableError):
-        if choice.last is None:
+        if choice.last is None and not choice.may_search_again():
             raise choice.best_reason or exc
     elif not isinstance(exc, ConnectionLostError):
         raise exc

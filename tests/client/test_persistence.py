@@ -79,6 +79,43 @@ async def test_a_node_that_stays_away_is_replaced(autojump_clock: trio.testing.M
 
 
 @pytest.mark.trio
+async def test_a_lost_nodes_successor_is_looked_for_more_than_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Where a node has just died the others are slow to be found: one look is not enough."""
+    nodes, choice = Nodes(PEERS[0]), Choice(JOB)
+
+    async def once(_link: Link, peer: PeerId) -> PeerId:
+        choice.node = peer
+        if peer == PEERS[0]:
+            nodes.there.remove(peer)
+            raise ConnectionLostError("it is gone")
+        return peer
+
+    async def appear() -> None:
+        while nodes.dialled.count(None) < 4:  # noqa: ASYNC110 - the fake tells nobody
+            await trio.sleep(0.01)
+        nodes.there.append(PEERS[1])
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(appear)
+        assert await persist(nodes, choice, once, None, "the end") == PEERS[1]
+
+
+@pytest.mark.trio
+async def test_nobody_is_looked_for_for_ever(autojump_clock: trio.testing.MockClock) -> None:
+    nodes, choice = Nodes(PEERS[0]), Choice(JOB)
+
+    async def once(_link: Link, peer: PeerId) -> None:
+        choice.node = peer
+        nodes.there.clear()
+        raise ConnectionLostError("it is gone")
+
+    with pytest.raises(PeerUnreachableError), trio.fail_after(600):
+        await persist(nodes, choice, once, None, "the end")
+
+
+@pytest.mark.trio
 async def test_a_refusal_is_passed_on_at_once_and_the_last_one_is_told(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
