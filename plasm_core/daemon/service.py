@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import platform
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta, timezone
 
 import attrs
@@ -49,6 +49,7 @@ _EXPIRY_S = 60.0
 _AGAIN_S = 5.0
 _RECORD_LIFE = timedelta(minutes=30)
 _RECORD_FRESH_S = 1.0
+_LAST_WORDS_S = 2.0
 _KILL_S = 10.0
 """How long ending a run may take, once it is to end."""
 _BY_OWNER = "by its owner"
@@ -84,6 +85,7 @@ class Service:
         self.is_stopping = False
         self.accepted_jobs = 0
         self._ends_at: float | None = None
+        self._answers_due = 0
         self._config = config
         self._runner = Runner(node, store)
         self._tracks: dict[int, Track] = {}
@@ -475,6 +477,15 @@ class Service:
                 if track.news.is_awaited and row in self.queue:
                     track.news.tell()
 
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Have the end of the service wait, for a moment, until a question is answered."""
+        self._answers_due += 1
+        try:
+            yield
+        finally:
+            self._answers_due -= 1
+
     async def stop(self) -> None:
         """Take no more jobs, let those that run end within `daemon.shutdown_s`, then put them back."""
         self.is_stopping = True
@@ -495,6 +506,10 @@ class Service:
                 await self._work.park()
         if len(self.slots):
             log.warning("jobs are left to the next start running=%d", len(self.slots))
+        with trio.move_on_after(_LAST_WORDS_S):
+            # Such as of a cancel, which is answered when its job has ended.
+            while self._answers_due:  # noqa: ASYNC110 - a moment, once in a life
+                await trio.sleep(0.02)
         await self.offers.close()
 
 

@@ -197,14 +197,15 @@ class Session:
         await self._send(self._conversation.refused(refusal))
 
     async def _answer(self, question: Question) -> None:
-        job = await self._service.find(question.job_id, bytes.fromhex(question.token))
-        if isinstance(question, Cancel):
-            job = await self._service.cancel(job)
-        elif isinstance(question, Release):
-            job = await self._service.release(job)
-        else:
-            assert isinstance(question, AskStatus)
-        await self._send(self._conversation.status(job.job_id, self._service.status(job)))
+        with self._service.answering():
+            job = await self._service.find(question.job_id, bytes.fromhex(question.token))
+            if isinstance(question, Cancel):
+                job = await self._service.cancel(job)
+            elif isinstance(question, Release):
+                job = await self._service.release(job)
+            else:
+                assert isinstance(question, AskStatus)
+            await self._send(self._conversation.status(job.job_id, self._service.status(job)))
 
     async def _submit(self, submit: Submit) -> None:
         manifest_json = submit.manifest.encode()
