@@ -5,14 +5,12 @@ Its addresses are ones that are public elsewhere, one /24 for each host or home;
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
-from tests.lab.namespaces import DEADLINE_S, Namespace
+from tests.lab.miniupnpd import Miniupnpd
+from tests.lab.namespaces import Namespace
 from tests.lab.nat import INSIDE, OUTSIDE, Nat, rules
 
 _TABLE = "cut"
@@ -85,7 +83,7 @@ class Internet:
         router = Router(outer, nat, address=public, inside=inside)
         router.start()
         if nat is Nat.UPNP:
-            self._stack.enter_context(_miniupnpd(router))
+            self._stack.enter_context(Miniupnpd(outer))
         return Host(namespace, inside, router)
 
     def _connect(self, namespace: Namespace, number: int, interface: str) -> None:
@@ -128,59 +126,3 @@ def open_internet() -> Iterator[Internet]:
         backbone = stack.enter_context(Namespace("backbone"))
         backbone.run("sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
         yield Internet(backbone, stack)
-
-
-_UPNP_CHAINS = """
-table inet filter {
-    chain forward {
-        type filter hook forward priority -10; policy accept;
-        jump miniupnpd
-    }
-    chain miniupnpd { }
-    chain prerouting {
-        type nat hook prerouting priority -100; policy accept;
-        jump prerouting_miniupnpd
-    }
-    chain prerouting_miniupnpd { }
-    chain postrouting {
-        type nat hook postrouting priority 90; policy accept;
-        jump postrouting_miniupnpd
-    }
-    chain postrouting_miniupnpd { }
-}
-"""
-
-
-@contextmanager
-def _miniupnpd(router: Router) -> Iterator[None]:
-    """Let a router forward the ports that hosts inside ask for."""
-    directory = Path("/run") / router.namespace.name
-    directory.mkdir(mode=0o700)
-    settings = {
-        "ext_ifname": OUTSIDE,
-        "listening_ip": INSIDE,
-        "enable_natpmp": "yes",
-        "enable_upnp": "yes",
-        "secure_mode": "yes",
-        "http_port": "0",
-        "uuid": "5f0ca0d5-1d59-4d5a-9a2c-6f3c4d1d7e11",
-        "lease_file": str(directory / "leases"),
-    }
-    file = directory / "miniupnpd.conf"
-    file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
-    router.namespace.nft(_UPNP_CHAINS)
-    command = router.namespace.command("miniupnpd", "-d", "-f", str(file), "-P", str(directory / "pid"))
-    log = directory / "log"
-    try:
-        with log.open("wb") as output:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-        try:
-            yield
-        finally:
-            process.kill()
-            process.wait(DEADLINE_S)
-    finally:
-        for path in directory.iterdir():
-            with contextlib.suppress(FileNotFoundError):
-                path.unlink()
-        directory.rmdir()
