@@ -59,6 +59,7 @@ class QuicMuxedConnection(Link, IMuxedConn):
         self._openers = ParkingLot()
         self._writers: set[QuicMuxedStream] = set()
         self._lingering = ParkingLot()
+        self._to_stop: deque[tuple[float, int]] = deque()
         self._resource_scope: Any = None  # py-libp2p's resource manager gives it no type
 
     # The swarm's side.
@@ -157,11 +158,16 @@ class QuicMuxedConnection(Link, IMuxedConn):
             self._protocol.reset_stream(stream.stream_id, error_code)
             self._endpoint.flush_soon(self)
 
-    def stop_receiving(self, stream: QuicMuxedStream, error_code: int) -> None:
-        """Ask the peer to send no more of a stream."""
-        if not self._closed.is_set() and self._protocol.is_open(stream.stream_id):
-            self._protocol.stop_stream(stream.stream_id, error_code)
+    def stop_receiving(self, stream_id: int, error_code: int) -> None:
+        """Ask the peer to send no more of a stream (STOP_SENDING), if it has not ended it."""
+        if not self._closed.is_set() and self._protocol.is_receiving(stream_id):
+            self._protocol.stop_stream(stream_id, error_code)
             self._endpoint.flush_soon(self)
+
+    def stop_receiving_later(self, stream_id: int) -> None:
+        """Ask it when it has had its time to end the stream by itself."""
+        self._to_stop.append((trio.current_time() + self._limits.stop_after_s, stream_id))
+        self._endpoint.flush_soon(self)
 
     def on_stream_read(self, stream: QuicMuxedStream, count: int, consumed: int) -> None:
         """Let the peer send as much as was read."""
@@ -180,6 +186,14 @@ class QuicMuxedConnection(Link, IMuxedConn):
 
     # The protocol's side.
 
+    @property
+    def due_at(self) -> float:
+        return self._to_stop[0][0] if self._to_stop else float("inf")
+
+    def on_due(self, now: float) -> None:
+        while self._to_stop and self._to_stop[0][0] <= now:
+            self.stop_receiving(self._to_stop.popleft()[1], QuicErrorCode.NO_ERROR)
+
     def on_progress(self) -> None:
         for stream in list(self._writers):
             if self.send_room(stream) >= self._limits.send_buffer_bytes // 2:
@@ -195,6 +209,7 @@ class QuicMuxedConnection(Link, IMuxedConn):
             stream.on_connection_lost(reason)
         self._streams.clear()
         self._writers.clear()
+        self._to_stop.clear()
         self._accept_queue.clear()
         for lot in (self._acceptors, self._openers, self._lingering):
             lot.unpark_all()

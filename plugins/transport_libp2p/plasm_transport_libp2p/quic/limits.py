@@ -52,6 +52,11 @@ class QuicLimits:
     handshake_timeout_s: float = attrs.field(default=5.0, validator=_positive)
     open_stream_timeout_s: float = attrs.field(default=10.0, validator=_positive)
     """How long opening a stream waits for the peer to allow one more."""
+    stop_after_s: float = attrs.field(default=5.0, validator=validators.ge(0))
+    """How long a stream that was closed here waits for the peer to end it too, before it says STOP_SENDING.
+
+    At once would fail what the peer has on its way, such as credit that crossed the last bytes.
+    """
     linger_s: float = attrs.field(default=1.0, validator=validators.ge(0))
     """How long closing a connection waits for ended streams to be acknowledged."""
 

@@ -44,6 +44,15 @@ class Link(ABC):
     def on_event(self, event: events.QuicEvent) -> None:
         """Act on what the protocol says of an open connection."""
 
+    @property
+    @abstractmethod
+    def due_at(self) -> float:
+        """When `on_due` is to be called next, beside the protocol's own timer."""
+
+    @abstractmethod
+    def on_due(self, now: float) -> None:
+        """Do what is due at this time."""
+
     @abstractmethod
     def on_progress(self) -> None:
         """Look what acknowledgements and credit of the peer have made possible."""
@@ -109,6 +118,8 @@ class Link(ABC):
         if now >= self._keep_alive_at and not self._closed.is_set():
             self._keep_alive_at = now + self._limits.keep_alive_s
             self._protocol.send_ping(_KEEP_ALIVE_PING)
+        if now >= self.due_at:
+            self.on_due(now)
 
     def settle(self) -> None:
         """Act on what datagrams or the timer brought about, and send what that asks for."""
@@ -143,7 +154,7 @@ class Link(ABC):
             if self._closed.is_set() and sent:
                 self._farewell = sent
         due = self._protocol.get_timer()
-        self.timer = min(_NEVER if due is None else due, self._keep_alive_at)
+        self.timer = min(_NEVER if due is None else due, self._keep_alive_at, self.due_at)
         self._endpoint.arm(self.timer)
 
     def abort(self, error_code: int, reason: str, *, frame_type: int | None = None) -> None:

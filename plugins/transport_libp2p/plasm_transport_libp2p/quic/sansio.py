@@ -98,9 +98,10 @@ class SansIoConnection(QuicConnection):
         own = self.tls._peer_certificate
         return [] if own is None else [own, *self.tls._peer_certificate_chain]
 
-    def is_open(self, stream_id: int) -> bool:
-        """Tell whether a stream has state left: it has none once both directions are done."""
-        return stream_id in self._streams
+    def is_receiving(self, stream_id: int) -> bool:
+        """Tell whether more of a stream may come: the peer has neither ended nor reset it."""
+        stream = self._streams.get(stream_id)
+        return stream is not None and not stream.receiver.is_finished
 
     def unacknowledged_bytes(self, stream_id: int) -> int:
         """Return how much was written to a stream that the peer has not acknowledged."""

@@ -139,13 +139,13 @@ class QuicMuxedStream(IMuxedStream):
         self._stop_reading()
 
     async def close(self) -> None:
-        """End the sending direction and take no more."""
+        """End the sending direction and take no more; what still comes is dropped until the peer ends it too."""
         try:
             await self.close_write()
         finally:
             # A close that was cancelled breaks the stream: an end would tell the peer that it has everything.
             self._break_sending("the stream was abandoned")
-            self._stop_reading()
+            self._stop_reading(at_once=self._write_error is not None)
             self._connection.flush()
 
     async def reset(self) -> None:
@@ -163,13 +163,16 @@ class QuicMuxedStream(IMuxedStream):
             self._connection.reset_sending(self, _NO_ERROR)
             self._wake()
 
-    def _stop_reading(self) -> None:
+    def _stop_reading(self, *, at_once: bool = True) -> None:
         if self._reading_stopped:
             return
         self._reading_stopped = True
         self._drop_received()
         if not self._at_end and self._read_error is None:
-            self._connection.stop_receiving(self, _NO_ERROR)
+            if at_once:
+                self._connection.stop_receiving(self.stream_id, _NO_ERROR)
+            else:
+                self._connection.stop_receiving_later(self.stream_id)
         self._wake()
         self._forget_when_done()
 

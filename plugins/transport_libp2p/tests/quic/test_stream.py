@@ -153,6 +153,45 @@ async def test_a_writer_learns_that_nobody_reads_any_more() -> None:
         assert not inbound.is_closed
 
 
+async def test_what_crosses_the_end_of_a_stream_does_not_fail() -> None:
+    """A foreign peer may take the failure of a last, needless write for that of the whole exchange."""
+    closed = trio.Event()
+
+    async def answer_and_close(stream: QuicMuxedStream) -> None:
+        await stream.read(1)
+        await stream.write(b"answer")
+        await stream.close()
+        closed.set()
+
+    async with pair(serve=answer_and_close) as (node, _client, connection):
+        stream = await connection.open_stream()
+        await stream.write(b"x")
+        await closed.wait()
+        assert await read_all(stream) == b"answer"
+        inbound = await accepted(node)
+        for _ in range(3):
+            await stream.write(b"credit")
+            await ask(connection, b"x")  # a round trip
+        await stream.close()
+
+        await until(lambda: not inbound._protocol.is_receiving(stream.stream_id))
+
+
+async def test_a_peer_that_does_not_end_what_was_closed_is_stopped() -> None:
+    async def close(stream: QuicMuxedStream) -> None:
+        await stream.read(1)
+        await stream.close()
+
+    async with pair(serve=close, limits=QuicLimits(stop_after_s=0.1)) as (_node, _client, connection):
+        stream = await connection.open_stream()
+        await stream.write(b"x")
+
+        with pytest.raises(MuxedStreamReset, match="stopped"):
+            while True:
+                await stream.write(b"more")
+                await trio.sleep(0.01)
+
+
 async def test_a_close_that_is_cancelled_is_not_taken_for_an_end() -> None:
     """Otherwise a half-sent answer would pass for a whole one."""
     failed = trio.Event()
