@@ -31,6 +31,7 @@ from plasm_core.sandbox.injected import (
     PAGES_GLOBAL,
     START_EXPORT,
 )
+from plasm_core.sandbox.sections import read_module
 
 TABLE_ELEMENTS = 1_000_000
 MAX_PAGES = 65_536
@@ -52,7 +53,7 @@ class Metered:
 
 def meter(data: bytes, *, canonical_nans: bool = False) -> Metered:
     """Read and rewrite a validated module. Raises: `BadModuleError`."""
-    module = wasm.read_module(data)
+    module = read_module(data)
     return Metered(meter_module(module, canonical_nans=canonical_nans), module)
 
 

@@ -18,8 +18,9 @@ from plasm_core.sandbox import entry
 from plasm_core.sandbox.confine import limit_resources, lock_down
 from plasm_core.sandbox.descriptor import read_all, write_all
 from plasm_core.sandbox.metering import meter_module
-from plasm_core.sandbox.module import Module, check_preamble, read_module
+from plasm_core.sandbox.module import Module
 from plasm_core.sandbox.rules import shown_name, violations
+from plasm_core.sandbox.sections import check_preamble, read_module
 
 MAX_LISTED = 500
 MAX_PROBLEMS = 50

@@ -24,7 +24,8 @@ from plasm_core.sandbox.binary import sized, unsigned
 from plasm_core.sandbox.child import interpreter_path
 from plasm_core.sandbox.injected import FAULT_GROWTH, FAULT_STACK
 from plasm_core.sandbox.metering import meter
-from plasm_core.sandbox.module import EXPORT, SECTION_ORDER, Module, read_module
+from plasm_core.sandbox.module import EXPORT, SECTION_ORDER, Module
+from plasm_core.sandbox.sections import read_module
 from tests.agreement import engine_child
 from tests.agreement.conftest import skip_if_missing
 from tests.agreement.engines import ENGINES

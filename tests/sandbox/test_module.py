@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plasm_core.errors import BadModuleError
-from plasm_core.sandbox.module import read_module
+from plasm_core.sandbox.sections import read_module
 from tests.sandbox.modules import described, look_at, problems, wat
 
 PREAMBLE = b"\0asm\1\0\0\0"
