@@ -42,6 +42,15 @@ def sized(payload: bytes) -> bytes:
     return unsigned(len(payload)) + payload
 
 
+def skip_integers(data: bytes, position: int, count: int) -> int:
+    """Return the position behind so many LEB128. Raises: IndexError at the end of the data."""
+    for _ in range(count):
+        while data[position] >= 0x80:
+            position += 1
+        position += 1
+    return position
+
+
 class Reader:
     """A cursor over bytes. Each read raises `BadModuleError` at the end of the data."""
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import attrs
-
 from plasm_core.errors import BadModuleError
 from plasm_core.sandbox import module as wasm
 from plasm_core.sandbox import opcodes as op
-from plasm_core.sandbox.binary import Reader, malformed, signed, unsigned, vector
+from plasm_core.sandbox.binary import Reader, malformed, signed, skip_integers, unsigned, vector
+from plasm_core.sandbox.control import Label, read_block_type
+from plasm_core.sandbox.dead_code import end_of_dead_code
 from plasm_core.sandbox.injected import FAULT_STACK
 from plasm_core.sandbox.local_reads import COUNTED, LocalReads
+from plasm_core.sandbox.locals import Locals, read_locals
 from plasm_core.sandbox.opcodes import BYTES, CONTROL, INDEX, LOCAL, LOCAL_GET, MEMARG
-
-STACK_UNITS = 262_144
-FRAME_UNITS = 4
-BYTES_PER_UNIT = 128
+from plasm_core.sandbox.stack import enter, leave, weight_of
 
 _BEGINS, _DEAD = 1, 2
 _LARGE_FRAME = 1_000  # values, beyond which a function has a feature that not every engine has
@@ -46,16 +44,6 @@ class Injected(Protocol):
         """Return the type of a block with these results."""
 
 
-@attrs.define
-class _Label:
-    """A control structure that is open: `height` is the operand stack's below its parameters."""
-
-    opcode: int
-    height: int
-    params: int
-    results: int
-
-
 class Body:
     """Rewrites one function's body: in one pass, or in a second with `copies` if it reads what wasm3 mixes up."""
 
@@ -76,13 +64,10 @@ class Body:
         self.peak = 0
         self.nesting = 0
         self.widest_call = 0
-        self.labels: list[_Label] = []
-        self.locals: list[bytes] = []
-        self.next_local = 0
-        self.scratch: dict[int, bytes] = {}
-        self.types = b""  # of parameters and locals
+        self.labels: list[Label] = []
+        self.locals: Locals
+        self.reads: LocalReads
         self.copies = copies
-        self.reads = LocalReads(b"", copies=copies)
 
     def rewrite(self) -> bytes:
         code = self._rewritten()
@@ -91,51 +76,22 @@ class Body:
         return code
 
     def _rewritten(self) -> bytes:
-        locals_count = self._read_locals()
-        results = len(self.kind.results)
-        self.labels.append(_Label(op.BLOCK, 0, 0, results))
-        self.copied = self.position
+        rewriter, results = self.rewriter, len(self.kind.results)
+        reader = Reader(self.data, self.position, self.reader.end)
+        self.locals = read_locals(rewriter.module, self.kind.params, reader)
+        self.reads = LocalReads(self.locals.types, copies=self.copies)
+        self.position = self.copied = reader.position
+        self.labels.append(Label(op.BLOCK, 0, 0, results))
         first_cost = self._instructions()
-        weight = weight_of(
-            values=len(self.kind.params) + locals_count + self.peak,
-            nesting=self.nesting,
-            size_bytes=self.size_bytes,
-        )
-        rewriter = self.rewriter
-        declared = vector(self.locals)
-        if len(self.kind.params) + results + locals_count + self.peak + self.widest_call > _LARGE_FRAME:
+        values = len(self.locals.types) + self.peak
+        weight = weight_of(values=values, nesting=self.nesting, size_bytes=self.size_bytes)
+        if values + results + self.widest_call > _LARGE_FRAME:
             rewriter.module.features.add("large-frames")
         entry = self._charge(1 + first_cost) + rewriter.check_gas()
-        enter = b"\x23" + rewriter.stack + b"\x41" + signed(weight) + b"\x6a\x24" + rewriter.stack
-        enter += b"\x23" + rewriter.stack + b"\x41" + signed(STACK_UNITS) + b"\x4b\x04\x40"
-        enter += rewriter.raise_fault(FAULT_STACK) + b"\x0b"
-        leave = b"\x23" + rewriter.stack + b"\x41" + signed(weight) + b"\x6b\x24" + rewriter.stack
+        entry += enter(rewriter.stack, weight, rewriter.raise_fault(FAULT_STACK))
         block = b"\x02" + rewriter.result_block(self.kind.results)
-        return b"".join((declared, entry, enter, block, self.out, leave, b"\x0b"))
-
-    def _read_locals(self) -> int:
-        reader = Reader(self.data, self.position, self.reader.end)
-        types = bytearray(self.kind.params)
-        for _ in range(reader.count()):
-            count, value_type = reader.unsigned(), reader.byte()
-            self.rewriter.module.note_value_type(value_type)
-            self.locals.append(unsigned(count) + bytes((value_type,)))
-            if len(types) - len(self.kind.params) + count > 50_000:
-                raise malformed("a function has too many locals")
-            types += bytes((value_type,)) * count
-        self.position = reader.position
-        self.next_local = len(types)
-        self.types = bytes(types)
-        self.reads = LocalReads(self.types, copies=self.copies)
-        return len(types) - len(self.kind.params)
-
-    def _scratch(self, value_type: int) -> bytes:
-        """Return the index of a local of our own of a type, made when first needed."""
-        if value_type not in self.scratch:
-            self.scratch[value_type] = unsigned(self.next_local)
-            self.locals.append(b"\x01" + bytes((value_type,)))
-            self.next_local += 1
-        return self.scratch[value_type]
+        code = (self.locals.encoded(), entry, block, self.out, leave(rewriter.stack, weight), b"\x0b")
+        return b"".join(code)
 
     # -- runs
 
@@ -204,7 +160,7 @@ class Body:
                             waiting[index] = [height]
                         elif reads.again(index, height):
                             self.position = position
-                            local = self._scratch(self.types[index])
+                            local = self.locals.scratch(self.locals.types[index])
                             self._replace(position, b"\x21" + local + b"\x20" + local)
                 elif follows == MEMARG:
                     padded = False
@@ -265,20 +221,6 @@ class Body:
         self.height += pushes - pops
         self.peak = max(self.peak, self.height)
 
-    def _block_type(self) -> tuple[bytes, int, int]:
-        reader = Reader(self.data, self.position, self.reader.end)
-        value = reader.signed(33)
-        self.position = reader.position
-        if value >= 0:
-            if value >= len(self.rewriter.module.types):
-                raise malformed("a type index is out of range")
-            params, results = self.rewriter.arities[value]
-            if params or results > 1:
-                self.rewriter.module.features.add("multi-value")
-            return signed(value), params, results
-        self.rewriter.module.note_value_type(value & 0x7F)
-        return signed(value), 0, 0 if value == -0x40 else 1
-
     def _control(self, opcode: int) -> int:
         """Take the instruction at `position`. Return 0, or `_BEGINS` or `_DEAD` if it ends a run."""
         start = self.position
@@ -288,9 +230,11 @@ class Body:
             if opcode == op.IF:
                 self._move(1, 0)
             self.reads.begin_block(self.height)
-            encoded, params, results = self._block_type()
+            reader = Reader(self.data, self.position, self.reader.end)
+            encoded, params, results = read_block_type(self.rewriter.module, reader)
+            self.position = reader.position
             self._replace(start, bytes((opcode,)) + encoded)
-            self.labels.append(_Label(opcode, self.height - params, params, results))
+            self.labels.append(Label(opcode, self.height - params, params, results))
             self.nesting = max(self.nesting, len(self.labels) - 1)
             return 0 if opcode == op.BLOCK else _BEGINS
         if opcode in (op.END, op.ELSE):
@@ -323,7 +267,7 @@ class Body:
         self._other(opcode, start)
         return 0
 
-    def _leave(self, opcode: int, label: _Label) -> None:
+    def _leave(self, opcode: int, label: Label) -> None:
         self.reads.end_block()
         if opcode == op.ELSE:
             label.opcode = op.ELSE
@@ -364,7 +308,7 @@ class Body:
         elif opcode in op.NOTED_AS:
             feature, count = op.NOTED_AS[opcode]
             features.add(feature)
-            self._skip_leb(count)
+            self.position = skip_integers(self.data, self.position, count)
             self._move(0, op.EFFECT[opcode])
         elif opcode == op.F32_CONST:
             self._f32_const()
@@ -387,7 +331,7 @@ class Body:
 
     def _canonical(self, start: int, opcode: int, value_type: int, unequal: bytes) -> None:
         """Keep an arithmetic instruction, and put the canonical NaN in place of any other it makes."""
-        local = self._scratch(value_type)
+        local = self.locals.scratch(value_type)
         get = b"\x20" + local
         # local.tee x; nan; local.get x; local.get x; eq; select
         self._replace(start, bytes((opcode,)) + b"\x22" + local + unequal % (get + get) + b"\x1b")
@@ -429,63 +373,10 @@ class Body:
 
     def _skip_dead(self) -> None:
         """Leave out what cannot be reached, up to the `else` or `end` that ends it, and take that."""
-        depth = 0
-        data, end = self.data, self.reader.end
-        while True:
-            if self.position >= end:
-                raise malformed("the code ends too early")
-            opcode = data[self.position]
-            if not depth and opcode in (op.ELSE, op.END):
-                break
-            self.position += 1
-            if opcode in (op.BLOCK, op.LOOP, op.IF):
-                self._block_type()
-                depth += 1
-            elif opcode == op.END:
-                depth -= 1
-            else:
-                self._skip_immediates(opcode)
-        self.copied = self.position
+        reader = Reader(self.data, self.position, self.reader.end)
+        self.position = end_of_dead_code(self.rewriter.module, reader)
+        opcode = self.data[self.position]
         self.position += 1
         self._leave(opcode, self.labels[-1])
         self.out += bytes((opcode,))
         self.copied = self.position
-
-    def _skip_immediates(self, opcode: int) -> None:
-        follows = op.FOLLOWS[opcode]
-        if follows in (op.INDEX, op.LOCAL) or opcode in (op.BR, op.BR_IF, op.CALL, op.MEMORY_GROW):
-            self._skip_leb(1)
-        elif opcode in op.NOTED_AS:
-            self._skip_leb(op.NOTED_AS[opcode][1])
-        elif follows == op.MEMARG or opcode == op.CALL_INDIRECT:
-            self._skip_leb(2)
-        elif follows == op.BYTES:
-            self.position += op.IMMEDIATE_BYTES[opcode]
-        elif opcode == op.F32_CONST:
-            self.position += 4
-        elif opcode == op.BR_TABLE:
-            self._skip_leb(self._index() + 1)
-        elif opcode == op.SELECT_T:
-            self.position += self._index()
-        elif opcode == op.PREFIX_FC:
-            number = self._index()
-            self._skip_leb(op.FC.get(number, (0, 0))[0])
-        elif opcode == op.PREFIX_FD:
-            memarg, following, _ = op.FD.get(self._index(), (False, 0, 0))
-            self._skip_leb(2 if memarg else 0)
-            self.position += following
-
-    def _skip_leb(self, count: int) -> None:
-        for _ in range(count):
-            while self.data[self.position] >= 0x80:
-                self.position += 1
-            self.position += 1
-
-
-def weight_of(*, values: int, nesting: int, size_bytes: int) -> int:
-    """Return a function's weight in stack units: what its frame may take on any engine.
-
-    The size counts because compilers' spill slots do not always share their place: 100 vector locals in
-    100 KB of code took 28 KB of native stack, and 8 bytes of code can make a slot of 16.
-    """
-    return FRAME_UNITS + values + nesting + size_bytes // BYTES_PER_UNIT
