@@ -75,7 +75,7 @@ class Gateway:
     ) -> JobResult:
         """Have a job run, and return its verified result. Blocking: called in a thread of the loop.
 
-        `begun` is called, in the loop, when a node has taken it.
+        `begun` is called, in the loop, when the first node has taken it; others may have to after it.
 
         Raises: `GatewayCancelledError`; as `AsyncClient.run`.
         """
@@ -102,8 +102,9 @@ class Gateway:
 
         def placed(handle: Handle) -> None:
             log.info("job handed on job=%s node=%s", handle.job_id, handle.peer)
+            if not taken:
+                begun()
             taken.append(handle)
-            begun()
 
         with trio.CancelScope() as scope:
 

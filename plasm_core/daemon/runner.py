@@ -63,8 +63,7 @@ class Runner:
         except JobEndedError:
             return self._store.get(attempt.row)
         attempt.changed(job)
-        handed_on = job.route == "network"
-        run = self._hand_on(job, spool, attempt) if handed_on else self._run(job, spool, attempt)
+        run = self._attempt(job, spool, attempt)
         if isinstance(run, Run):
             attempt.cpu_time_s = run.cpu_time_s
         if isinstance(run, JobResult):
@@ -93,76 +92,44 @@ class Runner:
         now = datetime.now(timezone.utc)
         return self._keep(job, _ended(outcome, now), dict.fromkeys(Stream, _NOTHING))
 
-    def _run(self, job: Job, spool: Spool, attempt: Attempt) -> Run:
-        """Run the guest. Whatever goes wrong with that is a system error."""
+    def _attempt(self, job: Job, spool: Spool, attempt: Attempt) -> Run | JobResult:
+        """Run the guest, here or at another node. Whatever goes wrong with that is a system error."""
         began = datetime.now(timezone.utc)
-        left_s = attempt.deadline - time.monotonic()
-        if left_s < 1:
-            return _ended(Outcome(kind="timed_out", detail="before it could be started again"), began)
+        perform = self._hand_on if job.route == "network" else self._run_guest
         try:
-            return self._run_guest(job, spool, attempt, left_s)
-        except StorageError as exc:
-            log.error("storage failed job=%s reason=%s", job.job_id, exc)
-            self._discard(spool)
-            return _ended(Outcome(kind="system_error", detail=printable(str(exc))), began)
-        except PlasmError as exc:
-            return _ended(Outcome(kind="system_error", detail=printable(str(exc))), began)
-        except Exception as exc:
-            log.exception("unexpected error job=%s", job.job_id)
-            reason = f"internal error: {type(exc).__name__}"
-            return _ended(Outcome(kind="system_error", detail=printable(reason)), began)
-
-    def _hand_on(self, job: Job, spool: Spool, attempt: Attempt) -> Run | JobResult:
-        """Have a node of the network run the job. What goes wrong with that is a system error."""
-        began = datetime.now(timezone.utc)
-        if self.gateway is None:
-            reason = "this daemon hands no jobs on any more"
-            return _ended(Outcome(kind="system_error", detail=reason), began)
-        try:
-            return self.gateway.run(
-                job.manifest_json,
-                self._store.modules.read(job.module),
-                self._store.inputs(job),
-                SpoolSink(spool, attempt.grown, reproducible=job.manifest.reproducible),
-                cancelled=attempt.cancelled,
-                begun=lambda: attempt.changed(self._store.started(job.row)),
-                timeout_s=max(1.0, attempt.deadline - time.monotonic()),
-            )
+            return perform(job, spool, attempt)
         except GatewayCancelledError:
             return _ended(Outcome(kind="cancelled", detail="by its owner"), began)
         except StorageError as exc:
             return self._failed_storage(job, spool, exc)
         except PlasmError as exc:
-            self._discard(spool)
-            return _ended(Outcome(kind="system_error", detail=printable(str(exc))), began)
+            reason = str(exc)
         except Exception as exc:
             log.exception("unexpected error job=%s", job.job_id)
-            self._discard(spool)
             reason = f"internal error: {type(exc).__name__}"
-            return _ended(Outcome(kind="system_error", detail=printable(reason)), began)
+        self._discard(spool)
+        return _ended(Outcome(kind="system_error", detail=printable(reason)), began)
 
-    def _keep_given(self, job: Job, spool: Spool, given: JobResult) -> Job:
-        """Keep what another node gave. Raises: `StorageError`."""
-        kept = spool.seal()
-        if (kept[Stream.STDOUT].digest, kept[Stream.STDERR].digest) != (
-            given.receipt.stdout,
-            given.receipt.stderr,
-        ):  # two nodes had it, and the first of them lied
-            raise StorageError("what was kept of the output is not what the receipt says")
-        return self._store.finish(
-            job.row,
-            outcome=given.outcome,
-            envelope=given.envelope.to_json(),
-            node=str(given.receipt.node),
+    def _hand_on(self, job: Job, spool: Spool, attempt: Attempt) -> JobResult:
+        """Have a node of the network run the job. Raises: `PlasmError`."""
+        if self.gateway is None:
+            raise PlasmError("this daemon hands no jobs on any more")
+        return self.gateway.run(
+            job.manifest_json,
+            self._store.modules.read(job.module),
+            self._store.inputs(job),
+            SpoolSink(spool, attempt.grown, reproducible=job.manifest.reproducible),
+            cancelled=attempt.cancelled,
+            begun=lambda: attempt.changed(self._store.started(job.row)),
+            timeout_s=max(1.0, attempt.deadline - time.monotonic()),
         )
 
-    def _failed_storage(self, job: Job, spool: Spool, exc: StorageError) -> Run:
-        log.error("storage failed job=%s reason=%s", job.job_id, exc)
-        self._discard(spool)
-        outcome = Outcome(kind="system_error", detail=printable(str(exc)))
-        return _ended(outcome, datetime.now(timezone.utc))
-
-    def _run_guest(self, job: Job, spool: Spool, attempt: Attempt, left_s: float) -> Run:
+    def _run_guest(self, job: Job, spool: Spool, attempt: Attempt) -> Run:
+        """Run the guest here. Raises: `PlasmError`."""
+        left_s = attempt.deadline - time.monotonic()
+        if left_s < 1:
+            outcome = Outcome(kind="timed_out", detail="before it could be started again")
+            return _ended(outcome, datetime.now(timezone.utc))
         manifest = job.manifest
         inputs = self._store.inputs(job)
         module = self._store.modules.read(job.module)
@@ -184,6 +151,27 @@ class Runner:
                 client=attempt.client,
                 cancelled=attempt.cancelled,
             )
+
+    def _keep_given(self, job: Job, spool: Spool, given: JobResult) -> Job:
+        """Keep what another node gave. Raises: `StorageError`."""
+        kept = spool.seal()
+        if (kept[Stream.STDOUT].digest, kept[Stream.STDERR].digest) != (
+            given.receipt.stdout,
+            given.receipt.stderr,
+        ):  # two nodes had it, and the first of them lied
+            raise StorageError("what was kept of the output is not what the receipt says")
+        return self._store.finish(
+            job.row,
+            outcome=given.outcome,
+            envelope=given.envelope.to_json(),
+            node=str(given.receipt.node),
+        )
+
+    def _failed_storage(self, job: Job, spool: Spool, exc: StorageError) -> Run:
+        log.error("storage failed job=%s reason=%s", job.job_id, exc)
+        self._discard(spool)
+        outcome = Outcome(kind="system_error", detail=printable(str(exc)))
+        return _ended(outcome, datetime.now(timezone.utc))
 
     def _discard(self, spool: Spool) -> None:
         try:

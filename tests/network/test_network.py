@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -19,6 +20,19 @@ DEADLINE_S = 60.0
 
 def peer_of(daemon: Daemon) -> str:
     return address_of(daemon).rpartition("/")[2]
+
+
+def slow_module(directory: Path) -> Path:
+    """Write a module that runs for a second or more."""
+    module = directory / "slow.wasm"
+    module.write_bytes(
+        wasmtime.wat2wasm(
+            """(module (memory (export "memory") 1) (func (export "_start") (local i64)
+                 (loop $l (local.set 0 (i64.add (local.get 0) (i64.const 1)))
+                   (br_if $l (i64.lt_u (local.get 0) (i64.const 1500000000))))))"""
+        )
+    )
+    return module
 
 
 def peers(client: Daemon, bootstrap: str, *, least: int = 1) -> list[dict[str, object]]:
@@ -110,6 +124,34 @@ def test_a_gateway_hands_jobs_on_and_names_who_signed(
     assert f"signed by {peer_of(worker)}" in result.stderr.decode()
 
 
+def test_a_gateway_goes_on_with_another_node_when_one_dies(
+    start: Starter, client: Daemon, tmp_path: Path
+) -> None:
+    hub = address_of(start("hub"))
+    nodes = {peer_of(node): node for node in (start(name, "--lend", "--bootstrap", hub) for name in "ab")}
+    peers(client, hub, least=2)
+    gateway = start("gateway", "--bootstrap", hub, "--set", "gateway.enabled=true")
+    limits = ("--limit", "gas=1e12", "--limit", "wall=300s")
+
+    submitted = gateway.plasm("submit", "--gateway", str(slow_module(tmp_path)), *limits)
+    first = holders(gateway, least=1)[0]
+    nodes[first].kill()
+    result = gateway.plasm("result", submitted.stdout.decode().strip(), check=False)
+
+    assert result.returncode == 0, result.stderr.decode() + gateway.said
+    assert f"signed by {next(peer for peer in nodes if peer != first)}" in result.stderr.decode()
+    assert "run failed" not in gateway.log.read_text()
+
+
+def holders(gateway: Daemon, *, least: int) -> list[str]:
+    """Return the nodes that took a gateway's jobs, once there are enough."""
+    deadline = time.monotonic() + DEADLINE_S
+    while len(found := re.findall(r"job handed on job=\S+ node=(\S+)", gateway.log.read_text())) < least:
+        assert time.monotonic() < deadline, gateway.said
+        time.sleep(0.02)
+    return found
+
+
 def test_a_daemon_that_is_no_gateway_says_so(worker: Daemon) -> None:
     refused = worker.plasm("submit", "--gateway", str(HELLO), check=False)
 
@@ -121,14 +163,7 @@ def test_a_node_that_dies_with_a_job_is_replaced(
     start: Starter, bootstrap: str, client: Daemon, worker: Daemon, tmp_path: Path
 ) -> None:
     """The client is asked for nothing: the job ends on the other node."""
-    module = tmp_path / "slow.wasm"
-    module.write_bytes(
-        wasmtime.wat2wasm(
-            """(module (memory (export "memory") 1) (func (export "_start") (local i64)
-                 (loop $l (local.set 0 (i64.add (local.get 0) (i64.const 1)))
-                   (br_if $l (i64.lt_u (local.get 0) (i64.const 1500000000))))))"""
-        )
-    )
+    module = slow_module(tmp_path)
     doomed = start("doomed", "--lend", "--bootstrap", bootstrap)
     peers(client, bootstrap, least=2)
     running = subprocess.Popen(

@@ -187,9 +187,13 @@ async def test_a_peer_that_does_not_end_what_was_closed_is_stopped() -> None:
         await stream.write(b"x")
 
         with pytest.raises(MuxedStreamReset, match="stopped"):
-            while True:
-                await stream.write(b"more")
-                await trio.sleep(0.01)
+            await write_for_ever(stream)
+
+
+async def write_for_ever(stream: QuicMuxedStream) -> None:
+    while True:
+        await stream.write(b"more")
+        await trio.sleep(0.01)
 
 
 async def test_a_close_that_is_cancelled_is_not_taken_for_an_end() -> None:
