@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, timedelta, timezone
 
 import attrs
 import trio
@@ -14,7 +15,7 @@ import trio
 from plasm_core.abc import Directory, Network, Stream, StreamHandler
 from plasm_core.daemon.service import Service
 from plasm_core.health import FAILURE, OK, WARNING, Check
-from plasm_core.records.reachability import AddressReach, Reachability, Verdict
+from plasm_core.records.reachability import AddressReach, Change, Reachability, Verdict
 
 _TELL_S = 10
 _LOCAL = "local"
@@ -105,6 +106,19 @@ def _directory(name: str, directory: Directory, *, lends: bool) -> Iterator[Chec
     yield from (_address(item) for item in known.addresses)
     yield from _ways_round(known)
     yield Check(name="advertised", status=OK, found=" ".join(known.advertised) or "nothing")
+    now = datetime.now(timezone.utc)
+    yield from (Check(name="changed", status=OK, found=told(change, now)) for change in known.changes)
+
+
+_UNITS = (("days", 86_400), ("h", 3600), ("min", 60))
+
+
+def told(change: Change, now: datetime) -> str:
+    """Return in words what happened and how long ago, with the moment for whoever compares logs."""
+    ago_s = max((now - change.at) // timedelta(seconds=1), 0)
+    name, unit_s = next(((name, unit_s) for name, unit_s in _UNITS if ago_s >= 2 * unit_s), ("s", 1))
+    moment = change.at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{change.what}, {ago_s // unit_s} {name} ago ({moment})"
 
 
 def _verdict(known: Reachability, *, lends: bool) -> Check:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import Enum
 
 import attrs
@@ -27,17 +28,27 @@ class AddressReach:
 
 
 @attrs.frozen(kw_only=True)
+class Change:
+    """Something that happened to a node's being reached, in words, and when."""
+
+    at: datetime
+    what: str
+
+
+@attrs.frozen(kw_only=True)
 class Reachability:
     """What a node knows of its being reached.
 
     `advertised`: the addresses that others are told. `mappings`: ports that a router forwards on request.
-    `relays`: the peers through which it is reached while nobody reaches it straight.
+    `relays`: the peers through which it is reached while nobody reaches it straight. `changes`: what happened of
+    late, the latest first.
     """
 
     addresses: tuple[AddressReach, ...] = ()
     advertised: tuple[str, ...] = ()
     mappings: tuple[str, ...] = ()
     relays: tuple[str, ...] = ()
+    changes: tuple[Change, ...] = ()
     bootstrap: tuple[tuple[str, bool], ...] = ()
     """Where it is to begin, and whether it got there the last time it tried."""
 

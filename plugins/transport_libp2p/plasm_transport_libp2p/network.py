@@ -114,6 +114,10 @@ class Libp2pNetwork(Network):
         addresses = [address for conn in conns for address in conn.get_transport_addresses()]
         return addresses[0] if addresses else None
 
+    def was_dialled_by_peer(self, stream: Stream) -> bool:
+        """Return whether one of this network's streams is on a connection that the other side made."""
+        return isinstance(stream, Libp2pStream) and not stream.connection.is_initiator
+
     def handle(self, protocol: str, handler: StreamHandler) -> None:
         """Serve a protocol from now on."""
 
@@ -192,9 +196,9 @@ class Libp2pNetwork(Network):
         return await self._dial(f"/p2p/{peer}", None, peer, addresses, protocol)
 
     def connection_address(self, peer: PeerId) -> Multiaddr | None:
-        """Return where a peer is seen that there is a connection to."""
+        """Return where a peer is seen that there is a connection to, by the latest of them."""
         conns = self._swarm.connections.get(to_libp2p(peer), [])
-        addresses = [address for conn in conns for address in _at(conn)]
+        addresses = [address for conn in reversed(conns) for address in _at(conn)]
         return min(addresses, key=is_relayed, default=None)
 
     def is_connected_straight(self, peer: PeerId) -> bool:
@@ -281,10 +285,13 @@ class Libp2pNetwork(Network):
             while len(self._dialled) > _MAX_BOOK:
                 self._dialled.popitem(last=False)
 
-    async def try_dial(self, where: Multiaddr, peer: PeerId) -> None:
-        """Find out whether a peer is reached at an address, from a fresh socket. Raises: `PeerUnreachableError`."""
+    async def try_dial(self, where: Multiaddr, peer: PeerId, talk: Callable[[Any], Awaitable[None]]) -> None:
+        """Connect to a peer at an address from a fresh socket, talk on the connection, and hang up.
+
+        Raises: `PeerUnreachableError`.
+        """
         self._note_dial(where)
-        await self._swarm.try_dial(where, to_libp2p(peer))
+        await self._swarm.try_dial(where, to_libp2p(peer), talk)
 
     async def _connect_to(self, where: Multiaddr, who: PeerId | None) -> SwarmConn:
         self._note_dial(where)

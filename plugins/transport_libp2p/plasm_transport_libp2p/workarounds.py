@@ -261,8 +261,13 @@ class Swarm(library.Swarm):
             self.counters.add("dials_total", result=result)
             self.counters.add("dial_seconds_total", trio.current_time() - started, result=result)
 
-    async def try_dial(self, address: Multiaddr, peer: ID) -> None:
-        """Find out whether a peer is reached at an address, from a fresh socket. Raises: `PeerUnreachableError`."""
+    async def try_dial(
+        self, address: Multiaddr, peer: ID, talk: Callable[[IMuxedConn], Awaitable[None]]
+    ) -> None:
+        """Connect to a peer at an address from a fresh socket, talk on the connection, and hang up.
+
+        The swarm keeps no account of it. Raises: `PeerUnreachableError`, also if talking fails.
+        """
         transport: Any = self.transport_manager.transport_for_dialing(address)
         if transport is None:
             raise PeerUnreachableError(f"there is no transport for {address}")
@@ -270,10 +275,12 @@ class Swarm(library.Swarm):
         made: Any = None
         try:
             if hasattr(transport, "try_dial"):
-                await transport.try_dial(where)
+                await transport.try_dial(where, talk)
                 return
             made = await transport.dial(where)
-            await self.upgrader.upgrade_security(made, True, peer)
+            secured = await self.upgrader.upgrade_security(made, True, peer)
+            muxed = await self.upgrader.upgrade_connection(secured, peer)
+            await _while_running(muxed, talk)
         except Exception as exc:
             raise PeerUnreachableError(_reason(exc)) from exc
         finally:
@@ -387,6 +394,21 @@ async def _close(connection: Any) -> None:
         await connection.close()
     except Exception as exc:
         log.debug("connection not closed cleanly reason=%r", exc)
+
+
+async def _while_running(muxed: IMuxedConn, talk: Callable[[IMuxedConn], Awaitable[None]]) -> None:
+    """Run a connection for as long as it is talked on. Raises: what talking raises."""
+    failure: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(muxed.start)
+        await muxed.event_started.wait()
+        try:
+            await talk(muxed)
+        except Exception as exc:  # raised below: the nursery would wrap it in a group
+            failure = exc
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
 
 
 def _reason(exc: BaseException) -> str:

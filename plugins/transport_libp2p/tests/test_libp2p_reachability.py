@@ -75,7 +75,7 @@ async def test_what_is_done_for_one_is_bounded_by_the_minute(autojump_clock: tri
 
 
 def test_a_message_says_the_same_after_a_journey() -> None:
-    request = Request(ports=(("tcp", 4001), ("quic", 4002)))
+    request = Request(ports=(("tcp", 4001), ("quic", 4002)), nonce=bytes(range(16)))
     attempt = Attempt(carrier="tcp", port=4001, by=PEER, host="11.0.0.1", ok=False, reason="no answer")
     answer = Answer(observed="/ip4/11.0.0.2/tcp/5000", attempts=(attempt,))
 
@@ -89,19 +89,29 @@ def test_a_message_says_the_same_after_a_journey() -> None:
         b"",
         b"[]",
         b"{}",
-        b'{"ports": [["tcp", 22]]}',
-        b'{"ports": [["sctp", 4001]]}',
-        b'{"ports": [["tcp", true]]}',
-        b'{"ports": [["tcp", 4001, 1]]}',
-        b'{"ports": [["tcp", 4001], ["tcp", 4002], ["tcp", 4003], ["tcp", 4004], ["tcp", 4005]]}',
-        b'{"ports": [["tcp", 4001]], "peer": "nobody", "ip": "11.0.0.1"}',
-        b'{"ports": [["tcp", 4001]], "peer": 1, "ip": "11.0.0.1"}',
+        b'{"nonce": NONCE, "ports": [["tcp", 22]]}',
+        b'{"nonce": NONCE, "ports": [["sctp", 4001]]}',
+        b'{"nonce": NONCE, "ports": [["tcp", true]]}',
+        b'{"nonce": NONCE, "ports": [["tcp", 4001, 1]]}',
+        b'{"nonce": NONCE, "ports": [["tcp", 4001], ["tcp", 4002], ["tcp", 4003], ["tcp", 4004], ["tcp", 4005]]}',
+        b'{"nonce": NONCE, "ports": [["tcp", 4001]], "peer": "nobody", "ip": "11.0.0.1"}',
+        b'{"nonce": NONCE, "ports": [["tcp", 4001]], "peer": 1, "ip": "11.0.0.1"}',
+        b'{"ports": [["tcp", 4001]]}',
+        b'{"nonce": "", "ports": [["tcp", 4001]]}',
+        b'{"nonce": NONCE0, "ports": [["tcp", 4001]]}',
+        b'{"nonce": 1, "ports": [["tcp", 4001]]}',
         b"[" * 5000,
     ],
 )
 def test_a_request_for_what_is_not_dialled_is_refused(data: bytes) -> None:
     with pytest.raises(StreamError):
-        Request.decode(data)
+        Request.decode(data.replace(b"NONCE", b'"' + b"9f" * 16 + b'"'))
+
+
+def test_a_request_with_its_nonce_is_taken() -> None:
+    data = b'{"nonce": "' + b"9f" * 16 + b'", "ports": [["tcp", 4001]]}'
+
+    assert Request.decode(data) == Request(ports=(("tcp", 4001),), nonce=b"\x9f" * 16)
 
 
 def test_an_answer_with_more_attempts_than_were_asked_for_is_refused() -> None:

@@ -210,11 +210,17 @@ class KademliaDirectory(Directory):
                 self.save()
                 await self._refresh()
                 retry_s = _RETRY_S[0]
-                await trio.sleep(_REFRESH_S * random.uniform(0.8, 1.2))
+                await self._rest(_REFRESH_S * random.uniform(0.8, 1.2))
             else:
                 log.info("directory has few neighbours count=%d", count)
                 await trio.sleep(retry_s * random.uniform(0.8, 1.2))
                 retry_s = min(2 * retry_s, longest_s)
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait, but not while hardly a neighbour is left, as after the network was gone for a while."""
+        with trio.move_on_after(seconds):
+            while len(self.node.table) >= _FEW_NEIGHBOURS:
+                await self.node.lost.wait()
 
     async def _refresh(self) -> None:
         """Get to know servers at every distance, and drop those that are gone."""
@@ -263,16 +269,21 @@ class KademliaDirectory(Directory):
 
     async def locate(self, peer: PeerId) -> tuple[str, ...]:
         await self._bootstrapped.wait()
+        found: list[Multiaddr] = []
         for contact in await self.node.closest(peer.multihash):
-            addresses = self.node.usable(contact.addresses)
-            if contact.peer == peer and addresses:
-                return _told(Contact(peer, addresses))
-        # One that serves no directory, as behind a router, is in no table: it lists itself.
+            if contact.peer == peer:
+                found += self.node.usable(contact.addresses)
+        if found and self._network.is_connected_straight(peer):  # it has just answered
+            return _told(Contact(peer, tuple(dict.fromkeys(found))))
+        # One that serves no directory, as behind a router, is in no table: it lists itself. So does one whose
+        # address has changed, before others know that it has moved.
         async with self.find(class_of(peer), _LISTED) as listed:
-            async for found, told in listed:
-                if found == peer:
-                    return told
-        return ()
+            async for name, told in listed:
+                if name == peer:
+                    current = [where for where, _ in map(parse, told) if where is not None]
+                    found = [*current, *found]
+                    break
+        return _told(Contact(peer, tuple(dict.fromkeys(found))))
 
     @asynccontextmanager
     async def find(

@@ -13,7 +13,7 @@ from plasm_core.abc import Stream
 from plasm_core.errors import PeerUnreachableError, PlasmError, StreamError
 from plasm_core.records.peer import PeerId
 from plasm_transport_libp2p import framing, identify
-from plasm_transport_libp2p.addresses import ip_of, is_public, prefix_of
+from plasm_transport_libp2p.addresses import ip_of, is_public, is_relayed, prefix_of
 from plasm_transport_libp2p.kademlia import message as messages
 from plasm_transport_libp2p.kademlia.contact import Contact, place_of
 from plasm_transport_libp2p.kademlia.lookup import Lookup
@@ -30,6 +30,7 @@ REPLICAS = 10
 _IDLE_S = 60.0
 _MAX_REQUESTS = 256  # on one stream
 _MAX_STRANGERS = 64
+_LOOK_AGAIN_S = 30.0
 _CONCURRENT_TELLING = 8
 
 
@@ -44,8 +45,11 @@ class Node:
         self.providers = Providers(trio.current_time)
         self.counters: Counter[str] = Counter()
         """Messages sent by kind, and peers found, refused and lost."""
+        self.lost = trio.Event()
+        """Set, and replaced, when a neighbour is dropped."""
         self._strangers, self._to_look_at = trio.open_memory_channel[PeerId](_MAX_STRANGERS)
         self._seen_strangers: set[PeerId] = set()
+        self._moved: dict[PeerId, float] = {}
 
     def usable(self, addresses: Iterable[Multiaddr]) -> tuple[Multiaddr, ...]:
         """Return those that may be dialled on hearsay: public ones, and private ones if that is allowed."""
@@ -82,6 +86,8 @@ class Node:
             why = _reason(exc)
             self.counters[f"failed_{why}"] += 1
             if self.table.remove(contact.peer):
+                self.lost.set()
+                self.lost = trio.Event()
                 self.counters["lost"] += 1
                 self.counters[f"lost_{why}"] += 1
                 took_s = trio.current_time() - started
@@ -205,14 +211,31 @@ class Node:
             log.info("provider record refused reason=limit")
 
     def _notice(self, peer: PeerId) -> None:
-        """Look later at a peer that may be a server."""
-        if peer in self.table or peer in self._seen_strangers:
+        """Look later at a peer that may be a server, or at one that has moved."""
+        if (peer in self.table and not self._has_moved(peer)) or peer in self._seen_strangers:
             return
         try:
             self._strangers.send_nowait(peer)
             self._seen_strangers.add(peer)
         except trio.WouldBlock:
             self.counters["overlooked"] += 1
+
+    def _has_moved(self, peer: PeerId) -> bool:
+        """Return whether a peer that is in the table is seen in another network than it is said to be in."""
+        seen, known = self._network.connection_address(peer), self.table.get(peer)
+        if known is None or seen is None or is_relayed(seen) or not is_public(seen):
+            return False
+        ip = ip_of(seen)
+        said = {other for address in known.addresses if (other := ip_of(address)) is not None}
+        prefixes = {prefix_of(other) for other in said if ip is not None and other.version == ip.version}
+        if ip is None or not prefixes or prefix_of(ip) in prefixes:
+            return False
+        if self._moved.get(peer, -_LOOK_AGAIN_S) > trio.current_time() - _LOOK_AGAIN_S:
+            return False  # one that has two ways out is looked at now and then only
+        if len(self._moved) >= _MAX_STRANGERS:
+            self._moved.clear()
+        self._moved[peer] = trio.current_time()
+        return True
 
     async def look_at_strangers(self) -> None:
         """Ask those who asked this node whether they are servers; keep those that are and answer."""

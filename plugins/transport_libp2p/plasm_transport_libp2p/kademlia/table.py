@@ -45,6 +45,11 @@ class RoutingTable:
     def __contains__(self, peer: object) -> bool:
         return isinstance(peer, PeerId) and peer in self._buckets.get(self._index(peer), {})
 
+    def get(self, peer: PeerId) -> Contact | None:
+        """Return what is known of a peer, None if it is not kept."""
+        entry = self._buckets.get(self._index(peer), {}).get(peer)
+        return entry.contact if entry is not None else None
+
     def _index(self, peer: PeerId) -> int:
         """Return the bucket of a peer: the length of its distance."""
         return (place_of(peer.multihash) ^ self._place).bit_length()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
@@ -67,8 +67,13 @@ class QuicTransport(ITransport):
         """Connect to the peer that the address names. Raises: `OpenConnectionError`."""
         return await self._dial(maddr, self._endpoint_towards)
 
-    async def try_dial(self, maddr: Multiaddr) -> None:
-        """Connect from a socket that nobody has heard of, and hang up. Raises: `OpenConnectionError`."""
+    async def try_dial(
+        self, maddr: Multiaddr, talk: Callable[[QuicMuxedConnection], Awaitable[None]]
+    ) -> None:
+        """Connect from a socket that nobody has heard of, talk on the connection, and hang up.
+
+        Raises: `OpenConnectionError`, and what talking raises.
+        """
         endpoints: list[Endpoint] = []
 
         def fresh(family: socket.AddressFamily, _remote: SocketAddress) -> Endpoint:
@@ -76,7 +81,7 @@ class QuicTransport(ITransport):
             return endpoints[0]
 
         try:
-            await self._dial(maddr, fresh)
+            await talk(await self._dial(maddr, fresh))
         finally:
             with trio.CancelScope(shield=True):
                 for endpoint in endpoints:

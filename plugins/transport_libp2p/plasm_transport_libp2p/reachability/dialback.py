@@ -3,7 +3,8 @@
 A dial goes only to the IP address that the asking peer is seen at, or that a neighbour says it sees it at, and
 only so often. It comes from a fresh socket, so that no packet gets in as the answer to another. A router may
 let in whoever was spoken to before, from whatever port: that is why some of the peers connected here are asked
-to dial too, with whom the asking one is likely never to have spoken.
+to dial too, with whom the asking one is likely never to have spoken. Whoever dials hands in the asking peer's
+nonce, since that peer believes nobody's word.
 """
 
 from __future__ import annotations
@@ -22,15 +23,17 @@ from plasm_core.records.peer import PeerId
 from plasm_transport_libp2p import framing
 from plasm_transport_libp2p.addresses import IPAddress, ip_of, is_public, is_relayed, prefix_of
 from plasm_transport_libp2p.network import Libp2pNetwork
-from plasm_transport_libp2p.reachability.message import MAX_BYTES, PROTOCOL, Answer, Attempt, Port, Request
+from plasm_transport_libp2p.reachability.callers import call_with
+from plasm_transport_libp2p.reachability.message import MAX_BYTES, PROTOCOL, Answer, Attempt, Request
 
 log = logging.getLogger(__name__)
 
 DIAL_S = 4.0
-PASSED_ON_S = DIAL_S + 3.0
+PASSED_ON_S = 2 * DIAL_S + 3.0
 ANSWER_S = PASSED_ON_S + 5.0
 _HELPERS = 2
 _AT_ONCE = 8
+_AT_ONCE_FOR_ONE = 2  # each is a connection to that peer, which allows a peer only a few
 _WINDOW_S = 60.0
 _PER_PEER = 8
 _PER_PREFIX = 16
@@ -79,24 +82,22 @@ class DialBack:
             if observed is None or is_relayed(observed):
                 raise StreamError("the peer asks through a relay")
             if request.peer is not None and request.ip is not None:
-                attempts = await self._dial_all(request.ports, request.peer, request.ip, for_peer=asking)
+                attempts = await self._dial_all(request, request.peer, request.ip, for_peer=asking)
             else:
-                attempts = await self._ask_around(request.ports, asking, ip_of(observed))
+                attempts = await self._ask_around(request, asking, ip_of(observed))
             answer = Answer(observed=str(observed), attempts=tuple(attempts))
             await stream.send_all(framing.encode(answer.encode()))
             await stream.aclose()
 
-    async def _ask_around(
-        self, ports: tuple[Port, ...], asking: PeerId, ip: IPAddress | None
-    ) -> list[Attempt]:
+    async def _ask_around(self, request: Request, asking: PeerId, ip: IPAddress | None) -> list[Attempt]:
         """Dial, and have others dial."""
         attempts: list[Attempt] = []
         if ip is None or not is_public(Multiaddr(f"/ip{ip.version}/{ip}")):
             return attempts
-        passed_on = Request(ports=ports, peer=asking, ip=ip)
+        passed_on = attrs.evolve(request, peer=asking, ip=ip)
 
         async def own() -> None:
-            attempts.extend(await self._dial_all(ports, asking, ip, for_peer=asking))
+            attempts.extend(await self._dial_all(request, asking, ip, for_peer=asking))
 
         async def others(helper: PeerId, host: str) -> None:
             try:
@@ -112,8 +113,8 @@ class DialBack:
                 return
             attempts.extend(
                 attrs.evolve(item, by=helper, host=host)
-                for item in answer.attempts[: len(ports)]
-                if (item.carrier, item.port) in ports
+                for item in answer.attempts[: len(request.ports)]
+                if (item.carrier, item.port) in request.ports
             )
 
         async with trio.open_nursery() as nursery:
@@ -135,7 +136,7 @@ class DialBack:
         return random.sample(found, min(len(found), _HELPERS))
 
     async def _dial_all(
-        self, ports: tuple[Port, ...], peer: PeerId, ip: IPAddress, *, for_peer: PeerId
+        self, request: Request, peer: PeerId, ip: IPAddress, *, for_peer: PeerId
     ) -> list[Attempt]:
         attempts: list[Attempt] = []
         base = f"/ip{ip.version}/{ip}"
@@ -150,13 +151,15 @@ class DialBack:
             log.debug("dial back refused reason=limit")
             return attempts
 
+        call, places = call_with(request.nonce), trio.CapacityLimiter(_AT_ONCE_FOR_ONE)
+
         async def dial(carrier: str, port: int) -> None:
             where = f"{base}/tcp/{port}" if carrier == "tcp" else f"{base}/udp/{port}/quic-v1"
             reason = ""
-            async with self._dials:
+            async with places, self._dials:
                 try:
                     with trio.fail_after(DIAL_S):
-                        await self._network.try_dial(Multiaddr(where), peer)
+                        await self._network.try_dial(Multiaddr(where), peer, call)
                 except trio.TooSlowError:
                     reason = "no answer"
                 except PlasmError as exc:
@@ -167,7 +170,7 @@ class DialBack:
             )
 
         async with trio.open_nursery() as nursery:
-            for carrier, port in ports:
+            for carrier, port in request.ports:
                 nursery.start_soon(dial, carrier, port)
         return attempts
 

@@ -4,45 +4,35 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Iterable
 
 import attrs
 import trio
 
-from plasm_core.errors import PlasmError
-from plasm_core.records.peer import PeerId
 from plasm_core.records.reachability import AddressReach, Reachability, Verdict
-from plasm_transport_libp2p.addresses import is_public, is_relayed, parse
+from plasm_transport_libp2p.addresses import IPAddress, ip_of, parse
 from plasm_transport_libp2p.kademlia.directory import KademliaDirectory
 from plasm_transport_libp2p.network import Libp2pNetwork
+from plasm_transport_libp2p.reachability.callers import Callers
 from plasm_transport_libp2p.reachability.dialback import DialBack
+from plasm_transport_libp2p.reachability.history import History
 from plasm_transport_libp2p.reachability.mapping import Mapper
 from plasm_transport_libp2p.reachability.message import Port
 from plasm_transport_libp2p.reachability.prober import listened_ports, probe
-from plasm_transport_libp2p.relay.circuit import Circuits, reserve
+from plasm_transport_libp2p.reachability.witnesses import Sighting, Witnesses
+from plasm_transport_libp2p.relay.circuit import Circuits
 from plasm_transport_libp2p.relay.limits import RelayLimits
+from plasm_transport_libp2p.relay.places import RELAY_CLASS, Places
 from plasm_transport_libp2p.relay.service import Relay
 
 log = logging.getLogger(__name__)
 
-RELAY_CLASS = "service/circuit-v2"
-"""The class under which relays are found."""
-RELAYS = 2
-"""How many a node that nobody reaches has a place at."""
-_ADDRESSES_PER_RELAY = 2
-_RENEW_S = 45.0
+OBSERVE_S = 30.0
+"""How often others are asked where they see this node. They are asked at once when a connection to one breaks."""
 _LOOK_S = 1.0
-_SEARCH_S = 10.0
 _AGAIN_S = (2.0, 60.0)
-_CANDIDATES = 8
+_ALONE_AGAIN_S = (1.0, 10.0)
 _MOST_EVIDENCE = 8
-
-
-@attrs.frozen(kw_only=True)
-class _Held:
-    """A reservation."""
-
-    addresses: tuple[str, ...]
-    renew_at: float
 
 
 def remember(before: AddressReach | None, now: AddressReach) -> AddressReach:
@@ -79,15 +69,26 @@ class Keeper:
         self._circuits = circuits
         self._local = local
         self._relay = Relay(network, limits) if limits is not None else None
+        self._history = History()
+        self._callers = Callers(network)
+        self._places = Places(
+            network, directory, circuits, local=local, changed=self._announce, note=self._history.note
+        )
+        self._witnesses = Witnesses(network, lambda: directory.neighbours)
         self._addresses: tuple[AddressReach, ...] = ()
-        self._held: dict[PeerId, _Held] = {}
+        self._seen_at: dict[int, IPAddress] = {}
+        self._alone_since: float | None = None
+        self._witnessed = False
+        self._told: Verdict | None = None
         self._listening = network.addresses
         self._announced: tuple[str, ...] = network.addresses
         self._news = trio.Event()
         self._steady_s = steady_s
-        self._mapper = Mapper(self._ports_behind_router, self._look_again) if map_ports else None
+        self._mapper = Mapper(self._ports_behind_router, self._mappings_changed) if map_ports else None
 
-    def _look_again(self) -> None:
+    def _mappings_changed(self) -> None:
+        mappings = "; ".join(map(str, self._mapper.mappings)) if self._mapper else ""
+        self._history.note(f"the router forwards {mappings or 'no port any more'}")
         self._news.set()
 
     def _ports_behind_router(self) -> list[Port]:
@@ -103,18 +104,21 @@ class Keeper:
         return Reachability(
             addresses=self._addresses,
             mappings=tuple(map(str, self._mapper.mappings)) if self._mapper else (),
-            relays=tuple(str(peer) for peer in self._held),
+            relays=tuple(map(str, self._places.relays)),
+            changes=self._history.changes,
         )
 
     async def run(self) -> None:
         """Take care until cancelled."""
         self._directory.reach = self.reachability
         DialBack(self._network).serve()
+        self._callers.serve()
         self._circuits.serve()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keep_judging)
-            nursery.start_soon(self._keep_relays)
+            nursery.start_soon(self._keep_places)
             nursery.start_soon(self._watch)
+            nursery.start_soon(self._keep_being_seen)
             if self._mapper is not None:
                 nursery.start_soon(self._mapper.run)
 
@@ -124,9 +128,49 @@ class Keeper:
             await trio.sleep(_LOOK_S)
             listening = self._network.addresses
             if listening != self._listening:
-                log.info("addresses changed addresses=%s", " ".join(listening))
+                before, after = _ips(self._listening), _ips(listening)
+                if before != after:
+                    self._history.note(f"this machine's address changed from {before} to {after}")
                 self._listening = listening
                 self._addresses = ()
+                self._announce()
+                self._news.set()
+
+    async def _keep_being_seen(self) -> None:
+        """See when the address changes at which others see this node, and when nobody answers any more."""
+        shortest_s, longest_s = _ALONE_AGAIN_S
+        again_s, look_at = shortest_s, 0.0
+        while True:
+            await trio.sleep(_LOOK_S)
+            if trio.current_time() < look_at and not self._witnesses.is_one_lost():
+                continue
+            sighting = await self._witnesses.look()
+            self._take(sighting)
+            again_s = shortest_s if sighting.answered else min(2 * again_s, longest_s)
+            look_at = trio.current_time() + (OBSERVE_S if sighting.answered else again_s)
+
+    def _take(self, sighting: Sighting) -> None:
+        if not sighting.answered:
+            if self._alone_since is None and self._witnessed:
+                self._alone_since = trio.current_time()
+                self._history.note("no neighbour answers any more")
+            return
+        if self._alone_since is not None:
+            seconds = trio.current_time() - self._alone_since
+            self._alone_since = None
+            self._history.note(f"neighbours answer again, after {seconds:.0f} s")
+            self._places.search_soon()
+            self._news.set()  # a router that was switched off may have forgotten what it forwarded
+        self._witnessed = True
+        for version, ip in sighting.addresses.items():
+            before = self._seen_at.get(version)
+            self._seen_at[version] = ip
+            if before is not None and before != ip:
+                self._history.note(f"address changed from {before} to {ip}, as others see it")
+                self._addresses = tuple(
+                    item for item in self._addresses if _ip_of(item.address) != str(before)
+                )
+                self._places.search_soon()
                 self._announce()
                 self._news.set()
 
@@ -151,16 +195,21 @@ class Keeper:
             (item.carrier, item.external_port) for item in (self._mapper.mappings if self._mapper else ())
         ]
         ports = mapped + [port for port, _ in listened_ports(self._network)]
-        result = await probe(self._network, ports, mapped) if ports else None
+        result = await probe(self._network, self._callers, ports, mapped) if ports else None
         if result is None or not result.asked:
             return False
         known = {item.address: item for item in self._addresses}
         before = {address: item.verdict for address, item in known.items()}
         self._addresses = tuple(remember(known.get(item.address), item) for item in result.addresses)
         after = {item.address: item.verdict for item in self._addresses}
+        verdict = self.reachability().verdict
         if after != before:
             told = " ".join(f"{address}:{verdict.value}" for address, verdict in after.items())
-            log.info("reachability verdict=%s addresses=%s", self.reachability().verdict.value, told)
+            log.info("reachability verdict=%s addresses=%s", verdict.value, told)
+        if verdict is not self._told:
+            was = "not known" if self._told is None else self._told.value
+            self._history.note(f"reachability changed from {was} to {verdict.value}")
+            self._told = verdict
         self._announce()
         if self._mapper is not None and mapped and self.reachability().verdict is not Verdict.PUBLIC:
             self._mapper.check()
@@ -172,9 +221,10 @@ class Keeper:
         verdict = self.reachability().verdict
         if verdict is Verdict.UNKNOWN or self._local:
             straight += [str(parse(address)[0]) for address in self._network.addresses]
-        through = [address for held in self._held.values() for address in held.addresses]
         own = self._network.peer_id
-        addresses = tuple(f"{address}/p2p/{own}" for address in dict.fromkeys([*straight, *through]))
+        addresses = tuple(
+            f"{address}/p2p/{own}" for address in dict.fromkeys([*straight, *self._places.addresses])
+        )
         if addresses != self._announced:
             self._announced = addresses
             self._directory.announce(addresses)
@@ -189,81 +239,20 @@ class Keeper:
             relay.serve()
             self._directory.offer([RELAY_CLASS])
 
-    async def _keep_relays(self) -> None:
-        shortest_s, longest_s = _AGAIN_S
-        search_at, again_s = 0.0, shortest_s
+    async def _keep_places(self) -> None:
         while True:
             await trio.sleep(_LOOK_S)
-            verdict = self.reachability().verdict
-            # No verdict, but witnesses: a router lets in at least those who were spoken to.
-            if verdict is Verdict.PUBLIC or not self._addresses:
-                self._release()
-                continue
-            self._drop_lost()
-            await self._renew()
-            now = trio.current_time()
-            if len(self._held) < RELAYS and now >= search_at:
-                found = await self._search()
-                again_s = shortest_s if found else min(2 * again_s, longest_s)
-                search_at = trio.current_time() + again_s
-
-    def _release(self) -> None:
-        if self._held:
-            self._held.clear()
-            self._circuits.relays.clear()
-            self._announce()
-
-    def _drop_lost(self) -> None:
-        for peer in [peer for peer in self._held if not self._network.is_connected_straight(peer)]:
-            self._lose(peer, "the connection broke")
-
-    def _lose(self, peer: PeerId, reason: str) -> None:
-        log.info("relay lost peer=%s reason=%s", peer, reason)
-        del self._held[peer]
-        self._circuits.relays.discard(peer)
-        self._announce()
-
-    async def _renew(self) -> None:
-        for peer, held in list(self._held.items()):
-            if trio.current_time() < held.renew_at:
-                continue
-            try:
-                await reserve(self._network, peer, ())
-            except (PlasmError, trio.TooSlowError) as exc:
-                self._lose(peer, str(exc) or "no answer")
+            if self.reachability().verdict is Verdict.PUBLIC:
+                self._places.release()
             else:
-                self._held[peer] = attrs.evolve(held, renew_at=trio.current_time() + _RENEW_S)
+                # No verdict, but witnesses: a router lets in at least those who were spoken to.
+                await self._places.look_after(search=bool(self._addresses))
 
-    async def _search(self) -> bool:
-        """Look for relays and reserve places, until there are enough. Return whether one was added."""
-        added = False
-        with trio.move_on_after(_SEARCH_S):
-            async with self._directory.find(RELAY_CLASS, _CANDIDATES) as found:
-                async for peer, addresses in found:
-                    if peer not in self._held and await self._reserve(peer, addresses):
-                        added = True
-                    if len(self._held) >= RELAYS:
-                        break
-        return added
 
-    async def _reserve(self, peer: PeerId, addresses: tuple[str, ...]) -> bool:
-        straight = [address for address in addresses if self._serves(address)]
-        if not straight:
-            return False
-        try:
-            await reserve(
-                self._network, peer, [where for where, _ in map(parse, straight) if where is not None]
-            )
-        except (PlasmError, trio.TooSlowError) as exc:
-            log.info("relay not used peer=%s reason=%s", peer, exc)
-            return False
-        circuits = tuple(f"{address}/p2p-circuit" for address in straight[:_ADDRESSES_PER_RELAY])
-        self._held[peer] = _Held(addresses=circuits, renew_at=trio.current_time() + _RENEW_S)
-        self._circuits.relays.add(peer)
-        log.info("relay reserved peer=%s", peer)
-        self._announce()
-        return True
+def _ip_of(address: str) -> str:
+    where, _ = parse(address)
+    return str(ip_of(where)) if where is not None else ""
 
-    def _serves(self, address: str) -> bool:
-        where, _ = parse(address)
-        return where is not None and not is_relayed(where) and (self._local or is_public(where))
+
+def _ips(addresses: Iterable[str]) -> str:
+    return " ".join(dict.fromkeys(map(_ip_of, addresses))) or "none"

@@ -1,17 +1,18 @@
 """Messages of `/phase/reachability/1.0.0`: JSON, each behind its length as an unsigned varint.
 
-    asking    {"ports": [["tcp", 4001], ["quic", 4001]]}
-    passing   {"ports": […], "peer": "12D3…", "ip": "203.0.113.7"}
+    asking    {"ports": [["tcp", 4001], ["quic", 4001]], "nonce": "9f…"}
+    passing   {"ports": […], "nonce": "9f…", "peer": "12D3…", "ip": "203.0.113.7"}
     answer    {"observed": "/ip4/203.0.113.7/tcp/51234", "attempts": [ATTEMPT, …]}
 
 An ATTEMPT is {"carrier", "port", "by", "host", "ok", "reason"}: who dialled, from which IP address, and what came
-of it.
+of it. The nonce, 16 bytes in hexadecimal digits, is what whoever dials hands in (callers.py).
 """
 
 from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from typing import Any
 
 import attrs
@@ -26,6 +27,7 @@ MAX_PORTS = 4
 MAX_ATTEMPTS = 16
 CARRIERS = ("tcp", "quic")
 _MAX_REASON = 200
+_NONCE = re.compile(r"[0-9a-f]{32}")
 
 Port = tuple[str, int]
 """A carrier, and a port of it."""
@@ -36,12 +38,13 @@ class Request:
     """Ports to be dialled back: one's own, or on behalf of a peer who asked for it."""
 
     ports: tuple[Port, ...]
+    nonce: bytes
     peer: PeerId | None = None
     ip: IPAddress | None = None
 
     def encode(self) -> bytes:
         """Return the JSON."""
-        body: dict[str, object] = {"ports": [list(port) for port in self.ports]}
+        body: dict[str, object] = {"ports": [list(port) for port in self.ports], "nonce": self.nonce.hex()}
         if self.peer is not None:
             body |= {"peer": str(self.peer), "ip": str(self.ip)}
         return json.dumps(body).encode()
@@ -52,9 +55,11 @@ class Request:
         body = _object(data)
         try:
             ports = tuple(_port(item) for item in _items(body["ports"], MAX_PORTS))
+            nonce = _nonce(body["nonce"])
             if "peer" not in body:
-                return cls(ports=ports)
-            return cls(ports=ports, peer=PeerId.parse(body["peer"]), ip=ipaddress.ip_address(str(body["ip"])))
+                return cls(ports=ports, nonce=nonce)
+            ip = ipaddress.ip_address(str(body["ip"]))
+            return cls(ports=ports, nonce=nonce, peer=PeerId.parse(body["peer"]), ip=ip)
         except (KeyError, TypeError, ValueError) as exc:
             raise StreamError(f"a request that cannot be read: {exc}") from None
 
@@ -114,6 +119,12 @@ def _text(value: Any) -> str:
     if not isinstance(value, str) or len(value) > _MAX_REASON or not value.isprintable():
         raise ValueError("expected a short text")
     return value
+
+
+def _nonce(value: Any) -> bytes:
+    if not isinstance(value, str) or not _NONCE.fullmatch(value):
+        raise ValueError("expected a nonce of 32 hexadecimal digits")
+    return bytes.fromhex(value)
 
 
 def _port(item: Any) -> Port:

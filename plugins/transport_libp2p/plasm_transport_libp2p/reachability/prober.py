@@ -1,4 +1,4 @@
-"""Deciding whether this node is reached, from what others say who tried."""
+"""Deciding whether this node is reached: others try, and what counts is who really came."""
 
 from __future__ import annotations
 
@@ -17,8 +17,18 @@ from plasm_transport_libp2p import framing
 from plasm_transport_libp2p.addresses import IPAddress, ip_of, is_public, is_relayed, kind_of, port_of
 from plasm_transport_libp2p.identify import multiaddr_of
 from plasm_transport_libp2p.network import Libp2pNetwork
+from plasm_transport_libp2p.reachability.callers import Callers, Calls
 from plasm_transport_libp2p.reachability.dialback import ANSWER_S
-from plasm_transport_libp2p.reachability.message import MAX_BYTES, MAX_PORTS, PROTOCOL, Answer, Port, Request
+from plasm_transport_libp2p.reachability.message import (
+    MAX_BYTES,
+    MAX_PORTS,
+    PROTOCOL,
+    Answer,
+    Attempt,
+    Port,
+    Request,
+)
+from plasm_transport_libp2p.reachability.witnesses import agreed
 
 log = logging.getLogger(__name__)
 
@@ -70,47 +80,63 @@ class Probe:
     asked: int
 
 
-async def probe(network: Libp2pNetwork, ports: Iterable[Port], mapped: Collection[Port] = ()) -> Probe:
+@attrs.frozen(kw_only=True)
+class _Told:
+    """What one peer says of one round: where it sees this node, and whom it knows to have dialled."""
+
+    by: PeerId
+    host: str
+    seen: Multiaddr
+    ip: IPAddress
+    attempts: tuple[tuple[Attempt, str | None], ...]
+    """Each with the IP address that the dialler was seen at, None if nobody came."""
+
+
+async def probe(
+    network: Libp2pNetwork, callers: Callers, ports: Iterable[Port], mapped: Collection[Port] = ()
+) -> Probe:
     """Ask some of the peers that are connected. None of their failures raises.
 
+    A claim to have got through is worth nothing unless somebody came, with the nonce of this question. Where this
+    node is seen cannot be proved: of each version of IP, the address counts that most of those name who are asked.
     `mapped`: those of a router that forwards them, whoever it is that comes.
     """
-    evidence: dict[str, list[Evidence]] = {}
-    observed: list[Multiaddr] = []
+    told: list[_Told] = []
     asked = 0
-    request = Request(ports=tuple(dict.fromkeys(ports))[:MAX_PORTS])
+    wanted = tuple(dict.fromkeys(ports))[:MAX_PORTS]
     contacted = network.contacted()
 
     async def ask(peer: PeerId, host: str) -> None:
         nonlocal asked
-        answer = await _ask(network, peer, request)
-        if answer is None:
-            return
-        asked += 1
-        seen = multiaddr_of(answer.observed)
-        ip = ip_of(seen) if seen is not None else None
-        if seen is None or ip is None or not is_public(seen) or kind_of(seen) is None:
-            return
-        observed.append(seen)
-        spoken_to = contacted | network.dialled()  # meanwhile, perhaps at the request of others
-        for item in answer.attempts:
-            if (item.carrier, item.port) not in request.ports:
-                continue
-            tail = f"tcp/{item.port}" if item.carrier == "tcp" else f"udp/{item.port}/quic-v1"
-            from_host = item.host or host
-            evidence.setdefault(f"/ip{ip.version}/{ip}/{tail}", []).append(
-                Evidence(
-                    by=item.by,
-                    host=from_host,
-                    ok=item.ok,
-                    reason=item.reason,
-                    fresh=item.by != peer and from_host not in spoken_to,
-                )
-            )
+        with callers.expect() as calls:
+            answer = await _ask(network, peer, Request(ports=wanted, nonce=calls.nonce))
+            if answer is None:
+                return
+            asked += 1
+            seen = multiaddr_of(answer.observed)
+            ip = ip_of(seen) if seen is not None else None
+            if seen is None or ip is None or not is_public(seen) or kind_of(seen) is None:
+                return
+            attempts = [
+                (item, _came_from(calls, item))
+                for item in answer.attempts
+                if (item.carrier, item.port) in wanted
+            ]
+            told.append(_Told(by=peer, host=host, seen=seen, ip=ip, attempts=tuple(attempts)))
 
     async with trio.open_nursery() as nursery:
         for peer, host in _whom_to_ask(network):
             nursery.start_soon(ask, peer, host)
+    places = agreed([item.ip for item in told])
+    believed = [item for item in told if places.get(item.ip.version) == item.ip]
+    spoken_to = contacted | network.dialled()  # meanwhile, perhaps at the request of others
+    evidence: dict[str, list[Evidence]] = {}
+    for item in believed:
+        for attempt, came_from in item.attempts:
+            tail = f"tcp/{attempt.port}" if attempt.carrier == "tcp" else f"udp/{attempt.port}/quic-v1"
+            evidence.setdefault(f"/ip{item.ip.version}/{item.ip}/{tail}", []).append(
+                _weigh(attempt, came_from, asked=item.by, host=item.host, spoken_to=spoken_to)
+            )
     local = {str(ip_of(address)) for address in network.listening()}
 
     def is_own(address: Multiaddr) -> bool:
@@ -124,7 +150,31 @@ async def probe(network: Libp2pNetwork, ports: Iterable[Port], mapped: Collectio
         )
         for address, found in sorted(evidence.items())
     ]
-    return Probe(addresses=tuple(reached), observed=tuple(dict.fromkeys(observed)), asked=asked)
+    observed = tuple(dict.fromkeys(item.seen for item in believed))
+    return Probe(addresses=tuple(reached), observed=observed, asked=asked)
+
+
+def _came_from(calls: Calls, attempt: Attempt) -> str | None:
+    call = calls.take(attempt.by, attempt.carrier) if attempt.ok else None
+    return call.host if call is not None else None
+
+
+def _weigh(
+    attempt: Attempt, came_from: str | None, *, asked: PeerId, host: str, spoken_to: Collection[str]
+) -> Evidence:
+    """Return what an attempt is evidence of. `asked` told of it, and is at `host`."""
+    from_host = came_from or attempt.host or host
+    reason = attempt.reason
+    if attempt.ok and came_from is None:
+        reason = f"{asked} says that it got through, but nobody came"
+        log.warning("dial back claimed, and nobody came by=%s told_by=%s", attempt.by, asked)
+    return Evidence(
+        by=attempt.by,
+        host=from_host,
+        ok=came_from is not None,
+        reason=reason,
+        fresh=attempt.by != asked and from_host not in spoken_to,
+    )
 
 
 def listened_ports(network: Libp2pNetwork) -> list[tuple[Port, IPAddress | None]]:
