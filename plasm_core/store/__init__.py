@@ -8,7 +8,7 @@ from plasm_core.store.inputs import StagedInputs
 from plasm_core.store.job import Accepted, Gone, Job, Output, Recovery, State, Stream, Totals
 from plasm_core.store.modules import Modules, ModuleUpload, Pin
 from plasm_core.store.spool import Spool
-from plasm_core.store.store import Store, hash_token
+from plasm_core.store.store import Store
 
 __all__ = [
     "Accepted",
@@ -25,5 +25,4 @@ __all__ = [
     "Store",
     "Stream",
     "Totals",
-    "hash_token",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import secrets
 import threading
 from collections.abc import Callable, Mapping
@@ -16,7 +15,6 @@ from plasm_core.config import StorageLimits
 from plasm_core.errors import JobEndedError, OutputGoneError, RefusedError, StorageError, StorageFullError
 from plasm_core.paths import private_directory
 from plasm_core.records import JobInput, Manifest, Outcome, job_id
-from plasm_core.records.converter import encode_json
 from plasm_core.store.ballast import Ballast
 from plasm_core.store.budget import Allowance, Budget
 from plasm_core.store.database import Database
@@ -27,12 +25,7 @@ from plasm_core.store.lock import DirectoryLock
 from plasm_core.store.modules import Modules, Pin
 from plasm_core.store.schema import Schema, current_schema
 from plasm_core.store.spool import Spool, read_output, remove_outputs
-from plasm_core.store.table import JobTable, microseconds
-
-
-def hash_token(token: bytes) -> bytes:
-    """Return what the store keeps of a job's token: its SHA-256."""
-    return hashlib.sha256(token).digest()
+from plasm_core.store.table import JobTable
 
 
 def _now() -> datetime:
@@ -108,7 +101,7 @@ class Store:
 
     def find(self, job_id: str, token: bytes) -> Job | None:
         """Return the job of an id that a token opens, also if it is gone. A wrong token finds nothing."""
-        return self._table.find(job_id, hash_token(token))
+        return self._table.find(job_id, token)
 
     def get(self, row: int) -> Job:
         """Return a job as it is now. Raises: `JobEndedError` if it has been forgotten; `StorageError`."""
@@ -157,7 +150,16 @@ class Store:
                 existing = self.find(identity, token)
                 if existing is not None:
                     return Accepted(job=existing, created=False)
-                job = self._insert(manifest, manifest_json, token, inputs, route)
+                job = self._table.accept(
+                    manifest,
+                    manifest_json,
+                    token,
+                    accepted_at=self._clock(),
+                    input_bytes=sum(inputs.received.values()),
+                    reserved_bytes=self._output_reserve(manifest),
+                    directory=inputs.directory.name,
+                    route=route,
+                )
                 self._live[job.row] = _Live(inputs.hand_over(), pin)
             undo.pop_all()
             return Accepted(job=job, created=True)
@@ -181,12 +183,7 @@ class Store:
             self._ballast.demand()
             spool = Spool(directory, job.attempt + 1, live.allowance, self._ballast)
             try:
-                begun = self._changed(
-                    row,
-                    "start a job",
-                    "state = 'INITIALIZING', attempts = attempts + 1, started_at = ?",
-                    microseconds(self._clock()),
-                )
+                begun = self._table.begin(row, self._clock())
             except BaseException:
                 spool.close()
                 remove_outputs(directory)
@@ -196,7 +193,7 @@ class Store:
 
     def started(self, row: int) -> Job:
         """Note that the guest itself runs: RUNNING. Raises: `JobEndedError`, `StorageError`."""
-        return self._changed(row, "start a job", "state = 'RUNNING'", only="state = 'INITIALIZING'")
+        return self._table.started(row)
 
     def requeue(self, row: int, *, counted: bool = True) -> Job | None:
         """Put a job that has begun back into the queue, its outputs deleted, after the node failed it.
@@ -212,13 +209,7 @@ class Store:
                 raise JobEndedError("the job does not run")
             if job.cancelling or (counted and job.counted_attempts >= job.allowed_attempts):
                 return None
-            queued = self._changed(
-                row,
-                "queue a job again",
-                "state = 'QUEUED', started_at = NULL, spared = spared + ?",
-                0 if counted else 1,
-                essential=True,
-            )
+            queued = self._table.requeue(row, counted=counted)
             self._drop_spool(job)
             return queued
 
@@ -229,13 +220,13 @@ class Store:
 
         Raises: `JobEndedError` if it has been forgotten; `StorageError`.
         """
-        change, only = "cancelling = 1", "finished_at IS NULL"
-        return self._table.change(row, "cancel a job", change, only=only, essential=True) or self.get(row)
+        return self._table.cancel(row) or self.get(row)
 
     def finish(self, row: int, *, outcome: Outcome, envelope: bytes, node: str | None = None) -> Job:
         """Give a job its one result. Its inputs are deleted, its outputs stay until it expires.
 
-        `node` is who signed it, if that is another. The outputs are those of the spool, sealed by now, or empty if the job has not begun.
+        `node` is who signed it, if that is another. The outputs are those of the spool, sealed by now, or empty
+        if the job has not begun.
 
         Raises: `JobEndedError` if it has a result; `StorageError`, and it has none: discard the outputs and
         finish it as system_error, or leave it to the next start, which runs it again.
@@ -251,7 +242,16 @@ class Store:
             live = self._live.get(row)
             if live is None or live.spool is not spool:
                 raise JobEndedError("the job has a result already, or is in another attempt")
-            job = self._keep_result(row, outcome, envelope, outputs, node)
+            now = self._clock()
+            job = self._table.finish(
+                row,
+                outcome=outcome,
+                envelope=envelope,
+                outputs=outputs,
+                node=node,
+                finished_at=now,
+                expires_at=now + timedelta(seconds=self.limits.keep_s),
+            )
             del self._live[row]
         live.pin.release()
         if spool is not None:
@@ -355,62 +355,6 @@ class Store:
 
     def _output_reserve(self, manifest: Manifest) -> int:
         return min(self.limits.output_reserve_bytes, 2 * manifest.limits.output_bytes)
-
-    def _insert(
-        self, manifest: Manifest, manifest_json: bytes, token: bytes, inputs: StagedInputs, route: str
-    ) -> Job:
-        return self._table.insert(
-            {
-                "job_id": bytes.fromhex(job_id(manifest_json)),
-                "token_hash": hash_token(token),
-                "state": State.QUEUED.value,
-                "allowed_attempts": manifest.retry.attempts,
-                "accepted_at": microseconds(self._clock()),
-                "input_bytes": sum(inputs.received.values()),
-                "reserved_bytes": self._output_reserve(manifest),
-                "manifest": manifest_json,
-                "module": bytes.fromhex(manifest.module),
-                "directory": inputs.directory.name,
-                "route": route,
-            }
-        )
-
-    def _keep_result(
-        self,
-        row: int,
-        outcome: Outcome,
-        envelope: bytes,
-        outputs: Mapping[Stream, Output],
-        node: str | None,
-    ) -> Job:
-        now = self._clock()
-        stdout, stderr = outputs[Stream.STDOUT], outputs[Stream.STDERR]
-        return self._changed(
-            row,
-            "keep a job's result",
-            "state = ?, finished_at = ?, expires_at = ?, outcome = ?, envelope = ?, "
-            "stdout_bytes = ?, stdout_digest = ?, stderr_bytes = ?, stderr_digest = ?, node = ?",
-            outcome.state,
-            microseconds(now),
-            microseconds(now + timedelta(seconds=self.limits.keep_s)),
-            encode_json(outcome).decode(),
-            envelope,
-            stdout.size_bytes,
-            bytes.fromhex(stdout.digest),
-            stderr.size_bytes,
-            bytes.fromhex(stderr.digest),
-            node,
-            only="finished_at IS NULL",
-            essential=True,
-        )
-
-    def _changed(
-        self, row: int, doing: str, change: str, *values: object, only: str = "TRUE", essential: bool = False
-    ) -> Job:
-        job = self._table.change(row, doing, change, *values, only=only, essential=essential)
-        if job is None:
-            raise JobEndedError(f"cannot {doing}: it has ended, or is not in that state")
-        return job
 
     def _clear(self, job: Job) -> None:
         """Remove the files of a job that has just been buried."""

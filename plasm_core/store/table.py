@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
-from typing import Any
 
-from plasm_core.records import Outcome
-from plasm_core.records.converter import structure
+from plasm_core.errors import JobEndedError
+from plasm_core.records import Manifest, Outcome, job_id
+from plasm_core.records.converter import encode_json, structure
 from plasm_core.store.database import Database, Row
-from plasm_core.store.job import EMPTY_DIGEST, Gone, Job, Output, State
+from plasm_core.store.job import EMPTY_DIGEST, Gone, Job, Output, State, Stream
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _BATCH = 500
@@ -28,20 +29,19 @@ _BURY = (
 )
 
 
-def microseconds(moment: datetime) -> int:
-    """Return a moment as the table has it."""
-    return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
 class JobTable:
-    """The jobs in the database. Each change is a transaction of its own. All methods raise `StorageError`."""
+    """The jobs in the database. Each change is a transaction of its own.
+
+    All methods raise `StorageError`, and those that change one job `JobEndedError` if it has ended or is not in
+    the state for it.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def find(self, job_id: str, token_hash: bytes) -> Job | None:
-        """Return the job of a key."""
-        found = self._read("WHERE job_id = ? AND token_hash = ?", bytes.fromhex(job_id), token_hash)
+    def find(self, job_id: str, token: bytes) -> Job | None:
+        """Return the job of an id that a token opens."""
+        found = self._read("WHERE job_id = ? AND token_hash = ?", bytes.fromhex(job_id), _hash(token))
         return found[0] if found else None
 
     def get(self, row: int) -> Job | None:
@@ -62,15 +62,39 @@ class JobTable:
 
     def due(self, moment: datetime) -> list[Job]:
         """Return some jobs that expire by a moment and are not gone; none if there are none."""
-        return self._read("WHERE expires_at <= ? AND gone IS NULL LIMIT ?", microseconds(moment), _BATCH)
+        return self._read("WHERE expires_at <= ? AND gone IS NULL LIMIT ?", _microseconds(moment), _BATCH)
 
     def counts(self) -> list[tuple[State, bool, int]]:
         """Return the number of jobs by state, and by whether they are gone."""
         rows = self._database.query("SELECT state, gone IS NOT NULL, count(*) FROM job GROUP BY 1, 2")
         return [(State(state), bool(gone), count) for state, gone, count in rows]
 
-    def insert(self, columns: Mapping[str, Any]) -> Job:
-        """Add a job."""
+    def accept(
+        self,
+        manifest: Manifest,
+        manifest_json: bytes,
+        token: bytes,
+        *,
+        accepted_at: datetime,
+        input_bytes: int,
+        reserved_bytes: int,
+        directory: str,
+        route: str,
+    ) -> Job:
+        """Add a job, queued."""
+        columns = {
+            "job_id": bytes.fromhex(job_id(manifest_json)),
+            "token_hash": _hash(token),
+            "state": State.QUEUED.value,
+            "allowed_attempts": manifest.retry.attempts,
+            "accepted_at": _microseconds(accepted_at),
+            "input_bytes": input_bytes,
+            "reserved_bytes": reserved_bytes,
+            "manifest": manifest_json,
+            "module": bytes.fromhex(manifest.module),
+            "directory": directory,
+            "route": route,
+        }
         names, marks = ", ".join(columns), ", ".join("?" * len(columns))
 
         def insert(sql: sqlite3.Connection) -> Job:
@@ -81,21 +105,56 @@ class JobTable:
 
         return self._database.commit("accept a job", insert)
 
-    def change(
-        self, row: int, doing: str, change: str, *values: object, only: str = "TRUE", essential: bool = False
-    ) -> Job | None:
-        """Change a job for which the condition `only` holds, and return it; None if there is none.
+    def begin(self, row: int, started_at: datetime) -> Job:
+        """Count another attempt of a job: INITIALIZING."""
+        change = "state = 'INITIALIZING', attempts = attempts + 1, started_at = ?"
+        return self._changed(row, "start a job", change, _microseconds(started_at))
 
-        `doing` and `essential`: see `Database.commit`.
-        """
+    def started(self, row: int) -> Job:
+        """Note that an initializing job runs: RUNNING."""
+        return self._changed(row, "start a job", "state = 'RUNNING'", only="state = 'INITIALIZING'")
 
-        def update(sql: sqlite3.Connection) -> Job | None:
-            cursor = sql.execute(f"UPDATE job SET {change} WHERE row = ? AND {only}", (*values, row))
-            if cursor.rowcount == 0:
-                return None
-            return _job(sql.execute(_SELECT + "WHERE row = ?", (row,)).fetchone())
+    def requeue(self, row: int, *, counted: bool) -> Job:
+        """Queue a job again: QUEUED. `counted` False takes its attempt back."""
+        change = "state = 'QUEUED', started_at = NULL, spared = spared + ?"
+        return self._changed(row, "queue a job again", change, 0 if counted else 1, essential=True)
 
-        return self._database.commit(doing, update, essential=essential)
+    def cancel(self, row: int) -> Job | None:
+        """Note that a job is to be cancelled; None if it has ended or is not there."""
+        change, only = "cancelling = 1", "finished_at IS NULL"
+        return self._change(row, "cancel a job", change, only=only, essential=True)
+
+    def finish(
+        self,
+        row: int,
+        *,
+        outcome: Outcome,
+        envelope: bytes,
+        outputs: Mapping[Stream, Output],
+        node: str | None,
+        finished_at: datetime,
+        expires_at: datetime,
+    ) -> Job:
+        """Give a job its result, unless it has one."""
+        stdout, stderr = outputs[Stream.STDOUT], outputs[Stream.STDERR]
+        return self._changed(
+            row,
+            "keep a job's result",
+            "state = ?, finished_at = ?, expires_at = ?, outcome = ?, envelope = ?, "
+            "stdout_bytes = ?, stdout_digest = ?, stderr_bytes = ?, stderr_digest = ?, node = ?",
+            outcome.state,
+            _microseconds(finished_at),
+            _microseconds(expires_at),
+            encode_json(outcome).decode(),
+            envelope,
+            stdout.size_bytes,
+            bytes.fromhex(stdout.digest),
+            stderr.size_bytes,
+            bytes.fromhex(stderr.digest),
+            node,
+            only="finished_at IS NULL",
+            essential=True,
+        )
 
     def requeue_all(self) -> None:
         """Queue again what ran, unless its attempts are used up or it is to be cancelled."""
@@ -112,10 +171,34 @@ class JobTable:
 
     def forget(self, moment: datetime) -> int:
         """Delete the tombstones of jobs that expired by a moment. Returns how many."""
-        statement, value = "DELETE FROM job WHERE expires_at <= ? AND gone IS NOT NULL", microseconds(moment)
+        statement, value = "DELETE FROM job WHERE expires_at <= ? AND gone IS NOT NULL", _microseconds(moment)
         return self._database.commit(
             "forget jobs", lambda sql: sql.execute(statement, (value,)).rowcount, essential=True
         )
+
+    def _changed(
+        self, row: int, doing: str, change: str, *values: object, only: str = "TRUE", essential: bool = False
+    ) -> Job:
+        job = self._change(row, doing, change, *values, only=only, essential=essential)
+        if job is None:
+            raise JobEndedError(f"cannot {doing}: it has ended, or is not in that state")
+        return job
+
+    def _change(
+        self, row: int, doing: str, change: str, *values: object, only: str = "TRUE", essential: bool = False
+    ) -> Job | None:
+        """Change a job for which the condition `only` holds, and return it; None if there is none.
+
+        `doing` and `essential`: see `Database.commit`.
+        """
+
+        def update(sql: sqlite3.Connection) -> Job | None:
+            cursor = sql.execute(f"UPDATE job SET {change} WHERE row = ? AND {only}", (*values, row))
+            if cursor.rowcount == 0:
+                return None
+            return _job(sql.execute(_SELECT + "WHERE row = ?", (row,)).fetchone())
+
+        return self._database.commit(doing, update, essential=essential)
 
     def _read(self, condition: str, *values: object) -> list[Job]:
         return [_job(row) for row in self._database.query(_SELECT + condition, values)]
@@ -152,6 +235,15 @@ def _job(row: Row) -> Job:
         input_bytes=input_bytes,
         reserved_bytes=reserved_bytes,
     )
+
+
+def _hash(token: bytes) -> bytes:
+    """Return what is kept of a job's token: its SHA-256."""
+    return hashlib.sha256(token).digest()
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 def _moment(microseconds: int) -> datetime:

@@ -6,13 +6,14 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
 
 from plasm_core.errors import StorageError, StorageFullError
 from plasm_core.records import JobInput, Outcome, sha256
-from plasm_core.store import Output, State, Store
+from plasm_core.store import Job, Output, State, Store
 from tests.store.submission import (
     EXITED,
     LIMITS,
@@ -301,13 +302,13 @@ def test_everything_accepted_was_brought_to_the_disk_before_its_row(
 
     monkeypatch.setattr(os, "fsync", fsync)
     with Store(state, LIMITS) as store:
-        insert = store._table.insert
+        accept = store._table.accept
 
-        def insert_later(columns: dict[str, object]) -> object:
+        def accept_later(*arguments: Any, **more: Any) -> Job:
             at_commit.append(set(synced))
-            return insert(columns)
+            return accept(*arguments, **more)
 
-        monkeypatch.setattr(store._table, "insert", insert_later)
+        monkeypatch.setattr(store._table, "accept", accept_later)
         job = accepted(store)
         digest = sha256(MODULE)
         directory = state / "jobs" / job.directory
