@@ -82,7 +82,8 @@ class AsyncClient:
     ) -> JobResult:
         """Hand a job in and wait for its result. Output goes to the sink, or into the result.
 
-        `placed` is called whenever a node has accepted it. If the verifiers' plan asks for several executions, as many nodes run it.
+        `placed` is called whenever a node has accepted it. If the verifiers' plan asks for several executions,
+        as many nodes run it.
 
         Raises: as `submit` and `result`.
         """

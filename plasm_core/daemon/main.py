@@ -173,7 +173,7 @@ def _tell_capabilities(service: Service) -> StreamHandler:
     """Answer with the signed capability record: u32 big-endian length, then its envelope's JSON."""
 
     async def handle(stream: Stream) -> None:
-        envelope = service.capabilities().encode()
+        envelope = service.capabilities.envelope().encode()
         with trio.fail_after(_TELL_S):
             await stream.send_all(len(envelope).to_bytes(4, "big") + envelope)
             await stream.aclose()

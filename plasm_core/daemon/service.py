@@ -3,40 +3,30 @@
 from __future__ import annotations
 
 import logging
-import platform
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta, timezone
 
-import attrs
 import trio
 
-import plasm_core
 from plasm_core.alongside import alongside
-from plasm_core.capabilities import sign_record
 from plasm_core.config import Config
 from plasm_core.counters import Counters
+from plasm_core.daemon.capability import SignedRecord, record_of
 from plasm_core.daemon.gateway import Gateway
-from plasm_core.daemon.news import News
 from plasm_core.daemon.offers import Offer, Offers
+from plasm_core.daemon.policy import check_submission
 from plasm_core.daemon.quotas import Quotas
 from plasm_core.daemon.runner import Attempt, Runner
+from plasm_core.daemon.track import Track, demand_for, present, status_of
 from plasm_core.errors import JobEndedError, RefusedError, StorageError
-from plasm_core.node import Node, check_policy
+from plasm_core.node import Node
 from plasm_core.queue import FairQueue
-from plasm_core.records import GAS_SCHEDULE, PROFILE, Manifest, Outcome, PeerId
-from plasm_core.records.capabilities import (
-    CAPABILITIES_FORMAT,
-    CapabilityRecord,
-    EngineOffer,
-    Load,
-    OfferedLimits,
-)
-from plasm_core.sandbox.executor import MAX_ARGUMENT_BYTES
-from plasm_core.slots import WORKER_BYTES, Demand, Slots, demand_of, machine
-from plasm_core.store import Gone, Job, State, Store, Stream
-from plasm_core.wire import JOB_PROTOCOL
+from plasm_core.records import Manifest, Outcome, PeerId
+from plasm_core.records.capabilities import CapabilityRecord, Load
+from plasm_core.slots import Demand, Slots, demand_of, machine
+from plasm_core.store import Job, Store
 from plasm_core.wire.messages import Status, Submit
 
 log = logging.getLogger(__name__)
@@ -47,25 +37,10 @@ _OVERDUE_S = 1.0
 _TRACKED_S = 0.01
 _EXPIRY_S = 60.0
 _AGAIN_S = 5.0
-_RECORD_LIFE = timedelta(minutes=30)
-_RECORD_FRESH_S = 1.0
 _LAST_WORDS_S = 2.0
 _KILL_S = 10.0
 """How long ending a run may take, once it is to end."""
 _BY_OWNER = "by its owner"
-
-
-@attrs.define(eq=False)
-class Track:
-    """A job that has no result yet: as it is now, and who waits for news of it. `counted` is as in `Offer`."""
-
-    job: Job
-    owner: str
-    client: str
-    demand: Demand
-    counted: tuple[str, ...] = ()
-    news: News = attrs.field(factory=News)
-    attempt: Attempt | None = None
 
 
 class Service:
@@ -92,7 +67,7 @@ class Service:
         self._work = trio.lowlevel.ParkingLot()
         self._compiling, self._threads = map(trio.CapacityLimiter, _thread_limits(self.slots.total))
         self._token = trio.lowlevel.current_trio_token()
-        self._signed: tuple[float, str] | None = None
+        self.capabilities = SignedRecord(node.signer, self.record)
         self.whereabouts: Callable[[], tuple[str, ...]] = tuple
         """Tells where others reach this node, for its capability record."""
 
@@ -132,7 +107,7 @@ class Service:
     async def look_up(self, job_id: str, token: bytes) -> Job | None:
         """Return the job that a token opens, None if there is none. Raises: `RefusedError` if it is gone."""
         job = await trio.to_thread.run_sync(self.store.find, job_id, token)
-        return None if job is None else await self.current(_present(job))
+        return None if job is None else await self.current(present(job))
 
     async def current(self, job: Job) -> Job:
         """Return a job as it is now. If it has no result, it has a track."""
@@ -144,48 +119,14 @@ class Service:
 
     def record(self) -> CapabilityRecord:
         """Return what the node says of itself now."""
-        config, runtime = self._config, self.node.runtime()
-        limits, lent = config.limits, self.slots.total
-        now = datetime.now(timezone.utc)
-        return CapabilityRecord(
-            format=CAPABILITIES_FORMAT,
-            peer=str(self.peer),
-            agent=f"plasm/{plasm_core.__version__}",
-            profiles=(PROFILE,),
-            gas_schedules=(GAS_SCHEDULE,),
-            wasi=("preview1",),
-            engines=(
-                EngineOffer(
-                    name=runtime.name, version=runtime.version(), features=tuple(sorted(runtime.features))
-                ),
-            ),
-            architecture=platform.machine().lower() or "unknown",
-            cpu=lent.cpu,
-            memory_bytes=lent.memory_bytes,
-            limits=OfferedLimits(
-                gas=limits.gas,
-                memory_bytes=max(0, lent.memory_bytes - WORKER_BYTES),
-                output_bytes=limits.output_bytes,
-                wall_time_s=limits.wall_time_s,
-                cpu=lent.cpu,
-                module_bytes=config.admission.module_bytes,
-                stdin_bytes=limits.stdin_bytes,
-            ),
-            capabilities=config.policy.capabilities,
-            lends=config.policy.lend and not self.is_stopping,
+        return record_of(
+            self.node,
+            self._config,
+            lent=self.slots.total,
+            lends=self._config.policy.lend and not self.is_stopping,
             load=Load(running=len(self.slots), waiting=len(self.queue), capacity=self.queue.capacity),
-            protocols=(JOB_PROTOCOL,),
             addresses=self.whereabouts(),
-            issued_at=now,
-            expires_at=now + _RECORD_LIFE,
         )
-
-    def capabilities(self) -> str:
-        """Return the node's signed capability record, as JSON."""
-        now = time.monotonic()
-        if self._signed is None or now - self._signed[0] > _RECORD_FRESH_S:
-            self._signed = now, sign_record(self.record(), self.node.signer).to_json().decode()
-        return self._signed[1]
 
     def track(self, job: Job) -> Track | None:
         """Return the track of a job that has no result yet, and so of every `current` one that is live."""
@@ -193,27 +134,7 @@ class Service:
 
     def status(self, job: Job) -> Status:
         """Return where a job stands, as clients are told."""
-        position = self.queue.position(job.row) if job.state.live else None
-        return Status(
-            state=job.state.value,
-            attempt=job.attempt,
-            position=position if job.state.value == "QUEUED" else None,
-            stdout_bytes=self._output_bytes(job, Stream.STDOUT),
-            stderr_bytes=self._output_bytes(job, Stream.STDERR),
-            accepted_at=job.accepted_at,
-            started_at=job.started_at,
-            finished_at=job.finished_at,
-            expires_at=job.expires_at,
-            outcome=job.outcome.kind if job.outcome else None,
-            node=job.node,
-        )
-
-    def _output_bytes(self, job: Job, stream: Stream) -> int:
-        if job.state is State.QUEUED:
-            return 0
-        if job.state.live:
-            return self.store.output_bytes(job, stream)
-        return (job.stdout if stream is Stream.STDOUT else job.stderr).size_bytes
+        return status_of(job, self.store, self.queue.position(job.row) if job.state.live else None)
 
     def check(self, manifest: Manifest, submit: Submit, *, stranger: PeerId | None = None) -> None:
         """Refuse what this node does not take. `stranger`: a client of another machine.
@@ -222,48 +143,9 @@ class Service:
         """
         if self.is_stopping:
             raise RefusedError("shutting_down", "the node is about to end", retry_after_s=10)
-        if stranger is not None:
-            self._check_stranger(stranger)
-        limits, sizes = self._config.limits, submit.sizes
-        if submit.route == "network":
-            if stranger is not None or self.gateway is None:
-                raise RefusedError(
-                    "no_gateway",
-                    "this node hands no jobs on to the network",
-                    hint="its operator allows it with gateway.enabled=true",
-                )
-        else:
-            check_policy(manifest, self._config)
-            self._check_limits(manifest)
-        for what, size, allowed in (
-            ("module", sizes.module, self._config.admission.module_bytes),
-            ("stdin", sizes.stdin, limits.stdin_bytes),
-            ("args and env", sizes.args + sizes.env, 2 * MAX_ARGUMENT_BYTES),
-        ):
-            if size > allowed:
-                raise RefusedError(
-                    "input_too_large", f"{what}: {size} bytes, more than the {allowed} allowed here"
-                )
-
-    def _check_stranger(self, peer: PeerId) -> None:
-        policy = self._config.policy
-        if not policy.lend:
-            raise RefusedError("policy", "this node runs its own users' jobs only")
-        if str(peer) in policy.deny or (policy.allow and str(peer) not in policy.allow):
-            raise RefusedError("policy", "this node does not run this client's jobs")
-
-    def _check_limits(self, manifest: Manifest) -> None:
-        limits = self._config.limits
-        for what, asked, allowed in (
-            ("gas", manifest.limits.gas, limits.gas),
-            ("output_bytes", manifest.limits.output_bytes, limits.output_bytes),
-            ("wall_time_s", manifest.wall_time_s, limits.wall_time_s),
-        ):
-            if asked > allowed:
-                raise RefusedError(
-                    "limit_too_high", f"{what} {asked} is more than the {allowed} allowed here"
-                )
-        self.slots.check(demand_of(manifest))
+        check_submission(manifest, submit, self._config, stranger=stranger, hands_on=self.gateway is not None)
+        if submit.route != "network":
+            self.slots.check(demand_of(manifest))
 
     async def accept(self, offer: Offer, token: bytes, progress: Callable[[str], None]) -> tuple[Job, bool]:
         """Admit and keep a job whose upload is complete. Return it, and whether it is new.
@@ -292,12 +174,12 @@ class Service:
         if accepted.created:
             self.accepted_jobs += 1
             self.counters.add("jobs_accepted_total", route=offer.route)
-            self._tracks[job.row] = Track(job, offer.owner, offer.client, _demand(job), offer.counted)
+            self._tracks[job.row] = Track(job, offer.owner, offer.client, demand_for(job), offer.counted)
             offer.place.fill(job.row)
             self._work.unpark_all()
             log.info("job accepted job=%s module=%s waiting=%d", job.job_id, job.module, len(self.queue))
         self.offers.remove(offer)
-        return _present(job), accepted.created
+        return present(job), accepted.created
 
     def _admit(self, offer: Offer, progress: Callable[[str], None]) -> None:
         """Check and compile a module, in a thread. What was compiled stays in the cache for the run."""
@@ -342,7 +224,7 @@ class Service:
         """Take up what an earlier process left. Raises: `StorageError`."""
         found = await trio.to_thread.run_sync(self.store.recover)
         for job in (*found.queued, *found.exhausted, *found.cancelling):
-            self._tracks[job.row] = Track(job, _RECOVERED, f"job {job.row}", _demand(job))
+            self._tracks[job.row] = Track(job, _RECOVERED, f"job {job.row}", demand_for(job))
         for job in found.queued:
             self.queue.put(_RECOVERED, job.row)
         for job in found.exhausted:
@@ -513,24 +395,9 @@ class Service:
         await self.offers.close()
 
 
-def _present(job: Job) -> Job:
-    """Return a job that is not gone. Raises: `RefusedError` (`released`, `expired`)."""
-    if job.gone is not None:
-        raise RefusedError(job.gone.value, f"the job has {_GONE[job.gone]}")
-    return job
-
-
-_GONE = {Gone.RELEASED: "been released", Gone.EXPIRED: "expired"}
-
-
 def _thread_limits(total: Demand) -> tuple[int, int]:
     """Return how many modules may be compiled at once, and how many jobs may be seen to."""
     return total.cpu, total.cpu * 2 + 8
-
-
-def _demand(job: Job) -> Demand:
-    """Return what a job may use of this machine: nothing, if another node runs it."""
-    return demand_of(job.manifest) if job.route == "here" else Demand(cpu=0, memory_bytes=0)
 
 
 def _lent(config: Config) -> Demand:

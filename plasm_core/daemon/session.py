@@ -173,7 +173,7 @@ class Session:
             elif isinstance(opening, Question):
                 await self._answer(opening)
             elif isinstance(opening, AskCapabilities):
-                await self._send(self._conversation.capabilities(self._service.capabilities()))
+                await self._send(self._conversation.capabilities(self._service.capabilities.envelope()))
         except RefusedError as exc:
             await self._refuse(exc)
         except StorageFullError as exc:

@@ -1,0 +1,65 @@
+"""Jobs as the daemon's loop and its clients see them."""
+
+from __future__ import annotations
+
+import attrs
+
+from plasm_core.daemon.news import News
+from plasm_core.daemon.runner import Attempt
+from plasm_core.errors import RefusedError
+from plasm_core.slots import Demand, demand_of
+from plasm_core.store import Gone, Job, State, Store, Stream
+from plasm_core.wire.messages import Status
+
+
+@attrs.define(eq=False)
+class Track:
+    """A job that has no result yet: as it is now, and who waits for news of it. `counted` is as in `Offer`."""
+
+    job: Job
+    owner: str
+    client: str
+    demand: Demand
+    counted: tuple[str, ...] = ()
+    news: News = attrs.field(factory=News)
+    attempt: Attempt | None = None
+
+
+def demand_for(job: Job) -> Demand:
+    """Return what a job may use of this machine: nothing, if another node runs it."""
+    return demand_of(job.manifest) if job.route == "here" else Demand(cpu=0, memory_bytes=0)
+
+
+_GONE = {Gone.RELEASED: "been released", Gone.EXPIRED: "expired"}
+
+
+def present(job: Job) -> Job:
+    """Return a job that is not gone. Raises: `RefusedError` (`released`, `expired`)."""
+    if job.gone is not None:
+        raise RefusedError(job.gone.value, f"the job has {_GONE[job.gone]}")
+    return job
+
+
+def status_of(job: Job, store: Store, position: int | None) -> Status:
+    """Return where a job stands. `position` is its place in the queue, if it has one."""
+    return Status(
+        state=job.state.value,
+        attempt=job.attempt,
+        position=position if job.state is State.QUEUED else None,
+        stdout_bytes=_output_bytes(job, store, Stream.STDOUT),
+        stderr_bytes=_output_bytes(job, store, Stream.STDERR),
+        accepted_at=job.accepted_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        expires_at=job.expires_at,
+        outcome=job.outcome.kind if job.outcome else None,
+        node=job.node,
+    )
+
+
+def _output_bytes(job: Job, store: Store, stream: Stream) -> int:
+    if job.state is State.QUEUED:
+        return 0
+    if job.state.live:
+        return store.output_bytes(job, stream)
+    return (job.stdout if stream is Stream.STDOUT else job.stderr).size_bytes
