@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import click
@@ -27,6 +28,7 @@ OUTCOMES = """\
 | code | name | what it means |
 |---|---|---|
 """
+_ADDRESS = re.compile(r"/ip4/\S+")
 MEANINGS = {
     "OK": "it worked; of a job, that it exited with code 0",
     "FAILURE": "something did not work, and none of the others says it better",
@@ -70,8 +72,12 @@ def _command(command: click.Command, path: str) -> str:
     lines = [f"## {path}", "", "```text", f"{path} {usage}", "```", ""]
     lines += [line for part in paragraphs for line in (part, "")]
     lines += ["| option | what it does |", "|---|---|"]
-    lines += [f"| `{cell(names)}` | {cell(text)} |" for names, text in rows]
+    lines += [f"| `{cell(names)}` | {_explained(text)} |" for names, text in rows]
     return "\n".join([*lines, ""])
+
+
+def _explained(text: str) -> str:
+    return _ADDRESS.sub(r"`\g<0>`", cell(text))
 
 
 def cell(text: str) -> str:

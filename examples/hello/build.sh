@@ -1,5 +1,5 @@
 #!/bin/sh
-# Build hello.wasm from hello.c; the same compiler gives the same bytes.
+# Build hello.wasm from hello.c; the same compiler gives the same bytes. `plasm demo` has it too.
 set -eu
 
 cd "$(dirname "$0")"
@@ -25,3 +25,4 @@ trap 'rm -f "$object"' EXIT
 clang-16 --target=wasm32-wasi --sysroot=/usr -Wall -Wextra -Wconversion -Werror -O2 -c -o "$object" hello.c
 clang-16 --target=wasm32-wasi --sysroot=/usr -s -o hello.wasm "$object"
 chmod 644 hello.wasm
+cp hello.wasm ../../plasm_core/cli/hello.wasm

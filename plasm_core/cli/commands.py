@@ -17,6 +17,7 @@ from plasm_core.cli.render import show_error
 from plasm_core.errors import PlasmError
 
 _COMMANDS = {
+    "demo": "demo:demo",
     "run": "run:run",
     **{
         name: f"jobs:{name}"

@@ -59,12 +59,12 @@ def forgive_encodings() -> None:
             stream.reconfigure(errors="replace")
 
 
-def show_fields(rows: Sequence[tuple[str, str | Sequence[str]]]) -> None:
+def show_fields(rows: Sequence[tuple[str, str | Sequence[str]]], *, stderr: bool = False) -> None:
     """Show names and values in two columns, never cutting a value: digests are there to be copied.
 
     A value that is a list takes a line an item.
     """
-    console = _console(stderr=False)
+    console = _console(stderr)
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         first, *others = [value] if isinstance(value, str) else value

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import os
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import attrs
 import click
@@ -14,7 +16,7 @@ from plasm_core.config import Config
 from plasm_core.issuer import OutputDigest
 from plasm_core.laboratory import NodeLaboratory
 from plasm_core.node import Node
-from plasm_core.records import Decision, JobInput, manifest_for
+from plasm_core.records import Decision, JobInput, Receipt, Verdict, manifest_for
 from plasm_core.verification import Expectation, verify
 
 
@@ -46,8 +48,8 @@ def run(
 ) -> None:
     """Run MODULE in the sandbox with ARGS: here or, with --remote, on a node of the network. Put -- before arguments that look like options.
 
-    The job's stdout and stderr come out untouched, as they are written. A summary and the receipt's verdict
-    follow on stderr.
+    The job's stdout and stderr come out untouched: here as they are written, from a node of the network once
+    its receipt has been verified. A summary and the receipt's verdict follow on stderr.
     """
     for file in (receipt_file, manifest_file):
         options.check_writable(file)
@@ -57,14 +59,67 @@ def run(
         )
     code = options.read_file(module, maximum=settings.admission.module_bytes, what="module")
     inputs = JobInput(args=options.arguments(args), env=task.env, stdin=task.stdin())
+    done = run_here(code, inputs, task.terms, settings, keep=as_json)
+    options.write(receipt_file, done.envelope_json + b"\n")
+    options.write(manifest_file, done.manifest_json)  # to the byte: its digest is the job id
+    if as_json:
+        render.show_json(done.as_json())
+    elif not quiet:
+        done.show()
+    ctx.exit(done.exit_code)
+
+
+@attrs.frozen(kw_only=True)
+class Done:
+    """A job that ran on this machine. `kept`: stdout and stderr, empty if they were shown as they came."""
+
+    receipt: Receipt
+    envelope_json: bytes
+    manifest_json: bytes
+    verdict: Verdict
+    kept: tuple[bytes, bytes]
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of a command that ran it."""
+        if self.verdict.decision is not Decision.ACCEPT:
+            return exits.REJECTED if self.verdict.decision is Decision.REJECT else exits.UNDECIDED
+        return exits.OK if self.receipt.result.outcome.ok else exits.JOB_FAILED
+
+    def show(self) -> None:
+        """Show on stderr how it ended, and what is known of its receipt."""
+        render.show_mark(*render.run_line(self.receipt), stderr=True)
+        render.show_mark(*render.verdict_line(self.verdict, matched=False), stderr=True)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for `--json`."""
+        return {
+            "outcome": attrs.asdict(self.receipt.result.outcome),
+            "state": self.receipt.result.outcome.state,
+            "gasUsed": self.receipt.result.gas_used,
+            "jobId": self.receipt.asked.job_id,
+            "taskDigest": self.receipt.asked.task_digest,
+            "stdoutBase64": base64.b64encode(self.kept[0]).decode(),
+            "stderrBase64": base64.b64encode(self.kept[1]).decode(),
+            "verdict": render.verdict_json(self.verdict),
+        }
+
+
+def run_here(
+    code: bytes, inputs: JobInput, terms: Mapping[str, Any], settings: Config, *, keep: bool
+) -> Done:
+    """Run a job in the sandbox and judge its receipt. Its output is shown as it comes, or kept.
+
+    `terms`: what the manifest says beside digests. Raises: `PlasmError`, `click.BadParameter`.
+    """
     try:
-        manifest = manifest_for(code, inputs, **task.terms)
+        manifest = manifest_for(code, inputs, **terms)
     except ValueError as exc:
         raise click.BadParameter(str(exc)) from exc
-    if task.capabilities:  # asked for on one's own machine, by its own user: that is the grant
-        granted = tuple(sorted({*settings.policy.capabilities, *task.capabilities}))
+    if manifest.capabilities:  # asked for on one's own machine, by its own user: that is the grant
+        granted = tuple(sorted({*settings.policy.capabilities, *manifest.capabilities}))
         settings = attrs.evolve(settings, policy=attrs.evolve(settings.policy, capabilities=granted))
-    output = _Output(keep=as_json)
+    output = _Output(keep=keep)
     with Node(settings) as node, render.phases() as progress:
         completed = node.run(code, inputs, manifest, output.take, progress=progress)
         output.finish()
@@ -80,27 +135,13 @@ def run(
             node.verifiers,
             laboratory=NodeLaboratory(node, lambda: (code, inputs)),
         )
-    options.write(receipt_file, envelope_json + b"\n")
-    options.write(manifest_file, manifest.to_json())  # to the byte: its digest is the job id
-    if as_json:
-        render.show_json(
-            {
-                "outcome": attrs.asdict(completed.receipt.result.outcome),
-                "state": completed.receipt.result.outcome.state,
-                "gasUsed": completed.receipt.result.gas_used,
-                "jobId": completed.receipt.asked.job_id,
-                "taskDigest": completed.receipt.asked.task_digest,
-                "stdoutBase64": base64.b64encode(bytes(output.kept[1])).decode(),
-                "stderrBase64": base64.b64encode(bytes(output.kept[2])).decode(),
-                "verdict": render.verdict_json(verdict),
-            }
-        )
-    elif not quiet:
-        render.show_mark(*render.run_line(completed.receipt), stderr=True)
-        render.show_mark(*render.verdict_line(verdict, matched=False), stderr=True)
-    if verdict.decision is not Decision.ACCEPT:
-        ctx.exit(exits.REJECTED if verdict.decision is Decision.REJECT else exits.UNDECIDED)
-    ctx.exit(exits.OK if completed.receipt.result.outcome.ok else exits.JOB_FAILED)
+    return Done(
+        receipt=completed.receipt,
+        envelope_json=envelope_json,
+        manifest_json=manifest.to_json(),
+        verdict=verdict,
+        kept=(bytes(output.kept[1]), bytes(output.kept[2])),
+    )
 
 
 def _run_remotely(
