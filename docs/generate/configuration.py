@@ -33,6 +33,7 @@ Flags beat the environment, the environment beats the file, the file beats the d
 - **On the command line** `--set limits.gas=1000000000` sets anything, and the choices of `[plasm]` have flags, such as `--runtime`.
 
 A name that is not here is an error, and so is a value out of bounds.
+Units are in the names: `_bytes`, and `_s` for seconds.
 `systemctl reload plasmd`, or SIGHUP, takes changes over; the sections `plasm`, `sandbox` and `storage` and the plugins' tables need a restart.
 """
 PLUGINS = """\
@@ -43,7 +44,8 @@ Of those that are not chosen in `[plasm]` nothing is read.
 """
 STATE = "/var/lib/plasm"
 """Where the state is in defaults that are shown, as in the package."""
-_UNITS = ((30, "GiB"), (20, "MiB"), (10, "KiB"))
+_LONG = 100_000
+"""From here on numbers have their thousands apart, as TOML allows."""
 
 
 def render() -> str:
@@ -104,21 +106,28 @@ def _default(item: attrs.Attribute[Any]) -> str:
     value = item.default if factory is None else factory()
     if value is None:
         return "none"
-    shown = f"`{_toml(value)}`"
-    return f"{shown}{_size(value)}" if item.name.endswith("_bytes") else shown
+    return f"`{_toml(value)}`{_measure(item.name, value)}"
 
 
 def _toml(value: object) -> str:
     if isinstance(value, tuple):
         return "[" + ", ".join(map(_toml, value)) + "]"
+    if type(value) is int and value >= _LONG:
+        return f"{value:_}"
     return json.dumps(value, ensure_ascii=False)
 
 
-def _size(value: int) -> str:
-    """Return a number of bytes in the greatest unit that leaves nothing over."""
-    for bits, unit in _UNITS:
-        if value and value % (1 << bits) == 0:
-            return f" ({value >> bits:,} {unit})"
+def _measure(name: str, value: object) -> str:
+    """Return what a number is in the greatest unit that leaves nothing over, by its setting's name."""
+    name = name.removesuffix("_per_hour")
+    sizes, times = (
+        ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")),
+        ((86_400, "d"), (3600, "h"), (60, "min")),
+    )
+    units = sizes if name.endswith("_bytes") else times if name.endswith("_s") else ()
+    for size, unit in units:
+        if type(value) is int and value and value % size == 0:
+            return f" ({value // size:,} {unit})"
     return ""
 
 
@@ -132,10 +141,9 @@ def _takes(schema: Mapping[str, Any], name: str) -> str:
         return "`true` or `false`"
     if kind == "integer":
         least, most = schema["minimum"], schema["maximum"]
-        unit = _size if name.endswith("_bytes") else lambda _: ""
         if most == MAX_INTEGER:
-            return f"{least:,}{unit(least)} or more"
-        return f"{least:,}{unit(least)} to {most:,}{unit(most)}"
+            return f"{least:,}{_measure(name, least)} or more"
+        return f"{least:,}{_measure(name, least)} to {most:,}{_measure(name, most)}"
     if kind == "array":
         return f"a list of {_items(schema['items'])}"
     return _text(schema)
@@ -151,9 +159,12 @@ def _annotated(kind: object) -> str:
 def _items(schema: Mapping[str, Any]) -> str:
     if "enum" in schema:
         return ", ".join(f"`{json.dumps(item)}`" for item in schema["enum"])
-    return {"^([a-z0-9]+)$": "names", "^(/[!-~]+)$": "multiaddrs"}.get(
-        schema["pattern"], f"`{schema['pattern']}`"
-    )
+    known = {
+        "^([a-z0-9]+)$": "names",
+        "^(/[!-~]+)$": "multiaddrs",
+        "^(12D3KooW[1-9A-HJ-NP-Za-km-z]{44})$": "PeerIds",
+    }
+    return known.get(schema["pattern"], f"`{schema['pattern']}`")
 
 
 def _text(schema: Mapping[str, Any]) -> str:

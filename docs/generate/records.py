@@ -52,8 +52,8 @@ ASKED = {
 }
 LIMITS = (
     "instructions and the like, as the gas schedule counts",
-    "the greatest memory",
-    "of stdout and of stderr, each",
+    "the greatest memory, in bytes",
+    "the greatest size of stdout and of stderr, each",
 )
 MEANINGS: Mapping[str, Mapping[str, str]] = {
     "manifest": {
@@ -102,14 +102,18 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
 GROUPS = {
     "receipt": (
         ("The statement", ("_type", "subject[]", "predicateType"), ""),
-        ("What was asked", ("predicate.asked",), ""),
+        ("What was asked", ("predicate.asked.",), "In `predicate.asked`:"),
         (
             "What anyone can re-check",
-            ("predicate.result",),
-            "It is re-checkable if `reproducible` is true and the outcome is `exited`, `trapped`, `out_of_gas` or `output_limit`.",
+            ("predicate.result.",),
+            "In `predicate.result`; re-checkable if `reproducible` is true and the outcome is `exited`, `trapped`, `out_of_gas` or `output_limit`:",
         ),
-        ("What is only the node's word", ("predicate.claims",), "Nothing rests on these."),
-        ("Who", ("predicate.node",), ""),
+        (
+            "What is only the node's word",
+            ("predicate.claims.",),
+            "In `predicate.claims`; nothing rests on these:",
+        ),
+        ("Who", ("predicate.node.",), "In `predicate.node`:"),
     ),
     "manifest": (("Fields", ("",), "All are there, always."),),
 }
@@ -143,7 +147,8 @@ def _page(name: str, head: str) -> str:
         for path, (found, required) in fields.items():
             if path.startswith(prefixes):
                 optional = "" if required else " (may be missing)"
-                lines.append(f"| `{path}` | {cell(_takes(found))}{optional} | {cell(meanings[path])} |")
+                shown = path.removeprefix(prefixes[0]) if prefixes[0].endswith(".") else path
+                lines.append(f"| `{shown}` | {cell(_takes(found))}{optional} | {cell(meanings[path])} |")
         parts.append("\n".join([*lines, ""]))
     return "\n".join(parts)
 

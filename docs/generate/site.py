@@ -19,6 +19,10 @@ BORROWED = {
 }
 """Pages of the site that are files of the repository outside docs/, unless docs/ has them."""
 _LINK = re.compile(r"\[([^\]\n]*)\]\(([^)\s:#]+)(#[^)\s]*)?\)")
+_CODE = re.compile(r"(?<!<pre>)<code>([^<]*)</code>")
+_OPTION = re.compile(r"(?<![\w-])--?[a-z][a-z-]*")
+_SEAM = re.compile(r"(?<=[._/=|])(?=[\w\[{])|(?<=[a-z])(?=[A-Z])")
+_SHORT = 16
 _FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -53,3 +57,16 @@ def on_page_markdown(markdown: str, *, page: Any, files: Files, **_: Any) -> str
         parts += [_LINK.sub(led, markdown[end : fence.start()]), fence[0]]
         end = fence.end()
     return "".join([*parts, _LINK.sub(led, markdown[end:])])
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Mend code in a line: a | that its table had to escape, and where lines may break: at seams, not behind --."""
+
+    def mended(match: re.Match[str]) -> str:
+        text = match[1].replace("\\|", "|")
+        if len(text) > _SHORT:
+            text = _SEAM.sub("<wbr>", text)
+        text = _OPTION.sub(r'<span class="whole">\g<0></span>', text)
+        return f"<code>{text}</code>"
+
+    return _CODE.sub(mended, html)

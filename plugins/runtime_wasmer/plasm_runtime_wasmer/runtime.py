@@ -38,7 +38,7 @@ def _ask(python: str) -> str:
 
 @attrs.frozen(kw_only=True)
 class WasmerRuntime(Runtime):
-    """`interpreter`: a CPython up to 3.10 that has wasmer; this one by default."""
+    """`python`: the path of a CPython up to 3.10 that has wasmer; this one by default."""
 
     name: ClassVar[str] = "wasmer"
     install: ClassVar[str | None] = "pip install 'plasm[wasmer]'"
