@@ -7,7 +7,7 @@ still so; when the library moves, this module is to be read again.
 - An exception in a stream's handler ends the whole host: `Host._swarm_stream_handler`.
 - Every dial waits 250 ms, tries again with growing pauses, and remembers failures for a minute: `Swarm.connect`.
 - Lengths announced before any handshake are believed: negotiation.py.
-- The muxer's windows, ends, heartbeats and cancellation: yamux.py.
+- The muxer's windows, ends, heartbeats and cancellation: yamux.
 - Ports are shared with strangers, peers on IPv6 have no address, messages in many pieces are lost: tcp.py.
 - Each connection is asked to identify itself, and what it says of addresses is kept: `Host._schedule_identify`,
   identify.py.
@@ -48,8 +48,8 @@ from plasm_transport_libp2p import negotiation
 from plasm_transport_libp2p.addresses import Groups
 from plasm_transport_libp2p.identity import from_libp2p
 from plasm_transport_libp2p.limits import Limits, Slots
-from plasm_transport_libp2p.yamux import PROTOCOL as YAMUX
-from plasm_transport_libp2p.yamux import Yamux
+from plasm_transport_libp2p.yamux.connection import PROTOCOL as YAMUX
+from plasm_transport_libp2p.yamux.connection import Yamux
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,8 @@ from libp2p.stream_muxer.exceptions import (
 )
 
 from plasm_transport_libp2p.limits import Limits
-from plasm_transport_libp2p.yamux import INITIAL_WINDOW_BYTES, Yamux, YamuxStream
+from plasm_transport_libp2p.yamux.connection import Yamux
+from plasm_transport_libp2p.yamux.stream import INITIAL_WINDOW_BYTES, YamuxStream
 
 pytestmark = pytest.mark.trio
 

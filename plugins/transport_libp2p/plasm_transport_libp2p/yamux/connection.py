@@ -1,218 +1,45 @@
-"""Yamux: many streams on one secured connection (hashicorp/yamux, spec.md; libp2p specification, "yamux").
-
-Written anew because the library's muxer lets a peer send beyond its window, takes a broken connection for the
-end of its streams, corrupts the connection when a writer is cancelled, polls while a window is empty and gives
-up after five seconds, and never notices a peer that has stopped answering.
-
-Here one task reads frames, one writes them, one watches the peer. Whoever sends puts frames into a bounded
-queue, so that cancelling it breaks nothing; what a peer may send ahead is its window, and more ends the
-connection.
-"""
+"""A connection that carries streams: one task reads frames, one writes them, one watches the peer."""
 
 from __future__ import annotations
 
 import logging
-import struct
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
-from libp2p.abc import IMuxedConn, IMuxedStream, ISecureConn
+from libp2p.abc import ISecureConn
 from libp2p.connection_types import ConnectionType
 from libp2p.peer.id import ID
-from libp2p.stream_muxer.exceptions import (
-    MuxedConnUnavailable,
-    MuxedStreamClosed,
-    MuxedStreamEOF,
-    MuxedStreamReset,
-)
+from libp2p.stream_muxer.exceptions import MuxedConnUnavailable
 from multiaddr import Multiaddr
 
 from plasm_transport_libp2p.limits import Limits
+from plasm_transport_libp2p.yamux.frame import (
+    ACK,
+    DATA,
+    GO_AWAY,
+    HEADER,
+    MAX_PAYLOAD_BYTES,
+    NORMAL,
+    PING,
+    RST,
+    SYN,
+    WINDOW,
+    YamuxError,
+)
+from plasm_transport_libp2p.yamux.stream import Carrier, YamuxStream
 
 log = logging.getLogger(__name__)
 
 PROTOCOL = "/yamux/1.0.0"
 
-_HEADER = struct.Struct("!BBHII")  # version, type, flags, stream, length
-_DATA, _WINDOW, _PING, _GO_AWAY = range(4)
-_SYN, _ACK, _FIN, _RST = 1, 2, 4, 8
-_NORMAL, _PROTOCOL_ERROR = 0, 1
-
-INITIAL_WINDOW_BYTES = 256 * 1024  # fixed by the specification
-_MAX_SEND_WINDOW_BYTES = 2**32 - 1
-_MAX_PAYLOAD_BYTES = 65_519 - _HEADER.size  # with its header just one Noise message
-_QUEUED_BYTES = 256 * 1024  # writers wait while more is queued
 _QUEUED_REPLIES = 4096  # frames that the peer makes us send, such as pongs
 _LINGER_S = 30.0  # how long a closed stream waits for the end of the other side
 _FLUSH_S = 1.0
 
 
-class YamuxError(Exception):
-    """The peer broke the protocol."""
-
-
-class YamuxStream(IMuxedStream):
-    """One stream. One task reads and one writes at a time."""
-
-    def __init__(self, conn: Yamux, stream_id: int) -> None:
-        self.muxed_conn = conn
-        self._conn = conn
-        self.stream_id = stream_id
-        self._announced = False  # whether a frame with SYN (ours) or ACK (theirs) has been queued
-        self._send_window = INITIAL_WINDOW_BYTES
-        self._window = INITIAL_WINDOW_BYTES  # what the peer may send when all was read
-        self._allowance = INITIAL_WINDOW_BYTES  # what it may send now
-        self._received = bytearray()
-        self._finished_by_peer = False
-        self._finished_by_us = False
-        self._abandoned = False
-        self._broken = False
-        self._changed = trio.lowlevel.ParkingLot()
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the connection still keeps account of it."""
-        return self.stream_id in self._conn.streams
-
-    async def read(self, n: int | None = None) -> bytes:
-        """Return at least one byte, at most `n`. Raises: `MuxedStreamEOF`, `MuxedStreamReset`."""
-        if n == 0:
-            return b""
-        if not self._announced:
-            self._send(_WINDOW, 0)
-        while not self._received:
-            if self._broken:
-                raise MuxedStreamReset(f"stream {self.stream_id} was reset")
-            if self._finished_by_peer:
-                raise MuxedStreamEOF(f"stream {self.stream_id} has ended")
-            await self._changed.park()
-        data = bytes(self._received[:n])
-        del self._received[: len(data)]
-        self._grant()
-        await trio.lowlevel.checkpoint()
-        return data
-
-    async def write(self, data: bytes) -> None:
-        """Queue all bytes, waiting for the window. Raises: `MuxedStreamClosed`, `MuxedStreamReset`."""
-        view = memoryview(data)
-        while view:
-            self._check_writable()
-            if self._send_window == 0:
-                await self._changed.park()
-                continue
-            if self._conn.queued_bytes > _QUEUED_BYTES:
-                await self._conn.wait_until_drained()
-                continue
-            chunk = view[: min(self._send_window, _MAX_PAYLOAD_BYTES)]
-            self._send_window -= len(chunk)
-            self._send(_DATA, len(chunk), payload=bytes(chunk))
-            view = view[len(chunk) :]
-        await trio.lowlevel.checkpoint()
-
-    def _check_writable(self) -> None:
-        if self._broken:
-            raise MuxedStreamReset(f"stream {self.stream_id} was reset")
-        if self._finished_by_us:
-            raise MuxedStreamClosed(f"stream {self.stream_id} is closed for writing")
-
-    async def close_write(self) -> None:
-        """End this side. The other may go on."""
-        self._finish()
-        await trio.lowlevel.checkpoint()
-
-    async def close(self) -> None:
-        """End this side and discard what the other still sends; reset the stream if it does not end too."""
-        self._finish()
-        if self.is_open and not self._abandoned:
-            self._abandoned = True
-            self._received.clear()
-            self._conn.linger(self)
-        await trio.lowlevel.checkpoint()
-
-    def _finish(self) -> None:
-        if not (self._broken or self._finished_by_us):
-            self._finished_by_us = True
-            self._send(_WINDOW, 0, flags=_FIN)
-            self._forget_if_done()
-
-    async def reset(self) -> None:
-        """Break the stream at once."""
-        self.reset_now()
-        await trio.lowlevel.checkpoint()
-
-    def reset_now(self) -> None:
-        """Break the stream, without waiting."""
-        if self.is_open and not self._broken:
-            if self._announced or not self._conn.is_ours(self.stream_id):
-                self._send(_WINDOW, 0, flags=_RST)
-            self.break_off()
-
-    def break_off(self) -> None:
-        """Take note that the stream is broken: by a reset, or with its connection."""
-        self._broken = True
-        self._received.clear()
-        self._conn.forget(self)
-        self._changed.unpark_all()
-
-    def take(self, kind: int, flags: int, length: int, payload: bytes) -> None:
-        """Take a frame from the peer. Raises: `YamuxError`."""
-        if flags & _RST:
-            self.break_off()
-            return
-        if kind == _WINDOW:
-            self._send_window = min(self._send_window + length, _MAX_SEND_WINDOW_BYTES)
-        elif length:
-            if length > self._allowance or self._finished_by_peer:
-                raise YamuxError(f"{length} bytes beyond the window")
-            self._allowance -= length
-            if not self._abandoned:
-                self._received += payload
-        if flags & _FIN:
-            self._finished_by_peer = True
-            self._forget_if_done()
-        self._changed.unpark_all()
-
-    def _grant(self) -> None:
-        """Let the peer send more, once it is worth a frame. A reader that keeps up gets a larger window."""
-        if self._broken or self._finished_by_peer or self._abandoned:
-            return
-        credit = self._window - self._allowance - len(self._received)
-        if credit >= self._window // 2:
-            larger = min(self._window * 2, self._conn.limits.max_window_bytes)
-            credit += max(larger - self._window, 0)
-            self._window = max(larger, self._window)
-            self._allowance += credit
-            self._send(_WINDOW, credit)
-
-    def acknowledge(self) -> None:
-        """Tell the peer that the stream it opened is taken."""
-        self._send(_WINDOW, 0)
-
-    def _send(self, kind: int, length: int, *, flags: int = 0, payload: bytes = b"") -> None:
-        if not self._announced:
-            self._announced = True
-            flags |= _SYN if self._conn.is_ours(self.stream_id) else _ACK
-        self._conn.send(kind, flags, self.stream_id, length, payload)
-
-    def _forget_if_done(self) -> None:
-        if self._finished_by_us and self._finished_by_peer:
-            self._conn.forget(self)
-
-    def set_deadline(self, ttl: int) -> None:
-        """Raise: deadlines are the caller's."""
-        raise NotImplementedError("use a cancel scope")
-
-    def get_remote_address(self) -> tuple[str, int] | None:
-        """Return the peer's host and port, if its connection knows them."""
-        return self._conn.get_remote_address()
-
-    async def __aenter__(self) -> YamuxStream:
-        return self
-
-
-class Yamux(IMuxedConn):
+class Yamux(Carrier):
     """One connection. The swarm runs `start`, which lasts as long as the connection."""
 
     def __init__(self, secured: ISecureConn, peer_id: ID, limits: Limits) -> None:
@@ -253,7 +80,6 @@ class Yamux(IMuxedConn):
         return self.event_closed.is_set()
 
     def is_ours(self, stream_id: int) -> bool:
-        """Return whether this side opens streams of that parity."""
         return stream_id % 2 == self._next_id % 2
 
     async def open_stream(self) -> YamuxStream:
@@ -315,7 +141,7 @@ class Yamux(IMuxedConn):
         """Send what is queued, say goodbye, and end."""
         if not self._closing:
             self._closing = True
-            self.send(_GO_AWAY, 0, 0, _NORMAL)
+            self.send(GO_AWAY, 0, 0, NORMAL)
             with trio.move_on_after(_FLUSH_S):
                 while self.queued_bytes and not self.is_closed:
                     await self._queue_drained.park()
@@ -324,8 +150,7 @@ class Yamux(IMuxedConn):
             await self._end()
 
     def send(self, kind: int, flags: int, stream_id: int, length: int, payload: bytes = b"") -> None:
-        """Queue a frame."""
-        frame = _HEADER.pack(0, kind, flags, stream_id, length) + payload
+        frame = HEADER.pack(0, kind, flags, stream_id, length) + payload
         self._queue.append(frame)
         self.queued_bytes += len(frame)
         self._queue_filled.unpark_all()
@@ -338,7 +163,6 @@ class Yamux(IMuxedConn):
         self.send(kind, flags, stream_id, length)
 
     async def wait_until_drained(self) -> None:
-        """Wait until something of the queue was sent."""
         await self._queue_drained.park()
 
     async def _write_frames(self) -> None:
@@ -346,7 +170,7 @@ class Yamux(IMuxedConn):
             while not self._queue:
                 await self._queue_filled.park()
             batch = bytearray(self._queue.popleft())
-            while self._queue and len(batch) + len(self._queue[0]) <= _MAX_PAYLOAD_BYTES:
+            while self._queue and len(batch) + len(self._queue[0]) <= MAX_PAYLOAD_BYTES:
                 batch += self._queue.popleft()
             await self.secured_conn.write(bytes(batch))
             self.queued_bytes -= len(batch)
@@ -356,18 +180,18 @@ class Yamux(IMuxedConn):
 
     async def _read_frames(self) -> None:
         while True:
-            version, kind, flags, stream_id, length = _HEADER.unpack(await self._read(_HEADER.size))
+            version, kind, flags, stream_id, length = HEADER.unpack(await self._read(HEADER.size))
             self._heard_at = trio.current_time()
-            if version != 0 or kind > _GO_AWAY:
+            if version != 0 or kind > GO_AWAY:
                 raise YamuxError(f"version {version}, frame type {kind}")
-            if kind == _GO_AWAY:
+            if kind == GO_AWAY:
                 return
-            if kind == _PING:
+            if kind == PING:
                 self._take_ping(flags, length)
                 continue
             stream = self._stream_of(stream_id, flags)
             payload = b""
-            if kind == _DATA:
+            if kind == DATA:
                 if length > self.limits.max_window_bytes:
                     raise YamuxError(f"a frame of {length} bytes")
                 payload = await self._read(length)
@@ -381,28 +205,28 @@ class Yamux(IMuxedConn):
         return data
 
     def _take_ping(self, flags: int, value: int) -> None:
-        if flags & _SYN:
-            self._reply(_PING, _ACK, 0, value)
+        if flags & SYN:
+            self._reply(PING, ACK, 0, value)
         elif self._ping_sent_at is not None:
             self.round_trip_s = trio.current_time() - self._ping_sent_at
             self._ping_sent_at = None
 
     def _stream_of(self, stream_id: int, flags: int) -> YamuxStream | None:
         """Return the stream of a frame, opened if it is new and may be; None if the frame is to be dropped."""
-        if not flags & _SYN:
+        if not flags & SYN:
             return self.streams.get(stream_id)  # None: of a stream that was reset here
         # Ids need not come in order: a stream is announced by its first frame.
         if stream_id == 0 or self.is_ours(stream_id) or stream_id in self.streams:
             raise YamuxError(f"it opened stream {stream_id}")
         theirs = sum(not self.is_ours(number) for number in self.streams)
         if theirs >= self.limits.max_streams or self._closing:
-            self._reply(_WINDOW, _RST, stream_id, 0)
+            self._reply(WINDOW, RST, stream_id, 0)
             return None
         stream = YamuxStream(self, stream_id)
         try:
             self._from_peer.send_nowait(stream)
         except trio.WouldBlock:
-            self._reply(_WINDOW, _RST, stream_id, 0)
+            self._reply(WINDOW, RST, stream_id, 0)
             return None
         self.streams[stream_id] = stream
         stream.acknowledge()
@@ -418,20 +242,17 @@ class Yamux(IMuxedConn):
                 raise YamuxError("the peer is silent")
             if self._ping_sent_at is None:
                 self._ping_sent_at = now
-                self.send(_PING, _SYN, 0, 0)
+                self.send(PING, SYN, 0, 0)
             while self._lingering and self._lingering[0][0] < now:
                 self._lingering.popleft()[1].reset_now()
 
     def linger(self, stream: YamuxStream) -> None:
-        """Reset a stream later, if its peer has not ended it by then."""
         self._lingering.append((trio.current_time() + _LINGER_S, stream))
 
     def forget(self, stream: YamuxStream) -> None:
-        """Take a stream off the account."""
         self.streams.pop(stream.stream_id, None)
 
     def get_remote_address(self) -> tuple[str, int] | None:
-        """Return the peer's host and port, if the transport knows them."""
         return self.secured_conn.get_remote_address()
 
     def get_transport_addresses(self) -> list[Multiaddr]:
