@@ -14,6 +14,8 @@ import pytest
 
 pytest.register_assert_rewrite(
     "plasm_core.testing.bench",
+    "plasm_core.testing.clock_contract",
+    "plasm_core.testing.descriptor_contract",
     "plasm_core.testing.engine_contract",
     "plasm_core.testing.machine_contract",
     "plasm_core.testing.signer_contract",
