@@ -1,10 +1,9 @@
-"""How long it takes to find a worker in the directory, and how many messages.
+"""How long it takes to find a worker in directories of many sizes, and how many messages.
 
-    python benchmarks/dht_lookup.py                        30 real nodes on loopback, then simulated networks
-    python benchmarks/dht_lookup.py --nodes 0 --sizes 30 100 1000 3000
+    python benchmarks/dht_lookup.py --sizes 30 100 1000 3000
 
-real        nodes in this process over TCP; a client that knows only the bootstrap finds one of a few workers
-simulated   the same lookups and routing tables, on messages that take 20 to 200 ms of a clock that jumps
+The networks are simulated: the real lookups and routing tables, on messages that take 20 to 200 ms of a clock that
+jumps. `python -m tests.network.fleet` measures thirty real nodes.
 """
 
 from __future__ import annotations
@@ -13,31 +12,24 @@ import argparse
 import json
 import random
 import statistics
-import time
 from collections.abc import Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import attrs
 import trio
 import trio.testing
 
-from plasm_core.abc import Stream
 from plasm_core.errors import PeerUnreachableError
 from plasm_core.records.peer import PeerId
-from plasm_transport_libp2p.discovery import Kademlia
 from plasm_transport_libp2p.kademlia.contact import SHARDS, Contact, capability_key, place_of
-from plasm_transport_libp2p.kademlia.directory import SHARDS_PROVIDED, KademliaDirectory
+from plasm_transport_libp2p.kademlia.directory import SHARDS_PROVIDED
 from plasm_transport_libp2p.kademlia.lookup import Lookup
 from plasm_transport_libp2p.kademlia.node import REPLICAS
 from plasm_transport_libp2p.kademlia.table import RoutingTable
-from plasm_transport_libp2p.transport import Libp2pTransport
 
 CLASS = "engine/benchmark"
-WORK = "/benchmark/work/1.0.0"
 _SHARDS_AT_ONCE = 4
 _LATENCY_S = (0.02, 0.2)
-_REQUESTS = ("sent_2", "sent_3", "sent_4")
 
 
 def _row(name: str, seconds: Sequence[float], messages: Sequence[int], failed: int) -> dict[str, Any]:
@@ -51,60 +43,6 @@ def _row(name: str, seconds: Sequence[float], messages: Sequence[int], failed: i
         "messages_median": statistics.median(messages),
         "messages_p95": sorted(messages)[min(int(len(messages) * 0.95), len(messages) - 1)],
     }
-
-
-async def _serve(stream: Stream) -> None:
-    await stream.aclose()
-
-
-@asynccontextmanager
-async def _node(*bootstrap: str, client: bool = False) -> Any:
-    transport = Libp2pTransport(listen=("/ip4/127.0.0.1/tcp/0",))
-    discovery = Kademlia(bootstrap=bootstrap, allow_private=True, cache="")
-    async with transport.open(None, {} if client else {WORK: _serve}) as network:  # noqa: SIM117
-        async with discovery.open(network) as directory:
-            assert isinstance(directory, KademliaDirectory)
-            yield network, directory
-
-
-async def real(nodes: int, workers: int, lookups: int) -> list[dict[str, Any]]:
-    """Measure `lookups` fresh clients in a network of real nodes, before and after a third of it has gone."""
-    rows = []
-    async with AsyncExitStack() as stack:
-        hub, _ = await stack.enter_async_context(_node())
-        lasting = [
-            await stack.enter_async_context(_node(hub.addresses[0])) for _ in range(nodes * 2 // 3 - 1)
-        ]
-        async with AsyncExitStack() as doomed:
-            rest = nodes - len(lasting) - 1
-            dying = [await doomed.enter_async_context(_node(hub.addresses[0])) for _ in range(rest)]
-            everyone = [directory for _, directory in lasting + dying]
-            while min(len(directory.neighbours) for directory in everyone) < min(4, nodes - 1):  # noqa: ASYNC110
-                await trio.sleep(0.1)
-            for directory in everyone[:workers]:
-                directory.advertise([CLASS])
-            while min(item.counters["sent_2"] for item in everyone[:workers]) < 2 * SHARDS_PROVIDED:  # noqa: ASYNC110
-                await trio.sleep(0.1)
-            rows.append(await _measure(f"{nodes} real nodes", hub.addresses[0], lookups))
-        rows.append(await _measure(f"{nodes} real nodes, a third gone", hub.addresses[0], lookups))
-    return rows
-
-
-async def _measure(name: str, bootstrap: str, lookups: int) -> dict[str, Any]:
-    seconds, messages, failed = [], [], 0
-    for _ in range(lookups):
-        started = time.perf_counter()
-        async with _node(bootstrap, client=True) as (_, directory):
-            async with directory.find(CLASS, 1) as found:
-                with trio.move_on_after(10) as scope:
-                    async for _peer in found:
-                        break
-                    else:
-                        failed += 1
-                failed += scope.cancelled_caught
-            seconds.append(time.perf_counter() - started)
-            messages.append(sum(directory.counters[kind] for kind in _REQUESTS))
-    return _row(name, seconds, messages, failed)
 
 
 @attrs.define(eq=False)
@@ -215,14 +153,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--nodes", type=int, default=30, help="real nodes; 0 for none")
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--lookups", type=int, default=20)
     parser.add_argument("--sizes", type=int, nargs="*", default=[30, 100, 300, 1000, 3000])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    rows = trio.run(real, options.nodes, options.workers, options.lookups) if options.nodes else []
+    rows: list[dict[str, Any]] = []
     for size in options.sizes:
         clock = trio.testing.MockClock(autojump_threshold=0)
         rows += trio.run(simulated, size, options.workers, options.lookups, options.seed, clock=clock)

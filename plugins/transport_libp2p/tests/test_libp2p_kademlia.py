@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ pytest.importorskip("libp2p", reason="libp2p is not installed: pip install 'plas
 import trio
 
 from plasm_core.abc import Directory, Stream
-from plasm_core.errors import PeerUnreachableError, StreamError
+from plasm_core.errors import StreamError
 from plasm_core.records.peer import PeerId
 from plasm_transport_libp2p import framing
 from plasm_transport_libp2p.discovery import DEFAULT_PROTOCOL, Kademlia
@@ -102,37 +101,6 @@ async def test_nobody_knows_where_a_stranger_is() -> None:
             nobody = PeerId.parse("12D3KooWA4Xop1JaT3MHxwYMkCepYsv4iPVopMXwCz5iHYdBfeSB")
 
             assert await asking.locate(nobody) == ()
-
-
-async def test_thirty_nodes_of_which_a_third_are_killed() -> None:
-    """Two workers list themselves; one dies with nine others, and the client finds the one that lives."""
-    with trio.fail_after(180):
-        async with AsyncExitStack() as stack:
-            third, _ = await stack.enter_async_context(joined())
-            lasting = [await stack.enter_async_context(joined(third.addresses[0])) for _ in range(19)]
-            async with AsyncExitStack() as doomed:
-                dying = [await doomed.enter_async_context(joined(third.addresses[0])) for _ in range(10)]
-                await settled([directory for _, directory in lasting + dying], 4)
-                workers = [lasting[7], dying[3]]
-                peers = [network.peer_id for network, _ in workers]
-                for _, directory in workers:
-                    directory.advertise([CLASS])
-                await until(lambda: min(item.counters["sent_2"] for _, item in workers) >= 12)
-                async with joined(third.addresses[0], client=True) as (_, asking):
-                    with trio.fail_after(10):
-                        assert (await first_found(asking))[0] in peers
-
-            async with joined(third.addresses[0], client=True) as (client, asking):
-                with trio.fail_after(10):
-                    async with asking.find(CLASS, 2) as found:
-                        async for _, addresses in found:
-                            with contextlib.suppress(PeerUnreachableError):
-                                stream = await client.dial(addresses[0], JOB)
-                                await stream.aclose()
-                                break
-                        else:
-                            raise AssertionError("nobody who lives was found")
-            assert stream.remote_peer == peers[0]
 
 
 async def test_clients_are_in_nobodys_routing_table() -> None:

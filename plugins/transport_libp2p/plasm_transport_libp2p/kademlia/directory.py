@@ -258,7 +258,8 @@ class KademliaDirectory(Directory):
         async def provide(key: bytes) -> None:
             nonlocal told
             async with limiter:
-                told += await self.node.provide(key, self._announced)
+                count = await self.node.provide(key, self._announced)
+            told += count
 
         async with trio.open_nursery() as nursery:
             for name in self._classes:
