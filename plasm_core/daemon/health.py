@@ -6,7 +6,7 @@ The answer is a u32 big-endian length and a JSON list of checks, as `plasm docto
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 
 import attrs
@@ -15,6 +15,7 @@ import trio
 from plasm_core.abc import Directory, Network, Stream, StreamHandler
 from plasm_core.daemon.service import Service
 from plasm_core.health import FAILURE, OK, WARNING, Check
+from plasm_core.records.port_mapping import PortMapping
 from plasm_core.records.reachability import AddressReach, Change, Reachability, Verdict
 
 _TELL_S = 10
@@ -104,7 +105,7 @@ def _directory(name: str, directory: Directory, *, lends: bool) -> Iterator[Chec
     )
     yield _verdict(known, lends=lends)
     yield from (_address(item) for item in known.addresses)
-    yield from _ways_round(known)
+    yield from ways_round(known)
     yield Check(name="advertised", status=OK, found=" ".join(known.advertised) or "nothing")
     now = datetime.now(timezone.utc)
     yield from (Check(name="changed", status=OK, found=told(change, now)) for change in known.changes)
@@ -129,7 +130,7 @@ def _verdict(known: Reachability, *, lends: bool) -> Check:
     elif verdict is Verdict.PRIVATE and known.relays:
         status = WARNING
         found = "private: nobody reaches this node but through a relay"
-        hint = "to be reached straight, let the router forward its ports, or switch UPnP on there"
+        hint = "to be reached straight, let the router forward its ports, or switch UPnP or NAT-PMP on there"
     elif verdict is Verdict.PRIVATE:
         status = FAILURE if lends else WARNING
         found = "private: nobody reaches this node, and no relay takes it"
@@ -153,8 +154,27 @@ def _address(item: AddressReach) -> Check:
     )
 
 
-def _ways_round(known: Reachability) -> Iterable[Check]:
+def ways_round(known: Reachability) -> Iterator[Check]:
+    """Make the checks of what brings others here past a router."""
     for relay in known.relays:
         yield Check(name=f"relay {relay}", status=OK, found="in use")
-    for mapping in known.mappings:
-        yield Check(name="mapping", status=OK, found=mapping)
+    yield from map(_mapping, known.mappings)
+    if known.unmapped:
+        yield _unmapped(known)
+
+
+def _mapping(item: PortMapping) -> Check:
+    found = f"by {item.way}: {item.external_ip}:{item.external_port} leads here"
+    status, hint = OK, None
+    if not item.is_public:
+        status, found = WARNING, f"{found}, but that address is not public"
+        hint = "another router stands before yours, or the provider's: let that one forward the port too"
+    return Check(name=f"mapping {item.carrier} {item.port}", status=status, found=found, hint=hint)
+
+
+def _unmapped(known: Reachability) -> Check:
+    found = ("not all: " if known.mappings else "none: ") + "; ".join(known.unmapped)
+    if known.verdict is Verdict.PUBLIC:
+        return Check(name="mapping", status=OK, found=found)
+    hint = "switch UPnP or NAT-PMP on in the router, or let it forward the ports for good"
+    return Check(name="mapping", status=WARNING, found=found, hint=hint)

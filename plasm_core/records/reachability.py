@@ -7,6 +7,8 @@ from enum import Enum
 
 import attrs
 
+from plasm_core.records.port_mapping import PortMapping
+
 
 class Verdict(str, Enum):
     """What was found out about an address, or a node."""
@@ -40,13 +42,14 @@ class Reachability:
     """What a node knows of its being reached.
 
     `advertised`: the addresses that others are told. `mappings`: ports that a router forwards on request.
-    `relays`: the peers through which it is reached while nobody reaches it straight. `changes`: what happened of
-    late, the latest first.
+    `unmapped`: why it does not forward all that it should. `relays`: the peers through which it is reached while
+    nobody reaches it straight. `changes`: what happened of late, the latest first.
     """
 
     addresses: tuple[AddressReach, ...] = ()
     advertised: tuple[str, ...] = ()
-    mappings: tuple[str, ...] = ()
+    mappings: tuple[PortMapping, ...] = ()
+    unmapped: tuple[str, ...] = ()
     relays: tuple[str, ...] = ()
     changes: tuple[Change, ...] = ()
     bootstrap: tuple[tuple[str, bool], ...] = ()

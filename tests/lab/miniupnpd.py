@@ -98,6 +98,11 @@ class Miniupnpd:
             self._process = None
             self._namespace.nft(f"table {_TABLE} {{ }}\ndelete table {_TABLE}\n")
 
+    @property
+    def log(self) -> str:
+        """What it has said."""
+        return (self._directory / "log").read_text()
+
     def forwarded(self) -> set[Forwarded]:
         """Return the ports that the kernel forwards at this daemon's behest."""
         told = self._namespace.run("nft", "--json", "list", "chain", *_TABLE.split(), "prerouting_miniupnpd")

@@ -33,6 +33,7 @@ _LOOK_S = 1.0
 _AGAIN_S = (2.0, 60.0)
 _ALONE_AGAIN_S = (1.0, 10.0)
 _MOST_EVIDENCE = 8
+_SWITCHED_OFF = ("switched off by discovery.kademlia.map_ports",)
 
 
 def remember(before: AddressReach | None, now: AddressReach) -> AddressReach:
@@ -103,7 +104,8 @@ class Keeper:
         """Return what is known."""
         return Reachability(
             addresses=self._addresses,
-            mappings=tuple(map(str, self._mapper.mappings)) if self._mapper else (),
+            mappings=self._mapper.mappings if self._mapper else (),
+            unmapped=self._mapper.failures if self._mapper else _SWITCHED_OFF,
             relays=tuple(map(str, self._places.relays)),
             changes=self._history.changes,
         )
@@ -133,6 +135,8 @@ class Keeper:
                     self._history.note(f"this machine's address changed from {before} to {after}")
                 self._listening = listening
                 self._addresses = ()
+                if self._mapper is not None:
+                    self._mapper.renew()
                 self._announce()
                 self._news.set()
 
