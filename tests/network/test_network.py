@@ -77,6 +77,19 @@ def test_a_job_runs_on_a_strangers_node(
     assert verified.returncode == 0, verified.stderr.decode()
 
 
+def test_a_node_that_lends_and_is_alone_is_found_through_itself(start: Starter, client: Daemon) -> None:
+    """The client knows it as the one to begin at, not as the one to run the job."""
+    alone = start("alone", "--lend")
+
+    ran = client.plasm(
+        "run", "--bootstrap", address_of(alone), *LABORATORY, str(HELLO), stdin=b"abc", check=False
+    )
+
+    assert ran.returncode == 0, ran.stderr.decode()
+    assert ran.stdout == b"cba"
+    assert f"signed by {peer_of(alone)}" in ran.stderr.decode()
+
+
 def test_a_handle_finds_its_node_again(client: Daemon, bootstrap: str, worker: Daemon) -> None:
     peers(client, bootstrap)
     reach = ("--bootstrap", bootstrap, *LABORATORY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from plasm_transport_libp2p import framing
 from plasm_transport_libp2p.discovery import DEFAULT_PROTOCOL, Kademlia
 from plasm_transport_libp2p.kademlia.contact import Contact, capability_key
 from plasm_transport_libp2p.kademlia.directory import KademliaDirectory
-from plasm_transport_libp2p.kademlia.message import ADD_PROVIDER, FIND_NODE, Message
+from plasm_transport_libp2p.kademlia.message import ADD_PROVIDER, FIND_NODE, GET_PROVIDERS, Message
 from plasm_transport_libp2p.network import Libp2pNetwork
 from plasm_transport_libp2p.transport import Libp2pTransport
 
@@ -93,6 +94,38 @@ async def test_a_node_is_located_by_its_name_whether_or_not_it_serves_the_direct
                 asking.node.table.remove(name)
 
                 assert await asking.locate(name) == worker.addresses
+
+
+async def test_a_node_that_is_alone_is_found_through_itself() -> None:
+    """Nobody is there whom it could tell that it lends."""
+    with trio.fail_after(30):
+        async with joined() as (alone, listing), joined(alone.addresses[0], client=True) as (_, asking):
+            listing.advertise([CLASS])
+            found = await first_found(asking)
+            listing.announce(())  # as when nobody reaches it any more
+            request = Message(kind=GET_PROVIDERS, key=next(iter(listing._keys())))
+
+            assert found == (alone.peer_id, alone.addresses)
+            assert listing.node._answer(alone.peer_id, request) == Message(
+                kind=GET_PROVIDERS, key=request.key
+            )
+
+
+async def test_the_servers_told_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with trio.fail_after(30):
+        async with joined() as (third, hub), joined(third.addresses[0]) as (_, other):
+            await settled([hub, other], 1)
+            async with joined(third.addresses[0]) as (worker, listing):
+                await settled([listing], 2)
+                listing.advertise([CLASS])
+                # Its class and its name, each in four shards, at both servers.
+                await until(lambda: "advertised classes=2 servers=16" in caplog.text)
+                await until(lambda: len(hub.node.providers) == len(other.node.providers) == 8)
+
+                assert {contact.peer for contact in hub.node.providers.get(listing._keys()[0])} == {
+                    worker.peer_id
+                }
 
 
 async def test_nobody_knows_where_a_stranger_is() -> None:

@@ -122,6 +122,7 @@ class KademliaDirectory(Directory):
     def announce(self, addresses: Sequence[str]) -> None:
         parsed = [where for where, _ in map(parse, addresses) if where is not None]
         self._announced = self.node.usable(parsed)
+        self._provide_itself()
         serve = self._settings.server and not all(map(is_relayed, parsed))
         if serve and not self._serving:
             self._network.handle(self._settings.protocol, self.node.serve)
@@ -146,7 +147,17 @@ class KademliaDirectory(Directory):
         self._classes = tuple(sorted(self._served | self._services))
         for name in self._classes:
             self._shards.setdefault(name, random.sample(range(SHARDS), SHARDS_PROVIDED))
+        self._provide_itself()
         self._news.set()
+
+    def _keys(self) -> list[bytes]:
+        """Return the keys under which this node lists itself."""
+        return [capability_key(name, shard) for name in self._classes for shard in self._shards[name]]
+
+    def _provide_itself(self) -> None:
+        """Name this node to those who ask it: one that others begin at may have nobody else to tell."""
+        self.node.provided = frozenset(self._keys()) if self._announced else frozenset()
+        self.node.own_addresses = self._announced
 
     async def bootstrap(self) -> int:
         limiter = trio.CapacityLimiter(_CONCURRENT_DIALS)
@@ -262,9 +273,8 @@ class KademliaDirectory(Directory):
             told += count
 
         async with trio.open_nursery() as nursery:
-            for name in self._classes:
-                for shard in self._shards[name]:
-                    nursery.start_soon(provide, capability_key(name, shard))
+            for key in self._keys():
+                nursery.start_soon(provide, key)
         log.info("advertised classes=%d servers=%d", len(self._classes), told)
         return told
 

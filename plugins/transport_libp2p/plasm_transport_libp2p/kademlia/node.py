@@ -47,6 +47,9 @@ class Node:
         """Messages sent by kind, and peers found, refused and lost."""
         self.lost = trio.Event()
         """Set, and replaced, when a neighbour is dropped."""
+        self.provided: frozenset[bytes] = frozenset()
+        """The keys that this node itself provides, at `own_addresses`."""
+        self.own_addresses: tuple[Multiaddr, ...] = ()
         self._strangers, self._to_look_at = trio.open_memory_channel[PeerId](_MAX_STRANGERS)
         self._seen_strangers: set[PeerId] = set()
         self._moved: dict[PeerId, float] = {}
@@ -202,8 +205,13 @@ class Node:
         if request.kind not in (messages.FIND_NODE, messages.GET_PROVIDERS, messages.GET_VALUE):
             raise StreamError(f"a request of kind {request.kind}, which is not served")
         closest = [contact for contact in self.table.closest(place_of(request.key)) if contact.peer != peer]
-        found = self.providers.get(request.key) if request.kind == messages.GET_PROVIDERS else []
+        found = self._providers_of(request.key) if request.kind == messages.GET_PROVIDERS else []
         return Message(kind=request.kind, key=request.key, closer=tuple(closest), providers=tuple(found))
+
+    def _providers_of(self, key: bytes) -> list[Contact]:
+        """Return who provides a key, this node among them: in a network of one nobody else could say so."""
+        own = [Contact(self._network.peer_id, self.own_addresses)] if key in self.provided else []
+        return own + self.providers.get(key)
 
     def _take_provider(self, key: bytes, contact: Contact) -> None:
         if not self.providers.add(key, contact, self.group_of(contact.addresses)):
