@@ -26,9 +26,9 @@ class Kademlia(Discovery):
 
     `bootstrap`: multiaddrs of nodes to start from. `protocol` names the network: who speaks another is not in it.
     `allow_private`: dial private and loopback addresses that strangers tell of, as in a laboratory.
-    `map_ports`: have the router forward the ports. `reachability_s`: how often others are asked to dial back.
-    `relay`: bring circuits to nodes that nobody reaches straight, so many at once, with so many bytes and
-    seconds each.
+    `map_ports`: have the router forward the ports, by NAT-PMP or UPnP. `reachability_s`: how often others are asked
+    to dial back. `relay`: bring circuits to nodes that nobody reaches straight, so many at once, with so many bytes
+    and seconds each.
     `mdns`: tell the local network of this node, and listen who else is there.
     `cache`: where servers are remembered for seven days; empty for nowhere.
     """
