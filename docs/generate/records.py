@@ -21,7 +21,7 @@ cat manifest.json
 
 A manifest is what a submitter sends: what is to be run, by digests, and what it may use.
 It is one JSON object of at most 65,536 bytes, without names that are not here.
-Its job id is the SHA-256 of its bytes as they were sent; how the task digest is made of its fields is in [determinism.md](../determinism.md#three-identities).
+Its job id is the SHA-256 of its bytes as they were sent; how the task digest is made of its fields is in [Determinism](../determinism.md#three-identities).
 
 The [JSON Schema](../schemas/README.md) says the same to programs.
 """
