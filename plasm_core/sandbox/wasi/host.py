@@ -9,10 +9,17 @@ import struct
 
 from plasm_core.sandbox.wasi import abi
 from plasm_core.sandbox.wasi.machine import RealClock, RealRandom, SeededRandom, VirtualClock
+from plasm_core.sandbox.wasi.poll import (
+    EVENT_BYTES,
+    MAX_SUBSCRIPTIONS,
+    SUBSCRIPTION_BYTES,
+    Subscription,
+    read_subscriptions,
+    wait,
+)
 
 CALL_GAS = 1_000
 MAX_VECTORS = 1_024
-MAX_SUBSCRIPTIONS = 1_024
 _CHUNK = 1 << 16
 
 TYPE_CHECKING = False  # importing typing would cost every worker
@@ -359,61 +366,25 @@ class Host:
     def poll_oneoff(self, subscriptions: int, events: int, count: int, nevents: int) -> int:
         if not 1 <= count <= MAX_SUBSCRIPTIONS:
             return abi.INVAL
-        self._charge(48 * count)
-        data = self._read(subscriptions, 48 * count)
-        self._check(events, 32 * count)
+        self._charge(SUBSCRIPTION_BYTES * count)
+        data = self._read(subscriptions, SUBSCRIPTION_BYTES * count)
+        self._check(events, EVENT_BYTES * count)
         self._check(nevents, 4)
-        asked = [_Subscription(data[48 * i : 48 * i + 48]) for i in range(count)]
+        asked = read_subscriptions(data)
         if any(item.kind > abi.EVENT_FD_WRITE for item in asked):
             return abi.INVAL
-        clock = self._job.clock
-        start = clock.now()
-        deadlines = {
-            index: self._deadline(item, start)
-            for index, item in enumerate(asked)
-            if item.kind == abi.EVENT_CLOCK and item.clock <= abi.CLOCK_THREAD
-        }
-        if len(deadlines) == count:
-            clock.wait_until(min(deadlines.values()))
-        now = clock.now()
-        ready = [
-            self._event(item)
-            for index, item in enumerate(asked)
-            if index not in deadlines or deadlines[index] <= now
-        ]
+        ready = [self._event(item) for item in wait(asked, self._job.clock)]
         self._write(events, b"".join(ready))
         self._write(nevents, struct.pack("<I", len(ready)))
         return 0
 
-    def _deadline(self, item: _Subscription, now: int) -> int:
-        if item.flags & abi.CLOCK_ABSOLUTE:
-            deadline = item.timeout - self._job.clock.start_of(item.clock)
-        else:
-            deadline = now + item.timeout
-        return min(deadline, 2**63 - 1)
-
-    def _event(self, item: _Subscription) -> bytes:
-        error = size = flags = 0
+    def _event(self, item: Subscription) -> bytes:
         if item.kind == abi.EVENT_CLOCK:
-            error = abi.INVAL if item.clock > abi.CLOCK_THREAD else 0
-        else:
-            try:
-                right = abi.RIGHT_FD_READ if item.kind == abi.EVENT_FD_READ else abi.RIGHT_FD_WRITE
-                stream = self._descriptor(item.clock, right | abi.RIGHT_POLL)
-            except _Errno as exc:
-                error = exc.code
-            else:
-                size = self._job.left[stream] if stream else self._job.stdin.remaining()
-                flags = 0 if size else abi.HANGUP
-        return struct.pack("<QHB5xQH6x", item.userdata, error, item.kind, size, flags)
-
-
-class _Subscription:
-    """One subscription of poll_oneoff. `clock` is the descriptor where `kind` is not a clock."""
-
-    def __init__(self, data: bytes) -> None:
-        self.userdata, self.kind = struct.unpack_from("<QB", data)
-        self.clock: int
-        self.timeout: int
-        self.flags: int
-        self.clock, self.timeout, self.flags = struct.unpack_from("<I4xQ8xH", data, 16)
+            return item.event(abi.INVAL if item.clock > abi.CLOCK_THREAD else 0)
+        try:
+            right = abi.RIGHT_FD_READ if item.kind == abi.EVENT_FD_READ else abi.RIGHT_FD_WRITE
+            stream = self._descriptor(item.clock, right | abi.RIGHT_POLL)
+        except _Errno as exc:
+            return item.event(exc.code)
+        size = self._job.left[stream] if stream else self._job.stdin.remaining()
+        return item.event(0, size, 0 if size else abi.HANGUP)
