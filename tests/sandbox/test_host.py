@@ -356,8 +356,8 @@ def test_input_may_overwrite_its_own_vectors() -> None:
 
 
 def test_the_real_clock_is_the_machines() -> None:
-    rig = Rig(real_clock=True)
     before = time.time_ns()
+    rig = Rig(real_clock=True)
 
     for address in (0, 8):
         assert rig.call("clock_time_get", REALTIME, 0, address) == SUCCESS
