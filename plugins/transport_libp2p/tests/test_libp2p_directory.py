@@ -20,11 +20,13 @@ from plasm_core.errors import PeerUnreachableError, StreamError
 from plasm_core.records.peer import PeerId
 from plasm_transport_libp2p.addresses import Groups, is_public, prefix_of
 from plasm_transport_libp2p.kademlia import providers as records
+from plasm_transport_libp2p.kademlia import rates
 from plasm_transport_libp2p.kademlia.cache import MAX_SERVERS, Cache
 from plasm_transport_libp2p.kademlia.contact import SHARDS, Contact, capability_key, place_of
 from plasm_transport_libp2p.kademlia.lookup import MAX_QUERIES, Lookup
 from plasm_transport_libp2p.kademlia.message import FIND_NODE, MAX_ADDRESSES, MAX_PEERS, Message
 from plasm_transport_libp2p.kademlia.providers import Providers
+from plasm_transport_libp2p.kademlia.rates import Rates
 from plasm_transport_libp2p.kademlia.table import BUCKET, RoutingTable
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=timezone.utc)
@@ -148,6 +150,38 @@ def test_provider_records_are_capped_in_all(monkeypatch: pytest.MonkeyPatch) -> 
     listed = Providers(Clock())
 
     assert sum(listed.add(item.peer.public_key, item, None) for item in contacts(30)) == 10
+
+
+def test_who_asks_too_often_waits_and_others_do_not() -> None:
+    clock = Clock()
+    allowed = Rates(clock, burst=10, per_s=2.0)
+
+    at_once = [allowed.take("one") for _ in range(12)]
+    other = allowed.take("another")
+    clock.now = 1.5
+    later = [allowed.take("one") for _ in range(5)]
+
+    assert at_once == [True] * 10 + [False] * 2
+    assert other is True
+    assert later == [True] * 3 + [False] * 2
+    assert allowed.refused("one") == 4
+    clock.now = 100
+    assert allowed.refused("one") == 0
+    assert [allowed.take("one") for _ in range(12)] == at_once
+
+
+def test_those_who_asked_are_forgotten_the_longest_unheard_first() -> None:
+    allowed = Rates(Clock(), burst=1, per_s=1.0)
+    allowed.take("first")
+    for number in range(rates.MAX_NAMES - 1):
+        allowed.take(str(number))
+        assert not allowed.take("first")
+
+    assert len(allowed) == rates.MAX_NAMES
+    allowed.take("last")
+    assert len(allowed) == rates.MAX_NAMES
+    assert allowed.refused("first") == rates.MAX_NAMES - 1
+    assert allowed.refused("0") == 0  # it was forgotten
 
 
 @pytest.mark.trio

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -12,15 +12,18 @@ import pytest
 pytest.importorskip("libp2p", reason="libp2p is not installed: pip install 'plasm[libp2p]'")
 
 import trio
+from multiaddr import Multiaddr
 
-from plasm_core.abc import Directory, Stream
+from plasm_core.abc import Directory, Network, Stream
 from plasm_core.errors import StreamError
 from plasm_core.records.peer import PeerId
 from plasm_transport_libp2p import framing
+from plasm_transport_libp2p.addresses import expand
 from plasm_transport_libp2p.discovery import DEFAULT_PROTOCOL, Kademlia
 from plasm_transport_libp2p.kademlia.contact import Contact, capability_key
 from plasm_transport_libp2p.kademlia.directory import KademliaDirectory
 from plasm_transport_libp2p.kademlia.message import ADD_PROVIDER, FIND_NODE, GET_PROVIDERS, Message
+from plasm_transport_libp2p.kademlia.rates import Rates
 from plasm_transport_libp2p.network import Libp2pNetwork
 from plasm_transport_libp2p.transport import Libp2pTransport
 
@@ -38,9 +41,13 @@ async def never(stream: Stream) -> None:
 
 @asynccontextmanager
 async def joined(
-    *bootstrap: str, client: bool = False, cache: Path | None = None, protocol: str = PROTOCOL
+    *bootstrap: str,
+    client: bool = False,
+    cache: Path | None = None,
+    protocol: str = PROTOCOL,
+    listen: tuple[str, ...] = LOCAL,
 ) -> AsyncIterator[tuple[Libp2pNetwork, KademliaDirectory]]:
-    transport = Libp2pTransport(listen=LOCAL)
+    transport = Libp2pTransport(listen=listen)
     path = str(cache) if cache else ""
     discovery = Kademlia(bootstrap=bootstrap, allow_private=True, cache=path, protocol=protocol)
     async with transport.open(None, {} if client else {JOB: never}) as network:
@@ -216,6 +223,69 @@ async def test_a_request_that_makes_no_sense_breaks_its_stream_alone(request_byt
             await sound.aclose()
 
             assert answer.kind == FIND_NODE
+
+
+async def asked(network: Network, address: str) -> bool:
+    """Send a request on a stream of its own, and return whether it was answered."""
+    stream = await network.dial(address, PROTOCOL)
+    try:
+        await stream.send_all(framing.encode(Message(kind=FIND_NODE, key=b"key").encode()))
+        return Message.decode(await framing.read_one(stream, 65_536)).kind == FIND_NODE
+    except StreamError:
+        return False
+    finally:
+        await stream.aclose()
+
+
+async def test_who_floods_a_node_with_requests_is_refused_and_others_are_served(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    answers = {True: 0, False: 0}
+    with trio.fail_after(60):
+        async with AsyncExitStack() as stack:
+            node, hub = await stack.enter_async_context(joined())
+            hub.node.peer_rates = Rates(trio.current_time, burst=20, per_s=2.0)
+            flooding, honest = [
+                await stack.enter_async_context(Libp2pTransport(listen=()).open(None, {})) for _ in range(2)
+            ]
+            started = trio.current_time()
+
+            async def flood() -> None:
+                while True:
+                    answers[await asked(flooding, node.addresses[0])] += 1
+
+            async with trio.open_nursery() as nursery:
+                for _ in range(16):
+                    nursery.start_soon(flood)
+                await until(lambda: answers[False] > 50)
+                served = [await asked(honest, node.addresses[0]) for _ in range(10)]
+                most = 20 + 2.0 * (trio.current_time() - started)
+                nursery.cancel_scope.cancel()
+
+        assert served == [True] * 10
+        assert answers[True] <= most
+        assert 20 <= hub.counters["answered_4"] - len(served) <= most
+        assert hub.metrics["directory_requests_refused_total"] >= answers[False]
+        assert caplog.text.count("directory requests refused") == 1
+
+
+async def test_fresh_keys_do_not_help_who_floods_a_node() -> None:
+    """Its network is counted too, unless it is this machine."""
+    where = next(
+        (str(item) for item in expand(Multiaddr("/ip4/0.0.0.0/tcp/0")) if "127.0.0.1" not in str(item)), None
+    )
+    if where is None:
+        pytest.skip("this machine has no address but loopback")
+    with trio.fail_after(60):
+        async with joined(listen=(where,)) as (node, hub):
+            hub.node.group_rates = Rates(trio.current_time, burst=2, per_s=0.001)
+            served = []
+            for _ in range(3):
+                async with Libp2pTransport(listen=()).open(None, {}) as fresh:
+                    served.append(await asked(fresh, node.addresses[0]))
+
+            assert served == [True, True, False]
 
 
 async def test_servers_are_remembered_across_a_restart_and_clients_are_not(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ _TYPES = {
 _PLAIN = {
     "found": "directory_peers_found_total",
     "refused": "directory_records_refused_total",
+    "throttled": "directory_requests_refused_total",
     "overlooked": "directory_peers_overlooked_total",
 }
 _REASONED = {"lost": "directory_peers_lost_total", "failed": "directory_requests_failed_total"}

@@ -19,6 +19,7 @@ from plasm_transport_libp2p.kademlia.contact import Contact, place_of
 from plasm_transport_libp2p.kademlia.lookup import Lookup
 from plasm_transport_libp2p.kademlia.message import Message
 from plasm_transport_libp2p.kademlia.providers import Providers
+from plasm_transport_libp2p.kademlia.rates import Rates
 from plasm_transport_libp2p.kademlia.table import BUCKET, RoutingTable
 from plasm_transport_libp2p.network import Libp2pNetwork
 
@@ -29,6 +30,11 @@ REPLICAS = 10
 """How many servers are told of a provider. Should all of them go, it says so again within minutes."""
 _IDLE_S = 60.0
 _MAX_REQUESTS = 256  # on one stream
+BURST, PER_S = 256, 10.0
+"""Requests of one peer. One that lists itself under eight classes in a small network asks and tells each of its
+neighbours 64 times, twice if it learns of others meanwhile, and again after ten minutes."""
+GROUP_BURST, GROUP_PER_S = 4 * BURST, 4 * PER_S
+"""Requests from one /24 or /48, since fresh keys are free. Addresses of this machine are not counted."""
 _MAX_STRANGERS = 64
 _LOOK_AGAIN_S = 30.0
 _CONCURRENT_TELLING = 8
@@ -43,6 +49,8 @@ class Node:
         self._allow_private = allow_private
         self.table = RoutingTable(network.peer_id, trio.current_time)
         self.providers = Providers(trio.current_time)
+        self.peer_rates = Rates(trio.current_time, burst=BURST, per_s=PER_S)
+        self.group_rates = Rates(trio.current_time, burst=GROUP_BURST, per_s=GROUP_PER_S)
         self.counters: Counter[str] = Counter()
         """Messages sent by kind, and peers found, refused and lost."""
         self.lost = trio.Event()
@@ -183,11 +191,26 @@ class Node:
                 data = await reader.next()
                 if data is None:
                     return
+                self._charge(peer, stream)
                 answer = self._answer(peer, Message.decode(data))
                 if answer is not None:
                     await stream.send_all(framing.encode(answer.encode()))
             self._notice(peer)
         raise StreamError(f"more than {_MAX_REQUESTS} requests on one stream")
+
+    def _charge(self, peer: PeerId, stream: Stream) -> None:
+        """Count a request for its peer and for where it comes from. Raises: `StreamError` if it is one too many."""
+        allowed = self.peer_rates.take(str(peer))
+        address = self._network.remote_address(stream)
+        ip = ip_of(address) if address is not None else None
+        if ip is None or not ip.is_loopback:
+            allowed = self.group_rates.take(stream.remote_group) and allowed
+        if allowed:
+            return
+        self.counters["throttled"] += 1
+        if self.peer_rates.refused(str(peer)) == 1:
+            log.info("directory requests refused peer=%s reason=rate", peer)
+        raise StreamError("requests come too often")
 
     def _answer(self, peer: PeerId, request: Message) -> Message | None:
         kind = request.kind if request.kind in messages.KINDS else "other"  # strangers name what they like
