@@ -153,6 +153,11 @@ class Libp2pNetwork(Network):
         group = self._swarm.groups.of(self.remote_of(stream.muxed_conn))
         return Libp2pStream(stream, peer, group, proposing=proposing)
 
+    def group_of(self, address: Multiaddr) -> str:
+        """Return the group of addresses that one is counted in, which tells nobody where it is."""
+        ip = ip_of(address)
+        return self._swarm.groups.of((str(ip), 0) if ip is not None else None)
+
     def remote_of(self, muxed: Any) -> tuple[str, int] | None:
         """Return the host and port at the other end of a connection."""
         return muxed.get_remote_address() if hasattr(muxed, "get_remote_address") else None

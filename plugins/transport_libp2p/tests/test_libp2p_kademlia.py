@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ from plasm_core.records.peer import PeerId
 from plasm_transport_libp2p import framing
 from plasm_transport_libp2p.addresses import expand
 from plasm_transport_libp2p.discovery import DEFAULT_PROTOCOL, Kademlia
-from plasm_transport_libp2p.kademlia.contact import Contact, capability_key
+from plasm_transport_libp2p.kademlia.contact import SHARDS, Contact, capability_key
 from plasm_transport_libp2p.kademlia.directory import KademliaDirectory
 from plasm_transport_libp2p.kademlia.message import ADD_PROVIDER, FIND_NODE, GET_PROVIDERS, Message
 from plasm_transport_libp2p.kademlia.rates import Rates
@@ -165,6 +166,55 @@ async def test_another_protocol_is_another_network() -> None:
                 assert await stranger.bootstrap() == 0
             async with joined(third.addresses[0], protocol="/other/kad/1.0.0") as (_, friend):
                 assert await friend.bootstrap() == 1
+
+
+def behind(relay: str) -> Contact:
+    """Return somebody who says that a relay brings him."""
+    name = PeerId(secrets.token_bytes(32))
+    through = f"/ip4/{relay}/tcp/4001/p2p/12D3KooWA4Xop1JaT3MHxwYMkCepYsv4iPVopMXwCz5iHYdBfeSB/p2p-circuit"
+    return Contact(name, (Multiaddr(through),))
+
+
+async def test_of_many_behind_one_relay_most_are_found_after_everybody_else() -> None:
+    """Those who make up nodes behind a relay come last; of one network's own nodes two are enough."""
+    crowd = [behind("8.8.8.8") for _ in range(30)]
+    some = [behind(f"9.9.{number}.9") for number in range(5)]
+    straight = [
+        Contact(behind("8.8.8.8").peer, (Multiaddr(f"/ip4/1.1.1.{number}/tcp/4001"),)) for number in range(5)
+    ]
+    with trio.fail_after(30):
+        async with joined() as (third, hub), joined(third.addresses[0], client=True) as (_, asking):
+            for number, contact in enumerate(crowd + some + straight):
+                hub.node.providers.add(capability_key(CLASS, number % SHARDS), contact, None)
+            async with asking.find(CLASS, 64) as found:
+                peers = [peer async for peer, _ in found]
+
+    first, last = peers[:-14], peers[-14:]
+    names = {contact.peer for contact in crowd}
+    assert len(set(peers)) == len(peers)
+    assert sum(peer in names for peer in first) == 2
+    assert set(last) < names
+    assert {contact.peer for contact in some} < set(first)
+    assert len(first) == 2 + 5 + 2
+
+
+async def test_providers_are_counted_by_where_they_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relay's address is that of many; one that is made up is nobody's."""
+    key = capability_key(CLASS, 0)
+    seen: dict[PeerId, Multiaddr] = {}
+    async with joined() as (third, hub):
+        # The addresses of this machine are not public, so that they are counted nowhere.
+        monkeypatch.setattr(third, "connection_address", lambda peer: seen[peer])
+
+        def kept(contacts: list[Contact], where: str) -> int:
+            before = len(hub.node.providers)
+            for number, contact in enumerate(contacts):
+                seen[contact.peer] = Multiaddr(where.format(number))
+                hub.node._answer(contact.peer, Message(kind=ADD_PROVIDER, key=key, providers=(contact,)))
+            return len(hub.node.providers) - before
+
+        assert kept([behind("8.8.8.8") for _ in range(10)], "/ip4/1.1.{}.1/tcp/1") == 10
+        assert kept([behind(f"9.9.{number}.9") for number in range(10)], "/ip4/8.8.4.{}/tcp/1") == 3
 
 
 async def test_private_addresses_on_hearsay_are_not_dialled_unless_allowed() -> None:

@@ -37,6 +37,11 @@ class Contact:
         """Where the peer lies in the space of keys."""
         return place_of(self.peer.multihash)
 
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Its addresses as text, each with its name."""
+        return tuple(f"{address}/p2p/{self.peer}" for address in self.addresses)
+
     def distance(self, place: int) -> int:
         """Return how far it is from a place."""
         return self.place ^ place

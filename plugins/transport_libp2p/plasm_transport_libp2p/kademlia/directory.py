@@ -24,6 +24,7 @@ from plasm_transport_libp2p.kademlia.cache import Cache, utc_now
 from plasm_transport_libp2p.kademlia.contact import SHARDS, Contact, capability_key
 from plasm_transport_libp2p.kademlia.message import Message
 from plasm_transport_libp2p.kademlia.node import Node
+from plasm_transport_libp2p.kademlia.search import Search
 from plasm_transport_libp2p.mdns import neighbourhood
 from plasm_transport_libp2p.network import Libp2pNetwork
 
@@ -31,8 +32,6 @@ log = logging.getLogger(__name__)
 
 SHARDS_PROVIDED = 4
 """In how many shards of a class a provider is listed: enough to be found soon, few enough to spread the load."""
-_SHARDS_AT_ONCE = 4
-_MAX_PER_GROUP = 2  # found providers, of one /24 or /48
 _FEW_NEIGHBOURS = 5
 _REFRESH_S = 600.0
 _BETWEEN_REFRESHES_S = (5.0, 15.0)  # it is not urgent, and nodes that start together would be busy with it
@@ -285,7 +284,7 @@ class KademliaDirectory(Directory):
             if contact.peer == peer:
                 found += self.node.usable(contact.addresses)
         if found and self._network.is_connected_straight(peer):  # it has just answered
-            return _told(Contact(peer, tuple(dict.fromkeys(found))))
+            return Contact(peer, tuple(dict.fromkeys(found))).named
         # One that serves no directory, as behind a router, is in no table: it lists itself. So does one whose
         # address has changed, before others know that it has moved.
         async with self.find(class_of(peer), _LISTED) as listed:
@@ -294,13 +293,13 @@ class KademliaDirectory(Directory):
                     current = [where for where, _ in map(parse, told) if where is not None]
                     found = [*current, *found]
                     break
-        return _told(Contact(peer, tuple(dict.fromkeys(found))))
+        return Contact(peer, tuple(dict.fromkeys(found))).named
 
     @asynccontextmanager
     async def find(
         self, capability: str, limit: int
     ) -> AsyncIterator[AsyncIterator[tuple[PeerId, tuple[str, ...]]]]:
-        search = _Search(self._network.peer_id, self.node, limit)
+        search = Search(self._network.peer_id, self.node, limit)
         failure: BaseException | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._search, search, capability)
@@ -312,65 +311,9 @@ class KademliaDirectory(Directory):
         if failure is not None:
             raise failure
 
-    async def _search(self, search: _Search, capability: str) -> None:
+    async def _search(self, search: Search, capability: str) -> None:
         await self._bootstrapped.wait()
         await search.run(capability)
-
-
-class _Search(AsyncIterator[tuple[PeerId, tuple[str, ...]]]):
-    """One search through the shards of a class, in random order. Iterating yields what is found, as it is."""
-
-    def __init__(self, own: PeerId, node: Node, limit: int) -> None:
-        self._own = own
-        self._node = node
-        self._limit = limit
-        self._told: set[PeerId] = set()
-        self._groups: Counter[str] = Counter()
-        self._send, self._receive = trio.open_memory_channel[Contact](max(limit, 1))
-        self._scope = trio.CancelScope()
-
-    async def run(self, capability: str) -> None:
-        """Ask shard by shard until enough were found."""
-        limiter = trio.CapacityLimiter(_SHARDS_AT_ONCE)
-
-        async def ask(shard: int) -> None:
-            async with limiter:
-                await self._node.find_providers(capability_key(capability, shard), self._found)
-
-        with self._send, self._scope:
-            async with trio.open_nursery() as nursery:
-                for shard in random.sample(range(SHARDS), SHARDS):
-                    nursery.start_soon(ask, shard)
-
-    def _found(self, contact: Contact) -> None:
-        addresses = self._node.usable(contact.addresses)
-        if contact.peer in self._told or contact.peer == self._own or not addresses:
-            return
-        if len(self._told) >= self._limit:
-            return
-        group = self._node.group_of(addresses)
-        if group is not None:
-            if self._groups[group] >= _MAX_PER_GROUP:
-                return
-            self._groups[group] += 1
-        self._told.add(contact.peer)
-        self._send.send_nowait(Contact(contact.peer, addresses))
-        if len(self._told) >= self._limit:
-            self._scope.cancel()
-
-    def __aiter__(self) -> _Search:
-        return self
-
-    async def __anext__(self) -> tuple[PeerId, tuple[str, ...]]:
-        try:
-            contact = await self._receive.receive()
-        except trio.EndOfChannel:
-            raise StopAsyncIteration from None
-        return contact.peer, _told(contact)
-
-
-def _told(contact: Contact) -> tuple[str, ...]:
-    return tuple(f"{address}/p2p/{contact.peer}" for address in contact.addresses)
 
 
 def class_of(peer: PeerId) -> str:

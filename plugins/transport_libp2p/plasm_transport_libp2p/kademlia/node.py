@@ -237,9 +237,16 @@ class Node:
         return own + self.providers.get(key)
 
     def _take_provider(self, key: bytes, contact: Contact) -> None:
-        if not self.providers.add(key, contact, self.group_of(contact.addresses)):
+        if not self.providers.add(key, contact, self._seen_group(contact)):
             self.counters["refused"] += 1
             log.info("provider record refused reason=limit")
+
+    def _seen_group(self, contact: Contact) -> str | None:
+        """Return the group of where a peer comes from: what it says of its address is free, and may be a relay's."""
+        seen = self._network.connection_address(contact.peer)
+        if seen is None or is_relayed(seen) or not is_public(seen):
+            return self.group_of(contact.addresses)
+        return self._network.group_of(seen)
 
     def _notice(self, peer: PeerId) -> None:
         """Look later at a peer that may be a server, or at one that has moved."""
