@@ -72,6 +72,17 @@ final class JobStreamTest extends TestCase
         self::assertSame($this->module, array_values($this->node->jobs)[0]->uploads[1]);
     }
 
+    public function testCreditThatComesWithAnAnswerIsNotWaitedFor(): void
+    {
+        $this->module .= str_repeat('m', 1 << 20);
+        $this->node->isCreditLate = true;
+        $before = $this->node->clock->now();
+
+        $this->plasm()->submit($this->module);
+
+        self::assertSame($before, $this->node->clock->now());
+    }
+
     public function testAnUploadThatWasCutShortGoesOnWhereItBroke(): void
     {
         $this->node->breakUploadAt = 150_000;

@@ -8,7 +8,6 @@ use Plasm\Exception\ConnectionLost;
 use Plasm\Exception\PeerMismatch;
 use Plasm\Exception\ProtocolError;
 use Plasm\Exception\Refused;
-use Plasm\Exception\TimedOut;
 use Plasm\Exception\TransportException;
 use Plasm\Exception\UnknownJob;
 use Plasm\Job;
@@ -18,7 +17,6 @@ use Plasm\Output\OutputInterface;
 use Plasm\PeerId;
 use Plasm\Protocol\Channel;
 use Plasm\Protocol\ClientMessage;
-use Plasm\Protocol\Conversation;
 use Plasm\Protocol\Data;
 use Plasm\Protocol\Frame;
 use Plasm\Protocol\Message;
@@ -40,31 +38,14 @@ final class JobStream implements ConversationInterface
     /** From this size on it is worth a question whether the node has the module already. */
     private const POSSESSION_BYTES = 1 << 20;
 
-    private const HEARTBEAT_S = 10.0;
-    private const READ_BYTES = 65_536;
-
     /** Reasons of refusal that say that there is no such job, or not any more. */
     private const GONE = ['unknown_job', 'released', 'expired'];
 
-    private readonly Conversation $conversation;
     private readonly PeerId $peer;
     private readonly string $agent;
 
-    /** What the node has said and nobody has answered to. */
-    private Data|NodeMessage|null $heard = null;
-
-    private float $lastSent;
-    private float $lastHeard;
-
-    private function __construct(
-        private readonly StreamInterface $stream,
-        private readonly Deadline $deadline,
-        private readonly float $idleS,
-        private readonly ClockInterface $clock,
-        private readonly ?\Closure $watch,
-    ) {
-        $this->conversation = new Conversation();
-        $this->lastSent = $this->lastHeard = $clock->now();
+    private function __construct(private readonly Link $link, private readonly ?\Closure $watch)
+    {
     }
 
     /**
@@ -83,7 +64,7 @@ final class JobStream implements ConversationInterface
         ClockInterface $clock,
         ?\Closure $watch = null,
     ): self {
-        $self = new self($stream, $deadline, $timeouts->idleS, $clock, $watch);
+        $self = new self(new Link($stream, $deadline, $timeouts->idleS, $clock), $watch);
         try {
             $self->greet($expected, $deadline->orSooner(new Deadline($clock, $timeouts->connectS, 'connect')));
         } catch (TransportException $exception) {
@@ -130,14 +111,8 @@ final class JobStream implements ConversationInterface
             $sizes[$channel->label()] = $sources[$channel->value]->size();
         }
         $nothing = ['stdout' => 0, 'stderr' => 0];
-        $this->send($this->conversation->ask(ClientMessage::submit(
-            $job->manifest->json,
-            $token,
-            $sizes,
-            $nothing,
-            $job->route,
-        )));
-        $answer = $this->next('the node\'s offer', $this->soon());
+        $this->ask(ClientMessage::submit($job->manifest->json, $token, $sizes, $nothing, $job->route));
+        $answer = $this->link->next('the node\'s offer', $this->link->soon());
         if ($answer instanceof Message\Attached) {
             $this->mustBeAbout($job->id(), $answer->jobId);
 
@@ -162,13 +137,13 @@ final class JobStream implements ConversationInterface
         $attempt = $output->attempt();
         $offsets = self::offsets($output);
         $credit = array_map(static fn (int $offset): int => $offset + self::WINDOW_BYTES, $offsets);
-        $this->send($this->conversation->ask(ClientMessage::attach($jobId, $token, $credit, $offsets, $attempt)));
+        $this->ask(ClientMessage::attach($jobId, $token, $credit, $offsets, $attempt));
         $status = $this->attached($jobId);
         while (true) {
-            if ($this->conversation->attempt() !== $output->attempt()) {
-                $output->begin($this->conversation->attempt());
+            if ($this->link->conversation->attempt() !== $output->attempt()) {
+                $output->begin($this->link->conversation->attempt());
             }
-            $heard = $this->next("the job to end ({$status->state->value})");
+            $heard = $this->link->next("the job to end ({$status->state->value})");
             if ($heard instanceof Data) {
                 $output->take($heard->channel, $heard->bytes);
                 $this->giveCredit($heard->channel);
@@ -189,7 +164,7 @@ final class JobStream implements ConversationInterface
     public function watch(string $jobId, #[\SensitiveParameter] string $token, ?\Closure $changed = null): JobStatus
     {
         $nothing = ['stdout' => 0, 'stderr' => 0];
-        $this->send($this->conversation->ask(ClientMessage::attach($jobId, $token, $nothing, $nothing, 0)));
+        $this->ask(ClientMessage::attach($jobId, $token, $nothing, $nothing, 0));
         $status = $this->attached($jobId);
         while (true) {
             if ($changed !== null) {
@@ -198,7 +173,7 @@ final class JobStream implements ConversationInterface
             if ($status->state->hasEnded()) {
                 return $status;
             }
-            $heard = $this->next("the job to end ({$status->state->value})");
+            $heard = $this->link->next("the job to end ({$status->state->value})");
             $status = $heard instanceof Message\State || $heard instanceof Message\Result
                 ? $heard->status
                 : throw $this->ended($heard);
@@ -222,16 +197,16 @@ final class JobStream implements ConversationInterface
 
     public function close(): void
     {
-        $this->stream->close();
+        $this->link->close();
     }
 
     private function greet(?PeerId $expected, Deadline $deadline): void
     {
-        $hello = $this->next('the node to introduce itself', $deadline);
+        $hello = $this->link->next('the node to introduce itself', $deadline);
         if (!$hello instanceof Message\Hello || $hello->peer === null) {
             throw $this->ended($hello);
         }
-        foreach ([$expected, $this->stream->remotePeer()] as $peer) {
+        foreach ([$expected, $this->link->remotePeer()] as $peer) {
             if ($peer !== null && !$peer->equals($hello->peer)) {
                 throw new PeerMismatch("the node that answers is $hello->peer, not $peer");
             }
@@ -240,10 +215,15 @@ final class JobStream implements ConversationInterface
         $this->agent = $hello->agent;
     }
 
+    private function ask(ClientMessage $question): void
+    {
+        $this->link->send($this->link->conversation->ask($question));
+    }
+
     private function prove(string $challenge, SourceInterface $module): void
     {
-        $this->send($this->conversation->prove(self::proof($challenge, $module)));
-        $answer = $this->next('the node to look for the module', $this->soon());
+        $this->link->send($this->link->conversation->prove(self::proof($challenge, $module)));
+        $answer = $this->link->next('the node to look for the module', $this->link->soon());
         if (!$answer instanceof Message\Possessed) {
             throw $this->ended($answer);
         }
@@ -252,28 +232,27 @@ final class JobStream implements ConversationInterface
     /** @param array<int, SourceInterface> $sources by channel */
     private function upload(array $sources): void
     {
-        $soon = $this->soon();
-        while (($pending = $this->conversation->pending()) !== []) {
-            if ($this->heard !== null) {
-                throw $this->ended($this->heard);
+        $soon = $this->link->soon();
+        while (($pending = $this->link->conversation->pending()) !== []) {
+            if (($heard = $this->link->heard()) !== null) {
+                throw $this->ended($heard);
             }
             $sent = false;
             foreach ($pending as $window) {
                 if ($window->room() > 0) {
                     $source = $sources[$window->channel->value];
-                    $this->send($window->send($source->read($window->position(), $window->room())));
+                    $this->link->send($window->send($source->read($window->position(), $window->room())));
                     $sent = true;
                 }
             }
             if ($sent) {
-                $soon = $this->soon();
-                $this->take($this->stream->read(self::READ_BYTES, 0), 'the upload to end');
+                $soon = $this->link->soon();
+                $this->link->look('the upload to end');
             } else {
-                $this->listen('the node to take the upload', $soon);
+                $this->link->listen('the node to take the upload', $soon);
                 $soon->check('the node to take the upload');
             }
-            $this->heard = $this->said();
-            $this->deadline->check('the upload to end');
+            $this->link->deadline->check('the upload to end');
         }
     }
 
@@ -281,7 +260,7 @@ final class JobStream implements ConversationInterface
     {
         $doing = 'answering';
         while (true) {
-            $heard = $this->next("the node to accept the job ($doing)");
+            $heard = $this->link->next("the node to accept the job ($doing)");
             if ($heard instanceof Message\Accepted || $heard instanceof Message\Attached) {
                 $this->mustBeAbout($jobId, $heard->jobId);
 
@@ -293,7 +272,7 @@ final class JobStream implements ConversationInterface
 
     private function attached(string $jobId): JobStatus
     {
-        $answer = $this->next('the node to find the job', $this->soon());
+        $answer = $this->link->next('the node to find the job', $this->link->soon());
         if (!$answer instanceof Message\Attached) {
             throw $this->ended($answer);
         }
@@ -304,8 +283,8 @@ final class JobStream implements ConversationInterface
 
     private function question(string $jobId, ClientMessage $question, string $waitedFor): JobStatus
     {
-        $this->send($this->conversation->ask($question));
-        $answer = $this->next($waitedFor);
+        $this->ask($question);
+        $answer = $this->link->next($waitedFor);
         if (!$answer instanceof Message\StatusIs) {
             throw $this->ended($answer);
         }
@@ -317,7 +296,7 @@ final class JobStream implements ConversationInterface
     private function giveCredit(Channel $channel): void
     {
         try {
-            $this->send($this->conversation->credit($channel, self::WINDOW_BYTES));
+            $this->link->send($this->link->conversation->credit($channel, self::WINDOW_BYTES));
         } catch (ConnectionLost) {
             // The node may have said its last word and closed: what has come is still to be read.
         }
@@ -331,7 +310,7 @@ final class JobStream implements ConversationInterface
      */
     private function ranBy(JobStatus $status): PeerId
     {
-        return $this->stream->remotePeer() === null ? $status->node ?? $this->peer : $this->peer;
+        return $this->link->remotePeer() === null ? $status->node ?? $this->peer : $this->peer;
     }
 
     /** @param array<string, scalar> $facts */
@@ -367,94 +346,6 @@ final class JobStream implements ConversationInterface
         $what = $heard instanceof NodeMessage ? $heard->type() : "bytes of {$heard->channel->label()}";
 
         return new ProtocolError("$what was not expected");
-    }
-
-    private function send(string $bytes): void
-    {
-        if ($bytes === '') {
-            return;
-        }
-        try {
-            $this->stream->write($bytes, min($this->idleS, $this->deadline->remaining()));
-        } catch (TimedOut $exception) {
-            $this->deadline->check($exception->waitedFor);
-            throw $exception;
-        }
-        $this->lastSent = $this->clock->now();
-    }
-
-    /** Return the next thing that the node says. */
-    private function next(string $waitedFor, ?Deadline $deadline = null): Data|NodeMessage
-    {
-        $heard = $this->heard ?? $this->said();
-        $this->heard = null;
-        while ($heard === null) {
-            $this->listen($waitedFor, $deadline ?? $this->deadline);
-            $heard = $this->said();
-        }
-
-        return $heard;
-    }
-
-    /** Return until when to wait for what takes no work: heartbeats do not count as that. */
-    private function soon(): Deadline
-    {
-        return $this->deadline->orSooner(new Deadline($this->clock, $this->idleS, 'idle'));
-    }
-
-    /** Return what the node has said already, if anything. */
-    private function said(): Data|NodeMessage|null
-    {
-        try {
-            return $this->conversation->next();
-        } catch (ProtocolError $exception) {
-            $this->complain($exception);
-            throw $exception;
-        }
-    }
-
-    /** Wait for bytes, until a heartbeat is due or a limit is reached. */
-    private function listen(string $waitedFor, Deadline $deadline): void
-    {
-        $now = $this->clock->now();
-        $idle = $this->lastHeard + $this->idleS - $now;
-        $heartbeat = $this->lastSent + self::HEARTBEAT_S - $now;
-        $bytes = $this->stream->read(self::READ_BYTES, max(0.0, min($idle, $heartbeat, $deadline->remaining())));
-        $this->take($bytes, $waitedFor);
-        if ($bytes !== null) {
-            return;
-        }
-        $deadline->check($waitedFor);
-        if ($this->clock->now() - $this->lastHeard >= $this->idleS) {
-            throw new TimedOut($waitedFor, $this->idleS, 'idle');
-        }
-        if ($this->clock->now() - $this->lastSent >= self::HEARTBEAT_S) {
-            $this->send(Frame::control(ClientMessage::heartbeat()));
-        }
-    }
-
-    private function take(?string $bytes, string $waitedFor): void
-    {
-        if ($bytes === null) {
-            return;
-        }
-        if ($bytes === '') {
-            $this->close();
-            throw new ConnectionLost("the node closed the stream; waited for $waitedFor");
-        }
-        $this->lastHeard = $this->clock->now();
-        $this->conversation->feed($bytes);
-    }
-
-    private function complain(ProtocolError $error): void
-    {
-        $message = substr((string) preg_replace('/[^\x20-\x7e]+/', ' ', $error->getMessage()), 0, 500);
-        try {
-            $this->send(Frame::control(ClientMessage::error('protocol', $message)));
-        } catch (TransportException) {
-            // The node is told where it can be told.
-        }
-        $this->close();
     }
 
     /** @return array<string, int> */

@@ -103,7 +103,8 @@ final class FakeConversation
             return $this->told('attached');
         }
         $received = array_combine(array_keys(self::CHANNELS), array_map(strlen(...), array_values($job->uploads)));
-        $this->granted = array_map(fn (int $bytes): int => $bytes + $this->node->windowBytes, $received);
+        $window = $this->node->isCreditLate ? 0 : $this->node->windowBytes;
+        $this->granted = array_map(static fn (int $bytes): int => $bytes + $window, $received);
         $offer = self::message('offered', [
             'job_id' => $job->manifest->jobId(),
             'expires_s' => 60,
@@ -126,7 +127,15 @@ final class FakeConversation
             }
         }
 
-        return self::message('possessed', ['known' => false]);
+        $answer = self::message('possessed', ['known' => false]);
+        if ($this->node->isCreditLate) {
+            foreach ($this->granted as $name => $bytes) {
+                $this->granted[$name] = $bytes + $this->node->windowBytes;
+                $answer .= self::message('credit', ['channel' => $name, 'upto' => $this->granted[$name]]);
+            }
+        }
+
+        return $answer;
     }
 
     private function data(string $frame): string

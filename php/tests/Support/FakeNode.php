@@ -35,6 +35,9 @@ final class FakeNode implements TransportInterface
     public ?Outcome $outcome = null;
     public int $windowBytes = 65_536;
 
+    /** Give credit for uploads behind the answer to a proof, in one piece with it, and none before. */
+    public bool $isCreditLate = false;
+
     /** Break the stream once, after so many uploaded bytes. */
     public ?int $breakUploadAt = null;
 

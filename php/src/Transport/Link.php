@@ -1,0 +1,169 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Transport;
+
+use Plasm\Exception\ConnectionLost;
+use Plasm\Exception\ProtocolError;
+use Plasm\Exception\TimedOut;
+use Plasm\Exception\TransportException;
+use Plasm\PeerId;
+use Plasm\Protocol\ClientMessage;
+use Plasm\Protocol\Conversation;
+use Plasm\Protocol\Data;
+use Plasm\Protocol\Frame;
+use Plasm\Protocol\NodeMessage;
+use Plasm\Time\ClockInterface;
+use Plasm\Time\Deadline;
+
+/** A stream with its conversation: heartbeats while it waits, and a limit on every silence. */
+final class Link
+{
+    private const HEARTBEAT_S = 10.0;
+    private const READ_BYTES = 65_536;
+
+    public readonly Conversation $conversation;
+
+    /** What the node has said and nobody has answered to. */
+    private Data|NodeMessage|null $heard = null;
+
+    private float $lastSent;
+    private float $lastHeard;
+
+    /** @param Deadline $deadline of the whole conversation */
+    public function __construct(
+        private readonly StreamInterface $stream,
+        public readonly Deadline $deadline,
+        private readonly float $idleS,
+        private readonly ClockInterface $clock,
+    ) {
+        $this->conversation = new Conversation();
+        $this->lastSent = $this->lastHeard = $clock->now();
+    }
+
+    /** Return the identity that the other side proved; null where the carrier proves none. */
+    public function remotePeer(): ?PeerId
+    {
+        return $this->stream->remotePeer();
+    }
+
+    /**
+     * Send what the conversation said.
+     *
+     * @throws TransportException
+     */
+    public function send(string $bytes): void
+    {
+        if ($bytes === '') {
+            return;
+        }
+        try {
+            $this->stream->write($bytes, min($this->idleS, $this->deadline->remaining()));
+        } catch (TimedOut $exception) {
+            $this->deadline->check($exception->waitedFor);
+            throw $exception;
+        }
+        $this->lastSent = $this->clock->now();
+    }
+
+    /**
+     * Return the next thing that the node says.
+     *
+     * @throws TransportException
+     */
+    public function next(string $waitedFor, ?Deadline $deadline = null): Data|NodeMessage
+    {
+        while (($heard = $this->heard()) === null) {
+            $this->listen($waitedFor, $deadline ?? $this->deadline);
+        }
+        $this->heard = null;
+
+        return $heard;
+    }
+
+    /**
+     * Return what the node has said already, and `next` returns next; null if there is nothing.
+     *
+     * @throws ProtocolError
+     */
+    public function heard(): Data|NodeMessage|null
+    {
+        try {
+            return $this->heard ??= $this->conversation->next();
+        } catch (ProtocolError $exception) {
+            $this->complain($exception);
+            throw $exception;
+        }
+    }
+
+    /** Return until when to wait for what takes no work: heartbeats do not count as that. */
+    public function soon(): Deadline
+    {
+        return $this->deadline->orSooner(new Deadline($this->clock, $this->idleS, 'idle'));
+    }
+
+    /**
+     * Take what has come, without waiting.
+     *
+     * @throws TransportException
+     */
+    public function look(string $waitedFor): void
+    {
+        $this->take($this->stream->read(self::READ_BYTES, 0), $waitedFor);
+    }
+
+    /**
+     * Wait for bytes, until a heartbeat is due or a limit is reached.
+     *
+     * @throws TransportException
+     */
+    public function listen(string $waitedFor, Deadline $deadline): void
+    {
+        $now = $this->clock->now();
+        $idle = $this->lastHeard + $this->idleS - $now;
+        $heartbeat = $this->lastSent + self::HEARTBEAT_S - $now;
+        $bytes = $this->stream->read(self::READ_BYTES, max(0.0, min($idle, $heartbeat, $deadline->remaining())));
+        $this->take($bytes, $waitedFor);
+        if ($bytes !== null) {
+            return;
+        }
+        $deadline->check($waitedFor);
+        if ($this->clock->now() - $this->lastHeard >= $this->idleS) {
+            throw new TimedOut($waitedFor, $this->idleS, 'idle');
+        }
+        if ($this->clock->now() - $this->lastSent >= self::HEARTBEAT_S) {
+            $this->send(Frame::control(ClientMessage::heartbeat()));
+        }
+    }
+
+    /** End the stream. Never throws; doing it twice is harmless. */
+    public function close(): void
+    {
+        $this->stream->close();
+    }
+
+    private function take(?string $bytes, string $waitedFor): void
+    {
+        if ($bytes === null) {
+            return;
+        }
+        if ($bytes === '') {
+            $this->close();
+            throw new ConnectionLost("the node closed the stream; waited for $waitedFor");
+        }
+        $this->lastHeard = $this->clock->now();
+        $this->conversation->feed($bytes);
+    }
+
+    private function complain(ProtocolError $error): void
+    {
+        $message = substr((string) preg_replace('/[^\x20-\x7e]+/', ' ', $error->getMessage()), 0, 500);
+        try {
+            $this->send(Frame::control(ClientMessage::error('protocol', $message)));
+        } catch (TransportException) {
+            // The node is told where it can be told.
+        }
+        $this->close();
+    }
+}
