@@ -66,6 +66,9 @@ final class DirectoryTest extends TestCase
             ['/ip6/::ffff:127.0.0.1/tcp/1', false, true],
             ['/dns4/metadata.internal/tcp/80', false, false],
             ['/ip4/8.8.8.8/udp/1/quic-v1', false, false],
+            ['/ip4/8.8.8.8/tcp/1/p2p/12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA/p2p-circuit', true, true],
+            ['/ip4/10.1.2.3/tcp/1/p2p/12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA/p2p-circuit', false, true],
+            ['/dns4/a.internal/tcp/1/p2p/12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA/p2p-circuit', false, false],
             ['/ip4/8.8.8.8/tcp/0', false, false],
         ];
     }

@@ -381,6 +381,28 @@ def handshake_payload() -> Json:
     }
 
 
+# libp2p specification, circuit-v2
+
+
+def circuit() -> Json:
+    peer = multihash(raw_public(Ed25519PrivateKey.from_private_bytes(bytes(range(32)))))
+    inner = b"\x0a" + uvarint(len(peer)) + peer
+    connect = b"\x08\x01\x12" + uvarint(len(inner)) + inner
+    limit = b"\x08" + uvarint(3600) + b"\x10" + uvarint(1 << 28)
+    granted = b"\x08\x02\x22" + uvarint(len(limit)) + limit + b"\x28" + uvarint(100)
+    return {
+        "source": "libp2p specification, relay/circuit-v2",
+        "peer_id": base58(peer),
+        "connect_hex": connect.hex(),
+        "granted_hex": granted.hex(),
+        "refused": [
+            {"status": status, "message_hex": (b"\x08\x02\x28" + uvarint(status)).hex()}
+            for status in (200, 201, 202, 203, 204, 400, 401)
+        ],
+        "no_answer_hex": ["", "0802", "2864", "08012864", connect.hex(), "0802286480", "08022803ff"],
+    }
+
+
 def render() -> str:
     vectors = {
         "uvarint": uvarints(),
@@ -391,6 +413,7 @@ def render() -> str:
         "chachapoly": chachapolys(),
         "noise_xx": noise(),
         "handshake_payload": handshake_payload(),
+        "circuit": circuit(),
     }
     return json.dumps(vectors, indent=2, ensure_ascii=False) + "\n"
 

@@ -10,17 +10,19 @@ use Plasm\Libp2p\Exception\Libp2pException;
 use Plasm\Libp2p\Exception\TimedOut;
 use Plasm\Libp2p\Exception\Unreachable;
 use Plasm\Libp2p\Exception\UnsupportedAddress;
+use Plasm\Libp2p\Io\ChannelInterface;
 use Plasm\Libp2p\Io\DnsResolver;
 use Plasm\Libp2p\Io\Loop;
 use Plasm\Libp2p\Io\ResolverInterface;
 use Plasm\Libp2p\Io\Socket;
 use Plasm\Libp2p\Io\TaskGroup;
 use Plasm\Libp2p\Noise\SecureChannel;
+use Plasm\Libp2p\Relay\Relays;
 use Plasm\Libp2p\Yamux\Session;
 use Plasm\PeerId;
 
 /**
- * Dials peers over TCP with Noise and yamux, and serves nobody.
+ * Dials peers over TCP with Noise and yamux, straight or through relays, and serves nobody.
  *
  * Source: libp2p specification, "Connections", "Upgrading Connections".
  */
@@ -28,8 +30,12 @@ final class Host implements HostInterface
 {
     private const MAX_RACERS = 16;
 
+    /** How long those who could be reached straight are waited for before a relay is troubled. */
+    private const HEAD_START_S = 0.25;
+
     private readonly Identity $identity;
     private readonly ResolverInterface $resolver;
+    private readonly Relays $relays;
 
     /** @var list<Connection> */
     private array $connections = [];
@@ -49,6 +55,9 @@ final class Host implements HostInterface
         }
         $this->identity = $identity ?? Identity::ephemeral();
         $this->resolver = $resolver ?? new DnsResolver($loop);
+        $host = \WeakReference::create($this);
+        $this->relays = new Relays($loop, static fn (Multiaddr $relay, Deadline $deadline, bool $publicOnly): Connection
+            => ($host->get() ?? throw new ConnectFailed('the host is gone'))->dial($relay, $deadline, $publicOnly));
     }
 
     public function __destruct()
@@ -68,48 +77,56 @@ final class Host implements HostInterface
 
     public function dial(Multiaddr $address, Deadline $deadline, bool $publicOnly = false): Connection
     {
-        $endpoint = $address->tcp()
-            ?? throw new UnsupportedAddress("only TCP to the peer itself can be dialled, not $address");
-        $peer = $address->peer() ?? throw new UnsupportedAddress("the address $address names no peer");
-        $socket = $this->connect($endpoint, $deadline, $publicOnly);
-        $step = 'speak Noise';
-        try {
-            Multistream::select($socket, SecureChannel::PROTOCOL, $deadline);
-            $step = 'shake hands';
-            $secure = SecureChannel::initiate($socket, $this->identity, $peer, $deadline);
-            $step = 'speak yamux';
-            Multistream::select($secure, Session::PROTOCOL, $deadline);
-        } catch (\Throwable $exception) {
-            $socket->close();
-            throw $exception instanceof TimedOut ? new TimedOut("$address to $step") : $exception;
+        $relay = $address->relay();
+        $endpoint = $address->tcp();
+        if ($relay === null && $endpoint === null) {
+            throw new UnsupportedAddress("only TCP, to the peer itself or its relay, can be dialled, not $address");
         }
-        $session = new Session($secure, $this->loop, true, $this->windowBytes);
-        $connection = new Connection($address, $peer, $session);
-        $open = array_filter($this->connections, static fn (Connection $other): bool => $other->isOpen());
-        $this->connections = [...$open, $connection];
+        $peer = $address->peer() ?? throw new UnsupportedAddress("the address $address names no peer");
+        $channel = $endpoint !== null
+            ? $this->connect($endpoint, $deadline, $publicOnly)
+            : $this->relays->circuit($relay, $peer, $deadline, $publicOnly);
 
-        return $connection;
+        return $this->upgrade($channel, $address, $peer, $deadline);
     }
 
     public function race(array $addresses, Deadline $deadline, bool $publicOnly = false): ConnectionInterface
     {
-        $candidates = [];
+        $waves = [[], []];
         $causes = [];
         foreach ($addresses as $address) {
-            if ($address->tcp() === null) {
-                $causes[(string) $address] = new UnsupportedAddress('only TCP to the peer itself can be dialled');
+            if ($address->tcp() === null && $address->relay() === null) {
+                $causes[(string) $address] = new UnsupportedAddress('only TCP, to the peer itself or its relay, can be dialled');
             } else {
-                $candidates[(string) $address] = $address;
+                $waves[$address->tcp() === null ? 1 : 0][(string) $address] = $address;
             }
         }
+        [$straight, $relayed] = $waves;
+        $relayed = array_slice($relayed, 0, max(0, self::MAX_RACERS - count($straight)));
         /** @var TaskGroup<Connection> $dials */
         $dials = new TaskGroup($this->loop);
-        foreach (array_slice($candidates, 0, self::MAX_RACERS) as $name => $address) {
-            $dials->start($name, fn (): Connection => $this->dial($address, $deadline, $publicOnly));
-        }
+        $start = function (array $wave) use ($dials, $deadline, $publicOnly): void {
+            foreach (array_slice($wave, 0, self::MAX_RACERS) as $name => $address) {
+                $dials->start($name, fn (): Connection => $this->dial($address, $deadline, $publicOnly));
+            }
+        };
+        $start($straight);
+        $headStart = $deadline->within(self::HEAD_START_S);
         try {
-            while ($dials->count() > 0) {
-                [$name, $connection, $error] = $dials->next($deadline, 'any of several peers');
+            while ($dials->count() > 0 || $relayed !== []) {
+                if ($relayed !== [] && ($dials->count() === 0 || $headStart->expired())) {
+                    $start($relayed);
+                    $relayed = [];
+                }
+                try {
+                    $next = $dials->next($relayed === [] ? $deadline : $headStart, 'any of several peers');
+                } catch (TimedOut $exception) {
+                    if ($relayed === [] || $deadline->expired()) {
+                        throw $exception;
+                    }
+                    continue;
+                }
+                [$name, $connection, $error] = $next;
                 if ($connection !== null) {
                     return $connection;
                 }
@@ -121,6 +138,28 @@ final class Host implements HostInterface
             }
         }
         throw new Unreachable('no peer could be reached', $causes);
+    }
+
+    /** Have the peer at the other end of a channel prove who it is, and divide the channel into streams. */
+    private function upgrade(ChannelInterface $channel, Multiaddr $address, PeerId $peer, Deadline $deadline): Connection
+    {
+        $step = 'speak Noise';
+        try {
+            Multistream::select($channel, SecureChannel::PROTOCOL, $deadline);
+            $step = 'shake hands';
+            $secure = SecureChannel::initiate($channel, $this->identity, $peer, $deadline);
+            $step = 'speak yamux';
+            Multistream::select($secure, Session::PROTOCOL, $deadline);
+        } catch (\Throwable $exception) {
+            $channel->close();
+            throw $exception instanceof TimedOut ? new TimedOut("$address to $step") : $exception;
+        }
+        $session = new Session($secure, $this->loop, true, $this->windowBytes);
+        $connection = new Connection($address, $peer, $session);
+        $open = array_filter($this->connections, static fn (Connection $other): bool => $other->isOpen());
+        $this->connections = [...$open, $connection];
+
+        return $connection;
     }
 
     public function close(): void

@@ -5,6 +5,7 @@ declare(strict_types=1);
 namespace Plasm\Libp2p;
 
 use Plasm\Libp2p\Exception\Libp2pException;
+use Plasm\Libp2p\Exception\RelayRefused;
 use Plasm\Libp2p\Exception\Unreachable;
 use Plasm\Libp2p\Exception\UnsupportedAddress;
 use Plasm\Libp2p\Exception\WrongPeer;
@@ -24,14 +25,16 @@ interface HostInterface
      *
      * @param bool $publicOnly refuse private, loopback and other special addresses, also behind a name
      *
-     * @throws UnsupportedAddress if it is not TCP to a named peer, or refused
+     * @throws UnsupportedAddress if it is not TCP to a named peer, straight or through one relay, or refused
+     * @throws RelayRefused
      * @throws WrongPeer
      * @throws Libp2pException
      */
     public function dial(Multiaddr $address, Deadline $deadline, bool $publicOnly = false): ConnectionInterface;
 
     /**
-     * Dial several addresses at once, of one peer or of many; the first to have proved its identity wins.
+     * Dial several addresses at once, of one peer or of many; the first to have proved its identity wins. Relays
+     * are dialled a moment later than peers that can be reached without.
      *
      * @param list<Multiaddr> $addresses
      *

@@ -110,6 +110,23 @@ final readonly class Multiaddr implements \Stringable
         };
     }
 
+    /**
+     * Return the relay's address, with its name, of one that leads to a peer through a relay over TCP.
+     *
+     * Null for any other.
+     */
+    public function relay(): ?self
+    {
+        $protocols = array_column($this->components, 0);
+        $circuit = [MultiaddrProtocol::P2p, MultiaddrProtocol::P2pCircuit, MultiaddrProtocol::P2p];
+        if (array_slice($protocols, 2) !== $circuit) {
+            return null;
+        }
+        $relay = self::of(array_slice($this->components, 0, 3));
+
+        return $relay->tcp() === null ? null : $relay;
+    }
+
     public function equals(self $other): bool
     {
         return (string) $this === (string) $other;

@@ -68,10 +68,10 @@ final readonly class AddressPolicy
         return null;
     }
 
-    /** Return the IP address of one that can be dialled from here. */
+    /** Return the IP address of one that can be dialled from here: of the relay's, if it leads through one. */
     private static function ip(Multiaddr $address): ?string
     {
-        $endpoint = $address->tcp();
+        $endpoint = ($address->relay() ?? $address)->tcp();
 
         return $endpoint === null || $endpoint->isName() ? null : $endpoint->host;
     }

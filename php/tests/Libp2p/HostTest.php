@@ -213,7 +213,10 @@ final class HostTest extends TestCase
         return [
             ['/ip4/127.0.0.1/tcp/1', false],
             ["/ip4/127.0.0.1/udp/1/quic-v1/p2p/$peer", false],
-            ["/ip4/127.0.0.1/tcp/1/p2p/$peer/p2p-circuit/p2p/$peer", false],
+            ["/ip4/127.0.0.1/tcp/1/p2p/$peer/p2p-circuit", false],
+            ["/ip4/127.0.0.1/udp/1/quic-v1/p2p/$peer/p2p-circuit/p2p/$peer", false],
+            ["/ip4/127.0.0.1/tcp/1/p2p/$peer/p2p-circuit/p2p/$peer/p2p-circuit/p2p/$peer", false],
+            ["/ip4/127.0.0.1/tcp/1/p2p/$peer/p2p-circuit/p2p/$peer", true],
             ["/ip4/127.0.0.1/tcp/1/p2p/$peer", true],
             ["/ip6/::1/tcp/1/p2p/$peer", true],
             ["/dns4/localhost/tcp/1/p2p/$peer", true],

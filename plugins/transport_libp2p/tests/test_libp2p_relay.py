@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,11 +18,13 @@ from multiaddr import Multiaddr
 
 from plasm_core.abc import Stream
 from plasm_core.errors import PeerUnreachableError, StreamError
+from plasm_core.records.peer import PeerId
+from plasm_transport_libp2p import framing
 from plasm_transport_libp2p.addresses import parse
 from plasm_transport_libp2p.network import Libp2pNetwork
 from plasm_transport_libp2p.relay.circuit import reserve
 from plasm_transport_libp2p.relay.limits import RelayLimits
-from plasm_transport_libp2p.relay.message import HOP, MAX_BYTES, Hop
+from plasm_transport_libp2p.relay.message import CONNECT, HOP, MAX_BYTES, Hop
 from plasm_transport_libp2p.relay.service import Relay
 from plasm_transport_libp2p.transport import Libp2pTransport
 
@@ -141,3 +146,24 @@ async def test_a_message_that_is_none_is_refused(data: bytes) -> None:
     with pytest.raises(StreamError):
         Hop.decode(data)
     assert HOP.startswith("/libp2p/circuit/relay/")
+
+
+VECTORS: dict[str, Any] = json.loads(
+    (Path(__file__).parents[3] / "tests" / "vectors" / "libp2p.json").read_bytes()
+)["circuit"]
+
+
+async def test_messages_are_those_of_the_specification() -> None:
+    peer = PeerId.parse(VECTORS["peer_id"])
+    request = Hop(kind=CONNECT, peer=peer)
+    granted = Hop.decode(bytes.fromhex(VECTORS["granted_hex"]))
+
+    assert request.encode() == framing.encode(bytes.fromhex(VECTORS["connect_hex"]))
+    assert Hop.decode(bytes.fromhex(VECTORS["connect_hex"])) == request
+    assert (granted.duration_s, granted.data_bytes) == (3600, 1 << 28)
+    granted.check()
+    for refused in VECTORS["refused"]:
+        answer = Hop.decode(bytes.fromhex(refused["message_hex"]))
+        assert answer.status == refused["status"]
+        with pytest.raises(StreamError):
+            answer.check()

@@ -149,6 +149,35 @@ final class Session
         }
     }
 
+    /**
+     * Send a frame with its bytes if the channel has room for it. Only for streams.
+     *
+     * @throws Libp2pException
+     */
+    public function tryWrite(Frame $frame, string $bytes): bool
+    {
+        $this->check();
+        try {
+            $this->channel->drain(Deadline::after(0.0));
+        } catch (TimedOut) {
+            return false;
+        }
+        $this->write($frame, $bytes, Deadline::after(0.0));
+
+        return true;
+    }
+
+    /**
+     * Wait until the channel has room. Only for streams.
+     *
+     * @throws Libp2pException
+     */
+    public function drain(Deadline $deadline): void
+    {
+        $this->check();
+        $this->channel->drain($deadline);
+    }
+
     /** Drop a stream that has ended. Only for streams. */
     public function forget(int $id): void
     {

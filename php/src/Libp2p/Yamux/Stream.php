@@ -28,6 +28,9 @@ final class Stream implements StreamInterface
     private bool $finReceived = false;
     private ?Libp2pException $failure = null;
 
+    /** @var (\Closure(): void)|null */
+    private ?\Closure $callback = null;
+
     public function __construct(
         private readonly Session $session,
         public readonly int $id,
@@ -47,6 +50,77 @@ final class Stream implements StreamInterface
             $this->check();
             $this->changed->wait($deadline, 'bytes on a stream');
         }
+
+        return $this->take($max);
+    }
+
+    /**
+     * Return what is there, up to `$max` bytes; null if nothing is, '' at the end.
+     *
+     * @throws Libp2pException
+     */
+    public function tryRead(int $max): ?string
+    {
+        if ($this->received->length() > 0) {
+            return $this->take($max);
+        }
+        if ($this->finReceived) {
+            return '';
+        }
+        $this->check();
+
+        return null;
+    }
+
+    /** How many bytes have come that were not read. */
+    public function available(): int
+    {
+        return $this->received->length();
+    }
+
+    /** @param (\Closure(): void)|null $callback called when `tryRead` may have something; null ends it */
+    public function onReadable(?\Closure $callback): void
+    {
+        $this->callback = $callback;
+    }
+
+    /**
+     * Send what needs no waiting, and return how many bytes that were.
+     *
+     * @throws Libp2pException
+     */
+    public function tryWrite(string $bytes): int
+    {
+        $this->checkWritable();
+        $count = min(strlen($bytes), $this->sendWindow, Session::MAX_DATA_BYTES);
+        if ($count > 0) {
+            $frame = new Frame(Frame::DATA, 0, $this->id, $count);
+            if (!$this->session->tryWrite($frame, substr($bytes, 0, $count))) {
+                return 0;
+            }
+            $this->sendWindow -= $count;
+        }
+
+        return $count;
+    }
+
+    /**
+     * Wait until something can be sent.
+     *
+     * @throws Libp2pException
+     */
+    public function waitForRoom(Deadline $deadline): void
+    {
+        $this->checkWritable();
+        while ($this->sendWindow === 0) {
+            $this->changed->wait($deadline, 'the peer to make room on a stream');
+            $this->checkWritable();
+        }
+        $this->session->drain($deadline);
+    }
+
+    private function take(int $max): string
+    {
         $bytes = $this->received->take($max);
         $this->consumed += strlen($bytes);
         if ($this->consumed >= $this->windowBytes >> 1 && !$this->finReceived && $this->failure === null) {
@@ -128,7 +202,7 @@ final class Stream implements StreamInterface
     {
         if ($this->failure === null) {
             $this->received->append($bytes);
-            $this->changed->notify();
+            $this->tell();
         }
     }
 
@@ -137,7 +211,7 @@ final class Stream implements StreamInterface
     {
         $this->finReceived = true;
         $this->forgetIfEnded();
-        $this->changed->notify();
+        $this->tell();
     }
 
     /** Take the end of the stream, or of all of the connection. Only for the session. */
@@ -147,7 +221,15 @@ final class Stream implements StreamInterface
         if (!$this->finReceived) {
             $this->received->clear();
         }
+        $this->tell();
+    }
+
+    private function tell(): void
+    {
         $this->changed->notify();
+        if ($this->callback !== null) {
+            ($this->callback)();
+        }
     }
 
     private function leave(Libp2pException $reason): void

@@ -116,6 +116,17 @@ final class Node
         return $secure;
     }
 
+    /** Go as far as yamux on a circuit's other end, at which the relay takes no more after so many bytes. */
+    public function upgradeStream(Stream $stream, int $stopAfter = PHP_INT_MAX): SecureChannel
+    {
+        $channel = new CircuitEnd($stream, $stopAfter);
+        Multistream::accept($channel, [SecureChannel::PROTOCOL], self::deadline());
+        $secure = SecureChannel::respond($channel, $this->identity, self::deadline());
+        Multistream::accept($secure, [Session::PROTOCOL], self::deadline());
+
+        return $secure;
+    }
+
     /** @param array<string, \Closure(Stream, Deadline): void> $protocols */
     public function serve(SecureChannel $channel, array $protocols): Session
     {
