@@ -21,7 +21,9 @@ BORROWED = {
 _LINK = re.compile(r"\[([^\]\n]*)\]\(([^)\s:#]+)(#[^)\s]*)?\)")
 _CODE = re.compile(r"(?<!<pre>)<code>([^<]*)</code>")
 _OPTION = re.compile(r"(?<![\w-])--?[a-z][a-z-]*")
-_SEAM = re.compile(r"(?<=[._/=|])(?=[\w\[{])|(?<=[a-z])(?=[A-Z])")
+_SEAM = re.compile(r"(?<=[\w\])][._/=|])(?=[\w\[{])|(?<=[a-z])(?=[A-Z])")
+_CONSOLE = re.compile(r'<div class="language-(?:sh|console) highlight">.*?</div>', re.DOTALL)
+_TEXT = re.compile(r"(?<=>)[^<]+(?=<)")
 _SHORT = 16
 _FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
@@ -66,7 +68,13 @@ def on_page_content(html: str, **_: Any) -> str:
         text = match[1].replace("\\|", "|")
         if len(text) > _SHORT:
             text = _SEAM.sub("<wbr>", text)
-        text = _OPTION.sub(r'<span class="whole">\g<0></span>', text)
-        return f"<code>{text}</code>"
+        return f"<code>{_whole(text)}</code>"
 
-    return _CODE.sub(mended, html)
+    def kept(match: re.Match[str]) -> str:
+        return _TEXT.sub(lambda text: _whole(text[0]), match[0])
+
+    return _CONSOLE.sub(kept, _CODE.sub(mended, html))
+
+
+def _whole(text: str) -> str:
+    return _OPTION.sub(r'<span class="whole">\g<0></span>', text)
