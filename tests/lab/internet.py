@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 
 from tests.lab.miniupnpd import Miniupnpd
 from tests.lab.namespaces import Namespace
-from tests.lab.nat import INSIDE, OUTSIDE, Nat, rules
+from tests.lab.nat import INSIDE, OUTSIDE, TABLE, Nat, rules
 
 _TABLE = "cut"
 
@@ -43,15 +43,27 @@ class Router:
         """Take up its work, knowing nobody."""
         self.namespace.nft(rules(self.nat, inside=self.inside, outside=self.address))
 
-    def reboot(self) -> None:
-        """Forget every mapping."""
-        self.namespace.nft("flush ruleset")
+    def switch_off(self) -> None:
+        """Forget every mapping, and let nothing through."""
         # Entries of conntrack outlive the rules that made them; a namespace's go when its addresses do.
         self.namespace.ip([f"link set {OUTSIDE} down", f"link set {INSIDE} down"])
+        self.stop()
         self.namespace.run("conntrack", "-F")
+
+    def switch_on(self) -> None:
+        """Work again."""
+        self.start()
         self.namespace.ip([f"link set {INSIDE} up", f"link set {OUTSIDE} up"])
         self.namespace.ip([f"route replace default via {_gateway(self.address)}"])
-        self.start()
+
+    def reboot(self) -> None:
+        """Forget every mapping, in a moment."""
+        self.switch_off()
+        self.switch_on()
+
+    def stop(self) -> None:
+        """Lay the work down."""
+        self.namespace.nft(f"table ip {TABLE} {{ }}\ndelete table ip {TABLE}\n")
 
 
 class Internet:
@@ -62,6 +74,7 @@ class Internet:
         self._stack = stack
         self._numbers = itertools.count(1)
         self._cut: set[str] = set()
+        self._ports: dict[Namespace, tuple[str, str]] = {}
 
     def host(self, label: str, nat: Nat = Nat.NONE) -> Host:
         """Make a host, at home behind a router of a kind, or on the backbone."""
@@ -88,6 +101,7 @@ class Internet:
 
     def _connect(self, namespace: Namespace, number: int, interface: str) -> None:
         port, address = f"port{number}", f"11.0.{number}.2"
+        self._ports[namespace] = port, interface
         self._backbone.link(port, namespace, interface)
         self._backbone.ip([f"address add {_gateway(address)}/24 dev {port}", f"link set {port} up"])
         namespace.ip(
@@ -97,6 +111,30 @@ class Internet:
                 f"route add default via {_gateway(address)}",
             ]
         )
+
+    def readdress(self, host: Host) -> str:
+        """Give a host, or the router before it, another public address. Return the one before."""
+        outer = host.router.namespace if host.router else host.namespace
+        port, interface = self._ports[outer]
+        before, after = host.public_address, f"11.0.{next(self._numbers)}.2"
+        self._backbone.ip(
+            [f"address del {_gateway(before)}/24 dev {port}", f"address add {_gateway(after)}/24 dev {port}"]
+        )
+        outer.ip(
+            [
+                f"address del {before}/24 dev {interface}",
+                f"address add {after}/24 dev {interface}",
+                f"route replace default via {_gateway(after)}",
+            ]
+        )
+        if host.router is None:
+            host.address = after
+        else:
+            host.router.stop()
+            outer.run("conntrack", "-F")
+            host.router.address = after
+            host.router.start()
+        return before
 
     def cut(self, host: Host) -> None:
         """Let nothing through to a host or from it, and tell nobody."""

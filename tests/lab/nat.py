@@ -10,6 +10,7 @@ from enum import Enum
 
 OUTSIDE, INSIDE = "wan", "lan"
 MAPPED_TIMEOUT_S = 120
+TABLE = "router"
 
 
 class Nat(Enum):
@@ -45,7 +46,7 @@ def rules(nat: Nat, *, inside: str, outside: str) -> str:
     elif nat is Nat.UDP_BLOCKED:
         udp = "meta l4proto udp drop"
     return f"""
-    table ip router {{
+    table ip {TABLE} {{
         set known {{
             type ipv4_addr
             flags dynamic, timeout

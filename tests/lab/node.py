@@ -89,8 +89,8 @@ class Node(Daemon):
         with mock.patch.dict(os.environ, {"PLASM_SOCKET": str(self.socket)}):
             return {check.name: check for check in ask_daemon(Config())}
 
-    def doctor(self) -> dict[str, dict[str, Any]]:
-        """Return what the doctor says, by the names of the checks."""
+    def diagnose(self) -> list[dict[str, Any]]:
+        """Return what the doctor says."""
         done = subprocess.run(
             self.host.namespace.command(sys.executable, "-m", "plasm_core.cli", "doctor", "--json"),
             env=self.environ,
@@ -99,7 +99,14 @@ class Node(Daemon):
             check=False,
         )
         assert done.returncode in (0, 1), done.stderr.decode()
-        return {check["name"]: check for check in json.loads(done.stdout)}
+        found: list[dict[str, Any]] = json.loads(done.stdout)
+        return found
+
+    def doctor(self) -> dict[str, dict[str, Any]]:
+        """Return what the doctor says, by the names of the checks; those of changes are one."""
+        found = self.diagnose()
+        changes = "; ".join(check["found"] for check in found if check["name"] == "changed")
+        return {check["name"]: check for check in found} | {"changed": {"found": changes}}
 
 
 class Client:
@@ -154,6 +161,13 @@ class Client:
 def has_miniupnpd() -> bool:
     """Return whether there is a router that forwards ports when asked."""
     return find("miniupnpd") is not None
+
+
+def has_php() -> bool:
+    """Return whether there is a PHP that the client runs on."""
+    php = find("php")
+    suits = "exit(PHP_VERSION_ID >= 80200 && extension_loaded('sodium') ? 0 : 1);"
+    return php is not None and not subprocess.run([php, "-r", suits], check=False).returncode
 
 
 def eventually(condition: Callable[[], bool], what: str, *, deadline_s: float = DEADLINE_S) -> None:

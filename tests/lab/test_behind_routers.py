@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from tests.lab.internet import Internet
 from tests.lab.jobs import HELLO, LASTING_OUTPUT, lasting
 from tests.lab.nat import Nat
-from tests.lab.node import Client, Node, eventually, has_miniupnpd
+from tests.lab.node import Client, Node, eventually, has_miniupnpd, has_php
 from tests.lab.world import World, is_settled, open_world
 
 LENDERS = tuple(nat for nat in Nat if nat is not Nat.NONE)
@@ -125,6 +126,28 @@ def test_a_job_survives_the_death_of_the_relay_that_its_client_goes_through(
     assert process.returncode == 0, stderr.decode()
     assert stdout == LASTING_OUTPUT
     assert node.peer in stderr.decode()
+
+
+@pytest.mark.skipif(not has_php(), reason="PHP 8.2 or newer with sodium is not installed")
+def test_php_gets_its_jobs_run_by_nodes_that_only_relays_lead_to(world: World, tmp_path: Path) -> None:
+    nats = (Nat.PORT_RESTRICTED, Nat.SYMMETRIC, Nat.UDP_BLOCKED)
+    world.settle(nats)
+    script = Path(__file__).with_name("php_client.php")
+    for nat in nats:
+        node = world.lenders[nat]
+        command = ("php", str(script), world.begin.address, node.peer, str(tmp_path / nat.value))
+        done = subprocess.run(
+            world.clients[Nat.SYMMETRIC].host.namespace.command(*command),
+            capture_output=True,
+            timeout=DEADLINE_S,
+            check=False,
+        )
+        assert done.returncode == 0, (done.stdout + done.stderr).decode()
+        said = json.loads(done.stdout)
+        assert said["stdout"] == "dlroW ,olleH"
+        assert f"signed by {node.peer}" in said["verdict"]
+        assert said["reached"]
+        assert all(address.endswith(f"/p2p-circuit/p2p/{node.peer}") for address in said["reached"])
 
 
 def _carries(log: str) -> bool:

@@ -270,17 +270,28 @@ class Libp2pNetwork(Network):
         ordered = sorted(known[:_MAX_CANDIDATES], key=lambda item: _ORDER.get(kind_of(item) or "", 3))
         return await _first([partial(self._connect_to, item, who) for item in ordered], who)
 
-    def contacted(self) -> set[str]:
-        """Return the IP addresses that this node has spoken to lately, and whose packets a router may let in."""
-        addresses = (
-            item for conns in self._swarm.connections.values() for conn in conns for item in _at(conn)
-        )
-        return {str(ip_of(address)) for address in addresses} | self.dialled()
+    def contacted(self, carrier: str) -> set[str]:
+        """Return the IP addresses that this node has spoken to lately, and whose packets a router may let in.
+
+        Whoever has come over a carrier unasked, and was never dialled, was let in by no such favour.
+        """
+        known = {
+            str(ip_of(item))
+            for conns in self._swarm.connections.values()
+            for conn in conns
+            for item in _at(conn)
+            if _is_ours(conn) or kind_of(item) != carrier or str(ip_of(item)) in self._dialled
+        }
+        return known | self.dialled()
 
     def dialled(self) -> set[str]:
         """Return the IP addresses that this node has spoken to first, lately."""
         since = trio.current_time() - _ROUTERS_REMEMBER_S
         return {ip for ip, at in self._dialled.items() if at > since}
+
+    def forget_dialled(self, before: float) -> None:
+        """Forget whom this node spoke to before a moment: its router has another address, and let them in at the old."""
+        self._dialled = OrderedDict((ip, at) for ip, at in self._dialled.items() if at >= before)
 
     def _note_dial(self, where: Multiaddr) -> None:
         ip = ip_of(where)
@@ -332,6 +343,11 @@ def _at(conn: Any) -> list[Multiaddr]:
     """Return where the other end of a connection is."""
     addresses: list[Multiaddr] = conn.get_transport_addresses()
     return addresses
+
+
+def _is_ours(conn: Any) -> bool:
+    """Return whether this side made a connection."""
+    return bool(conn.muxed_conn.is_initiator)
 
 
 async def _first(attempts: Sequence[Callable[[], Awaitable[SwarmConn]]], who: PeerId) -> SwarmConn:

@@ -10,7 +10,7 @@ import attrs
 import trio
 
 from plasm_core.records.reachability import AddressReach, Reachability, Verdict
-from plasm_transport_libp2p.addresses import IPAddress, ip_of, parse
+from plasm_transport_libp2p.addresses import IPAddress, ip_of, is_public, parse
 from plasm_transport_libp2p.kademlia.directory import KademliaDirectory
 from plasm_transport_libp2p.network import Libp2pNetwork
 from plasm_transport_libp2p.reachability.callers import Callers
@@ -80,6 +80,7 @@ class Keeper:
         self._seen_at: dict[int, IPAddress] = {}
         self._alone_since: float | None = None
         self._witnessed = False
+        self._confirmed_at = 0.0
         self._told: Verdict | None = None
         self._listening = network.addresses
         self._announced: tuple[str, ...] = network.addresses
@@ -113,7 +114,7 @@ class Keeper:
     async def run(self) -> None:
         """Take care until cancelled."""
         self._directory.reach = self.reachability
-        DialBack(self._network).serve()
+        DialBack(self._network, self._may_dial).serve()
         self._callers.serve()
         self._circuits.serve()
         async with trio.open_nursery() as nursery:
@@ -123,6 +124,11 @@ class Keeper:
             nursery.start_soon(self._keep_being_seen)
             if self._mapper is not None:
                 nursery.start_soon(self._mapper.run)
+
+    def _may_dial(self) -> bool:
+        """Return whether to dial strangers at others' request: not while they are to prove that they get in."""
+        behind_router = not any(map(is_public, self._network.listening()))
+        return not behind_router or self.reachability().verdict is not Verdict.UNKNOWN
 
     async def _watch(self) -> None:
         """See when this machine's addresses change."""
@@ -166,11 +172,13 @@ class Keeper:
             self._places.search_soon()
             self._news.set()  # a router that was switched off may have forgotten what it forwarded
         self._witnessed = True
+        confirmed_at, self._confirmed_at = self._confirmed_at, trio.current_time()
         for version, ip in sighting.addresses.items():
             before = self._seen_at.get(version)
             self._seen_at[version] = ip
             if before is not None and before != ip:
                 self._history.note(f"address changed from {before} to {ip}, as others see it")
+                self._network.forget_dialled(before=confirmed_at)
                 self._addresses = tuple(
                     item for item in self._addresses if _ip_of(item.address) != str(before)
                 )

@@ -20,6 +20,7 @@ from plasm_transport_libp2p.network import Libp2pNetwork
 from plasm_transport_libp2p.reachability.callers import Callers, Calls
 from plasm_transport_libp2p.reachability.dialback import ANSWER_S
 from plasm_transport_libp2p.reachability.message import (
+    CARRIERS,
     MAX_BYTES,
     MAX_PORTS,
     PROTOCOL,
@@ -104,7 +105,7 @@ async def probe(
     told: list[_Told] = []
     asked = 0
     wanted = tuple(dict.fromkeys(ports))[:MAX_PORTS]
-    contacted = network.contacted()
+    contacted = {carrier: network.contacted(carrier) for carrier in CARRIERS}
 
     async def ask(peer: PeerId, host: str) -> None:
         nonlocal asked
@@ -129,10 +130,11 @@ async def probe(
             nursery.start_soon(ask, peer, host)
     places = agreed([item.ip for item in told])
     believed = [item for item in told if places.get(item.ip.version) == item.ip]
-    spoken_to = contacted | network.dialled()  # meanwhile, perhaps at the request of others
+    dialled = network.dialled()  # meanwhile, perhaps at the request of others
     evidence: dict[str, list[Evidence]] = {}
     for item in believed:
         for attempt, came_from in item.attempts:
+            spoken_to = contacted[attempt.carrier] | dialled
             tail = f"tcp/{attempt.port}" if attempt.carrier == "tcp" else f"udp/{attempt.port}/quic-v1"
             evidence.setdefault(f"/ip{item.ip.version}/{item.ip}/{tail}", []).append(
                 _weigh(attempt, came_from, asked=item.by, host=item.host, spoken_to=spoken_to)

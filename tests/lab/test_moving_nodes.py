@@ -1,0 +1,214 @@
+"""Routers reboot, addresses change and relays die, around jobs and in the middle of them.
+
+The job ends well, the node finds out, `plasm doctor` says what happened, and a stranger's next job gets there.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.internet import Host, Internet
+from tests.lab.jobs import HELLO, LASTING_OUTPUT, lasting
+from tests.lab.nat import Nat
+from tests.lab.node import Client, Node, eventually
+from tests.lab.world import TRUTH, World, is_settled, open_world
+
+LENDERS = (Nat.NONE, Nat.FULL_CONE, Nat.PORT_RESTRICTED, Nat.SYMMETRIC)
+BEHIND_ROUTERS = LENDERS[1:]
+STRANGERS = (Nat.ADDRESS_RESTRICTED, Nat.UDP_BLOCKED)
+"""They prove to others that these are reached."""
+CLIENT = Nat.ADDRESS_RESTRICTED
+ADVERTISED_S = 60.0
+"""How soon a changed address is advertised (docs/network.md)."""
+DEADLINE_S = 120.0
+ROUNDS = 2_500_000_000
+
+
+@pytest.fixture(scope="module")
+def world(internet: Internet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    homes = tmp_path_factory.mktemp("world")
+    with open_world(internet, homes, lenders=(*LENDERS, *STRANGERS), clients=(CLIENT,)) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A job that outlasts what happens to its node."""
+    path = tmp_path_factory.mktemp("job") / "lasting.wasm"
+    path.write_bytes(lasting(ROUNDS))
+    return path
+
+
+def in_the_middle_of_jobs(
+    world: World, nats: tuple[Nat, ...], job: Path, happens: Callable[[], None]
+) -> None:
+    """Run a job on each of some nodes, let something happen meanwhile, and see the jobs end well there."""
+    world.settle(nats)
+    nodes = [world.lenders[nat] for nat in nats]
+    known = {node: len(node.log.read_text()) for node in nodes}
+    with ExitStack() as stack:
+        running: list[tuple[Node, subprocess.Popen[bytes]]] = []
+        for node in nodes:
+            process = _run(world.clients[CLIENT], world, node, job)
+            stack.callback(process.communicate)
+            stack.callback(process.kill)
+            running.append((node, process))
+        for node in nodes:
+            node.wait_log("job accepted", since=known[node])
+        assert [process.poll() for _, process in running] == [None] * len(running)
+        happens()
+        for node, process in running:
+            stdout, stderr = process.communicate(timeout=DEADLINE_S)
+            assert process.returncode == 0, f"{stderr.decode()}\n{node.said}"
+            assert stdout == LASTING_OUTPUT
+            assert node.peer in stderr.decode()
+            assert node.log.read_text()[known[node] :].count("job accepted") == 1
+
+
+def a_new_job_reaches(world: World, nats: tuple[Nat, ...]) -> None:
+    """Have one who has never heard of the nodes run a job on each of them."""
+    with ExitStack() as stack:
+        processes = [_run(world.clients[CLIENT], world, world.lenders[nat], HELLO) for nat in nats]
+        for process in processes:
+            stack.callback(process.communicate)
+            stack.callback(process.kill)
+        for nat, process in zip(nats, processes, strict=True):
+            stdout, stderr = process.communicate(timeout=DEADLINE_S)
+            assert process.returncode == 0, f"{nat.value}: {stderr.decode()}\n{world.lenders[nat].said}"
+            assert stdout == b"dlroW ,olleH\n"
+            assert world.lenders[nat].peer in stderr.decode()
+
+
+def test_a_job_outlives_the_reboots_of_its_nodes_router(world: World, job: Path) -> None:
+    nodes = {nat: world.lenders[nat] for nat in BEHIND_ROUTERS}
+    routers = [_router(node.host) for node in nodes.values()]
+
+    def reboot() -> None:
+        for router in routers:
+            router.reboot()  # too fast to be noticed, but nobody gets in by what was opened before
+        known = {node: len(node.log.read_text()) for node in nodes.values()}
+        for router in routers:
+            router.switch_off()
+        for node in nodes.values():
+            node.wait_log("no neighbour answers any more", since=known[node])
+        for router in routers:
+            router.switch_on()
+
+    in_the_middle_of_jobs(world, BEHIND_ROUTERS, job, reboot)
+
+    world.settle(BEHIND_ROUTERS)
+    for nat, node in nodes.items():
+        node.wait_log("neighbours answer again")
+        checks = node.doctor()
+        assert checks["reachability"]["found"].startswith(TRUTH[nat])
+        assert "neighbours answer again, after" in checks["changed"]["found"]
+        assert "no neighbour answers any more" in checks["changed"]["found"]
+    a_new_job_reaches(world, BEHIND_ROUTERS)
+
+
+def test_a_job_outlives_a_change_of_its_nodes_address(internet: Internet, world: World, job: Path) -> None:
+    moved: dict[Nat, tuple[str, float]] = {}
+
+    def move() -> None:
+        for nat in LENDERS:
+            moved[nat] = internet.readdress(world.lenders[nat].host), time.monotonic()
+        for nat, (before, since) in moved.items():
+            _is_advertised_anew(world.lenders[nat], nat, before, since)
+
+    in_the_middle_of_jobs(world, LENDERS, job, move)
+
+    _doctor_tells_of(world, moved)
+    a_new_job_reaches(world, LENDERS)
+
+
+def test_a_node_whose_address_changes_between_jobs_is_found_again(internet: Internet, world: World) -> None:
+    world.settle(LENDERS)
+    moved = {nat: (internet.readdress(world.lenders[nat].host), time.monotonic()) for nat in LENDERS}
+
+    for nat, (before, since) in moved.items():
+        _is_advertised_anew(world.lenders[nat], nat, before, since)
+
+    a_new_job_reaches(world, LENDERS)
+    _doctor_tells_of(world, moved)
+
+
+def test_the_doctor_says_that_a_relay_is_lost_and_what_to_do_when_none_is_left(world: World) -> None:
+    world.settle((Nat.SYMMETRIC,))
+    node = world.lenders[Nat.SYMMETRIC]
+    first, second = world.relays
+    try:
+        first.kill()
+        eventually(lambda: _relays(node) == {second.peer}, "the lost relay to be given up")
+        one_left = node.doctor()
+        second.kill()
+        eventually(lambda: not _relays(node), "the last relay to be given up")
+        none_left = node.doctor()
+    finally:
+        since = len(node.log.read_text())
+        for relay in world.relays:
+            if relay.process is not None and relay.process.poll() is not None:
+                relay.start()
+
+    assert one_left["reachability"]["status"] == "warning"
+    assert f"lost the relay {first.peer}" in one_left["changed"]["found"]
+    assert f"relays left: {second.peer}" in one_left["changed"]["found"]
+    assert none_left["reachability"]["status"] == "failure"
+    assert "no relay takes it" in none_left["reachability"]["found"]
+    assert "relays" in none_left["reachability"]["hint"]
+    assert "relays left: none" in none_left["changed"]["found"]
+    world.settle((Nat.SYMMETRIC,))
+    node.wait_log(r"advertised classes=\d+ servers=[1-9]", since=since)  # the directory was on the relays
+    a_new_job_reaches(world, (Nat.SYMMETRIC,))
+
+
+def _is_advertised_anew(node: Node, nat: Nat, before: str, since: float) -> None:
+    """Wait until a node's old address is advertised no more, and one that leads to it is. Raises: AssertionError."""
+    now = f"/ip4/{node.host.public_address}/" if TRUTH[nat] == "public" else "/p2p-circuit"
+
+    def is_told() -> bool:
+        told = node.health()["advertised"].found
+        return now in told and f"/{before}/" not in told
+
+    left_s = ADVERTISED_S - (time.monotonic() - since)
+    eventually(is_told, f"{nat.value} to advertise {now} instead of {before}", deadline_s=left_s)
+
+
+def _doctor_tells_of(world: World, moved: dict[Nat, tuple[str, float]]) -> None:
+    for nat, (before, _) in moved.items():
+        node = world.lenders[nat]
+        after = node.host.public_address
+        said = f"changed from {before} to {after}"
+        eventually(lambda node=node, said=said: said in _said(node), f"{nat.value} to say that it {said}")  # type: ignore[misc]
+        eventually(lambda node=node, nat=nat: is_settled(node, nat), "the truth")  # type: ignore[misc]
+        checks = node.doctor()
+        assert said in checks["changed"]["found"]
+        assert " s ago (2" in checks["changed"]["found"]
+        assert checks["reachability"]["found"].startswith(TRUTH[nat])
+        assert f"/{before}/" not in checks["advertised"]["found"]
+
+
+def _router(host: Host) -> Any:
+    assert host.router is not None
+    return host.router
+
+
+def _relays(node: Node) -> set[str]:
+    return {name.removeprefix("relay ") for name in node.health() if name.startswith("relay ")}
+
+
+def _said(node: Node) -> str:
+    return node.log.read_text()
+
+
+def _run(client: Client, world: World, node: Node, job: Path) -> subprocess.Popen[bytes]:
+    return client.start(
+        *("run", "--bootstrap", world.begin.address, "--peer", node.peer, "--limit", "gas=1e12"),
+        *("--limit", "wall=110s", "--verifier", "signature", str(job)),
+    )
