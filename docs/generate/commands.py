@@ -28,7 +28,8 @@ OUTCOMES = """\
 | code | name | what it means |
 |---|---|---|
 """
-_ADDRESS = re.compile(r"/ip4/\S+")
+_TYPED = re.compile(r"/ip4/\S+|(?<![\w`-])--[a-z][a-z-]*")
+"""What in an explanation a reader types."""
 MEANINGS = {
     "OK": "it worked; of a job, that it exited with code 0",
     "FAILURE": "something did not work, and none of the others says it better",
@@ -70,14 +71,14 @@ def _command(command: click.Command, path: str) -> str:
     rows = [found for item in options if (found := item.get_help_record(context))]
     paragraphs = [" ".join(part.split()) for part in (command.help or "").split("\n\n")]
     lines = [f"## {path}", "", "```text", f"{path} {usage}", "```", ""]
-    lines += [line for part in paragraphs for line in (part, "")]
+    lines += [line for part in paragraphs for line in (_TYPED.sub(r"`\g<0>`", part), "")]
     lines += ["| option | what it does |", "|---|---|"]
     lines += [f"| `{cell(names)}` | {_explained(text)} |" for names, text in rows]
     return "\n".join([*lines, ""])
 
 
 def _explained(text: str) -> str:
-    return _ADDRESS.sub(r"`\g<0>`", cell(text))
+    return _TYPED.sub(r"`\g<0>`", cell(text))
 
 
 def cell(text: str) -> str:

@@ -188,7 +188,7 @@ def _takes(schema: Schema) -> str:
         return "`true`, `false`"
     if kind == "integer":
         most = schema["maximum"]
-        return f"{schema['minimum']:,} to {'2⁵³ − 1' if most == (1 << 53) - 1 else f'{most:,}'}"
+        return f"{schema['minimum']:,} to {'2⁵³ - 1' if most == (1 << 53) - 1 else f'{most:,}'}"
     if kind == "array":
         return f"a list of {_takes(schema['items'])}, each once"
     return _PATTERNS[schema["pattern"]]
