@@ -1,0 +1,29 @@
+"""How the doctor words what happened, and when."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from plasm_core.daemon.health import told
+from plasm_core.records.reachability import Change
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
+
+
+@pytest.mark.parametrize(
+    ("ago", "words"),
+    [
+        (timedelta(seconds=40), "40 s ago (2026-01-02T03:03:25Z)"),
+        (timedelta(seconds=119), "119 s ago (2026-01-02T03:02:06Z)"),
+        (timedelta(minutes=3), "3 min ago (2026-01-02T03:01:05Z)"),
+        (timedelta(hours=5), "5 h ago (2026-01-01T22:04:05Z)"),
+        (timedelta(days=3), "3 days ago (2025-12-30T03:04:05Z)"),
+        (timedelta(seconds=-5), "0 s ago (2026-01-02T03:04:10Z)"),
+    ],
+)
+def test_a_change_is_told_with_its_age_and_its_moment(ago: timedelta, words: str) -> None:
+    change = Change(at=NOW - ago, what="address changed from 11.0.0.1 to 11.0.0.2")
+
+    assert told(change, NOW) == f"address changed from 11.0.0.1 to 11.0.0.2, {words}"
