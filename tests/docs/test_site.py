@@ -52,3 +52,21 @@ def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
 
 def test_generators_are_not_on_the_site(site: Path) -> None:
     assert not (site / "generate").exists()
+
+
+def test_code_in_a_line_shows_what_is_typed_and_breaks_only_at_seams(site: Path) -> None:
+    """Tables need a | escaped, and browsers break a line behind the dashes of an option."""
+    commands = (site / "reference" / "commands.html").read_text()
+
+    assert "\\|" not in commands
+    assert '<span class="whole">--capability</span> [clock.<wbr>real|<wbr>random.<wbr>real]' in commands
+    assert "<code>policy.lend</code>" in (site / "operations.html").read_text()
+
+
+def test_commands_can_be_told_from_what_they_put_out(site: Path) -> None:
+    """What is copied leaves prompts and output away, by their classes."""
+    page = (site / "quickstart.html").read_text()
+
+    assert '<span class="gp">$ </span>' in page
+    assert '<span class="go">sdrow emos</span>' in page
+    assert "[data-md-copying] .go" in (site / "site.css").read_text()
