@@ -113,6 +113,7 @@ def test_a_job_survives_the_death_of_the_relay_that_its_client_goes_through(
     job.write_bytes(lasting())
     known = {relay: len(relay.log.read_text()) for relay in world.relays}
     before = len(node.log.read_text())
+    carrying: Node | None = None
     process = _run(world.clients[Nat.SYMMETRIC], world, node, job)
     try:
         eventually(lambda: "job accepted" in node.log.read_text()[before:], "the job to be accepted")
@@ -122,10 +123,15 @@ def test_a_job_survives_the_death_of_the_relay_that_its_client_goes_through(
     finally:
         process.kill()
         process.communicate()
+        if carrying is not None:
+            carrying.start()
 
     assert process.returncode == 0, stderr.decode()
     assert stdout == LASTING_OUTPUT
     assert node.peer in stderr.decode()
+    assert carrying is not None
+    node.wait_log(f"lost the relay {carrying.peer}", since=before)
+    assert f"lost the relay {carrying.peer}" in node.doctor()["changed"]["found"]
 
 
 @pytest.mark.skipif(not has_php(), reason="PHP 8.2 or newer with sodium is not installed")
