@@ -5,6 +5,7 @@ The job ends well, the node finds out, `plasm doctor` says what happened, and a 
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -189,7 +190,7 @@ def _doctor_tells_of(world: World, moved: dict[Nat, tuple[str, float]]) -> None:
         eventually(lambda node=node, nat=nat: is_settled(node, nat), "the truth")  # type: ignore[misc]
         checks = node.doctor()
         assert said in checks["changed"]["found"]
-        assert " s ago (2" in checks["changed"]["found"]
+        assert re.search(rf"{re.escape(said)}\b.* (s|min) ago \(2", checks["changed"]["found"])
         assert checks["reachability"]["found"].startswith(TRUTH[nat])
         assert f"/{before}/" not in checks["advertised"]["found"]
 
