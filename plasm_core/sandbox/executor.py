@@ -224,6 +224,7 @@ class _Supervision:
             seed=bytes.fromhex(manifest.seed),
             args=self.inputs.args,
             env=self.inputs.env,
+            number=self.worker.served,
         )
         return frames.frame(frames.JOB, body)
 
@@ -286,7 +287,7 @@ class _Supervision:
         if self.answer is not None:
             raise ValueError("something behind the outcome")
         if kind == frames.OUTCOME:
-            self.answer = _answer(body, self.manifest)
+            self.answer = _answer(body, self.manifest, self.worker.served)
             return
         self.left[kind] -= len(body)
         if self.left[kind] < 0:
@@ -312,9 +313,9 @@ class _Answer:
     peak_memory: int = 0
 
 
-def _answer(body: bytes, manifest: Manifest) -> _Answer:
+def _answer(body: bytes, manifest: Manifest, number: int) -> _Answer:
     """Read an outcome. Raises: ValueError on what no honest worker sends."""
-    kind, code, trap, gas_used, cpu_us, peak, detail = frames.unpack_outcome(body)
+    kind, code, trap, gas_used, cpu_us, peak, detail = frames.unpack_outcome(body, number)
     if gas_used > manifest.limits.gas:
         raise ValueError("gas beyond the limit")
     if trap >= len(TRAP_KINDS):

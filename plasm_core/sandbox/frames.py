@@ -1,7 +1,8 @@
 """What passes between the daemon and a worker over their socket: u8 kind ‖ u32le length ‖ body.
 
 To the worker: one JOB. From the worker: STDOUT and STDERR as they come, one OUTCOME last. Both sides are our
-code, but a worker may be taken over by its guest: the daemon trusts no length and no number it reads.
+code, but a worker may be taken over by its guest: the daemon trusts no length and no number it reads. Jobs of
+one worker are numbered, so that what it says of one too late is not taken for the next one's outcome.
 
 Bodies are packed, not JSON: a JSON parser would touch, and so copy, a hundred pages in every worker.
 """
@@ -19,13 +20,14 @@ MAX_OUTCOME_BYTES = 4_096
 _HEADER = struct.Struct("<BI")
 HEADER_BYTES = _HEADER.size
 
-# gas, memory, output, stdin bytes, cpu seconds, flags, seed, numbers of args and env; then u32le length ‖ bytes
-# of each.
-_JOB = struct.Struct("<QQQQIB32sII")
+# its number, gas, memory, output, stdin bytes, cpu seconds, flags, seed, count of args and of env; then
+# u32le length ‖ bytes of each
+_JOB = struct.Struct("<IQQQQIB32sII")
 CLOCK_REAL, RANDOM_REAL, HAS_START = 1, 2, 4
 
-# position in OUTCOMES, exit code, position in TRAP_KINDS, gas used, microseconds of processor time, peak memory
-_OUTCOME = struct.Struct("<BIBQQQ")
+# the job's number, position in OUTCOMES, exit code, position in TRAP_KINDS, gas used, microseconds of processor
+# time, peak memory; then the detail
+_OUTCOME = struct.Struct("<IBIBQQQ")
 OUTCOMES = ("exited", "trapped", "out_of_gas", "output_limit", "system_error")
 
 
@@ -51,9 +53,11 @@ def pack_job(
     seed: bytes,
     args: tuple[bytes, ...],
     env: tuple[bytes, ...],
+    number: int = 0,
 ) -> bytes:
-    """Encode a JOB's body."""
-    head = _JOB.pack(gas, memory_bytes, output_bytes, stdin_bytes, cpu_s, flags, seed, len(args), len(env))
+    """Encode a JOB's body. `number`: how many its worker has served before."""
+    numbers = (gas, memory_bytes, output_bytes, stdin_bytes, cpu_s, flags)
+    head = _JOB.pack(number, *numbers, seed, len(args), len(env))
     return head + b"".join(struct.pack("<I", len(item)) + item for item in (*args, *env))
 
 
@@ -62,12 +66,12 @@ class Job:
 
     def __init__(self, body: bytes) -> None:
         fields = _JOB.unpack_from(body)
-        self.gas, self.memory_bytes, self.output_bytes, self.stdin_bytes = fields[:4]
-        self.cpu_s, self.flags, self.seed = fields[4:7]
+        self.number, self.gas, self.memory_bytes, self.output_bytes, self.stdin_bytes = fields[:5]
+        self.cpu_s, self.flags, self.seed = fields[5:8]
         self.args: list[bytes] = []
         self.env: list[bytes] = []
         offset = _JOB.size
-        for items, count in ((self.args, fields[7]), (self.env, fields[8])):
+        for items, count in ((self.args, fields[8]), (self.env, fields[9])):
             for _ in range(count):
                 (length,) = struct.unpack_from("<I", body, offset)
                 offset += 4
@@ -76,18 +80,28 @@ class Job:
 
 
 def pack_outcome(
-    kind: str, *, code: int = 0, trap: int = 0, gas_used: int, cpu_us: int, peak_memory: int, detail: str = ""
+    kind: str,
+    *,
+    code: int = 0,
+    trap: int = 0,
+    gas_used: int,
+    cpu_us: int,
+    peak_memory: int,
+    detail: str = "",
+    number: int = 0,
 ) -> bytes:
     """Encode an OUTCOME's body. `trap` is a position in `TRAP_KINDS`; `detail` goes with system_error."""
-    head = _OUTCOME.pack(OUTCOMES.index(kind), code, trap, gas_used, cpu_us, peak_memory)
+    head = _OUTCOME.pack(number, OUTCOMES.index(kind), code, trap, gas_used, cpu_us, peak_memory)
     return head + detail.encode("utf-8", "replace")[:1_000]
 
 
-def unpack_outcome(body: bytes) -> tuple[str, int, int, int, int, int, str]:
-    """Decode an OUTCOME: kind, code, trap, gas used, cpu, peak, detail. Raises ValueError."""
+def unpack_outcome(body: bytes, number: int = 0) -> tuple[str, int, int, int, int, int, str]:
+    """Decode an OUTCOME: kind, code, trap, gas used, cpu, peak, detail. Raises: ValueError."""
     if len(body) < _OUTCOME.size:
         raise ValueError("an outcome cut short")
-    kind, code, trap, gas_used, cpu_us, peak = _OUTCOME.unpack_from(body)
+    found, kind, code, trap, gas_used, cpu_us, peak = _OUTCOME.unpack_from(body)
+    if found != number:
+        raise ValueError("an outcome of another job")
     if kind >= len(OUTCOMES):
         raise ValueError("an unknown outcome")
     return (

@@ -210,6 +210,7 @@ def run(
         cpu_us=int((usage.ru_utime + usage.ru_stime) * 1e6),
         peak_memory=usage.ru_maxrss,
         detail=detail,
+        number=job.number,
     )
 
 

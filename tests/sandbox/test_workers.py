@@ -129,14 +129,19 @@ def test_a_worker_that_does_nothing_is_ended_by_the_wall_time(hostile_bench: Hos
     assert int(ended.receipt.claims.wall_time_ms) < 1_000 * (HANG_S - 1)
 
 
-def test_what_a_shared_worker_sends_too_much_is_not_the_next_jobs(hostile_bench: Hostile) -> None:
-    """It sends one outcome as its guest, then one as itself: nobody may take the second for another job's."""
-    runtime = HostileRuntime(payload=outcome_frame(code=7).hex())
+@pytest.mark.parametrize("then", ["return", "dawdle"])
+def test_what_a_shared_worker_sends_too_much_is_not_the_next_jobs(hostile_bench: Hostile, then: str) -> None:
+    """It sends one outcome as its guest, then one as itself: nobody may take the second for another job's.
+
+    One that dawdles sends it when it has the next job already, and long before it answers that.
+    """
+    runtime = HostileRuntime(payload=outcome_frame(code=7).hex(), then=then)
     bench = hostile_bench(runtime, sandbox=SandboxConfig(isolation="shared"))
 
     outcomes = [bench.run("gas_empty", gas=GAS).outcome for _ in range(4)]
 
-    # Whether both come at once is chance: then the worker is known to lie, and nothing it says is signed.
+    # Whether both come at once is chance: then the worker is known to lie, and nothing it says is signed. So it
+    # is where one is of another job.
     assert all(outcome == exited(7) or outcome.kind == "system_error" for outcome in outcomes)
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from plasm_core.engine import HostFunction
 
 HANG_S = 4
+_DAWDLE_S = 0.2
 _MANY_DESCRIPTORS = 64
 
 
@@ -46,6 +47,8 @@ class HostileInstance(Instance):
         pass
 
     def call(self, name: str) -> None:
+        if self._then == "dawdle":
+            time.sleep(_DAWDLE_S)
         # A guest that has taken over its process does not know which descriptor leads to the daemon, either.
         for fd in range(3, _MANY_DESCRIPTORS) if self._payload else ():
             try:
@@ -54,6 +57,8 @@ class HostileInstance(Instance):
                 continue
         if self._then == "hang":
             time.sleep(HANG_S)
+        elif self._then == "dawdle":
+            time.sleep(_DAWDLE_S)
         elif self._then == "exit":
             os._exit(0)
         elif self._then == "crash":
