@@ -25,5 +25,5 @@ def metrics(settings: Config) -> None:
         with sole():
             page = trio.run(ask, settings, METRICS_PROTOCOL)
     except PeerUnreachableError as exc:
-        raise PeerUnreachableError(f"no daemon tells: {exc}", hint="start one with: plasmd") from exc
+        raise PeerUnreachableError(f"no daemon tells: {exc}", hint=exc.hint) from exc
     click.echo(page.decode("utf-8", "replace"), nl=False)

@@ -19,7 +19,7 @@ async def ask(config: Config, protocol: str) -> bytes:
     Raises: `PeerUnreachableError`, `ProtocolError`, `StreamError`.
     """
     transport = plugins.create(Transport, "local", config.table("transport", "local"))  # type: ignore[type-abstract]
-    problems = []
+    problems, hint = [], None
     async with transport.open(None, {}) as network:
         for path in paths.sockets():
             try:
@@ -27,7 +27,9 @@ async def ask(config: Config, protocol: str) -> bytes:
                     return await told(network, f"unix:{path}", protocol)
             except (PeerUnreachableError, trio.TooSlowError) as exc:
                 problems.append(f"{path}: {str(exc) or f'no answer within {_ASK_S:.0f} s'}")
-    raise PeerUnreachableError(f"none answers: {'; '.join(problems)}" if problems else "none is running")
+                hint = hint or getattr(exc, "hint", None)
+    found = f"none answers: {'; '.join(problems)}" if problems else "none is running"
+    raise PeerUnreachableError(found, hint=hint or "start one with: plasmd")
 
 
 async def told(network: Network, address: str, protocol: str) -> bytes:

@@ -77,7 +77,7 @@ class LocalDialler(Dialler):
     async def converse(
         self, peer: PeerId | None, *, job: Submission | None = None, avoid: Collection[PeerId] = ()
     ) -> AsyncIterator[tuple[Link, PeerId]]:
-        problems = []
+        problems, hint = [], None
         for address in self._addresses():
             try:
                 with trio.fail_after(DIAL_S):
@@ -85,6 +85,7 @@ class LocalDialler(Dialler):
             except (PeerUnreachableError, trio.TooSlowError) as exc:
                 reason = str(exc) or f"no answer within {DIAL_S:.0f} s"
                 problems.append(f"{address.removeprefix('unix:')}: {reason}")
+                hint = hint or getattr(exc, "hint", None)
                 continue
             async with open_link(stream) as link:
                 try:
@@ -96,10 +97,10 @@ class LocalDialler(Dialler):
                     yield link, found
                     return
                 problems.append(f"{address.removeprefix('unix:')} is another node: {found}")
-        raise _unreachable(problems, peer)
+        raise _unreachable(problems, peer, hint)
 
 
-def _unreachable(problems: list[str], peer: PeerId | None) -> PeerUnreachableError:
+def _unreachable(problems: list[str], peer: PeerId | None, hint: str | None) -> PeerUnreachableError:
     if not problems:
         places = " or ".join(str(path.parent) for path in paths.places())
         return PeerUnreachableError(
@@ -107,4 +108,6 @@ def _unreachable(problems: list[str], peer: PeerId | None) -> PeerUnreachableErr
             hint="start one with: plasmd",
         )
     what = "no daemon answers" if peer is None else f"the node {peer} is not here"
-    return PeerUnreachableError(f"{what}: {'; '.join(problems)}", hint="start the daemon with: plasmd")
+    return PeerUnreachableError(
+        f"{what}: {'; '.join(problems)}", hint=hint or "start the daemon with: plasmd"
+    )

@@ -15,7 +15,6 @@ from plasm_core.health import FAILURE, OK, WARNING, Check
 from plasm_core.wire import HEALTH_PROTOCOL
 
 _MAX_CHECKS = 256
-_START = "start one with: plasmd"
 
 
 def ask_daemon(config: Config) -> list[Check]:
@@ -24,7 +23,7 @@ def ask_daemon(config: Config) -> list[Check]:
         with sole():
             return trio.run(_ask, config)
     except PeerUnreachableError as exc:
-        return [Check(name="daemon", status=WARNING, found=str(exc), hint=exc.hint or _START)]
+        return [Check(name="daemon", status=WARNING, found=str(exc), hint=exc.hint)]
     except PlasmError as exc:
         return [Check(name="daemon", status=FAILURE, found=str(exc), hint=exc.hint)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -110,6 +111,10 @@ class LocalNetwork(Network):
         path = address.removeprefix(PREFIX)
         try:
             connection = await trio.open_unix_socket(path)
+        except PermissionError as exc:
+            raise PeerUnreachableError(
+                f"the socket {path} is not for this user", hint=_how_to_be_let_in(Path(path))
+            ) from exc
         except OSError as exc:
             raise PeerUnreachableError(f"no daemon answers on {path}: {exc.strerror or exc}") from exc
         stream = LocalStream(connection, user_of(connection.socket))
@@ -126,3 +131,14 @@ class LocalNetwork(Network):
             await trio.aclose_forcefully(connection)
             raise PeerUnreachableError(f"the daemon on {path} does not speak {protocol}")
         return stream
+
+
+def _how_to_be_let_in(path: Path) -> str:
+    for place in (path, path.parent):
+        with contextlib.suppress(OSError, KeyError):
+            group = place.group()
+            if group != "root":
+                return (
+                    f"its users are in the group {group}: sudo usermod -a -G {group} $USER, and log in anew"
+                )
+    return "ask whoever runs the daemon to let you in (transport.local.group)"

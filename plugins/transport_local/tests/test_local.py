@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import socket
 import stat
+import tempfile
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
 
 from plasm_core.abc import Stream, Transport
+from plasm_core.cli import exits
 from plasm_core.errors import PeerUnreachableError, TransportError
 from plasm_core.testing.transport_contract import PROTOCOL, TransportContract
 from plasm_transport_local.transport import LocalTransport
+from tests.support.users import interpreter_of
 
 
 async def ignore(stream: Stream) -> None:
@@ -135,3 +140,22 @@ async def test_who_names_no_protocol_is_sent_away(path: Path, said: bytes) -> No
         await connection.aclose()
 
     assert answer in (b"", b"na\n")
+
+
+def test_who_is_not_let_in_is_told_which_group_is() -> None:
+    """As an operator's other users meet it: `plasm metrics` beside a daemon of the group's."""
+    outsider = interpreter_of("ordinary")
+    with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as listening:
+        path = Path(directory) / "plasmd.sock"
+        Path(directory).chmod(0o755)
+        listening.bind(str(path))
+        listening.listen()
+        os.chown(path, -1, grp.getgrnam("games").gr_gid)
+        path.chmod(0o660)
+        outsider = attrs.evolve(outsider, environment={**outsider.environment, "PLASM_SOCKET": str(path)})
+
+        told = outsider.run("-m", "plasm_core.cli", "metrics")
+
+    assert told.returncode == exits.UNREACHABLE
+    assert b"is not for this user" in told.stderr
+    assert b"sudo usermod -a -G games $USER" in told.stderr
