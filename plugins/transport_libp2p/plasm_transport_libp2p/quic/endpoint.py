@@ -271,7 +271,10 @@ class Endpoint:
         while True:
             while not self._senders:
                 await self._senders_added.park()
-            senders, self._senders = self._senders, set()
-            for connection in senders:
-                self._guard(connection, connection.transmit)
+            self._transmit_all()
             await self._socket.send_kept()
+
+    def _transmit_all(self) -> None:
+        senders, self._senders = self._senders, set()
+        for connection in senders:
+            self._guard(connection, connection.transmit)
