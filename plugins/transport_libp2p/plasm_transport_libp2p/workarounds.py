@@ -13,6 +13,7 @@ still so; when the library moves, this module is to be read again.
   identify.py.
 - Closing ends one connection after the other, a tenth of a second each: `Swarm.close`.
 - The connection manager dials peers of its own accord and keeps a record of each that left: `Swarm.run`.
+- A connection that has ended is kept by what it is tied to, until a full collection of garbage: `_untie`.
 - Plaintext, secio and mplex are spoken unless each was left out: `Upgrader` knows one of each.
 """
 
@@ -336,12 +337,14 @@ class Swarm(library.Swarm):
 
     async def notify_disconnected(self, conn: INetConn) -> None:
         """Tell whoever asked to be told."""
+        self._used.pop(conn, None)
         opened = self._opened.pop(conn, None)
         if opened is not None:
             since, direction = opened
             self.counters.add("connections_closed_total", direction=direction)
             self.counters.add("connection_seconds_total", trio.current_time() - since, direction=direction)
         await self._notify("disconnected", conn)
+        _untie(conn)
 
     async def dial_peer(self, peer_id: ID) -> list[INetConn]:
         """Return the connections that there are. Raises: `SwarmException` if there are none."""
@@ -394,6 +397,13 @@ async def _close(connection: Any) -> None:
         await connection.close()
     except Exception as exc:
         log.debug("connection not closed cleanly reason=%r", exc)
+
+
+def _untie(conn: INetConn) -> None:
+    """Part a connection that has ended from what carried it: each knows the other."""
+    muxed: Any = conn.muxed_conn
+    muxed.on_close = None
+    muxed.remove_stream = None  # as the library names it, which never calls it
 
 
 async def _while_running(muxed: IMuxedConn, talk: Callable[[IMuxedConn], Awaitable[None]]) -> None:

@@ -6,8 +6,10 @@ When the library moves, the second half says which work-arounds to look at again
 from __future__ import annotations
 
 import contextlib
+import gc
 import inspect
 import socket
+import weakref
 from typing import Any
 
 import pytest
@@ -105,6 +107,27 @@ async def test_a_dialler_that_speaks_what_is_unsafe_is_refused(kind: str) -> Non
             await dialler.close()
 
     assert served == []
+
+
+@pytest.mark.parametrize("where", [LOCAL[0], "/ip4/127.0.0.1/udp/0/quic-v1"], ids=["tcp", "quic"])
+async def test_a_connection_that_has_ended_is_gone_without_a_collection_of_garbage(where: str) -> None:
+    """Full collections come seldom: what waits for one is held, so much for each connection."""
+    gc.disable()
+    try:
+        with trio.fail_after(20):
+            async with Libp2pTransport(listen=(where,)).open(None, {PROTOCOL: echo}) as node:
+                async with Libp2pTransport(listen=()).open(None, {}) as client:
+                    stream = await client.dial(node.addresses[0], PROTOCOL)
+                    await stream.send_all(b"x")
+                    assert await stream.receive_some() == b"x"
+                    (conn,) = swarm_of(node).get_connections()
+                    ended: list[weakref.ref[object]] = [weakref.ref(conn), weakref.ref(conn.muxed_conn)]
+                    del conn
+                    await stream.aclose()
+                while any(item() is not None for item in ended):  # noqa: ASYNC110
+                    await trio.sleep(0.02)
+    finally:
+        gc.enable()
 
 
 async def test_the_library_itself_connects_to_us_and_talks() -> None:
