@@ -17,7 +17,7 @@ from aioquic.quic.packet import (
 from aioquic.quic.retry import QuicRetryTokenHandler
 
 from plasm_transport_libp2p.quic import sansio
-from plasm_transport_libp2p.quic.address import SocketAddress, prefix
+from plasm_transport_libp2p.quic.address import SocketAddress, is_loopback, prefix
 from plasm_transport_libp2p.quic.limits import QuicLimits
 
 _SMALLEST_INITIAL_BYTES = 1200
@@ -55,7 +55,7 @@ class Admission:
         self._tokens = QuicRetryTokenHandler()
         self._connections = 0
         self._handshakes = 0
-        self._per_prefix: Counter[bytes] = Counter()
+        self._per_prefix: Counter[bytes | None] = Counter()
 
     @property
     def connections(self) -> int:
@@ -94,7 +94,7 @@ class Admission:
             accept = Accept(original_destination_cid=original, retry_source_cid=header.destination_cid)
         if (
             self._connections >= self._limits.connections
-            or self._per_prefix[prefix(address)] >= self._limits.connections_per_prefix
+            or self._per_prefix[_counted(address)] >= self._limits.connections_per_prefix
         ):
             return _refuse(header, header.version, QuicErrorCode.CONNECTION_REFUSED)
         return Ignore.IGNORE if self._handshakes >= self._limits.handshakes else accept
@@ -119,14 +119,18 @@ class Admission:
         """Count a connection from an address, in its handshake at first."""
         self._connections += 1
         self._handshakes += 1
-        self._per_prefix[prefix(address)] += 1
-        return Slot(self, prefix(address))
+        network = _counted(address)
+        if network is not None:
+            self._per_prefix[network] += 1
+        return Slot(self, network)
 
     def _on_handshake_over(self) -> None:
         self._handshakes -= 1
 
-    def _on_connection_over(self, network: bytes) -> None:
+    def _on_connection_over(self, network: bytes | None) -> None:
         self._connections -= 1
+        if network is None:
+            return
         self._per_prefix[network] -= 1
         if not self._per_prefix[network]:
             del self._per_prefix[network]
@@ -135,7 +139,7 @@ class Admission:
 class Slot:
     """The place that one inbound connection takes."""
 
-    def __init__(self, admission: Admission, network: bytes) -> None:
+    def __init__(self, admission: Admission, network: bytes | None) -> None:
         self._admission = admission
         self._network = network
         self._in_handshake = True
@@ -153,6 +157,11 @@ class Slot:
         if self._taken:
             self._taken = False
             self._admission._on_connection_over(self._network)
+
+
+def _counted(address: SocketAddress) -> bytes | None:
+    """Return the network that an address is counted in, None for this machine's own, as for TCP."""
+    return None if is_loopback(address) else prefix(address)
 
 
 def _refuse(header: QuicHeader, version: int, error_code: QuicErrorCode) -> Answer:

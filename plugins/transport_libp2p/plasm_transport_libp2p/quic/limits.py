@@ -24,7 +24,7 @@ class QuicLimits:
     connections: int = attrs.field(default=1024, validator=_positive)
     """Inbound connections, half-open ones among them."""
     connections_per_prefix: int = attrs.field(default=128, validator=_positive)
-    """Inbound connections from one /24 of IPv4 or one /48 of IPv6."""
+    """Inbound connections from one /24 of IPv4 or one /48 of IPv6. Addresses of this machine are not counted."""
     handshakes: int = attrs.field(default=128, validator=_positive)
     """Inbound handshakes at a time; more are not answered, and the client sends again."""
     retry_above: int = attrs.field(default=16, validator=validators.ge(0))

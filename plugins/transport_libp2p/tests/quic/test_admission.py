@@ -112,6 +112,20 @@ async def test_an_ipv6_prefix_is_48_bits() -> None:
     assert isinstance(judge(admission, initial(), ("2001:db8:2::1", 1)), Accept)
 
 
+async def test_this_machines_own_connections_are_capped_in_all_alone() -> None:
+    admission = Admission(QuicLimits(connections=3, connections_per_prefix=1))
+    slots = [
+        admission.admit(("127.0.0.1", 1)),
+        admission.admit(("127.0.0.1", 2)),
+        admission.admit(("::1", 1)),
+    ]
+
+    assert isinstance(judge(admission, initial(), ("127.0.0.1", 3)), Answer)
+
+    slots[0].release()
+    assert isinstance(judge(admission, initial(), ("127.0.0.1", 3)), Accept)
+
+
 async def test_handshakes_beyond_the_limit_are_not_answered() -> None:
     admission = Admission(QuicLimits(handshakes=1, retry_above=5))
     admission.admit(CLIENT)
@@ -151,7 +165,7 @@ async def test_a_handshake_through_a_retry_succeeds() -> None:
 
 async def test_a_node_that_is_full_refuses_at_once_and_serves_again_when_it_is_not() -> None:
     async with (
-        running(LISTEN, limits=QuicLimits(connections_per_prefix=2)) as node,
+        running(LISTEN, limits=QuicLimits(connections=2)) as node,
         running(limits=QuicLimits(dial_timeout_s=30)) as client,
     ):
         first = await client.transport.dial(node.address)
