@@ -1,4 +1,4 @@
-"""Strangers by the hundred at one daemon's libp2p port: `python -m tests.network.flood DIRECTORY`.
+"""Strangers by the hundred at one daemon's libp2p port: `python -m tests.network.flood DIRECTORY [--quic]`.
 
 First they come one after the other, under so many keys; then all at once, and stay, while others connect and say
 nothing or a byte now and then, and break off in the middle of a message. In the midst of that, and after it,
@@ -13,10 +13,13 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import attrs
 import trio
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import QuicConnection
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from plasm_core.abc import Network, Signer, Stream
@@ -31,6 +34,8 @@ from tests.support import processes
 from tests.support.daemon import Daemon
 
 CLIENT = Libp2pTransport(listen=())
+OVER_QUIC = ("--set", 'transport.libp2p.listen=["/ip4/127.0.0.1/udp/0/quic-v1"]')
+"""What is set last holds."""
 DEADLINE_S = 120.0
 SETTLE_S = 60.0
 _AT_ONCE = 20
@@ -187,7 +192,11 @@ async def hear_the_end(stream: Stream) -> None:
 @asynccontextmanager
 async def strangers(address: str, count: int) -> AsyncIterator[None]:
     """Hold connections that say nothing, every other one a byte now and then."""
-    _, _, host, _, port, *_ = address.split("/")
+    _, _, host, carrier, port, *_ = address.split("/")
+    if carrier == "udp":
+        async with half_open((host, int(port)), count):
+            yield
+        return
     connections = [await trio.open_tcp_stream(host, int(port)) for _ in range(count)]
 
     async def dribble(connection: trio.SocketStream) -> None:
@@ -207,6 +216,35 @@ async def strangers(address: str, count: int) -> AsyncIterator[None]:
         await trio.aclose_forcefully(connection)
 
 
+@asynccontextmanager
+async def half_open(remote: tuple[str, int], count: int) -> AsyncIterator[None]:
+    """Begin handshakes of QUIC and do not go on with them, every other one over and over."""
+    first = [_first_datagrams(remote) for _ in range(count)]
+
+    async def begin(sock: trio.socket.SocketType, datagrams: list[bytes], *, again: bool) -> None:
+        while True:
+            for datagram in datagrams:
+                await sock.sendto(datagram, remote)
+            if not again:
+                return
+            await trio.sleep(1)
+
+    async with AsyncExitStack() as stack, trio.open_nursery() as nursery:
+        for number, datagrams in enumerate(first):
+            sock = trio.socket.socket(type=trio.socket.SOCK_DGRAM)
+            stack.callback(sock.close)
+            nursery.start_soon(partial(begin, sock, datagrams, again=number % 2 == 0))
+        yield
+        nursery.cancel_scope.cancel()
+
+
+def _first_datagrams(remote: tuple[str, int]) -> list[bytes]:
+    """Return what a client sends first."""
+    client = QuicConnection(configuration=QuicConfiguration(is_client=True, alpn_protocols=["libp2p"]))
+    client.connect(remote, now=0.0)
+    return [datagram for datagram, _ in client.datagrams_to_send(now=0.0)]
+
+
 def main() -> None:
     """Run."""
     parser = argparse.ArgumentParser()
@@ -215,12 +253,15 @@ def main() -> None:
     parser.add_argument("--keys", type=int, default=100)
     parser.add_argument("--peers", type=int, default=300)
     parser.add_argument("--silent", type=int, default=100)
+    parser.add_argument("--quic", action="store_true")
     options = parser.parse_args()
     options.directory.mkdir(parents=True, exist_ok=True)
     (options.directory / "node").mkdir()
     (options.directory / "client").mkdir()
     with (
-        Daemon(options.directory / "node", *NETWORKED, "--lend") as daemon,
+        Daemon(
+            options.directory / "node", *NETWORKED, *(OVER_QUIC if options.quic else ()), "--lend"
+        ) as daemon,
         Daemon(options.directory / "client") as client,
     ):
         daemon.start(until=" ready peer=")
