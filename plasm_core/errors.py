@@ -83,7 +83,7 @@ class KeyFileError(PlasmError):
 
 
 class StorageError(PlasmError):
-    """A directory that state or cache should go to cannot be used."""
+    """State or cache cannot be read or kept: the directory, the disk or what lies there is at fault."""
 
 
 class StorageFullError(StorageError):

@@ -163,7 +163,7 @@ class RemoteDialler(Dialler):
         """
         found: list[Candidate] = []
         refused: dict[str, int] = {}
-        done, places = trio.Event(), trio.CapacityLimiter(_PROBES_AT_ONCE)
+        some, done, places = trio.Event(), trio.Event(), trio.CapacityLimiter(_PROBES_AT_ONCE)
 
         async def probe(peer: PeerId, addresses: tuple[str, ...]) -> None:
             async with places:
@@ -180,6 +180,7 @@ class RemoteDialler(Dialler):
                 return
             log.info("peer found peer=%s latency_s=%.3f", peer, candidate.latency_s)
             found.append(candidate)
+            some.set()
             if len(found) >= enough:
                 done.set()
 
@@ -191,13 +192,12 @@ class RemoteDialler(Dialler):
                 async for peer, addresses in peers:
                     if peer not in avoid:
                         nursery.start_soon(probe, peer, addresses)
+            some.set()
             done.set()
 
         with trio.move_on_after(SEARCH_S):
             async with alongside(search):
-                while not done.is_set() and not found:
-                    with trio.move_on_after(0.05):
-                        await done.wait()
+                await some.wait()
                 with trio.move_on_after(settle_s):
                     await done.wait()
         found.sort(key=lambda item: (self._failures.get(item.peer, 0), item.cost))

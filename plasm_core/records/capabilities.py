@@ -12,7 +12,6 @@ import attrs
 from plasm_core.records.converter import encode_json, parse_json, structure
 from plasm_core.records.fields import boolean, constrained, integer, names, names_of, one_of, text, timestamp
 from plasm_core.records.manifest import CAPABILITIES, Manifest
-from plasm_core.records.peer import PeerId
 
 CAPABILITIES_TYPE = "application/vnd.phase.capabilities+json"
 CAPABILITIES_FORMAT = "phase.capabilities/v0"
@@ -124,8 +123,3 @@ class CapabilityRecord:
             if wanted > given:
                 return f"{what} {wanted}, of which it gives {given}"
         return None
-
-    @property
-    def signer(self) -> PeerId:
-        """The node that the record is of. Raises: ValueError."""
-        return PeerId.parse(self.peer)

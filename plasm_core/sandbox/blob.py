@@ -36,8 +36,3 @@ def sealed_blob(name: str, parts: Iterable[bytes]) -> int:
         os.close(fd)
         raise
     return fd
-
-
-def blob_path(fd: int) -> str:
-    """Return a path under which a process opens its own descriptor."""
-    return f"/dev/fd/{fd}"

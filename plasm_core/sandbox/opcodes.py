@@ -83,9 +83,9 @@ _set(F32_CONST, F32_CONST, CONTROL, 1)
 NOTED_AS = {
     0x2A: ("f32-bits", 2),
     0xBE: ("f32-bits", 0),
-    **dict.fromkeys((37, 38, 208, 210), ("reference-types", 1)),
+    **dict.fromkeys((0x25, 0x26, 0xD0, 0xD2), ("reference-types", 1)),
     0xD1: ("reference-types", 0),
-    **dict.fromkeys(range(192, 197), ("sign-extension", 0)),
+    **dict.fromkeys(range(0xC0, 0xC5), ("sign-extension", 0)),
 }
 """Opcode → (feature, number of LEB128 immediates)."""
 

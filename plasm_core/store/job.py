@@ -122,13 +122,11 @@ class Recovery:
 
 @attrs.frozen(kw_only=True)
 class Totals:
-    """Numbers for metrics. `jobs` counts by state those that are not gone; `tombstones` those that are."""
+    """How much there is. `jobs` counts by state those that are not gone; `tombstones` those that are."""
 
     jobs: dict[State, int]
     tombstones: int
     job_bytes: int
     """Inputs and outputs on the disk, reservations included."""
-    job_bytes_limit: int
     modules: int
     module_bytes: int
-    module_bytes_limit: int

@@ -347,10 +347,8 @@ class Store:
             jobs=jobs,
             tombstones=sum(count for _, gone, count in counts if gone),
             job_bytes=self._budget.used_bytes,
-            job_bytes_limit=self.limits.job_bytes,
             modules=len(self.modules),
             module_bytes=self.modules.used_bytes,
-            module_bytes_limit=self.limits.module_bytes,
         )
 
     def _output_reserve(self, manifest: Manifest) -> int:

@@ -12,6 +12,7 @@ from plasm_core.errors import ProtocolError
 from plasm_core.wire.frames import OUTPUTS, UPLOADS, Channel, Data, FrameReader, control_frame
 from plasm_core.wire.messages import (
     FROM_CLIENT,
+    NOTHING,
     Accepted,
     AskCapabilities,
     Attach,
@@ -23,7 +24,6 @@ from plasm_core.wire.messages import (
     Hello,
     Message,
     Offered,
-    Outputs,
     Possessed,
     Possession,
     Progress,
@@ -66,7 +66,7 @@ class NodeConversation:
         self._reader = FrameReader(FROM_CLIENT)
         self._uploads: dict[Channel, ReceiveWindow] = {}
         self._outputs: dict[Channel, SendWindow] = {}
-        self._first = (Outputs(stdout=0, stderr=0), Outputs(stdout=0, stderr=0), 0)
+        self._first = (NOTHING, NOTHING, 0)
         self._challenged = False
 
     def receive(self, data: bytes) -> Iterator[Message | Data]:
@@ -99,7 +99,7 @@ class NodeConversation:
             raise ProtocolError(f"{message.type} has no place where {self.phase.value}")
         self.phase = Phase.DECIDING
         if isinstance(message, Submit):
-            self._first = (Outputs(stdout=0, stderr=0), message.credit, 0)
+            self._first = (NOTHING, message.credit, 0)
             sizes = message.sizes
             self._uploads = {item: ReceiveWindow(item, size=getattr(sizes, item.label)) for item in UPLOADS}
         elif isinstance(message, Attach):
@@ -201,7 +201,7 @@ class NodeConversation:
         """Tell a new state. If it is a new attempt, both outputs begin again."""
         self._expect(Phase.FOLLOWING)
         if status.attempt != self.attempt:
-            self._first = (Outputs(stdout=0, stderr=0), self._first[1], status.attempt)
+            self._first = (NOTHING, self._first[1], status.attempt)
             self._follow(status)
         return control_frame(State(status=status))
 

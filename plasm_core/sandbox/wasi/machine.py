@@ -7,6 +7,8 @@ import struct
 import sys
 import time
 
+from plasm_core.sandbox.wasi.abi import CLOCK_REALTIME
+
 try:  # CPython's own SHA-256: hashlib would load OpenSSL into every worker
     sha256 = __import__("_sha2" if sys.version_info >= (3, 12) else "_sha256").sha256
 except ImportError:
@@ -27,7 +29,7 @@ class VirtualClock:
 
     def start_of(self, clock: int) -> int:
         """Return what the clock showed at the job's start."""
-        return EPOCH_NS if clock == 0 else 0
+        return EPOCH_NS if clock == CLOCK_REALTIME else 0
 
     def read(self, clock: int) -> int:
         """Return the clock's time, then advance."""
@@ -53,7 +55,7 @@ class RealClock(VirtualClock):
         self._start_ns = time.monotonic_ns()
 
     def start_of(self, clock: int) -> int:
-        return self._real_ns if clock == 0 else 0
+        return self._real_ns if clock == CLOCK_REALTIME else 0
 
     def read(self, clock: int) -> int:
         return self.start_of(clock) + self.now()
