@@ -15,6 +15,7 @@ from plasm_transport_libp2p.reachability.dialback import Allowance
 from plasm_transport_libp2p.reachability.keeper import remember
 from plasm_transport_libp2p.reachability.message import MAX_ATTEMPTS, Answer, Attempt, Request
 from plasm_transport_libp2p.reachability.prober import Evidence, judge
+from plasm_transport_libp2p.reachability.restraint import BETWEEN_S, PATIENCE_S, Restraint
 
 PEER = PeerId(bytes(32))
 
@@ -72,6 +73,21 @@ async def test_what_is_done_for_one_is_bounded_by_the_minute(autojump_clock: tri
     assert allowance.take("b")
     await trio.sleep(61)
     assert allowance.take("a")
+
+
+def test_without_a_verdict_those_that_come_first_begin_late_and_rarely() -> None:
+    now = [0.0]
+    first, second = sorted((PEER, PeerId(bytes(31) + b"\1")), key=str)
+    one, other = Restraint(first, lambda: now[0]), Restraint(second, lambda: now[0])
+
+    assert not one.allows(second)
+    now[0] = PATIENCE_S
+    assert [one.allows(second), one.allows(second), other.allows(first)] == [True, False, False]
+    now[0] += BETWEEN_S
+    assert one.allows(second)
+    one.begin()
+    now[0] += PATIENCE_S - 1
+    assert not one.allows(second)
 
 
 def test_a_message_says_the_same_after_a_journey() -> None:

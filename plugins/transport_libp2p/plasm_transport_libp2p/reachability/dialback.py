@@ -4,7 +4,7 @@ A dial goes only to the IP address that the asking peer is seen at, or that a ne
 only so often. It comes from a fresh socket, so that no packet gets in as the answer to another. A router may
 let in whoever was spoken to before, from whatever port: that is why some of the peers connected here are asked
 to dial too, with whom the asking one is likely never to have spoken. For the same reason a node that does not
-know yet whether it is reached itself dials nobody: it would speak to those who could prove it. Whoever dials hands in the asking peer's
+know yet whether it is reached itself dials hardly anybody (restraint.py). Whoever dials hands in the asking peer's
 nonce, since that peer believes nobody's word.
 """
 
@@ -62,9 +62,9 @@ class Allowance:
 
 
 class DialBack:
-    """Serves `/phase/reachability/1.0.0`. `may_dial`: whether this node may speak to strangers now."""
+    """Serves `/phase/reachability/1.0.0`. `may_dial`: whether a peer may be dialled now."""
 
-    def __init__(self, network: Libp2pNetwork, may_dial: Callable[[], bool]) -> None:
+    def __init__(self, network: Libp2pNetwork, may_dial: Callable[[PeerId], bool]) -> None:
         self._network = network
         self._may_dial = may_dial
         self._dials = trio.CapacityLimiter(_AT_ONCE)
@@ -143,7 +143,7 @@ class DialBack:
     ) -> list[Attempt]:
         attempts: list[Attempt] = []
         base = f"/ip{ip.version}/{ip}"
-        if not is_public(Multiaddr(base)) or not self._may_dial():
+        if not is_public(Multiaddr(base)) or not self._may_dial(peer):
             return attempts
         counted = (
             self._in_all.take(""),

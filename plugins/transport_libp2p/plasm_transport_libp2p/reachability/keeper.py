@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import attrs
 import trio
 
+from plasm_core.records.peer import PeerId
 from plasm_core.records.reachability import AddressReach, Reachability, Verdict
 from plasm_transport_libp2p.addresses import IPAddress, ip_of, is_public, parse
 from plasm_transport_libp2p.kademlia.directory import KademliaDirectory
@@ -19,6 +20,7 @@ from plasm_transport_libp2p.reachability.history import History
 from plasm_transport_libp2p.reachability.mapping import Mapper
 from plasm_transport_libp2p.reachability.message import Port
 from plasm_transport_libp2p.reachability.prober import listened_ports, probe
+from plasm_transport_libp2p.reachability.restraint import Restraint
 from plasm_transport_libp2p.reachability.witnesses import Sighting, Witnesses
 from plasm_transport_libp2p.relay.circuit import Circuits
 from plasm_transport_libp2p.relay.limits import RelayLimits
@@ -72,10 +74,11 @@ class Keeper:
         self._relay = Relay(network, limits) if limits is not None else None
         self._history = History()
         self._callers = Callers(network)
+        self._restraint = Restraint(network.peer_id, trio.current_time)
         self._places = Places(
             network, directory, circuits, local=local, changed=self._announce, note=self._history.note
         )
-        self._witnesses = Witnesses(network, lambda: directory.neighbours)
+        self._witnesses = Witnesses(network, self._candidates)
         self._addresses: tuple[AddressReach, ...] = ()
         self._seen_at: dict[int, IPAddress] = {}
         self._alone_since: float | None = None
@@ -87,6 +90,11 @@ class Keeper:
         self._news = trio.Event()
         self._steady_s = steady_s
         self._mapper = Mapper(self._ports_behind_router, self._mappings_changed) if map_ports else None
+
+    def _candidates(self) -> list[PeerId]:
+        """Return who could tell where this node is seen: its relays, to whom it is connected anyway, then others."""
+        neighbours = self._directory.neighbours
+        return [*self._places.relays, *random.sample(neighbours, len(neighbours))]
 
     def _mappings_changed(self) -> None:
         mappings = "; ".join(map(str, self._mapper.mappings)) if self._mapper else ""
@@ -125,10 +133,11 @@ class Keeper:
             if self._mapper is not None:
                 nursery.start_soon(self._mapper.run)
 
-    def _may_dial(self) -> bool:
-        """Return whether to dial strangers at others' request: not while they are to prove that they get in."""
+    def _may_dial(self, peer: PeerId) -> bool:
+        """Return whether to dial a peer at another's request: hardly while such as he are to prove that they get in."""
         behind_router = not any(map(is_public, self._network.listening()))
-        return not behind_router or self.reachability().verdict is not Verdict.UNKNOWN
+        judged = self.reachability().verdict is not Verdict.UNKNOWN
+        return not behind_router or judged or self._restraint.allows(peer)
 
     async def _watch(self) -> None:
         """See when this machine's addresses change."""
@@ -179,6 +188,7 @@ class Keeper:
             if before is not None and before != ip:
                 self._history.note(f"address changed from {before} to {ip}, as others see it")
                 self._network.forget_dialled(before=confirmed_at)
+                self._restraint.begin()
                 self._addresses = tuple(
                     item for item in self._addresses if _ip_of(item.address) != str(before)
                 )

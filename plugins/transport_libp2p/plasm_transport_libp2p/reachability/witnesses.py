@@ -2,6 +2,7 @@
 
 A connection over TCP that lives proves that the address behind it is still there. One that breaks, or one over
 QUIC on which another address is seen, is how a node behind a router learns that its address has changed.
+Which neighbours they are changes now and then, so that not all cling to those that everyone knows first.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 
 WITNESSES = 3
 _ASK_S = 8.0
+_KEPT_FOR = 20
+"""How many times, on average, one is asked before another takes its place."""
 
 
 @attrs.frozen(kw_only=True)
@@ -39,7 +42,7 @@ class Sighting:
 
 
 class Witnesses:
-    """The neighbours that are asked. `neighbours` returns those to choose from."""
+    """The neighbours that are asked. `neighbours` returns those to choose from, the best first."""
 
     def __init__(self, network: Libp2pNetwork, neighbours: Callable[[], Collection[PeerId]]) -> None:
         self._network = network
@@ -73,10 +76,10 @@ class Witnesses:
         return Sighting(addresses=agreed(seen.values()), asked=len(chosen), answered=len(seen))
 
     def _choose(self) -> list[PeerId]:
-        """Return those that answered before, then others, those first that there is a connection to."""
-        connected = self._network.is_connected_straight
-        others = sorted(self._neighbours(), key=lambda peer: (not connected(peer), random.random()))
-        return list(dict.fromkeys([*self._kept, *others]))[:WITNESSES]
+        """Return those that answered before, most of the time, then others."""
+        others = self._neighbours()
+        kept = [peer for peer in self._kept if len(others) <= WITNESSES or random.randrange(_KEPT_FOR)]
+        return list(dict.fromkeys([*kept, *others]))[:WITNESSES]
 
 
 def agreed(seen: Collection[IPAddress | None]) -> dict[int, IPAddress]:
