@@ -21,6 +21,7 @@ from plasm_core.abc import KINDS, Component
 from plasm_core.errors import (
     ConfigError,
     InvalidRecordError,
+    PlasmError,
     PluginBrokenError,
     PluginConflictError,
     PluginError,
@@ -159,8 +160,10 @@ def create(cls: type[C], name: str, table: Mapping[str, Any]) -> C:
     except InvalidRecordError as exc:
         problems = "; ".join(f"{where}.{path}: {text}" for path, text in exc.problems)
         raise ConfigError(problems) from exc
-    except TypeError as exc:
-        raise PluginBrokenError(f"the {cls.kind} {name} cannot be made: {exc}") from exc
+    except PlasmError:
+        raise
+    except Exception as exc:
+        raise PluginBrokenError(f"the {cls.kind} {name} cannot be made: {_reason(exc)}") from exc
 
 
 def inventory(table: Callable[[str, str], Mapping[str, Any]] = lambda kind, name: {}) -> list[PluginInfo]:

@@ -6,7 +6,7 @@ import pytest
 
 from plasm_core import plugins
 from plasm_core.abc import KINDS, Verifier
-from plasm_core.errors import ConfigError, PluginBrokenError, PluginMissingError
+from plasm_core.errors import ConfigError, PlasmError, PluginBrokenError, PluginMissingError
 from plasm_core.plugins import PluginInfo
 from tests.support.distributions import Site, verifier
 
@@ -113,6 +113,22 @@ def test_a_plugin_that_is_misconfigured_is_listed_with_the_reason(site: Site) ->
 
     (listed,) = [item for item in found if item.name == "jury"]
     assert (listed.state, listed.reason) == ("broken", "verifier.jury.replicaz: unknown field")
+
+
+@pytest.mark.parametrize("source", [PLAIN, verifier("jury")], ids=["plain", "attrs"])
+@pytest.mark.parametrize("method", ["__init__", "check"])
+def test_whatever_making_it_raises_breaks_that_plugin_alone(site: Site, source: str, method: str) -> None:
+    """`plasm plugins` and `plasm doctor` make every plugin there is."""
+    own = source.replace(
+        "    def judge", f"    def {method}(self): raise OSError('no such device')\n\n    def judge"
+    )
+    site.verifier("plasm-test-jury", "jury", source=own)
+    site.verifier("plasm-test-good", "good")
+
+    with pytest.raises(PlasmError, match="jury"):
+        create("jury")
+    listed = by_name()
+    assert (listed["verifier_jury"].state, listed["verifier_good"].state) == ("broken", "installed")
 
 
 def test_a_class_that_lacks_a_method_is_broken_not_misconfigured(site: Site) -> None:
