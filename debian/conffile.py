@@ -62,7 +62,7 @@ def _components() -> Iterator[tuple[str, str]]:
 
 def _is_ours(point: str) -> bool:
     return any(
-        entry.dist is not None and entry.dist.name == "plasm" for entry in plugins.entry_points()[point]
+        entry.dist is not None and entry.dist.name == "phase-plasm" for entry in plugins.entry_points()[point]
     )
 
 

@@ -32,10 +32,10 @@ from plasm_core.records.converter import structure
 GROUP = "plasm"
 
 CATALOGUE: dict[str, str] = {
-    "discovery_kademlia": "pip install 'plasm[libp2p]'",
-    "runtime_wasm3": "pip install 'plasm[wasm3]'",
-    "runtime_wasmer": "pip install 'plasm[wasmer]'",
-    "transport_libp2p": "pip install 'plasm[libp2p]'",
+    "discovery_kademlia": "pip install 'phase-plasm[libp2p]'",
+    "runtime_wasm3": "pip install 'phase-plasm[wasm3]'",
+    "runtime_wasmer": "pip install 'phase-plasm[wasmer]'",
+    "transport_libp2p": "pip install 'phase-plasm[libp2p]'",
 }
 """Plugins of this project that an installation may lack: entry point name → the command that installs it."""
 

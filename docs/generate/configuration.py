@@ -80,7 +80,7 @@ def _components() -> Iterator[tuple[str, str, type[Any]]]:
         for point, entries in sorted(plugins.entry_points().items()):
             found, _, name = point.partition("_")
             if found == kind and any(
-                entry.dist is not None and entry.dist.name == "plasm" for entry in entries
+                entry.dist is not None and entry.dist.name == "phase-plasm" for entry in entries
             ):
                 yield kind, name, plugins.load(kind, name)
 

@@ -31,7 +31,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Insta
     """An environment with the template, which brings Plasm along; pytest is there for the template's test."""
     directory = tmp_path_factory.mktemp("installed")
     found = wheels(directory / "wheels", ROOT, template)
-    return install(directory, found, "plasm-verifier-budget", linked=["plasm", "pytest"])
+    return install(directory, found, "plasm-verifier-budget", linked=["phase-plasm", "pytest"])
 
 
 def test_nothing_of_this_tree_stands_in_for_what_was_installed(

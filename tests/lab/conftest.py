@@ -13,7 +13,7 @@ from tests.lab.namespaces import missing
 @pytest.fixture(scope="session")
 def permitted() -> None:
     """Skip, with the reason, where there can be no laboratory."""
-    pytest.importorskip("libp2p", reason="libp2p is not installed: pip install 'plasm[libp2p]'")
+    pytest.importorskip("libp2p", reason="libp2p is not installed: pip install 'phase-plasm[libp2p]'")
     reason = missing()
     if reason is not None:
         pytest.skip(reason)

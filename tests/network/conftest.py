@@ -28,7 +28,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.path.is_relative_to(Path(__file__).parent):
                 item.add_marker(
-                    pytest.mark.skip(reason="libp2p is not installed: pip install 'plasm[libp2p]'")
+                    pytest.mark.skip(reason="libp2p is not installed: pip install 'phase-plasm[libp2p]'")
                 )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("libp2p", reason="libp2p is not installed: pip install 'plasm[libp2p]'")
+pytest.importorskip("libp2p", reason="libp2p is not installed: pip install 'phase-plasm[libp2p]'")
 
 import trio
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]:
     """The wheel of this tree."""
-    (path,) = wheels(tmp_path_factory.mktemp("wheel"), ROOT).glob("plasm-*.whl")
+    (path,) = wheels(tmp_path_factory.mktemp("wheel"), ROOT).glob("phase_plasm-*.whl")
     with zipfile.ZipFile(path) as opened:
         yield opened
 
@@ -53,7 +53,7 @@ def test_every_entry_point_names_a_module_of_the_wheel(wheel: zipfile.ZipFile) -
 def test_the_metadata_says_what_an_index_shows(wheel: zipfile.ZipFile) -> None:
     found = metadata(wheel)
 
-    assert found["Name"] == "plasm"
+    assert found["Name"] == "phase-plasm"
     assert found["Version"] == plasm_core.__version__
     assert found["License-Expression"] == "Apache-2.0"
     assert found["Requires-Python"] == ">=3.10"

@@ -63,7 +63,7 @@ def install(directory: Path, found: Path, *names: str, linked: Iterable[str]) ->
     made = Installation(directory / "home", directory / "venv")
     venv.create(made.directory, with_pip=False, symlinks=True)
     (site,) = made.directory.glob("lib/python*/site-packages")
-    _link(site, linked, without={canonicalize_name("plasm")})
+    _link(site, linked, without={canonicalize_name("phase-plasm")})
     _pip("--python", str(made.bin("python")), "install", "--no-index", "--find-links", str(found), *names)
     return made
 

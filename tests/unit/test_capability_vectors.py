@@ -54,7 +54,8 @@ def test_what_a_node_lacks_for_a_job_is_told(case: dict[str, Any]) -> None:
 
 
 @pytest.mark.skipif(
-    importlib.util.find_spec("libp2p") is None, reason="libp2p is not installed: pip install 'plasm[libp2p]'"
+    importlib.util.find_spec("libp2p") is None,
+    reason="libp2p is not installed: pip install 'phase-plasm[libp2p]'",
 )
 def test_the_keys_of_a_class() -> None:
     from plasm_transport_libp2p.kademlia.contact import SHARDS, capability_key

@@ -66,7 +66,7 @@ def by_name() -> dict[str, PluginInfo]:
 def test_the_inventory_tells_installed_missing_broken_and_conflicting_apart(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(plugins.CATALOGUE, "runtime_testengine", "pip install 'plasm[testengine]'")
+    monkeypatch.setitem(plugins.CATALOGUE, "runtime_testengine", "pip install 'phase-plasm[testengine]'")
     site.verifier("plasm-test-good", "good")
     site.verifier("plasm-test-broken", "broken", source="1 / 0")
     site.verifier("plasm-test-one", "both")
@@ -81,7 +81,7 @@ def test_the_inventory_tells_installed_missing_broken_and_conflicting_apart(
     assert (found["verifier_broken"].state, found["verifier_both"].state) == ("broken", "conflict")
     assert "ZeroDivisionError" in str(found["verifier_broken"].reason)
     missing = found["runtime_testengine"]
-    assert (missing.state, missing.install) == ("missing", "pip install 'plasm[testengine]'")
+    assert (missing.state, missing.install) == ("missing", "pip install 'phase-plasm[testengine]'")
     assert missing.distribution is missing.version is None
     assert found["oracle_x"].reason == "there is no kind of plugin oracle"
     assert found["odd_"].state == "broken"

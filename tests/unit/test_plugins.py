@@ -93,12 +93,12 @@ def test_a_missing_plugin_names_those_that_are_installed() -> None:
 
 
 def test_a_missing_plugin_of_the_catalogue_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(plugins.CATALOGUE, "verifier_jury", "pip install 'plasm[jury]'")
+    monkeypatch.setitem(plugins.CATALOGUE, "verifier_jury", "pip install 'phase-plasm[jury]'")
     with pytest.raises(PluginMissingError) as caught:
         plugins.load("verifier", "jury")
 
     assert str(caught.value) == "the verifier jury is not installed"
-    assert caught.value.hint == "install it with: pip install 'plasm[jury]'"
+    assert caught.value.hint == "install it with: pip install 'phase-plasm[jury]'"
 
 
 def test_there_is_no_fallback_to_another_kind_or_a_similar_name(site: Site) -> None:

@@ -23,7 +23,7 @@ class Wasm3Runtime(Runtime):
 
     name: ClassVar[str] = "wasm3"
     requires: ClassVar[tuple[str, ...]] = ("wasm3",)
-    install: ClassVar[str | None] = "pip install 'plasm[wasm3]'"
+    install: ClassVar[str | None] = "pip install 'phase-plasm[wasm3]'"
     entry: ClassVar[str] = "plasm_runtime_wasm3.engine:Wasm3Engine"
     canonical_nans: ClassVar[bool] = False
     # Blocks with several results come out wrong in wasm3, and it does not know extended constants.

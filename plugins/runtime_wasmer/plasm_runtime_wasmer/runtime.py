@@ -41,7 +41,7 @@ class WasmerRuntime(Runtime):
     """`python`: the path of a CPython up to 3.10 that has wasmer; this one by default."""
 
     name: ClassVar[str] = "wasmer"
-    install: ClassVar[str | None] = "pip install 'plasm[wasmer]'"
+    install: ClassVar[str | None] = "pip install 'phase-plasm[wasmer]'"
     entry: ClassVar[str] = "plasm_runtime_wasmer.engine:WasmerEngine"
     threads: ClassVar[bool] = True
     canonical_nans: ClassVar[bool] = False

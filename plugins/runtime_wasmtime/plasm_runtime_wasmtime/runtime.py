@@ -24,7 +24,7 @@ class WasmtimeRuntime(Runtime):
 
     name: ClassVar[str] = "wasmtime"
     requires: ClassVar[tuple[str, ...]] = ("wasmtime",)
-    install: ClassVar[str | None] = "pip install plasm"
+    install: ClassVar[str | None] = "pip install phase-plasm"
     entry: ClassVar[str] = "plasm_runtime_wasmtime.engine:WasmtimeEngine"
     features: ClassVar[frozenset[str]] = frozenset(
         {

@@ -17,7 +17,7 @@ class WasmtimeValidator(Validator):
 
     name: ClassVar[str] = "wasmtime"
     requires: ClassVar[tuple[str, ...]] = ("wasmtime",)
-    install: ClassVar[str | None] = "pip install plasm"
+    install: ClassVar[str | None] = "pip install phase-plasm"
     entry: ClassVar[str] = "plasm_runtime_wasmtime.validator:ModuleValidator"
 
     def version(self) -> str:

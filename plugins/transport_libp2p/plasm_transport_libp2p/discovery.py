@@ -35,7 +35,7 @@ class Kademlia(Discovery):
 
     name: ClassVar[str] = "kademlia"
     requires: ClassVar[tuple[str, ...]] = ("libp2p",)
-    install: ClassVar[str | None] = "pip install 'plasm[libp2p]'"
+    install: ClassVar[str | None] = "pip install 'phase-plasm[libp2p]'"
 
     bootstrap: tuple[str, ...] = constrained(names(r"/[!-~]+", 256), default=())
     protocol: str = constrained(text(pattern=r"/[!-~]+", maximum=128), default=DEFAULT_PROTOCOL)

@@ -35,7 +35,7 @@ class Libp2pTransport(Transport):
 
     name: ClassVar[str] = "libp2p"
     requires: ClassVar[tuple[str, ...]] = ("libp2p", "aioquic")
-    install: ClassVar[str | None] = "pip install 'plasm[libp2p]'"
+    install: ClassVar[str | None] = "pip install 'phase-plasm[libp2p]'"
 
     listen: tuple[str, ...] = constrained(names(r"/[!-~]+", 256), default=DEFAULT_LISTEN)
     max_connections: int = constrained(integer(1, 65_536), default=_DEFAULTS.max_connections)

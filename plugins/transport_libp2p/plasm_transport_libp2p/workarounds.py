@@ -64,7 +64,7 @@ def check_version() -> None:
     if found != LIBRARY_VERSION:
         raise TransportError(
             f"libp2p {found} is installed, but this needs {LIBRARY_VERSION}",
-            hint="install it with: pip install 'plasm[libp2p]'",
+            hint="install it with: pip install 'phase-plasm[libp2p]'",
         )
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-pytest.importorskip("libp2p", reason="libp2p is not installed: pip install 'plasm[libp2p]'")
+pytest.importorskip("libp2p", reason="libp2p is not installed: pip install 'phase-plasm[libp2p]'")
 
 from plasm_core.errors import PeerUnreachableError, StreamError
 from plasm_core.records.peer import PeerId

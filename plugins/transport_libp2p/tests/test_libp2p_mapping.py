@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
-pytest.importorskip("libp2p", reason="libp2p is not installed: pip install 'plasm[libp2p]'")
+pytest.importorskip("libp2p", reason="libp2p is not installed: pip install 'phase-plasm[libp2p]'")
 
 import trio
 import trio.testing

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("libp2p", reason="libp2p is not installed: pip install 'plasm[libp2p]'")
+pytest.importorskip("libp2p", reason="libp2p is not installed: pip install 'phase-plasm[libp2p]'")
 
 import trio
 from libp2p import new_host

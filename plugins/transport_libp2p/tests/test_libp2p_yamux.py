@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("libp2p", reason="libp2p is not installed: pip install 'plasm[libp2p]'")
+pytest.importorskip("libp2p", reason="libp2p is not installed: pip install 'phase-plasm[libp2p]'")
 
 import trio
 import trio.testing

@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-pytest.importorskip("libp2p", reason="libp2p is not installed: pip install 'plasm[libp2p]'")
+pytest.importorskip("libp2p", reason="libp2p is not installed: pip install 'phase-plasm[libp2p]'")
 pytest.importorskip("aioquic", minversion="1.7", reason="aioquic 1.7 is not installed")
 
 import trio
