@@ -135,7 +135,10 @@ class Verifier(Component):
         """
 
     def accept(self, *established: str, reasons: Sequence[str] = ()) -> Opinion:
-        """Return the opinion that the claims hold. What is `established` is one word each, `reasons` say more."""
+        """Return the opinion that the claims hold.
+
+        What is `established` is one word each, `reasons` say more.
+        """
         return self._opinion(Decision.ACCEPT, reasons, established)
 
     def reject(self, *reasons: str) -> Opinion:

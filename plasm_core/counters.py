@@ -1,8 +1,8 @@
 """Counters, and the Prometheus text format (its exposition format 0.0.4) that shows them.
 
-A *series* is written as there, without the prefix `plasm_`: `jobs_refused_total{reason="policy"}`. What may stand
-in a label is a word of this project's own, never a client's: no address, no PeerId, no text from elsewhere, for
-which stands `other`.
+A *series* is written as there, without the prefix `plasm_`: `jobs_refused_total{reason="policy"}`. What may
+stand in a label is a word of this project's own, never a client's: no address, no PeerId, no text from
+elsewhere, for which stands `other`.
 """
 
 from __future__ import annotations

@@ -118,7 +118,10 @@ async def persist(
 
 
 def _pause(dialler: Dialler, exc: PlasmError, choice: Choice, pauses: Iterator[float]) -> float:
-    """Return how long to wait before another try, at another node perhaps. Raises: the error, if none may help."""
+    """Return how long to wait before another try, at another node perhaps.
+
+    Raises: the error, if none may help.
+    """
     if isinstance(exc, RefusedError):
         if dialler.fails_over and choice.pass_on(exc):
             return 0.0

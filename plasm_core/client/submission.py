@@ -56,7 +56,10 @@ class Submission:
 
     @classmethod
     def of(cls, module: Content, **terms: Unpack[Terms]) -> Submission:
-        """Make a submission of a module. Raises: ValueError on what no manifest takes; OSError if a file cannot be read."""
+        """Make a submission of a module.
+
+        Raises: ValueError on what no manifest takes; OSError if a file cannot be read.
+        """
         code, stdin = _source(module), _source(terms.get("stdin", b""))
         args = tuple(os.fsencode(item) for item in terms.get("args", ()))
         env = tuple(os.fsencode(f"{name}={value}") for name, value in terms.get("env", {}).items())

@@ -1,6 +1,7 @@
 """The JSON Schemas of the manifest and of the receipt's statement (draft 2020-12), made from the records.
 
-`python -m plasm_core.records.schema docs/schemas` writes them. docs/schemas/README.md lists what no schema can say.
+`python -m plasm_core.records.schema docs/schemas` writes them. docs/schemas/README.md lists what no schema
+can say.
 """
 
 from __future__ import annotations

@@ -13,7 +13,10 @@ from plasm_core.sandbox.descriptor import read_all, write_all
 
 
 def main(spec: dict[str, Any]) -> None:
-    """Compile the module in `module_fd`, from `offset`, into `out_fd`. Write why it failed, if it did, to stdout."""
+    """Compile the module in `module_fd`, from `offset`, into `out_fd`.
+
+    Write why it failed, if it did, to stdout.
+    """
     engine: Engine = entry.make(spec["entry"], spec["options"])
     limit_resources(cpu_s=spec["cpu_s"], memory_bytes=spec["memory_bytes"])
     lock_down(spec["confinement"])

@@ -45,7 +45,7 @@ class Injected(Protocol):
 
 
 class Body:
-    """Rewrites one function's body: in one pass, or in a second with `copies` if it reads what wasm3 mixes up."""
+    """Rewrites one function's body in one pass; with `copies` in a second, if it reads what wasm3 mixes up."""
 
     def __init__(
         self, rewriter: Injected, kind: wasm.FunctionType, reader: Reader, *, copies: bool = False

@@ -1,9 +1,9 @@
 """Where wasm3 would mix up values: reads of a local that lie on the operand stack while it changes.
 
-wasm3 reads a local only when the value is used. If the local is set before that, or a block begins, it keeps the old
-value for all who wait for it in one place, and loses count of them: of a value of 64 bits the upper half is
-overwritten once one of two has been used, and of others it cannot count to 255. Where that may happen, each read but
-the first must get a place of its own.
+wasm3 reads a local only when the value is used. If the local is set before that, or a block begins, it keeps
+the old value for all who wait for it in one place, and loses count of them: of a value of 64 bits the upper
+half is overwritten once one of two has been used, and of others it cannot count to 255. Where that may
+happen, each read but the first must get a place of its own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class LocalReads:
     def __init__(self, types: bytes, *, copies: bool) -> None:
         self.mixed_up = False
         self.waiting: dict[int, list[int]] = {}
-        """The heights of the operand stack at which a local lies: at most two, of which the lowest lie longest."""
+        """The heights of the operand stack at which a local lies: two at most, the lowest of which lie longest."""
         self._copies = copies
         counted = bytes(VALUE_TYPES) if copies else _WIDE
         self.counts = bytes(value_type in counted for value_type in types)

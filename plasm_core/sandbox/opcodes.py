@@ -118,7 +118,10 @@ FC = {
     TABLE_FILL: (1, -3),
 }
 OPERAND_CHARGED = frozenset({MEMORY_INIT, MEMORY_COPY, MEMORY_FILL, TABLE_INIT, TABLE_COPY, TABLE_FILL})
-"""Instructions behind 0xFC that cost their topmost operand besides. table.grow, too, by a function of its own."""
+"""Instructions behind 0xFC that cost their topmost operand besides.
+
+table.grow, too, by a function of its own.
+"""
 FC_REFERENCE_TYPES = frozenset({TABLE_GROW, TABLE_SIZE, TABLE_FILL})
 
 # Behind the prefix 0xFD (SIMD): opcode → (has a memarg, bytes behind it, net effect).

@@ -1,9 +1,10 @@
 """Pages of a zygote that fork copies at once, because its workers will write to them anyway.
 
-A forked process shares its parent's pages until it first writes to one: a page fault, which takes some three times
-as long as the copy. Counting references writes a great deal. Pages that a device may write to cannot be shared,
-and fork copies them on the spot (Linux 5.10, `copy_present_page`). So a zygote has one worker rehearse, sees which
-pages that one has copied, and registers them as buffers of an io_uring that can never carry a request.
+A forked process shares its parent's pages until it first writes to one: a page fault, which takes some three
+times as long as the copy. Counting references writes a great deal. Pages that a device may write to cannot be
+shared, and fork copies them on the spot (Linux 5.10, `copy_present_page`). So a zygote has one worker
+rehearse, sees which pages that one has copied, and registers them as buffers of an io_uring that can never
+carry a request.
 
 Where io_uring is disabled, or not so much memory may be locked, workers copy page by page and are slower.
 """
@@ -65,7 +66,7 @@ class Pins:
         return True
 
     def pin_copied(self) -> None:
-        """Pin the pages of which the only process that was forked since `prepare` has copies of its own by now."""
+        """Pin the pages of which the one process that was forked since `prepare` has its own copies by now."""
         # All of it first: what comes next makes new pages, which no worker needs.
         entries = [os.pread(self._pagemap, 8 * (end - first), 8 * first) for first, end in self._areas]
         os.close(self._pagemap)

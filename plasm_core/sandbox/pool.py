@@ -216,7 +216,8 @@ class Pool:
         self._config = config
         self._zygotes: collections.OrderedDict[str, Zygote] = collections.OrderedDict()
         self._lock = threading.Lock()
-        # The kernel ties a child's life to the thread that started it: one thread that lives as long as the pool.
+        # The kernel ties a child's life to the thread that started it: one thread that lives as long as the
+        # pool.
         self._starter = ThreadPoolExecutor(1, thread_name_prefix="plasm-zygotes")
 
     def take(self, program: Program, *, jobs: int) -> Worker:

@@ -1,8 +1,9 @@
 """The zygote: a process that has loaded one module on one engine, is locked down, and forks a worker a job.
 
-It starts before any key is loaded, and locks itself down before it touches the module. It never runs guest code:
-instantiating runs none, since the start function was taken away. Its workers are forked ahead of demand with the
-instance ready; they are the daemon's own children (CLONE_PARENT), and each has a socket of its own to the daemon.
+It starts before any key is loaded, and locks itself down before it touches the module. It never runs guest
+code: instantiating runs none, since the start function was taken away. Its workers are forked ahead of demand
+with the instance ready; they are the daemon's own children (CLONE_PARENT), and each has a socket of its own
+to the daemon.
 
 What it does once is not done by each worker, and what it never imports no worker has to map and unmap: a
 thousand pages less are worth a third of a millisecond a job. Hence no json, socket, contextlib or enum here.

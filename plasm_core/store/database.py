@@ -51,7 +51,10 @@ class Database:
                 return self._attempt(doing, work)
 
     def fold(self) -> None:
-        """Fold the log into the database and empty it, where deleted rows would live on. Raises: `StorageError`."""
+        """Fold the log into the database and empty it, where deleted rows would live on.
+
+        Raises: `StorageError`.
+        """
         with self._lock, storage_errors("fold the log in", self._path):
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
