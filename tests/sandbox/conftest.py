@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from plasm_core.config import Policy
 from plasm_core.testing.bench import Bench, open_bench
 from plasm_runtime_wasmtime.runtime import WasmtimeRuntime
+from tests.support import processes
+from tests.support.lab import Lab, open_lab
 
 
 @pytest.fixture
@@ -46,3 +49,29 @@ def hostile_bench(
     monkeypatch.syspath_prepend(metadata.parent)
     with ExitStack() as stack:
         yield lambda runtime, **how: stack.enter_context(open_bench(runtime, shared_directory, **how))
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where compiled modules are kept, for all tests."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def nothing_left() -> Iterator[None]:
+    """Whatever a test does, no process of its executors is left behind, not even a zombie."""
+    before = {child.pid for child in processes.children(os.getpid())}
+    yield
+    assert [child for child in processes.children(os.getpid()) if child.pid not in before] == []
+
+
+@pytest.fixture
+def lab(directory: Path) -> Iterator[Lab]:
+    with open_lab(directory) as lab:
+        yield lab
+
+
+@pytest.fixture
+def shared(directory: Path) -> Iterator[Lab]:
+    with open_lab(directory, isolation="shared") as lab:
+        yield lab

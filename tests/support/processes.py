@@ -109,3 +109,8 @@ def wait_until(condition: Callable[[], bool], *, timeout_s: float = 10) -> bool:
             return False
         time.sleep(0.005)
     return True
+
+
+def gone(pid: int) -> bool:
+    """Return whether a process has ended and was reaped."""
+    return look(pid) is None
