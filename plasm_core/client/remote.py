@@ -257,5 +257,5 @@ def _unreachable(wanted: PeerId | None, problems: list[str]) -> PeerUnreachableE
         return PeerUnreachableError(f"no node could be used: {'; '.join(problems)}")
     return PeerUnreachableError(
         f"no node was found that takes this job, within {SEARCH_S:.0f} s",
-        hint="see who there is with: plasm peers",
+        hint="see who there is with: plasm peers; a node at a private address is named with --peer",
     )
