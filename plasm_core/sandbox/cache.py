@@ -66,7 +66,8 @@ class Cache:
                         write_all(fd, chunk)
                     if hmac.compare_digest(tag, mac.digest()):
                         seal(fd)
-                        os.utime(path)
+                        with contextlib.suppress(OSError):  # only the order of leaving hangs on it
+                            os.utime(path)
                         return fd
                 except BaseException:
                     os.close(fd)

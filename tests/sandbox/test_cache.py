@@ -15,6 +15,7 @@ import pytest
 
 from plasm_core.sandbox.blob import sealed_blob
 from plasm_core.sandbox.cache import Cache, cache_key
+from tests.store.volume import read_only
 
 KEY = bytes(range(32))
 CONTENT = b"an artefact, compiled"
@@ -68,6 +69,14 @@ def test_what_was_stored_is_found_again(cache: Cache, directory: Path, content: 
     assert fetch(cache, "name") == content
     assert fetch(Cache(directory, KEY, 1 << 20), "name") == content
     assert fetch(cache, "other") is None
+
+
+def test_an_entry_on_a_read_only_file_system_is_found(cache: Cache, directory: Path) -> None:
+    """Only the time of its last use cannot be noted, and compiling anew would take minutes."""
+    store(cache, "name", CONTENT)
+
+    with read_only(directory):
+        assert fetch(cache, "name") == CONTENT
 
 
 def test_a_later_entry_takes_the_place_of_an_earlier(cache: Cache, directory: Path) -> None:
