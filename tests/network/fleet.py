@@ -3,7 +3,8 @@
 Each is a process of its own. Clients that know one node, which does not lend, look for one that does, before and
 after ten of the thirty were killed: the one that all others began at, all that lend but one, and more at random.
 Printed is how long it took a client to find a node that lends and answers, how many messages of the directory it
-sent for that, and how long `plasm run` took, from its start to the verified receipt.
+sent for that, and how long `plasm run` took, from its start to the verified receipt. The exit code is 1 if a client
+took longer than ten seconds to find one.
 """
 
 from __future__ import annotations
@@ -257,10 +258,8 @@ def main() -> None:
             ]
     for row in rows:
         sys.stdout.write(json.dumps(attrs.asdict(row)) + "\n")
-    sys.exit(
-        any(row.slowest_s > FOUND_S for row in rows)
-        or any(row.failed for row in rows if isinstance(row, Looks))
-    )
+    looks = [row for row in rows if isinstance(row, Looks)]
+    sys.exit(any(row.failed or row.slowest_s > FOUND_S for row in looks))
 
 
 if __name__ == "__main__":
