@@ -9,7 +9,7 @@ import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ CLIENT = Nat.ADDRESS_RESTRICTED
 ADVERTISED_S = 60.0
 """How soon a changed address is advertised (docs/network.md)."""
 DEADLINE_S = 120.0
-ROUNDS = 2_500_000_000
+ROUNDS = 4_000_000_000
 
 
 @pytest.fixture(scope="module")
@@ -47,30 +47,33 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@contextmanager
 def in_the_middle_of_jobs(
-    world: World, nats: tuple[Nat, ...], job: Path, happens: Callable[[], None]
-) -> None:
-    """Run a job on each of some nodes, let something happen meanwhile, and see the jobs end well there."""
+    world: World, nats: tuple[Nat, ...], job: Path, happens: Callable[[Nat, Node], None]
+) -> Iterator[None]:
+    """Run a job on each of some nodes, and let something happen to the node meanwhile.
+
+    At the end of the context see the jobs end well, and there.
+    """
     world.settle(nats)
-    nodes = [world.lenders[nat] for nat in nats]
-    known = {node: len(node.log.read_text()) for node in nodes}
+    known = {nat: len(world.lenders[nat].log.read_text()) for nat in nats}
     with ExitStack() as stack:
-        running: list[tuple[Node, subprocess.Popen[bytes]]] = []
-        for node in nodes:
+        running: list[tuple[Nat, Node, subprocess.Popen[bytes]]] = []
+        for nat in nats:
+            node = world.lenders[nat]
             process = _run(world.clients[CLIENT], world, node, job)
             stack.callback(process.communicate)
             stack.callback(process.kill)
-            running.append((node, process))
-        for node in nodes:
-            node.wait_log("job accepted", since=known[node])
-        assert [process.poll() for _, process in running] == [None] * len(running)
-        happens()
-        for node, process in running:
+            node.wait_log("job accepted", since=known[nat])
+            happens(nat, node)
+            running.append((nat, node, process))
+        yield
+        for nat, node, process in running:
             stdout, stderr = process.communicate(timeout=DEADLINE_S)
             assert process.returncode == 0, f"{stderr.decode()}\n{node.said}"
             assert stdout == LASTING_OUTPUT
             assert node.peer in stderr.decode()
-            assert node.log.read_text()[known[node] :].count("job accepted") == 1
+            assert node.log.read_text()[known[nat] :].count("job accepted") == 1
 
 
 def a_new_job_reaches(world: World, nats: tuple[Nat, ...]) -> None:
@@ -89,24 +92,21 @@ def a_new_job_reaches(world: World, nats: tuple[Nat, ...]) -> None:
 
 def test_a_job_outlives_the_reboots_of_its_nodes_router(world: World, job: Path) -> None:
     nodes = {nat: world.lenders[nat] for nat in BEHIND_ROUTERS}
-    routers = [_router(node.host) for node in nodes.values()]
+    known = {nat: len(node.log.read_text()) for nat, node in nodes.items()}
 
-    def reboot() -> None:
-        for router in routers:
-            router.reboot()  # too fast to be noticed, but nobody gets in by what was opened before
-        known = {node: len(node.log.read_text()) for node in nodes.values()}
-        for router in routers:
-            router.switch_off()
+    def reboot(_nat: Nat, node: Node) -> None:
+        _router(node.host).reboot()  # too fast to be noticed, but nobody gets in by what was opened before
+        _router(node.host).switch_off()
+
+    with in_the_middle_of_jobs(world, BEHIND_ROUTERS, job, reboot):
+        for nat, node in nodes.items():
+            node.wait_log("no neighbour answers any more", since=known[nat])
         for node in nodes.values():
-            node.wait_log("no neighbour answers any more", since=known[node])
-        for router in routers:
-            router.switch_on()
-
-    in_the_middle_of_jobs(world, BEHIND_ROUTERS, job, reboot)
+            _router(node.host).switch_on()
 
     world.settle(BEHIND_ROUTERS)
     for nat, node in nodes.items():
-        node.wait_log("neighbours answer again")
+        node.wait_log("neighbours answer again", since=known[nat])
         checks = node.doctor()
         assert checks["reachability"]["found"].startswith(TRUTH[nat])
         assert "neighbours answer again, after" in checks["changed"]["found"]
@@ -117,13 +117,12 @@ def test_a_job_outlives_the_reboots_of_its_nodes_router(world: World, job: Path)
 def test_a_job_outlives_a_change_of_its_nodes_address(internet: Internet, world: World, job: Path) -> None:
     moved: dict[Nat, tuple[str, float]] = {}
 
-    def move() -> None:
-        for nat in LENDERS:
-            moved[nat] = internet.readdress(world.lenders[nat].host), time.monotonic()
+    def move(nat: Nat, node: Node) -> None:
+        moved[nat] = internet.readdress(node.host), time.monotonic()
+
+    with in_the_middle_of_jobs(world, LENDERS, job, move):
         for nat, (before, since) in moved.items():
             _is_advertised_anew(world.lenders[nat], nat, before, since)
-
-    in_the_middle_of_jobs(world, LENDERS, job, move)
 
     _doctor_tells_of(world, moved)
     a_new_job_reaches(world, LENDERS)
