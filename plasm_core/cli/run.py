@@ -46,7 +46,9 @@ def run(
     as_json: bool,
     settings: Config,
 ) -> None:
-    """Run MODULE in the sandbox with ARGS: here or, with --remote, on a node of the network. Put -- before arguments that look like options.
+    """Run MODULE in the sandbox with ARGS: here or, with --remote, on a node of the network.
+
+    Put -- before arguments that look like options.
 
     The job's stdout and stderr come out untouched: here as they are written, from a node of the network once
     its receipt has been verified. A summary and the receipt's verdict follow on stderr.

@@ -262,7 +262,8 @@ async def open_client(
     """Make a client of the daemon on this machine or, with another transport, of nodes found over a network.
 
     `peer` pins one node, by its PeerId or an address that ends in it; `capability` is the class of nodes to
-    look for (docs/network.md). `gateway` has the daemon on this machine look for one. Over a network the client has a fresh identity, known to nobody.
+    look for (docs/network.md). `gateway` has the daemon on this machine look for one. Over a network the client
+    has a fresh identity, known to nobody.
 
     Raises: `ConfigError`, `PluginError`, `TransportError`.
     """

@@ -6,8 +6,9 @@ import trio
 
 from plasm_core import paths, plugins
 from plasm_core.abc import Network, Transport
+from plasm_core.client.answer import read_answer
 from plasm_core.config import Config
-from plasm_core.errors import PeerUnreachableError, ProtocolError
+from plasm_core.errors import PeerUnreachableError
 
 _ASK_S = 5.0
 _MAX_BYTES = 1 << 20
@@ -36,14 +37,6 @@ async def told(network: Network, address: str, protocol: str) -> bytes:
     """Return what is answered at an address. Raises: `PeerUnreachableError`, `ProtocolError`, `StreamError`."""
     stream = await network.dial(address, protocol)
     try:
-        received = bytearray()
-        while data := await stream.receive_some():
-            received += data
-            if len(received) > _MAX_BYTES:
-                raise ProtocolError("the daemon says more than can be")
+        return await read_answer(stream, max_bytes=_MAX_BYTES)
     finally:
         await stream.aclose()
-    length = int.from_bytes(received[:4], "big")
-    if len(received) < 4 or length != len(received) - 4:
-        raise ProtocolError("the daemon did not finish its answer")
-    return bytes(received[4:])

@@ -13,17 +13,16 @@ import trio
 from plasm_core.abc import Directory, Network, Stream
 from plasm_core.alongside import alongside
 from plasm_core.capabilities import open_record
+from plasm_core.client.answer import read_answer
 from plasm_core.client.conversations import greeted
 from plasm_core.client.dialling import DIAL_S, Dialler
 from plasm_core.client.link import Link, open_link
 from plasm_core.client.submission import Submission
 from plasm_core.errors import (
     ConnectionLostError,
-    InvalidRecordError,
     PeerUnreachableError,
     PlasmError,
     ProtocolError,
-    StreamError,
 )
 from plasm_core.records.capabilities import MAX_CAPABILITIES_BYTES, CapabilityRecord
 from plasm_core.records.peer import PeerId
@@ -211,7 +210,7 @@ class RemoteDialler(Dialler):
         stream = await self._dial(peer, addresses, CAPABILITIES_PROTOCOL)
         try:
             with trio.fail_after(_TELL_S):
-                envelope_json = await _told(stream)
+                envelope_json = await read_answer(stream, max_bytes=_MAX_ENVELOPE_BYTES)
         except trio.TooSlowError:
             raise PeerUnreachableError("it does not tell its capabilities") from None
         finally:
@@ -222,22 +221,6 @@ class RemoteDialler(Dialler):
         return Candidate(
             peer=peer, addresses=addresses, record=record, latency_s=trio.current_time() - started
         )
-
-
-async def _told(stream: Stream) -> bytes:
-    """Read a u32 big-endian length and as many bytes. Raises: `StreamError`, `InvalidRecordError`."""
-    received = bytearray()
-    length: int | None = None
-    while length is None or len(received) < 4 + length:
-        data = await stream.receive_some()
-        if not data:
-            raise StreamError("it ended within its capability record")
-        received += data
-        if length is None and len(received) >= 4:
-            length = int.from_bytes(received[:4], "big")
-            if length > _MAX_ENVELOPE_BYTES:
-                raise InvalidRecordError("capability record", [("", f"{length} bytes long")])
-    return bytes(received[4 : 4 + length])
 
 
 def _lacking(record: CapabilityRecord, job: Submission | None) -> str | None:

@@ -58,7 +58,6 @@ class Service:
         self.counters = Counters()
         self.offers = Offers(store, self.queue, self.quotas, config.queue)
         self.is_stopping = False
-        self.accepted_jobs = 0
         self._ends_at: float | None = None
         self._answers_due = 0
         self._config = config
@@ -172,7 +171,6 @@ class Service:
             raise
         job = accepted.job
         if accepted.created:
-            self.accepted_jobs += 1
             self.counters.add("jobs_accepted_total", route=offer.route)
             self._tracks[job.row] = Track(job, offer.owner, offer.client, demand_for(job), offer.counted)
             offer.place.fill(job.row)
