@@ -38,6 +38,8 @@ class Router:
         self.nat = nat
         self.address = address
         self.inside = inside
+        self.forwarding: Miniupnpd | None = None
+        """What forwards ports on request, if anything does."""
 
     def start(self) -> None:
         """Take up its work, knowing nobody."""
@@ -45,6 +47,8 @@ class Router:
 
     def switch_off(self) -> None:
         """Forget every mapping, and let nothing through."""
+        if self.forwarding is not None:
+            self.forwarding.stop()
         # Entries of conntrack outlive the rules that made them; a namespace's go when its addresses do.
         self.namespace.ip([f"link set {OUTSIDE} down", f"link set {INSIDE} down"])
         self.stop()
@@ -55,6 +59,8 @@ class Router:
         self.start()
         self.namespace.ip([f"link set {INSIDE} up", f"link set {OUTSIDE} up"])
         self.namespace.ip([f"route replace default via {_gateway(self.address)}"])
+        if self.forwarding is not None:
+            self.forwarding.start()
 
     def reboot(self) -> None:
         """Forget every mapping, in a moment."""
@@ -96,7 +102,7 @@ class Internet:
         router = Router(outer, nat, address=public, inside=inside)
         router.start()
         if nat is Nat.UPNP:
-            self._stack.enter_context(Miniupnpd(outer))
+            router.forwarding = self._stack.enter_context(Miniupnpd(outer))
         return Host(namespace, inside, router)
 
     def _connect(self, namespace: Namespace, number: int, interface: str) -> None:

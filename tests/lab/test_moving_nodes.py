@@ -10,18 +10,19 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.lab.internet import Host, Internet
+from tests.lab.internet import Host, Internet, Router
 from tests.lab.jobs import HELLO, LASTING_OUTPUT, lasting
 from tests.lab.nat import Nat
-from tests.lab.node import Client, Node, eventually
+from tests.lab.node import Client, Node, eventually, has_miniupnpd
 from tests.lab.world import TRUTH, World, is_settled, open_world
 
-LENDERS = (Nat.NONE, Nat.FULL_CONE, Nat.PORT_RESTRICTED, Nat.SYMMETRIC)
+FORWARDING = (Nat.UPNP,) if has_miniupnpd() else ()
+LENDERS = (Nat.NONE, Nat.FULL_CONE, Nat.PORT_RESTRICTED, Nat.SYMMETRIC, *FORWARDING)
 BEHIND_ROUTERS = LENDERS[1:]
 STRANGERS = (Nat.ADDRESS_RESTRICTED, Nat.UDP_BLOCKED)
 """They prove to others that these are reached."""
@@ -104,6 +105,8 @@ def test_a_job_outlives_the_reboots_of_its_nodes_router(world: World, job: Path)
         for node in nodes.values():
             _router(node.host).switch_on()
 
+    for nat in FORWARDING:
+        eventually(partial(_forwards, nodes[nat].host), "ports to be forwarded again")
     world.settle(BEHIND_ROUTERS)
     for nat, node in nodes.items():
         node.wait_log("neighbours answer again", since=known[nat])
@@ -185,8 +188,8 @@ def _doctor_tells_of(world: World, moved: dict[Nat, tuple[str, float]]) -> None:
         node = world.lenders[nat]
         after = node.host.public_address
         said = f"changed from {before} to {after}"
-        eventually(lambda node=node, said=said: said in _said(node), f"{nat.value} to say that it {said}")  # type: ignore[misc]
-        eventually(lambda node=node, nat=nat: is_settled(node, nat), "the truth")  # type: ignore[misc]
+        node.wait_log(re.escape(said))
+        eventually(partial(is_settled, node, nat), "the truth")
         checks = node.doctor()
         assert said in checks["changed"]["found"]
         assert re.search(rf"{re.escape(said)}\b.* (s|min) ago \(2", checks["changed"]["found"])
@@ -194,17 +197,18 @@ def _doctor_tells_of(world: World, moved: dict[Nat, tuple[str, float]]) -> None:
         assert f"/{before}/" not in checks["advertised"]["found"]
 
 
-def _router(host: Host) -> Any:
+def _router(host: Host) -> Router:
     assert host.router is not None
     return host.router
 
 
+def _forwards(host: Host) -> bool:
+    forwarding = _router(host).forwarding
+    return forwarding is not None and len(forwarding.forwarded()) == 2
+
+
 def _relays(node: Node) -> set[str]:
     return {name.removeprefix("relay ") for name in node.health() if name.startswith("relay ")}
-
-
-def _said(node: Node) -> str:
-    return node.log.read_text()
 
 
 def _run(client: Client, world: World, node: Node, job: Path) -> subprocess.Popen[bytes]:

@@ -178,8 +178,7 @@ class Keeper:
             seconds = trio.current_time() - self._alone_since
             self._alone_since = None
             self._history.note(f"neighbours answer again, after {seconds:.0f} s")
-            self._places.search_soon()
-            self._news.set()  # a router that was switched off may have forgotten what it forwarded
+            self._look_again()  # a router that was switched off may have forgotten what it forwarded
         self._witnessed = True
         confirmed_at, self._confirmed_at = self._confirmed_at, trio.current_time()
         for version, ip in sighting.addresses.items():
@@ -192,9 +191,15 @@ class Keeper:
                 self._addresses = tuple(
                     item for item in self._addresses if _ip_of(item.address) != str(before)
                 )
-                self._places.search_soon()
                 self._announce()
-                self._news.set()
+                self._look_again()
+
+    def _look_again(self) -> None:
+        """Judge anew, and have done anew what a router or relays do."""
+        self._places.search_soon()
+        if self._mapper is not None:
+            self._mapper.check()
+        self._news.set()
 
     async def _keep_judging(self) -> None:
         shortest_s, longest_s = _AGAIN_S
