@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
+import attrs
 import pytest
 
 from tests.lab.internet import Host, Internet, Router
@@ -118,14 +119,14 @@ def test_a_job_outlives_the_reboots_of_its_nodes_router(world: World, job: Path)
 
 
 def test_a_job_outlives_a_change_of_its_nodes_address(internet: Internet, world: World, job: Path) -> None:
-    moved: dict[Nat, tuple[str, float]] = {}
+    moved: dict[Nat, _Move] = {}
 
     def move(nat: Nat, node: Node) -> None:
-        moved[nat] = internet.readdress(node.host), time.monotonic()
+        moved[nat] = _move(internet, node)
 
     with in_the_middle_of_jobs(world, LENDERS, job, move):
-        for nat, (before, since) in moved.items():
-            _is_advertised_anew(world.lenders[nat], nat, before, since)
+        for nat, moves in moved.items():
+            _is_advertised_anew(world.lenders[nat], nat, moves)
 
     _doctor_tells_of(world, moved)
     a_new_job_reaches(world, LENDERS)
@@ -133,10 +134,10 @@ def test_a_job_outlives_a_change_of_its_nodes_address(internet: Internet, world:
 
 def test_a_node_whose_address_changes_between_jobs_is_found_again(internet: Internet, world: World) -> None:
     world.settle(LENDERS)
-    moved = {nat: (internet.readdress(world.lenders[nat].host), time.monotonic()) for nat in LENDERS}
+    moved = {nat: _move(internet, world.lenders[nat]) for nat in LENDERS}
 
-    for nat, (before, since) in moved.items():
-        _is_advertised_anew(world.lenders[nat], nat, before, since)
+    for nat, moves in moved.items():
+        _is_advertised_anew(world.lenders[nat], nat, moves)
 
     a_new_job_reaches(world, LENDERS)
     _doctor_tells_of(world, moved)
@@ -171,21 +172,45 @@ def test_the_doctor_says_that_a_relay_is_lost_and_what_to_do_when_none_is_left(w
     a_new_job_reaches(world, (Nat.SYMMETRIC,))
 
 
-def _is_advertised_anew(node: Node, nat: Nat, before: str, since: float) -> None:
-    """Wait until a node's old address is advertised no more, and one that leads to it is. Raises: AssertionError."""
+@attrs.frozen(kw_only=True)
+class _Move:
+    """A change of address: the one before, when it was, and how long the node's log was then."""
+
+    before: str
+    at: float
+    log_length: int
+
+
+def _move(internet: Internet, node: Node) -> _Move:
+    log_length = len(node.log.read_text())
+    return _Move(before=internet.readdress(node.host), at=time.monotonic(), log_length=log_length)
+
+
+def _is_advertised_anew(node: Node, nat: Nat, move: _Move) -> None:
+    """Wait until the directory knows where a node is now. Raises: AssertionError if that is too late."""
     now = f"/ip4/{node.host.public_address}/" if TRUTH[nat] == "public" else "/p2p-circuit"
+    log_length = move.log_length
 
-    def is_told() -> bool:
+    def left_s() -> float:
+        return ADVERTISED_S - (time.monotonic() - move.at)
+
+    def is_announced() -> bool:
+        nonlocal log_length
+        length = len(node.log.read_text())
         told = node.health()["advertised"].found
-        return now in told and f"/{before}/" not in told
+        if now in told and f"/{move.before}/" not in told:
+            return True
+        log_length = length
+        return False
 
-    left_s = ADVERTISED_S - (time.monotonic() - since)
-    eventually(is_told, f"{nat.value} to advertise {now} instead of {before}", deadline_s=left_s)
+    what = f"{nat.value} to advertise {now} instead of {move.before}"
+    eventually(is_announced, what, deadline_s=left_s())
+    node.wait_log(r"advertised classes=\d+ servers=[1-9]", since=log_length, deadline_s=left_s())
 
 
-def _doctor_tells_of(world: World, moved: dict[Nat, tuple[str, float]]) -> None:
-    for nat, (before, _) in moved.items():
-        node = world.lenders[nat]
+def _doctor_tells_of(world: World, moved: dict[Nat, _Move]) -> None:
+    for nat, move in moved.items():
+        node, before = world.lenders[nat], move.before
         after = node.host.public_address
         said = f"changed from {before} to {after}"
         node.wait_log(re.escape(said))

@@ -22,6 +22,7 @@ from plasm_transport_libp2p.kademlia import message as messages
 from plasm_transport_libp2p.kademlia import metrics
 from plasm_transport_libp2p.kademlia.cache import Cache, utc_now
 from plasm_transport_libp2p.kademlia.contact import SHARDS, Contact, capability_key
+from plasm_transport_libp2p.kademlia.listing import listed
 from plasm_transport_libp2p.kademlia.message import Message
 from plasm_transport_libp2p.kademlia.node import Node
 from plasm_transport_libp2p.kademlia.search import Search
@@ -36,11 +37,13 @@ _FEW_NEIGHBOURS = 5
 _REFRESH_S = 600.0
 _BETWEEN_REFRESHES_S = (5.0, 15.0)  # it is not urgent, and nodes that start together would be busy with it
 _RETRY_S = (1.0, 60.0)
+_LONGEST_ALONE_S = 10.0
 _REMEMBERED_AT_ONCE = 16
 _CONCURRENT_DIALS = 8
 _STRANGERS_AT_ONCE = 4
 _CONCURRENT_KEYS = 4
-_LISTED = 8  # under a peer's own class: there should be one, but anyone may list himself
+_MOST_ADDRESSES = 8  # of one peer: anyone may say anything of where it is
+_AFTER_CHANGE_S = (30.0, 60.0)
 MAX_CLASSES = 32
 MAX_CLASS_LENGTH = 128
 
@@ -77,6 +80,7 @@ class KademliaDirectory(Directory):
         self._shards: dict[str, list[int]] = {}
         self._bootstrapped = trio.Event()
         self._neighbours_told = 0
+        self._told: tuple[Multiaddr, ...] = ()
         self._news = trio.Event()
         self._serving = False
 
@@ -214,7 +218,7 @@ class KademliaDirectory(Directory):
         while True:
             count = await self.bootstrap()
             self._bootstrapped.set()
-            if count >= 2 * self._neighbours_told:
+            if count and count >= 2 * self._neighbours_told:
                 self._news.set()  # others than those that were told may be closer by now
             if count >= _FEW_NEIGHBOURS:
                 self.save()
@@ -223,8 +227,21 @@ class KademliaDirectory(Directory):
                 await self._rest(_REFRESH_S * random.uniform(0.8, 1.2))
             else:
                 log.info("directory has few neighbours count=%d", count)
-                await trio.sleep(retry_s * random.uniform(0.8, 1.2))
-                retry_s = min(2 * retry_s, longest_s)
+                if await self._is_left_alone(retry_s * random.uniform(0.8, 1.2)):
+                    retry_s = _RETRY_S[0]
+                else:
+                    retry_s = min(2 * retry_s, longest_s if count else _LONGEST_ALONE_S)
+
+    async def _is_left_alone(self, seconds: float) -> bool:
+        """Wait, but no longer when the last neighbour is lost. Return whether that has happened."""
+        if not len(self.node.table):
+            await trio.sleep(seconds)
+            return False
+        with trio.move_on_after(seconds):
+            while len(self.node.table):
+                await self.node.lost.wait()
+            return True
+        return False
 
     async def _rest(self, seconds: float) -> None:
         """Wait, but not while hardly a neighbour is left, as after the network was gone for a while."""
@@ -248,10 +265,13 @@ class KademliaDirectory(Directory):
         retry_s, longest_s = _RETRY_S
         while True:
             self._news = trio.Event()
-            self._neighbours_told = max(len(self.node.table), 1)
+            neighbours = len(self.node.table)
             told = await self._advertise_all()
+            self._neighbours_told = neighbours if told else 0
             if told or not (self._classes and self._announced):
-                pause_s = random.uniform(*self._settings.advertise_s)
+                # What is new is soon said again: servers that did not hear it tell what was before.
+                told_anew, self._told = self._announced != self._told, self._announced
+                pause_s = random.uniform(*(_AFTER_CHANGE_S if told_anew else self._settings.advertise_s))
                 retry_s = _RETRY_S[0]
             else:
                 pause_s, retry_s = retry_s, min(2 * retry_s, longest_s)
@@ -287,13 +307,8 @@ class KademliaDirectory(Directory):
             return Contact(peer, tuple(dict.fromkeys(found))).named
         # One that serves no directory, as behind a router, is in no table: it lists itself. So does one whose
         # address has changed, before others know that it has moved.
-        async with self.find(class_of(peer), _LISTED) as listed:
-            async for name, told in listed:
-                if name == peer:
-                    current = [where for where, _ in map(parse, told) if where is not None]
-                    found = [*current, *found]
-                    break
-        return Contact(peer, tuple(dict.fromkeys(found))).named
+        current = await listed(self.node, peer, class_of(peer))
+        return Contact(peer, tuple(dict.fromkeys([*current, *found]))[:_MOST_ADDRESSES]).named
 
     @asynccontextmanager
     async def find(
