@@ -3,7 +3,7 @@
 /*
  * Run examples/hello on one node, found through another, and say how it was reached:
  *
- *     php tests/lab/php_client.php BOOTSTRAP-ADDRESS PEER CACHE-DIRECTORY
+ *     php tests/lab/php_client.php BOOTSTRAP-ADDRESS,… PEER CACHE-DIRECTORY
  */
 
 declare(strict_types=1);
@@ -15,7 +15,7 @@ $reached = [];
 $plasm = new Plasm\Client(
     [
         'mode' => 'remote',
-        'bootstrap' => [$bootstrap],
+        'bootstrap' => explode(',', $bootstrap),
         'cache' => $cache,
         'watch' => static function (string $what, array $facts) use (&$reached): void {
             if ($what === 'connected') {
