@@ -174,20 +174,26 @@ def test_the_doctor_says_that_a_relay_is_lost_and_what_to_do_when_none_is_left(w
 
 @attrs.frozen(kw_only=True)
 class _Move:
-    """A change of address: the one before, when it was, and how long the node's log was then."""
+    """A change of address: the one before, what was advertised then, when, and how long the node's log was."""
 
     before: str
+    advertised: str
     at: float
     log_length: int
 
 
 def _move(internet: Internet, node: Node) -> _Move:
     log_length = len(node.log.read_text())
-    return _Move(before=internet.readdress(node.host), at=time.monotonic(), log_length=log_length)
+    advertised = node.health()["advertised"].found
+    before = internet.readdress(node.host)
+    return _Move(before=before, advertised=advertised, at=time.monotonic(), log_length=log_length)
 
 
 def _is_advertised_anew(node: Node, nat: Nat, move: _Move) -> None:
-    """Wait until the directory knows where a node is now. Raises: AssertionError if that is too late."""
+    """Wait until the directory knows where a node is now. Raises: AssertionError if that is too late.
+
+    A node whose connections to its relays move with it is where it was, for the directory.
+    """
     now = f"/ip4/{node.host.public_address}/" if TRUTH[nat] == "public" else "/p2p-circuit"
     log_length = move.log_length
 
@@ -203,9 +209,16 @@ def _is_advertised_anew(node: Node, nat: Nat, move: _Move) -> None:
         log_length = length
         return False
 
+    node.wait_log(_changed(node, move), since=log_length, deadline_s=left_s())
     what = f"{nat.value} to advertise {now} instead of {move.before}"
     eventually(is_announced, what, deadline_s=left_s())
+    if TRUTH[nat] != "public" and node.health()["advertised"].found == move.advertised:
+        return
     node.wait_log(r"advertised classes=\d+ servers=[1-9]", since=log_length, deadline_s=left_s())
+
+
+def _changed(node: Node, move: _Move) -> str:
+    return re.escape(f"changed from {move.before} to {node.host.public_address}")
 
 
 def _doctor_tells_of(world: World, moved: dict[Nat, _Move]) -> None:
