@@ -16,6 +16,18 @@ if ROOT not in sys.path:
 settings.register_profile("plasm", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("plasm")
 
+_SLOW = ("network", "transport_libp2p", "daemon", "interop", "property", "docs")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let the slowest begin where several processes share the tests, so that none is left alone with them."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: _rank(item.path))
+
+
+def _rank(path: Path) -> int:
+    return next((rank for rank, name in enumerate(_SLOW) if name in path.parts), len(_SLOW))
+
 
 @pytest.fixture
 def homes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
