@@ -20,37 +20,14 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-import attrs
 import trio
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from plasm_core.abc import Network, Signer, Stream
-from plasm_core.records.peer import PeerId
+from plasm_core.abc import Network, Stream
+from plasm_core.testing.claims import SeedSigner
 from plasm_transport_libp2p.transport import Libp2pTransport
 
 ECHO = "/benchmark/echo/1.0.0"
 HELD = "/benchmark/held/1.0.0"
-
-
-@attrs.frozen
-class _Key(Signer):
-    """A key in memory."""
-
-    name = "memory"
-    key: Ed25519PrivateKey = attrs.field(factory=Ed25519PrivateKey.generate)
-
-    @property
-    def peer_id(self) -> PeerId:
-        return PeerId(self.key.public_key().public_bytes_raw())
-
-    def sign(self, message: bytes) -> bytes:
-        return self.key.sign(message)
-
-    def create_key(self) -> str:
-        return ""
-
-    def existing_peer_id(self) -> PeerId | None:
-        return self.peer_id
 
 
 async def _echo(stream: Stream) -> None:
@@ -75,7 +52,7 @@ async def _tell(stream: Stream) -> None:
 async def serve(listen: str) -> None:
     """Be the node: print the address, and serve until standard input ends."""
     transport = Libp2pTransport(listen=(listen,), max_connections=1024, max_connections_per_group=1024)
-    async with transport.open(_Key(), {ECHO: _echo, HELD: _tell}) as network:
+    async with transport.open(SeedSigner(os.urandom(32)), {ECHO: _echo, HELD: _tell}) as network:
         print(network.addresses[0], flush=True)  # noqa: T201
         await trio.to_thread.run_sync(sys.stdin.read)
 
@@ -114,7 +91,7 @@ async def _settled(address: str) -> dict[str, int]:
 async def run(address: str, *, connections: int, keys: int, peers: int) -> list[dict[str, Any]]:
     """Return a row for each stage: what was done, how long it took, what the node holds."""
     rows: list[dict[str, Any]] = []
-    signers = [_Key() for _ in range(keys)]
+    signers = [SeedSigner(os.urandom(32)) for _ in range(keys)]
     transport = Libp2pTransport(listen=())
     await _ask(address)
 

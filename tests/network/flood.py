@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -20,12 +21,11 @@ import attrs
 import trio
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from plasm_core.abc import Network, Signer, Stream
+from plasm_core.abc import Network, Stream
 from plasm_core.client.asking import told
 from plasm_core.errors import PeerUnreachableError, StreamError
-from plasm_core.records.peer import PeerId
+from plasm_core.testing.claims import SeedSigner
 from plasm_core.wire import JOB_PROTOCOL, METRICS_PROTOCOL
 from plasm_transport_libp2p.transport import Libp2pTransport
 from plasm_transport_local.transport import LocalTransport
@@ -41,27 +41,6 @@ SETTLE_S = 60.0
 _AT_ONCE = 20
 _OTHER_TASKS = 2  # that the daemon has for itself now and then
 _HALF_A_FRAME = (1000).to_bytes(4, "big") + b"\0" + b'{"type":"submit",'
-
-
-@attrs.frozen
-class Key(Signer):
-    """A key in memory."""
-
-    name = "memory"
-    key: Ed25519PrivateKey = attrs.field(factory=Ed25519PrivateKey.generate)
-
-    @property
-    def peer_id(self) -> PeerId:
-        return PeerId(self.key.public_key().public_bytes_raw())
-
-    def sign(self, message: bytes) -> bytes:
-        return self.key.sign(message)
-
-    def create_key(self) -> str:
-        return ""
-
-    def existing_peer_id(self) -> PeerId | None:
-        return self.peer_id
 
 
 @attrs.frozen(kw_only=True)
@@ -127,7 +106,7 @@ class Flood:
 
     async def come_by_turns(self, connections: int, keys: int) -> None:
         """Connect over and over, under so many keys, and hear the greeting each time."""
-        signers = [Key() for _ in range(keys)]
+        signers = [SeedSigner(os.urandom(32)) for _ in range(keys)]
         for part in range(4):
             started = time.monotonic()
             for index in range(connections * part // 4, connections * (part + 1) // 4):

@@ -18,20 +18,21 @@ from plasm_core.client.remote import RemoteDialler
 from plasm_core.config import Config
 from plasm_core.errors import RefusedError
 from plasm_core.records.peer import PeerId
+from plasm_core.testing.claims import SeedSigner
 from plasm_transport_libp2p.discovery import Kademlia
 from tests.network.conftest import HELLO, Starter, address_of
-from tests.network.flood import CLIENT, DEADLINE_S, Key
+from tests.network.flood import CLIENT, DEADLINE_S
 from tests.support.daemon import Daemon
 
-ALICE, BOB, CAROL = Key(), Key(), Key()
+ALICE, BOB, CAROL = (SeedSigner(bytes([number]) * 32) for number in range(3))
 REFUSED = "this node does not run this client's jobs"
 
 
-def as_list(*keys: Key) -> str:
+def as_list(*keys: SeedSigner) -> str:
     return "[" + ", ".join(f'"{key.peer_id}"' for key in keys) + "]"
 
 
-def answer(node: Daemon, key: Key) -> str:
+def answer(node: Daemon, key: SeedSigner) -> str:
     """Hand a job in to a node under a key, and return its output, or why it was refused."""
 
     async def ask() -> str:
@@ -61,7 +62,7 @@ def answer(node: Daemon, key: Key) -> str:
     ids=["denied", "allowed or denied"],
 )
 def test_a_node_takes_the_jobs_of_those_whom_its_lists_let_in(
-    start: Starter, lists: dict[str, tuple[Key, ...]], taken: tuple[Key, ...]
+    start: Starter, lists: dict[str, tuple[SeedSigner, ...]], taken: tuple[SeedSigner, ...]
 ) -> None:
     """Its own users are on no list."""
     settings = [("--set", f"policy.{name}={as_list(*keys)}") for name, keys in lists.items()]
