@@ -278,9 +278,10 @@ class Directory(ABC):
     def find(
         self, capability: str, limit: int
     ) -> AbstractAsyncContextManager[AsyncIterator[tuple[PeerId, tuple[str, ...]]]]:
-        """Look for nodes that say they serve a capability class: each once, with addresses as `dial` takes them.
+        """Look for nodes that say they serve a capability class, with addresses as `dial` takes them.
 
-        They come as they are found, `limit` at most; leaving the context ends the search.
+        They come as they are found, `limit` nodes at most; leaving the context ends the search. A node comes again,
+        with all its addresses, when others tell more of them: some may be false.
         """
 
 

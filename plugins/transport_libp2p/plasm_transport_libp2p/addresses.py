@@ -7,6 +7,7 @@ import hmac
 import ipaddress
 import secrets
 import socket
+from collections.abc import Iterable
 
 import psutil
 from multiaddr import Multiaddr
@@ -14,8 +15,15 @@ from multiaddr.exceptions import Error as MultiaddrError
 
 from plasm_core.errors import PeerUnreachableError, TransportError
 from plasm_core.records.peer import PeerId
-
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+from plasm_transport_libp2p.address_classes import (
+    PUBLIC,
+    IPAddress,
+    Private,
+    class_of_ip,
+    embedded,
+    is_permitted,
+    ranges_of,
+)
 
 MAX_ADDRESS_LENGTH = 1024
 
@@ -93,13 +101,32 @@ def port_of(address: Multiaddr) -> int:
 def is_public(address: Multiaddr) -> bool:
     """Return whether it leads to a host that anyone on the Internet could reach. Names do not count."""
     ip = ip_of(address)
-    return ip is not None and ip.is_global and not ip.is_multicast
+    return ip is not None and class_of_ip(ip) == PUBLIC
+
+
+def is_dialled_on_hearsay(address: Multiaddr, private: Private) -> bool:
+    """Return whether to dial an address, or the relay at its head, that a stranger names. Names are not dialled."""
+    ip = ip_of(address)
+    return ip is not None and kind_of(address) is not None and is_permitted(ip, private)
+
+
+def private_ranges(given: Iterable[str]) -> frozenset[str]:
+    """Return the private ranges that the user's own multiaddrs are in; what is no multiaddr is in none."""
+    found = []
+    for text in given:
+        try:
+            where, _ = parse(text)
+        except PeerUnreachableError:
+            continue
+        ip = ip_of(where) if where is not None else None
+        if ip is not None:
+            found.append(ip)
+    return ranges_of(found)
 
 
 def prefix_of(ip: IPAddress) -> str:
     """Return the /24 or /48 that an address lies in."""
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
-        ip = ip.ipv4_mapped
+    ip = embedded(ip)
     return str(ipaddress.ip_network((ip, 24 if ip.version == 4 else 48), strict=False))
 
 

@@ -27,7 +27,7 @@ from plasm_transport_libp2p.negotiation import NegotiationError
 from plasm_transport_libp2p.relay.circuit import Circuits
 from plasm_transport_libp2p.relay.punching import Puncher
 from plasm_transport_libp2p.stream import Libp2pStream
-from plasm_transport_libp2p.workarounds import Host, Swarm
+from plasm_transport_libp2p.workarounds import Host, Swarm, remote_of
 
 log = logging.getLogger(__name__)
 
@@ -150,17 +150,13 @@ class Libp2pNetwork(Network):
 
     def _wrap(self, stream: INetStream, *, proposing: str | None = None) -> Libp2pStream:
         peer = from_libp2p(stream.muxed_conn.peer_id)
-        group = self._swarm.groups.of(self.remote_of(stream.muxed_conn))
+        group = self._swarm.groups.of(remote_of(stream.muxed_conn))
         return Libp2pStream(stream, peer, group, proposing=proposing)
 
     def group_of(self, address: Multiaddr) -> str:
         """Return the group of addresses that one is counted in, which tells nobody where it is."""
         ip = ip_of(address)
         return self._swarm.groups.of((str(ip), 0) if ip is not None else None)
-
-    def remote_of(self, muxed: Any) -> tuple[str, int] | None:
-        """Return the host and port at the other end of a connection."""
-        return muxed.get_remote_address() if hasattr(muxed, "get_remote_address") else None
 
     async def dial(self, address: str, protocol: str) -> Libp2pStream:
         where, who = parse(address)

@@ -46,7 +46,7 @@ from multiaddr import Multiaddr
 from plasm_core.counters import Counters
 from plasm_core.errors import PeerUnreachableError, TransportError
 from plasm_transport_libp2p import negotiation
-from plasm_transport_libp2p.addresses import Groups
+from plasm_transport_libp2p.addresses import Groups, ip_of, is_relayed
 from plasm_transport_libp2p.identity import from_libp2p
 from plasm_transport_libp2p.limits import Limits, Slots
 from plasm_transport_libp2p.yamux.connection import PROTOCOL as YAMUX
@@ -186,7 +186,7 @@ class Swarm(library.Swarm):
         established: Callable[[SwarmConn], Awaitable[None]] | None = None,
     ) -> None:
         """Serve a connection from its handshake to its end, if there is a slot for it."""
-        group = self.groups.counted(_remote_of(read_write_closer))
+        group = self.groups.counted(remote_of(read_write_closer))
         if not self.slots.acquire(group):
             log.info("connection refused reason=limit")
             self.counters.add("connections_refused_total", reason="limit")
@@ -383,13 +383,24 @@ class Host(BasicHost):
             await net_stream.reset()
 
 
-def _remote_of(accepted: Any) -> tuple[str, int] | None:
-    """Return the host and port of a connection that may or may not know them."""
+def remote_of(connection: Any) -> tuple[str, int] | None:
+    """Return the host and port at the other end of a connection, or of the relay if it is a circuit.
+
+    None if they are not known. Those that a relay brings are counted with the relay's network: what they are
+    allowed must depend on neither other relays' clients nor how many keys somebody makes up behind one.
+    """
     try:
-        found = accepted.get_remote_address()
+        found = connection.get_remote_address()
     except Exception:  # not every muxed connection has the method
+        found = None
+    if isinstance(found, tuple):
+        return found
+    try:
+        addresses = connection.get_transport_addresses()
+    except Exception:  # nor this one
         return None
-    return found if isinstance(found, tuple) else None
+    ip = next((ip_of(address) for address in addresses if is_relayed(address)), None)
+    return (str(ip), 0) if ip is not None else None
 
 
 async def _close(connection: Any) -> None:

@@ -11,7 +11,8 @@ pytest.importorskip("libp2p", reason="libp2p is not installed: pip install 'phas
 
 from plasm_core.errors import PeerUnreachableError, StreamError
 from plasm_core.records.peer import PeerId
-from plasm_transport_libp2p.addresses import IPAddress, parse
+from plasm_transport_libp2p.address_classes import IPAddress
+from plasm_transport_libp2p.addresses import parse
 from plasm_transport_libp2p.network import Libp2pNetwork
 from plasm_transport_libp2p.reachability.callers import NONCE_BYTES, PROTOCOL, Call, Callers, Calls, call_with
 from plasm_transport_libp2p.reachability.history import MOST, History

@@ -217,19 +217,24 @@ async def test_providers_are_counted_by_where_they_are_seen(monkeypatch: pytest.
         assert kept([behind(f"9.9.{number}.9") for number in range(10)], "/ip4/8.8.4.{}/tcp/1") == 3
 
 
-async def test_private_addresses_on_hearsay_are_not_dialled_unless_allowed() -> None:
+@pytest.mark.parametrize("is_ip", [True, False])
+async def test_private_addresses_on_hearsay_are_dialled_in_the_range_of_a_bootstrap_only(is_ip: bool) -> None:
+    """A name could stand for any address, so that a bootstrap node that is named by one permits no range."""
     with trio.fail_after(30):
-        async with joined() as (third, hub), joined(third.addresses[0]) as (_, listing):
+        async with joined() as (third, hub), joined(third.addresses[0]) as (worker, listing):
             listing.advertise([CLASS])
             await until(lambda: len(hub.node.providers) >= 4)
             transport = Libp2pTransport(listen=LOCAL)
-            strict = Kademlia(bootstrap=third.addresses, cache="")
+            bootstrap = third.addresses[0]
+            if not is_ip:
+                bootstrap = bootstrap.replace("/ip4/127.0.0.1/", "/dns4/localhost/")
+            strict = Kademlia(bootstrap=(bootstrap,), cache="", map_ports=False)
             async with transport.open(None, {}) as client, strict.open(client) as asking:
                 assert isinstance(client, Libp2pNetwork)
-                assert await asking.bootstrap() == 1  # the bootstrap is configured, not hearsay
+                assert await asking.bootstrap() == (2 if is_ip else 1)  # it is configured, not hearsay
                 async with asking.find(CLASS, 1) as found:
-                    assert [peer async for peer, _ in found] == []
-                assert client.connected == (third.peer_id,)
+                    assert [peer async for peer, _ in found] == ([worker.peer_id] if is_ip else [])
+                assert set(client.connected) == {third.peer_id, *([worker.peer_id] if is_ip else [])}
 
 
 async def test_nobody_is_listed_by_another() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import chain, zip_longest
 
 import attrs
 from multiaddr import Multiaddr
@@ -27,10 +29,11 @@ def capability_key(capability: str, shard: int) -> bytes:
 
 @attrs.frozen
 class Contact:
-    """A peer and where it is said to be."""
+    """A peer and where it is said to be. `teller` names the group of the peer that said so, None if nobody did."""
 
     peer: PeerId
     addresses: tuple[Multiaddr, ...] = ()
+    teller: str | None = attrs.field(default=None, eq=False, kw_only=True)
 
     @property
     def place(self) -> int:
@@ -45,3 +48,12 @@ class Contact:
     def distance(self, place: int) -> int:
         """Return how far it is from a place."""
         return self.place ^ place
+
+
+def merged(claims: Iterable[Sequence[Multiaddr]], most: int) -> tuple[Multiaddr, ...]:
+    """Return the addresses that several have told of one peer: the first of each, then the second of each, and so on.
+
+    None of them is left out because another told many.
+    """
+    told = chain.from_iterable(zip_longest(*claims))
+    return tuple(dict.fromkeys(address for address in told if address is not None))[:most]

@@ -17,11 +17,11 @@ from plasm_core.abc import Directory
 from plasm_core.errors import PlasmError
 from plasm_core.records.peer import PeerId
 from plasm_core.records.reachability import Reachability
-from plasm_transport_libp2p.addresses import is_relayed, parse
+from plasm_transport_libp2p.addresses import is_relayed, parse, private_ranges
 from plasm_transport_libp2p.kademlia import message as messages
 from plasm_transport_libp2p.kademlia import metrics
 from plasm_transport_libp2p.kademlia.cache import Cache, utc_now
-from plasm_transport_libp2p.kademlia.contact import SHARDS, Contact, capability_key
+from plasm_transport_libp2p.kademlia.contact import SHARDS, Contact, capability_key, merged
 from plasm_transport_libp2p.kademlia.listing import listed
 from plasm_transport_libp2p.kademlia.message import Message
 from plasm_transport_libp2p.kademlia.node import Node
@@ -42,7 +42,7 @@ _REMEMBERED_AT_ONCE = 16
 _CONCURRENT_DIALS = 8
 _STRANGERS_AT_ONCE = 4
 _CONCURRENT_KEYS = 4
-_MOST_ADDRESSES = 8  # of one peer: anyone may say anything of where it is
+_MOST_ADDRESSES = 16  # of one peer: anyone may say anything of where it is
 _AFTER_CHANGE_S = (30.0, 60.0)
 MAX_CLASSES = 32
 MAX_CLASS_LENGTH = 128
@@ -68,7 +68,8 @@ class KademliaDirectory(Directory):
         self._network = network
         self._settings = settings
         self._cache = cache
-        self.node = Node(network, settings.protocol, allow_private=settings.allow_private)
+        private = settings.allow_private or private_ranges(settings.bootstrap)
+        self.node = Node(network, settings.protocol, allow_private=private)
         self._remembered: list[Contact] = []
         self._announced: tuple[Multiaddr, ...] = ()
         self._classes: tuple[str, ...] = ()
@@ -308,7 +309,7 @@ class KademliaDirectory(Directory):
         # One that serves no directory, as behind a router, is in no table: it lists itself. So does one whose
         # address has changed, before others know that it has moved.
         current = await listed(self.node, peer, class_of(peer))
-        return Contact(peer, tuple(dict.fromkeys([*current, *found]))[:_MOST_ADDRESSES]).named
+        return Contact(peer, merged([current, found], _MOST_ADDRESSES)).named
 
     @asynccontextmanager
     async def find(

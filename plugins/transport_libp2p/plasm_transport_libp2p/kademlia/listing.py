@@ -9,23 +9,34 @@ import trio
 from multiaddr import Multiaddr
 
 from plasm_core.records.peer import PeerId
-from plasm_transport_libp2p.kademlia.contact import SHARDS, Contact, capability_key
+from plasm_transport_libp2p.kademlia.contact import SHARDS, Contact, capability_key, merged
 from plasm_transport_libp2p.kademlia.node import Node
 
 _SHARDS_AT_ONCE = 4
 _SETTLE_S = 0.5
-"""How long to listen to more servers once one has said something."""
+"""How long to listen to more servers once two have said something."""
+_LONGEST_S = 2.0
+"""How long, if only one has."""
+_MAX_TELLERS = 64
+_MAX_ADDRESSES = 16
 
 
 async def listed(node: Node, peer: PeerId, capability: str) -> list[Multiaddr]:
-    """Return the addresses, first what most servers say: some may not have heard that the peer has moved."""
-    named: Counter[Multiaddr] = Counter()
-    heard, limiter = trio.Event(), trio.CapacityLimiter(_SHARDS_AT_ONCE)
+    """Return the addresses, first what most servers say: some may not have heard that the peer has moved.
+
+    No server's are left out because another named many.
+    """
+    claims: dict[str, tuple[Multiaddr, ...]] = {}
+    heard, confirmed = trio.Event(), trio.Event()
+    limiter = trio.CapacityLimiter(_SHARDS_AT_ONCE)
 
     def take(contact: Contact) -> None:
-        if contact.peer == peer:
-            named.update(node.usable(contact.addresses))
+        usable = node.usable(contact.addresses)
+        if contact.peer == peer and usable and len(claims) < _MAX_TELLERS:
+            claims[contact.teller or f"answer {len(claims)}"] = usable
             heard.set()
+            if len(claims) > 1:
+                confirmed.set()
 
     async def ask(shard: int) -> None:
         async with limiter:
@@ -35,7 +46,9 @@ async def listed(node: Node, peer: PeerId, capability: str) -> list[Multiaddr]:
 
         async def settle() -> None:
             await heard.wait()
-            await trio.sleep(_SETTLE_S)
+            with trio.move_on_after(_LONGEST_S):
+                await confirmed.wait()
+                await trio.sleep(_SETTLE_S)
             nursery.cancel_scope.cancel()
 
         nursery.start_soon(settle)
@@ -43,4 +56,11 @@ async def listed(node: Node, peer: PeerId, capability: str) -> list[Multiaddr]:
             for shard in random.sample(range(SHARDS), SHARDS):
                 shards.start_soon(ask, shard)
         nursery.cancel_scope.cancel()
-    return [address for address, _ in named.most_common()]
+    return agreed(claims)
+
+
+def agreed(claims: dict[str, tuple[Multiaddr, ...]]) -> list[Multiaddr]:
+    """Return the first claimed addresses of every teller, in the order of how many claim each."""
+    support = Counter(address for claimed in claims.values() for address in set(claimed))
+    ordered = [sorted(claimed, key=lambda address: -support[address]) for claimed in claims.values()]
+    return sorted(merged(ordered, _MAX_ADDRESSES), key=lambda address: -support[address])

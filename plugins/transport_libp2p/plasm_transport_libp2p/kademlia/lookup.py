@@ -1,14 +1,22 @@
-"""The iterative lookup: ask the closest known, learn of closer ones, until the very closest have answered."""
+"""The iterative lookup: ask the closest known, learn of closer ones, until the very closest have answered.
+
+What strangers tell steers it, so that no stranger may steer it alone. As in S/Kademlia (Baumgart and Mies, 2007,
+section 4.2) a lookup goes along several paths: each server of the routing table that it begins at is the root of
+one, and whatever is learned along a path counts for its roots. The contacts that a search must hear before it ends
+belong to different roots and, as far as there are any, to different /24s or /48s.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
+import attrs
 import trio
 
 from plasm_core.errors import PlasmError
 from plasm_core.records.peer import PeerId
-from plasm_transport_libp2p.kademlia.contact import Contact
+from plasm_transport_libp2p.kademlia.contact import Contact, merged
 from plasm_transport_libp2p.kademlia.table import BUCKET
 
 ALPHA = 3
@@ -18,71 +26,186 @@ MAX_QUERIES = 200
 SLOW_S = 1.0
 """After so long without an answer, another peer is asked besides."""
 _RUNNING = 2 * ALPHA  # with the slow ones: more would make a crowded network slower still
+_HEAD = 10
+"""Of so many of a result, at most `_HEAD_PER_ROOT` come along one path and `PER_GROUP` are of one group."""
+_HEAD_PER_ROOT = 4
+PER_GROUP = 2
+MAX_ADDRESSES = 8
+_MAX_CLAIMS = 8
+_ATTEMPTS = 3
+_FAULTS = 3
+"""A peer is believed no longer when so many of those that it named, and more than answered, were not there."""
 
 Query = Callable[[Contact], Awaitable[Sequence[Contact]]]
 """Asks one peer and returns the contacts it tells of. Raises: `PlasmError` if it does not answer."""
+Groups = Callable[[Contact], frozenset[str]]
+"""Returns the groups of addresses that a contact is counted in, none for addresses that are not public."""
+
+
+def ungrouped(_contact: Contact) -> frozenset[str]:
+    """Count a contact in no group."""
+    return frozenset()
+
+
+@attrs.define
+class _Known:
+    """A contact: what each teller claims, and the roots of the paths that led to it."""
+
+    contact: Contact
+    roots: set[str]
+    claims: dict[str, Contact] = attrs.field(factory=dict)
+    groups: list[frozenset[str]] = attrs.field(factory=list)
+    tried: set[object] = attrs.field(factory=set)
+    attempts: int = 0
 
 
 class Lookup:
     """One search for the contacts that are closest to a place."""
 
-    def __init__(self, place: int, own: PeerId, query: Query, *, settled: int = SETTLED) -> None:
+    def __init__(
+        self, place: int, own: PeerId, query: Query, *, settled: int = SETTLED, groups: Groups = ungrouped
+    ) -> None:
         self._place = place
         self._own = own
         self._query = query
         self._settled = settled
-        self._known: dict[PeerId, Contact] = {}
+        self._groups = groups
+        self._known: dict[PeerId, _Known] = {}
         self._asked: set[PeerId] = set()
         self._answered: set[PeerId] = set()
         self._failed: set[PeerId] = set()
         self._running: set[PeerId] = set()
         self._slow: set[PeerId] = set()
+        self._faults: Counter[str] = Counter()
+        self._proved: Counter[str] = Counter()
+        self._queries = 0
         self._changed = trio.Event()
 
     @property
     def queries(self) -> int:
-        """How many peers were asked."""
-        return len(self._asked)
+        """How many queries there were."""
+        return self._queries
 
-    def _learn(self, contacts: Iterable[Contact]) -> None:
+    def name_of(self, contact: Contact) -> str:
+        """Return the name that a peer's word is counted under: its group's, its own if it has none."""
+        return min(self._groups(contact), default=str(contact.peer))
+
+    def _learn(self, contacts: Iterable[Contact], teller: _Known | None) -> None:
+        told_by = self.name_of(teller.contact) if teller is not None else ""
         for contact in contacts:
-            if contact.peer != self._own:
-                self._known.setdefault(contact.peer, contact)
+            if contact.peer == self._own:
+                continue
+            known = self._known.get(contact.peer)
+            if known is None:
+                known = self._known[contact.peer] = _Known(contact, set())
+            known.roots |= teller.roots if teller is not None else {self.name_of(contact)}
+            if told_by in known.claims or len(known.claims) >= _MAX_CLAIMS:
+                continue
+            known.claims[told_by] = contact
+            known.contact = Contact(
+                contact.peer, merged((item.addresses for item in known.claims.values()), MAX_ADDRESSES)
+            )
+            if contact.peer not in self._answered:
+                known.groups.append(self._groups(contact))
+            if contact.peer in self._failed and self._may_be_asked_again(known):
+                self._failed.discard(contact.peer)
+                self._asked.discard(contact.peer)
 
-    def _closest(self, count: int, without: set[PeerId]) -> list[Contact]:
-        kept = (contact for peer, contact in self._known.items() if peer not in without)
-        return sorted(kept, key=lambda contact: contact.distance(self._place))[:count]
+    def _may_be_asked_again(self, known: _Known) -> bool:
+        """Return whether a peer that did not answer has addresses that were not tried: others may have been false."""
+        return known.attempts < _ATTEMPTS and not known.tried.issuperset(known.contact.addresses)
+
+    def _is_believed(self, teller: str) -> bool:
+        return self._faults[teller] < _FAULTS or self._faults[teller] <= self._proved[teller]
+
+    def _ordered(self, without: set[PeerId]) -> list[_Known]:
+        """Return the contacts that somebody told who is believed, the closest first."""
+        kept = [
+            known
+            for peer, known in self._known.items()
+            if peer not in without
+            and (
+                peer in self._answered
+                or any(teller == "" or self._is_believed(teller) for teller in known.claims)
+            )
+        ]
+        return sorted(kept, key=lambda known: known.contact.distance(self._place))
+
+    def _spread(
+        self, ordered: Sequence[_Known], count: int, *, per_root: int, per_group: int
+    ) -> list[_Known]:
+        """Return the first contacts of which no root and no group has more than its part.
+
+        If there are too few, the first of the others follow.
+        """
+        taken: list[_Known] = []
+        others: list[_Known] = []
+        groups: Counter[str] = Counter()
+        charged: dict[str, list[_Known]] = {}
+        for known in ordered:
+            if len(taken) == count:
+                break
+            claim = next(
+                (item for item in known.groups if all(groups[name] < per_group for name in item)), None
+            )
+            if claim is None or not _charge(known, charged, per_root, set()):
+                others.append(known)
+                continue
+            groups.update(claim)
+            taken.append(known)
+        return taken + others[: count - len(taken)]
 
     async def run(self, seeds: Iterable[Contact]) -> list[Contact]:
-        """Search, and return the closest that did not fail, the closest first. Not all of them were asked."""
-        self._learn(seeds)
+        """Search, and return the closest that did not fail. Not all of them were asked.
+
+        The first ten come along different paths and from different groups, as far as there are enough.
+        """
+        self._learn(seeds, None)
         async with trio.open_nursery() as nursery:
             while True:
-                leading = self._closest(self._settled, self._failed | self._slow)
+                ordered = self._ordered(self._failed | self._slow)
+                leading = [
+                    known.contact for known in self._spread(ordered, self._settled, per_root=1, per_group=1)
+                ]
                 unasked = [contact for contact in leading if contact.peer not in self._asked]
                 room = min(ALPHA - len(self._running - self._slow), _RUNNING - len(self._running))
                 for contact in unasked[: max(room, 0)]:
-                    if len(self._asked) < MAX_QUERIES:
+                    if self._queries < MAX_QUERIES:
+                        self._queries += 1
                         self._asked.add(contact.peer)
                         self._running.add(contact.peer)
-                        nursery.start_soon(self._ask, contact)
+                        nursery.start_soon(self._ask, self._known[contact.peer])
                 settled = leading and all(contact.peer in self._answered for contact in leading)
                 if settled or not self._running:
                     break
                 self._changed = trio.Event()
                 await self._changed.wait()
             nursery.cancel_scope.cancel()
-        return self._closest(BUCKET, self._failed)
+        ordered = self._ordered(self._failed)
+        head = self._spread(ordered, _HEAD, per_root=_HEAD_PER_ROOT, per_group=PER_GROUP)
+        first = {known.contact.peer for known in head}
+        rest = [known for known in ordered if known.contact.peer not in first]
+        return [known.contact for known in [*head, *rest][:BUCKET]]
 
-    async def _ask(self, contact: Contact) -> None:
+    async def _ask(self, known: _Known) -> None:
+        contact = known.contact
         peer = contact.peer
+        known.attempts += 1
+        known.tried.update(contact.addresses)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._become_slow, peer)
             try:
-                self._learn(await self._query(contact))
+                told = await self._query(contact)
                 self._answered.add(peer)
+                self._proved.update(list(known.claims))
+                known.groups = [self._groups(contact)]  # of the address that it answers at
+                self._learn(told, known)
             except PlasmError:
-                self._failed.add(peer)
+                if self._may_be_asked_again(known):
+                    self._asked.discard(peer)
+                else:
+                    self._failed.add(peer)
+                    self._faults.update(list(known.claims))
             nursery.cancel_scope.cancel()
         self._running.discard(peer)
         self._slow.discard(peer)
@@ -92,3 +215,20 @@ class Lookup:
         await trio.sleep(SLOW_S)
         self._slow.add(peer)
         self._changed.set()
+
+
+def _charge(known: _Known, charged: dict[str, list[_Known]], most: int, seen: set[str]) -> bool:
+    """Count a contact for one of its roots, moving others to theirs if need be (an augmenting path)."""
+    for root in known.roots:
+        if root in seen:
+            continue
+        seen.add(root)
+        there = charged.setdefault(root, [])
+        if len(there) < most:
+            there.append(known)
+            return True
+        for place, other in enumerate(there):
+            if _charge(other, charged, most, seen):
+                there[place] = known
+                return True
+    return False

@@ -13,10 +13,17 @@ from plasm_core.abc import Stream
 from plasm_core.errors import PeerUnreachableError, PlasmError, StreamError
 from plasm_core.records.peer import PeerId
 from plasm_transport_libp2p import framing, identify
-from plasm_transport_libp2p.addresses import ip_of, is_public, is_relayed, prefix_of
+from plasm_transport_libp2p.address_classes import Private
+from plasm_transport_libp2p.addresses import (
+    ip_of,
+    is_dialled_on_hearsay,
+    is_public,
+    is_relayed,
+    prefix_of,
+)
 from plasm_transport_libp2p.kademlia import message as messages
 from plasm_transport_libp2p.kademlia.contact import Contact, place_of
-from plasm_transport_libp2p.kademlia.lookup import Lookup
+from plasm_transport_libp2p.kademlia.lookup import Lookup, Query
 from plasm_transport_libp2p.kademlia.message import Message
 from plasm_transport_libp2p.kademlia.providers import Providers
 from plasm_transport_libp2p.kademlia.rates import Rates
@@ -43,7 +50,7 @@ _CONCURRENT_TELLING = 8
 class Node:
     """What this node knows, and how it asks and answers."""
 
-    def __init__(self, network: Libp2pNetwork, protocol: str, *, allow_private: bool) -> None:
+    def __init__(self, network: Libp2pNetwork, protocol: str, *, allow_private: Private) -> None:
         self._network = network
         self._protocol = protocol
         self._allow_private = allow_private
@@ -63,12 +70,8 @@ class Node:
         self._moved: dict[PeerId, float] = {}
 
     def usable(self, addresses: Iterable[Multiaddr]) -> tuple[Multiaddr, ...]:
-        """Return those that may be dialled on hearsay: public ones, and private ones if that is allowed."""
-        return tuple(
-            address
-            for address in addresses
-            if is_public(address) or (self._allow_private and not _name(address))
-        )
+        """Return those that may be dialled on hearsay: public ones, and those of private ranges that are allowed."""
+        return tuple(item for item in addresses if is_dialled_on_hearsay(item, self._allow_private))
 
     def group_of(self, addresses: Iterable[Multiaddr]) -> str | None:
         """Return the prefix that a peer is counted in, None if its addresses are not public."""
@@ -78,8 +81,21 @@ class Node:
                 return prefix_of(ip)
         return None
 
+    def groups_of(self, contact: Contact) -> frozenset[str]:
+        """Return the prefixes that a contact is counted in: where it is seen, else of every address claimed for it."""
+        seen = self._network.connection_address(contact.peer)
+        addresses = contact.addresses if seen is None or is_relayed(seen) else (seen,)
+        return frozenset(name for item in addresses if (name := self.group_of([item])) is not None)
+
     async def ask(self, contact: Contact, request: Message) -> Message:
-        """Ask one peer and take note of whether it answers. Raises: `PeerUnreachableError`, `StreamError`."""
+        """Ask one peer and take note of whether it answers. Raises: `PeerUnreachableError`, `StreamError`.
+
+        A neighbour is dialled at its own address first, so that it is not dropped for an address that another told.
+        """
+        neighbour = self.table.get(contact.peer)
+        if neighbour is not None:
+            both = dict.fromkeys([*neighbour.addresses, *contact.addresses])
+            contact = Contact(contact.peer, tuple(both))
         self.counters[f"sent_{request.kind}"] += 1
         started = trio.current_time()
         try:
@@ -130,8 +146,11 @@ class Node:
             answer = await self.ask(contact, Message(kind=messages.FIND_NODE, key=key))
             return self._usable_contacts(answer.closer)
 
-        place = place_of(key)
-        return await Lookup(place, self._network.peer_id, query).run(self.table.closest(place))
+        return await self._look_up(place_of(key), query)
+
+    async def _look_up(self, place: int, query: Query) -> list[Contact]:
+        lookup = Lookup(place, self._network.peer_id, query, groups=self.groups_of)
+        return await lookup.run(self.table.closest(place))
 
     async def towards(self, place: int) -> None:
         """Look for servers near a place, to get to know them."""
@@ -141,40 +160,44 @@ class Node:
             answer = await self.ask(contact, Message(kind=messages.FIND_NODE, key=contact.peer.multihash))
             return self._usable_contacts(answer.closer)
 
-        await Lookup(place, self._network.peer_id, query).run(self.table.closest(place))
+        await self._look_up(place, query)
 
     async def find_providers(self, key: bytes, found: Callable[[Contact], None]) -> None:
-        """Ask for the providers of a key, nearer and nearer to it, telling each that is found."""
+        """Ask for the providers of a key, nearer and nearer to it, telling each that is found, and who told it."""
 
         async def query(contact: Contact) -> list[Contact]:
             answer = await self.ask(contact, Message(kind=messages.GET_PROVIDERS, key=key))
+            teller = min(self.groups_of(contact), default=str(contact.peer))
             for provider in answer.providers[: messages.MAX_PEERS]:
-                found(Contact(provider.peer, self.usable(provider.addresses)))
+                found(Contact(provider.peer, self.usable(provider.addresses), teller=teller))
             return self._usable_contacts(answer.closer)
 
         for provider in self.providers.get(key):
             found(provider)
-        place = place_of(key)
-        await Lookup(place, self._network.peer_id, query).run(self.table.closest(place))
+        await self._look_up(place_of(key), query)
 
     async def provide(self, key: bytes, addresses: tuple[Multiaddr, ...]) -> int:
         """Tell the servers closest to a key that this node provides it; return how many were told."""
         own = Contact(self._network.peer_id, addresses)
-        told = 0
-        limiter = trio.CapacityLimiter(_CONCURRENT_TELLING)
+        told = asking = 0
+        waiting = iter(await self.closest(key))
 
-        async def tell(contact: Contact) -> None:
-            nonlocal told
-            async with limiter:
+        async def tell() -> None:
+            """Tell one server after the other. Those that do not answer are made up for by others."""
+            nonlocal told, asking
+            while told + asking < REPLICAS and (contact := next(waiting, None)) is not None:
+                asking += 1
                 try:
                     await self.ask(contact, Message(kind=messages.ADD_PROVIDER, key=key, providers=(own,)))
                     told += 1
                 except PlasmError as exc:
                     log.debug("provider record not taken peer=%s reason=%s", contact.peer, exc)
+                finally:
+                    asking -= 1
 
         async with trio.open_nursery() as nursery:
-            for contact in (await self.closest(key))[:REPLICAS]:
-                nursery.start_soon(tell, contact)
+            for _ in range(_CONCURRENT_TELLING):
+                nursery.start_soon(tell)
         return told
 
     def _usable_contacts(self, contacts: Iterable[Contact]) -> list[Contact]:
@@ -315,8 +338,3 @@ def _reason(exc: Exception) -> str:
     if isinstance(exc, trio.TooSlowError):
         return "timeout"
     return "unreachable" if isinstance(exc, PeerUnreachableError) else "broken"
-
-
-def _name(address: Multiaddr) -> bool:
-    """Return whether an address begins with a name, which could stand for any."""
-    return ip_of(address) is None

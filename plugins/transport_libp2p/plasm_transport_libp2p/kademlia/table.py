@@ -14,6 +14,8 @@ BUCKET = 20
 """How many contacts are kept at each distance, and asked in the end by a lookup."""
 MAX_PER_GROUP_AND_BUCKET = 2
 MAX_PER_GROUP = 8
+MAX_CLOSEST_PER_GROUP = 2
+"""Of those that are told to others, or that a lookup begins at."""
 _REFRESHED = 16  # distances; at smaller ones there is hardly anyone, even among a million
 
 
@@ -90,8 +92,24 @@ class RoutingTable:
                 del self._groups[entry.group]
 
     def closest(self, place: int, count: int = BUCKET) -> list[Contact]:
-        """Return the contacts that are closest to a place, the closest first."""
-        return sorted(self, key=lambda contact: contact.distance(place))[:count]
+        """Return the contacts that are closest to a place, at most two of each group.
+
+        If there are too few, the closest of the others follow.
+        """
+        entries = (entry for bucket in self._buckets.values() for entry in bucket.values())
+        taken: list[Contact] = []
+        others: list[Contact] = []
+        groups: Counter[str] = Counter()
+        for entry in sorted(entries, key=lambda entry: entry.contact.distance(place)):
+            if len(taken) == count:
+                break
+            if entry.group is not None and groups[entry.group] >= MAX_CLOSEST_PER_GROUP:
+                others.append(entry.contact)
+                continue
+            if entry.group is not None:
+                groups[entry.group] += 1
+            taken.append(entry.contact)
+        return taken + others[: count - len(taken)]
 
     def unseen_since(self, moment: float) -> list[Contact]:
         """Return the contacts that have not answered since then."""

@@ -23,7 +23,8 @@ from plasm_core.abc import Stream
 from plasm_core.errors import PlasmError, StreamError
 from plasm_core.records.peer import PeerId
 from plasm_transport_libp2p import framing
-from plasm_transport_libp2p.addresses import IPAddress, ip_of, is_public, is_relayed, prefix_of
+from plasm_transport_libp2p.address_classes import IPAddress
+from plasm_transport_libp2p.addresses import ip_of, is_public, is_relayed, prefix_of
 from plasm_transport_libp2p.network import Libp2pNetwork
 from plasm_transport_libp2p.reachability.callers import call_with
 from plasm_transport_libp2p.reachability.message import MAX_BYTES, PROTOCOL, Answer, Attempt, Request

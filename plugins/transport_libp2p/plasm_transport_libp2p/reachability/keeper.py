@@ -11,7 +11,8 @@ import trio
 
 from plasm_core.records.peer import PeerId
 from plasm_core.records.reachability import AddressReach, Reachability, Verdict
-from plasm_transport_libp2p.addresses import IPAddress, ip_of, is_public, parse
+from plasm_transport_libp2p.address_classes import IPAddress
+from plasm_transport_libp2p.addresses import ip_of, is_public, parse
 from plasm_transport_libp2p.kademlia.directory import KademliaDirectory
 from plasm_transport_libp2p.network import Libp2pNetwork
 from plasm_transport_libp2p.reachability.callers import Callers

@@ -19,7 +19,7 @@ import attrs
 
 from plasm_core.errors import StreamError
 from plasm_core.records.peer import PeerId
-from plasm_transport_libp2p.addresses import IPAddress
+from plasm_transport_libp2p.address_classes import IPAddress
 
 PROTOCOL = "/phase/reachability/1.0.0"
 MAX_BYTES = 8192

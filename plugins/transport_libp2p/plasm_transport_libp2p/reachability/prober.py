@@ -14,7 +14,8 @@ from plasm_core.errors import PlasmError
 from plasm_core.records.peer import PeerId
 from plasm_core.records.reachability import AddressReach, Verdict
 from plasm_transport_libp2p import framing
-from plasm_transport_libp2p.addresses import IPAddress, ip_of, is_public, is_relayed, kind_of, port_of
+from plasm_transport_libp2p.address_classes import IPAddress
+from plasm_transport_libp2p.addresses import ip_of, is_public, is_relayed, kind_of, port_of
 from plasm_transport_libp2p.identify import multiaddr_of
 from plasm_transport_libp2p.network import Libp2pNetwork
 from plasm_transport_libp2p.reachability.callers import Callers, Calls

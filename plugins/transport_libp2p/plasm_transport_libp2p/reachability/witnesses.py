@@ -18,7 +18,8 @@ import trio
 from plasm_core.errors import PlasmError
 from plasm_core.records.peer import PeerId
 from plasm_transport_libp2p import identify
-from plasm_transport_libp2p.addresses import IPAddress, ip_of, is_public
+from plasm_transport_libp2p.address_classes import IPAddress
+from plasm_transport_libp2p.addresses import ip_of, is_public
 from plasm_transport_libp2p.network import Libp2pNetwork
 
 log = logging.getLogger(__name__)
