@@ -5,15 +5,12 @@ Not thread-safe: the daemon's loop has it.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Hashable, Iterable
-from pathlib import Path
 from typing import Generic, TypeVar
 
-import attrs
-
 from plasm_core.errors import RefusedError
+from plasm_core.machine import Demand
 from plasm_core.records import Manifest
 
 K = TypeVar("K", bound=Hashable)
@@ -21,15 +18,8 @@ K = TypeVar("K", bound=Hashable)
 WORKER_BYTES = 64 << 20
 """What a worker takes beside the guest's memory: the engine, its code, the host functions."""
 
-_CGROUP = Path("/sys/fs/cgroup")
-
-
-@attrs.frozen(kw_only=True)
-class Demand:
-    """What a job may use, or a machine has."""
-
-    cpu: int
-    memory_bytes: int
+DAEMON_BYTES = 128 << 20
+"""What the daemon itself takes at most on a small machine, whatever clients do."""
 
 
 def demand_of(manifest: Manifest) -> Demand:
@@ -37,36 +27,10 @@ def demand_of(manifest: Manifest) -> Demand:
     return Demand(cpu=manifest.cpu, memory_bytes=manifest.limits.memory_bytes + WORKER_BYTES)
 
 
-def machine() -> Demand:
-    """Return what this process may use: by its affinity, the machine's memory, and its control group (v2)."""
-    cpu = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    for group in _control_groups(Path("/proc/self/cgroup"), _CGROUP):
-        quota = _numbers(group / "cpu.max")
-        if len(quota) == 2:
-            cpu = min(cpu, max(1, quota[0] // quota[1]))
-        memory = min([memory, *_numbers(group / "memory.max")])
-    return Demand(cpu=cpu, memory_bytes=memory)
-
-
-def _control_groups(membership: Path, root: Path) -> list[Path]:
-    """Return the directory of our control group and those above it, without the root, which has no limits."""
-    try:
-        lines = membership.read_text().splitlines()
-    except OSError:
-        return []
-    own = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), "")
-    parts = [part for part in own.split("/") if part]
-    return [root.joinpath(*parts[: end + 1]) for end in range(len(parts))]
-
-
-def _numbers(path: Path) -> list[int]:
-    """Return the numbers in a limit's file; none if there is no limit."""
-    try:
-        words = path.read_text().split()
-    except OSError:
-        return []
-    return [int(word) for word in words] if words and all(word.isdecimal() for word in words) else []
+def lendable_bytes(memory_bytes: int) -> int:
+    """Return what of a machine's memory jobs may have by default: the rest is the daemon's, and compilers'."""
+    most = max(memory_bytes // 2, memory_bytes - DAEMON_BYTES)
+    return min(memory_bytes * 3 // 4, most)
 
 
 class Slots(Generic[K]):

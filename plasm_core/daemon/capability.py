@@ -11,6 +11,7 @@ import plasm_core
 from plasm_core.abc import Signer
 from plasm_core.capabilities import sign_record
 from plasm_core.config import Config
+from plasm_core.machine import Demand
 from plasm_core.node import Node
 from plasm_core.records import GAS_SCHEDULE, PROFILE
 from plasm_core.records.capabilities import (
@@ -20,7 +21,7 @@ from plasm_core.records.capabilities import (
     Load,
     OfferedLimits,
 )
-from plasm_core.slots import WORKER_BYTES, Demand
+from plasm_core.slots import WORKER_BYTES
 from plasm_core.wire import JOB_PROTOCOL
 
 _LIFE = timedelta(minutes=30)

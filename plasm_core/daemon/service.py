@@ -21,11 +21,12 @@ from plasm_core.daemon.quotas import Quotas
 from plasm_core.daemon.runner import Attempt, Runner
 from plasm_core.daemon.track import Track, demand_for, present, status_of
 from plasm_core.errors import JobEndedError, RefusedError, StorageError
+from plasm_core.machine import Demand, machine
 from plasm_core.node import Node
 from plasm_core.queue import FairQueue
 from plasm_core.records import Manifest, Outcome, PeerId
 from plasm_core.records.capabilities import CapabilityRecord, Load
-from plasm_core.slots import Demand, Slots, demand_of, machine
+from plasm_core.slots import Slots, demand_of, lendable_bytes
 from plasm_core.store import Job, Store
 from plasm_core.wire.messages import Status, Submit
 
@@ -401,9 +402,14 @@ def _thread_limits(total: Demand) -> tuple[int, int]:
 def _lent(config: Config) -> Demand:
     """Return what jobs may have of the machine."""
     whole = machine()
+    if config.limits.memory_bytes > whole.memory_bytes:
+        log.warning(
+            "more memory is lent than this process may have: the kernel will kill jobs limits=%d memory_bytes=%d",
+            *(config.limits.memory_bytes, whole.memory_bytes),
+        )
     return Demand(
         cpu=config.limits.cpu or whole.cpu,
-        memory_bytes=config.limits.memory_bytes or whole.memory_bytes * 3 // 4,
+        memory_bytes=config.limits.memory_bytes or lendable_bytes(whole.memory_bytes),
     )
 
 

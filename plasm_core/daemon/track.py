@@ -7,7 +7,8 @@ import attrs
 from plasm_core.daemon.news import News
 from plasm_core.daemon.runner import Attempt
 from plasm_core.errors import RefusedError
-from plasm_core.slots import Demand, demand_of
+from plasm_core.machine import Demand
+from plasm_core.slots import demand_of
 from plasm_core.store import Gone, Job, State, Store, Stream
 from plasm_core.wire.messages import Status
 

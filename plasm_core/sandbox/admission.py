@@ -30,6 +30,7 @@ from plasm_core.sandbox.blob import open_blob, seal, sealed_blob
 from plasm_core.sandbox.cache import Cache
 from plasm_core.sandbox.child import MAX_STATUS_BYTES, ChildReport, run_child
 from plasm_core.sandbox.descriptor import write_all
+from plasm_core.sandbox.killed import kills
 from plasm_core.sandbox.prepare import ModuleInfo, Preparation
 
 log = logging.getLogger(__name__)
@@ -208,6 +209,11 @@ class Admission:
             )
         if report.signal_name in ("SIGABRT", "SIGSEGV", "SIGBUS", "SIGILL"):
             raise RefusedError("compile_failed", f"the module ended its compiler ({report.signal_name})")
+        if report.signal_name == "SIGKILL":  # its own limit of processor time is SIGXCPU first
+            raise SandboxError(
+                f"the module was not {done}: the process was {kills().explain()}",
+                hint="give the daemon more memory, or lower admission.memory_bytes",
+            )
         if report.signal_name is not None:
             raise SandboxError(
                 f"the module was not {done}: something killed the process ({report.signal_name})"

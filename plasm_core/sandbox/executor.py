@@ -28,6 +28,7 @@ from plasm_core.sandbox import frames
 from plasm_core.sandbox.admission import Program
 from plasm_core.sandbox.blob import sealed_blob
 from plasm_core.sandbox.child import signal_name
+from plasm_core.sandbox.killed import kills
 from plasm_core.sandbox.pool import Worker, program_key, workers_for
 
 OutputSink = Callable[[int, bytes], None]
@@ -36,6 +37,7 @@ OutputSink = Callable[[int, bytes], None]
 MAX_SHARED_WORKERS = 32
 MAX_ARGUMENT_BYTES = 1 << 20
 _POLL_S = 0.2
+_DYING_S, _DYING_PAUSE_S = 2.0, 0.005
 _RECEIVE_BYTES = 1 << 18
 
 
@@ -67,6 +69,7 @@ class Executor:
         self._shared: collections.OrderedDict[Worker, None] = collections.OrderedDict()
         self._ending: list[int] = []
         self._lock = threading.Lock()
+        kills()  # what has been killed before is not our workers
 
     @property
     def missing(self) -> dict[str, str]:
@@ -166,6 +169,8 @@ class _Supervision:
         limit = manifest.limits.output_bytes
         self.left = {frames.STDOUT: limit, frames.STDERR: limit}
         self.answer: _Answer | None = None
+        self.is_lost = False  # its socket ended before there was an answer
+        self.died = False  # of itself, not by our hand
 
     def run(self) -> Run | None:
         """Supervise the job. Return None if the worker died before it took it: nothing ran."""
@@ -205,6 +210,7 @@ class _Supervision:
             os.kill(worker.pid, signal.SIGKILL)
             self.executor.reap_later(worker.pid)
             return 0
+        self.died = _has_ended(worker.pid, _DYING_S if self.is_lost else 0)
         os.kill(worker.pid, signal.SIGKILL)  # changes nothing if it is dead already
         return os.waitstatus_to_exitcode(os.waitpid(worker.pid, 0)[1])
 
@@ -265,8 +271,9 @@ class _Supervision:
             except TimeoutError:
                 continue
             except OSError:
-                return None
+                data = b""
             if not data:
+                self.is_lost = True
                 return None
             try:
                 for kind, body in parser.feed(data):
@@ -299,8 +306,22 @@ class _Supervision:
             return reason
         if returncode == -signal.SIGXCPU:
             return Outcome(kind="timed_out", detail="of processor time")
+        if not self.died:
+            return Outcome(kind="system_error", detail="the worker closed its socket before it had an answer")
+        if returncode == -signal.SIGKILL:
+            return Outcome(kind="system_error", detail=f"the worker was {kills().explain()}")
         how = signal_name(-returncode) if returncode < 0 else f"exit code {returncode}"
         return Outcome(kind="system_error", detail=f"the worker died ({how})")
+
+
+def _has_ended(pid: int, patience_s: float) -> bool:
+    """Return whether a child has ended by itself; its status stays to be read. A socket closes a moment before."""
+    deadline = time.monotonic() + patience_s
+    while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_DYING_PAUSE_S)
+    return True
 
 
 @attrs.frozen(kw_only=True)

@@ -112,19 +112,21 @@ class Zygote:
             )
             theirs.close()
             ours.settimeout(_START_S)
+            timed_out = False
             try:
                 ready = ours.recv(READY_BYTES)
-            except OSError:
-                ready = b""
+            except OSError as exc:
+                ready, timed_out = b"", isinstance(exc, TimeoutError)
             try:
                 self.missing = unpack_ready(ready)
             except ValueError:  # nothing, or nonsense
                 ours.close()
                 _end(process)
                 _end_group(process.pid, but=set())
-                raise SandboxError(
-                    f"a zygote of {program.runtime.name} did not start: {tail(stderr)[-500:]}"
-                ) from None
+                how = tail(stderr)[-500:]
+                if not how and process.returncode == -signal.SIGKILL and not timed_out:
+                    how = "it was killed by the kernel, probably for memory"
+                raise SandboxError(f"a zygote of {program.runtime.name} did not start: {how}") from None
         _end_group(process.pid, but={process.pid})  # a worker that rehearsed
         ours.settimeout(_FORK_S)
         return process, ours

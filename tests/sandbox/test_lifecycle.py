@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -22,7 +23,9 @@ from plasm_core.records import Outcome
 from plasm_core.sandbox import executor
 from plasm_core.sandbox.zygote import SYS_CLONE
 from plasm_core.testing.bench import module_named
-from tests.support import processes
+from tests.support import processes, wat
+from tests.support.cgroups import memory_group
+from tests.support.cli import Plasm
 from tests.support.lab import Job, Lab, open_lab
 from tests.support.processes import gone
 from tests.support.users import USERS, interpreter_of
@@ -104,7 +107,6 @@ def test_closing_ends_zygotes_and_idle_workers(directory: Path) -> None:
 @pytest.mark.parametrize(
     ("number", "name"),
     [
-        (signal.SIGKILL, "SIGKILL"),
         (signal.SIGTERM, "SIGTERM"),
         (signal.SIGABRT, "SIGABRT"),
         (signal.SIGRTMIN + 6, f"signal {signal.SIGRTMIN + 6}"),
@@ -122,6 +124,40 @@ def test_a_worker_that_is_killed_is_a_system_error(lab: Lab, number: int, name: 
     assert job.outcome == Outcome(kind="system_error", detail=f"the worker died ({name})")
     assert job.gas_used == 0
     assert gone(worker)
+
+
+def test_a_kill_that_is_not_ours_names_memory_as_its_probable_cause(lab: Lab) -> None:
+    with lab.running(lab.admit(ENDLESS)) as (ended, _):
+        [worker] = processes.workers(SELF)
+        os.kill(worker, signal.SIGKILL)
+
+        assert processes.wait_until(lambda: bool(ended))
+
+    detail = "the worker was killed by the kernel, probably for memory (SIGKILL)"
+    assert ended[0].outcome == Outcome(kind="system_error", detail=detail)
+
+
+def test_a_job_that_outgrows_a_real_control_group_says_so(tmp_path: Path) -> None:
+    fill = "(memory.fill (i32.const 0) (i32.const 1) (i32.const 0x3fffffff))"
+    greedy = wat.module('(memory (export "memory") 16384)', f'(func (export "_start") {fill})')
+    module = tmp_path / "greedy.wasm"
+    module.write_bytes(greedy)
+    plasm = Plasm(tmp_path)
+
+    with memory_group(320 << 20) as group:
+        join = ["sh", "-c", 'echo $$ >"$0"; exec "$@"', str(group / "cgroup.procs")]
+        found = subprocess.run(
+            [*join, *plasm.command("run", str(module), "--limit", "memory=2GiB", "--json")],
+            capture_output=True,
+            env=plasm.environment(),
+            stdin=subprocess.DEVNULL,
+            timeout=120,
+        )
+
+    detail = json.loads(found.stdout)["outcome"]["detail"]
+    assert detail.startswith(
+        "the worker was killed by the kernel, probably for memory (SIGKILL): its control"
+    )
 
 
 def test_a_worker_that_crashes_is_a_system_error(lab: Lab) -> None:
