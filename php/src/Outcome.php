@@ -5,6 +5,7 @@ declare(strict_types=1);
 namespace Plasm;
 
 use Plasm\Record\Fields;
+use Plasm\Record\Printable;
 
 /** How a run ended. */
 final readonly class Outcome implements \Stringable
@@ -106,7 +107,7 @@ final readonly class Outcome implements \Stringable
         return match (true) {
             $this->kind === OutcomeKind::Exited => "exited with code $this->code",
             $this->kind === OutcomeKind::Trapped => "trapped: $this->trap",
-            $this->detail !== null && $this->detail !== '' => "$words: $this->detail",
+            $this->detail !== null && $this->detail !== '' => Printable::visible("$words: $this->detail"),
             default => $words,
         };
     }

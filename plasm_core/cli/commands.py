@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -74,7 +75,9 @@ def reporting() -> Iterator[None]:
     try:
         yield
     except click.UsageError as exc:
-        exc.show()
+        words = io.StringIO()
+        exc.show(file=words)
+        render.show_page(words.getvalue(), stderr=True)
         sys.exit(exc.exit_code)
     except click.ClickException as exc:
         show_error(exc.format_message())

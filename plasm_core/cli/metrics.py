@@ -6,7 +6,7 @@ import click
 import trio
 
 from plasm_core.alongside import sole
-from plasm_core.cli import exits, options
+from plasm_core.cli import exits, options, render
 from plasm_core.client.asking import ask
 from plasm_core.config import Config
 from plasm_core.errors import PeerUnreachableError
@@ -26,4 +26,4 @@ def metrics(settings: Config) -> None:
             page = trio.run(ask, settings, METRICS_PROTOCOL)
     except PeerUnreachableError as exc:
         raise PeerUnreachableError(f"no daemon tells: {exc}", hint=exc.hint) from exc
-    click.echo(page.decode("utf-8", "replace"), nl=False)
+    render.show_page(page.decode("utf-8", "replace"))

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import io
-import json
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import click
 from rich.console import Console
 from rich.markup import escape
 
+from plasm_core.printable import json_text, visible
 from plasm_core.records import Decision, Receipt, Verdict
 from plasm_core.verification import BINDINGS
 
@@ -38,12 +39,17 @@ def show_hint(hint: str) -> None:
 
 def _plain(text: str) -> str:
     """Escape markup, and show control characters: names in messages may come from strangers."""
-    return escape("".join(char if char.isprintable() else repr(char)[1:-1] for char in text))
+    return escape(visible(text))
 
 
 def show_json(value: Any) -> None:
-    """Print one JSON document on stdout."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Print one JSON document on stdout: strangers' words in it move no cursor."""
+    sys.stdout.write(json_text(value, indent=2) + "\n")
+
+
+def show_page(text: str, *, stderr: bool = False) -> None:
+    """Print lines that a program reads, as they are but for what would take effect on a terminal."""
+    click.echo(visible(text, keep="\n\t"), nl=False, err=stderr)
 
 
 def show_mark(mark: str, text: str, *, stderr: bool = False) -> None:
@@ -143,7 +149,7 @@ def phases() -> Iterator[Any]:
             if phase == "running":
                 status.stop()  # the job's own output comes now
             else:
-                status.update(f"{phase}…")
+                status.update(f"{_plain(phase)}…")
                 status.start()
 
         try:
@@ -166,7 +172,7 @@ class _SlowPhases:
         """Begin a phase."""
         self._stop()
         if phase != "running":
-            self._timer = threading.Timer(_SLOW_S, self._console.print, [f"{phase}…"])
+            self._timer = threading.Timer(_SLOW_S, self._console.print, [f"{_plain(phase)}…"])
             self._timer.daemon = True
             self._timer.start()
 

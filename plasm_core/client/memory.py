@@ -16,6 +16,7 @@ import attrs
 
 from plasm_core.errors import InvalidRecordError, StorageError
 from plasm_core.paths import private_directory
+from plasm_core.printable import cleaned
 from plasm_core.records.converter import encode_json, parse_json, structure
 from plasm_core.records.fields import constrained, text, timestamp
 from plasm_core.records.handle import Handle
@@ -58,7 +59,7 @@ class Memory:
 
     def add(self, handle: Handle, module: str, transport: str) -> None:
         """Remember a job. Raises: `StorageError`."""
-        name = "".join(char if char.isprintable() else "?" for char in module)[:255]
+        name = cleaned(module, maximum=255, instead="?")
         entry = Entry(
             handle=str(handle),
             module=name,

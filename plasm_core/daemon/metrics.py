@@ -55,4 +55,5 @@ async def log_metrics(parts: Parts) -> None:
         await trio.sleep(LOG_S)
         if log.isEnabledFor(logging.DEBUG):
             values = measure(parts)
-            log.debug("counters %s", " ".join(f"{name}={values[name]:g}" for name in sorted(values)))
+            names = sorted(values)
+            log.debug("counters " + " ".join(f"{name}=%g" for name in names), *map(values.get, names))

@@ -23,6 +23,7 @@ from plasm_core.errors import (
     StorageFullError,
     StreamError,
 )
+from plasm_core.printable import cleaned
 from plasm_core.records import Manifest, job_id
 from plasm_core.store import Job
 from plasm_core.store import Stream as Output
@@ -116,9 +117,8 @@ class Session:
         self._service.counters.add("sessions_broken_total", code=code)
         if self._is_amid_frame:
             return  # what is said now would be taken for the rest of it
-        text = "".join(char if char.isprintable() else "?" for char in message)[:1000]
         with trio.move_on_after(_LINGER_S):
-            await self._send(self._conversation.error(code, text))
+            await self._send(self._conversation.error(code, cleaned(message, maximum=1000)))
 
     async def _linger(self) -> None:
         """End our side, and let the client take what it has not read: closing at once could discard it."""
@@ -190,8 +190,8 @@ class Session:
         self._service.counters.add("jobs_refused_total", reason=exc.reason)
         refusal = Refused(
             reason=exc.reason,
-            message=_printable(str(exc)),
-            hint=_printable(exc.hint) if exc.hint else None,
+            message=cleaned(str(exc), maximum=_MAX_WORDS),
+            hint=cleaned(exc.hint, maximum=_MAX_WORDS) if exc.hint else None,
             retry_after_s=exc.retry_after_s,
         )
         await self._send(self._conversation.refused(refusal))
@@ -344,6 +344,7 @@ class Session:
         return positions == wanted
 
 
+_MAX_WORDS = 2000
 _PHASES = {"validating": "checking", "checking": "checking", "compiling": "compiling"}
 
 
@@ -352,7 +353,3 @@ def _differs(status: Status, told: Status) -> bool:
     return (status.state, status.attempt, status.position, status.outcome) != (
         *(told.state, told.attempt, told.position, told.outcome),
     )
-
-
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else " " for char in text)[:2000]

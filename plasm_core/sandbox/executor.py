@@ -22,6 +22,7 @@ import attrs
 from plasm_core.config import SandboxConfig
 from plasm_core.engine import TRAP_KINDS
 from plasm_core.errors import RefusedError, SandboxError
+from plasm_core.printable import cleaned
 from plasm_core.records.manifest import JobInput, Manifest
 from plasm_core.records.outcome import Outcome
 from plasm_core.sandbox import frames
@@ -354,4 +355,4 @@ def _answer(body: bytes, manifest: Manifest, number: int) -> _Answer:
 
 def printable(text: str) -> str:
     """Return a text as `Outcome.detail` takes it: no control characters, not too long."""
-    return "".join(char if char.isprintable() else " " for char in text)[:500]
+    return cleaned(text, maximum=500)

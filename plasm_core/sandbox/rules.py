@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from plasm_core.engine import WASI_MODULE
 from plasm_core.errors import BadModuleError
+from plasm_core.printable import cleaned
 from plasm_core.sandbox.injected import RESERVED_PREFIX
 from plasm_core.sandbox.module import Module
 from plasm_core.sandbox.wasi.abi import FUNCTIONS
@@ -21,8 +22,9 @@ def violations(module: Module) -> Iterator[BadModuleError]:
 
 def shown_name(name: str) -> str:
     """Return a stranger's name as a message can carry it: printable and short."""
-    printable = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in name)
-    return printable if len(printable) <= 100 else printable[:99] + "…"
+    return cleaned(
+        name if len(name) <= 100 else name[:99] + "…", maximum=100, instead="\N{REPLACEMENT CHARACTER}"
+    )
 
 
 def _imports(module: Module) -> list[BadModuleError]:

@@ -4,6 +4,8 @@ declare(strict_types=1);
 
 namespace Plasm\Exception;
 
+use Plasm\Record\Printable;
+
 /** Some bytes are not the record they were taken for. */
 final class InvalidRecord extends \UnexpectedValueException implements ExceptionInterface
 {
@@ -17,6 +19,6 @@ final class InvalidRecord extends \UnexpectedValueException implements Exception
             static fn (array $problem): string => $problem[0] === '' ? $problem[1] : "$problem[0]: $problem[1]",
             $problems,
         );
-        parent::__construct("not a valid $record: " . implode('; ', $lines));
+        parent::__construct(Printable::visible("not a valid $record: " . implode('; ', $lines)));
     }
 }

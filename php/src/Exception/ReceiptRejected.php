@@ -4,6 +4,8 @@ declare(strict_types=1);
 
 namespace Plasm\Exception;
 
+use Plasm\Record\Printable;
+
 /**
  * A receipt does not hold: nothing it says, and no output that came with it, is to be used.
  *
@@ -14,6 +16,6 @@ abstract class ReceiptRejected extends \RuntimeException implements ExceptionInt
     /** @param non-empty-list<string> $reasons everything that was found */
     final public function __construct(public readonly array $reasons, ?\Throwable $previous = null)
     {
-        parent::__construct('receipt rejected: ' . implode('; ', $reasons), 0, $previous);
+        parent::__construct(Printable::visible('receipt rejected: ' . implode('; ', $reasons)), 0, $previous);
     }
 }

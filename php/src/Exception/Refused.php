@@ -4,6 +4,8 @@ declare(strict_types=1);
 
 namespace Plasm\Exception;
 
+use Plasm\Record\Printable;
+
 /** The node does not do what it was asked. A job that was refused was never accepted: there is no receipt. */
 class Refused extends \RuntimeException implements ExceptionInterface
 {
@@ -18,6 +20,8 @@ class Refused extends \RuntimeException implements ExceptionInterface
         public readonly ?string $hint = null,
         public readonly ?int $retryAfterS = null,
     ) {
-        parent::__construct("refused ($reason): $message" . ($hint === null ? '' : " ($hint)"));
+        parent::__construct(
+            Printable::visible("refused ($reason): $message" . ($hint === null ? '' : " ($hint)")),
+        );
     }
 }

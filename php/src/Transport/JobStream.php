@@ -21,6 +21,7 @@ use Plasm\Protocol\Data;
 use Plasm\Protocol\Frame;
 use Plasm\Protocol\Message;
 use Plasm\Protocol\NodeMessage;
+use Plasm\Record\Printable;
 use Plasm\Source\SourceInterface;
 use Plasm\Source\StringSource;
 use Plasm\Time\ClockInterface;
@@ -339,7 +340,7 @@ final class JobStream implements ConversationInterface
             return new $class($heard->reason, $heard->message, $heard->hint, $heard->retryAfterS);
         }
         if ($heard instanceof Message\Error) {
-            $message = "the node ended the conversation: $heard->message ($heard->code)";
+            $message = Printable::visible("the node ended the conversation: $heard->message ($heard->code)");
 
             return $heard->code === 'protocol' ? new ProtocolError($message) : new ConnectionLost($message);
         }

@@ -21,6 +21,7 @@ from multiaddr import Multiaddr
 
 from plasm_core.abc import Stream
 from plasm_core.errors import PlasmError, StreamError
+from plasm_core.printable import cleaned
 from plasm_core.records.peer import PeerId
 from plasm_transport_libp2p import framing
 from plasm_transport_libp2p.address_classes import IPAddress
@@ -180,5 +181,4 @@ class DialBack:
 
 
 def _short(text: str) -> str:
-    printable = "".join(char if char.isprintable() else "?" for char in text)
-    return printable[:150] or "failed"
+    return cleaned(text, maximum=150, instead="?") or "failed"
