@@ -37,7 +37,7 @@ class Pins:
 
     def __init__(self) -> None:
         self.pinned = False
-        self._ring = -1
+        self._ring = self._maps = self._pagemap = -1
         self._areas: list[tuple[int, int]] = []
         if not sys.platform.startswith("linux") or os.sysconf("SC_PAGE_SIZE") != _PAGE_BYTES:
             return
@@ -46,9 +46,11 @@ class Pins:
         try:
             self._maps = os.open("/proc/self/maps", os.O_RDONLY)
             self._pagemap = os.open("/proc/self/pagemap", os.O_RDONLY)
+            self._ring = self._syscall(_IO_URING_SETUP, 1, _PARAMETERS)
         except OSError:
-            return
-        self._ring = self._syscall(_IO_URING_SETUP, 1, _PARAMETERS)
+            pass
+        if self._ring < 0:
+            self.close()
 
     def prepare(self) -> bool:
         """Note where this process's private memory is. Return whether it can be pinned."""
@@ -57,7 +59,7 @@ class Pins:
         text = bytearray()
         while part := os.read(self._maps, _READ_BYTES):
             text += part
-        os.close(self._maps)
+        self._maps = _closed(self._maps)
         for line in text.decode("utf-8", "replace").splitlines():
             span, access = line.split(None, 2)[:2]
             first, end = (int(address, 16) // _PAGE_BYTES for address in span.split("-"))
@@ -69,7 +71,7 @@ class Pins:
         """Pin the pages of which the one process that was forked since `prepare` has its own copies by now."""
         # All of it first: what comes next makes new pages, which no worker needs.
         entries = [os.pread(self._pagemap, 8 * (end - first), 8 * first) for first, end in self._areas]
-        os.close(self._pagemap)
+        self._pagemap = _closed(self._pagemap)
         pages = []
         for (first, _), packed in zip(self._areas, entries, strict=True):
             for index, (entry,) in enumerate(_ENTRY.iter_unpack(packed)):
@@ -81,9 +83,18 @@ class Pins:
         self.pinned = self._syscall(_IO_URING_REGISTER, self._ring, REGISTER_BUFFERS, buffers, count) == 0
 
     def close(self) -> None:
-        """Close the ring in a process that was forked. The pages stay pinned in the one that has it open."""
-        if self._ring >= 0:
-            os.close(self._ring)
+        """Close all that is open: there is no pinning any more, or this process was forked.
+
+        The pages stay pinned in the one that has the ring open.
+        """
+        self._ring, self._maps, self._pagemap = map(_closed, (self._ring, self._maps, self._pagemap))
+
+
+def _closed(fd: int) -> int:
+    """Close a descriptor, if it is one. Return what stands for none."""
+    if fd >= 0:
+        os.close(fd)
+    return -1
 
 
 def _ranges(pages: list[int]) -> list[tuple[int, int]]:

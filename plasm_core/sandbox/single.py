@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket
+import os
 import resource
 from typing import Any
 
@@ -18,5 +19,6 @@ def main(spec: dict[str, Any]) -> None:
     confine.allow_deep_stack()
     confine.lock_down(spec["confinement"])
     loaded = engine.load(read_all(spec["artefact_fd"]))
+    os.close(spec["artefact_fd"])
     confine.limit(resource.RLIMIT_FSIZE, 0)
     worker.serve(sock, loaded, worker.make_instance(loaded), lambda: confine.limit(resource.RLIMIT_NPROC, 0))

@@ -97,6 +97,7 @@ class _Zygote:
         self._ready = worker.make_instance(self._module)
         os.dup2(silence, 1)
         os.dup2(silence, 2)
+        os.close(silence)
         self._tighten = _tightener(spec["running_filter"])
         confine.limit(resource.RLIMIT_FSIZE, 0)
 
@@ -111,6 +112,7 @@ class _Zygote:
         try:
             pid = self._clone()
         except OSError:
+            self._pins.close()
             return  # no more processes: workers will not be had either
         if pid == 0:
             self._be_worker(theirs, [ours], rehearsing=True)

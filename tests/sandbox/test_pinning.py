@@ -13,6 +13,7 @@ import pytest
 from plasm_core.sandbox.zygote import pack_pids, pack_ready, unpack_pids, unpack_ready
 from tests.support.hostile import HostileRuntime, ask, program_of
 from tests.support.lab import open_lab
+from tests.support.receipts import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
 
@@ -67,6 +68,68 @@ def test_a_child_takes_no_page_faults_for_what_is_pinned() -> None:
         pytest.skip("so much memory may not be locked here")
     assert shared >= PAGES
     assert copied < shared - PAGES + PAGES // 10
+
+
+LEFT_OPEN = """
+import json, os, resource, sys, tempfile
+from pathlib import Path
+{first}
+from tests.support import processes
+from tests.support.lab import open_lab
+from tests.support.receipts import ROOT
+from tests.support.wat import FOREVER, writing
+
+with tempfile.TemporaryDirectory() as directory, open_lab(Path(directory), isolation={isolation!r}) as lab:
+    with lab.running(lab.admit(writing(b"x", then=FOREVER)), stdin=b"{stdin}") as (ended, cancelled):
+        [worker] = processes.workers(os.getpid())
+        [zygote] = processes.zygotes(os.getpid())
+        print(json.dumps([sorted(processes.descriptors(pid).values()) for pid in (worker, zygote)]))
+        cancelled.set()
+"""
+NO_IO_URING = """
+import errno, pyseccomp
+rules = pyseccomp.SyscallFilter(defaction=pyseccomp.ALLOW)
+rules.add_rule(pyseccomp.ERRNO(errno.EPERM), "io_uring_setup")
+rules.load()
+"""
+NO_PINS = """
+import errno, pyseccomp
+rules = pyseccomp.SyscallFilter(defaction=pyseccomp.ALLOW)
+rules.add_rule(pyseccomp.ERRNO(errno.ENOMEM), "io_uring_register")
+rules.load()
+"""
+NO_LOCKED_MEMORY = "resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="nobody else may look into a worker")
+@pytest.mark.parametrize("isolation", ["process", "shared"])
+@pytest.mark.parametrize("stdin", ["", "in"])
+@pytest.mark.parametrize(
+    "first", ["", NO_IO_URING, NO_PINS, NO_LOCKED_MEMORY], ids=["pins", "no-ring", "no-pins", "no-memory"]
+)
+def test_a_worker_has_no_descriptor_but_its_line_and_its_input(
+    first: str, stdin: str, isolation: str
+) -> None:
+    """None of /proc above all, whose files tell of the zygote that opened them."""
+    program = LEFT_OPEN.format(first=first, stdin=stdin, isolation=isolation)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    worker, zygote = json.loads(done.stdout)
+
+    silence = ["/dev/null"] * 3
+    # The engine's own: what a module's memory begins with, sealed.
+    worker, zygote = (
+        [name for name in names if "wasm-memory-image" not in name] for names in (worker, zygote)
+    )
+    sockets = [name for name in worker if name.startswith("socket:")]
+    inputs = [name for name in worker if name.startswith("/memfd:plasm-stdin")]
+    assert (len(sockets), len(inputs)) == (1, 1 if stdin else 0)
+    assert sorted(worker) == sorted([*silence, *sockets, *inputs])
+    rest = [name for name in zygote if name not in ("/dev/null", "anon_inode:[io_uring]")]
+    assert all(name.startswith("socket:") for name in rest), zygote
+    assert len(rest) == 1
 
 
 @pytest.mark.parametrize("without", [(), ("pinning",)])

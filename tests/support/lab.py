@@ -100,7 +100,7 @@ class Lab:
 
     @contextlib.contextmanager
     def running(
-        self, program: Program, *, wall_time_s: int = 60, client: str = ""
+        self, program: Program, *, wall_time_s: int = 60, client: str = "", stdin: bytes = b""
     ) -> Iterator[tuple[list[Job], threading.Event]]:
         """Start a job that writes something and never ends; go on once it has. Give where its end will be put.
 
@@ -112,6 +112,7 @@ class Lab:
         def work() -> None:
             job = self.run(
                 program,
+                stdin=stdin,
                 wall_time_s=wall_time_s,
                 client=client,
                 cancelled=cancelled,
