@@ -43,6 +43,29 @@ final class DirectoryTest extends TestCase
         self::assertEquals(array_slice($listed, 0, 5), $this->search([...$listed, ...$listed], new AddressPolicy(true), 5));
     }
 
+    /** The first that names it may lie: a node is told again, with the union of its addresses. */
+    public function testANodeIsToldAgainWhereOthersSayThatItIs(): void
+    {
+        $peer = Identity::ephemeral()->peer;
+        $at = static fn (string $ip): PeerInfo => new PeerInfo($peer, [Multiaddr::parse("/ip4/$ip/tcp/1/p2p/$peer")]);
+        $false = array_map(static fn (int $number): PeerInfo => $at("198.41.0.$number"), range(1, 9));
+
+        $found = $this->search([...$false, $at('8.8.8.8')], new AddressPolicy(false));
+        $told = array_merge(...array_map(static fn (PeerInfo $info): array => $info->addresses, $found));
+
+        self::assertContains("/ip4/8.8.8.8/tcp/1/p2p/$peer", array_map(strval(...), $told));
+        self::assertLessThanOrEqual(10, count($found));
+    }
+
+    public function testNodesThatAreMadeUpUnderEachKeyDoNotFillASearch(): void
+    {
+        $honest = self::peer('/ip4/9.9.9.9/tcp/1');
+        $invent = static fn (int $number): PeerInfo => self::peer("/ip4/11.$number.0.1/tcp/1");
+        $answers = static fn (): array => [...array_map($invent, range(1, 40)), $honest];
+
+        self::assertContainsEquals($honest, $this->search($answers, new AddressPolicy(false)));
+    }
+
     /** @dataProvider addresses */
     public function testWhatIsDialledOnHearsay(string $address, bool $isUsable, bool $isUsableInPrivate): void
     {
@@ -60,10 +83,10 @@ final class DirectoryTest extends TestCase
             ['/ip6/2001:4860::1/tcp/1', true, true],
             ['/ip4/127.0.0.1/tcp/1', false, true],
             ['/ip4/10.1.2.3/tcp/1', false, true],
-            ['/ip4/169.254.169.254/tcp/80', false, true],
+            ['/ip4/169.254.169.254/tcp/80', false, false],
             ['/ip6/::1/tcp/1', false, true],
             ['/ip6/fd00::1/tcp/1', false, true],
-            ['/ip6/::ffff:127.0.0.1/tcp/1', false, true],
+            ['/ip6/::ffff:127.0.0.1/tcp/1', false, false],
             ['/dns4/metadata.internal/tcp/80', false, false],
             ['/ip4/8.8.8.8/udp/1/quic-v1', false, false],
             ['/ip4/8.8.8.8/tcp/1/p2p/12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA/p2p-circuit', true, true],
@@ -104,11 +127,11 @@ final class DirectoryTest extends TestCase
     }
 
     /**
-     * @param list<PeerInfo> $listed
+     * @param list<PeerInfo>|\Closure(): list<PeerInfo> $listed
      *
      * @return list<PeerInfo>
      */
-    private function search(array $listed, AddressPolicy $policy, int $limit = 64): array
+    private function search(array|\Closure $listed, AddressPolicy $policy, int $limit = 64): array
     {
         $loop = new Loop();
         $tasks = new TaskGroup($loop);
@@ -131,23 +154,25 @@ final class DirectoryTest extends TestCase
     }
 
     /**
-     * @param list<PeerInfo> $listed under each key
+     * @param list<PeerInfo>|\Closure(): list<PeerInfo> $listed under each key
      * @param list<string>|null $keys only under these
      */
-    private function directory(array $listed, AddressPolicy $policy, ?array $keys, Loop $loop = new Loop()): Directory
+    private function directory(array|\Closure $listed, AddressPolicy $policy, ?array $keys, Loop $loop = new Loop()): Directory
     {
         $table = new class ($listed, $keys) implements ClientInterface {
             /**
-             * @param list<PeerInfo> $listed
+             * @param list<PeerInfo>|\Closure(): list<PeerInfo> $listed
              * @param list<string>|null $keys
              */
-            public function __construct(private readonly array $listed, private readonly ?array $keys)
+            public function __construct(private readonly array|\Closure $listed, private readonly ?array $keys)
             {
             }
 
             public function findProviders(string $key, Deadline $deadline, int $limit = 20): iterable
             {
-                return $this->keys === null || in_array($key, $this->keys, true) ? $this->listed : [];
+                return $this->keys === null || in_array($key, $this->keys, true)
+                    ? ($this->listed instanceof \Closure ? ($this->listed)() : $this->listed)
+                    : [];
             }
 
             public function findPeer(PeerId $peer, Deadline $deadline): ?PeerInfo

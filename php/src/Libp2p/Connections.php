@@ -18,7 +18,7 @@ final class Connections
     /** @var array<string, int> how many use each */
     private array $users = [];
 
-    /** @var array<string, Dial> */
+    /** @var array<string, Dial> by PeerId and addresses: who waits for a dial must have nowhere else to try */
     private array $dials = [];
 
     /** @param int $maxKept close the one that was not used for longest beyond so many, unless somebody uses it */
@@ -72,7 +72,7 @@ final class Connections
     {
         $name = (string) $info->peer;
         while (($connection = $this->kept($info->peer)) === null) {
-            $dial = $this->dials[$name] ?? null;
+            $dial = $this->dials[self::key($info)] ?? null;
             if ($dial === null) {
                 return $this->dial($info, $deadline, $publicOnly);
             }
@@ -113,20 +113,31 @@ final class Connections
     private function dial(PeerInfo $info, Deadline $deadline, bool $publicOnly): ConnectionInterface
     {
         $name = (string) $info->peer;
-        $dial = $this->dials[$name] = new Dial($this->host->loop(), $info->peer);
+        $key = self::key($info);
+        $dial = $this->dials[$key] = new Dial($this->host->loop(), $info->peer);
         try {
             $connection = $this->host->race($info->addresses, $deadline, $publicOnly);
         } catch (\Throwable $exception) {
-            unset($this->dials[$name]);
+            unset($this->dials[$key]);
             $dial->end($exception);
             throw $exception;
         }
-        unset($this->dials[$name]);
+        unset($this->dials[$key]);
+        $other = $this->kept($info->peer);
+        if ($other !== null) {
+            $connection->close();
+            $connection = $other;
+        }
         $this->kept[$name] = $connection;
         $this->evict($name);
         $dial->end(null);
 
         return $connection;
+    }
+
+    private static function key(PeerInfo $info): string
+    {
+        return "$info->peer " . implode(' ', array_map(strval(...), $info->addresses));
     }
 
     private function evict(string $newest): void

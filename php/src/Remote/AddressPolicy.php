@@ -4,33 +4,34 @@ declare(strict_types=1);
 
 namespace Plasm\Remote;
 
-use Plasm\Libp2p\AddressScope;
+use Plasm\Libp2p\HearsayScope;
 use Plasm\Libp2p\Multiaddr;
-use Plasm\Libp2p\MultiaddrProtocol;
 
-/** Which addresses may be dialled that somebody else told, and which count together. */
+/** Which addresses may be dialled that somebody else told, and which count together: docs/network.md. */
 final readonly class AddressPolicy
 {
-    /** Bytes of an address by whose first ones a group is known: a /24 and a /48. */
-    private const GROUP_BYTES = [4 => 3, 16 => 6];
+    public HearsayScope $scope;
 
-    public function __construct(public bool $allowsPrivate)
+    /** @param HearsayScope|null $scope null for a laboratory's, or for public addresses only */
+    public function __construct(public bool $allowsPrivate, ?HearsayScope $scope = null)
     {
+        $this->scope = $scope ?? ($allowsPrivate ? HearsayScope::laboratory() : new HearsayScope());
     }
 
     /**
-     * Return a policy that allows private addresses if that is asked for, or if one is where to begin.
+     * Return a policy that allows private addresses if that is asked for, or those in the range of a bootstrap node.
      *
+     * @param bool|null $allowsPrivate null to go by the bootstrap nodes
      * @param list<Multiaddr> $bootstrap
      */
     public static function of(?bool $allowsPrivate, array $bootstrap): self
     {
-        foreach ($allowsPrivate === null ? $bootstrap : [] as $address) {
-            $ip = self::ip($address);
-            $allowsPrivate = $allowsPrivate || ($ip !== null && !AddressScope::isPublic($ip));
+        if ($allowsPrivate !== null) {
+            return new self($allowsPrivate);
         }
+        $scope = HearsayScope::of($bootstrap);
 
-        return new self($allowsPrivate ?? false);
+        return new self($scope->ranges !== [], $scope);
     }
 
     /**
@@ -42,11 +43,7 @@ final readonly class AddressPolicy
      */
     public function usable(array $addresses): array
     {
-        return array_values(array_filter($addresses, function (Multiaddr $address): bool {
-            $ip = self::ip($address);
-
-            return $ip !== null && ($this->allowsPrivate || AddressScope::isPublic($ip));
-        }));
+        return array_values(array_filter($addresses, $this->scope->permits(...)));
     }
 
     /**
@@ -57,22 +54,12 @@ final readonly class AddressPolicy
     public function group(array $addresses): ?string
     {
         foreach ($addresses as $address) {
-            $ip = self::ip($address);
-            if ($ip !== null && AddressScope::isPublic($ip)) {
-                $bytes = (string) inet_pton($ip);
-
-                return bin2hex(substr($bytes, 0, self::GROUP_BYTES[strlen($bytes)]));
+            $group = HearsayScope::groupOf($address);
+            if ($group !== null) {
+                return $group;
             }
         }
 
         return null;
-    }
-
-    /** Return the IP address of one that can be dialled from here: of the relay's, if it leads through one. */
-    private static function ip(Multiaddr $address): ?string
-    {
-        $endpoint = ($address->relay() ?? $address)->tcp();
-
-        return $endpoint === null || $endpoint->isName() ? null : $endpoint->host;
     }
 }

@@ -10,6 +10,7 @@ use Plasm\Libp2p\Exception\TimedOut;
 use Plasm\Libp2p\Exception\Unreachable;
 use Plasm\Libp2p\Io\Loop;
 use Plasm\Libp2p\Io\TaskGroup;
+use Plasm\Libp2p\Kademlia\Addresses;
 use Plasm\Libp2p\Kademlia\ClientInterface;
 use Plasm\Libp2p\PeerInfo;
 use Plasm\PeerId;
@@ -19,11 +20,11 @@ final class Directory
 {
     private const SHARDS_AT_ONCE = 4;
 
-    /** Whom one /24 or /48 may make known: fresh keys are free, addresses less so. */
-    private const MAX_PER_GROUP = 2;
-
     /** Under a peer's own class there should be one, but anyone may list himself. */
-    private const MAX_LISTED = 8;
+    private const MAX_LISTED = 64;
+
+    /** How long to listen to others once somebody has said where a peer is. */
+    private const SETTLE_S = 0.5;
 
     public function __construct(
         private readonly ClientInterface $kademlia,
@@ -35,41 +36,44 @@ final class Directory
     /**
      * Start looking for providers of a class, as tasks of a group that throw what the DHT threw.
      *
+     * The last quarter of the places is kept for those that come up late: whoever is asked first must not fill the
+     * search with nodes that he makes up.
+     *
      * @param TaskGroup<mixed> $tasks
      * @param int $limit end after so many
-     * @param \Closure(PeerInfo): void $found gets each once, with the addresses that may be dialled
+     * @param \Closure(PeerInfo): void $found gets each, with the addresses that may be dialled, and again when more
+     *                                         of them become known
      */
     public function search(CapabilityClass $class, TaskGroup $tasks, Deadline $deadline, int $limit, \Closure $found): void
     {
         $keys = $class->shuffledKeys();
-        $told = $groups = [];
-        $take = function (PeerInfo $info) use (&$told, &$groups, $limit, $found): void {
-            $addresses = $this->policy->usable($info->addresses);
-            $name = (string) $info->peer;
-            if ($addresses === [] || isset($told[$name]) || count($told) >= $limit) {
-                return;
-            }
-            $group = $this->policy->group($addresses);
-            if ($group !== null && ($groups[$group] ?? 0) >= self::MAX_PER_GROUP) {
-                return;
-            }
-            if ($group !== null) {
-                $groups[$group] = ($groups[$group] ?? 0) + 1;
-            }
-            $told[$name] = true;
-            $found(new PeerInfo($info->peer, $addresses));
-        };
+        $finds = new Finds($this->policy, $limit, $found);
+        $left = self::SHARDS_AT_ONCE;
         for ($place = 0; $place < self::SHARDS_AT_ONCE; $place++) {
-            $tasks->start("shards $place", function () use (&$keys, &$told, $deadline, $limit, $take): mixed {
-                while (($key = array_pop($keys)) !== null && count($told) < $limit) {
-                    foreach ($this->kademlia->findProviders($key, $deadline, $limit) as $info) {
-                        $take($info);
+            $tasks->start("shards $place", function () use (&$keys, &$left, $deadline, $limit, $finds): mixed {
+                try {
+                    while (($key = array_pop($keys)) !== null && !$finds->isFull()) {
+                        foreach ($this->kademlia->findProviders($key, $deadline, $limit) as $info) {
+                            $finds->take($info, $key);
+                        }
+                    }
+                } finally {
+                    if (--$left === 0) {
+                        $finds->takeRest();
                     }
                 }
 
                 return null;
             });
         }
+    }
+
+    /** Return a peer with those of its addresses that may be dialled though somebody else told them; null if none. */
+    public function usable(PeerInfo $info): ?PeerInfo
+    {
+        $addresses = $this->policy->usable($info->addresses);
+
+        return $addresses === [] ? null : new PeerInfo($info->peer, $addresses);
     }
 
     /**
@@ -92,26 +96,56 @@ final class Directory
         return $this->listed($peer, $deadline);
     }
 
-    private function listed(PeerId $peer, Deadline $deadline): ?PeerInfo
+    /**
+     * Find where a node says itself that it is: whoever stands in the way of it elsewhere may not there.
+     *
+     * @throws TimedOut
+     */
+    public function listed(PeerId $peer, Deadline $deadline): ?PeerInfo
     {
-        $listed = null;
+        $told = new Addresses();
         /** @var TaskGroup<mixed> $tasks */
         $tasks = new TaskGroup($this->loop);
-        $found = static function (PeerInfo $info) use ($peer, &$listed): void {
-            $listed = $info->peer->equals($peer) ? $info : $listed;
-        };
-        $this->search(CapabilityClass::ofPeer($peer), $tasks, $deadline, self::MAX_LISTED, $found);
+        $keys = CapabilityClass::ofPeer($peer)->shuffledKeys();
+        for ($place = 0; $place < self::SHARDS_AT_ONCE; $place++) {
+            $tasks->start("shards $place", function () use (&$keys, $deadline, $peer, $told): mixed {
+                while (($key = array_pop($keys)) !== null) {
+                    foreach ($this->kademlia->findProviders($key, $deadline, self::MAX_LISTED) as $info) {
+                        if ($info->peer->equals($peer)) {
+                            $told->add(bin2hex($key), $this->policy->usable($info->addresses));
+                        }
+                    }
+                }
+
+                return null;
+            });
+        }
+        $until = $deadline;
         try {
-            while ($listed === null && $tasks->count() > 0) {
-                [, , $error] = $tasks->next($deadline, "somebody who knows where $peer is");
+            while ($tasks->count() > 0) {
+                $wasUnknown = $told->all() === [];
+                try {
+                    [, , $error] = $tasks->next($until->within(self::SETTLE_S), "somebody who knows where $peer is");
+                } catch (TimedOut $exception) {
+                    if ($deadline->expired() && $wasUnknown) {
+                        throw $exception;
+                    }
+                    if ($until->expired()) {
+                        break;
+                    }
+                    $error = null;
+                }
                 if ($error !== null && !$error instanceof Libp2pException) {
                     throw $error;
+                }
+                if ($until === $deadline && $told->all() !== []) {
+                    $until = $deadline->within(self::SETTLE_S);
                 }
             }
         } finally {
             $tasks->cancel();
         }
 
-        return $listed;
+        return $told->all() === [] ? null : new PeerInfo($peer, $told->all());
     }
 }

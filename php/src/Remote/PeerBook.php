@@ -45,12 +45,17 @@ final class PeerBook
         return $this->peers()[(string) $peer][0]->addresses ?? [];
     }
 
-    public function remember(PeerInfo $info): void
+    /** @param Multiaddr|null $proved the address at which it answered: it comes first, before what others told */
+    public function remember(PeerInfo $info, ?Multiaddr $proved = null): void
     {
         $name = (string) $info->peer;
         $known = $this->peers();
         unset($known[$name]);
-        $info = new PeerInfo($info->peer, array_slice($info->addresses, 0, self::MAX_ADDRESSES));
+        $addresses = $proved === null ? $info->addresses : [$proved, ...array_filter(
+            $info->addresses,
+            static fn (Multiaddr $address): bool => !$address->equals($proved),
+        )];
+        $info = new PeerInfo($info->peer, array_slice($addresses, 0, self::MAX_ADDRESSES));
         $this->save([$name => [$info, time()]] + $known);
     }
 

@@ -23,17 +23,26 @@ final class Selection
     private const PROBES_AT_ONCE = 12;
     private const PROBE_S = 5.0;
     private const MAX_TOLD = 5;
+    private const MAX_ADDRESSES = 32;
 
     /** @var TaskGroup<mixed> */
     private readonly TaskGroup $tasks;
 
-    /** @var array<string, true> by PeerId: whom to ask no more */
+    /** @var array<string, true> by PeerId: whom not to ask */
+    private array $avoided = [];
+
+    /** @var array<string, array<string, true>> by PeerId: the addresses that are tried, or were */
     private array $known = [];
+
+    /** @var array<string, int> by PeerId: how many probes are under way or wait */
+    private array $probes = [];
 
     /** @var list<PeerInfo> */
     private array $waiting = [];
 
     private int $probing = 0;
+
+    private int $started = 0;
 
     /** @var list<Candidate> */
     private array $candidates = [];
@@ -64,7 +73,7 @@ final class Selection
     ) {
         $this->tasks = new TaskGroup($loop);
         foreach ($avoid as $peer) {
-            $this->known[(string) $peer] = true;
+            $this->avoided[(string) $peer] = true;
         }
     }
 
@@ -133,20 +142,42 @@ final class Selection
         return new NoNode('no node was found that can be used: ' . implode('; ', $told) . ($more > 0 ? "; and $more more" : ''));
     }
 
+    /** Ask a node, once more if it failed or has not answered where it was said to be before. */
     private function consider(PeerInfo $info): void
     {
-        if (!isset($this->known[(string) $info->peer])) {
-            $this->known[(string) $info->peer] = true;
-            $this->waiting[] = $info;
+        $name = (string) $info->peer;
+        $tried = $this->known[$name] ?? [];
+        if (isset($this->avoided[$name]) || count($tried) >= self::MAX_ADDRESSES || $this->hasAnswered($name)) {
+            return;
+        }
+        // Where it was last comes with what is told now: only if it is not there either is it forgotten.
+        $addresses = [];
+        foreach ([...$this->book->addresses($info->peer), ...$info->addresses] as $address) {
+            if (!isset($tried[(string) $address]) && count($tried) + count($addresses) < self::MAX_ADDRESSES) {
+                $addresses[(string) $address] = $address;
+            }
+        }
+        if ($addresses !== []) {
+            $this->known[$name] = $tried + array_fill_keys(array_keys($addresses), true);
+            $this->probes[$name] = ($this->probes[$name] ?? 0) + 1;
+            $this->waiting[] = new PeerInfo($info->peer, array_values($addresses));
             $this->probeNext();
         }
+    }
+
+    private function hasAnswered(string $name): bool
+    {
+        return isset($this->lacking[$name]) || array_filter(
+            $this->candidates,
+            static fn (Candidate $candidate): bool => (string) $candidate->info->peer === $name,
+        ) !== [];
     }
 
     private function probeNext(): void
     {
         if ($this->probing < self::PROBES_AT_ONCE && ($info = array_shift($this->waiting)) !== null) {
             $this->probing++;
-            $this->tasks->start((string) $info->peer, fn (): Candidate => $this->probe($info));
+            $this->tasks->start($info->peer . ' ' . ++$this->started, fn (): Candidate => $this->probe($info));
         }
     }
 
@@ -166,17 +197,25 @@ final class Selection
         if ($error !== null && !$error instanceof ExceptionInterface) {
             throw $error;
         }
-        $isNode = isset($this->known[$key]);
+        $name = explode(' ', $key)[0];
+        $isNode = isset($this->known[$name]);
         if ($isNode) {
             $this->probing--;
+            $this->probes[$name]--;
             $this->probeNext();
         }
         if ($candidate instanceof Candidate) {
-            $this->take($candidate);
+            if (!$this->hasAnswered($name)) {
+                unset($this->problems[$name]);
+                $this->take($candidate);
+            }
         } elseif ($error !== null && $isNode) {
-            $peer = PeerId::parse($key);
-            $this->book->forget($peer);
-            $this->reject($peer, $error->getMessage());
+            // Several addresses are told of one node. It is lost when it is at none of them.
+            if ($this->probes[$name] === 0 && !$this->hasAnswered($name)) {
+                $peer = PeerId::parse($name);
+                $this->book->forget($peer);
+                $this->reject($peer, $error->getMessage());
+            }
         } elseif ($error !== null) {
             $this->directoryProblem = $error->getMessage();
         }
@@ -197,7 +236,7 @@ final class Selection
             return;
         }
         if ($candidate->record->lends) {
-            $this->book->remember($candidate->info);
+            $this->book->remember($candidate->info, $candidate->address);
         }
         $this->candidates[] = $candidate;
         ($this->watch)('found', [

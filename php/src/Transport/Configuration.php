@@ -98,8 +98,8 @@ final readonly class Configuration
             $host,
             $bootstrap,
             $directory,
-            dialPrivate: $policy->allowsPrivate,
             connections: $connections,
+            scope: $policy->scope,
         );
         $names = array_map(strval(...), $bootstrap);
         sort($names, SORT_STRING);

@@ -120,7 +120,8 @@ final class RemoteTransport implements ChoosingTransportInterface
      */
     private function any(?Job $job, Deadline $deadline, array $avoid): ConversationInterface
     {
-        $remembered = array_slice($this->book->all(), 0, self::REMEMBERED_AT_ONCE);
+        $remembered = array_filter(array_map($this->directory->usable(...), $this->book->all()));
+        $remembered = array_slice(array_values($remembered), 0, self::REMEMBERED_AT_ONCE);
         if ($remembered !== []) {
             ($this->watch)('asking', ['remembered' => count($remembered)]);
             $selection = $this->selection($job, $avoid);
@@ -193,7 +194,7 @@ final class RemoteTransport implements ChoosingTransportInterface
     /** Dial a node where it was last, or else where the DHT says it is. */
     private function reach(PeerId $peer, Deadline $deadline): ConversationInterface
     {
-        $addresses = $this->book->addresses($peer);
+        $addresses = $this->directory->usable(new PeerInfo($peer, $this->book->addresses($peer)))->addresses ?? [];
         foreach ($this->bootstrap as $node) {
             $addresses = $node->peer->equals($peer) ? [...$addresses, ...$node->addresses] : $addresses;
         }
@@ -214,13 +215,22 @@ final class RemoteTransport implements ChoosingTransportInterface
             );
         }
 
-        return $this->dial($info, $deadline);
+        try {
+            return $this->dial($info, $deadline);
+        } catch (Libp2pException $failure) {
+            // What others say of it may be false. The node's own word is in a class of its own.
+            $own = $this->directory->listed($peer, self::within($deadline, self::SEARCH_S));
+            $isKnown = $own === null || array_diff($own->addresses, $info->addresses) === [];
+
+            return $isKnown ? throw $failure : $this->dial($own, $deadline);
+        }
     }
 
     private function dial(PeerInfo $info, Deadline $deadline): ConversationInterface
     {
-        $conversation = $this->converse($this->connection($info, $deadline), $deadline);
-        $this->book->remember($info);
+        $connection = $this->connection($info, $deadline);
+        $conversation = $this->converse($connection, $deadline);
+        $this->book->remember($info, $connection->remoteAddress());
 
         return $conversation;
     }

@@ -15,6 +15,7 @@ use Plasm\Libp2p\Host;
 use Plasm\Libp2p\Identity;
 use Plasm\Libp2p\Io\Framing;
 use Plasm\Libp2p\Io\Loop;
+use Plasm\Libp2p\Io\ResolverInterface;
 use Plasm\Libp2p\Kademlia\Candidates;
 use Plasm\Libp2p\Kademlia\Client;
 use Plasm\Libp2p\Kademlia\Message;
@@ -296,6 +297,113 @@ final class KademliaTest extends TestCase
 
         self::assertSame([], $this->find(new Client($this->host, [$first->address()])));
         self::assertSame([1, 0], [$first->accepted, $second->accepted]);
+    }
+
+    /** One could stand for any address, and its owner would learn who asks. */
+    public function testNamesThatOthersToldAreNotLookedUp(): void
+    {
+        $resolver = new class implements ResolverInterface {
+            /** @var list<string> */
+            public array $asked = [];
+
+            public function resolve(string $name, bool $ip4, bool $ip6, Deadline $deadline): array
+            {
+                $this->asked[] = $name;
+
+                return ['127.0.0.1'];
+            }
+        };
+        $host = new Host(loop: $this->loop, resolver: $resolver);
+        $told = array_map(static function (string $address): PeerInfo {
+            $peer = Identity::ephemeral()->peer;
+
+            return new PeerInfo($peer, [Multiaddr::parse($address)->withPeer($peer)]);
+        }, [
+            '/dns/a.example/tcp/1', '/dns4/b.example/tcp/1', '/dns6/c.example/tcp/1', '/dns4/localhost/tcp/1',
+            '/dns4/d.example/tcp/1/p2p/12D3KooWA4Xop1JaT3MHxwYMkCepYsv4iPVopMXwCz5iHYdBfeSB/p2p-circuit',
+        ]);
+        $first = $this->node(static fn (Message $request): Message => new Message($request->type, '', $told));
+        foreach ([false, true] as $dialPrivate) {
+            $client = new Client($host, [$first->address()], dialPrivate: $dialPrivate);
+            self::assertSame([], $this->find($client));
+        }
+
+        self::assertSame([], $resolver->asked);
+        self::assertSame(2, $this->asked);
+        $host->close();
+    }
+
+    public function testAFalseAddressIsHeldAgainstItsTellerAlone(): void
+    {
+        $provider = self::stranger('192.0.2.7');
+        $honest = $this->node(static fn (Message $request): Message => new Message($request->type, '', [], [$provider]));
+        $deaf = Node::scripted($this->loop, static function (): void {
+        });
+        $this->nodes[] = $deaf;
+        $false = array_map(
+            static fn (int $port): Multiaddr => Multiaddr::parse("/ip4/127.0.0.1/tcp/$port/p2p/{$honest->identity->peer}"),
+            [1, 2, (int) $deaf->address()->components[1][1]],
+        );
+        $true = $honest->info();
+        $liar = $this->node(static fn (Message $request): Message => new Message(
+            $request->type,
+            '',
+            [new PeerInfo($true->peer, $false)],
+        ));
+        $other = $this->node(static fn (Message $request): Message => new Message($request->type, '', [$true]));
+        $client = new Client($this->host, [$liar->address(), $other->address()], patienceS: 0.5, dialPrivate: true);
+
+        self::assertEquals([$provider], $this->find($client));
+    }
+
+    public function testManyOfOneNetworkAreAskedAfterOthers(): void
+    {
+        $candidates = new Candidates(self::KEY, 3);
+        $crowd = array_map(static fn (int $number): PeerInfo => self::stranger("8.8.8.$number"), range(1, 60));
+        $others = array_map(static fn (int $number): PeerInfo => self::stranger("9.9.$number.9"), range(1, 6));
+        foreach ([...$crowd, ...$others] as $info) {
+            $candidates->add($info);
+        }
+        $asked = [];
+        for ($number = 0; $number < 8; $number++) {
+            $asked[] = $candidates->next() ?? self::fail('nobody is left');
+        }
+
+        self::assertLessThanOrEqual(2, count(array_filter($asked, static fn (PeerInfo $info): bool => in_array($info, $crowd, true))));
+    }
+
+    public function testWhoNamesNodesThatAreNotThereIsAskedLast(): void
+    {
+        $candidates = new Candidates(self::KEY, 20);
+        [$liar, $honest] = [self::stranger('8.8.8.8'), self::stranger('9.9.9.9')];
+        foreach (range(1, 40) as $number) {
+            $candidates->add(self::stranger("11.0.$number.1"), $liar);
+        }
+        $sound = array_map(static fn (int $number): PeerInfo => self::stranger("12.0.$number.1"), range(1, 10));
+        foreach ($sound as $info) {
+            $candidates->add($info, $honest);
+        }
+        $asked = [];
+        for ($number = 0; $number < 14; $number++) {
+            $info = $candidates->next() ?? self::fail('nobody is left');
+            $asked[] = $info;
+            in_array($info, $sound) ? $candidates->answered($info) : $candidates->failed($info);
+        }
+
+        self::assertCount(10, array_filter($asked, static fn (PeerInfo $info): bool => in_array($info, $sound)));
+    }
+
+    public function testAProviderComesAgainWhereAnotherSaysThatItIs(): void
+    {
+        $provider = self::stranger('192.0.2.7');
+        $false = new PeerInfo($provider->peer, [Multiaddr::parse("/ip4/192.0.2.9/tcp/1/p2p/$provider->peer")]);
+        $honest = $this->node(static fn (Message $request): Message => new Message($request->type, '', [], [$provider]));
+        $liar = $this->node(static fn (Message $request): Message => new Message($request->type, '', [], [$false]));
+        $found = $this->find(new Client($this->host, [$liar->address(), $honest->address()], dialPrivate: true));
+        $last = end($found);
+
+        self::assertCount(2, $found);
+        self::assertContains((string) $provider->addresses[0], array_map(strval(...), $last->addresses));
     }
 
     /**

@@ -194,7 +194,9 @@ class Libp2pNetwork(Network):
 
     async def dial_peer(self, peer: PeerId, addresses: Sequence[Multiaddr], protocol: str) -> Libp2pStream:
         """Open a stream to a peer that is said to be at some addresses. Raises: `PeerUnreachableError`."""
-        return await self._dial(f"/p2p/{peer}", None, peer, addresses, protocol)
+        # Who knows other addresses does not wait for a dial to these: they may be false.
+        name = " ".join([f"/p2p/{peer}", *map(str, addresses)])
+        return await self._dial(name, None, peer, addresses, protocol)
 
     def connection_address(self, peer: PeerId) -> Multiaddr | None:
         """Return where a peer is seen that there is a connection to, by the latest of them."""

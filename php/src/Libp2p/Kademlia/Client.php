@@ -12,6 +12,7 @@ use Plasm\Libp2p\Exception\ProtocolViolation;
 use Plasm\Libp2p\Exception\TimedOut;
 use Plasm\Libp2p\Exception\Unreachable;
 use Plasm\Libp2p\Exception\UnsupportedAddress;
+use Plasm\Libp2p\HearsayScope;
 use Plasm\Libp2p\HostInterface;
 use Plasm\Libp2p\Io\Framing;
 use Plasm\Libp2p\Io\TaskGroup;
@@ -28,13 +29,17 @@ final class Client implements ClientInterface
 {
     private const MAX_ANSWER_BYTES = 256 * 1024;
 
-    /** So many that name a peer are enough. */
+    /** So many that name a peer, each of another network, are enough. */
     private const WITNESSES = 3;
+
+    /** What one peer makes known at once; the rest when all have been heard. */
+    private const MAX_AT_ONCE = 8;
 
     /** @var list<PeerInfo> */
     public readonly array $bootstrap;
 
     private readonly Connections $connections;
+    private readonly HearsayScope $scope;
 
     /**
      * @param list<Multiaddr> $bootstrap nodes to begin with, each ending in a PeerId
@@ -44,6 +49,7 @@ final class Client implements ClientInterface
      * @param int $maxQueries end a lookup after so many
      * @param bool $dialPrivate whether to dial private and loopback addresses that others named
      * @param Connections|null $connections null for some of its own
+     * @param HearsayScope|null $scope which addresses to dial that others named, instead of $dialPrivate
      */
     public function __construct(
         private readonly HostInterface $host,
@@ -53,9 +59,11 @@ final class Client implements ClientInterface
         private readonly int $breadth = 20,
         private readonly float $patienceS = 3.0,
         private readonly int $maxQueries = 128,
-        private readonly bool $dialPrivate = false,
+        bool $dialPrivate = false,
         ?Connections $connections = null,
+        ?HearsayScope $scope = null,
     ) {
+        $this->scope = $scope ?? ($dialPrivate ? HearsayScope::laboratory() : new HearsayScope());
         $this->connections = $connections ?? new Connections($host);
         $nodes = [];
         foreach ($bootstrap as $address) {
@@ -69,18 +77,41 @@ final class Client implements ClientInterface
 
     public function findProviders(string $key, Deadline $deadline, int $limit = 20): iterable
     {
-        $found = [];
+        $found = $later = $atOnce = [];
         try {
-            foreach ($this->lookup(new Message(MessageType::GetProviders, $key), $deadline) as $answer) {
+            foreach ($this->lookup(new Message(MessageType::GetProviders, $key), $deadline) as [$node, $answer]) {
+                $teller = self::nameOf($node);
                 foreach ($answer->providers as $provider) {
                     $name = (string) $provider->peer;
-                    if ($provider->addresses === [] || isset($found[$name])) {
+                    $isNew = !isset($found[$name]);
+                    $addresses = $found[$name] ?? new Addresses();
+                    $before = $addresses->all();
+                    $addresses->add($teller, $provider->addresses);
+                    if (array_diff(array_map(strval(...), $addresses->all()), array_map(strval(...), $before)) === []) {
                         continue;
                     }
-                    $found[$name] = true;
-                    yield $provider;
+                    if ($isNew && ($atOnce[$teller] ?? 0) >= self::MAX_AT_ONCE) {
+                        $later[$teller][$name] ??= $provider;
+                        continue;
+                    }
+                    unset($later[$teller][$name]);
+                    $atOnce[$teller] = ($atOnce[$teller] ?? 0) + (int) $isNew;
+                    $found[$name] = $addresses;
+                    yield new PeerInfo($provider->peer, $addresses->all());
                     if (count($found) >= $limit) {
                         return;
+                    }
+                }
+            }
+            while (($later = array_filter($later)) !== []) {
+                foreach (array_keys($later) as $teller) {
+                    $provider = array_shift($later[$teller]);
+                    if ($provider !== null && !isset($found[(string) $provider->peer])) {
+                        $found[(string) $provider->peer] = new Addresses();
+                        yield $provider;
+                        if (count($found) >= $limit) {
+                            return;
+                        }
                     }
                 }
             }
@@ -93,30 +124,26 @@ final class Client implements ClientInterface
 
     public function findPeer(PeerId $peer, Deadline $deadline): ?PeerInfo
     {
-        $addresses = [];
-        $witnesses = 0;
+        $addresses = new Addresses();
         try {
             $request = new Message(MessageType::FindNode, $peer->multihash());
-            foreach ($this->lookup($request, $deadline, $peer) as $answer) {
+            foreach ($this->lookup($request, $deadline, $peer) as [$node, $answer]) {
                 foreach ($answer->closer as $info) {
-                    if ($info->peer->equals($peer) && $info->addresses !== []) {
-                        $witnesses++;
-                        foreach ($info->addresses as $address) {
-                            $addresses[(string) $address] = $address;
-                        }
+                    if ($info->peer->equals($peer)) {
+                        $addresses->add(self::nameOf($node), $info->addresses);
                     }
                 }
-                if ($witnesses >= self::WITNESSES) {
+                if (count($addresses->tellers()) >= self::WITNESSES) {
                     break;
                 }
             }
         } catch (TimedOut | Unreachable $exception) {
-            if ($addresses === []) {
+            if ($addresses->all() === []) {
                 throw $exception;
             }
         }
 
-        return $addresses === [] ? null : new PeerInfo($peer, array_values($addresses));
+        return $addresses->all() === [] ? null : new PeerInfo($peer, $addresses->all());
     }
 
     public function close(): void
@@ -129,7 +156,7 @@ final class Client implements ClientInterface
      *
      * @param PeerId|null $sought not asked itself
      *
-     * @return \Generator<int, Message>
+     * @return \Generator<int, array{PeerInfo, Message}> who answered, and what
      *
      * @throws Unreachable if nobody answered
      * @throws TimedOut
@@ -144,7 +171,7 @@ final class Client implements ClientInterface
         /** @var TaskGroup<array{PeerInfo, Message}> $queries */
         $queries = new TaskGroup($this->host->loop());
         $answers = 0;
-        $causes = [];
+        $asked = $causes = [];
         try {
             while (true) {
                 while ($queries->count() < $this->alpha && $candidates->asked() < $this->maxQueries) {
@@ -152,6 +179,7 @@ final class Client implements ClientInterface
                     if ($node === null) {
                         break;
                     }
+                    $asked[(string) $node->peer] = $node;
                     $queries->start((string) $node->peer, fn (): array => [$node, $this->ask($node, $request, $deadline)]);
                 }
                 if ($queries->count() === 0) {
@@ -159,18 +187,19 @@ final class Client implements ClientInterface
                 }
                 [$name, $outcome, $error] = $queries->next($deadline, 'nodes of the DHT');
                 if ($outcome === null) {
+                    $candidates->failed($asked[$name]);
                     $causes[$name] = $error instanceof Libp2pException ? $error : throw $error ?? new \LogicException();
                     continue;
                 }
                 [$node, $answer] = $outcome;
                 $answers++;
                 $candidates->answered($node);
-                foreach ($answer->closer as $info) {
+                foreach (array_map($this->scope->usable(...), $answer->closer) as $info) {
                     if ($info->addresses !== [] && !in_array($info->peer, $never)) {
-                        $candidates->add($info);
+                        $candidates->add($info, $node);
                     }
                 }
-                yield $answer;
+                yield $outcome;
             }
         } finally {
             $queries->cancel();
@@ -184,7 +213,11 @@ final class Client implements ClientInterface
     private function ask(PeerInfo $node, Message $request, Deadline $lookup): Message
     {
         $deadline = $lookup->within($this->patienceS);
-        $publicOnly = !$this->dialPrivate && !in_array($node, $this->bootstrap, true);
+        // Of a bootstrap node the user's own addresses are dialled, whatever others say of it.
+        foreach ($this->bootstrap as $given) {
+            $node = $given->peer->equals($node->peer) ? $given : $node;
+        }
+        $publicOnly = $this->scope->ranges === [] && !in_array($node, $this->bootstrap, true);
 
         return $this->connections->use(
             $node,
@@ -210,5 +243,11 @@ final class Client implements ClientInterface
         }
 
         return $answer;
+    }
+
+    /** Return the name that a peer's word is counted under: its network's, its own if it is in none that is public. */
+    private static function nameOf(PeerInfo $node): string
+    {
+        return HearsayScope::groups($node)[0] ?? (string) $node->peer;
     }
 }

@@ -14,7 +14,8 @@ use Plasm\PeerId;
 interface ClientInterface
 {
     /**
-     * Find peers that say they provide a key, each once, as soon as somebody names them.
+     * Find peers that say they provide a key, as soon as somebody names them. One comes again, with all its
+     * addresses, when others name more of them.
      *
      * @param string $key the bytes of a multihash
      * @param int $limit end after so many

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import chain, zip_longest
@@ -51,9 +52,13 @@ class Contact:
 
 
 def merged(claims: Iterable[Sequence[Multiaddr]], most: int) -> tuple[Multiaddr, ...]:
-    """Return the addresses that several have told of one peer: the first of each, then the second of each, and so on.
+    """Return the addresses that several have told of one peer, those that most tell first.
 
-    None of them is left out because another told many.
+    They fill half of the places. In the other half each teller has its turn, so that none of them is left out because
+    others told many, or told the same.
     """
-    told = chain.from_iterable(zip_longest(*claims))
-    return tuple(dict.fromkeys(address for address in told if address is not None))[:most]
+    told = [tuple(dict.fromkeys(claim)) for claim in claims]
+    support = Counter(chain.from_iterable(told))
+    in_turn = [item for item in dict.fromkeys(chain.from_iterable(zip_longest(*told))) if item is not None]
+    agreed = sorted(in_turn, key=lambda address: -support[address])[: (most + 1) // 2]
+    return tuple(dict.fromkeys([*agreed, *in_turn]))[:most]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 
 import trio
 from multiaddr import Multiaddr
@@ -56,11 +55,4 @@ async def listed(node: Node, peer: PeerId, capability: str) -> list[Multiaddr]:
             for shard in random.sample(range(SHARDS), SHARDS):
                 shards.start_soon(ask, shard)
         nursery.cancel_scope.cancel()
-    return agreed(claims)
-
-
-def agreed(claims: dict[str, tuple[Multiaddr, ...]]) -> list[Multiaddr]:
-    """Return the first claimed addresses of every teller, in the order of how many claim each."""
-    support = Counter(address for claimed in claims.values() for address in set(claimed))
-    ordered = [sorted(claimed, key=lambda address: -support[address]) for claimed in claims.values()]
-    return sorted(merged(ordered, _MAX_ADDRESSES), key=lambda address: -support[address])
+    return list(merged(claims.values(), _MAX_ADDRESSES))

@@ -34,7 +34,10 @@ MAX_ADDRESSES = 8
 _MAX_CLAIMS = 8
 _ATTEMPTS = 3
 _FAULTS = 3
-"""A peer is believed no longer when so many of those that it named, and more than answered, were not there."""
+"""A peer's word comes last when so many of those that it named, and more than answered, were not there.
+
+Three times as many, and it counts for nothing.
+"""
 
 Query = Callable[[Contact], Awaitable[Sequence[Contact]]]
 """Asks one peer and returns the contacts it tells of. Raises: `PlasmError` if it does not answer."""
@@ -115,21 +118,26 @@ class Lookup:
         """Return whether a peer that did not answer has addresses that were not tried: others may have been false."""
         return known.attempts < _ATTEMPTS and not known.tried.issuperset(known.contact.addresses)
 
-    def _is_believed(self, teller: str) -> bool:
-        return self._faults[teller] < _FAULTS or self._faults[teller] <= self._proved[teller]
+    def _is_discredited(self, known: _Known, factor: int) -> bool:
+        """Return whether all who tell of a contact have sent the search nowhere, several times as often as not."""
+        return all(
+            teller != ""
+            and self._faults[teller] >= _FAULTS * factor
+            and self._faults[teller] > factor * self._proved[teller]
+            for teller in known.claims
+        )
 
     def _ordered(self, without: set[PeerId]) -> list[_Known]:
-        """Return the contacts that somebody told who is believed, the closest first."""
-        kept = [
-            known
-            for peer, known in self._known.items()
-            if peer not in without
-            and (
-                peer in self._answered
-                or any(teller == "" or self._is_believed(teller) for teller in known.claims)
-            )
-        ]
-        return sorted(kept, key=lambda known: known.contact.distance(self._place))
+        """Return the contacts, the closest first. Those that nobody tells who is believed come last, or not at all."""
+        ordered = []
+        for peer, known in self._known.items():
+            if peer in without:
+                continue
+            is_proved = peer in self._answered
+            if is_proved or not self._is_discredited(known, 3):
+                doubt = not is_proved and self._is_discredited(known, 1)
+                ordered.append((doubt, known.contact.distance(self._place), known))
+        return [known for _, _, known in sorted(ordered, key=lambda item: item[:2])]
 
     def _spread(
         self, ordered: Sequence[_Known], count: int, *, per_root: int, per_group: int
