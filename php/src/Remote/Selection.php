@@ -22,6 +22,10 @@ final class Selection
     private const MAX_FOUND = 64;
     private const PROBES_AT_ONCE = 12;
     private const PROBE_S = 5.0;
+
+    /** A probe that takes longer makes room for another: addresses that are made up often lead to silence. */
+    private const SLOW_S = 0.7;
+    private const MOST_PROBES = 48;
     private const MAX_TOLD = 5;
     private const MAX_ADDRESSES = 32;
 
@@ -40,9 +44,10 @@ final class Selection
     /** @var list<PeerInfo> */
     private array $waiting = [];
 
-    private int $probing = 0;
-
     private int $started = 0;
+
+    /** @var array<string, float> when each probe that is under way began, by its task */
+    private array $probing = [];
 
     /** @var list<Candidate> */
     private array $candidates = [];
@@ -94,7 +99,18 @@ final class Selection
         $until = $deadline;
         try {
             while ($this->tasks->count() > 0 && count($this->candidates) < $enough) {
-                [$key, $candidate, $error] = $this->tasks->next($until, 'nodes to answer');
+                try {
+                    [$key, $candidate, $error] = $this->tasks->next(
+                        $this->waiting === [] ? $until : $until->within(self::SLOW_S),
+                        'nodes to answer',
+                    );
+                } catch (TimedOut $exception) {
+                    if ($until->expired()) {
+                        throw $exception;
+                    }
+                    $this->probeNext();
+                    continue;
+                }
                 $isFirst = $this->candidates === [];
                 $this->note($key, $candidate, $error);
                 if ($isFirst && $this->candidates !== []) {
@@ -175,9 +191,17 @@ final class Selection
 
     private function probeNext(): void
     {
-        if ($this->probing < self::PROBES_AT_ONCE && ($info = array_shift($this->waiting)) !== null) {
-            $this->probing++;
-            $this->tasks->start($info->peer . ' ' . ++$this->started, fn (): Candidate => $this->probe($info));
+        $since = hrtime(true) / 1e9 - self::SLOW_S;
+        $quick = count(array_filter($this->probing, static fn (float $began): bool => $began > $since));
+        while ($quick < self::PROBES_AT_ONCE && count($this->probing) < self::MOST_PROBES) {
+            $info = array_shift($this->waiting);
+            if ($info === null) {
+                return;
+            }
+            $quick++;
+            $task = $info->peer . ' ' . ++$this->started;
+            $this->probing[$task] = hrtime(true) / 1e9;
+            $this->tasks->start($task, fn (): Candidate => $this->probe($info));
         }
     }
 
@@ -200,7 +224,7 @@ final class Selection
         $name = explode(' ', $key)[0];
         $isNode = isset($this->known[$name]);
         if ($isNode) {
-            $this->probing--;
+            unset($this->probing[$key]);
             $this->probes[$name]--;
             $this->probeNext();
         }

@@ -7,20 +7,23 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 pytest.importorskip("libp2p", reason="libp2p is not installed: pip install 'phase-plasm[libp2p]'")
 
 import trio
+import trio.testing
 from multiaddr import Multiaddr
 
 from plasm_core.abc import Directory, Network, Stream
-from plasm_core.errors import StreamError
+from plasm_core.errors import PeerUnreachableError, StreamError
 from plasm_core.records.peer import PeerId
 from plasm_transport_libp2p import framing
 from plasm_transport_libp2p.addresses import expand
 from plasm_transport_libp2p.discovery import DEFAULT_PROTOCOL, Kademlia
+from plasm_transport_libp2p.kademlia import directory as directories
 from plasm_transport_libp2p.kademlia.contact import SHARDS, Contact, capability_key
 from plasm_transport_libp2p.kademlia.directory import KademliaDirectory
 from plasm_transport_libp2p.kademlia.message import ADD_PROVIDER, FIND_NODE, GET_PROVIDERS, Message
@@ -380,3 +383,71 @@ async def test_who_becomes_unreachable_stops_answering_and_may_come_back() -> No
                 assert await other.bootstrap() == 0
                 hub.announce(addresses)
                 assert await other.bootstrap() == 1
+
+
+async def test_a_node_whose_network_has_changed_asks_at_once_those_that_it_knew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not in steps that grow: its timers would run out only after the test. And not its bootstrap nodes alone."""
+    monkeypatch.setattr(directories, "_RETRY_S", (1000.0, 1000.0))
+    monkeypatch.setattr(directories, "_LONGEST_ALONE_S", 1000.0)
+    gone = PeerUnreachableError("the network is gone")
+
+    async def cut(*_args: object) -> NoReturn:
+        raise gone
+
+    with trio.fail_after(20):
+        async with joined() as (third, hub), joined(third.addresses[0]) as (other, second):
+            await settled([hub, second], 1)
+            async with joined(third.addresses[0]) as (network, moving):
+                await settled([moving], 2)
+                await until(lambda: moving._bootstrapped.is_set())
+                with monkeypatch.context() as during:
+                    during.setattr(network, "dial_peer", cut)
+                    during.setattr(network, "dial", cut)
+                    for contact in list(moving.node.table):
+                        with pytest.raises(PeerUnreachableError):
+                            await moving.node.ask(contact, Message(kind=FIND_NODE, key=b"key"))
+                    await until(lambda: not moving._reached.get(third.addresses[0], True))
+                    await trio.testing.wait_all_tasks_blocked(0.05)
+                    assert moving.neighbours == ()
+                during_outage = {contact.peer for contact in moving.node.lately_lost}
+                monkeypatch.setattr(network, "dial", cut)  # the bootstrap node stays away
+                moving.look_again()
+                await until(lambda: other.peer_id in moving.neighbours)
+
+                assert during_outage == {third.peer_id, other.peer_id}
+
+
+async def test_a_neighbour_is_not_dropped_for_an_address_that_another_told() -> None:
+    nowhere = (Multiaddr("/ip4/127.0.0.1/tcp/1"), Multiaddr("/ip4/127.0.0.1/tcp/2"))
+    with trio.fail_after(30):
+        async with joined() as (third, _), joined(third.addresses[0]) as (network, node):
+            await settled([node], 1)
+            for connection in list(network._swarm.get_connections()):
+                await connection.close()
+            where = Multiaddr(third.addresses[0].rpartition("/p2p/")[0])
+            node.node.table.add(Contact(third.peer_id, (where,)), None)
+            await node.node.ask(Contact(third.peer_id, nowhere), Message(kind=FIND_NODE, key=b"key"))
+
+            assert node.neighbours == (third.peer_id,)
+
+
+@pytest.mark.parametrize("count", [1, 8, 60])
+async def test_where_a_liar_says_that_a_node_is_does_not_hide_where_it_is(count: int) -> None:
+    """The union of what both servers tell is told, however many addresses the liar makes up."""
+    false = tuple(Multiaddr(f"/ip4/127.0.0.1/tcp/{number}") for number in range(1, count + 1))
+    with trio.fail_after(60):
+        async with joined() as (third, hub), joined(third.addresses[0]) as (worker, listing):  # noqa: SIM117
+            async with joined(third.addresses[0]) as (liar, lying):
+                listing.advertise([CLASS])
+                await settled([lying, hub], 2)
+                await until(lambda: len(hub.node.providers) >= 8)
+                victim = Contact(worker.peer_id, false)
+                lying.node._providers_of = lambda key: [victim]  # type: ignore[method-assign]
+                async with joined(third.addresses[0], liar.addresses[0], client=True) as (_, asking):
+                    _, addresses = await first_found(asking)
+                    located = await asking.locate(worker.peer_id)
+
+                assert worker.addresses[0] in addresses
+                assert worker.addresses[0] in located

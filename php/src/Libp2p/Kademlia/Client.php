@@ -33,7 +33,7 @@ final class Client implements ClientInterface
     private const WITNESSES = 3;
 
     /** What one peer makes known at once; the rest when all have been heard. */
-    private const MAX_AT_ONCE = 8;
+    private const MAX_AT_ONCE = 4;
 
     /** @var list<PeerInfo> */
     public readonly array $bootstrap;

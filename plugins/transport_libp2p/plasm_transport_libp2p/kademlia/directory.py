@@ -37,7 +37,7 @@ _FEW_NEIGHBOURS = 5
 _REFRESH_S = 600.0
 _BETWEEN_REFRESHES_S = (5.0, 15.0)  # it is not urgent, and nodes that start together would be busy with it
 _RETRY_S = (1.0, 60.0)
-_LONGEST_ALONE_S = 10.0
+_LONGEST_ALONE_S = 5.0
 _REMEMBERED_AT_ONCE = 16
 _CONCURRENT_DIALS = 8
 _STRANGERS_AT_ONCE = 4
@@ -71,6 +71,7 @@ class KademliaDirectory(Directory):
         private = settings.allow_private or private_ranges(settings.bootstrap)
         self.node = Node(network, settings.protocol, allow_private=private)
         self._remembered: list[Contact] = []
+        self._network_changed = trio.Event()
         self._announced: tuple[Multiaddr, ...] = ()
         self._classes: tuple[str, ...] = ()
         self._served: frozenset[str] = frozenset()
@@ -165,7 +166,10 @@ class KademliaDirectory(Directory):
 
     async def bootstrap(self) -> int:
         limiter = trio.CapacityLimiter(_CONCURRENT_DIALS)
-        remembered = random.sample(self._remembered, min(len(self._remembered), _REMEMBERED_AT_ONCE))
+        lost = [item for item in self.node.lately_lost if item.peer not in self.node.table]
+        remembered = lost[-_REMEMBERED_AT_ONCE:]
+        others = [item for item in self._remembered if item not in remembered]
+        remembered += random.sample(others, min(len(others), _REMEMBERED_AT_ONCE - len(remembered)))
         async with trio.open_nursery() as nursery:
             for address in self._settings.bootstrap:
                 nursery.start_soon(self._greet_address, address, limiter)
@@ -223,32 +227,55 @@ class KademliaDirectory(Directory):
                 self._news.set()  # others than those that were told may be closer by now
             if count >= _FEW_NEIGHBOURS:
                 self.save()
-                await self._refresh()
                 retry_s = _RETRY_S[0]
-                await self._rest(_REFRESH_S * random.uniform(0.8, 1.2))
+                await self._refresh_and_rest(_REFRESH_S * random.uniform(0.8, 1.2))
             else:
                 log.info("directory has few neighbours count=%d", count)
-                if await self._is_left_alone(retry_s * random.uniform(0.8, 1.2)):
+                if await self._is_disturbed(retry_s * random.uniform(0.8, 1.2)):
                     retry_s = _RETRY_S[0]
                 else:
                     retry_s = min(2 * retry_s, longest_s if count else _LONGEST_ALONE_S)
 
-    async def _is_left_alone(self, seconds: float) -> bool:
-        """Wait, but no longer when the last neighbour is lost. Return whether that has happened."""
-        if not len(self.node.table):
-            await trio.sleep(seconds)
-            return False
+    def look_again(self) -> None:
+        """Ask the bootstrap nodes and those remembered at once: the network that this node is in has changed."""
+        self._network_changed.set()
+
+    async def _is_disturbed(self, seconds: float) -> bool:
+        """Wait, but no longer when a neighbour is lost or the network changes. Return whether that has happened."""
         with trio.move_on_after(seconds):
-            while len(self.node.table):
-                await self.node.lost.wait()
+            await self._disturbance()
             return True
         return False
 
-    async def _rest(self, seconds: float) -> None:
-        """Wait, but not while hardly a neighbour is left, as after the network was gone for a while."""
-        with trio.move_on_after(seconds):
-            while len(self.node.table) >= _FEW_NEIGHBOURS:
-                await self.node.lost.wait()
+    async def _disturbance(self) -> None:
+        """Wait until a neighbour is lost, or the network changes."""
+        async with trio.open_nursery() as nursery:
+
+            async def wait(event: trio.Event) -> None:
+                await event.wait()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(wait, self.node.lost)
+            nursery.start_soon(wait, self._network_changed)
+        if self._network_changed.is_set():
+            self._network_changed = trio.Event()
+
+    async def _refresh_and_rest(self, seconds: float) -> None:
+        """Get to know others and wait, but not while hardly a neighbour is left, nor when the network has changed."""
+        async with trio.open_nursery() as nursery:
+
+            async def watch() -> None:
+                while len(self.node.table) >= _FEW_NEIGHBOURS:
+                    changed = self._network_changed
+                    await self._disturbance()
+                    if changed.is_set():
+                        break
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(watch)
+            await self._refresh()
+            await trio.sleep(seconds)
+            nursery.cancel_scope.cancel()
 
     async def _refresh(self) -> None:
         """Get to know servers at every distance, and drop those that are gone."""

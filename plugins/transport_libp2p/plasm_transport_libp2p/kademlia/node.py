@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 
 import trio
@@ -45,6 +45,7 @@ GROUP_BURST, GROUP_PER_S = 4 * BURST, 4 * PER_S
 _MAX_STRANGERS = 64
 _LOOK_AGAIN_S = 30.0
 _CONCURRENT_TELLING = 8
+_MAX_LOST = 64
 
 
 class Node:
@@ -62,6 +63,8 @@ class Node:
         """Messages sent by kind, and peers found, refused and lost."""
         self.lost = trio.Event()
         """Set, and replaced, when a neighbour is dropped."""
+        self.lately_lost: deque[Contact] = deque(maxlen=_MAX_LOST)
+        """The neighbours that were dropped last: they may be where they were, and this node be the one that has moved."""
         self.provided: frozenset[bytes] = frozenset()
         """The keys that this node itself provides, at `own_addresses`."""
         self.own_addresses: tuple[Multiaddr, ...] = ()
@@ -113,6 +116,8 @@ class Node:
             why = _reason(exc)
             self.counters[f"failed_{why}"] += 1
             if self.table.remove(contact.peer):
+                if neighbour is not None:
+                    self.lately_lost.append(neighbour)
                 self.lost.set()
                 self.lost = trio.Event()
                 self.counters["lost"] += 1

@@ -154,17 +154,20 @@ class Keeper:
                 if self._mapper is not None:
                     self._mapper.renew()
                 self._announce()
+                self._directory.look_again()
                 self._news.set()
 
     async def _keep_being_seen(self) -> None:
         """See when the address changes at which others see this node, and when nobody answers any more."""
         shortest_s, longest_s = _ALONE_AGAIN_S
-        again_s, look_at = shortest_s, 0.0
+        again_s, look_at, asked = shortest_s, 0.0, 0
         while True:
             await trio.sleep(_LOOK_S)
-            if trio.current_time() < look_at and not self._witnesses.is_one_lost():
+            has_new = not asked and bool(self._candidates())
+            if trio.current_time() < look_at and not self._witnesses.is_one_lost() and not has_new:
                 continue
             sighting = await self._witnesses.look()
+            asked = sighting.asked
             self._take(sighting)
             again_s = shortest_s if sighting.answered else min(2 * again_s, longest_s)
             look_at = trio.current_time() + (OBSERVE_S if sighting.answered else again_s)
@@ -174,6 +177,7 @@ class Keeper:
             if self._alone_since is None and self._witnessed:
                 self._alone_since = trio.current_time()
                 self._history.note("no neighbour answers any more")
+                self._directory.look_again()
             return
         if self._alone_since is not None:
             seconds = trio.current_time() - self._alone_since
@@ -198,6 +202,7 @@ class Keeper:
     def _look_again(self) -> None:
         """Judge anew, and have done anew what a router or relays do."""
         self._places.search_soon()
+        self._directory.look_again()
         if self._mapper is not None:
             self._mapper.check()
         self._news.set()
