@@ -5,9 +5,12 @@ from __future__ import annotations
 import signal
 from collections.abc import Sequence
 
+from plasm_core.cli.command_line import hide_handles
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with the code that its outcome has."""
+    hide_handles()
     # Whoever starts us may ignore it, which is inherited: then nobody could learn how a worker ended.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # Loading the commands takes a fifth of a second, in which an interrupt would end in a traceback.

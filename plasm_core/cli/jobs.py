@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ import click
 
 from plasm_core import paths
 from plasm_core.cli import exits, options, render
+from plasm_core.cli.arguments import given_handle, is_job_id
 from plasm_core.client.blocking import Client
 from plasm_core.client.memory import Memory
 from plasm_core.client.result import JobResult
@@ -49,13 +49,12 @@ def _seconds(timeout: str | None) -> float | None:
 
 
 def _handle(text: str) -> tuple[Handle, str | None]:
-    """Read a handle, or the beginning of the job id of one that is remembered, or - for stdin.
+    """Read a handle, given by itself or as `given_handle` has it, or the beginning of a remembered one's job id.
 
     Return it with the transport of its node, if that is remembered.
     """
-    if text == "-":
-        text = sys.stdin.readline(2048).strip()
-    if not re.fullmatch("[0-9a-f]{4,64}", text):
+    text = given_handle(text)
+    if not is_job_id(text):
         handle = Handle.parse(text)
         entry = next((item for item in memory().entries() if item.handle == text), None)
         return handle, entry.transport if entry else None
@@ -92,7 +91,8 @@ def submit(
     """Hand MODULE with ARGS to the daemon, or to a node of the network, and print the job's handle.
 
     The job is on the node's disk when the handle is printed. Whoever has the handle can read, cancel and
-    release the job: keep it like a password. Put -- before arguments that look like options.
+    release the job: keep it like a password, in a file that others cannot read, which the other commands take as
+    @FILE. Put -- before arguments that look like options.
     """
     with task.submission(module, args) as job, render.phases() as progress:
         handle = reach.client(settings).submit(
@@ -110,7 +110,11 @@ def submit(
 @options.json_option
 @options.configured(choices=())
 def status(handle: str, reach: options.Reach, as_json: bool, settings: Config) -> None:
-    """Show where a job stands. HANDLE may be shortened to the beginning of a job id that `plasm jobs` lists."""
+    """Show where a job stands.
+
+    HANDLE is best given as @FILE or - for stdin: other users can see a command's arguments. It may be shortened to
+    the beginning of a job id that `plasm jobs` lists, which is no secret.
+    """
     job, transport = _handle(handle)
     _show_status(job, reach.client(settings, transport=transport).status(job), as_json)
 
