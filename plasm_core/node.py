@@ -11,14 +11,17 @@ import attrs
 
 from plasm_core import paths, plugins
 from plasm_core.abc import Runtime, Signer, Validator, Verifier
-from plasm_core.config import Config
+from plasm_core.config import AdmissionLimits, Config
 from plasm_core.errors import RefusedError, StorageError
 from plasm_core.issuer import OutputDigest, receipt_of, sign
+from plasm_core.machine import machine
 from plasm_core.records import Envelope, JobInput, Manifest, Receipt, sha256
 from plasm_core.sandbox.admission import Admission
 from plasm_core.sandbox.cache import Cache, cache_key
 from plasm_core.sandbox.executor import Executor
 from plasm_core.sandbox.prepare import Preparation
+
+_LEAST_COMPILER_BYTES = 64 << 20
 
 
 @attrs.frozen(kw_only=True)
@@ -92,8 +95,15 @@ class Node:
             validator=self.validator,
             runtime=runtime or self.runtime(),
             cache=self._cache,
-            limits=self.config.admission,
+            limits=self._admission_limits,
         )
+
+    @cached_property
+    def _admission_limits(self) -> AdmissionLimits:
+        """What a compiler may take: no more than half of the memory, lest the kernel choose whom to kill."""
+        limits = self.config.admission
+        half = max(_LEAST_COMPILER_BYTES, machine().memory_bytes // 2)
+        return attrs.evolve(limits, memory_bytes=min(limits.memory_bytes, half))
 
     def inspect(self, module: bytes) -> Preparation:
         """Validate and describe a module, naming every problem. Raises: `RefusedError`."""

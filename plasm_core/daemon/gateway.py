@@ -12,7 +12,7 @@ from plasm_core.alongside import alongside
 from plasm_core.client.aio import AsyncClient
 from plasm_core.client.result import JobResult
 from plasm_core.client.sink import Live, Sink
-from plasm_core.client.source import Bytes
+from plasm_core.client.source import Bytes, Source
 from plasm_core.client.submission import Submission
 from plasm_core.errors import PlasmError
 from plasm_core.records import Handle, JobInput
@@ -67,6 +67,7 @@ class Gateway:
         manifest_json: bytes,
         module: bytes,
         inputs: JobInput,
+        stdin: Source,
         sink: Sink,
         *,
         cancelled: threading.Event,
@@ -85,7 +86,7 @@ class Gateway:
                 Channel.MODULE: Bytes(module),
                 Channel.ARGS: Bytes(encode_list(inputs.args)),
                 Channel.ENV: Bytes(encode_list(inputs.env)),
-                Channel.STDIN: Bytes(inputs.stdin),
+                Channel.STDIN: stdin,
             },
         )
         return trio.from_thread.run(self._run, job, sink, cancelled, begun, timeout_s)

@@ -26,6 +26,9 @@ def measure(parts: Parts) -> dict[str, float]:
         "jobs_running": len(service.slots),
         "jobs_waiting": len(service.queue),
         "offers_open": len(service.offers),
+        "memory_lent_bytes": service.slots.total.memory_bytes,
+        "memory_taken_bytes": service.slots.total.memory_bytes - service.slots.free.memory_bytes,
+        "memory_idle_bytes": service.node.executor.idle_bytes,
         "tasks": trio.lowlevel.current_statistics().tasks_living,
         **service.counters.series,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import threading
@@ -12,13 +13,14 @@ from datetime import datetime, timezone
 import attrs
 
 from plasm_core.client.result import JobResult
+from plasm_core.client.source import Bytes, File, Source
 from plasm_core.daemon.gateway import Gateway, GatewayCancelledError, SpoolSink
 from plasm_core.errors import JobEndedError, PlasmError, StorageError
 from plasm_core.issuer import Produced, receipt_of, sign
 from plasm_core.node import Node
 from plasm_core.records import Outcome
-from plasm_core.sandbox.executor import Run, printable
-from plasm_core.store import Job, Spool, Store, Stream
+from plasm_core.sandbox.executor import Run, StdinFile, printable
+from plasm_core.store import Job, OpenInputs, Spool, Store, Stream
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +92,7 @@ class Runner:
         Raises: `JobEndedError`, `StorageError`.
         """
         now = datetime.now(timezone.utc)
+        job = self._store.get(job.row)  # with its manifest
         return self._keep(job, _ended(outcome, now), dict.fromkeys(Stream, _NOTHING))
 
     def _attempt(self, job: Job, spool: Spool, attempt: Attempt) -> Run | JobResult:
@@ -97,7 +100,8 @@ class Runner:
         began = datetime.now(timezone.utc)
         perform = self._hand_on if job.route == "network" else self._run_guest
         try:
-            return perform(job, spool, attempt)
+            with self._store.open_inputs(job) as inputs:
+                return perform(job, inputs, spool, attempt)
         except GatewayCancelledError:
             return _ended(Outcome(kind="cancelled", detail="by its owner"), began)
         except StorageError as exc:
@@ -110,46 +114,51 @@ class Runner:
         self._discard(spool)
         return _ended(Outcome(kind="system_error", detail=printable(reason)), began)
 
-    def _hand_on(self, job: Job, spool: Spool, attempt: Attempt) -> JobResult:
+    def _hand_on(self, job: Job, inputs: OpenInputs, spool: Spool, attempt: Attempt) -> JobResult:
         """Have a node of the network run the job. Raises: `PlasmError`."""
         if self.gateway is None:
             raise PlasmError("this daemon hands no jobs on any more")
-        return self.gateway.run(
-            job.manifest_json,
-            self._store.modules.read(job.module),
-            self._store.inputs(job),
-            SpoolSink(spool, attempt.grown, reproducible=job.manifest.reproducible),
-            cancelled=attempt.cancelled,
-            begun=lambda: attempt.changed(self._store.started(job.row)),
-            timeout_s=max(1.0, attempt.deadline - time.monotonic()),
-        )
+        stdin: Source = File(inputs.stdin_path) if inputs.stdin_bytes else Bytes(b"")
+        with contextlib.closing(stdin):
+            return self.gateway.run(
+                job.manifest_json,
+                self._store.modules.read(job.module),
+                inputs.inputs,
+                stdin,
+                SpoolSink(spool, attempt.grown, reproducible=job.manifest.reproducible),
+                cancelled=attempt.cancelled,
+                begun=lambda: attempt.changed(self._store.started(job.row)),
+                timeout_s=max(1.0, attempt.deadline - time.monotonic()),
+            )
 
-    def _run_guest(self, job: Job, spool: Spool, attempt: Attempt) -> Run:
+    def _run_guest(self, job: Job, inputs: OpenInputs, spool: Spool, attempt: Attempt) -> Run:
         """Run the guest here. Raises: `PlasmError`."""
         left_s = attempt.deadline - time.monotonic()
         if left_s < 1:
             outcome = Outcome(kind="timed_out", detail="before it could be started again")
             return _ended(outcome, datetime.now(timezone.utc))
         manifest = job.manifest
-        inputs = self._store.inputs(job)
-        module = self._store.modules.read(job.module)
 
         def take(stream: int, data: bytes) -> None:
             spool.append(stream, data)
             attempt.grown()
 
-        with self._node.admission().admit(module, manifest.limits) as program:
-            del module
+        modules = self._store.modules
+        with self._node.admission().admit_stored(
+            job.module, lambda: modules.read(job.module), manifest.limits
+        ) as program:
             if attempt.cancelled.is_set():
                 return _ended(Outcome(kind="cancelled", detail="by its owner"), datetime.now(timezone.utc))
             attempt.changed(self._store.started(job.row))
             return self._node.executor.run(
                 program,
                 attrs.evolve(manifest, wall_time_s=min(manifest.wall_time_s, int(left_s))),
-                inputs,
+                inputs.inputs,
                 take,
                 client=attempt.client,
                 cancelled=attempt.cancelled,
+                stdin=StdinFile(fd=inputs.stdin_fd, size_bytes=inputs.stdin_bytes),
+                close_program=True,
             )
 
     def _keep_given(self, job: Job, spool: Spool, given: JobResult) -> Job:

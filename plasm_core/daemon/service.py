@@ -65,8 +65,9 @@ class Service:
         self._runner = Runner(node, store)
         self._tracks: dict[int, Track] = {}
         self._work = trio.lowlevel.ParkingLot()
-        self._compiling, self._threads = map(trio.CapacityLimiter, _thread_limits(self.slots.total))
+        self._compiling, self._threads = map(trio.CapacityLimiter, _thread_limits(self.slots.total, config))
         self._token = trio.lowlevel.current_trio_token()
+        self._make_room()
         self.capabilities = SignedRecord(node.signer, self.record)
         self.whereabouts: Callable[[], tuple[str, ...]] = tuple
         """Tells where others reach this node, for its capability record."""
@@ -94,7 +95,8 @@ class Service:
         self.queue.capacity = config.queue.jobs
         self.queue.per_owner = config.queue.jobs_per_client
         self.slots.total = _lent(config)
-        self._compiling.total_tokens, self._threads.total_tokens = _thread_limits(self.slots.total)
+        self._make_room()
+        self._compiling.total_tokens, self._threads.total_tokens = _thread_limits(self.slots.total, config)
         self._work.unpark_all()
 
     async def find(self, job_id: str, token: bytes) -> Job:
@@ -248,11 +250,16 @@ class Service:
                     track = self._tracks[row]
                     self.queue.take(row)
                     self.slots.take(row, track.demand)
+                    self._make_room()
                     self.quotas.started(track.counted)
                     track.attempt = self._attempt(track)
                     nursery.start_soon(self._execute, track, track.attempt)
                 with trio.move_on_after(1):  # a job that does not fit is passed over for a while only
                     await self._work.park()
+
+    def _make_room(self) -> None:
+        """Leave to zygotes and idle workers what no job has: jobs and they together never take more than is lent."""
+        self.node.executor.make_room(max(0, self.slots.free.memory_bytes))
 
     def _next(self) -> int | None:
         heads = ((row, self._tracks[row]) for row in self.queue.heads())
@@ -286,6 +293,7 @@ class Service:
             job = track.job
         finally:
             self.slots.give_back(row)
+            self._make_room()
             self.quotas.ended(track.counted)
             self.quotas.charge(track.counted, cpu_s=attempt.cpu_time_s)
             self.counters.add("job_cpu_seconds_total", attempt.cpu_time_s)
@@ -394,9 +402,14 @@ class Service:
         await self.offers.close()
 
 
-def _thread_limits(total: Demand) -> tuple[int, int]:
-    """Return how many modules may be compiled at once, and how many jobs may be seen to."""
-    return total.cpu, total.cpu * 2 + 8
+def _thread_limits(total: Demand, config: Config) -> tuple[int, int]:
+    """Return how many modules may be compiled at once, and how many jobs may be seen to.
+
+    Compilers have the memory that is not lent, each as much as it may take; one always runs.
+    """
+    rest = machine().memory_bytes - total.memory_bytes
+    compilers = max(1, min(total.cpu, rest // config.admission.memory_bytes))
+    return compilers, total.cpu * 2 + 8
 
 
 def _lent(config: Config) -> Demand:

@@ -13,11 +13,19 @@ from plasm_core.store import Gone, Job, State, Store, Stream
 from plasm_core.wire.messages import Status
 
 
+def _without_manifest(job: Job) -> Job:
+    """Return a job as a track keeps it: thousands may wait, each with a manifest of 64 KiB, which the disk has."""
+    return attrs.evolve(job, manifest_json=b"") if job.state.live else job
+
+
 @attrs.define(eq=False)
 class Track:
-    """A job that has no result yet: as it is now, and who waits for news of it. `counted` is as in `Offer`."""
+    """A job that has no result yet: as it is now, and who waits for news of it. `counted` is as in `Offer`.
 
-    job: Job
+    The job is without its manifest until it has ended.
+    """
+
+    job: Job = attrs.field(converter=_without_manifest)
     owner: str
     client: str
     demand: Demand

@@ -81,8 +81,16 @@ class Admission:
 
         Raises: `RefusedError` with a stable reason; `SandboxError` when a child cannot be started.
         """
-        digest = sha256(module)
-        with self._prepared(module, digest, progress) as (info, metered_fd, offset):
+        return self.admit_stored(sha256(module), lambda: module, limits, progress=progress)
+
+    def admit_stored(
+        self, digest: str, read: Callable[[], bytes], limits: Limits, *, progress: Progress = _silent
+    ) -> Program:
+        """Do the same for a module that is read only if the cache does not have what was made of it.
+
+        `read` returns the bytes of that digest, checked. Raises: as `admit`, and what `read` raises.
+        """
+        with self._prepared(read, digest, progress) as (info, metered_fd, offset):
             check_fit(info, self._runtime, limits)
             artefact = self._compiled(digest, metered_fd, offset, progress)
         return Program(digest=digest, info=info, runtime=self._runtime, artefact_fd=artefact)
@@ -92,7 +100,7 @@ class Admission:
 
         Raises: `RefusedError` if it is too large or takes too long to look at.
         """
-        self._check_size(module)
+        self._check_length(len(module))
         preparation, fd = self._prepare(module)
         os.close(fd)
         return preparation
@@ -101,16 +109,18 @@ class Admission:
 
     @contextmanager
     def _prepared(
-        self, module: bytes, digest: str, progress: Progress
+        self, read: Callable[[], bytes], digest: str, progress: Progress
     ) -> Iterator[tuple[ModuleInfo, int, int]]:
-        self._check_size(module)
         validator = self._validator
         variant = "prepared/canonical" if self._inject_nans else "prepared"
         name = _entry_name(variant, digest, validator.entry, validator.version(), validator.options())
         fd = self._cache.fetch(name)
         if fd is None:
             progress("validating")
+            module = read()
+            self._check_length(len(module))
             preparation, code_fd = self._prepare(module)
+            del module
             try:
                 fd = _joined(preparation.checked(), code_fd)
             finally:
@@ -118,15 +128,16 @@ class Admission:
             self._cache.store(name, fd)
         try:
             info, offset = _split(fd)
+            self._check_length(info.size_bytes)  # it may have been prepared under another limit
             yield info, fd, offset
         finally:
             os.close(fd)
 
-    def _check_size(self, module: bytes) -> None:
-        if len(module) > self._limits.module_bytes:
+    def _check_length(self, size_bytes: int) -> None:
+        if size_bytes > self._limits.module_bytes:
             raise BadModuleError(
                 "too_large",
-                f"the module has {len(module)} bytes, more than the {self._limits.module_bytes} allowed",
+                f"the module has {size_bytes} bytes, more than the {self._limits.module_bytes} allowed",
             )
 
     def _prepare(self, module: bytes) -> tuple[Preparation, int]:

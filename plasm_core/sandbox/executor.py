@@ -36,10 +36,20 @@ OutputSink = Callable[[int, bytes], None]
 """Takes a stream, 1 or 2, and some bytes of it. It must not wait for a client."""
 
 MAX_SHARED_WORKERS = 32
+SHARED_BYTES = 64 << 20
+"""What a shared worker takes while it has no job: the engine, its code, an instance that has not run."""
 MAX_ARGUMENT_BYTES = 1 << 20
 _POLL_S = 0.2
 _DYING_S, _DYING_PAUSE_S = 2.0, 0.005
 _RECEIVE_BYTES = 1 << 18
+
+
+@attrs.frozen(kw_only=True)
+class StdinFile:
+    """A job's standard input, in a private file that nobody writes to any more."""
+
+    fd: int
+    size_bytes: int
 
 
 @attrs.frozen(kw_only=True)
@@ -70,7 +80,28 @@ class Executor:
         self._shared: collections.OrderedDict[Worker, None] = collections.OrderedDict()
         self._ending: list[int] = []
         self._lock = threading.Lock()
+        self._spare_bytes = float("inf")
         kills()  # what has been killed before is not our workers
+
+    @property
+    def idle_bytes(self) -> int:
+        """The memory that zygotes and idle workers take, which no job runs in."""
+        with self._lock:
+            return self._workers.idle_bytes + len(self._shared) * SHARED_BYTES
+
+    def make_room(self, spare_bytes: int) -> None:
+        """Let zygotes and idle workers take no more memory than that, now or later. Quick: they end elsewhere."""
+        self._spare_bytes = spare_bytes
+        self._workers.spare_bytes = spare_bytes
+
+    def _discard_beyond(self, spare_bytes: float) -> None:
+        """End idle shared workers, the longest idle first, until they fit into what is spare."""
+        discarded = []
+        with self._lock:
+            while self._shared and len(self._shared) * SHARED_BYTES > spare_bytes:
+                discarded.append(self._shared.popitem(last=False)[0])
+        for worker in discarded:
+            worker.discard()
 
     @property
     def missing(self) -> dict[str, str]:
@@ -86,8 +117,13 @@ class Executor:
         *,
         client: str = "",
         cancelled: threading.Event | None = None,
+        stdin: StdinFile | None = None,
+        close_program: bool = False,
     ) -> Run:
         """Run a job to its end. `client` tells whose it is: shared workers serve one client's jobs only.
+
+        `stdin` is standard input in an open file, which stays the caller's, in place of that in `inputs`.
+        `close_program`: give the program back as soon as a worker has it, and so the memory that it takes.
 
         Raises: `RefusedError` if args and env are too large; `SandboxError` if no worker can be had.
         """
@@ -95,12 +131,15 @@ class Executor:
             raise RefusedError("input_too_large", f"args and env have more than {MAX_ARGUMENT_BYTES} bytes")
         for _ in range(3):
             worker = self._take(program, manifest, client)
-            run = _Supervision(self, worker, program, manifest, inputs, output, cancelled).run()
+            run = _Supervision(
+                self, worker, program, manifest, inputs, output, cancelled, stdin, close_program
+            ).run()
             if run is not None:
                 return run
         raise SandboxError("three workers ended before they took the job")
 
     def _take(self, program: Program, manifest: Manifest, client: str) -> Worker:
+        self._discard_beyond(self._spare_bytes)
         jobs = min(self._jobs, program.runtime.jobs_per_worker)
         if jobs == 1:
             return self._workers.take(program, jobs=1)
@@ -124,9 +163,7 @@ class Executor:
             return False
         with self._lock:
             self._shared[worker] = None
-            oldest = self._shared.popitem(last=False)[0] if len(self._shared) > MAX_SHARED_WORKERS else None
-        if oldest is not None:
-            oldest.discard()
+        self._discard_beyond(min(self._spare_bytes, MAX_SHARED_WORKERS * SHARED_BYTES))
         return True
 
     def reap_later(self, pid: int) -> None:
@@ -159,7 +196,11 @@ class _Supervision:
         inputs: JobInput,
         output: OutputSink,
         cancelled: threading.Event | None,
+        stdin: StdinFile | None,
+        close_program: bool,
     ) -> None:
+        self.stdin = stdin
+        self.close_program = close_program
         self.executor = executor
         self.worker = worker
         self.program = program
@@ -182,6 +223,8 @@ class _Supervision:
         try:
             taken = self._send_job(started + self.manifest.wall_time_s)
             if taken:
+                if self.close_program:
+                    self.program.close()
                 reason = self._receive(started + self.manifest.wall_time_s)
         finally:
             returncode = self._part()
@@ -224,7 +267,7 @@ class _Supervision:
             gas=limits.gas,
             memory_bytes=limits.memory_bytes,
             output_bytes=limits.output_bytes,
-            stdin_bytes=len(self.inputs.stdin),
+            stdin_bytes=len(self.inputs.stdin) if self.stdin is None else self.stdin.size_bytes,
             # A backstop for the wall time, which cannot be less. A shared worker's adds up.
             cpu_s=86_400 if self.worker.key else manifest.wall_time_s + 5,
             flags=flags,
@@ -241,9 +284,14 @@ class _Supervision:
         sock.settimeout(max(0.1, deadline - time.monotonic()))
         job = self._job()
         try:
-            fds = [sealed_blob("plasm-stdin", [self.inputs.stdin])] if self.inputs.stdin else []
+            made = (
+                [sealed_blob("plasm-stdin", [self.inputs.stdin])]
+                if self.stdin is None and self.inputs.stdin
+                else []
+            )
         except OSError as exc:
             raise SandboxError(f"cannot hand standard input on: {exc.strerror}") from exc
+        fds = [self.stdin.fd] if self.stdin is not None and self.stdin.size_bytes else made
         try:
             sent = socket.send_fds(sock, [job], fds) if fds else 0
             if sent < len(job):  # sending nothing fails too, on a worker that has done its job by now
@@ -251,7 +299,7 @@ class _Supervision:
         except OSError:
             return False
         finally:
-            for fd in fds:
+            for fd in made:
                 os.close(fd)
         return True
 

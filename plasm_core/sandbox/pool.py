@@ -37,7 +37,12 @@ _START_S = 60.0
 _FORK_S = 30.0
 _END_S = 5.0
 _REFILL = 4
-_ZYGOTE_BYTES = 48 << 20
+_ZYGOTE_BYTES = 32 << 20
+_IDLE_BYTES = 2 << 20
+"""What a worker without a job has of its own: the pages that it writes to when it is forked."""
+LEAST_BYTES = 64 << 20
+"""What zygotes may take however little is spare: most need no more, and one for each job would be slow."""
+_MAX_STATUS_BYTES = 1 << 16
 
 
 @attrs.define(eq=False)
@@ -79,7 +84,6 @@ class Zygote:
     """One zygote process and its idle workers. Calls are serialised by its lock."""
 
     def __init__(self, program: Program, config: SandboxConfig, *, jobs_per_worker: int) -> None:
-        self.memory_bytes = _ZYGOTE_BYTES + os.fstat(program.artefact_fd).st_size
         self.served = 0
         self.missing: dict[str, str] = {}
         self._config = config
@@ -128,6 +132,8 @@ class Zygote:
                     how = "it was killed by the kernel, probably for memory"
                 raise SandboxError(f"a zygote of {program.runtime.name} did not start: {how}") from None
         _end_group(process.pid, but={process.pid})  # a worker that rehearsed
+        taken = max(resident_bytes(process.pid), _ZYGOTE_BYTES + os.fstat(program.artefact_fd).st_size)
+        self.memory_bytes = taken + self._config.ahead * _IDLE_BYTES
         ours.settimeout(_FORK_S)
         return process, ours
 
@@ -202,6 +208,12 @@ class Workers(Protocol):
     """Where an executor takes workers from."""
 
     missing: dict[str, str]
+    spare_bytes: float
+    """How much memory may be taken by what is idle."""
+
+    @property
+    def idle_bytes(self) -> int:
+        """How much memory is taken by what is idle."""
 
     def take(self, program: Program, *, jobs: int) -> Worker:
         """Return a worker that will serve so many jobs of a program. Raises: `SandboxError`."""
@@ -215,7 +227,9 @@ class Pool:
 
     def __init__(self, config: SandboxConfig) -> None:
         self.missing: dict[str, str] = {}
+        self.spare_bytes = float("inf")
         self._config = config
+        self._wanted: collections.Counter[str] = collections.Counter()
         self._zygotes: collections.OrderedDict[str, Zygote] = collections.OrderedDict()
         self._lock = threading.Lock()
         # The kernel ties a child's life to the thread that started it: one thread that lives as long as the
@@ -225,13 +239,22 @@ class Pool:
     def take(self, program: Program, *, jobs: int) -> Worker:
         """Return a worker, from a zygote that is made if there is none. Raises: `SandboxError`."""
         key = f"{jobs} {program_key(program)}"
-        for _ in range(2):
-            zygote = self._zygote(key, program, jobs)
-            try:
-                return zygote.take()
-            except SandboxError as exc:
-                log.warning("zygote lost, replacing it reason=%s", exc)
-                self._drop(key, zygote)
+        with self._lock:
+            self._wanted[key] += 1
+        try:
+            for _ in range(2):
+                zygote = self._zygote(key, program, jobs)
+                try:
+                    return zygote.take()
+                except SandboxError as exc:
+                    log.warning("zygote lost, replacing it reason=%s", exc)
+                    self._drop(key, zygote)
+        finally:
+            with self._lock:
+                self._wanted[key] -= 1
+                if not self._wanted[key]:
+                    del self._wanted[key]
+                self._evict()
         raise SandboxError("a zygote ended twice before it forked a worker")
 
     def _zygote(self, key: str, program: Program, jobs: int) -> Zygote:
@@ -243,6 +266,7 @@ class Pool:
                 zygote.close()
                 zygote = None
             if zygote is None:
+                self._evict()  # first: what ends makes room for what begins
                 zygote = self._starter.submit(self._make, program, jobs).result()
                 self._zygotes[key] = zygote
                 self._evict()
@@ -262,13 +286,18 @@ class Pool:
                 log.warning("sandbox layer missing layer=%s reason=%s", layer, reason)
         return zygote
 
+    @property
+    def idle_bytes(self) -> int:
+        return sum(zygote.memory_bytes for zygote in list(self._zygotes.values()))
+
     def _evict(self) -> None:
-        while len(self._zygotes) > 1 and (
-            len(self._zygotes) > self._config.zygotes
-            or sum(zygote.memory_bytes for zygote in self._zygotes.values())
-            > self._config.zygote_memory_bytes
-        ):
-            self._zygotes.popitem(last=False)[1].close()
+        """End zygotes beyond what there may be, the least recently used first; none that a job waits for."""
+        allowed = max(LEAST_BYTES, min(self._config.zygote_memory_bytes, self.spare_bytes))
+        for key in list(self._zygotes):
+            if len(self._zygotes) <= self._config.zygotes and self.idle_bytes <= allowed:
+                break
+            if key not in self._wanted:
+                self._zygotes.pop(key).close()
 
     def _drop(self, key: str, zygote: Zygote) -> None:
         with self._lock:
@@ -286,6 +315,9 @@ class Pool:
 
 class Spawner:
     """Starts a worker a job, for platforms without the zygote's system calls."""
+
+    spare_bytes = float("inf")
+    idle_bytes = 0
 
     def __init__(self, config: SandboxConfig) -> None:
         self._config = config
@@ -341,6 +373,20 @@ def program_key(program: Program) -> str:
     """Return what tells one program's zygote from another's."""
     runtime = program.runtime
     return json.dumps([runtime.entry, runtime.options(), runtime.version(), program.digest], sort_keys=True)
+
+
+def resident_bytes(pid: int) -> int:
+    """Return how much memory a process has of its own, or of memory files; 0 where the system does not tell.
+
+    Such as the tables and the beginning of the memory that an engine has made for a module.
+    """
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            lines = file.read(_MAX_STATUS_BYTES).splitlines()
+    except OSError:
+        return 0
+    words = [line.split() for line in lines if line.startswith(("RssAnon:", "RssShmem:"))]
+    return 1024 * sum(int(word[1]) for word in words if len(word) == 3 and word[1].isdecimal())
 
 
 def _end_group(leader: int, *, but: set[int]) -> None:

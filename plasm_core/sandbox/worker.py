@@ -56,7 +56,10 @@ class FileStdin:
 
     def read(self, count: int) -> bytes:
         """Return the next bytes."""
-        data = b"" if self._fd is None else os.pread(self._fd, count, self._size - self._left)
+        try:
+            data = b"" if self._fd is None else os.pread(self._fd, count, self._size - self._left)
+        except OSError as exc:  # it may lie on a disk
+            raise EngineFailure(f"standard input cannot be read: {exc.strerror}") from None
         if not data:
             raise EngineFailure("standard input is shorter than announced")
         self._left -= len(data)

@@ -4,7 +4,7 @@ Nothing here is asynchronous, and everything is thread-safe unless it says other
 a client is ever stored, and of a job's token only the SHA-256.
 """
 
-from plasm_core.store.inputs import StagedInputs
+from plasm_core.store.inputs import OpenInputs, StagedInputs
 from plasm_core.store.job import Accepted, Gone, Job, Output, Recovery, State, Stream, Totals
 from plasm_core.store.modules import Modules, ModuleUpload, Pin
 from plasm_core.store.spool import Spool
@@ -16,6 +16,7 @@ __all__ = [
     "Job",
     "ModuleUpload",
     "Modules",
+    "OpenInputs",
     "Output",
     "Pin",
     "Recovery",

@@ -8,6 +8,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+import attrs
+
 from plasm_core.errors import RefusedError, StorageError
 from plasm_core.records import JobInput, Manifest
 from plasm_core.records.digest import decode_list
@@ -17,6 +19,7 @@ from plasm_core.store.budget import Allowance
 from plasm_core.store.disk import create, remove_tree, storage_errors, sync, sync_directory
 
 INPUTS = ("args", "env", "stdin")
+_CHUNK = 1 << 20
 
 
 class StagedInputs:
@@ -86,6 +89,53 @@ class StagedInputs:
         for fd in self._fds.values():
             os.close(fd)
         return self._allowance
+
+
+@attrs.define(eq=False)
+class OpenInputs:
+    """An accepted job's inputs: standard input as an open file, so that no memory is taken for it.
+
+    `stdin_fd` is -1 where standard input is empty.
+    """
+
+    inputs: JobInput
+    stdin_path: Path
+    stdin_fd: int
+    stdin_bytes: int
+
+    def __enter__(self) -> OpenInputs:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.stdin_fd >= 0:
+            os.close(self.stdin_fd)
+            self.stdin_fd = -1
+
+
+def open_inputs(directory: Path, manifest: Manifest) -> OpenInputs:
+    """Open an accepted job's inputs, and check them against the manifest.
+
+    Raises: `StorageError` if they cannot be read or are damaged.
+    """
+    small = dict.fromkeys(INPUTS[:2], b"")
+    path, fd, size, digest = directory / INPUTS[2], -1, 0, hashlib.sha256()
+    with contextlib.ExitStack() as undo, storage_errors("read a job's input", directory):
+        for name in small:
+            with contextlib.suppress(FileNotFoundError):
+                small[name] = (directory / name).read_bytes()
+        with contextlib.suppress(FileNotFoundError):
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            undo.callback(os.close, fd)
+            while chunk := os.pread(fd, _CHUNK, size):
+                digest.update(chunk)
+                size += len(chunk)
+        found = {name: hashlib.sha256(data).hexdigest() for name, data in small.items()}
+        for name, value in (found | {INPUTS[2]: digest.hexdigest()}).items():
+            if value != getattr(manifest, name):
+                raise StorageError(f"{name} of an accepted job is damaged or missing in {directory}")
+        inputs = JobInput(args=decode_list(small["args"]), env=decode_list(small["env"]))
+        undo.pop_all()
+    return OpenInputs(inputs, path, fd, size)
 
 
 def read_inputs(directory: Path, manifest: Manifest) -> JobInput:

@@ -19,7 +19,7 @@ from plasm_core.store.ballast import Ballast
 from plasm_core.store.budget import Allowance, Budget
 from plasm_core.store.database import Database
 from plasm_core.store.disk import remove_tree, storage_errors, sync_directory
-from plasm_core.store.inputs import StagedInputs, read_inputs, remove_inputs
+from plasm_core.store.inputs import OpenInputs, StagedInputs, open_inputs, read_inputs, remove_inputs
 from plasm_core.store.job import Accepted, Gone, Job, Output, Recovery, State, Stream, Totals
 from plasm_core.store.lock import DirectoryLock
 from plasm_core.store.modules import Modules, Pin
@@ -167,6 +167,10 @@ class Store:
     def inputs(self, job: Job) -> JobInput:
         """Read a live job's inputs. Raises: `StorageError` if they are damaged: the job cannot be run."""
         return read_inputs(self._jobs / job.directory, job.manifest)
+
+    def open_inputs(self, job: Job) -> OpenInputs:
+        """Open a live job's inputs, without reading standard input into memory. Raises: `StorageError`, as `inputs`."""
+        return open_inputs(self._jobs / job.directory, job.manifest)
 
     def begin(self, row: int) -> tuple[Job, Spool]:
         """Start a queued job's next attempt: INITIALIZING, with empty outputs. The attempt counts from here.
