@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from plasm_core.ownership import check_directory
+
 
 def _home(variable: str, fallback: str) -> Path:
     value = os.environ.get(variable, "")
@@ -31,8 +33,12 @@ def config_file() -> Path:
 
 
 def private_directory(path: Path) -> Path:
-    """Make a directory that only its owner may enter, and return it."""
+    """Make a directory that only its owner may enter, and return it.
+
+    Raises: OSError, also if it belongs to another user or could be replaced by one.
+    """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    check_directory(path)
     if path.stat().st_mode & 0o077:
         path.chmod(0o700)
     return path

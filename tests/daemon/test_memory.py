@@ -144,7 +144,6 @@ def test_what_all_processes_take_is_what_the_slots_believe(daemon: Daemon) -> No
     assert found >= 3 * 160 * MIB  # or it was not filled
     assert found <= believed + DAEMON_BYTES
     assert believed <= LENT + DAEMON_BYTES
-    print(f"empty {empty >> 20} MiB, filled {found >> 20} MiB, believed {believed >> 20} MiB")  # for a record
     assert client.status(waiting).state == "QUEUED"
     for handle in (*handles, waiting):
         client.cancel(handle)

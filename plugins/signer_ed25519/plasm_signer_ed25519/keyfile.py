@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from plasm_core.errors import KeyFileError
+from plasm_core.ownership import check_directory, check_owner
 
 MAX_KEY_BYTES = 16_384
 
@@ -24,13 +25,15 @@ def load(path: Path) -> Ed25519PrivateKey:
     """Read a key file. Raises: `KeyFileError`, also when others can read it."""
     try:
         with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
+            found = os.fstat(file.fileno())
+            check_directory(path.parent, own=False)
+            check_owner(found, path)
             data = file.read(MAX_KEY_BYTES)
     except FileNotFoundError:
         raise KeyFileError(f"no key at {path}", hint="make one with: plasm key new") from None
     except OSError as exc:
         raise KeyFileError(f"cannot read the key {path}: {exc.strerror}") from exc
-    if mode & 0o077:
+    if found.st_mode & 0o077:
         raise KeyFileError(f"the key {path} is open to other users", hint=f"close it with: chmod 600 {path}")
     try:
         key = load_pem_private_key(data, password=None)

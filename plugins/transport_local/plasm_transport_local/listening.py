@@ -10,6 +10,7 @@ import stat
 from pathlib import Path
 
 from plasm_core.errors import TransportError
+from plasm_core.ownership import check_directory
 
 BACKLOG = 256
 _MAX_PATH_BYTES = 104
@@ -23,6 +24,7 @@ def bind(path: Path, *, mode: int, group: str | None) -> socket.socket:
     try:
         if not path.parent.is_dir():
             path.parent.mkdir(mode=0o700)
+        check_directory(path.parent, own=False)
         _clear(path)
         return _bound(path, mode, group)
     except OSError as exc:

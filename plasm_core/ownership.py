@@ -1,0 +1,95 @@
+"""Whether a directory or a key is this user's own: nobody else may put another in its place.
+
+Files that only their owner may read protect nothing if somebody else owns them, or a directory above them.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+_UID_MAP = Path("/proc/self/uid_map")
+_EVERY_USER = 2**32 - 1
+_MAX_LINKS = 40
+
+
+def check_directory(path: Path, *, own: bool = True) -> None:
+    """Refuse a directory that another user owns or could replace. With `own` False, root may own it, too.
+
+    Raises: PermissionError, which says what is wrong; OSError if it cannot be looked at.
+    """
+    _check_links(path)
+    real = Path(os.path.realpath(path))
+    found = real.stat()
+    if not stat.S_ISDIR(found.st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+    check_owner(found, path, root=not own)
+    if not own:
+        _check_mode(found, path)
+    for above in real.parents:
+        found = above.stat()
+        check_owner(found, above, root=True, outside=True)
+        _check_mode(found, above)
+
+
+def check_owner(found: os.stat_result, path: Path, *, root: bool = False, outside: bool = False) -> None:
+    """Refuse what another user owns: neither we nor, if said, root or whoever is `outside` of our user namespace.
+
+    Raises: PermissionError.
+    """
+    allowed = {os.geteuid()}
+    if root:
+        allowed.add(0)
+    if outside and not _is_every_user_mapped():
+        allowed.add(_overflow_uid())
+    if found.st_uid not in allowed:
+        raise PermissionError(
+            errno.EACCES,
+            f"it belongs to another user (uid {found.st_uid}, ours is {os.geteuid()})",
+            str(path),
+        )
+
+
+def _check_mode(found: os.stat_result, path: Path) -> None:
+    """Refuse a directory in which everybody can replace what is there, as they cannot in a sticky one like /tmp."""
+    if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+        raise PermissionError(errno.EACCES, "every user may change what is in it", str(path))
+
+
+def _check_links(path: Path) -> None:
+    """Refuse a path through a symbolic link that another user owns, and so can point elsewhere."""
+    left = [Path(os.path.abspath(path))]
+    for _ in range(_MAX_LINKS):
+        if not left:
+            return
+        current = left.pop()
+        for part in (*reversed(current.parents), current):
+            try:
+                found = part.lstat()
+            except FileNotFoundError:
+                break
+            if stat.S_ISLNK(found.st_mode):
+                check_owner(found, part, root=True, outside=True)
+                target = part.parent / os.readlink(part)
+                left.append(Path(os.path.normpath(target / current.relative_to(part))))
+                break
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+
+
+def _is_every_user_mapped() -> bool:
+    """Return whether no user is outside of our user namespace (user_namespaces(7))."""
+    try:
+        lines = [line.split() for line in _UID_MAP.read_text().splitlines()]
+        return sum(int(line[2]) for line in lines) >= _EVERY_USER
+    except (OSError, ValueError, IndexError):
+        return True
+
+
+def _overflow_uid() -> int:
+    """Return the user that stands for all outside of our user namespace."""
+    try:
+        return int(Path("/proc/sys/kernel/overflowuid").read_text())
+    except (OSError, ValueError):
+        return 65_534
