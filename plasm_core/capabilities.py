@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from plasm_core.abc import Signer
 from plasm_core.errors import InvalidRecordError
 from plasm_core.records.capabilities import CAPABILITIES_TYPE, CapabilityRecord
 from plasm_core.records.envelope import Envelope, Signature, key_id, pae
 from plasm_core.records.peer import PeerId
+from plasm_core.signatures import is_signature_of
 
 CLOCK_SKEW = timedelta(minutes=5)
 """How wrong another machine's clock may be."""
@@ -39,8 +37,8 @@ def open_record(envelope_json: bytes, peer: PeerId, *, now: datetime) -> Capabil
     envelope = Envelope.from_json(envelope_json)
     if envelope.payload_type != CAPABILITIES_TYPE:
         raise invalid(f"payload of type {envelope.payload_type[:100]}")
-    key = Ed25519PublicKey.from_public_bytes(peer.public_key)
-    if not any(_is_signed(key, signature.sig, envelope.signed_bytes) for signature in envelope.signatures):
+    message = envelope.signed_bytes
+    if not any(is_signature_of(peer, signature.sig, message) for signature in envelope.signatures):
         raise invalid(f"not signed by {peer}")
     record = CapabilityRecord.from_json(envelope.payload)
     if record.peer != str(peer):
@@ -52,11 +50,3 @@ def open_record(envelope_json: bytes, peer: PeerId, *, now: datetime) -> Capabil
     if record.expires_at - record.issued_at > LONGEST_LIFE:
         raise invalid("it is to live for too long")
     return record
-
-
-def _is_signed(key: Ed25519PublicKey, signature: bytes, message: bytes) -> bool:
-    try:
-        key.verify(signature, message)
-    except InvalidSignature:
-        return False
-    return True

@@ -16,6 +16,7 @@ from plasm_core.errors import ConfigError, InvalidRecordError
 from plasm_core.records.converter import structure
 from plasm_core.records.fields import boolean, constrained, integer, names, names_of, one_of, text
 from plasm_core.records.manifest import CAPABILITIES
+from plasm_core.records.peer import peer_names
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -23,7 +24,6 @@ else:  # pragma: no cover
     import tomli as tomllib
 
 _NAME = r"[a-z0-9]+"
-_PEER = r"12D3KooW[1-9A-HJ-NP-Za-km-z]{44}"
 _OTHER_VARIABLES = frozenset({"PLASM_CONFIG", "PLASM_SOCKET"})
 
 
@@ -78,8 +78,8 @@ class Policy:
     """
 
     lend: bool = constrained(boolean(), default=False)
-    allow: tuple[str, ...] = constrained(names(_PEER), default=())
-    deny: tuple[str, ...] = constrained(names(_PEER), default=())
+    allow: tuple[str, ...] = constrained(peer_names(), default=())
+    deny: tuple[str, ...] = constrained(peer_names(), default=())
     capabilities: tuple[str, ...] = constrained(names_of(*CAPABILITIES), default=())
 
 

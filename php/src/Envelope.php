@@ -6,6 +6,7 @@ namespace Plasm;
 
 use Plasm\Exception\InvalidRecord;
 use Plasm\Record\Base64;
+use Plasm\Record\Ed25519;
 use Plasm\Record\Fields;
 use Plasm\Record\Json;
 
@@ -82,15 +83,8 @@ final readonly class Envelope
     {
         $signed = self::pae($this->payloadType, $this->payload);
         foreach ($this->signatures as $signature) {
-            if (strlen($signature->bytes) !== SODIUM_CRYPTO_SIGN_BYTES || $peer->publicKey === '') {
-                continue;
-            }
-            try {
-                if (sodium_crypto_sign_verify_detached($signature->bytes, $signed, $peer->publicKey)) {
-                    return true;
-                }
-            } catch (\SodiumException) {
-                continue;
+            if (Ed25519::isSignature($signature->bytes, $signed, $peer->publicKey)) {
+                return true;
             }
         }
 

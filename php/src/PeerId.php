@@ -6,6 +6,7 @@ namespace Plasm;
 
 use Plasm\Exception\InvalidRecord;
 use Plasm\Record\Base58;
+use Plasm\Record\Ed25519;
 
 /** The identity of a node that signs with Ed25519: a libp2p PeerId. */
 final readonly class PeerId implements \Stringable
@@ -17,11 +18,12 @@ final readonly class PeerId implements \Stringable
     {
     }
 
-    /** @throws InvalidRecord unless it is 32 raw bytes */
+    /** @throws InvalidRecord unless it is 32 raw bytes, of a key that proves something */
     public static function fromPublicKey(string $publicKey): self
     {
-        if (strlen($publicKey) !== SODIUM_CRYPTO_SIGN_PUBLICKEYBYTES) {
-            throw new InvalidRecord('peer', [['', 'an Ed25519 public key has 32 bytes']]);
+        $problem = Ed25519::keyProblem($publicKey);
+        if ($problem !== null) {
+            throw new InvalidRecord('peer', [['', $problem]]);
         }
 
         return new self($publicKey);
@@ -52,7 +54,7 @@ final readonly class PeerId implements \Stringable
             throw new InvalidRecord('peer', [['', 'not the PeerId of an Ed25519 key']]);
         }
 
-        return new self(substr($bytes, strlen(self::PREFIX)));
+        return self::fromPublicKey(substr($bytes, strlen(self::PREFIX)));
     }
 
     public function multihash(): string

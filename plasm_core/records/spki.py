@@ -17,11 +17,11 @@ def public_key_pem(peer: PeerId) -> str:
 
 
 def read_public_key(data: bytes) -> PeerId:
-    """Read a PEM file of an Ed25519 public key. Raises: ValueError."""
+    """Read a PEM file of an Ed25519 public key. Raises: ValueError, also if the key proves nothing."""
     match = re.search(rb"-----BEGIN PUBLIC KEY-----([A-Za-z0-9+/=\s]{1,4096})-----END PUBLIC KEY-----", data)
     if match is None:
         raise ValueError("not a public key in PEM form")
     der = base64.b64decode(b"".join(match[1].split()), validate=True)
     if len(der) != len(_PREFIX) + 32 or not der.startswith(_PREFIX):
         raise ValueError("not an Ed25519 public key")
-    return PeerId(der[len(_PREFIX) :])
+    return PeerId.from_public_key(der[len(_PREFIX) :])

@@ -17,7 +17,7 @@ from plasm_core.errors import ConnectionLostError, PeerUnreachableError, Refused
 from plasm_core.records import PeerId
 
 JOB = Submission.of(b"module")
-PEERS = [PeerId(public_key=bytes([number]) * 32) for number in range(3)]
+PEERS = [PeerId(public_key=bytes([number]) * 32) for number in range(1, 4)]
 
 
 class Nodes(Dialler):

@@ -12,7 +12,7 @@ from plasm_core.errors import RefusedError
 from plasm_core.records import PeerId
 
 LIMITS = ClientLimits(running=2, cpu_s_per_hour=3600, upload_bytes_per_hour=7200)
-PEERS = [PeerId(bytes([number]) * 32) for number in range(3)]
+PEERS = [PeerId(bytes([number]) * 32) for number in range(1, 4)]
 
 
 @attrs.define

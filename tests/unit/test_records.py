@@ -24,13 +24,18 @@ from plasm_core.records import (
     Retry,
     Signature,
 )
+from plasm_core.records.ed25519 import key_problem
 from plasm_core.records.outcome import CLAIMED
 from plasm_core.verification import Expectation, verify
 from tests.support.mutations import json_values, mutated
 from tests.support.receipts import document, envelope, manifest, receipt
 
 digests = st.binary(min_size=32, max_size=32).map(bytes.hex)
-peers = st.binary(min_size=32, max_size=32).map(PeerId)
+peers = (
+    st.binary(min_size=32, max_size=32)
+    .filter(lambda key: key_problem(key) is None)
+    .map(PeerId.from_public_key)
+)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 
 manifests = st.builds(

@@ -33,7 +33,7 @@ class Ed25519Signer(Signer):
 
     @cached_property
     def peer_id(self) -> PeerId:
-        return PeerId(self._private_key.public_key().public_bytes_raw())
+        return PeerId.from_public_key(self._private_key.public_key().public_bytes_raw())
 
     def sign(self, message: bytes) -> bytes:
         return self._private_key.sign(message)

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import attrs
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from plasm_core import hookimpl
 from plasm_core.abc import Verifier
 from plasm_core.records import Decision, Envelope, Opinion, PeerId
 from plasm_core.records.claim import Claim
+from plasm_core.signatures import is_signature_of
 
 
 @attrs.frozen
@@ -47,17 +46,8 @@ class SignatureVerifier(Verifier):
 
 def signed_by(envelope: Envelope, peer: PeerId) -> bool:
     """Return whether one of the signatures is the peer's. Key ids are hints and not looked at."""
-    try:
-        key = Ed25519PublicKey.from_public_bytes(peer.public_key)
-    except ValueError:
-        return False
-    for signature in envelope.signatures:
-        try:
-            key.verify(signature.sig, envelope.signed_bytes)
-        except InvalidSignature:
-            continue
-        return True
-    return False
+    message = envelope.signed_bytes
+    return any(is_signature_of(peer, signature.sig, message) for signature in envelope.signatures)
 
 
 @hookimpl

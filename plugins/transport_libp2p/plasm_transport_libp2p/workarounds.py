@@ -79,14 +79,17 @@ class Upgrader(TransportUpgrader):
     async def upgrade_security(
         self, raw_conn: IRawConnection, is_initiator: bool, peer_id: ID | None = None
     ) -> ISecureConn:
-        """Prove both identities. With a peer given, it must be that one."""
+        """Prove both identities. With a peer given, it must be that one.
+
+        Raises: `SwarmException`, also if the peer's key is not Ed25519 or is one that proves nothing.
+        """
         if not is_initiator:
             await negotiation.answer(raw_conn, (NOISE,))
-            return await self._noise.secure_inbound(raw_conn)
+            return _with_identity(await self._noise.secure_inbound(raw_conn))
         await raw_conn.write(negotiation.proposal(NOISE))
         await negotiation.confirm(raw_conn, NOISE)
         # Without a peer, the handshake tells who is there.
-        secured = await self._noise.secure_outbound(raw_conn, peer_id)  # type: ignore[arg-type]
+        secured = _with_identity(await self._noise.secure_outbound(raw_conn, peer_id))  # type: ignore[arg-type]
         if peer_id is not None and secured.get_remote_peer() != peer_id:
             raise SwarmException(f"the peer is {secured.get_remote_peer()}, not {peer_id}")
         return secured
@@ -99,6 +102,18 @@ class Upgrader(TransportUpgrader):
         else:
             await negotiation.answer(conn, (YAMUX,))
         return Yamux(conn, peer_id, self._limits)
+
+
+def _with_identity(secured: ISecureConn) -> ISecureConn:
+    """Return the connection if its peer has an identity. Raises: `SwarmException`.
+
+    Under a key of small order a handshake's signature says nothing: anyone could have made it.
+    """
+    try:
+        from_libp2p(secured.get_remote_peer())
+    except ValueError as exc:
+        raise SwarmException(f"the peer has no identity: {exc}") from exc
+    return secured
 
 
 class Swarm(library.Swarm):

@@ -21,7 +21,7 @@ from plasm_transport_libp2p.reachability.prober import _came_from, _weigh
 from plasm_transport_libp2p.reachability.witnesses import agreed
 from plasm_transport_libp2p.transport import Libp2pTransport
 
-ASKED, HELPER = PeerId(bytes(32)), PeerId(bytes(31) + b"\1")
+ASKED, HELPER = PeerId(bytes([2]) * 32), PeerId(bytes(31) + b"\1")
 KNOWN, STRANGE, CLAIMED = "11.0.0.1", "11.0.1.1", "11.0.2.1"
 
 

@@ -18,7 +18,7 @@ from plasm_transport_libp2p.kademlia.listing import listed
 
 pytestmark = pytest.mark.trio
 
-PEER, OTHER = PeerId(bytes(32)), PeerId(bytes(31) + b"\1")
+PEER, OTHER = PeerId(bytes([2]) * 32), PeerId(bytes(31) + b"\1")
 OLD, NEW, FOREIGN = (Multiaddr(f"/ip4/11.0.{n}.2/tcp/4001") for n in range(3))
 
 

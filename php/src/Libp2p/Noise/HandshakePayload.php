@@ -10,6 +10,7 @@ use Plasm\Libp2p\Exception\ProtocolViolation;
 use Plasm\Libp2p\Identity;
 use Plasm\Libp2p\Protobuf;
 use Plasm\PeerId;
+use Plasm\Record\Ed25519;
 
 /**
  * What binds a Noise static key to a PeerId.
@@ -53,10 +54,7 @@ final class HandshakePayload
         } catch (ProtocolViolation | InvalidRecord $exception) {
             throw new HandshakeFailed("the handshake's payload cannot be read: {$exception->getMessage()}", 0, $exception);
         }
-        if (
-            strlen($signature) !== SODIUM_CRYPTO_SIGN_BYTES
-            || !sodium_crypto_sign_verify_detached($signature, self::DOMAIN . $static, $peer->publicKey)
-        ) {
+        if (!Ed25519::isSignature($signature, self::DOMAIN . $static, $peer->publicKey)) {
             throw new HandshakeFailed('the peer did not sign its Noise key');
         }
 

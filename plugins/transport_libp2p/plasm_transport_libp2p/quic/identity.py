@@ -19,6 +19,7 @@ from libp2p.transport.quic.exceptions import QUICPeerVerificationError
 from libp2p.transport.quic.security import QUICTLSConfigManager, create_quic_security_transport
 
 from plasm_core.errors import TransportError
+from plasm_transport_libp2p.identity import from_libp2p
 from plasm_transport_libp2p.quic.limits import QuicLimits
 
 ALPN = "libp2p"
@@ -80,6 +81,7 @@ class Identity:
         try:
             certificate.verify_directly_issued_by(certificate)
             proven = self._security.verify_peer_identity(certificate)
+            from_libp2p(proven)  # a key that is not Ed25519, or proves nothing, is no identity
         except (InvalidSignature, ValueError, TypeError, QUICPeerVerificationError) as exc:
             raise PeerIdentityError(f"the peer's certificate is not valid: {exc}") from exc
         if expected is not None and proven != expected:

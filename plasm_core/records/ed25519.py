@@ -1,0 +1,49 @@
+"""Which encodings are keys and signatures (docs/receipts.md, "Keys and signatures").
+
+RFC 8032 leaves to each implementation what it makes of points of small order and of encodings that are not the
+shortest, and libraries differ. These rules are checked before any library is asked, so that all of them agree.
+"""
+
+from __future__ import annotations
+
+PUBLIC_KEY_BYTES = 32
+SIGNATURE_BYTES = 64
+
+_P = 2**255 - 19
+_L = 2**252 + 27742317777372353535851937790883648493
+"""The order of the base point (RFC 8032, section 5.1)."""
+_ORDER_8_Y = 2707385501144840649318225287225658788936804267575313519463743609750303402022
+
+_SMALL_ORDER_Y = frozenset({0, 1, _P - 1, _ORDER_8_Y, _P - _ORDER_8_Y})
+"""The y-coordinates of the eight points whose order divides 8. With x and with -x they are of small order."""
+
+
+def point_problem(encoded: bytes) -> str | None:
+    """Return why 32 bytes must not stand for a point, or None.
+
+    Whether there is a point of that y-coordinate on the curve is not checked: no signature is valid under a
+    key that is none.
+    """
+    y = int.from_bytes(encoded, "little") & (2**255 - 1)
+    if y >= _P:
+        return "it is not canonically encoded"
+    if y in _SMALL_ORDER_Y:
+        return "it is a point of small order, under which anyone can sign"
+    return None
+
+
+def key_problem(public_key: bytes) -> str | None:
+    """Return why some bytes are no Ed25519 public key that proves anything, or None."""
+    if len(public_key) != PUBLIC_KEY_BYTES:
+        return f"an Ed25519 public key has {PUBLIC_KEY_BYTES} bytes"
+    problem = point_problem(public_key)
+    return None if problem is None else f"the Ed25519 key proves nothing: {problem}"
+
+
+def is_canonical_signature(signature: bytes) -> bool:
+    """Return whether R is an acceptable point and S is below the group's order (RFC 8032, section 5.1.7)."""
+    return (
+        len(signature) == SIGNATURE_BYTES
+        and point_problem(signature[:32]) is None
+        and int.from_bytes(signature[32:], "little") < _L
+    )
