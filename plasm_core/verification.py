@@ -28,6 +28,7 @@ from plasm_core.records import (
     Verdict,
     job_id,
 )
+from plasm_core.records.consistency import contradictions
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,8 @@ class Expectation:
     stdin: str | None = None
     stdout: str | None = None
     stderr: str | None = None
+    stdout_bytes: int | None = None
+    stderr_bytes: int | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -143,20 +146,29 @@ def _read(answer: Answer, laboratory: Laboratory | None) -> _Reading:
         manifest=manifest,
         laboratory=laboratory,
     )
-    known = [
-        (what, expected, found)
-        for what, expected, found in _pairs(claim, expectation)
-        if expected is not None
-    ]
+    known = _known(_pairs(claim, expectation))
+    sizes = _known(
+        [
+            ("the size of stdout", expectation.stdout_bytes, receipt.result.stdout_bytes),
+            ("the size of stderr", expectation.stderr_bytes, receipt.result.stderr_bytes),
+        ]
+    )
     return _Reading(
         claim=claim,
-        wrong=tuple(
-            f"{what} is not what the receipt says: expected {expected}, the receipt says {found}"
-            for what, expected, found in known
-            if expected != found
+        wrong=(
+            *(
+                f"{what} is not what the receipt says: expected {expected}, the receipt says {found}"
+                for what, expected, found in known + sizes
+                if expected != found
+            ),
+            *(f"the receipt contradicts itself: {rule}" for rule in contradictions(receipt, manifest)),
         ),
         matched=tuple(what.removeprefix("the ") for what, _, _ in known),
     )
+
+
+def _known(pairs: list[tuple[str, object, object]]) -> list[tuple[str, object, object]]:
+    return [(what, expected, found) for what, expected, found in pairs if expected is not None]
 
 
 def _pairs(claim: Claim, expectation: Expectation) -> list[tuple[str, object, object]]:

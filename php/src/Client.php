@@ -9,8 +9,10 @@ use Plasm\Exception\PeerMismatch;
 use Plasm\Exception\Refused;
 use Plasm\Exception\TransportException;
 use Plasm\Output\Collected;
+use Plasm\Output\Digester;
 use Plasm\Output\OutputInterface;
 use Plasm\Output\Passed;
+use Plasm\Output\Spool;
 use Plasm\Protocol\Channel;
 use Plasm\Time\ClockInterface;
 use Plasm\Time\Deadline;
@@ -114,7 +116,7 @@ final class Client implements ClientInterface
         $answer = $this->follow($handle, $this->deadline($timeout), $output);
         [$stdout, $stderr] = array_map($output->digester(...), Channel::OUTPUTS);
 
-        return $this->verify($handle, $answer, null, $stdout->sha256(), $stderr->sha256());
+        return $this->verify($handle, $answer, null, $stdout, $stderr);
     }
 
     public function cancel(#[\SensitiveParameter] string $jobId): JobStatus
@@ -216,7 +218,7 @@ final class Client implements ClientInterface
         $answer = $this->follow($handle, $deadline, $output, $patienceS);
         [$stdout, $stderr] = array_map($output->spool(...), Channel::OUTPUTS);
 
-        return new Result($this->verify($handle, $answer, $manifest, $stdout->sha256(), $stderr->sha256()), $output);
+        return new Result($this->verify($handle, $answer, $manifest, $stdout, $stderr), $output);
     }
 
     private function follow(Handle $handle, Deadline $deadline, OutputInterface $output, ?float $patienceS = null): JobAnswer
@@ -234,16 +236,18 @@ final class Client implements ClientInterface
         Handle $handle,
         JobAnswer $answer,
         ?Manifest $manifest,
-        string $stdout,
-        string $stderr,
+        Digester|Spool $stdout,
+        Digester|Spool $stderr,
     ): VerifiedReceipt {
         return (new ReceiptVerifier())->verify($answer->envelopeJson, new Expectation(
             trusted: $this->pinned === [] ? [$answer->ranBy] : $this->pinned,
             node: $answer->ranBy,
             jobId: $handle->jobId,
             manifest: $manifest ?? $this->submitted[$handle->jobId] ?? null,
-            stdout: $stdout,
-            stderr: $stderr,
+            stdout: $stdout->sha256(),
+            stderr: $stderr->sha256(),
+            stdoutBytes: $stdout->size(),
+            stderrBytes: $stderr->size(),
         ));
     }
 

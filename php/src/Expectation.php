@@ -27,6 +27,8 @@ final readonly class Expectation
         public ?string $stdin = null,
         public ?string $stdout = null,
         public ?string $stderr = null,
+        public ?int $stdoutBytes = null,
+        public ?int $stderrBytes = null,
     ) {
     }
 }

@@ -5,6 +5,7 @@ declare(strict_types=1);
 namespace Plasm;
 
 use Plasm\Exception\BadSignature;
+use Plasm\Exception\ContradictoryReceipt;
 use Plasm\Exception\InvalidRecord;
 use Plasm\Exception\MalformedReceipt;
 use Plasm\Exception\ReceiptRejected;
@@ -13,6 +14,7 @@ use Plasm\Exception\WrongJob;
 use Plasm\Exception\WrongNode;
 use Plasm\Exception\WrongOutput;
 use Plasm\Exception\WrongTask;
+use Plasm\Receipt\Consistency;
 
 /** Verifies receipts: is this the answer to what I asked, signed by a key I trust? (docs/receipts.md) */
 final class ReceiptVerifier
@@ -42,6 +44,13 @@ final class ReceiptVerifier
             throw new WrongNode(["the receipt names the node $receipt->node, but is signed by $signer"]);
         }
         $established = self::bind($receipt, $expectation);
+        $contradictions = Consistency::contradictions($receipt, $expectation->manifest);
+        if ($contradictions !== []) {
+            throw new ContradictoryReceipt(array_map(
+                static fn (string $rule): string => "the receipt contradicts itself: $rule",
+                $contradictions,
+            ));
+        }
 
         return new VerifiedReceipt($receipt, new Verdict($receipt->node, ['signature', ...$established]), $envelopeJson);
     }
@@ -119,6 +128,12 @@ final class ReceiptVerifier
         }
         if ($class !== null) {
             throw new $class(array_values(array_unique($reasons)));
+        }
+        foreach (['stdout', 'stderr'] as $name) {
+            $size = $expectation->{"{$name}Bytes"};
+            if ($size !== null && $receipt->observed->{"{$name}Bytes"} !== (string) $size) {
+                throw new WrongOutput(["the size of $name is another: expected $size bytes"]);
+            }
         }
 
         return array_values(array_unique($established));

@@ -133,6 +133,8 @@ def run_here(
                 manifest_json=manifest.to_json(),
                 stdout=output.digests[1].hexdigest,
                 stderr=output.digests[2].hexdigest,
+                stdout_bytes=output.digests[1].size_bytes,
+                stderr_bytes=output.digests[2].size_bytes,
             ),
             node.verifiers,
             laboratory=NodeLaboratory(node, lambda: (code, inputs)),

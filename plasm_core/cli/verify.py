@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import cached_property
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import click
 from plasm_core.cli import exits, options, render
 from plasm_core.config import Config
 from plasm_core.errors import KeyFileError
+from plasm_core.issuer import OutputDigest
 from plasm_core.laboratory import NodeLaboratory
 from plasm_core.node import Node
 from plasm_core.records import Decision, JobInput, PeerId, list_digest, sha256
@@ -61,6 +61,7 @@ def verify(
     """
     module = _File(module_file, settings.admission.module_bytes, "module")
     stdin = _File(stdin_file, options.MAX_STDIN_BYTES, "standard input")
+    stdout, stderr = _output(stdout_file), _output(stderr_file)
     inputs = JobInput(args=options.arguments(args), env=options.environment(env))
     if len(receipts) > MAX_EXECUTIONS:
         raise click.BadParameter(f"more than {MAX_EXECUTIONS} receipts")
@@ -76,8 +77,10 @@ def verify(
             args=list_digest(inputs.args) if args else None,
             env=list_digest(inputs.env) if env else None,
             stdin=stdin.digest,
-            stdout=_digest(stdout_file),
-            stderr=_digest(stderr_file),
+            stdout=stdout.hexdigest if stdout else None,
+            stderr=stderr.hexdigest if stderr else None,
+            stdout_bytes=stdout.size_bytes if stdout else None,
+            stderr_bytes=stderr.size_bytes if stderr else None,
         )
         answers = [
             Answer(
@@ -117,7 +120,10 @@ class _File:
 
     @property
     def digest(self) -> str | None:
-        return sha256(self._kept) if self.path == "-" else _digest(self.path)
+        if self.path == "-":
+            return sha256(self._kept)
+        found = _output(self.path)
+        return None if found is None else found.hexdigest
 
     def read(self) -> bytes:
         """Return the file's bytes, none if there is no file."""
@@ -130,7 +136,7 @@ def parse_key(text: str) -> PeerId:
     """Read a key as `--key` takes it. Raises: `click.BadParameter`."""
     try:
         if len(text) == 64:
-            return PeerId(bytes.fromhex(text))
+            return PeerId.from_public_key(bytes.fromhex(text))
         if text.startswith("12D3"):
             return PeerId.parse(text)
         return read_public_key(Path(text).read_bytes()[:65_536])
@@ -151,14 +157,15 @@ def _own_key(node: Node) -> frozenset[PeerId]:
     return frozenset() if own is None else frozenset({own})
 
 
-def _digest(file: str | None) -> str | None:
+def _output(file: str | None) -> OutputDigest | None:
+    """Return digest and size of a file's bytes, None if none is named."""
     if file is None:
         return None
-    digest = hashlib.sha256()
+    digest = OutputDigest()
     try:
         with click.open_file(file, "rb") as source:
             while chunk := source.read(1 << 20):
                 digest.update(chunk)
     except OSError as exc:
         raise click.ClickException(f"cannot read {file}: {exc.strerror}") from exc
-    return digest.hexdigest()
+    return digest

@@ -24,13 +24,15 @@ from plasm_core.wire.messages import Result
 
 @attrs.frozen(kw_only=True)
 class Given:
-    """What one node gave for a job: its result, and the digests of the output that came."""
+    """What one node gave for a job: its result, and digests and sizes of the output that came."""
 
     handle: Handle
     signer: PeerId
     end: Result
     stdout: str
     stderr: str
+    stdout_bytes: int
+    stderr_bytes: int
 
     @classmethod
     def of(cls, handle: Handle, end: Result, output: Digesting, *, own: bool) -> Given:
@@ -44,6 +46,8 @@ class Given:
             end=end,
             stdout=output.digest(Channel.STDOUT),
             stderr=output.digest(Channel.STDERR),
+            stdout_bytes=output.size_bytes(Channel.STDOUT),
+            stderr_bytes=output.size_bytes(Channel.STDERR),
         )
 
 
@@ -94,6 +98,8 @@ class Judge:
                     manifest_json=manifest_json,
                     stdout=item.stdout,
                     stderr=item.stderr,
+                    stdout_bytes=item.stdout_bytes,
+                    stderr_bytes=item.stderr_bytes,
                 ),
             )
             for item in given

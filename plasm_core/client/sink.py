@@ -102,15 +102,22 @@ class Digesting(Sink):
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
         self._sha256 = {channel: hashlib.sha256() for channel in OUTPUTS}
+        self._size_bytes = dict.fromkeys(OUTPUTS, 0)
 
     def write(self, channel: Channel, data: bytes) -> None:
         self._sha256[channel].update(data)
+        self._size_bytes[channel] += len(data)
         self._sink.write(channel, data)
 
     def restart(self) -> None:
         self._sha256 = {channel: hashlib.sha256() for channel in OUTPUTS}
+        self._size_bytes = dict.fromkeys(OUTPUTS, 0)
         self._sink.restart()
 
     def digest(self, channel: Channel) -> str:
         """Return the SHA-256 of what came of an output since the last start, in hexadecimal."""
         return self._sha256[channel].hexdigest()
+
+    def size_bytes(self, channel: Channel) -> int:
+        """Return how many bytes of an output came since the last start."""
+        return self._size_bytes[channel]

@@ -8,7 +8,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime, timezone
 
 import attrs
 
@@ -20,6 +19,7 @@ from plasm_core.issuer import Produced, receipt_of, sign
 from plasm_core.node import Node
 from plasm_core.records import Outcome
 from plasm_core.sandbox.executor import Run, StdinFile, printable
+from plasm_core.stopwatch import Stopwatch
 from plasm_core.store import Job, OpenInputs, Spool, Store, Stream
 
 log = logging.getLogger(__name__)
@@ -91,19 +91,18 @@ class Runner:
 
         Raises: `JobEndedError`, `StorageError`.
         """
-        now = datetime.now(timezone.utc)
         job = self._store.get(job.row)  # with its manifest
-        return self._keep(job, _ended(outcome, now), dict.fromkeys(Stream, _NOTHING))
+        return self._keep(job, _ended(outcome, Stopwatch()), dict.fromkeys(Stream, _NOTHING))
 
     def _attempt(self, job: Job, spool: Spool, attempt: Attempt) -> Run | JobResult:
         """Run the guest, here or at another node. Whatever goes wrong with that is a system error."""
-        began = datetime.now(timezone.utc)
+        watch = Stopwatch()
         perform = self._hand_on if job.route == "network" else self._run_guest
         try:
             with self._store.open_inputs(job) as inputs:
                 return perform(job, inputs, spool, attempt)
         except GatewayCancelledError:
-            return _ended(Outcome(kind="cancelled", detail="by its owner"), began)
+            return _ended(Outcome(kind="cancelled", detail="by its owner"), watch)
         except StorageError as exc:
             return self._failed_storage(job, spool, exc)
         except PlasmError as exc:
@@ -112,7 +111,7 @@ class Runner:
             log.exception("unexpected error job=%s", job.job_id)
             reason = f"internal error: {type(exc).__name__}"
         self._discard(spool)
-        return _ended(Outcome(kind="system_error", detail=printable(reason)), began)
+        return _ended(Outcome(kind="system_error", detail=printable(reason)), watch)
 
     def _hand_on(self, job: Job, inputs: OpenInputs, spool: Spool, attempt: Attempt) -> JobResult:
         """Have a node of the network run the job. Raises: `PlasmError`."""
@@ -136,7 +135,7 @@ class Runner:
         left_s = attempt.deadline - time.monotonic()
         if left_s < 1:
             outcome = Outcome(kind="timed_out", detail="before it could be started again")
-            return _ended(outcome, datetime.now(timezone.utc))
+            return _ended(outcome, Stopwatch())
         manifest = job.manifest
 
         def take(stream: int, data: bytes) -> None:
@@ -148,7 +147,7 @@ class Runner:
             job.module, lambda: modules.read(job.module), manifest.limits
         ) as program:
             if attempt.cancelled.is_set():
-                return _ended(Outcome(kind="cancelled", detail="by its owner"), datetime.now(timezone.utc))
+                return _ended(Outcome(kind="cancelled", detail="by its owner"), Stopwatch())
             attempt.changed(self._store.started(job.row))
             return self._node.executor.run(
                 program,
@@ -180,7 +179,7 @@ class Runner:
         log.error("storage failed job=%s reason=%s", job.job_id, exc)
         self._discard(spool)
         outcome = Outcome(kind="system_error", detail=printable(str(exc)))
-        return _ended(outcome, datetime.now(timezone.utc))
+        return _ended(outcome, Stopwatch())
 
     def _discard(self, spool: Spool) -> None:
         try:
@@ -225,15 +224,15 @@ class Runner:
 _NOTHING = Produced(size_bytes=0, hexdigest=hashlib.sha256().hexdigest())
 
 
-def _ended(outcome: Outcome, began: datetime) -> Run:
+def _ended(outcome: Outcome, watch: Stopwatch) -> Run:
     """Return the run of a guest that never ran."""
-    now = datetime.now(timezone.utc)
+    finished_at, wall_time_s = watch.read()
     return Run(
         outcome=outcome,
         gas_used=0,
-        started_at=began,
-        finished_at=now,
-        wall_time_s=(now - began).total_seconds(),
+        started_at=watch.started_at,
+        finished_at=finished_at,
+        wall_time_s=wall_time_s,
         cpu_time_s=0.0,
         peak_memory_bytes=0,
     )

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import datetime
 
 import attrs
 
@@ -31,6 +31,7 @@ from plasm_core.sandbox.blob import sealed_blob
 from plasm_core.sandbox.child import signal_name
 from plasm_core.sandbox.killed import kills
 from plasm_core.sandbox.pool import Worker, program_key, workers_for
+from plasm_core.stopwatch import Stopwatch
 
 OutputSink = Callable[[int, bytes], None]
 """Takes a stream, 1 or 2, and some bytes of it. It must not wait for a client."""
@@ -54,7 +55,10 @@ class StdinFile:
 
 @attrs.frozen(kw_only=True)
 class Run:
-    """How a run ended and what it took. `gas_used` is 0 where the worker could not say."""
+    """How a run ended and what it took. `gas_used` is 0 where the worker could not say.
+
+    `finished_at` is `started_at` and the wall time, whatever became of the wall clock in between.
+    """
 
     outcome: Outcome
     gas_used: int
@@ -216,16 +220,16 @@ class _Supervision:
 
     def run(self) -> Run | None:
         """Supervise the job. Return None if the worker died before it took it: nothing ran."""
-        started_at = datetime.now(timezone.utc)
-        started = time.monotonic()
+        watch = Stopwatch()
+        deadline = time.monotonic() + self.manifest.wall_time_s
         taken = False
         reason: Outcome | None = None
         try:
-            taken = self._send_job(started + self.manifest.wall_time_s)
+            taken = self._send_job(deadline)
             if taken:
                 if self.close_program:
                     self.program.close()
-                reason = self._receive(started + self.manifest.wall_time_s)
+                reason = self._receive(deadline)
         finally:
             returncode = self._part()
         if not taken:
@@ -233,12 +237,13 @@ class _Supervision:
         answer = self.answer
         if answer is None:
             answer = _Answer(outcome=self._explained(reason, returncode), gas_used=0)
+        finished_at, wall_time_s = watch.read()
         return Run(
             outcome=answer.outcome,
             gas_used=answer.gas_used,
-            started_at=started_at,
-            finished_at=datetime.now(timezone.utc),
-            wall_time_s=time.monotonic() - started,
+            started_at=watch.started_at,
+            finished_at=finished_at,
+            wall_time_s=wall_time_s,
             cpu_time_s=answer.cpu_time_s,
             peak_memory_bytes=answer.peak_memory * (1 if sys.platform == "darwin" else 1024),
         )

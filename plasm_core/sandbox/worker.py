@@ -189,6 +189,7 @@ def run(
     output: Callable[[int, bytes], None],
 ) -> bytes:
     """Run a job on an instance. Return its outcome as `frames.OUTCOME` carries it."""
+    before = _processor_time_s()  # a shared worker has served other jobs, and every worker got ready
     host.begin(host_job(job, stdin, output))
     instance.set_global(GAS_GLOBAL, job.gas)
     instance.set_global(PAGES_GLOBAL, min(job.memory_bytes // PAGE_BYTES, 65_536))
@@ -204,17 +205,21 @@ def run(
             elif fault == FAULT_GROWTH:
                 kind, trap = "system_error", ""
                 detail = "the node ran out of memory below the job's limit"
-    usage = resource.getrusage(resource.RUSAGE_SELF)
     return frames.pack_outcome(
         kind,
         code=code,
         trap=TRAP_KINDS.index(trap) if trap else 0,
         gas_used=min(job.gas - left, job.gas),
-        cpu_us=int((usage.ru_utime + usage.ru_stime) * 1e6),
-        peak_memory=usage.ru_maxrss,
+        cpu_us=int((_processor_time_s() - before) * 1e6),
+        peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
         detail=detail,
         number=job.number,
     )
+
+
+def _processor_time_s() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _call(instance: Instance, *, has_start: bool) -> tuple[str, int, str, str]:

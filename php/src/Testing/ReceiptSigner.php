@@ -8,9 +8,11 @@ use Plasm\Digest;
 use Plasm\Envelope;
 use Plasm\Manifest;
 use Plasm\Outcome;
+use Plasm\OutcomeKind;
 use Plasm\PeerId;
 use Plasm\Receipt;
 use Plasm\Record\Json;
+use Plasm\Task;
 
 /** Signs receipts as a node does, with a key that lives as long as this object. For tests. */
 final readonly class ReceiptSigner
@@ -45,6 +47,25 @@ final readonly class ReceiptSigner
         $statement = $this->statement($manifest, $outcome, $stdout, $stderr);
 
         return $this->sign(Json::encode($statement))->toJson();
+    }
+
+    /**
+     * Return what such a run may have taken: the limit if it ran out of gas, else at least what its output costs.
+     *
+     * @param list<string> $outputs
+     */
+    private static function gas(Outcome $outcome, Task $task, array $outputs): int
+    {
+        $limit = $task->limits->gas;
+        if ($outcome->kind === OutcomeKind::OutOfGas) {
+            return $limit;
+        }
+        $written = array_sum(array_map(static fn (string $output): int => 1008 + strlen($output), array_filter(
+            $outputs,
+            static fn (string $output): bool => $output !== '',
+        )));
+
+        return min(1000 + $written, $limit);
     }
 
     public function sign(string $payload): Envelope
@@ -91,7 +112,7 @@ final readonly class ReceiptSigner
                 'result' => [
                     'outcome' => array_filter($end, static fn (mixed $value): bool => $value !== null),
                     'reproducible' => $task->reproducible(),
-                    'gasUsed' => (string) min(1000, $task->limits->gas),
+                    'gasUsed' => (string) self::gas($outcome, $task, [$stdout, $stderr]),
                     'gasSchedule' => Receipt::GAS_SCHEDULE,
                     'stdoutBytes' => (string) strlen($stdout),
                     'stderrBytes' => (string) strlen($stderr),
