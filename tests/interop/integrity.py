@@ -1,0 +1,39 @@
+"""Hold installed JavaScript packages against the digests of package-lock.json: `integrity.py DIRECTORY`.
+
+npm compares what it downloads with what the lock file says, and takes what the file does not name as it comes. The
+file names no host, so that any registry serves; after a change of package.json, make it anew:
+
+    npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts
+
+and take "funding" and "deprecated" out.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def packages(path: Path) -> dict[str, tuple[str, str]]:
+    """Return version and digest of each package of a lock file, by its place."""
+    found: dict[str, Any] = json.loads(path.read_text())["packages"]
+    return {
+        place: (str(package.get("version")), str(package.get("integrity")))
+        for place, package in found.items()
+        if place
+    }
+
+
+def differences(directory: Path) -> list[str]:
+    """Return what is installed below a directory and is not what its lock file says."""
+    named = packages(Path(__file__).with_name("package-lock.json"))
+    there = packages(directory / "node_modules" / ".package-lock.json")
+    wrong = [place for place, found in sorted(there.items()) if named.get(place) != found]
+    return [f"{place}: {' '.join(there[place])} is not what package-lock.json says" for place in wrong]
+
+
+if __name__ == "__main__":
+    problems = differences(Path(sys.argv[1]))
+    sys.exit("\n".join(problems) if problems else 0)
