@@ -105,8 +105,9 @@ class StorageLimits:
 class JobLimits:
     """What a daemon lets a job ask for: the greatest limits of a manifest, and the bytes of its stdin.
 
-    `cpu` and `memory_bytes` are also what all running jobs together may have; 0 stands for what the machine
-    has: all of its processors, three quarters of its memory.
+    `cpu` and `memory_bytes` are also what all running jobs together may have, and with them the processes that wait
+    for the next ones; 0 stands for what the machine has, or the control group that a container sets: all processors,
+    and three quarters of the memory, less where the daemon itself would have under 128 MiB.
     """
 
     gas: int = constrained(integer(1), default=10**15)
