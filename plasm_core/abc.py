@@ -118,6 +118,8 @@ class Verifier(Component):
     """Judges what nodes claim."""
 
     kind: ClassVar[str] = "verifier"
+    establishes: ClassVar[tuple[str, ...]] = ()
+    """The words that its acceptances may establish, as far as they are known before: `audit` is required by name."""
 
     def plan(self, manifest: Manifest) -> Plan:
         """Say how many executions of a job it needs, and how diverse: one, unless overridden.

@@ -29,7 +29,11 @@ _OTHER_VARIABLES = frozenset({"PLASM_CONFIG", "PLASM_SOCKET"})
 
 @attrs.frozen(kw_only=True)
 class Choice:
-    """Which plugins do the work."""
+    """Which plugins do the work, and what a client wants established of a result.
+
+    `require`: signature, known, reexecution, quorum or audit; `known`: PeerIds of nodes that the user knows, beside
+    those that are named for a job.
+    """
 
     runtime: str = constrained(text(pattern=_NAME, maximum=64), default="wasmtime")
     validator: str = constrained(text(pattern=_NAME, maximum=64), default="wasmtime")
@@ -37,6 +41,10 @@ class Choice:
     verifier: tuple[str, ...] = constrained(names(_NAME), default=("signature",))
     transport: tuple[str, ...] = constrained(names(_NAME), default=("local",))
     discovery: tuple[str, ...] = constrained(names(_NAME), default=())
+    require: str = constrained(
+        one_of("signature", "known", "reexecution", "quorum", "audit"), default="signature"
+    )
+    known: tuple[str, ...] = constrained(names(_PEER), default=())
 
 
 @attrs.frozen(kw_only=True)
@@ -202,7 +210,7 @@ def with_table(config: Config, kind: str, name: str, table: Mapping[str, Any]) -
     return attrs.evolve(config, components={**config.components, kind: tables})
 
 
-LISTS = ("verifier", "transport", "discovery")
+LISTS = ("verifier", "transport", "discovery", "known")
 """The choices of several plugins."""
 _SECTIONS = {
     "plasm": Choice,

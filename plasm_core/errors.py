@@ -114,6 +114,10 @@ class PeerUnreachableError(TransportError):
     """A peer or daemon could not be dialled, or is not the one that was asked for."""
 
 
+class NodeStalledError(PeerUnreachableError):
+    """A node answers and does not go on: a step of its work took longer than the client waits for it."""
+
+
 class StreamError(PlasmError):
     """A stream broke: the other side reset it, went away, or proved to be someone else."""
 

@@ -15,8 +15,9 @@ from plasm_core import paths
 from plasm_core.cli import exits, options, render
 from plasm_core.cli.arguments import given_handle, is_job_id
 from plasm_core.client.blocking import Client
-from plasm_core.client.memory import Memory
+from plasm_core.client.memory import Entry, Memory
 from plasm_core.client.result import JobResult
+from plasm_core.client.sent import Sent
 from plasm_core.client.sink import Buffer, Live
 from plasm_core.config import Config
 from plasm_core.errors import PlasmError, RefusedError
@@ -49,18 +50,24 @@ def _seconds(timeout: str | None) -> float | None:
 
 
 def _handle(text: str) -> tuple[Handle, str | None]:
+    """Read a handle. Return it with the transport of its node, if that is remembered."""
+    handle, entry = _entry(text)
+    return handle, entry.transport if entry else None
+
+
+def _entry(text: str) -> tuple[Handle, Entry | None]:
     """Read a handle, given by itself or as `given_handle` has it, or the beginning of a remembered one's job id.
 
-    Return it with the transport of its node, if that is remembered.
+    Return it with what is remembered of it.
     """
     text = given_handle(text)
     if not is_job_id(text):
         handle = Handle.parse(text)
         entry = next((item for item in memory().entries() if item.handle == text), None)
-        return handle, entry.transport if entry else None
+        return handle, entry
     found = memory().find(text)
     if len(found) == 1:
-        return found[0].parsed, found[0].transport
+        return found[0].parsed, found[0]
     problem = f"{len(found)} jobs of yours begin so" if found else "no job of yours begins so"
     raise click.BadParameter(f"{text}: {problem}; see plasm jobs")
 
@@ -98,7 +105,13 @@ def submit(
         handle = reach.client(settings).submit(
             job, timeout_s=_seconds(timeout), watch=lambda phase, _status: progress(phase)
         )
-    memory().add(handle, Path(module).name, reach.transport)
+    memory().add(
+        handle,
+        Path(module).name,
+        reach.transport,
+        output_bytes=task.limits.output_bytes,
+        gateway=reach.gateway and reach.transport == "local",
+    )
     if as_json:
         render.show_json({"handle": str(handle), "jobId": handle.job_id, "peer": str(handle.peer)})
     else:
@@ -147,19 +160,34 @@ def wait(
 @_on_job
 @click.option("--follow", "-f", is_flag=True, help="Go on until the job has ended.")
 @_timeout(None)
-@options.configured(choices=("verifier",))
+@options.configured(choices=("verifier", "require"))
 def logs(handle: str, reach: options.Reach, follow: bool, timeout: str | None, settings: Config) -> None:
     """Show what a job has written so far, stdout and stderr, as it is: not verified until the job has ended.
 
+    If another attempt at the job writes something else, a line on stderr says so, and its output follows from
+    the beginning.
+
     For a verified result use `plasm result`.
     """
-    job, transport = _handle(handle)
-    client = reach.client(settings, transport=transport)
-    show = Live(_pass_on)
+    job, entry = _entry(handle)
+    client = reach.client(settings, transport=entry.transport if entry else None)
+    sent = _sent(entry, reach)
+    show = Live(_pass_on, _tell_again)
     if follow:
-        client.result(job, sink=show, timeout_s=_seconds(timeout))
+        client.result(job, sink=show, timeout_s=_seconds(timeout), sent=sent)
     else:
-        client.peek(job, show, timeout_s=_seconds(timeout))
+        client.peek(job, show, timeout_s=_seconds(timeout), sent=sent)
+
+
+def _sent(entry: Entry | None, reach: options.Reach) -> Sent | None:
+    if entry is None:
+        return Sent(through_gateway=reach.gateway) if reach.gateway else None
+    return attrs.evolve(entry.sent, through_gateway=entry.gateway or reach.gateway)
+
+
+def _tell_again(channel: Channel) -> None:
+    text = f"the {channel.label} shown so far came from an attempt that failed: it follows from its beginning"
+    render.show_mark("!", text, stderr=True)
 
 
 def _pass_on(channel: Channel, data: bytes) -> None:
@@ -175,7 +203,7 @@ def _pass_on(channel: Channel, data: bytes) -> None:
 @click.option("--release", "release_it", is_flag=True, help="Have the daemon delete the job afterwards.")
 @_timeout(None)
 @options.json_option
-@options.configured(choices=("verifier",))
+@options.configured(choices=("verifier", "require"))
 @click.pass_context
 def result(
     ctx: click.Context,
@@ -189,8 +217,8 @@ def result(
     settings: Config,
 ) -> None:
     """Wait for a job's result, verify it, and only then write its stdout and stderr out as they were."""
-    job, transport = _handle(handle)
-    client = reach.client(settings, transport=transport)
+    job, entry = _entry(handle)
+    client = reach.client(settings, transport=entry.transport if entry else None)
     options.check_writable(receipt_file)
     buffer = Buffer(MAX_OUTPUT_BYTES)
     with render.phases() as progress:
@@ -199,6 +227,7 @@ def result(
             sink=buffer,
             timeout_s=_seconds(timeout),
             watch=lambda phase, state: progress(told(phase, state)),
+            sent=_sent(entry, reach),
         )
     show_result(found, buffer, receipt_file=receipt_file, quiet=quiet, as_json=as_json)
     if release_it:
@@ -219,7 +248,11 @@ def show_result(
     buffer.copy(Channel.STDERR, sys.stderr.buffer)
     if not quiet:
         render.show_mark(*render.run_line(found.receipt), stderr=True)
-        render.show_mark(*render.verdict_line(found.verdict, matched=False), stderr=True)
+        for item in found.rejected:
+            where = f", kept in {item.file}" if item.file else ""
+            render.show_mark("!", f"another node's answer was not taken: {item.reason}{where}", stderr=True)
+        line = render.verdict_line(found.verdict, matched=False, standing=found.standing)
+        render.show_mark(*line, stderr=True)
 
 
 def _result_json(found: JobResult, buffer: Buffer) -> dict[str, Any]:
@@ -231,7 +264,7 @@ def _result_json(found: JobResult, buffer: Buffer) -> dict[str, Any]:
         "taskDigest": found.receipt.asked.task_digest,
         "stdoutBase64": base64.b64encode(buffer.take(Channel.STDOUT)).decode(),
         "stderrBase64": base64.b64encode(buffer.take(Channel.STDERR)).decode(),
-        "verdict": render.verdict_json(found.verdict),
+        "verdict": {**render.verdict_json(found.verdict), "standing": found.standing.name.lower()},
     }
 
 

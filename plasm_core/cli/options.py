@@ -33,6 +33,11 @@ _UNITS |= {f"{unit}i": 1024**power for power, unit in enumerate("kmgt", start=1)
 _SECONDS = {"": 1, "s": 1, "min": 60, "m": 60, "h": 3600}
 
 
+_HELP = {
+    "require": "What must be established for exit code 0: signature (the default), known, reexecution, quorum or audit."
+}
+
+
 def configured(
     *, choices: tuple[str, ...], sandboxed: bool = False, reload: bool = False
 ) -> Callable[[F], F]:
@@ -66,7 +71,7 @@ def configured(
             decorated = click.option(
                 f"--{name}",
                 metavar="NAME[,NAME…]" if name in config.LISTS else "NAME",
-                help=f"The {name} to use.",
+                help=_HELP.get(name, f"The {name} to use."),
             )(decorated)
         if sandboxed:
             decorated = click.option(

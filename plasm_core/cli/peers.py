@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from plasm_core.cli import exits, options, render
-from plasm_core.client.remote import Candidate
+from plasm_core.client.known_nodes import Candidate
 from plasm_core.config import Config
 from plasm_core.records.converter import unstructure
 

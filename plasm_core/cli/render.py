@@ -13,6 +13,8 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
+from plasm_core import assurance
+from plasm_core.assurance import Standing
 from plasm_core.printable import json_text, visible
 from plasm_core.records import Decision, Receipt, Verdict
 from plasm_core.verification import BINDINGS
@@ -88,7 +90,9 @@ def show_rows(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         console.print(_plain(line), style="bold" if number == 0 else "")
 
 
-def verdict_line(verdict: Verdict, *, matched: bool = True) -> tuple[str, str]:
+def verdict_line(
+    verdict: Verdict, *, matched: bool = True, standing: Standing | None = None
+) -> tuple[str, str]:
     """Return the mark and the sentence that say what a verdict established, and what it did not.
 
     `matched`: name what the receipt was compared with.
@@ -97,14 +101,17 @@ def verdict_line(verdict: Verdict, *, matched: bool = True) -> tuple[str, str]:
         words = []
         if "signature" in verdict.established:
             words.append(f"signed by {', '.join(map(str, verdict.signers))}")
+        who, not_re_executed = assurance.qualified(verdict, standing)
+        if who:
+            words.append(who)
         for opinion in verdict.opinions:
             if opinion.verifier != BINDINGS:
                 named = (_WORDS.get(item, item) for item in opinion.established if item != "signature")
                 words += opinion.reasons or named
             elif matched and opinion.established:
                 words.append(f"{', '.join(opinion.established)} as expected")
-        if "re-execution" not in verdict.established:
-            words.append("not re-executed")
+        if not_re_executed is not None:
+            words.append(not_re_executed)
         return "✓", "receipt verified ✓ " + ", ".join(words)
     word = "rejected" if verdict.decision is Decision.REJECT else "undecided"
     return ("✗" if word == "rejected" else "?"), f"receipt {word}: " + "; ".join(verdict.reasons)

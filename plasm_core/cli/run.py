@@ -11,6 +11,8 @@ from typing import Any
 import attrs
 import click
 
+from plasm_core import assurance
+from plasm_core.assurance import Standing
 from plasm_core.cli import exits, options, render
 from plasm_core.config import Config
 from plasm_core.issuer import OutputDigest
@@ -32,7 +34,7 @@ from plasm_core.verification import Expectation, verify
 @click.option("--manifest", "manifest_file", metavar="FILE", help="Write the manifest there.")
 @click.option("--quiet", "-q", is_flag=True, help="No summary on stderr.")
 @options.json_option
-@options.configured(choices=("runtime", "validator", "signer", "verifier"), sandboxed=True)
+@options.configured(choices=("runtime", "validator", "signer", "verifier", "require"), sandboxed=True)
 @click.pass_context
 def run(
     ctx: click.Context,
@@ -59,6 +61,9 @@ def run(
         ctx.exit(
             _run_remotely(module, args, task, reach, receipt_file, manifest_file, quiet, as_json, settings)
         )
+    require = settings.plasm.require
+    chosen = assurance.verifiers_for(require, settings.plasm.verifier)
+    settings = attrs.evolve(settings, plasm=attrs.evolve(settings.plasm, verifier=chosen))
     code = options.read_file(module, maximum=settings.admission.module_bytes, what="module")
     inputs = JobInput(args=options.arguments(args), env=task.env, stdin=task.stdin())
     done = run_here(code, inputs, task.terms, settings, keep=as_json)
@@ -73,25 +78,33 @@ def run(
 
 @attrs.frozen(kw_only=True)
 class Done:
-    """A job that ran on this machine. `kept`: stdout and stderr, empty if they were shown as they came."""
+    """A job that ran on this machine. `kept`: stdout and stderr, empty if they were shown as they came.
+
+    `lacking`: why what was established does not suffice, None if it does.
+    """
 
     receipt: Receipt
     envelope_json: bytes
     manifest_json: bytes
     verdict: Verdict
     kept: tuple[bytes, bytes]
+    lacking: str | None = None
 
     @property
     def exit_code(self) -> int:
         """The exit code of a command that ran it."""
         if self.verdict.decision is not Decision.ACCEPT:
             return exits.REJECTED if self.verdict.decision is Decision.REJECT else exits.UNDECIDED
+        if self.lacking is not None:
+            return exits.UNDECIDED
         return exits.OK if self.receipt.result.outcome.ok else exits.JOB_FAILED
 
     def show(self) -> None:
         """Show on stderr how it ended, and what is known of its receipt."""
         render.show_mark(*render.run_line(self.receipt), stderr=True)
         render.show_mark(*render.verdict_line(self.verdict, matched=False), stderr=True)
+        if self.lacking is not None and self.verdict.decision is Decision.ACCEPT:
+            render.show_mark("?", f"more is required: {self.lacking}", stderr=True)
 
     def as_json(self) -> dict[str, Any]:
         """Return it for `--json`."""
@@ -123,6 +136,8 @@ def run_here(
         settings = attrs.evolve(settings, policy=attrs.evolve(settings.policy, capabilities=granted))
     output = _Output(keep=keep)
     with Node(settings) as node, render.phases() as progress:
+        establishes = {item for verifier in node.verifiers for item in verifier.establishes}
+        assurance.check_possible(settings.plasm.require, establishes)
         completed = node.run(code, inputs, manifest, output.take, progress=progress)
         output.finish()
         envelope_json = completed.envelope.to_json()
@@ -144,6 +159,7 @@ def run_here(
         envelope_json=envelope_json,
         manifest_json=manifest.to_json(),
         verdict=verdict,
+        lacking=assurance.lacking(settings.plasm.require, verdict, Standing.OWN),
         kept=(bytes(output.kept[1]), bytes(output.kept[2])),
     )
 

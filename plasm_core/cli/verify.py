@@ -96,6 +96,11 @@ def verify(
         render.show_json({**render.verdict_json(verdict), "outcome": outcome})
     else:
         render.show_mark(*render.verdict_line(verdict))
+        if verdict.decision is Decision.UNDECIDED and verdict.signers and not keys:
+            render.show_hint(
+                "a file does not say which node was dialled: plasm run knew. "
+                "Name the key that you expect with --key"
+            )
         if outcome and verdict.decision is Decision.ACCEPT:
             render.show_fields([("the job", outcome)])
     codes = {

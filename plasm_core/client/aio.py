@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TypeVar
 
-from plasm_core import plugins
+import attrs
+import trio
+
+from plasm_core import assurance, plugins
 from plasm_core.abc import Discovery, Transport, Verifier
-from plasm_core.client import conversations
+from plasm_core.assurance import Standing
+from plasm_core.client import conversations, evidence
+from plasm_core.client.bounds import Bounds
 from plasm_core.client.conversations import Following, Watcher, silent
 from plasm_core.client.dialling import Dialler, LocalDialler
 from plasm_core.client.judging import Given, Judge
 from plasm_core.client.link import Link
-from plasm_core.client.persistence import Choice, NodeFailedError, persist
+from plasm_core.client.persistence import Choice, NodeFailedError, give_up, persist
 from plasm_core.client.remote import RemoteDialler
-from plasm_core.client.result import JobResult
+from plasm_core.client.result import JobResult, Rejected
+from plasm_core.client.sent import Sent, SentJobs
 from plasm_core.client.sink import Buffer, Digesting, Nowhere, Sink
 from plasm_core.client.submission import Submission
 from plasm_core.config import Config
 from plasm_core.errors import (
     ConfigError,
+    PlasmError,
+    ReceiptRejectedError,
     ReceiptUndecidedError,
+    WaitTimeoutError,
 )
-from plasm_core.records import Envelope, Handle, PeerId, Receipt, Verdict
+from plasm_core.records import Envelope, Handle, Manifest, PeerId, Receipt, Verdict
+from plasm_core.records import job_id as digest_of_job
 from plasm_core.verification import plan
 from plasm_core.wire import ANY_NODE
 from plasm_core.wire.frames import Channel
@@ -44,6 +55,7 @@ T = TypeVar("T")
 
 MAX_OUTPUT_BYTES = 1 << 30
 DEFAULT_DISCOVERY = ("kademlia",)
+_WITHDRAW_S = 2.0
 
 
 class AsyncClient:
@@ -54,18 +66,26 @@ class AsyncClient:
     All methods raise `WaitTimeoutError`, `PeerUnreachableError`, `RefusedError` and `ProtocolError`.
     """
 
-    def __init__(self, dialler: Dialler, judge: Judge) -> None:
+    def __init__(self, dialler: Dialler, judge: Judge, sent: SentJobs | None = None) -> None:
         self.dialler = dialler
         self._judge = judge
+        self._sent = sent or SentJobs()
 
     async def submit(
         self, submission: Submission, *, timeout_s: float | None = None, watch: Watcher = silent
     ) -> Handle:
         """Hand a job in. It is on the node's disk when this returns. Raises: OSError from its sources."""
+        self._remember(submission)
 
         async def once(link: Link, peer: PeerId) -> Handle:
             await conversations.submit(
-                link, submission, peer, follow=False, route=self.dialler.route, watch=watch
+                link,
+                submission,
+                peer,
+                follow=False,
+                route=self.dialler.route,
+                watch=watch,
+                bounds=Bounds.of(submission, replaceable=self.dialler.fails_over, own=self.dialler.is_own),
             )
             return submission.handle(peer)
 
@@ -79,28 +99,49 @@ class AsyncClient:
         timeout_s: float | None = None,
         watch: Watcher = silent,
         placed: Callable[[Handle], None] = lambda _handle: None,
+        patience_s: float | None = None,
     ) -> JobResult:
         """Hand a job in and wait for its result. Output goes to the sink, or into the result.
 
         `placed` is called whenever a node has accepted it. If the verifiers' plan asks for several executions,
-        as many nodes run it.
+        as many nodes run it. `patience_s`: how long to wait for a node where none is left (None: the job's wall
+        time). What a client believes of a node, and for how long it waits: docs/network.md.
 
         Raises: as `submit` and `result`.
         """
+        self._remember(submission)
         with _collecting(sink) as (collected, first):
             executions = plan(self._judge.verifiers, submission.manifest).executions
             outputs = [first, *(Digesting(Nowhere()) for _ in range(executions - 1))]
             if executions > 1 and not self.dialler.fails_over:
                 raise ReceiptUndecidedError((f"the verifiers ask for {executions} nodes, and there is one",))
-            given: list[Given] = []
+            attempts: list[_Done] = []
             taken: set[PeerId] = set()
             for output in outputs:
-                given.append(await self._run_once(submission, output, taken, timeout_s, watch, placed))
-                taken.add(given[-1].handle.peer)
-            receipt, verdict = await self._judge.judge(
-                given, manifest_json=submission.manifest_json, job=submission
-            )
-            return _result(given[0], receipt, verdict, collected)
+                attempts.append(
+                    await self._run_once(
+                        *(submission, output, taken, timeout_s, watch, placed),
+                        patience_s=patience_s,
+                        alone=executions == 1,
+                    )
+                )
+                taken.add(attempts[-1].given.handle.peer)
+            done = attempts[0]
+            await trio.to_thread.run_sync(first.settle)
+            receipt, verdict = done.receipt, done.verdict
+            if executions > 1:
+                receipt, verdict = await self._judge.judge(
+                    [item.given for item in attempts],
+                    manifest_json=submission.manifest_json,
+                    job=submission,
+                )
+            rejected = tuple(item for attempt in attempts for item in attempt.rejected)
+            found = _result(done.given, receipt, verdict, collected, self._knows(done.given.signer), rejected)
+            return self._judge.require(found)
+
+    def _knows(self, signer: PeerId) -> Standing:
+        """Return what this client knows of a node."""
+        return self.dialler.standing(signer) or self._judge.standing(signer)
 
     async def _run_once(
         self,
@@ -110,33 +151,107 @@ class AsyncClient:
         timeout_s: float | None,
         watch: Watcher,
         placed: Callable[[Handle], None],
-    ) -> Given:
-        """Run a job on one node, or on another if that fails, but on none to avoid."""
+        *,
+        patience_s: float | None,
+        alone: bool,
+    ) -> _Done:
+        """Run a job on one node, or on another if that fails, but on none to avoid.
+
+        `alone`: there are no other executions to judge it with.
+        """
+        dialler = self.dialler
         following = Following()
-        choice = Choice(submission, avoid=set(avoid))
+        choice = Choice(
+            submission,
+            avoid=set(avoid),
+            patience_s=patience_s,
+            waits=patience_s is not None and patience_s == float("inf"),
+        )
+        visits: dict[PeerId, Bounds] = {}
+        bounds = Bounds()
+        deadline = trio.current_time() + (float("inf") if timeout_s is None else timeout_s)
+        rejected: list[Rejected] = []
 
         async def once(link: Link, peer: PeerId) -> tuple[Handle, Result]:
-            nonlocal following
+            nonlocal following, bounds
             handle = submission.handle(peer)
             if choice.node is None:
                 following = Following(attempt=conversations.NEVER)
+                first = visits.get(peer)
+                bounds = Bounds.of(submission, replaceable=dialler.fails_over, own=dialler.is_own)
                 status = await conversations.submit(
-                    link, submission, peer, follow=True, route=self.dialler.route, watch=watch
+                    link, submission, peer, follow=True, route=dialler.route, watch=watch, bounds=bounds
                 )
                 choice.node = peer
+                visits[peer] = first or attrs.evolve(bounds)
                 placed(handle)
             else:
-                status = await conversations.attach(link, handle, following)
-            end = await conversations.follow(link, status, following, output, watch=watch)
-            if end.status.state == "SYSTEM_ERROR" and self.dialler.fails_over:
-                raise NodeFailedError(f"the node {peer} failed the job", handle, end)
+                status = await conversations.attach(link, handle, following, answer_s=bounds.answer_s)
+            end = await conversations.follow(link, status, following, output, watch=watch, bounds=bounds)
             return handle, end
 
-        try:
-            handle, end = await persist(self.dialler, choice, once, timeout_s, "the job's result")
-        except NodeFailedError as exc:  # it failed everywhere: that is the result
-            handle, end = exc.handle, exc.end
-        return Given.of(handle, end, output, own=self.dialler.is_own)
+        failed: _Done | None = None
+        while True:
+            left_s = None if timeout_s is None else max(0.0, deadline - trio.current_time())
+            try:
+                handle, end = await persist(dialler, choice, once, left_s, "the job's result")
+            except WaitTimeoutError:
+                raise
+            except PlasmError:
+                if failed is None or not await _goes_with(output, failed.given):
+                    raise
+                return failed  # it failed everywhere: that is the result
+            given = Given.of(handle, end, output, believed=dialler.is_own and dialler.route == "network")
+            try:
+                receipt, verdict = await self._judge.judge(
+                    [given], manifest_json=submission.manifest_json, job=submission, signature_only=True
+                )
+                problem = _claim_problem(receipt, visits.get(handle.peer)) if dialler.fails_over else None
+                if problem is None and alone:
+                    receipt, verdict = await self._judge.judge(
+                        [given], manifest_json=submission.manifest_json, job=submission
+                    )
+            except ReceiptRejectedError as exc:
+                path = evidence.keep(handle.peer, handle.job_id, str(exc), end.envelope)
+                rejected.append(Rejected(node=handle.peer, reason=str(exc), file=path))
+                exc.hint = f"kept as evidence: {path}" if path else None
+                choice.last = handle.peer
+                if not give_up(dialler, choice, exc):
+                    raise
+                watch("looking for another node", None)
+                continue
+            done = _Done(given=given, receipt=receipt, verdict=verdict, rejected=tuple(rejected))
+            if problem is None:
+                await self._withdraw(submission, set(visits) - {handle.peer})
+                return done
+            lied = receipt.result.outcome.kind != "system_error"
+            error = NodeFailedError(f"the node {handle.peer} {problem}", handle, end, lied=lied)
+            if lied:
+                path = evidence.keep(handle.peer, handle.job_id, str(error), end.envelope)
+                rejected.append(Rejected(node=handle.peer, reason=str(error), file=path))
+                error.hint = f"kept as evidence: {path}" if path else None
+            else:
+                failed = done
+            choice.last = handle.peer
+            if not give_up(dialler, choice, error):
+                if failed is done:
+                    return done
+                raise error
+            watch("looking for another node", None)
+
+    async def _withdraw(self, submission: Submission, peers: Collection[PeerId]) -> None:
+        """Cancel a job at the nodes where it was left waiting, as far as that takes no time."""
+        if not peers:
+            return
+
+        async def cancel(peer: PeerId) -> None:
+            with contextlib.suppress(PlasmError):
+                await self.cancel(submission.handle(peer), timeout_s=_WITHDRAW_S)
+
+        with trio.move_on_after(_WITHDRAW_S):
+            async with trio.open_nursery() as nursery:
+                for peer in peers:
+                    nursery.start_soon(cancel, peer)
 
     async def result(
         self,
@@ -146,32 +261,57 @@ class AsyncClient:
         manifest_json: bytes | None = None,
         timeout_s: float | None = None,
         watch: Watcher = silent,
+        sent: Sent | None = None,
     ) -> JobResult:
         """Wait for a job's result, and verify it. Output goes to the sink, or into the result.
 
-        `manifest_json`, if it is at hand, is compared too; the handle alone binds the job.
+        `manifest_json`, if it is at hand, is compared too; the handle alone binds the job. `sent`: what is known
+        of how the job was submitted, if this client did not do it.
 
         Raises: `ReceiptRejectedError`, `ReceiptUndecidedError`; what the sink raises.
         """
-        following = Following()
+        following, sent = Following(), sent or self._sent.find(handle.job_id)
+        believed = self.dialler.is_own and (sent.through_gateway or self.dialler.route == "network")
+        limit = sent.output_bytes
+        if manifest_json is not None:
+            limit = Manifest.from_json(manifest_json).limits.output_bytes
         with _collecting(sink) as (collected, digesting):
 
             async def once(link: Link, _peer: PeerId) -> Result:
+                bounds = Bounds(own=True, output_bytes=limit)
                 status = await conversations.attach(link, handle, following)
-                return await conversations.follow(link, status, following, digesting, watch=watch)
+                return await conversations.follow(
+                    link, status, following, digesting, watch=watch, bounds=bounds
+                )
 
             end = await persist(self.dialler, Choice(node=handle.peer), once, timeout_s, "the job's result")
-            given = Given.of(handle, end, digesting, own=self.dialler.is_own)
-            receipt, verdict = await self._judge.judge([given], manifest_json=manifest_json)
-            return _result(given, receipt, verdict, collected)
+            given = Given.of(handle, end, digesting, believed=believed)
+            try:
+                receipt, verdict = await self._judge.judge([given], manifest_json=manifest_json)
+            except ReceiptRejectedError as exc:
+                if self.dialler.is_own and end.status.node and not believed:
+                    exc.hint = "a job that was sent through the daemon as a gateway: say so with --gateway"
+                else:
+                    path = evidence.keep(handle.peer, handle.job_id, str(exc), end.envelope)
+                    exc.hint = f"kept as evidence: {path}" if path else None
+                raise
+            await trio.to_thread.run_sync(digesting.settle)
+            found = _result(given, receipt, verdict, collected, self._knows(given.signer))
+            return self._judge.require(found)
 
-    async def peek(self, handle: Handle, sink: Sink, *, timeout_s: float | None = 30) -> Status:
+    def _remember(self, submission: Submission) -> None:
+        job_id = digest_of_job(submission.manifest_json)
+        self._sent.add(submission, job_id, through_gateway=self.dialler.route == "network")
+
+    async def peek(
+        self, handle: Handle, sink: Sink, *, timeout_s: float | None = 30, sent: Sent | None = None
+    ) -> Status:
         """Take what a job has written so far, and return its status."""
-        following = Following()
+        following, limit = Following(), (sent or self._sent.find(handle.job_id)).output_bytes
 
         async def once(link: Link, _peer: PeerId) -> Status:
             status = await conversations.attach(link, handle, following)
-            await conversations.catch_up(link, status, following, sink)
+            await conversations.catch_up(link, status, following, sink, output_bytes=limit)
             return status
 
         return await persist(
@@ -225,13 +365,52 @@ class AsyncClient:
         return await persist(self.dialler, Choice(node=handle.peer), once, timeout_s, what)
 
 
-def _result(given: Given, receipt: Receipt, verdict: Verdict, collected: Buffer | None) -> JobResult:
+@attrs.frozen(kw_only=True)
+class _Done:
+    """One execution: what a node gave, and what came of judging it. `rejected`: what other nodes gave before."""
+
+    given: Given
+    receipt: Receipt
+    verdict: Verdict
+    rejected: tuple[Rejected, ...]
+
+
+def _claim_problem(receipt: Receipt, bounds: Bounds | None) -> str | None:
+    """Return why a job that has ended by its node's word alone has not ended for this client, or None."""
+    outcome = receipt.result.outcome
+    if outcome.kind == "system_error":
+        return f"failed the job: {outcome.detail}" if outcome.detail else "failed the job"
+    if outcome.kind == "cancelled":
+        return "says that the job was cancelled, which this client has not asked for"
+    if outcome.kind == "timed_out" and bounds is not None and not bounds.may_have_timed_out():
+        return f"says that the job took more than {bounds.wall_time_s:.0f} s, which have not passed"
+    return None
+
+
+async def _goes_with(output: Digesting, given: Given) -> bool:
+    """Return whether a sink has what a node gave, or can: an output that was empty is empty again."""
+    nothing = Digesting(Nowhere())
+    if given.stdout == nothing.digest(Channel.STDOUT) and given.stderr == nothing.digest(Channel.STDERR):
+        await trio.to_thread.run_sync(output.restart)
+    return (given.stdout, given.stderr) == (output.digest(Channel.STDOUT), output.digest(Channel.STDERR))
+
+
+def _result(
+    given: Given,
+    receipt: Receipt,
+    verdict: Verdict,
+    collected: Buffer | None,
+    standing: Standing,
+    rejected: tuple[Rejected, ...] = (),
+) -> JobResult:
     return JobResult(
         handle=given.handle,
         state=given.end.status.state,
         receipt=receipt,
         envelope=Envelope.from_json(given.end.envelope.encode()),
         verdict=verdict,
+        standing=standing,
+        rejected=rejected,
         stdout=collected.take(Channel.STDOUT) if collected else b"",
         stderr=collected.take(Channel.STDERR) if collected else b"",
     )
@@ -258,26 +437,33 @@ async def open_client(
     peer: str | None = None,
     capability: str = ANY_NODE,
     gateway: bool = False,
+    require: str | None = None,
+    sent: SentJobs | None = None,
 ) -> AsyncIterator[AsyncClient]:
     """Make a client of the daemon on this machine or, with another transport, of nodes found over a network.
 
     `peer` pins one node, by its PeerId or an address that ends in it; `capability` is the class of nodes to
-    look for (docs/network.md). `gateway` has the daemon on this machine look for one. Over a network the client
-    has a fresh identity, known to nobody.
+    look for (docs/network.md). `gateway` has the daemon on this machine look for one. `require` is what must be
+    established of a result, one of `plasm_core.assurance.REQUIREMENTS`. Over a network the client has a fresh
+    identity, known to nobody.
 
     Raises: `ConfigError`, `PluginError`, `TransportError`.
     """
     config = config or Config()
+    require = require or config.plasm.require
+    if require not in assurance.REQUIREMENTS:
+        raise ConfigError(f"require {require}: expected one of {', '.join(assurance.REQUIREMENTS)}")
     verifiers = [
         plugins.create(Verifier, name, config.table("verifier", name))  # type: ignore[type-abstract]
-        for name in config.plasm.verifier
+        for name in assurance.verifiers_for(require, config.plasm.verifier)
     ]
+    assurance.check_possible(require, {item for verifier in verifiers for item in verifier.establishes})
     carrier = plugins.create(Transport, transport, config.table("transport", transport))  # type: ignore[type-abstract]
     async with AsyncExitStack() as stack:
-        judge = stack.enter_context(Judge(verifiers, config))
+        judge = stack.enter_context(Judge(verifiers, config, require=require))
         network = await stack.enter_async_context(carrier.open(None, {}))
         if transport == "local":
-            yield AsyncClient(LocalDialler(network, route="network" if gateway else "here"), judge)
+            yield AsyncClient(LocalDialler(network, route="network" if gateway else "here"), judge, sent)
             return
         name = (config.plasm.discovery or DEFAULT_DISCOVERY)[0]
         discovery = plugins.create(Discovery, name, config.table("discovery", name))  # type: ignore[type-abstract]
@@ -286,6 +472,7 @@ async def open_client(
         yield AsyncClient(
             RemoteDialler(network, directory, capability=capability, pinned=pinned, addresses=addresses),
             judge,
+            sent,
         )
 
 

@@ -11,8 +11,10 @@ import trio
 from plasm_core.alongside import sole
 from plasm_core.client.aio import AsyncClient, open_client
 from plasm_core.client.conversations import Watcher, silent
-from plasm_core.client.remote import Candidate, RemoteDialler
+from plasm_core.client.known_nodes import Candidate
+from plasm_core.client.remote import RemoteDialler
 from plasm_core.client.result import JobResult
+from plasm_core.client.sent import Sent, SentJobs
 from plasm_core.client.sink import Live, Sink
 from plasm_core.client.submission import Content, Submission, Terms
 from plasm_core.config import Config
@@ -47,6 +49,7 @@ class Client:
         peer: str | None = None,
         capability: str = ANY_NODE,
         gateway: bool = False,
+        require: str | None = None,
     ) -> None:
         """See `open_client` for the parameters. Nothing is opened before the first call."""
         self._open = functools.partial(
@@ -56,6 +59,8 @@ class Client:
             peer=peer,
             capability=capability,
             gateway=gateway,
+            require=require,
+            sent=SentJobs(),
         )
 
     def submit(
@@ -93,27 +98,37 @@ class Client:
         sink: Sink | None = None,
         timeout_s: float | None = None,
         watch: Watcher = silent,
+        sent: Sent | None = None,
     ) -> JobResult:
-        """Wait for a job's verified result."""
+        """Wait for a job's verified result. `sent`: as of `AsyncClient.result`."""
         held = _handle(handle)
-        return self._do(lambda client: client.result(held, sink=sink, timeout_s=timeout_s, watch=watch))
+        return self._do(
+            lambda client: client.result(held, sink=sink, timeout_s=timeout_s, watch=watch, sent=sent)
+        )
 
     def logs(
         self,
         handle: Handle | str,
         show: Callable[[str, bytes], None],
         *,
+        again: Callable[[str], None] = lambda _where: None,
         timeout_s: float | None = None,
+        sent: Sent | None = None,
     ) -> JobResult:
-        """Show a job's output as it comes, each piece with "stdout" or "stderr", and return its result."""
-        return self.result(
-            handle, sink=Live(lambda where, data: show(where.label, data)), timeout_s=timeout_s
-        )
+        """Show a job's output as it comes, each piece with "stdout" or "stderr", and return its result.
 
-    def peek(self, handle: Handle | str, sink: Sink, *, timeout_s: float | None = 30) -> Status:
+        What is shown is not verified before this returns. `again` is told of an output whose earlier pieces came
+        from a failed attempt and differ: it follows from its beginning.
+        """
+        sink = Live(lambda where, data: show(where.label, data), lambda where: again(where.label))
+        return self.result(handle, sink=sink, timeout_s=timeout_s, sent=sent)
+
+    def peek(
+        self, handle: Handle | str, sink: Sink, *, timeout_s: float | None = 30, sent: Sent | None = None
+    ) -> Status:
         """Take what a job has written so far."""
         held = _handle(handle)
-        return self._do(lambda client: client.peek(held, sink, timeout_s=timeout_s))
+        return self._do(lambda client: client.peek(held, sink, timeout_s=timeout_s, sent=sent))
 
     def wait(
         self, handle: Handle | str, *, timeout_s: float | None = None, watch: Watcher = silent

@@ -10,6 +10,7 @@ import attrs
 import trio
 
 from plasm_core.alongside import alongside
+from plasm_core.client.bounds import ANSWER_NAMED_S, Bounds, within
 from plasm_core.client.link import Link
 from plasm_core.client.sink import Sink
 from plasm_core.client.source import Bytes, Source
@@ -77,12 +78,14 @@ async def submit(
     follow: bool,
     route: str = "here",
     watch: Watcher = silent,
+    bounds: Bounds | None = None,
 ) -> Status:
     """Hand a job in and return its status once it is durable. With `follow`, its output comes next.
 
-    Raises: `RefusedError`, `ConnectionLostError`, `ProtocolError`; OSError from a source.
+    Raises: `RefusedError`, `ConnectionLostError`, `NodeStalledError`, `ProtocolError`; OSError from a source.
     """
     credit = Outputs(stdout=WINDOW_BYTES, stderr=WINDOW_BYTES) if follow else NOTHING
+    bounds = bounds or Bounds()
     conversation, ready = link.conversation, trio.Event()
     request = Submit(
         manifest=submission.manifest_json.decode(),
@@ -101,21 +104,31 @@ async def submit(
             await trio.sleep_forever()  # whoever receives is told why
 
     async with alongside(upload):
-        while True:
+        with within(bounds.answer_s, peer, "offered to take the job or refused it"):
             message = await link.receive()
-            if isinstance(message, Refused):
-                raise _refusal(message)
-            if isinstance(message, (Accepted, Attached)):
-                return message.status
-            if isinstance(message, Offered):
-                watch("uploading", None)
-                module = submission.sources[Channel.MODULE]
-                if module.size_bytes >= PROVE_FROM_BYTES and message.received.module == 0:
-                    proof = await _in_thread(module, module.proof, bytes.fromhex(message.challenge))
-                    await link.send(conversation.prove(proof))
-                ready.set()
-            elif isinstance(message, Progress):
-                watch(message.phase, None)
+        with within(bounds.acceptance_s, peer, "accepted the job"):
+            while not isinstance(message, (Accepted, Attached)):
+                if isinstance(message, Refused):
+                    raise _refusal(message)
+                if isinstance(message, Offered):
+                    _must_be_about(submission.handle(peer).job_id, message.job_id)
+                    watch("uploading", None)
+                    module = submission.sources[Channel.MODULE]
+                    if module.size_bytes >= PROVE_FROM_BYTES and message.received.module == 0:
+                        proof = await _in_thread(module, module.proof, bytes.fromhex(message.challenge))
+                        await link.send(conversation.prove(proof))
+                    ready.set()
+                elif isinstance(message, Progress):
+                    watch(message.phase, None)
+                message = await link.receive()
+    _must_be_about(submission.handle(peer).job_id, message.job_id)
+    bounds.accepted()
+    return message.status
+
+
+def _must_be_about(asked: str, answered: str) -> None:
+    if asked != answered:
+        raise ProtocolError(f"the node answers about the job {answered}, not {asked}")
 
 
 async def _in_thread(source: Source, work: Callable[..., T], *args: object) -> T:
@@ -150,7 +163,14 @@ class Following:
     offsets: dict[Channel, int] = attrs.field(factory=lambda: dict.fromkeys(OUTPUTS, 0))
 
 
-async def attach(link: Link, handle: Handle, following: Following, *, outputs: bool = True) -> Status:
+async def attach(
+    link: Link,
+    handle: Handle,
+    following: Following,
+    *,
+    outputs: bool = True,
+    answer_s: float = ANSWER_NAMED_S,
+) -> Status:
     """Find a job again, to follow it from where one was. Raises: as `submit`."""
     window = WINDOW_BYTES if outputs else 0
     offsets = {channel.label: following.offsets[channel] for channel in OUTPUTS}
@@ -162,30 +182,46 @@ async def attach(link: Link, handle: Handle, following: Following, *, outputs: b
         attempt=following.attempt,
     )
     await link.send(link.conversation.ask(request))
-    while True:
-        message = await link.receive()
-        if isinstance(message, Refused):
-            raise _refusal(message)
-        if isinstance(message, Attached):
-            return message.status
+    with within(answer_s, handle.peer, "told where the job stands"):
+        while True:
+            message = await link.receive()
+            if isinstance(message, Refused):
+                raise _refusal(message)
+            if isinstance(message, Attached):
+                _must_be_about(handle.job_id, message.job_id)
+                return message.status
 
 
 async def follow(
-    link: Link, status: Status, following: Following, sink: Sink, *, watch: Watcher = silent
+    link: Link,
+    status: Status,
+    following: Following,
+    sink: Sink,
+    *,
+    watch: Watcher = silent,
+    bounds: Bounds | None = None,
 ) -> Result:
     """Take a job's output until its result has come. `status` is what it was accepted or attached with.
 
-    Raises: `ConnectionLostError`, after which `following` says where to go on; `ProtocolError`; and what the
-    sink raises.
+    Raises: `ConnectionLostError`, after which `following` says where to go on; `NodeStalledError`;
+    `ProtocolError`, also of output beyond what the bounds allow; and what the sink raises.
     """
+    bounds = bounds or Bounds(own=True)
     await _start(following, status.attempt, sink)
+    bounds.is_in(status.state)
     watch(status.state, status)
     while True:
-        message = await link.receive()
+        what = "run the job to its end" if bounds.running_at is not None else "started the job"
+        with within(bounds.until(sum(following.offsets.values())) - trio.current_time(), None, what):
+            message = await link.receive()
         if isinstance(message, Data):
+            _check_room(message, bounds.output_bytes)
+            began = trio.current_time()
             await _take(link, message, following, sink)
+            bounds.excuse(trio.current_time() - began)
         elif isinstance(message, State):
             await _start(following, message.status.attempt, sink)
+            bounds.is_in(message.status.state)
             watch(message.status.state, message.status)
         elif isinstance(message, Result):
             if withdraws_output(message.status) and any(following.offsets.values()):
@@ -194,13 +230,24 @@ async def follow(
             return message
 
 
-async def catch_up(link: Link, status: Status, following: Following, sink: Sink) -> None:
+def _check_room(data: Data, maximum_bytes: int | None) -> None:
+    end = data.offset + len(data.data)
+    if maximum_bytes is not None and end > maximum_bytes:
+        raise ProtocolError(
+            f"{end} bytes of {data.channel.label}, of which the job may write {maximum_bytes}"
+        )
+
+
+async def catch_up(
+    link: Link, status: Status, following: Following, sink: Sink, *, output_bytes: int | None = None
+) -> None:
     """Take what there was of a job's output at `status`. Raises: as `follow`."""
     await _start(following, status.attempt, sink)
     wanted = {Channel.STDOUT: status.stdout_bytes, Channel.STDERR: status.stderr_bytes}
     while any(following.offsets[channel] < size for channel, size in wanted.items()):
         message = await link.receive()
         if isinstance(message, Data):
+            _check_room(message, output_bytes)
             await _take(link, message, following, sink)
         elif isinstance(message, Result) or (
             isinstance(message, State) and message.status.attempt != following.attempt

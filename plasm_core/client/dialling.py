@@ -11,10 +11,17 @@ import trio
 
 from plasm_core import paths
 from plasm_core.abc import Network
+from plasm_core.assurance import Standing
+from plasm_core.client.bounds import within
 from plasm_core.client.conversations import greeted
 from plasm_core.client.link import Link, open_link
 from plasm_core.client.submission import Submission
-from plasm_core.errors import ConnectionLostError, PeerUnreachableError, ProtocolError
+from plasm_core.errors import (
+    ConnectionLostError,
+    NodeStalledError,
+    PeerUnreachableError,
+    ProtocolError,
+)
 from plasm_core.records.peer import PeerId
 from plasm_core.wire import JOB_PROTOCOL
 
@@ -41,6 +48,18 @@ class Dialler(ABC):
         """Whether the nodes are this user's own: such a one is believed which node ran a job for it."""
         return False
 
+    @property
+    def has_known_nodes(self) -> bool:
+        """Whether any node that may take jobs has answered this client: then it is worth waiting for one."""
+        return False
+
+    def standing(self, signer: PeerId) -> Standing | None:
+        """Return what is known of a node because of how it was reached, None if nothing is."""
+        return None
+
+    def failed(self, peer: PeerId, *, lied: bool = False) -> None:  # noqa: B027 - there may be no other
+        """Remember that a node failed a job; that it `lied`: what it signed or claimed does not hold."""
+
     @abstractmethod
     def converse(
         self, peer: PeerId | None, *, job: Submission | None = None, avoid: Collection[PeerId] = ()
@@ -63,6 +82,7 @@ class LocalDialler(Dialler):
     ) -> None:
         self._network = network
         self._route = route
+        self._own: set[PeerId] = set()
         self._addresses = addresses or (lambda: [f"unix:{path}" for path in paths.sockets()])
 
     @property
@@ -72,6 +92,9 @@ class LocalDialler(Dialler):
     @property
     def is_own(self) -> bool:
         return True
+
+    def standing(self, signer: PeerId) -> Standing | None:
+        return Standing.OWN if signer in self._own else None
 
     @asynccontextmanager
     async def converse(
@@ -89,11 +112,13 @@ class LocalDialler(Dialler):
                 continue
             async with open_link(stream) as link:
                 try:
-                    found = await greeted(link)
-                except (ConnectionLostError, ProtocolError) as exc:
+                    with within(DIAL_S, None, "introduced itself"):
+                        found = await greeted(link)
+                except (ConnectionLostError, ProtocolError, NodeStalledError) as exc:
                     problems.append(str(exc))
                     continue
                 if peer is None or found == peer:
+                    self._own.add(found)
                     yield link, found
                     return
                 problems.append(f"{address.removeprefix('unix:')} is another node: {found}")

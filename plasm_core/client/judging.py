@@ -9,7 +9,10 @@ from functools import cached_property
 import attrs
 import trio
 
+from plasm_core import assurance
 from plasm_core.abc import Verifier
+from plasm_core.assurance import Standing
+from plasm_core.client.result import JobResult
 from plasm_core.client.sink import Digesting
 from plasm_core.client.submission import Submission
 from plasm_core.config import Config
@@ -35,14 +38,14 @@ class Given:
     stderr_bytes: int
 
     @classmethod
-    def of(cls, handle: Handle, end: Result, output: Digesting, *, own: bool) -> Given:
+    def of(cls, handle: Handle, end: Result, output: Digesting, *, believed: bool) -> Given:
         """Return what was given, with the digests of what a sink took.
 
-        A node of one's `own` is believed that another ran the job for it, as it does as a gateway.
+        `believed`: the node may say that another ran the job, as a gateway of one's own does.
         """
         return cls(
             handle=handle,
-            signer=_peer(end.status.node) if own and end.status.node else handle.peer,
+            signer=_peer(end.status.node) if believed and end.status.node else handle.peer,
             end=end,
             stdout=output.digest(Channel.STDOUT),
             stderr=output.digest(Channel.STDERR),
@@ -61,9 +64,11 @@ def _peer(text: str) -> PeerId:
 class Judge:
     """Asks all verifiers. For those that run a job again it has a node of its own, made when one does."""
 
-    def __init__(self, verifiers: Sequence[Verifier], config: Config) -> None:
+    def __init__(self, verifiers: Sequence[Verifier], config: Config, *, require: str = "signature") -> None:
         self.verifiers = verifiers
+        self._signature = [verifier for verifier in verifiers if verifier.name == "signature"]
         self._config = config
+        self._require = require
         self._made: Node | None = None
         self._lock = threading.Lock()
 
@@ -80,12 +85,27 @@ class Judge:
             self._made = self._made or Node(self._config)
             return self._made
 
+    def standing(self, signer: PeerId) -> Standing:
+        """Return what the configuration says of a node."""
+        return Standing.NAMED if str(signer) in self._config.plasm.known else Standing.STRANGER
+
+    def require(self, result: JobResult) -> JobResult:
+        """Return a result that suffices. Raises: `ReceiptUndecidedError`."""
+        assurance.insist(self._require, result.verdict, result.standing)
+        return result
+
     async def judge(
-        self, given: Sequence[Given], *, manifest_json: bytes | None = None, job: Submission | None = None
+        self,
+        given: Sequence[Given],
+        *,
+        manifest_json: bytes | None = None,
+        job: Submission | None = None,
+        signature_only: bool = False,
     ) -> tuple[Receipt, Verdict]:
         """Return the first answer's receipt and the verdict on all of them.
 
-        `job` gives the bytes to those verifiers that run it again.
+        `job` gives the bytes to those verifiers that run it again. `signature_only`: ask none but the verifier
+        `signature`, if there is one.
 
         Raises: `ReceiptRejectedError`, `ReceiptUndecidedError`.
         """
@@ -105,8 +125,9 @@ class Judge:
             for item in given
         ]
         laboratory = _LateLaboratory(self, job) if job is not None else None
+        verifiers = (self._signature if signature_only else None) or self.verifiers
         receipts, verdict = await trio.to_thread.run_sync(
-            lambda: verify_all(answers, self.verifiers, laboratory=laboratory)
+            lambda: verify_all(answers, verifiers, laboratory=laboratory)
         )
         if verdict.decision is Decision.REJECT:
             raise ReceiptRejectedError(verdict.reasons)

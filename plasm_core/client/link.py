@@ -42,9 +42,14 @@ class Link:
             return
         async with self._sending:
             try:
-                await self.stream.send_all(frames)
+                with trio.fail_after(SILENCE_S):
+                    await self.stream.send_all(frames)
             except StreamError as exc:
                 raise ConnectionLostError(f"the connection broke while sending: {exc}") from exc
+            except trio.TooSlowError:
+                raise ConnectionLostError(
+                    f"the node took nothing of what was sent for {SILENCE_S:.0f} s"
+                ) from None
             self._sent_at = trio.current_time()
 
     async def receive(self) -> Message | Data:

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import attrs
 
+from plasm_core.client.sent import Sent
 from plasm_core.errors import InvalidRecordError, StorageError
 from plasm_core.paths import private_directory
 from plasm_core.printable import cleaned
 from plasm_core.records.converter import encode_json, parse_json, structure
-from plasm_core.records.fields import constrained, text, timestamp
+from plasm_core.records.fields import boolean, constrained, integer, text, timestamp
 from plasm_core.records.handle import Handle
 
 MAX_ENTRIES = 1000
@@ -27,7 +28,10 @@ _MAX_LINE_BYTES = 4096
 
 @attrs.frozen(kw_only=True)
 class Entry:
-    """One job: its handle, what its module was called, when it was submitted, and by which transport."""
+    """One job: its handle, what its module was called, when it was submitted, and by which transport.
+
+    `output_bytes`: its limit for each output, 0 if that is not known; `gateway`: the daemon was to hand it on.
+    """
 
     json_open = True
 
@@ -35,6 +39,13 @@ class Entry:
     module: str = constrained(text(pattern=r"[^\x00-\x1f]*", maximum=255))
     submitted_at: datetime = constrained(timestamp())
     transport: str = constrained(text(pattern=r"[a-z0-9]+", maximum=64), default="local")
+    output_bytes: int = constrained(integer(0), default=0)
+    gateway: bool = constrained(boolean(), default=False)
+
+    @property
+    def sent(self) -> Sent:
+        """What is known of how it was submitted."""
+        return Sent(output_bytes=self.output_bytes or None, through_gateway=self.gateway)
 
     @property
     def parsed(self) -> Handle:
@@ -57,7 +68,15 @@ class Memory:
         except OSError as exc:
             raise StorageError(f"cannot read {self._path}: {exc.strerror}") from exc
 
-    def add(self, handle: Handle, module: str, transport: str) -> None:
+    def add(
+        self,
+        handle: Handle,
+        module: str,
+        transport: str,
+        *,
+        output_bytes: int = 0,
+        gateway: bool = False,
+    ) -> None:
         """Remember a job. Raises: `StorageError`."""
         name = cleaned(module, maximum=255, instead="?")
         entry = Entry(
@@ -65,6 +84,8 @@ class Memory:
             module=name,
             submitted_at=datetime.now(timezone.utc),
             transport=transport,
+            output_bytes=output_bytes,
+            gateway=gateway,
         )
         with self._rewritten() as entries:
             entries.append(entry)

@@ -16,8 +16,11 @@ from plasm_core.client.link import Link
 from plasm_core.client.submission import Submission
 from plasm_core.errors import (
     ConnectionLostError,
+    NodeStalledError,
     PeerUnreachableError,
     PlasmError,
+    ProtocolError,
+    ReceiptRejectedError,
     RefusedError,
     WaitTimeoutError,
 )
@@ -31,31 +34,45 @@ T = TypeVar("T")
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
 _PATIENCE_S = 15.0
 """How long a node that has the job may be away before another gets it, where there are others."""
-_SEARCHES = 5
-_LOST = (ConnectionLostError, PeerUnreachableError)
 _WORTH_ASKING_AGAIN = frozenset({"queue_full", "storage_full", "too_many_offers", "shutting_down"})
+_BROKEN_BEFORE_ACCEPTED = 2
+"""How often an upload that broke off goes on at the same node, where another could have the job."""
 
 
 class NodeFailedError(PlasmError):
-    """A node gave a job up as its own fault. `handle` and `end` are what it gave."""
+    """A node gave a job up as its own fault, or `lied`: what it signed or claims of the job does not hold.
 
-    def __init__(self, message: str, handle: Handle, end: Result) -> None:
+    `handle` and `end` are what it gave.
+    """
+
+    def __init__(self, message: str, handle: Handle, end: Result, *, lied: bool = False) -> None:
         super().__init__(message)
         self.handle = handle
         self.end = end
+        self.lied = lied
 
 
 @attrs.define
 class Choice:
-    """Which node to talk to: a certain one, or whichever takes a job and has not failed it before."""
+    """Which node to talk to: a certain one, or whichever takes a job and has not failed it before.
+
+    `patience_s`: how long to wait for a node where none is left, if any was ever known; None: as the job's wall
+    time. `waits`: also where none ever was, as a gateway does.
+    """
 
     job: Submission | None = None
     node: PeerId | None = None
     avoid: set[PeerId] = attrs.field(factory=set)
+    patience_s: float | None = None
+    waits: bool = False
     last: PeerId | None = None
     best_reason: PlasmError | None = None
+    left_at: dict[PeerId, float] = attrs.field(factory=dict)
+    """Nodes that have the job, or may take it later, and from when on they may be asked again."""
     _reached_at: float = 0.0
-    _searches: int = 0
+    _broken: int = 0
+    _none_since: float | None = None
+    _final: bool = True
 
     @contextmanager
     def talking_to(self, peer: PeerId) -> Iterator[None]:
@@ -70,23 +87,59 @@ class Choice:
         """Return whether the node has not answered for so long."""
         return trio.current_time() - self._reached_at >= seconds
 
-    def may_search_again(self) -> bool:
-        """Return whether to look once more for another node, where none was found: for one that was lost only.
+    def breaks_before_accepting(self) -> bool:
+        """Return whether the connection broke again before the node took the job."""
+        if self.node is not None:
+            return False
+        self._broken += 1
+        return self._broken > _BROKEN_BEFORE_ACCEPTED
 
-        The others may be busy for the moment; when all have refused, they will refuse again.
+    def pass_on(self, reason: PlasmError, *, again_in_s: float | None = None) -> bool:
+        """Give the node up for this job. Return whether there may be another.
+
+        `again_in_s`: it may be asked again after so long, if nobody else takes the job.
         """
-        self._searches += 1
-        return isinstance(self.best_reason, _LOST) and self._searches <= _SEARCHES
-
-    def pass_on(self, reason: PlasmError) -> bool:
-        """Give the node up for this job. Return whether there may be another."""
         if self.job is None or self.last is None:
             return False
         log.info("another node is to do it node=%s reason=%s", self.last, reason)
         self.avoid.add(self.last)
+        if again_in_s is not None:
+            self.left_at[self.last] = trio.current_time() + again_in_s
+        if not isinstance(reason, RefusedError) and not _is_own_failure(reason):
+            self._final = False
         self.best_reason = reason
         self.node = self.last = None
+        self._broken = 0
         return True
+
+    def none_is_left(self, pauses: Iterator[float], *, has_known: bool) -> float | None:
+        """Return how long to pause before another search; None if nobody is to be waited for any more.
+
+        Nodes that were left waiting come into question again.
+        """
+        now = trio.current_time()
+        self._none_since = now if self._none_since is None else self._none_since
+        if self.job is None:
+            return None
+        if self.best_reason is None and not has_known and not self.waits:
+            return None
+        if not self.left_at and self.best_reason is not None and self._final:
+            return None  # all have refused or failed it themselves, and would again
+        patience_s = self.job.manifest.wall_time_s if self.patience_s is None else self.patience_s
+        if now - self._none_since >= patience_s:
+            return None
+        due = [peer for peer, moment in self.left_at.items() if moment <= now]
+        for peer in due:
+            del self.left_at[peer]
+            self.avoid.discard(peer)
+        if due:
+            return 0.0
+        until = min(self.left_at.values(), default=now + _LONGEST_PAUSE_S) - now
+        return min(next(pauses), max(0.05, until))
+
+
+def _is_own_failure(reason: PlasmError) -> bool:
+    return isinstance(reason, NodeFailedError) and not reason.lied
 
 
 async def persist(
@@ -99,6 +152,7 @@ async def persist(
     """Do something over a conversation, again and again until it is done or the time is over."""
     problem: Exception | None = None
     pauses = _pauses()
+    began = trio.current_time()
     with trio.move_on_after(float("inf") if timeout_s is None else timeout_s):
         while True:
             try:
@@ -113,8 +167,25 @@ async def persist(
                 pause = _pause(dialler, exc, choice, pauses)
             log.info("asking again reason=%s pause_s=%.1f", problem, pause)
             await trio.sleep(pause)
-    after = f"after {timeout_s:g} s still waiting for {what}" if timeout_s is not None else ""
+    after = f"after {trio.current_time() - began:.0f} s still waiting for {what}"
     raise WaitTimeoutError(f"{after}: {problem}" if problem else after) from problem
+
+
+def give_up(dialler: Dialler, choice: Choice, exc: PlasmError) -> bool:
+    """Take the job from a node that failed it. Return whether another may have it.
+
+    The failure is remembered of the node, for the jobs to come.
+    """
+    peer, lied = choice.last, isinstance(exc, (ProtocolError, ReceiptRejectedError))
+    lied = lied or (isinstance(exc, NodeFailedError) and exc.lied)
+    if peer is not None and not isinstance(exc, RefusedError):
+        dialler.failed(peer, lied=lied)
+    if not dialler.fails_over:
+        return False
+    if isinstance(exc, RefusedError):
+        return choice.pass_on(exc, again_in_s=exc.retry_after_s)
+    again = 0.0 if isinstance(exc, (NodeStalledError, ConnectionLostError)) else None
+    return choice.pass_on(exc, again_in_s=again)
 
 
 def _pause(dialler: Dialler, exc: PlasmError, choice: Choice, pauses: Iterator[float]) -> float:
@@ -123,21 +194,34 @@ def _pause(dialler: Dialler, exc: PlasmError, choice: Choice, pauses: Iterator[f
     Raises: the error, if none may help.
     """
     if isinstance(exc, RefusedError):
-        if dialler.fails_over and choice.pass_on(exc):
+        if give_up(dialler, choice, exc):
             return 0.0
-        if exc.reason not in _WORTH_ASKING_AGAIN or exc.retry_after_s is None:
+        if exc.reason not in _WORTH_ASKING_AGAIN or exc.retry_after_s is None or dialler.fails_over:
             raise exc
         return max(next(pauses), min(exc.retry_after_s, _LONGEST_PAUSE_S))
-    if isinstance(exc, NodeFailedError):
-        if not choice.pass_on(exc):
+    if isinstance(exc, (NodeFailedError, ProtocolError)):
+        if not give_up(dialler, choice, exc):
             raise exc
         return 0.0
+    if isinstance(exc, NodeStalledError):
+        if give_up(dialler, choice, exc):
+            return 0.0
+        if not dialler.is_own:
+            raise exc
+        return next(pauses)
     if isinstance(exc, PeerUnreachableError):
-        if choice.last is None and not choice.may_search_again():
-            raise choice.best_reason or exc
+        if choice.last is None:
+            pause = choice.none_is_left(pauses, has_known=dialler.has_known_nodes)
+            if pause is None:
+                raise choice.best_reason or exc
+            return pause
     elif not isinstance(exc, ConnectionLostError):
         raise exc
-    if dialler.fails_over and choice.has_been_away_for(_PATIENCE_S) and choice.pass_on(exc):
+    if dialler.fails_over and (
+        choice.has_been_away_for(_PATIENCE_S)
+        or (isinstance(exc, ConnectionLostError) and choice.breaks_before_accepting())
+    ):
+        give_up(dialler, choice, exc)
         return 0.0
     return next(pauses)
 

@@ -12,14 +12,18 @@ import trio
 
 from plasm_core.abc import Directory, Network, Stream
 from plasm_core.alongside import alongside
+from plasm_core.assurance import Standing
 from plasm_core.capabilities import open_record
 from plasm_core.client.answer import read_answer
+from plasm_core.client.bounds import within
 from plasm_core.client.conversations import greeted
 from plasm_core.client.dialling import DIAL_S, Dialler
+from plasm_core.client.known_nodes import LIED, LOST, Candidate, KnownNodes, OneAtATime
 from plasm_core.client.link import Link, open_link
 from plasm_core.client.submission import Submission
 from plasm_core.errors import (
     ConnectionLostError,
+    NodeStalledError,
     PeerUnreachableError,
     PlasmError,
     ProtocolError,
@@ -38,24 +42,12 @@ ENOUGH = 4
 _MOST_FOUND = 64
 _PROBES_AT_ONCE = 8
 _TELL_S = 5.0
+_MOST_TOLD = 5
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 15.0
+"""How long after one search another begins: every search costs the directory's nodes, which limit each peer."""
+_CROWD = 8
+"""So many jobs more than a node has processors, and other nodes are looked for."""
 _MAX_ENVELOPE_BYTES = 2 * MAX_CAPABILITIES_BYTES
-
-
-@attrs.frozen(kw_only=True)
-class Candidate:
-    """A node that answered: where, what it says of itself, and how long that took (seconds)."""
-
-    peer: PeerId
-    addresses: tuple[str, ...]
-    record: CapabilityRecord
-    latency_s: float
-
-    @property
-    def cost(self) -> float:
-        """What to choose by: the less the better. A place in the queue counts as much as 0.2 s on the way."""
-        load = self.record.load
-        busy = max(0, load.running - self.record.cpu + 1) + load.waiting
-        return self.latency_s + 0.2 * busy
 
 
 class RemoteDialler(Dialler):
@@ -75,11 +67,26 @@ class RemoteDialler(Dialler):
         self._capability = capability
         self._pinned = pinned
         self._known: dict[PeerId, tuple[str, ...]] = {pinned: addresses} if pinned and addresses else {}
-        self._failures: dict[PeerId, int] = {}
+        self._nodes = KnownNodes()
+        self._searching = OneAtATime()
+        self._asking = OneAtATime()
+        self._next_search_at = float("-inf")
+        self._pause_s = _FIRST_PAUSE_S
+        self._last = Search()
 
     @property
     def fails_over(self) -> bool:
         return self._pinned is None
+
+    @property
+    def has_known_nodes(self) -> bool:
+        return self._nodes.ever_found
+
+    def standing(self, signer: PeerId) -> Standing | None:
+        return Standing.NAMED if signer == self._pinned else None
+
+    def failed(self, peer: PeerId, *, lied: bool = False) -> None:
+        self._nodes.failed(peer, LIED if lied else LOST)
 
     @asynccontextmanager
     async def converse(
@@ -89,7 +96,7 @@ class RemoteDialler(Dialler):
         if wanted is not None:
             candidates = [(wanted, await self._whereabouts(wanted))]
         else:
-            chosen = await self.candidates(job, avoid=avoid)
+            chosen = await self.choose(job, avoid=avoid)
             candidates = [(candidate.peer, candidate.addresses) for candidate in chosen]
         problems = []
         for found, addresses in candidates:
@@ -97,28 +104,41 @@ class RemoteDialler(Dialler):
             try:
                 stream = await self._dial(found, addresses, JOB_PROTOCOL)
             except PeerUnreachableError as exc:
-                self._failed(found, str(exc), started)
+                self._lost(found, str(exc), started)
                 problems.append(str(exc))
                 continue
             async with open_link(stream) as link:
                 try:
-                    said = await greeted(link)
-                except (ConnectionLostError, ProtocolError) as exc:
-                    self._failed(found, str(exc), started)
+                    with within(DIAL_S, found, "introduced itself"):
+                        said = await greeted(link)
+                except (ConnectionLostError, ProtocolError, NodeStalledError) as exc:
+                    self._lost(found, str(exc), started)
                     problems.append(str(exc))
                     continue
                 if said != found:
-                    self._failed(found, f"it says that it is {said}", started)
+                    self._lost(found, f"it says that it is {said}", started)
                     problems.append(f"{found} says that it is {said}")
                     continue
-                yield link, found
+                with self._nodes.job_at(found):
+                    yield link, found
                 return
-        raise _unreachable(wanted, problems)
+        raise self._unreachable(wanted, problems)
 
-    def _failed(self, peer: PeerId, reason: str, since: float) -> None:
+    def _lost(self, peer: PeerId, reason: str, since: float) -> None:
         """Take note of a failure, and of how long after `since`, a moment of trio's clock, it came."""
-        self._failures[peer] = self._failures.get(peer, 0) + 1
+        self._nodes.failed(peer)
+        self._nodes.forget_record(peer)
         log.info("peer lost peer=%s reason=%s duration_s=%.3f", peer, reason, trio.current_time() - since)
+
+    def _unreachable(self, wanted: PeerId | None, problems: list[str]) -> PeerUnreachableError:
+        if wanted is not None:
+            return PeerUnreachableError(f"cannot talk to the node {wanted}: {'; '.join(problems)}")
+        if problems:
+            return PeerUnreachableError(f"no node could be used: {'; '.join(problems[:_MOST_TOLD])}")
+        return PeerUnreachableError(
+            f"no node was found that takes this job: {self._last}",
+            hint="see who there is with: plasm peers; a node at a private address is named with --peer",
+        )
 
     async def _whereabouts(self, peer: PeerId) -> tuple[str, ...]:
         """Return addresses of a peer. Raises: `PeerUnreachableError`."""
@@ -148,6 +168,65 @@ class RemoteDialler(Dialler):
         self._known.pop(peer, None)
         raise PeerUnreachableError(f"cannot reach the node {peer}: {'; '.join(problems) or 'no address'}")
 
+    async def choose(self, job: Submission | None, *, avoid: Collection[PeerId] = ()) -> list[Candidate]:
+        """Return nodes that take a job, the best first: those known already, or else found by a search.
+
+        Concurrent callers share one search, and one question to those that are known. After a search that
+        found nobody the next is not at once.
+        """
+        usable = self._usable(job, avoid)
+        if not usable and self._nodes.stale():
+            await self._ask_again()
+            usable = self._usable(job, avoid)
+        if not usable or all(self._is_spent(candidate) for candidate in usable):
+            await self._search(job, avoid)
+            usable = self._usable(job, avoid)
+        return usable
+
+    def _usable(self, job: Submission | None, avoid: Collection[PeerId]) -> list[Candidate]:
+        found = [
+            candidate
+            for candidate in self._nodes.fresh()
+            if candidate.peer not in avoid and _lacking(candidate.record, job) is None
+        ]
+        return sorted(found, key=self._nodes.rank)
+
+    def _is_spent(self, candidate: Candidate) -> bool:
+        """Return whether a better node would be worth a search: this one failed, or has enough of our jobs."""
+        return self._nodes.own_failures(candidate.peer) > 0 or self._nodes.excess(candidate) > _CROWD
+
+    async def _ask_again(self) -> None:
+        """Ask those that were known for their records anew."""
+        with self._asking.lead() as leads:
+            if not leads:
+                await self._asking.follow()
+                return
+            places = trio.CapacityLimiter(_PROBES_AT_ONCE)
+
+            async def ask(candidate: Candidate) -> None:
+                async with places:
+                    await self._consider(candidate.peer, candidate.addresses)
+
+            with trio.move_on_after(SEARCH_S):
+                async with trio.open_nursery() as nursery:
+                    for candidate in self._nodes.stale():
+                        nursery.start_soon(ask, candidate)
+
+    async def _search(self, job: Submission | None, avoid: Collection[PeerId]) -> None:
+        with self._searching.lead() as leads:
+            if not leads:
+                await self._searching.follow()
+                return
+            if trio.current_time() < self._next_search_at:
+                if self._usable(job, avoid):
+                    return
+                await trio.sleep_until(self._next_search_at)
+            before = {candidate.peer for candidate in self._nodes.fresh()}
+            found = await self.candidates(job, avoid=avoid)
+            is_new = any(candidate.peer not in before for candidate in found)
+            self._pause_s = _FIRST_PAUSE_S if is_new else min(2 * self._pause_s, _LONGEST_PAUSE_S)
+            self._next_search_at = trio.current_time() + self._pause_s
+
     async def candidates(
         self,
         job: Submission | None = None,
@@ -156,31 +235,34 @@ class RemoteDialler(Dialler):
         enough: int = ENOUGH,
         settle_s: float = SETTLE_S,
     ) -> list[Candidate]:
-        """Look for nodes that take a job, and return those that answered, the best first.
+        """Search the directory for nodes that take a job, and return those that answered, the best first.
 
         The search ends when there are enough, or `settle_s` after the first, or after `SEARCH_S`.
         """
         found: list[Candidate] = []
-        refused: dict[str, int] = {}
+        self._last = last = Search(began_at=trio.current_time())
         some, done, places = trio.Event(), trio.Event(), trio.CapacityLimiter(_PROBES_AT_ONCE)
 
         async def probe(peer: PeerId, addresses: tuple[str, ...]) -> None:
             async with places:
-                started = trio.current_time()
-                try:
-                    candidate = await self._probe(peer, addresses)
-                except PlasmError as exc:
-                    self._failed(peer, str(exc), started)
-                    return
+                candidate = await self._consider(peer, addresses)
+            if candidate is None:
+                last.silent += 1
+                return
             lacking = _lacking(candidate.record, job)
             if lacking is not None:
-                refused[lacking] = refused.get(lacking, 0) + 1
+                last.refused[lacking] = last.refused.get(lacking, 0) + 1
                 log.info("peer passed over peer=%s reason=%s", peer, lacking)
                 return
             log.info("peer found peer=%s latency_s=%.3f", peer, candidate.latency_s)
+            if peer in avoid:
+                return  # asked for the sake of the jobs that share this search
             found.append(candidate)
+            if self._nodes.own_failures(peer) > 0:
+                return  # it will do if nobody better is found
+            last.good += 1
             some.set()
-            if len(found) >= enough:
+            if last.good >= enough:
                 done.set()
 
         async def search() -> None:
@@ -189,8 +271,8 @@ class RemoteDialler(Dialler):
                 self._directory.find(self._capability, _MOST_FOUND) as peers,
             ):
                 async for peer, addresses in peers:
-                    if peer not in avoid:
-                        nursery.start_soon(probe, peer, addresses)
+                    last.asked += 1
+                    nursery.start_soon(probe, peer, addresses)
             some.set()
             done.set()
 
@@ -199,10 +281,23 @@ class RemoteDialler(Dialler):
                 await some.wait()
                 with trio.move_on_after(settle_s):
                     await done.wait()
-        found.sort(key=lambda item: (self._failures.get(item.peer, 0), item.cost))
-        if not found and refused:
-            log.info("no peer takes the job reasons=%s", "; ".join(refused))
+        last.ended_at = trio.current_time()
+        found.sort(key=self._nodes.rank)
+        if not found and last.refused:
+            log.info("no peer takes the job reasons=%s", "; ".join(last.refused))
         return found
+
+    async def _consider(self, peer: PeerId, addresses: tuple[str, ...]) -> Candidate | None:
+        """Ask a node what it can, and remember what came of it."""
+        started = trio.current_time()
+        self._nodes.located(peer, addresses)
+        try:
+            candidate = await self._probe(peer, addresses)
+        except PlasmError as exc:
+            self._lost(peer, str(exc), started)
+            return None
+        self._nodes.heard(candidate)
+        return candidate
 
     async def _probe(self, peer: PeerId, addresses: tuple[str, ...]) -> Candidate:
         """Ask a node what it can. Raises: `PlasmError`."""
@@ -223,6 +318,25 @@ class RemoteDialler(Dialler):
         )
 
 
+@attrs.define
+class Search:
+    """What came of one search: when it was (moments of trio's clock), and how many nodes there were."""
+
+    began_at: float = 0.0
+    ended_at: float = 0.0
+    asked: int = 0
+    silent: int = 0
+    good: int = 0
+    refused: dict[str, int] = attrs.field(factory=dict)
+
+    def __str__(self) -> str:
+        told = [f"{self.asked} asked within {self.ended_at - self.began_at:.1f} s"]
+        if self.silent:
+            told.append(f"{self.silent} did not answer")
+        told += [f"{count} cannot: {reason}" for reason, count in list(self.refused.items())[:_MOST_TOLD]]
+        return "; ".join(told)
+
+
 def _lacking(record: CapabilityRecord, job: Submission | None) -> str | None:
     if job is None:
         return None
@@ -230,15 +344,4 @@ def _lacking(record: CapabilityRecord, job: Submission | None) -> str | None:
         job.manifest,
         module_bytes=job.sources[Channel.MODULE].size_bytes,
         stdin_bytes=job.sources[Channel.STDIN].size_bytes,
-    )
-
-
-def _unreachable(wanted: PeerId | None, problems: list[str]) -> PeerUnreachableError:
-    if wanted is not None:
-        return PeerUnreachableError(f"cannot talk to the node {wanted}: {'; '.join(problems)}")
-    if problems:
-        return PeerUnreachableError(f"no node could be used: {'; '.join(problems)}")
-    return PeerUnreachableError(
-        f"no node was found that takes this job, within {SEARCH_S:.0f} s",
-        hint="see who there is with: plasm peers; a node at a private address is named with --peer",
     )

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import attrs
 
-from plasm_core.records import Envelope, Handle, Outcome, Receipt, Verdict
+from plasm_core.assurance import Standing
+from plasm_core.records import Envelope, Handle, Outcome, PeerId, Receipt, Verdict
+
+
+@attrs.frozen(kw_only=True)
+class Rejected:
+    """What a node gave for a job that does not hold: why, and the file that it is kept in, if it is."""
+
+    node: PeerId
+    reason: str
+    file: Path | None = None
 
 
 @attrs.frozen(kw_only=True)
 class JobResult:
     """A job's end. As text it is its standard output.
 
-    `stdout` and `stderr` are empty where the caller had them go elsewhere.
+    `stdout` and `stderr` are empty where the caller had them go elsewhere. `standing`: what is known of the node
+    that signed. `rejected`: what other nodes gave that did not hold.
     """
 
     handle: Handle
@@ -19,6 +32,8 @@ class JobResult:
     receipt: Receipt
     envelope: Envelope = attrs.field(repr=False)
     verdict: Verdict
+    standing: Standing = Standing.STRANGER
+    rejected: tuple[Rejected, ...] = ()
     stdout: bytes = attrs.field(default=b"", repr=False)
     stderr: bytes = attrs.field(default=b"", repr=False)
 

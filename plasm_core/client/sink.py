@@ -13,6 +13,7 @@ from plasm_core.errors import PlasmError
 from plasm_core.wire.frames import OUTPUTS, Channel
 
 _MEMORY_BYTES = 8 << 20
+_CHUNK_BYTES = 1 << 20
 
 
 class Sink(ABC):
@@ -24,7 +25,10 @@ class Sink(ABC):
 
     @abstractmethod
     def restart(self) -> None:
-        """Expect both outputs from the beginning: the node runs the job anew."""
+        """Expect both outputs from the beginning: the node runs the job anew, or another does."""
+
+    def settle(self) -> None:  # noqa: B027 - most need not know
+        """Take note that the job has ended, and that there is no more output."""
 
 
 class Nowhere(Sink):
@@ -78,22 +82,80 @@ class Buffer(Sink):
 
 
 class Live(Sink):
-    """Passes each byte on once, however often the job is started: for those who watch."""
+    """Passes each byte on once, however often the job is started: for those who watch.
 
-    def __init__(self, show: Callable[[Channel, bytes], None]) -> None:
+    What it shows is not verified. What another attempt brings again is compared with what was shown and left out
+    if it is the same. If it is not, `differs` is told of the output whose earlier bytes came from a failed
+    attempt, and the new attempt is shown from its beginning.
+    """
+
+    def __init__(
+        self,
+        show: Callable[[Channel, bytes], None],
+        differs: Callable[[Channel], None] = lambda _channel: None,
+    ) -> None:
         self._show = show
-        self._shown = dict.fromkeys(OUTPUTS, 0)
-        self._position = dict.fromkeys(OUTPUTS, 0)
+        self._differs = differs
+        self._outputs = {channel: _Shown() for channel in OUTPUTS}
 
     def write(self, channel: Channel, data: bytes) -> None:
-        known = max(0, self._shown[channel] - self._position[channel])
-        self._position[channel] += len(data)
-        if data[known:]:
-            self._show(channel, data[known:])
-            self._shown[channel] = self._position[channel]
+        output = self._outputs[channel]
+        if output.again is not None:
+            wanted = output.size - output.again.tell()
+            output.again.write(data[:wanted])
+            output.compared.update(data[:wanted])
+            if output.again.tell() < output.size:
+                return
+            self._settle(channel)
+            data = data[wanted:]
+        if data:
+            self._pass_on(channel, data)
 
     def restart(self) -> None:
-        self._position = dict.fromkeys(OUTPUTS, 0)
+        for output in self._outputs.values():
+            output.begin_again()
+
+    def settle(self) -> None:
+        for channel, output in self._outputs.items():
+            if output.again is not None:
+                self._settle(channel)
+
+    def _settle(self, channel: Channel) -> None:
+        output = self._outputs[channel]
+        again, output.again = output.again, None
+        assert again is not None
+        with again:
+            if again.tell() == output.size and output.compared.digest() == output.sha256.digest():
+                return
+            output.size, output.sha256 = 0, hashlib.sha256()
+            self._differs(channel)
+            again.seek(0)
+            while data := again.read(_CHUNK_BYTES):
+                self._pass_on(channel, data)
+
+    def _pass_on(self, channel: Channel, data: bytes) -> None:
+        output = self._outputs[channel]
+        output.size += len(data)
+        output.sha256.update(data)
+        self._show(channel, data)
+
+
+class _Shown:
+    """What was shown of one output, and what an attempt after it has brought again so far."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.sha256 = hashlib.sha256()
+        self.again: IO[bytes] | None = None
+        self.compared = hashlib.sha256()
+
+    def begin_again(self) -> None:
+        if self.again is not None:
+            self.again.close()
+        self.again = None
+        if self.size:
+            self.again = tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES)  # noqa: SIM115 - as long as we
+        self.compared = hashlib.sha256()
 
 
 class Digesting(Sink):
@@ -113,6 +175,9 @@ class Digesting(Sink):
         self._sha256 = {channel: hashlib.sha256() for channel in OUTPUTS}
         self._size_bytes = dict.fromkeys(OUTPUTS, 0)
         self._sink.restart()
+
+    def settle(self) -> None:
+        self._sink.settle()
 
     def digest(self, channel: Channel) -> str:
         """Return the SHA-256 of what came of an output since the last start, in hexadecimal."""

@@ -11,13 +11,13 @@ import trio
 from plasm_core.alongside import alongside
 from plasm_core.client.aio import AsyncClient
 from plasm_core.client.result import JobResult
-from plasm_core.client.sink import Live, Sink
+from plasm_core.client.sink import Sink
 from plasm_core.client.source import Bytes, Source
 from plasm_core.client.submission import Submission
 from plasm_core.errors import PlasmError
 from plasm_core.records import Handle, JobInput
 from plasm_core.records.digest import encode_list
-from plasm_core.store import Spool
+from plasm_core.store import Job, Spool
 from plasm_core.wire.frames import Channel
 
 log = logging.getLogger(__name__)
@@ -30,29 +30,32 @@ class GatewayCancelledError(PlasmError):
     """The job was cancelled while another node had it."""
 
 
-class SpoolSink(Live):
-    """Keeps a remote job's output as if it were one's own. `grown` is called when there is more.
+class SpoolSink(Sink):
+    """Keeps a remote job's output as if it were one's own, that of each node apart.
 
-    What a second node brings again is passed over; of a job that need not give the same again, nothing may
-    have come before.
+    Output belongs to the node that it came from: when another node is to bring it, the store begins another
+    attempt, whose outputs are empty, and those who follow the job are told so. `grown` is called when there is
+    more, `again` for the next attempt and its spool.
     """
 
-    def __init__(self, spool: Spool, grown: Callable[[], None], *, reproducible: bool) -> None:
-        super().__init__(self._keep)
-        self._spool = spool
+    def __init__(
+        self, job: Job, spool: Spool, grown: Callable[[], None], again: Callable[[], tuple[Job, Spool]]
+    ) -> None:
+        self.job = job
+        self.spool = spool
         self._grown = grown
-        self._reproducible = reproducible
+        self._again = again
         self._kept = False
 
-    def _keep(self, channel: Channel, data: bytes) -> None:
+    def write(self, channel: Channel, data: bytes) -> None:
         self._kept = True
-        self._spool.append(1 if channel is Channel.STDOUT else 2, data)
+        self.spool.append(1 if channel is Channel.STDOUT else 2, data)
         self._grown()
 
     def restart(self) -> None:
-        if self._kept and not self._reproducible:
-            raise PlasmError("its node is gone, and its output would not come again as it was")
-        super().restart()
+        if self._kept:
+            self._kept = False
+            self.job, self.spool = self._again()
 
 
 class Gateway:
@@ -115,7 +118,9 @@ class Gateway:
                 scope.cancel()
 
             async with alongside(watch), self._places:
-                return await self._client.run(job, sink=sink, timeout_s=timeout_s, placed=placed)
+                return await self._client.run(
+                    job, sink=sink, timeout_s=timeout_s, placed=placed, patience_s=float("inf")
+                )
         with trio.move_on_after(_CANCEL_S):
             for handle in taken[-1:]:
                 try:

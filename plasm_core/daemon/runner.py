@@ -65,7 +65,9 @@ class Runner:
         except JobEndedError:
             return self._store.get(attempt.row)
         attempt.changed(job)
-        run = self._attempt(job, spool, attempt)
+        sink = SpoolSink(job, spool, attempt.grown, lambda: self._again(attempt))
+        run = self._attempt(job, sink, attempt)
+        job, spool = sink.job, sink.spool  # a job that was handed on may be in another attempt by now
         if isinstance(run, Run):
             attempt.cpu_time_s = run.cpu_time_s
         if isinstance(run, JobResult):
@@ -94,26 +96,38 @@ class Runner:
         job = self._store.get(job.row)  # with its manifest
         return self._keep(job, _ended(outcome, Stopwatch()), dict.fromkeys(Stream, _NOTHING))
 
-    def _attempt(self, job: Job, spool: Spool, attempt: Attempt) -> Run | JobResult:
+    def _again(self, attempt: Attempt) -> tuple[Job, Spool]:
+        """Begin another attempt of a job that is handed on: a node failed it, and this daemon did not.
+
+        Raises: `PlasmError` if the job is to be cancelled.
+        """
+        if self._store.requeue(attempt.row, counted=False) is None:
+            raise GatewayCancelledError("cancelled")
+        job, spool = self._store.begin(attempt.row)
+        attempt.changed(self._store.started(attempt.row))
+        return job, spool
+
+    def _attempt(self, job: Job, sink: SpoolSink, attempt: Attempt) -> Run | JobResult:
         """Run the guest, here or at another node. Whatever goes wrong with that is a system error."""
         watch = Stopwatch()
-        perform = self._hand_on if job.route == "network" else self._run_guest
         try:
             with self._store.open_inputs(job) as inputs:
-                return perform(job, inputs, spool, attempt)
+                if job.route == "network":
+                    return self._hand_on(job, inputs, sink, attempt)
+                return self._run_guest(job, inputs, sink.spool, attempt)
         except GatewayCancelledError:
             return _ended(Outcome(kind="cancelled", detail="by its owner"), watch)
         except StorageError as exc:
-            return self._failed_storage(job, spool, exc)
+            return self._failed_storage(job, sink.spool, exc)
         except PlasmError as exc:
             reason = str(exc)
         except Exception as exc:
             log.exception("unexpected error job=%s", job.job_id)
             reason = f"internal error: {type(exc).__name__}"
-        self._discard(spool)
+        self._discard(sink.spool)
         return _ended(Outcome(kind="system_error", detail=printable(reason)), watch)
 
-    def _hand_on(self, job: Job, inputs: OpenInputs, spool: Spool, attempt: Attempt) -> JobResult:
+    def _hand_on(self, job: Job, inputs: OpenInputs, sink: SpoolSink, attempt: Attempt) -> JobResult:
         """Have a node of the network run the job. Raises: `PlasmError`."""
         if self.gateway is None:
             raise PlasmError("this daemon hands no jobs on any more")
@@ -124,7 +138,7 @@ class Runner:
                 self._store.modules.read(job.module),
                 inputs.inputs,
                 stdin,
-                SpoolSink(spool, attempt.grown, reproducible=job.manifest.reproducible),
+                sink,
                 cancelled=attempt.cancelled,
                 begun=lambda: attempt.changed(self._store.started(job.row)),
                 timeout_s=max(1.0, attempt.deadline - time.monotonic()),
@@ -166,7 +180,7 @@ class Runner:
         if (kept[Stream.STDOUT].digest, kept[Stream.STDERR].digest) != (
             given.receipt.stdout,
             given.receipt.stderr,
-        ):  # two nodes had it, and the first of them lied
+        ):
             raise StorageError("what was kept of the output is not what the receipt says")
         return self._store.finish(
             job.row,

@@ -19,6 +19,7 @@ class SignatureVerifier(Verifier):
     """Accepts a receipt signed by the node it names, if that node's key is trusted."""
 
     name: ClassVar[str] = "signature"
+    establishes: ClassVar[tuple[str, ...]] = ("signature",)
 
     def judge(self, claims: Sequence[Claim]) -> Opinion:
         """Judge one claim, or several of which each must hold."""

@@ -22,6 +22,7 @@ class QuorumVerifier(Verifier):
     """
 
     name: ClassVar[str] = "quorum"
+    establishes: ClassVar[tuple[str, ...]] = ("quorum",)
 
     nodes: int = constrained(integer(2, MAX_EXECUTIONS), default=3)
     agree: int = constrained(integer(2, MAX_EXECUTIONS), default=2)
