@@ -18,6 +18,7 @@ from plasm_core.records.fields import constrained, integer, text
 from plasm_core.records.outcome import optional
 from plasm_transport_local.listening import bind
 from plasm_transport_local.stream import REFUSAL, LocalStream, user_of
+from plasm_transport_local.trust import check_server, user_named
 
 log = logging.getLogger(__name__)
 
@@ -27,13 +28,19 @@ _GREETING_S = 10
 
 @attrs.frozen(kw_only=True)
 class LocalTransport(Transport):
-    """Unix sockets. `mode` is the socket's permissions in octal, `group` whom it belongs to."""
+    """Unix sockets. `mode` is the socket's permissions in octal, `group` whom it belongs to.
+
+    `trusted_user`: name or number of a user whose daemon clients believe, beside their own user's and root's.
+    """
 
     name = "local"
 
     socket: str | None = constrained(optional(text(pattern=r"/.+", maximum=4096)), default=None)
     mode: str = constrained(text(pattern=r"0?[0-7]{3}", maximum=4), default="0600")
     group: str | None = constrained(optional(text(pattern=r"[a-z_][a-z0-9_-]*", maximum=32)), default=None)
+    trusted_user: str | None = constrained(
+        optional(text(pattern=r"[a-z_][a-z0-9_-]*|[0-9]{1,10}", maximum=32)), default=None
+    )
     max_connections: int = constrained(integer(1, 100_000), default=1024)
 
     def open(
@@ -44,7 +51,7 @@ class LocalTransport(Transport):
     @asynccontextmanager
     async def _open(self, handlers: Mapping[str, StreamHandler]) -> AsyncIterator[Network]:
         if not handlers:
-            yield LocalNetwork(())
+            yield LocalNetwork((), trusted=user_named(self.trusted_user))
             return
         path = Path(self.socket) if self.socket else paths.own_socket()
         listener = trio.SocketListener(_listening(path, self))
@@ -57,7 +64,7 @@ class LocalTransport(Transport):
                     await _serve(connection, handlers, places)
 
                 nursery.start_soon(trio.serve_listeners, serve, [listener])
-                yield LocalNetwork((f"{PREFIX}{path}",))
+                yield LocalNetwork((f"{PREFIX}{path}",), trusted=user_named(self.trusted_user))
                 nursery.cancel_scope.cancel()
         finally:
             if path.exists() and path.stat().st_ino == inode:
@@ -98,10 +105,11 @@ async def _serve(
 
 
 class LocalNetwork(Network):
-    """Unix sockets, dialled as `unix:/path`."""
+    """Unix sockets, dialled as `unix:/path`. `trusted`: a user whose daemons are believed."""
 
-    def __init__(self, addresses: tuple[str, ...]) -> None:
+    def __init__(self, addresses: tuple[str, ...], *, trusted: int | None = None) -> None:
         self._addresses = addresses
+        self._trusted = trusted
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -117,7 +125,13 @@ class LocalNetwork(Network):
             ) from exc
         except OSError as exc:
             raise PeerUnreachableError(f"no daemon answers on {path}: {exc.strerror or exc}") from exc
-        stream = LocalStream(connection, user_of(connection.socket))
+        user = user_of(connection.socket)
+        stream = LocalStream(connection, user)
+        try:
+            check_server(Path(path), user, self._trusted)
+        except BaseException:
+            await trio.aclose_forcefully(connection)
+            raise
         try:
             await stream.send_line(protocol)
             answer = await stream.receive_line()
