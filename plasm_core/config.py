@@ -44,7 +44,7 @@ class Choice:
     require: str = constrained(
         one_of("signature", "known", "reexecution", "quorum", "audit"), default="signature"
     )
-    known: tuple[str, ...] = constrained(names(_PEER), default=())
+    known: tuple[str, ...] = constrained(peer_names(), default=())
 
 
 @attrs.frozen(kw_only=True)

@@ -5,11 +5,16 @@ declare(strict_types=1);
 namespace Plasm;
 
 use Plasm\Exception\ExceptionInterface;
+use Plasm\Exception\InvalidArgument;
+use Plasm\Exception\NodeFailed;
+use Plasm\Exception\NotEstablished;
 use Plasm\Exception\PeerMismatch;
+use Plasm\Exception\ReceiptRejected;
 use Plasm\Exception\Refused;
 use Plasm\Exception\TransportException;
 use Plasm\Output\Collected;
 use Plasm\Output\Digester;
+use Plasm\Output\Limited;
 use Plasm\Output\OutputInterface;
 use Plasm\Output\Passed;
 use Plasm\Output\Spool;
@@ -40,14 +45,19 @@ final class Client implements ClientInterface
     /** @var array<string, Manifest> what was submitted here, by job id: the latest */
     private array $submitted = [];
 
+    /** @var array<string, string> the routes of those jobs */
+    private array $routes = [];
+
     /**
      * @param TransportInterface|array<string, mixed>|null $transport how nodes are reached:
      *     - `mode`: `"local"`, the daemon of this machine, unless it says `"gateway"`, that daemon, which hands jobs on
      *       to the network, or `"remote"`, nodes that are found in the DHT and spoken to directly
-     *     - local and gateway: `socket` (path)
+     *     - local and gateway: `socket` (path), `trusted_user` (name or number: whose daemon is believed beside your own)
      *     - remote: `bootstrap` (addresses to begin at), `capability` (the class of nodes to look for),
      *       `allow_private` (whether private addresses that others tell are dialled), `cache` (a directory,
      *       a `CacheInterface`, or false), `directory` (the DHT's protocol), `watch` (is told what happens)
+     * @param string $require what must be established of a result: `"signature"`, or `"known"` for a node of your own
+     *                        or one that is pinned; see docs/network.md
      * @param list<PeerId|string> $pinned the only nodes to talk to and to trust; none for whichever is reached
      */
     public function __construct(
@@ -56,7 +66,13 @@ final class Client implements ClientInterface
         private readonly Timeouts $timeouts = new Timeouts(),
         RetryPolicy $retries = new RetryPolicy(),
         private readonly ClockInterface $clock = new SystemClock(),
+        private readonly string $require = 'signature',
     ) {
+        if (!in_array($require, ['signature', 'known'], true)) {
+            throw new InvalidArgument(
+                'require: this client establishes "signature" and "known" only; a daemon or the Python client can more',
+            );
+        }
         $configuration = $transport instanceof TransportInterface
             ? Configuration::given($transport)
             : Configuration::of($transport ?? [], $timeouts, $clock);
@@ -94,7 +110,7 @@ final class Client implements ClientInterface
 
     public function result(#[\SensitiveParameter] string $jobId, ?float $timeout = null, ?Manifest $manifest = null): Result
     {
-        return $this->resultOf(Handle::parse($jobId), $this->deadline($timeout), $manifest);
+        return $this->required($this->resultOf(Handle::parse($jobId), $this->deadline($timeout), $manifest));
     }
 
     public function run(mixed $module, array|Manifest $options = [], array $input = [], ?float $timeout = null): Result
@@ -106,17 +122,28 @@ final class Client implements ClientInterface
             return $this->runSomewhere($placement, $job, $deadline);
         }
 
-        return $this->resultOf($this->submitJob($job, $deadline), $deadline, $job->manifest);
+        return $this->required($this->resultOf($this->submitJob($job, $deadline), $deadline, $job->manifest));
     }
 
-    public function logs(#[\SensitiveParameter] string $jobId, callable $callback, ?float $timeout = null): VerifiedReceipt
-    {
+    /**
+     * @param (callable(string): mixed)|null $again is told `stdout` or `stderr`, of which what was handed on came from a
+     *                                              failed attempt and differs: it follows from its beginning
+     */
+    public function logs(
+        #[\SensitiveParameter] string $jobId,
+        callable $callback,
+        ?float $timeout = null,
+        ?callable $again = null,
+    ): VerifiedReceipt {
         $handle = Handle::parse($jobId);
-        $output = new Passed($callback(...));
-        $answer = $this->follow($handle, $this->deadline($timeout), $output);
+        $output = new Passed($callback(...), $again === null ? null : $again(...));
+        $answer = $this->follow($handle, $this->deadline($timeout), $this->limited($output, $handle, null));
+        $output->settle();
         [$stdout, $stderr] = array_map($output->digester(...), Channel::OUTPUTS);
+        $verified = $this->verify($handle, $answer, null, $stdout, $stderr);
+        $this->require($verified->verdict);
 
-        return $this->verify($handle, $answer, null, $stdout, $stderr);
+        return $verified;
     }
 
     public function cancel(#[\SensitiveParameter] string $jobId): JobStatus
@@ -165,14 +192,18 @@ final class Client implements ClientInterface
             } catch (ExceptionInterface $exception) {
                 return $failed ?? throw $exception;
             }
+            $bounds = new Bounds($this->clock, $job->manifest);
+            $this->remember($job);
             try {
-                $result = $this->resultOf($handle, $deadline, $job->manifest, $this->timeouts->patienceS);
-                if ($result->outcome->kind !== OutcomeKind::SystemError) {
-                    return $result;
+                $result = $this->resultOf($handle, $deadline, $job->manifest, $this->timeouts->patienceS, $bounds);
+                $reason = self::claim($result, $bounds, $handle);
+                if ($reason === null && $result->outcome->kind !== OutcomeKind::SystemError) {
+                    return $this->required($result);
                 }
-                $failed = $result;
-                $reason = null;
-            } catch (Refused | TransportException $reason) {
+                if ($reason === null) {
+                    $failed = $result;
+                }
+            } catch (ReceiptRejected | Refused | TransportException $reason) {
                 // The next node starts it anew.
             }
             if (!$placement->passOn($reason)) {
@@ -181,13 +212,55 @@ final class Client implements ClientInterface
         }
     }
 
+    /** Return why a job that has ended by its node's word alone has not ended for this client; null if it has. */
+    private static function claim(Result $result, Bounds $bounds, Handle $handle): ?NodeFailed
+    {
+        $claim = match ($result->outcome->kind) {
+            OutcomeKind::Cancelled => 'that the job was cancelled, which this client has not asked for',
+            OutcomeKind::TimedOut => $bounds->mayHaveTimedOut() ? null : 'that the job\'s time is over, which it is not',
+            default => null,
+        };
+        if ($claim === null) {
+            return null;
+        }
+        $message = "the node $handle->peer says $claim";
+        $file = Evidence::keep($handle->peer, $handle->jobId, $message, $result->envelopeJson);
+
+        return new NodeFailed($message . ($file === null ? '' : " (kept in $file)"));
+    }
+
+    /** Return a result of which as much is established as this client requires. */
+    private function required(Result $result): Result
+    {
+        $this->require($result->verdict);
+
+        return $result;
+    }
+
+    private function require(Verdict $verdict): void
+    {
+        if ($this->require === 'known' && $verdict->standing === Standing::Stranger) {
+            throw new NotEstablished(
+                "known is required, and the receipt is signed by $verdict->signer, {$verdict->standing->value}",
+            );
+        }
+    }
+
+    private function remember(Job $job): void
+    {
+        unset($this->submitted[$job->id()]);
+        $this->submitted[$job->id()] = $job->manifest;
+        $this->routes[$job->id()] = $job->route;
+        if (count($this->submitted) > self::MAX_REMEMBERED) {
+            $oldest = array_key_first($this->submitted);
+            unset($this->submitted[$oldest], $this->routes[$oldest]);
+        }
+    }
+
     private function submitJob(Job $job, Deadline $deadline): Handle
     {
         $handle = $this->placement($job)?->submit($deadline) ?? $this->submitHere($job, $deadline);
-        $this->submitted[$job->id()] = $job->manifest;
-        if (count($this->submitted) > self::MAX_REMEMBERED) {
-            unset($this->submitted[array_key_first($this->submitted)]);
-        }
+        $this->remember($job);
 
         return $handle;
     }
@@ -212,13 +285,26 @@ final class Client implements ClientInterface
         );
     }
 
-    private function resultOf(Handle $handle, Deadline $deadline, ?Manifest $manifest, ?float $patienceS = null): Result
-    {
+    private function resultOf(
+        Handle $handle,
+        Deadline $deadline,
+        ?Manifest $manifest,
+        ?float $patienceS = null,
+        ?Bounds $bounds = null,
+    ): Result {
         $output = new Collected();
-        $answer = $this->follow($handle, $deadline, $output, $patienceS);
+        $answer = $this->follow($handle, $deadline, $this->limited($output, $handle, $manifest, $bounds), $patienceS);
         [$stdout, $stderr] = array_map($output->spool(...), Channel::OUTPUTS);
 
         return new Result($this->verify($handle, $answer, $manifest, $stdout, $stderr), $output);
+    }
+
+    /** Hold an output to what the job may write, as far as that is known. */
+    private function limited(OutputInterface $output, Handle $handle, ?Manifest $manifest, ?Bounds $bounds = null): Limited
+    {
+        $manifest ??= $this->submitted[$handle->jobId] ?? null;
+
+        return new Limited($output, $manifest?->task->limits->outputBytes, $bounds);
     }
 
     private function follow(Handle $handle, Deadline $deadline, OutputInterface $output, ?float $patienceS = null): JobAnswer
@@ -239,16 +325,32 @@ final class Client implements ClientInterface
         Digester|Spool $stdout,
         Digester|Spool $stderr,
     ): VerifiedReceipt {
-        return (new ReceiptVerifier())->verify($answer->envelopeJson, new Expectation(
-            trusted: $this->pinned === [] ? [$answer->ranBy] : $this->pinned,
-            node: $answer->ranBy,
-            jobId: $handle->jobId,
-            manifest: $manifest ?? $this->submitted[$handle->jobId] ?? null,
-            stdout: $stdout->sha256(),
-            stderr: $stderr->sha256(),
-            stdoutBytes: $stdout->size(),
-            stderrBytes: $stderr->size(),
-        ));
+        $isGateway = ($this->routes[$handle->jobId] ?? $this->route) === 'network';
+        // Of another node the daemon is believed only about jobs that were sent through it; a pinned key needs no word.
+        $isPinned = in_array($answer->ranBy, $this->pinned);
+        $node = $isGateway || $isPinned ? $answer->ranBy : $handle->peer;
+        try {
+            $verified = (new ReceiptVerifier())->verify($answer->envelopeJson, new Expectation(
+                trusted: $this->pinned === [] ? [$node] : $this->pinned,
+                node: $node,
+                jobId: $handle->jobId,
+                manifest: $manifest ?? $this->submitted[$handle->jobId] ?? null,
+                stdout: $stdout->sha256(),
+                stderr: $stderr->sha256(),
+                stdoutBytes: $stdout->size(),
+                stderrBytes: $stderr->size(),
+            ));
+        } catch (ReceiptRejected $rejected) {
+            $file = Evidence::keep($handle->peer, $handle->jobId, $rejected->getMessage(), $answer->envelopeJson);
+            throw $file === null ? $rejected : $rejected->withReason("kept in $file");
+        }
+        $standing = match (true) {
+            $this->pinned !== [] => Standing::Named,
+            $this->transport instanceof ChoosingTransportInterface, !$node->equals($handle->peer) => Standing::Stranger,
+            default => Standing::Own,
+        };
+
+        return new VerifiedReceipt($verified->receipt, $verified->verdict->of($standing), $verified->envelopeJson);
     }
 
     /** @param 'cancel'|'release'|'status' $question */

@@ -6,20 +6,28 @@ namespace Plasm;
 
 use Plasm\Exception\ConnectionLost;
 use Plasm\Exception\ExceptionInterface;
+use Plasm\Exception\NodeFailed;
 use Plasm\Exception\NoNode;
+use Plasm\Exception\ProtocolError;
+use Plasm\Exception\ReceiptRejected;
 use Plasm\Exception\Refused;
 use Plasm\Exception\TimedOut;
 use Plasm\Exception\TransportException;
+use Plasm\Exception\Unreachable;
 use Plasm\Time\ClockInterface;
 use Plasm\Time\Deadline;
 use Plasm\Transport\ChoosingTransportInterface;
 use Plasm\Transport\ConversationInterface;
+use Plasm\Transport\RemembersFailuresInterface;
 
 /** Gives a job to a node, and to another one if that refuses it, is lost, or fails. */
 final class Placement
 {
     /** Fresh keys are free: whoever made up any number of nodes is not to keep a client for ever. */
-    private const MAX_NODES = 8;
+    private const MAX_NODES = 16;
+
+    /** How long to pause before nodes are looked for again where none is left. */
+    private const PAUSE_S = 1.0;
 
     /** How often a submission that broke off is repeated with the same node. */
     private const REPEATED = 2;
@@ -27,7 +35,15 @@ final class Placement
     /** @var list<PeerId> nodes that had the job */
     private array $avoid = [];
 
+    /** @var list<PeerId> those among them that were lost or kept the job waiting: they may have it still */
+    private array $left = [];
+
+    private int $passedOn = 0;
+    private ?float $noneSince = null;
     private ?Handle $handle = null;
+
+    /** @var array<string, Handle> by PeerId: the same token makes the same job where it was left */
+    private array $handles = [];
 
     /** Why the first node did not do it, which tells more than that there is no other. */
     private ?ExceptionInterface $reason = null;
@@ -53,7 +69,9 @@ final class Placement
             try {
                 return $this->submitOnce($deadline);
             } catch (NoNode $exception) {
-                throw $this->reason ?? $exception;
+                if (!$this->comeBack($deadline)) {
+                    throw $this->reason ?? $exception;
+                }
             } catch (Refused | TransportException $exception) {
                 $mayRepeat = $exception instanceof ConnectionLost
                     || ($exception instanceof Refused && $exception->reason === 'module_missing');
@@ -76,15 +94,40 @@ final class Placement
      */
     public function passOn(?ExceptionInterface $reason): bool
     {
+        $lied = $reason instanceof ReceiptRejected || $reason instanceof ProtocolError || $reason instanceof NodeFailed;
         $timeIsOver = $reason instanceof TimedOut && $reason->limit === 'total';
         if ($this->handle === null || $timeIsOver) {
             return false;
         }
-        $this->avoid[] = $this->handle->peer;
+        $peer = $this->handle->peer;
+        $this->avoid[] = $peer;
+        if (!$lied && ($reason instanceof TimedOut || $reason instanceof ConnectionLost || $reason instanceof Unreachable)) {
+            $this->left[] = $peer;
+        }
+        if (!$reason instanceof Refused && $this->transport instanceof RemembersFailuresInterface) {
+            $this->transport->failed($peer, $lied);
+        }
         $this->handle = null;
         $this->reason ??= $reason;
 
-        return count($this->avoid) < self::MAX_NODES;
+        return ++$this->passedOn < self::MAX_NODES;
+    }
+
+    /** Consider again the nodes that were lost or slow, where nobody else takes the job. Return whether there are any. */
+    private function comeBack(Deadline $deadline): bool
+    {
+        $this->noneSince ??= $this->clock->now();
+        $waited = $this->clock->now() - $this->noneSince;
+        $pause = min(self::PAUSE_S, $this->policy->longestS);
+        if ($this->left === [] || $waited >= $this->job->manifest->wallTimeS || $pause >= $deadline->remaining()) {
+            return false;
+        }
+        $this->clock->sleep($pause);
+        $left = $this->left;
+        $this->left = [];
+        $this->avoid = array_values(array_filter($this->avoid, static fn (PeerId $peer): bool => !in_array($peer, $left)));
+
+        return true;
     }
 
     private function submitOnce(Deadline $deadline): Handle
@@ -92,7 +135,7 @@ final class Placement
         $node = $this->open($deadline);
         try {
             // Once made, it is kept: only the same token makes a repeated submission the same job.
-            $this->handle ??= Handle::create($this->job->id(), $node->peer());
+            $this->handle ??= $this->handles[(string) $node->peer()] ??= Handle::create($this->job->id(), $node->peer());
             $node->submit($this->job, $this->handle->token());
 
             return $this->handle;

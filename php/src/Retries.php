@@ -77,7 +77,7 @@ final readonly class Retries
                 || ($exception->retryAfterS ?? INF) <= $this->policy->longestS,
             $exception instanceof PeerMismatch => false,
             $exception instanceof NoDaemon => $knowsDaemon,
-            $exception instanceof TimedOut => $exception->limit !== 'total',
+            $exception instanceof TimedOut => !in_array($exception->limit, ['total', 'node'], true),
             default => true,
         };
     }

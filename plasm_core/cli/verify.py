@@ -97,10 +97,8 @@ def verify(
     else:
         render.show_mark(*render.verdict_line(verdict))
         if verdict.decision is Decision.UNDECIDED and verdict.signers and not keys:
-            render.show_hint(
-                "a file does not say which node was dialled: plasm run knew. "
-                "Name the key that you expect with --key"
-            )
+            hint = "a file does not say which node was dialled, as plasm run knew: name the key with --key"
+            click.echo(f"    {hint}", err=True)
         if outcome and verdict.decision is Decision.ACCEPT:
             render.show_fields([("the job", outcome)])
     codes = {

@@ -18,4 +18,10 @@ abstract class ReceiptRejected extends \RuntimeException implements ExceptionInt
     {
         parent::__construct(Printable::visible('receipt rejected: ' . implode('; ', $reasons)), 0, $previous);
     }
+
+    /** Return the same with a reason more, such as where the receipt is kept. */
+    final public function withReason(string $reason): static
+    {
+        return new static([...$this->reasons, $reason], $this);
+    }
 }

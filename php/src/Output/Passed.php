@@ -9,21 +9,34 @@ use Plasm\Protocol\Channel;
 /**
  * Hands a job's output on as it comes and keeps none of it.
  *
- * Of another attempt, which brings the same bytes again, as many as were handed on are left out.
+ * What another attempt brings again is compared with what was handed on, and left out if it is the same. If it is
+ * not, what was handed on came from a failed attempt: `$again` is told, and the new attempt is handed on whole.
  */
 final class Passed implements OutputInterface
 {
+    private const CHUNK_BYTES = 65_536;
+
     private int $attempt = 0;
 
-    /** @var array<int, Digester> */
+    /** @var array<int, Digester> of the attempt */
     private array $digesters;
 
-    /** @var array<int, int> how many bytes were handed on */
-    private array $shown = [];
+    /** @var array<int, Digester> of what was handed on */
+    private array $shown;
 
-    /** @param \Closure(string, string): mixed $callback takes `stdout` or `stderr`, and some bytes */
-    public function __construct(private readonly \Closure $callback)
+    /** @var array<int, Spool> what the attempt has brought of as many bytes as were handed on before */
+    private array $compared = [];
+
+    private readonly \Closure $again;
+
+    /**
+     * @param \Closure(string, string): mixed $callback takes `stdout` or `stderr`, and some bytes
+     * @param (\Closure(string): mixed)|null $again takes `stdout` or `stderr`, which follows from its beginning
+     */
+    public function __construct(private readonly \Closure $callback, ?\Closure $again = null)
     {
+        $this->again = $again ?? static fn (string $where): mixed => null;
+        $this->shown = [Channel::Stdout->value => new Digester(), Channel::Stderr->value => new Digester()];
         $this->begin(0);
     }
 
@@ -41,22 +54,65 @@ final class Passed implements OutputInterface
     {
         $this->attempt = $attempt;
         $this->digesters = [Channel::Stdout->value => new Digester(), Channel::Stderr->value => new Digester()];
+        $this->compared = [];
+        foreach (Channel::OUTPUTS as $channel) {
+            if ($this->shown[$channel->value]->size() > 0) {
+                $this->compared[$channel->value] = new Spool();
+            }
+        }
     }
 
     public function take(Channel $channel, string $bytes): void
     {
-        $offset = $this->position($channel);
         $this->digester($channel)->update($bytes);
-        $shown = $this->shown[$channel->value] ?? 0;
-        $new = substr($bytes, max(0, $shown - $offset));
-        if ($new !== '') {
-            $this->shown[$channel->value] = $offset + strlen($bytes);
-            ($this->callback)($channel->label(), $new);
+        $compared = $this->compared[$channel->value] ?? null;
+        if ($compared !== null) {
+            $wanted = $this->shown[$channel->value]->size() - $compared->size();
+            $compared->append(substr($bytes, 0, $wanted));
+            if ($compared->size() < $this->shown[$channel->value]->size()) {
+                return;
+            }
+            $this->settleOne($channel, $compared);
+            $bytes = substr($bytes, $wanted);
+        }
+        if ($bytes !== '') {
+            $this->handOn($channel, $bytes);
+        }
+    }
+
+    /** Take note that the job has ended, and that there is no more output. */
+    public function settle(): void
+    {
+        foreach (Channel::OUTPUTS as $channel) {
+            if (isset($this->compared[$channel->value])) {
+                $this->settleOne($channel, $this->compared[$channel->value]);
+            }
         }
     }
 
     public function digester(Channel $channel): Digester
     {
         return $this->digesters[$channel->value];
+    }
+
+    private function settleOne(Channel $channel, Spool $compared): void
+    {
+        unset($this->compared[$channel->value]);
+        $shown = $this->shown[$channel->value];
+        if ($compared->size() === $shown->size() && $compared->sha256() === $shown->sha256()) {
+            return;
+        }
+        $this->shown[$channel->value] = new Digester();
+        ($this->again)($channel->label());
+        $stream = $compared->stream();
+        while (($bytes = (string) fread($stream, self::CHUNK_BYTES)) !== '') {
+            $this->handOn($channel, $bytes);
+        }
+    }
+
+    private function handOn(Channel $channel, string $bytes): void
+    {
+        $this->shown[$channel->value]->update($bytes);
+        ($this->callback)($channel->label(), $bytes);
     }
 }

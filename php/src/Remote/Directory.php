@@ -96,6 +96,12 @@ final class Directory
         return $this->listed($peer, $deadline);
     }
 
+    /** Return the /24 or /48 that a node is in; null if none of its addresses is public. */
+    public function group(PeerInfo $info): ?string
+    {
+        return $this->policy->group($info->addresses);
+    }
+
     /**
      * Find where a node says itself that it is: whoever stands in the way of it elsewhere may not there.
      *

@@ -24,8 +24,8 @@ use Plasm\Timeouts;
 final readonly class Configuration
 {
     private const OPTIONS = [
-        'local' => ['mode', 'socket'],
-        'gateway' => ['mode', 'socket'],
+        'local' => ['mode', 'socket', 'trusted_user'],
+        'gateway' => ['mode', 'socket', 'trusted_user'],
         'remote' => ['mode', 'bootstrap', 'capability', 'allow_private', 'cache', 'directory', 'watch'],
     ];
     private const DIRECTORY = '/phase/kad/1.0.0';
@@ -62,7 +62,24 @@ final readonly class Configuration
             throw new InvalidArgument('socket: expected a path');
         }
 
-        return new self(new LocalTransport($socket, $timeouts, $clock), $mode === 'gateway' ? 'network' : 'here');
+        $trusted = self::user($options['trusted_user'] ?? null);
+
+        return new self(new LocalTransport($socket, $timeouts, $clock, $trusted), $mode === 'gateway' ? 'network' : 'here');
+    }
+
+    private static function user(mixed $given): ?int
+    {
+        if ($given === null || (is_int($given) && $given >= 0)) {
+            return $given;
+        }
+        if (is_string($given) && ctype_digit($given)) {
+            return (int) $given;
+        }
+        $found = is_string($given) && function_exists('posix_getpwnam') ? posix_getpwnam($given) : false;
+
+        return $found === false
+            ? throw new InvalidArgument('trusted_user: expected the name or number of a user')
+            : $found['uid'];
     }
 
     public static function given(TransportInterface $transport): self

@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm\Transport;
 
+use Plasm\Bounds;
 use Plasm\Exception\ConnectionLost;
 use Plasm\Exception\PeerMismatch;
 use Plasm\Exception\ProtocolError;
@@ -13,6 +14,7 @@ use Plasm\Exception\UnknownJob;
 use Plasm\Job;
 use Plasm\JobAnswer;
 use Plasm\JobStatus;
+use Plasm\Output\Limited;
 use Plasm\Output\OutputInterface;
 use Plasm\PeerId;
 use Plasm\Protocol\Channel;
@@ -45,8 +47,12 @@ final class JobStream implements ConversationInterface
     private readonly PeerId $peer;
     private readonly string $agent;
 
-    private function __construct(private readonly Link $link, private readonly ?\Closure $watch)
-    {
+    /** @param ClockInterface|null $bounding set where another node may have the job: then this one is not waited for long */
+    private function __construct(
+        private readonly Link $link,
+        private readonly ?\Closure $watch,
+        private readonly ?ClockInterface $bounding = null,
+    ) {
     }
 
     /**
@@ -54,6 +60,7 @@ final class JobStream implements ConversationInterface
      *
      * @param PeerId|null $expected the node that must answer
      * @param (\Closure(string, array<string, scalar>): mixed)|null $watch is told what happens
+     * @param bool $isReplaceable whether another node may have the job, so that this one has its time
      *
      * @throws TransportException the stream is closed then
      */
@@ -64,8 +71,10 @@ final class JobStream implements ConversationInterface
         Timeouts $timeouts,
         ClockInterface $clock,
         ?\Closure $watch = null,
+        bool $isReplaceable = false,
     ): self {
-        $self = new self(new Link($stream, $deadline, $timeouts->idleS, $clock), $watch);
+        $link = new Link($stream, $deadline, $timeouts->idleS, $clock);
+        $self = new self($link, $watch, $isReplaceable ? $clock : null);
         try {
             $self->greet($expected, $deadline->orSooner(new Deadline($clock, $timeouts->connectS, 'connect')));
         } catch (TransportException $exception) {
@@ -113,7 +122,7 @@ final class JobStream implements ConversationInterface
         }
         $nothing = ['stdout' => 0, 'stderr' => 0];
         $this->ask(ClientMessage::submit($job->manifest->json, $token, $sizes, $nothing, $job->route));
-        $answer = $this->link->next('the node\'s offer', $this->link->soon());
+        $answer = $this->link->next('the node\'s offer', $this->answering());
         if ($answer instanceof Message\Attached) {
             $this->mustBeAbout($job->id(), $answer->jobId);
 
@@ -123,14 +132,17 @@ final class JobStream implements ConversationInterface
             throw $this->ended($answer);
         }
         $this->mustBeAbout($job->id(), $answer->jobId);
+        $accepting = $this->bounding === null
+            ? $this->link->deadline
+            : $this->link->until(Bounds::acceptance($this->bounding, $job));
         $this->tell('offered', ['job_id' => $answer->jobId]);
         if ($job->module->size() >= self::POSSESSION_BYTES && $answer->received[Channel::Module->value] === 0) {
             $this->prove($answer->challenge, $job->module);
         }
-        $this->upload($sources);
+        $this->upload($sources, $accepting);
         $this->tell('sent', $sizes);
 
-        return $this->accepted($job->id());
+        return $this->accepted($job->id(), $accepting);
     }
 
     public function attach(string $jobId, #[\SensitiveParameter] string $token, OutputInterface $output): JobAnswer
@@ -140,11 +152,16 @@ final class JobStream implements ConversationInterface
         $credit = array_map(static fn (int $offset): int => $offset + self::WINDOW_BYTES, $offsets);
         $this->ask(ClientMessage::attach($jobId, $token, $credit, $offsets, $attempt));
         $status = $this->attached($jobId);
+        $bounds = $output instanceof Limited ? $output->bounds : null;
         while (true) {
             if ($this->link->conversation->attempt() !== $output->attempt()) {
                 $output->begin($this->link->conversation->attempt());
             }
-            $heard = $this->link->next("the job to end ({$status->state->value})");
+            $bounds?->isIn($status->state);
+            $heard = $this->link->next(
+                "the job to end ({$status->state->value})",
+                $bounds?->deadline(array_sum(self::offsets($output))),
+            );
             if ($heard instanceof Data) {
                 $output->take($heard->channel, $heard->bytes);
                 $this->giveCredit($heard->channel);
@@ -231,7 +248,7 @@ final class JobStream implements ConversationInterface
     }
 
     /** @param array<int, SourceInterface> $sources by channel */
-    private function upload(array $sources): void
+    private function upload(array $sources, Deadline $deadline): void
     {
         $soon = $this->link->soon();
         while (($pending = $this->link->conversation->pending()) !== []) {
@@ -253,15 +270,25 @@ final class JobStream implements ConversationInterface
                 $this->link->listen('the node to take the upload', $soon);
                 $soon->check('the node to take the upload');
             }
-            $this->link->deadline->check('the upload to end');
+            $deadline->check('the upload to end');
         }
     }
 
-    private function accepted(string $jobId): JobStatus
+    /** Return until when to wait for an answer that takes no work. */
+    private function answering(): Deadline
+    {
+        $soon = $this->link->soon();
+
+        return $this->bounding === null
+            ? $soon
+            : $soon->orSooner(new Deadline($this->bounding, Bounds::ANSWER_S, 'node'));
+    }
+
+    private function accepted(string $jobId, Deadline $deadline): JobStatus
     {
         $doing = 'answering';
         while (true) {
-            $heard = $this->link->next("the node to accept the job ($doing)");
+            $heard = $this->link->next("the node to accept the job ($doing)", $deadline);
             if ($heard instanceof Message\Accepted || $heard instanceof Message\Attached) {
                 $this->mustBeAbout($jobId, $heard->jobId);
 
@@ -273,7 +300,7 @@ final class JobStream implements ConversationInterface
 
     private function attached(string $jobId): JobStatus
     {
-        $answer = $this->link->next('the node to find the job', $this->link->soon());
+        $answer = $this->link->next('the node to find the job', $this->answering());
         if (!$answer instanceof Message\Attached) {
             throw $this->ended($answer);
         }

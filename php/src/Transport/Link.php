@@ -74,8 +74,12 @@ final class Link
      */
     public function next(string $waitedFor, ?Deadline $deadline = null): Data|NodeMessage
     {
+        $deadline = $this->deadline->orSooner($deadline ?? $this->deadline);
+        // Looked at each time: whoever talks without end is never waited for.
+        $deadline->check($waitedFor);
         while (($heard = $this->heard()) === null) {
-            $this->listen($waitedFor, $deadline ?? $this->deadline);
+            $this->listen($waitedFor, $deadline);
+            $deadline->check($waitedFor);
         }
         $this->heard = null;
 
@@ -101,6 +105,12 @@ final class Link
     public function soon(): Deadline
     {
         return $this->deadline->orSooner(new Deadline($this->clock, $this->idleS, 'idle'));
+    }
+
+    /** Return the earlier of a deadline and the conversation's own. */
+    public function until(Deadline $deadline): Deadline
+    {
+        return $this->deadline->orSooner($deadline);
     }
 
     /**

@@ -19,11 +19,17 @@ final readonly class LocalTransport implements TransportInterface
 {
     private const SOCKET_NAME = 'plasmd.sock';
 
-    /** @param string|null $socket the one socket to use; null to look where daemons listen */
+    private const SYSTEM_DIRECTORY = '/run/plasm';
+
+    /**
+     * @param string|null $socket the one socket to use; null to look where daemons listen
+     * @param int|null $trustedUser a user whose daemon is believed, beside this process's own and root
+     */
     public function __construct(
         private ?string $socket = null,
         private Timeouts $timeouts = new Timeouts(),
         private ClockInterface $clock = new SystemClock(),
+        private ?int $trustedUser = null,
     ) {
     }
 
@@ -60,9 +66,45 @@ final readonly class LocalTransport implements TransportInterface
     private function converse(string $path, ?PeerId $peer, Deadline $deadline): ConversationInterface
     {
         $connecting = $deadline->orSooner(new Deadline($this->clock, $this->timeouts->connectS, 'connect'));
+        $this->checkOwner($path);
         $stream = UnixStream::connect($path, JobStream::PROTOCOL, $connecting);
 
         return JobStream::open($stream, $peer, $deadline, $this->timeouts, $this->clock);
+    }
+
+    /**
+     * Check that a socket, and the directory in which another could be put, belong to this user, root or one that is
+     * trusted: whoever else serves it could answer anything.
+     *
+     * @throws Unreachable
+     */
+    private function checkOwner(string $path): void
+    {
+        clearstatcache();
+        $self = function_exists('posix_geteuid') ? posix_geteuid() : @fileowner('/proc/self');
+        $allowed = [0, $self, $this->trustedUser, self::systemUser($path)];
+        foreach ([@lstat($path), @stat(dirname($path))] as $found) {
+            if ($found !== false && !in_array($found['uid'], $allowed, true)) {
+                throw new Unreachable(
+                    "the daemon on $path is run by the user {$found['uid']}, not by you or root: it could answer anything",
+                    'if you trust that user, say so with the option trusted_user',
+                );
+            }
+        }
+    }
+
+    /** Return the owner of the system's directory, if the socket lies there and nobody but root could make it. */
+    private static function systemUser(string $path): ?int
+    {
+        if (dirname($path) !== self::SYSTEM_DIRECTORY) {
+            return null;
+        }
+        $above = @lstat(dirname(self::SYSTEM_DIRECTORY));
+        $own = @lstat(self::SYSTEM_DIRECTORY);
+        $isClosed = $above !== false && $own !== false && $above['uid'] === 0
+            && (($above['mode'] | $own['mode']) & 022) === 0 && ($own['mode'] & 0170000) === 0040000;
+
+        return $isClosed ? $own['uid'] : null;
     }
 
     /**

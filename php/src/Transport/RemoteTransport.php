@@ -24,6 +24,7 @@ use Plasm\PeerId;
 use Plasm\Remote\CapabilityClass;
 use Plasm\Remote\Candidate;
 use Plasm\Remote\Directory;
+use Plasm\Remote\Failures;
 use Plasm\Remote\PeerBook;
 use Plasm\Remote\Selection;
 use Plasm\Time\ClockInterface;
@@ -32,18 +33,23 @@ use Plasm\Time\SystemClock;
 use Plasm\Timeouts;
 
 /** Reaches nodes anywhere, found in the DHT, over TCP, Noise and yamux. */
-final class RemoteTransport implements ChoosingTransportInterface
+final class RemoteTransport implements ChoosingTransportInterface, RemembersFailuresInterface
 {
     private const SEARCH_S = 10.0;
     private const SETTLE_S = 0.5;
     private const ENOUGH = 4;
 
     /** How many of the nodes that were good before are asked before the DHT is. */
+    private const MAX_GROUPS = 1024;
     private const REMEMBERED_AT_ONCE = 8;
     private const REMEMBERED_S = 3.0;
     private const REMEMBERED_SETTLE_S = 0.05;
 
     private readonly \Closure $watch;
+    private readonly Failures $failures;
+
+    /** @var array<string, string|null> the group of each node that was dialled, by PeerId */
+    private array $groups = [];
 
     /**
      * @param bool $publicOnly refuse to dial private addresses
@@ -63,6 +69,15 @@ final class RemoteTransport implements ChoosingTransportInterface
         private readonly array $bootstrap = [],
     ) {
         $this->watch = $watch ?? static fn (string $what, array $facts): mixed => null;
+        $this->failures = new Failures($clock);
+    }
+
+    public function failed(PeerId $peer, bool $lied): void
+    {
+        $this->failures->add($peer, $this->groups[(string) $peer] ?? null, $lied);
+        if ($lied) {
+            $this->book->forget($peer);
+        }
     }
 
     public function open(?PeerId $peer, Deadline $deadline): ConversationInterface
@@ -120,8 +135,11 @@ final class RemoteTransport implements ChoosingTransportInterface
      */
     private function any(?Job $job, Deadline $deadline, array $avoid): ConversationInterface
     {
-        $remembered = array_filter(array_map($this->directory->usable(...), $this->book->all()));
-        $remembered = array_slice(array_values($remembered), 0, self::REMEMBERED_AT_ONCE);
+        $good = array_filter(
+            array_filter(array_map($this->directory->usable(...), $this->book->all())),
+            fn (PeerInfo $info): bool => $this->failures->ofNode($info->peer) <= 0.0,
+        );
+        $remembered = array_slice(array_values($good), 0, self::REMEMBERED_AT_ONCE);
         if ($remembered !== []) {
             ($this->watch)('asking', ['remembered' => count($remembered)]);
             $selection = $this->selection($job, $avoid);
@@ -162,12 +180,24 @@ final class RemoteTransport implements ChoosingTransportInterface
     private function first(array $candidates, Selection $selection, Deadline $deadline): ?ConversationInterface
     {
         foreach ($candidates as $candidate) {
+            $name = (string) $candidate->info->peer;
+            unset($this->groups[$name]);
+            $this->groups[$name] = $this->directory->group($candidate->info);
+            $this->groups = array_slice($this->groups, -self::MAX_GROUPS, null, true);
+        }
+        $rank = fn (Candidate $candidate): array => [
+            $this->failures->of($candidate->info->peer, $this->groups[(string) $candidate->info->peer] ?? null),
+            $candidate->cost(),
+        ];
+        usort($candidates, static fn (Candidate $a, Candidate $b): int => $rank($a) <=> $rank($b));
+        foreach ($candidates as $candidate) {
             $peer = $candidate->info->peer;
             try {
-                return $this->converse($this->connection($candidate->info, $deadline), $deadline);
+                return $this->converse($this->connection($candidate->info, $deadline), $deadline, true);
             } catch (Libp2pException | TransportException $exception) {
                 $this->connections->drop($peer);
                 $this->book->forget($peer);
+                $this->failures->add($peer, $this->groups[(string) $peer] ?? null, false);
                 $selection->reject($peer, $exception->getMessage());
                 $deadline->check('a node that takes the job');
             }
@@ -235,15 +265,26 @@ final class RemoteTransport implements ChoosingTransportInterface
         return $conversation;
     }
 
-    private function converse(ConnectionInterface $connection, Deadline $deadline): ConversationInterface
-    {
+    private function converse(
+        ConnectionInterface $connection,
+        Deadline $deadline,
+        bool $isReplaceable = false,
+    ): ConversationInterface {
         $peer = $connection->remotePeer();
         $stream = new Libp2pStream(
             $peer,
             $connection->openStream(JobStream::PROTOCOL, $this->connecting($deadline)),
             $this->host->loop(),
         );
-        $conversation = JobStream::open($stream, $peer, $deadline, $this->timeouts, $this->clock, $this->watch);
+        $conversation = JobStream::open(
+            $stream,
+            $peer,
+            $deadline,
+            $this->timeouts,
+            $this->clock,
+            $this->watch,
+            $isReplaceable,
+        );
         ($this->watch)('connected', ['peer' => (string) $peer, 'address' => (string) $connection->remoteAddress()]);
 
         return $conversation;

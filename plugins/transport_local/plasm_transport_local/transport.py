@@ -128,11 +128,6 @@ class LocalNetwork(Network):
         user = user_of(connection.socket)
         stream = LocalStream(connection, user)
         try:
-            check_server(Path(path), user, self._trusted)
-        except BaseException:
-            await trio.aclose_forcefully(connection)
-            raise
-        try:
             await stream.send_line(protocol)
             answer = await stream.receive_line()
         except PlasmError as exc:
@@ -144,6 +139,11 @@ class LocalNetwork(Network):
         if answer != protocol:
             await trio.aclose_forcefully(connection)
             raise PeerUnreachableError(f"the daemon on {path} does not speak {protocol}")
+        try:
+            check_server(Path(path), user, self._trusted)
+        except PeerUnreachableError:
+            await trio.aclose_forcefully(connection)
+            raise
         return stream
 
 

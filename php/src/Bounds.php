@@ -1,0 +1,72 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm;
+
+use Plasm\Time\ClockInterface;
+use Plasm\Time\Deadline;
+
+/**
+ * The limits of one job at one node, by the client's clock. None is moved by what the node says.
+ *
+ * docs/network.md, "For how long it waits". Only a node that another may replace is bounded.
+ */
+final class Bounds
+{
+    public const ANSWER_S = 10.0;
+    public const ACCEPT_S = 20.0;
+    public const START_S = 30.0;
+    public const SLACK_S = 10.0;
+
+    /** A node that takes or sends fewer is taken for one that does not go on. */
+    public const LEAST_BYTES_PER_S = 16 << 10;
+
+    /** A node's clock may be this much faster when it says that a job's wall time is over. */
+    private const EARLIEST_SHARE = 0.95;
+    private const EARLY_S = 1.0;
+
+    private readonly float $acceptedAt;
+    private ?float $runningAt = null;
+
+    /** It is made when the node has accepted the job. */
+    public function __construct(private readonly ClockInterface $clock, private readonly Manifest $manifest)
+    {
+        $this->acceptedAt = $clock->now();
+    }
+
+    /** Return until when a node may take to accept a job after it has offered to. */
+    public static function acceptance(ClockInterface $clock, Job $job): Deadline
+    {
+        $bytes = $job->module->size() + strlen($job->args) + strlen($job->env) + $job->stdin->size();
+
+        return new Deadline($clock, self::ACCEPT_S + $bytes / self::LEAST_BYTES_PER_S, 'node');
+    }
+
+    /** Note a state that the node tells. Only the first RUNNING counts. */
+    public function isIn(JobState $state): void
+    {
+        if ($state === JobState::Running) {
+            $this->runningAt ??= $this->clock->now();
+        }
+    }
+
+    /** Return the moment by which the job must have gone on, where so many bytes of output have come. */
+    public function deadline(int $takenBytes): Deadline
+    {
+        $until = $this->runningAt === null
+            ? $this->acceptedAt + self::START_S
+            // Bytes buy time, and there are no more of them than the manifest allows.
+            : $this->runningAt + $this->manifest->wallTimeS + self::SLACK_S + $takenBytes / self::LEAST_BYTES_PER_S;
+
+        return new Deadline($this->clock, max(0.0, $until - $this->clock->now()), 'node');
+    }
+
+    /** Tell whether the job's wall time can be over: it began after the node had accepted it. */
+    public function mayHaveTimedOut(): bool
+    {
+        $waited = $this->clock->now() - $this->acceptedAt;
+
+        return $waited >= $this->manifest->wallTimeS * self::EARLIEST_SHARE - self::EARLY_S;
+    }
+}

@@ -1,0 +1,13 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm;
+
+/** What is known of the node that signed a receipt, as people read it (docs/network.md, "What "verified" says"). */
+enum Standing: string
+{
+    case Own = 'your own node';
+    case Named = 'a node that you named';
+    case Stranger = 'a node that you do not know';
+}

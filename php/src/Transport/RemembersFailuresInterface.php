@@ -1,0 +1,14 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Transport;
+
+use Plasm\PeerId;
+
+/** A transport that chooses nodes, and chooses last those that have failed. */
+interface RemembersFailuresInterface
+{
+    /** @param bool $lied whether what the node signed or claimed does not hold */
+    public function failed(PeerId $peer, bool $lied): void;
+}
