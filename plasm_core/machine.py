@@ -15,6 +15,7 @@ import attrs
 
 _SYSTEM = Path("/")
 _MAX_FILE_BYTES = 1 << 20
+_MAX_GROUPS = 4_096
 
 
 @attrs.frozen(kw_only=True)
@@ -78,8 +79,29 @@ def _groups(root: Path, controller: str) -> Iterator[Path]:
                 # The mount shows another part of the hierarchy, or all of it from within a namespace.
                 inside = path.relative_to("/")
             parts = [part for part in inside.parts if part != ".."]
+            # A mount from before the namespace shows more than it: our group's name there is not told.
+            above = shown.parts.count("..")
+            if above:
+                parts = _own_group(mount, above + len(parts))
             for end in range(len(parts), -1, -1):
                 yield mount.joinpath(*parts[:end])
+
+
+def _own_group(mount: Path, depth: int) -> list[str]:
+    """Return the directories that lead to our group, so far below a mount; none if it is not found."""
+    level = [mount]
+    for _ in range(depth):
+        level = [child for group in level for child in _children(group)][:_MAX_GROUPS]
+    own = str(os.getpid())
+    found = (group for group in level if own in _text(group / "cgroup.procs").split())
+    return list(next(found, mount).relative_to(mount).parts)
+
+
+def _children(group: Path) -> list[Path]:
+    try:
+        return [Path(entry) for entry in os.scandir(group) if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
 
 
 def _memberships(root: Path) -> Iterator[tuple[str, PurePosixPath]]:

@@ -151,6 +151,21 @@ def test_paths_out_of_the_namespace_lead_nowhere(tree: Tree) -> None:
     assert tree.memory_mib() == 20
 
 
+@pytest.mark.parametrize(("shown", "membership"), [("/../..", "/"), ("/..", "/b")])
+def test_a_mount_from_before_the_namespace_is_searched_for_our_group(
+    tree: Tree, shown: str, membership: str
+) -> None:
+    """Its directories above the namespace have names that no file tells."""
+    tree.group(f"4:memory:{membership}", V1_MEMORY.format(shown=shown))
+    mount = "sys/fs/cgroup/memory"
+    for name, pid in (("a/b", os.getpid()), ("a/c", 1), ("x/b", 2)):
+        tree.put(f"{mount}/{name}/cgroup.procs", f"17\n{pid}")
+        tree.put(f"{mount}/{name}/memory.limit_in_bytes", str((40 if name == "a/b" else 20) * MIB))
+    tree.put(f"{mount}/a/memory.limit_in_bytes", str(70 * MIB))
+
+    assert tree.memory_mib() == 40
+
+
 def test_kills_for_memory_are_told_from_others(tree: Tree) -> None:
     tree.group("0::/pod", V2_MOUNT)
     tree.put("sys/fs/cgroup/pod/memory.events", "low 0\nhigh 0\nmax 7\noom 1\noom_kill 2\noom_group_kill 0")
