@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import attrs
@@ -21,6 +22,7 @@ from plasm_core.config import SandboxConfig
 from plasm_core.errors import SandboxError
 from plasm_core.records import Outcome
 from plasm_core.sandbox import executor
+from plasm_core.sandbox.pool import LEAST_BYTES, resident_bytes
 from plasm_core.sandbox.zygote import SYS_CLONE
 from plasm_core.testing.bench import module_named
 from tests.support import processes, wat
@@ -438,3 +440,60 @@ def test_much_output_takes_no_more_memory_than_little(lab: Lab) -> None:
     assert job.outcome == SUCCESS
     assert taken == times * 65_536
     assert most < before + (8 << 20)
+
+
+# -- memory that no job has
+
+
+def test_zygotes_end_when_jobs_need_their_memory(lab: Lab) -> None:
+    for code in range(3):
+        assert lab.run(lab.admit(exiting(code))).outcome.code == code
+    idle_bytes = lab.executor.idle_bytes
+    assert len(processes.zygotes(SELF)) == 3
+
+    lab.executor.make_room(0)
+    job = lab.run(lab.admit(exiting(3)))
+
+    assert job.outcome.code == 3
+    assert len(processes.zygotes(SELF)) == 1
+    assert lab.executor.idle_bytes <= LEAST_BYTES
+    assert idle_bytes >= 3 * (32 << 20)
+
+
+def test_a_zygote_that_a_job_waits_for_does_not_end(lab: Lab) -> None:
+    """However little is spare, jobs of different modules that begin at once all run."""
+    programs = [lab.admit(exiting(code)) for code in range(6)]
+    lab.executor.make_room(0)
+
+    with ThreadPoolExecutor(len(programs)) as threads:
+        for _ in range(2):
+            jobs = list(threads.map(lab.run, programs))
+            assert [job.outcome.code for job in jobs] == list(range(6))
+
+    assert len(processes.zygotes(SELF)) == 1
+
+
+def test_a_zygotes_memory_is_what_it_has_loaded(lab: Lab) -> None:
+    """The beginning of a module's memory above all."""
+    big = "a" * (24 << 20)
+    fields = ('(memory (export "memory") 512)', f'(data (i32.const 0) "{big}")', '(func (export "_start"))')
+    lab.run(lab.admit(exiting(0)))
+    small_bytes = lab.executor.idle_bytes
+
+    lab.run(lab.admit(wat.module(*fields)), memory_bytes=64 << 20)
+
+    assert lab.executor.idle_bytes - small_bytes >= small_bytes + (20 << 20)
+    assert resident_bytes(SELF) > 1 << 20
+    assert resident_bytes(2**22 + 1) == 0
+
+
+def test_idle_shared_workers_end_when_jobs_need_their_memory(shared: Lab) -> None:
+    program = shared.admit(exiting(0))
+    for client in "abc":
+        shared.run(program, client=client)
+    assert shared.executor.idle_bytes >= 3 * executor.SHARED_BYTES
+
+    shared.executor.make_room(executor.SHARED_BYTES)
+    shared.run(program, client="d")
+
+    assert executor.SHARED_BYTES <= shared.executor.idle_bytes <= executor.SHARED_BYTES + LEAST_BYTES
