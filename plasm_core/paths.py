@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from plasm_core.ownership import check_directory
+from plasm_core.ownership import check_directory, check_owner
 
 
 def _home(variable: str, fallback: str) -> Path:
@@ -32,13 +32,18 @@ def config_file() -> Path:
     return _home("XDG_CONFIG_HOME", ".config") / "plasm" / "plasm.toml"
 
 
-def private_directory(path: Path) -> Path:
+def private_directory(path: Path, *, above: bool = True) -> Path:
     """Make a directory that only its owner may enter, and return it.
+
+    `above` False: what is in it is authenticated, so that the directories above it do not matter.
 
     Raises: OSError, also if it belongs to another user or could be replaced by one.
     """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    check_directory(path)
+    if above:
+        check_directory(path)
+    else:
+        check_owner(path.stat(), path)
     if path.stat().st_mode & 0o077:
         path.chmod(0o700)
     return path

@@ -74,6 +74,9 @@ class Slots(Generic[K]):
                 "limit_too_high",
                 f"the job needs {demand.memory_bytes} bytes of memory with its worker, and this node lends "
                 f"{self.total.memory_bytes}",
+                hint=f"--limit memory={(self.total.memory_bytes - WORKER_BYTES) >> 20}MiB is the most it could run"
+                if self.total.memory_bytes > WORKER_BYTES + (1 << 20)
+                else None,
             )
 
     def choose(self, waiting: Iterable[tuple[K, Demand]]) -> K | None:

@@ -42,7 +42,7 @@ class Cache:
     """Entries by name, least recently used out first. Nothing in it is needed: a lost entry is made anew."""
 
     def __init__(self, directory: Path, key: bytes, quota_bytes: int) -> None:
-        self._directory = private_directory(directory)
+        self._directory = private_directory(directory, above=False)
         self._key = key
         self._quota_bytes = quota_bytes
 

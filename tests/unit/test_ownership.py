@@ -44,6 +44,17 @@ def test_another_users_directory_is_refused_with_both_users(tmp_path: Path) -> N
 
 
 @as_root
+def test_what_is_authenticated_may_lie_below_others_but_not_be_theirs(tmp_path: Path) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    path = private_directory(tmp_path / "open" / "cache", above=False)
+
+    os.chown(path, OTHER, -1)
+    with pytest.raises(PermissionError):
+        private_directory(path, above=False)
+
+
+@as_root
 def test_a_directory_below_another_users_is_refused(tmp_path: Path) -> None:
     (tmp_path / "theirs" / "ours").mkdir(parents=True)
     os.chown(tmp_path / "theirs", OTHER, -1)
