@@ -130,6 +130,12 @@ def prefix_of(ip: IPAddress) -> str:
     return str(ipaddress.ip_network((ip, 24 if ip.version == 4 else 48), strict=False))
 
 
+def wide_prefix_of(ip: IPAddress) -> str:
+    """Return the /16 or /32 that an address lies in: what one network operator commonly has."""
+    ip = embedded(ip)
+    return str(ipaddress.ip_network((ip, 16 if ip.version == 4 else 32), strict=False))
+
+
 def host_ip(host: str) -> IPAddress | None:
     """Read the host part of a socket's address."""
     try:

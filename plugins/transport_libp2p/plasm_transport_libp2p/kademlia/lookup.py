@@ -27,9 +27,9 @@ SLOW_S = 1.0
 """After so long without an answer, another peer is asked besides."""
 _RUNNING = 2 * ALPHA  # with the slow ones: more would make a crowded network slower still
 _HEAD = 10
-"""Of so many of a result, at most `_HEAD_PER_ROOT` come along one path and `PER_GROUP` are of one group."""
+"""Of so many of a result, one is of each /24 or /48, and no more than these come along one path or are of one /16."""
 _HEAD_PER_ROOT = 4
-PER_GROUP = 2
+_HEAD_PER_WIDE_GROUP = 2
 MAX_ADDRESSES = 8
 _MAX_CLAIMS = 8
 _ATTEMPTS = 3
@@ -91,7 +91,7 @@ class Lookup:
 
     def name_of(self, contact: Contact) -> str:
         """Return the name that a peer's word is counted under: its group's, its own if it has none."""
-        return min(self._groups(contact), default=str(contact.peer))
+        return max(self._groups(contact), key=_is_narrow, default=str(contact.peer))
 
     def _learn(self, contacts: Iterable[Contact], teller: _Known | None) -> None:
         told_by = self.name_of(teller.contact) if teller is not None else ""
@@ -140,9 +140,9 @@ class Lookup:
         return [known for _, _, known in sorted(ordered, key=lambda item: item[:2])]
 
     def _spread(
-        self, ordered: Sequence[_Known], count: int, *, per_root: int, per_group: int
+        self, ordered: Sequence[_Known], count: int, *, per_root: int, per_wide_group: int
     ) -> list[_Known]:
-        """Return the first contacts of which no root and no group has more than its part.
+        """Return the first contacts of which no root and no group has more than its part: of a /24 or /48 it is one.
 
         If there are too few, the first of the others follow.
         """
@@ -154,7 +154,12 @@ class Lookup:
             if len(taken) == count:
                 break
             claim = next(
-                (item for item in known.groups if all(groups[name] < per_group for name in item)), None
+                (
+                    names
+                    for names in known.groups
+                    if all(groups[name] < (1 if _is_narrow(name) else per_wide_group) for name in names)
+                ),
+                None,
             )
             if claim is None or not _charge(known, charged, per_root, set()):
                 others.append(known)
@@ -173,7 +178,8 @@ class Lookup:
             while True:
                 ordered = self._ordered(self._failed | self._slow)
                 leading = [
-                    known.contact for known in self._spread(ordered, self._settled, per_root=1, per_group=1)
+                    known.contact
+                    for known in self._spread(ordered, self._settled, per_root=1, per_wide_group=1)
                 ]
                 unasked = [contact for contact in leading if contact.peer not in self._asked]
                 room = min(ALPHA - len(self._running - self._slow), _RUNNING - len(self._running))
@@ -190,7 +196,7 @@ class Lookup:
                 await self._changed.wait()
             nursery.cancel_scope.cancel()
         ordered = self._ordered(self._failed)
-        head = self._spread(ordered, _HEAD, per_root=_HEAD_PER_ROOT, per_group=PER_GROUP)
+        head = self._spread(ordered, _HEAD, per_root=_HEAD_PER_ROOT, per_wide_group=_HEAD_PER_WIDE_GROUP)
         first = {known.contact.peer for known in head}
         rest = [known for known in ordered if known.contact.peer not in first]
         return [known.contact for known in [*head, *rest][:BUCKET]]
@@ -223,6 +229,11 @@ class Lookup:
         await trio.sleep(SLOW_S)
         self._slow.add(peer)
         self._changed.set()
+
+
+def _is_narrow(group: str) -> bool:
+    """Return whether a group is a /24 or /48, and not one that holds several."""
+    return not group.endswith(("/16", "/32"))
 
 
 def _charge(known: _Known, charged: dict[str, list[_Known]], most: int, seen: set[str]) -> bool:

@@ -20,6 +20,7 @@ from plasm_transport_libp2p.addresses import (
     is_public,
     is_relayed,
     prefix_of,
+    wide_prefix_of,
 )
 from plasm_transport_libp2p.kademlia import message as messages
 from plasm_transport_libp2p.kademlia.contact import Contact, place_of
@@ -85,10 +86,14 @@ class Node:
         return None
 
     def groups_of(self, contact: Contact) -> frozenset[str]:
-        """Return the prefixes that a contact is counted in: where it is seen, else of every address claimed for it."""
+        """Return the prefixes that a contact is counted in: where it is seen, else of every address claimed for it.
+
+        They are its /24 or /48 and, since whoever has one of these commonly has others beside it, its /16 or /32.
+        """
         seen = self._network.connection_address(contact.peer)
         addresses = contact.addresses if seen is None or is_relayed(seen) else (seen,)
-        return frozenset(name for item in addresses if (name := self.group_of([item])) is not None)
+        ips = [ip for item in addresses if is_public(item) and (ip := ip_of(item)) is not None]
+        return frozenset([*map(prefix_of, ips), *map(wide_prefix_of, ips)])
 
     async def ask(self, contact: Contact, request: Message) -> Message:
         """Ask one peer and take note of whether it answers. Raises: `PeerUnreachableError`, `StreamError`.
@@ -172,7 +177,7 @@ class Node:
 
         async def query(contact: Contact) -> list[Contact]:
             answer = await self.ask(contact, Message(kind=messages.GET_PROVIDERS, key=key))
-            teller = min(self.groups_of(contact), default=str(contact.peer))
+            teller = self.group_of(contact.addresses) or str(contact.peer)
             for provider in answer.providers[: messages.MAX_PEERS]:
                 found(Contact(provider.peer, self.usable(provider.addresses), teller=teller))
             return self._usable_contacts(answer.closer)
