@@ -39,9 +39,9 @@ final readonly class Envelope
         $payload = Base64::field($fields, 'payload');
         $payloadType = $fields->matching('payloadType', self::TEXT, 'a string of at most 1024 characters');
         $signatures = [];
-        foreach (array_slice($fields->objects('signatures'), 0, self::MAX_SIGNATURES + 1) as $item) {
+        foreach ($fields->objects('signatures') as $item) {
             $signatures[] = new Signature(
-                $item->has('keyid') ? $item->matching('keyid', self::TEXT, 'a string of at most 1024 characters') : '',
+                $item->isThere('keyid') ? $item->matching('keyid', self::TEXT, 'a string of at most 1024 characters') : '',
                 Base64::field($item, 'sig'),
             );
         }

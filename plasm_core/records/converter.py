@@ -6,6 +6,8 @@ A record is parsed once, at the edge, and every problem is named with its path.
 from __future__ import annotations
 
 import json
+import re
+import typing
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -19,6 +21,13 @@ from plasm_core.records.fields import JSON_NAME, Constraint, ConstraintError, co
 
 T = TypeVar("T")
 
+MAX_DEPTH = 255
+"""How deep lists and objects may be nested."""
+MAX_NUMBER_CHARACTERS = 1000
+MAX_ITEMS = 1024
+"""How many records a list may have."""
+
+_BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 _Path = tuple[str, ...]
 
 
@@ -77,9 +86,27 @@ def make_converter() -> Converter:
     def unstructure(cls: type) -> Any:
         return make_dict_unstructure_fn(cls, converter, **_overrides(cls, loading=False))
 
+    def sequence(kind: Any) -> Any:
+        (item, *_) = typing.get_args(kind)
+
+        def hook(value: Any, _: Any) -> Any:
+            if not isinstance(value, list):
+                raise ConstraintError("expected a list")
+            if len(value) > MAX_ITEMS:
+                raise ConstraintError(f"expected a list of at most {MAX_ITEMS} items")
+            return tuple(converter.structure(value, list[item]))  # type: ignore[valid-type]
+
+        return hook
+
     converter.register_structure_hook_factory(attrs.has, structure)
+    converter.register_structure_hook_factory(_is_tuple_of_records, sequence)
     converter.register_unstructure_hook_factory(attrs.has, unstructure)
     return converter
+
+
+def _is_tuple_of_records(kind: Any) -> bool:
+    """Return whether a type is `tuple[Record, ...]`: cattrs would make one of an object or a string, too."""
+    return typing.get_origin(kind) is tuple and attrs.has(typing.get_args(kind)[0])
 
 
 _converter = make_converter()
@@ -111,11 +138,37 @@ def _field_name(cls: type, note: AttributeValidationNote) -> str:
     return json_name(cls, getattr(attrs.fields(cls), note.name)) if attrs.has(cls) else note.name
 
 
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a name occurs twice in one object")
+    if any("\0" in name for name in found):
+        raise ValueError("a name has a NUL in it")
     return found
+
+
+def _integer(digits: str) -> int | float:
+    """Read an integer as PHP does: one of more than 64 bits, which no field takes, is a float."""
+    return int(digits) if len(digits) < 19 else _float(digits)
+
+
+def _float(text: str) -> float:
+    if len(text) > MAX_NUMBER_CHARACTERS:
+        raise ValueError(f"a number has more than {MAX_NUMBER_CHARACTERS} characters")
+    return float(text)
+
+
+def _is_too_deep(text: str) -> bool:
+    """Return whether lists and objects are nested deeper than `MAX_DEPTH`, strings set aside."""
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return False
+    depth = 0
+    for match in _BRACKETS.finditer(text):
+        bracket = match[0]
+        depth += 1 if bracket in "[{" else -1 if bracket in "]}" else 0
+        if depth > MAX_DEPTH:
+            return True
+    return False
 
 
 def _no_constant(name: str) -> Any:
@@ -123,7 +176,7 @@ def _no_constant(name: str) -> Any:
 
 
 def parse_json(data: bytes, *, record: str, maximum: int) -> Any:
-    """Parse JSON strictly: UTF-8, no duplicate names, no NaN, at most `maximum` bytes.
+    """Parse JSON strictly: UTF-8, no duplicate names, no NaN, at most `maximum` bytes (docs/receipts.md, "Reading").
 
     Raises: `InvalidRecordError`.
     """
@@ -131,7 +184,15 @@ def parse_json(data: bytes, *, record: str, maximum: int) -> Any:
         raise InvalidRecordError(record, [("", f"{len(data)} bytes, more than the {maximum} allowed")])
     try:
         text = data.decode("utf-8")
-        value = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        if _is_too_deep(text):
+            raise InvalidRecordError(record, [("", "nested too deeply")])
+        value = json.loads(
+            text,
+            object_pairs_hook=_object,
+            parse_constant=_no_constant,
+            parse_float=_float,
+            parse_int=_integer,
+        )
         if "\\u" in text:  # an escape may name half a character, which no UTF-8 can hold
             json.dumps(value, ensure_ascii=False).encode("utf-8")
         return value

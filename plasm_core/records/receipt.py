@@ -247,7 +247,7 @@ class Statement:
     json_open = True
 
     type_: str = constrained(one_of(STATEMENT_TYPE), name="_type")
-    subject: list[_Subject]
+    subject: tuple[_Subject, ...]
     predicate_type: str = constrained(one_of(PREDICATE_TYPE))
     predicate: Predicate
 

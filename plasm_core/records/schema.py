@@ -62,8 +62,8 @@ def _field(field: attrs.Attribute[Any], kind: Any) -> Schema:
     constraint = constraint_of(field)
     if constraint is not None:
         return _value(constraint)
-    if typing.get_origin(kind) is list:
-        (item,) = typing.get_args(kind)
+    if typing.get_origin(kind) is tuple and attrs.has(typing.get_args(kind)[0]):
+        item = typing.get_args(kind)[0]
         return {"type": "array", "items": _object(item)}
     return _object(kind)
 

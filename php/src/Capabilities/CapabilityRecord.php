@@ -61,7 +61,7 @@ final readonly class CapabilityRecord
     /**
      * Return the record in an envelope, if it is that peer's own, signed by its key, and of now.
      *
-     * @param float $now seconds since 1970, by this machine's clock
+     * @param float $now seconds since 1970, by this machine's clock, which is taken to the microsecond
      *
      * @throws InvalidRecord
      */
@@ -75,18 +75,19 @@ final readonly class CapabilityRecord
             throw self::invalid("not signed by $peer");
         }
         $record = self::fromJson($envelope->payload);
-        $issued = (float) $record->issuedAt->format('U.u');
-        $expires = (float) $record->expiresAt->format('U.u');
+        $issued = self::microseconds($record->issuedAt);
+        $expires = self::microseconds($record->expiresAt);
+        $nowUs = (int) round($now * 1e6);
         if (!$record->peer->equals($peer)) {
             throw self::invalid("it is of $record->peer, not of $peer");
         }
-        if ($expires <= $now - self::CLOCK_SKEW_S) {
+        if ($expires <= $nowUs - self::CLOCK_SKEW_S * 1_000_000) {
             throw self::invalid('it expired at ' . $record->expiresAt->format('Y-m-d\TH:i:s\Z'));
         }
-        if ($issued > $now + self::CLOCK_SKEW_S) {
+        if ($issued > $nowUs + self::CLOCK_SKEW_S * 1_000_000) {
             throw self::invalid('it was issued in the future, at ' . $record->issuedAt->format('Y-m-d\TH:i:s\Z'));
         }
-        if ($expires - $issued > self::LONGEST_LIFE_S) {
+        if ($expires - $issued > self::LONGEST_LIFE_S * 1_000_000) {
             throw self::invalid('it is to live for too long');
         }
 
@@ -155,6 +156,11 @@ final readonly class CapabilityRecord
         assert($peer !== null);
 
         return new self($peer, ...$record);
+    }
+
+    private static function microseconds(\DateTimeImmutable $moment): int
+    {
+        return (int) $moment->format('U') * 1_000_000 + (int) $moment->format('u');
     }
 
     private static function invalid(string $problem): InvalidRecord

@@ -17,6 +17,9 @@ final class Fields
     /** The greatest integer that every JSON implementation reads alike (RFC 7493, section 2.2). */
     public const MAX_INTEGER = 9_007_199_254_740_991;
 
+    /** How many objects a list may have. */
+    public const MAX_ITEMS = 1024;
+
     private const MAX_COUNTER = '18446744073709551615';
 
     /** @var array<string, true> */
@@ -95,6 +98,11 @@ final class Fields
         $value = $this->value($name);
         if (!is_array($value)) {
             $this->expected($name, 'a list', $value);
+
+            return [];
+        }
+        if (count($value) > self::MAX_ITEMS) {
+            $this->problem($name, 'expected a list of at most ' . self::MAX_ITEMS . ' items');
 
             return [];
         }

@@ -6,10 +6,17 @@ namespace Plasm\Record;
 
 use Plasm\Exception\InvalidRecord;
 
-/** Strict JSON: UTF-8, no name twice in one object, bounded. Objects stay objects, so that {} is not []. */
+/**
+ * Strict JSON: UTF-8, no name twice in one object, bounded. Objects stay objects, so that {} is not [].
+ *
+ * What else is refused is in docs/receipts.md, "Reading": Python's reader gives the same verdict on everything.
+ */
 final class Json
 {
+    /** One more than the lists and objects that may be nested. */
     private const MAX_DEPTH = 256;
+    private const MAX_NUMBER_CHARACTERS = 1000;
+    private const LONG_NUMBER = '/[-+.0-9eE]{1001}/';
 
     /**
      * @param string $record what the bytes are taken for
@@ -26,8 +33,9 @@ final class Json
         } catch (\JsonException $exception) {
             throw new InvalidRecord($record, [['', 'not JSON: ' . lcfirst($exception->getMessage())]]);
         }
-        if (self::hasDuplicateName($json)) {
-            throw new InvalidRecord($record, [['', 'not JSON: a name occurs twice in one object']]);
+        $problem = self::problemOf($json);
+        if ($problem !== null) {
+            throw new InvalidRecord($record, [['', "not JSON: $problem"]]);
         }
 
         return $value;
@@ -42,12 +50,20 @@ final class Json
         );
     }
 
-    /** Tell whether an object of this JSON, which is known to be well-formed, has a name twice. */
-    private static function hasDuplicateName(string $json): bool
+    /** Return what is wrong with names and numbers in this JSON, which is known to be well-formed; null if nothing is. */
+    private static function problemOf(string $json): ?string
     {
         $names = [];
         $length = strlen($json);
-        for ($at = strcspn($json, '"{}'); $at < $length; $at += strcspn($json, '"{}', $at)) {
+        for ($at = 0;;) {
+            $gap = strcspn($json, '"{}', $at);
+            if ($gap > self::MAX_NUMBER_CHARACTERS && preg_match(self::LONG_NUMBER, substr($json, $at, $gap)) === 1) {
+                return 'a number has more than ' . self::MAX_NUMBER_CHARACTERS . ' characters';
+            }
+            $at += $gap;
+            if ($at >= $length) {
+                return null;
+            }
             if ($json[$at] === '{') {
                 $names[] = [];
                 ++$at;
@@ -62,15 +78,16 @@ final class Json
                     $key = is_string($name) ? "=$name" : '';
                     $depth = array_key_last($names) ?? 0;
                     if (isset($names[$depth][$key])) {
-                        return true;
+                        return 'a name occurs twice in one object';
+                    }
+                    if (str_contains($key, "\0")) {
+                        return 'a name has a NUL in it';
                     }
                     $names[$depth][$key] = true;
                 }
                 $at = $end;
             }
         }
-
-        return false;
     }
 
     /** Return where the string that begins at `$start` has ended, behind its closing quote. */
