@@ -31,7 +31,7 @@ make up as many as he likes, and these must not displace others.
 MAX_EARLY_PER_TELLER = 4
 """What one server makes known before all have been heard. The rest of the places are then shared out in turn."""
 MAX_PER_TELLER = 256
-SETTLE_S = 0.5
+SETTLE_S = 1.0
 """How long to wait for a second server that names a node, for its address may be told falsely by the first."""
 MAX_ADDRESSES = 16
 _SHARDS_AT_ONCE = 4
