@@ -174,7 +174,8 @@ class Stream(ABC):
     def remote_group(self) -> str:
         """Whom quotas and fairness count together, such as a user or a prefix of addresses.
 
-        Opaque, and worth nothing after a restart: it must not tell where a client is.
+        Opaque: it must not tell where a client is. Named under the key in `paths.owners_key()`, it is the same after a
+        restart, and so are fairness and shares.
         """
 
     @abstractmethod

@@ -130,9 +130,10 @@ class JobLimits:
 class QueueLimits:
     """How much waits at a daemon, and how long.
 
-    `jobs` are those accepted that wait, `offers` those that are being uploaded, both also for each client.
-    `offer_s`: how long an upload may rest; `upload_s`: how long it may take. `wait_s`: how long a job may
-    wait before it is started; `total_s`: from its acceptance to its end.
+    `jobs` are those accepted that wait, `offers` those that are being uploaded, both also for each client. The
+    eighth part of both is for the node's own users. `offer_s`: how long an upload may rest; `upload_s`: how long it
+    may take; `upload_bytes_per_s`: how fast it must come on average, from twice `offer_s` after its
+    beginning, 0 for however slowly. `wait_s`: how long a job may wait before it is started; `total_s`: from its acceptance to its end.
     """
 
     jobs: int = constrained(integer(1, 1_000_000), default=10_000)
@@ -141,6 +142,7 @@ class QueueLimits:
     offers_per_client: int = constrained(integer(1, 100_000), default=128)
     offer_s: int = constrained(integer(1, 3600), default=60)
     upload_s: int = constrained(integer(1, 86_400), default=3600)
+    upload_bytes_per_s: int = constrained(integer(0), default=1024)
     wait_s: int = constrained(integer(1), default=86_400)
     total_s: int = constrained(integer(1), default=2 * 86_400)
 

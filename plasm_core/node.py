@@ -20,6 +20,7 @@ from plasm_core.sandbox.admission import Admission
 from plasm_core.sandbox.cache import Cache, cache_key
 from plasm_core.sandbox.executor import Executor
 from plasm_core.sandbox.prepare import Preparation
+from plasm_core.sandbox.refusals import Refusals
 
 _LEAST_COMPILER_BYTES = 64 << 20
 
@@ -39,6 +40,7 @@ class Node:
         self.config = config
         self.executor = Executor(config.sandbox)
         self._runtimes: dict[str, Runtime] = {}
+        self._refusals = Refusals()
 
     def __enter__(self) -> Node:
         return self
@@ -96,6 +98,7 @@ class Node:
             runtime=runtime or self.runtime(),
             cache=self._cache,
             limits=self._admission_limits,
+            refusals=self._refusals,
         )
 
     @cached_property

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -47,6 +49,24 @@ def private_directory(path: Path, *, above: bool = True) -> Path:
     if path.stat().st_mode & 0o077:
         path.chmod(0o700)
     return path
+
+
+def secret(path: Path) -> bytes:
+    """Return the 32 random bytes that a private file holds; make it when there is none. Raises: OSError."""
+    private_directory(path.parent)
+    with contextlib.suppress(FileExistsError):
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(secrets.token_bytes(32))
+    value = path.read_bytes()
+    if len(value) != 32:  # another process is between creating and writing, or the disk was full
+        value = secrets.token_bytes(32)
+    return value
+
+
+def owners_key() -> Path:
+    """Return where the key is that clients are named with, so that fairness survives a restart."""
+    return state_directory() / "owners.key"
 
 
 def default_key_file() -> Path:

@@ -14,12 +14,15 @@ from typing import Generic, TypeVar
 import attrs
 
 from plasm_core.errors import QueueFullError
+from plasm_core.shares import NOBODY, Holder, Room, Shares
 
 K = TypeVar("K", bound=Hashable)
 
 _FIRST_GUESS_S = 5.0
 _LONGEST_RETRY_S = 300
 _WEIGHT = 0.2
+_KEPT_FOR_OWN = 8
+"""Strangers never have the eighth part of the places: that is for the node's own users."""
 
 
 @attrs.define
@@ -39,12 +42,13 @@ class FairQueue(Generic[K]):
 
     def __init__(self, *, capacity: int, per_owner: int, clock: Callable[[], float] = time.monotonic) -> None:
         """Make an empty queue for so many jobs in all, and so many of one owner; reserved places count."""
+        self._shares = Shares(capacity)
         self.capacity = capacity
         self.per_owner = per_owner
         self._clock = clock
         self._lines: dict[Hashable, _Line[K]] = {}
         self._round: OrderedDict[Hashable, None] = OrderedDict()
-        self._owners: dict[K, Hashable] = {}
+        self._owners: dict[K, tuple[Hashable, Holder]] = {}
         self._reserved = 0
         self._interval_s = _FIRST_GUESS_S
         self._taken_at: float | None = None
@@ -52,6 +56,16 @@ class FairQueue(Generic[K]):
     def __len__(self) -> int:
         """The jobs that wait."""
         return len(self._owners)
+
+    @property
+    def capacity(self) -> int:
+        """How many places there are."""
+        return self._shares.capacity
+
+    @capacity.setter
+    def capacity(self, capacity: int) -> None:
+        self._shares.capacity = capacity
+        self._shares.kept = capacity // _KEPT_FOR_OWN
 
     def __contains__(self, key: object) -> bool:
         return key in self._owners
@@ -61,8 +75,10 @@ class FairQueue(Generic[K]):
         """The places kept for jobs that are not accepted yet."""
         return self._reserved
 
-    def reserve(self, owner: Hashable) -> Place[K]:
+    def reserve(self, owner: Hashable, holder: Holder = NOBODY) -> Place[K]:
         """Keep a place for a job of an owner, before it is accepted: an accepted job must not be refused.
+
+        The place is of the holder's share.
 
         Raises: `QueueFullError`.
         """
@@ -72,15 +88,21 @@ class FairQueue(Generic[K]):
                 f"this client has {self.per_owner} jobs waiting, and no more are taken",
                 retry_after_s=self._retry_after_s(len(self._round)),
             )
-        if len(self) + self._reserved >= self.capacity:
+        room = self._shares.take(holder)
+        if room is Room.SHARE_USED:
+            raise QueueFullError(
+                f"this client has {self._shares.held(holder)} jobs waiting, which is its share of the queue",
+                retry_after_s=self._retry_after_s(len(self._round)),
+            )
+        if room is not Room.FREE:
             raise QueueFullError(
                 f"the queue is full: {self.capacity} jobs wait", retry_after_s=self._retry_after_s(1)
             )
         self._lines.setdefault(owner, _Line()).reserved += 1
         self._reserved += 1
-        return Place(self, owner)
+        return Place(self, owner, holder)
 
-    def put(self, owner: Hashable, key: K, *, first: bool = False) -> None:
+    def put(self, owner: Hashable, key: K, holder: Holder = NOBODY, *, first: bool = False) -> None:
         """Add a job that was accepted before: at a start, or, as its owner's `first`, to be run again.
 
         It is never refused, whatever the capacity; new jobs come by `reserve`.
@@ -93,7 +115,8 @@ class FairQueue(Generic[K]):
         line.waiting[key] = None
         if first:
             line.waiting.move_to_end(key, last=False)
-        self._owners[key] = owner
+        self._owners[key] = owner, holder
+        self._shares.take(holder, force=True)
         self._round.setdefault(owner)
 
     def take(self, key: K | None = None) -> K | None:
@@ -105,7 +128,7 @@ class FairQueue(Generic[K]):
             if not self._round:
                 return None
             key = next(iter(self._lines[next(iter(self._round))].waiting))
-        owner = self._owners[key]
+        owner, _ = self._owners[key]
         self._remove(key)
         if owner in self._round:
             self._round.move_to_end(owner)
@@ -130,7 +153,7 @@ class FairQueue(Generic[K]):
         """
         if key not in self._owners:
             return None
-        owner = self._owners[key]
+        owner, _ = self._owners[key]
         mine = next(index for index, item in enumerate(self._lines[owner].waiting) if item == key)
         before, turns = 0, mine + 1
         for other in self._round:
@@ -142,7 +165,8 @@ class FairQueue(Generic[K]):
         return before + 1
 
     def _remove(self, key: K) -> None:
-        owner = self._owners.pop(key)
+        owner, holder = self._owners.pop(key)
+        self._shares.give_back(holder)
         line = self._lines[owner]
         del line.waiting[key]
         if not line.waiting:
@@ -153,8 +177,9 @@ class FairQueue(Generic[K]):
         if not line.waiting and not line.reserved:
             del self._lines[owner]
 
-    def _give_up(self, owner: Hashable) -> None:
+    def _give_up(self, owner: Hashable, holder: Holder) -> None:
         line = self._lines[owner]
+        self._shares.give_back(holder)
         line.reserved -= 1
         self._reserved -= 1
         self._tidy(owner, line)
@@ -172,20 +197,21 @@ class FairQueue(Generic[K]):
 class Place(Generic[K]):
     """A place in the queue, kept until it is filled or released."""
 
-    def __init__(self, queue: FairQueue[K], owner: Hashable) -> None:
+    def __init__(self, queue: FairQueue[K], owner: Hashable, holder: Holder) -> None:
         self._queue: FairQueue[K] | None = queue
         self._owner = owner
+        self._holder = holder
 
     def fill(self, key: K) -> None:
         """Put the accepted job there. Raises: ValueError if the place has been released or the job waits."""
         queue = self._queue
         if queue is None:
             raise ValueError("the place has been released")
-        queue.put(self._owner, key)
+        queue.put(self._owner, key, self._holder)
         self.release()
 
     def release(self) -> None:
         """Give the place up, unless it has been filled. Doing so twice is harmless."""
         queue, self._queue = self._queue, None
         if queue is not None:
-            queue._give_up(self._owner)
+            queue._give_up(self._owner, self._holder)

@@ -87,9 +87,14 @@ class Quotas:
         self._cpu_s.per_hour = limits.cpu_s_per_hour
         self._upload_bytes.per_hour = limits.upload_bytes_per_hour
 
-    def check(self, names: Sequence[str]) -> None:
-        """Refuse a client that has used up its share. Raises: `RefusedError` (`policy`), with when to come back."""
-        for what, buckets in (("processor time", self._cpu_s), ("bytes to upload", self._upload_bytes)):
+    def check(self, names: Sequence[str], *, uploads: bool = True) -> None:
+        """Refuse a client that has used up its share. `uploads`: also its share of bytes to upload.
+
+        Raises: `RefusedError` (`policy`), with when to come back.
+        """
+        shares = [("processor time", self._cpu_s)]
+        shares += [("bytes to upload", self._upload_bytes)] if uploads else []
+        for what, buckets in shares:
             wait_s = max((buckets.wait_s(name) for name in names), default=0)
             if wait_s:
                 raise RefusedError(

@@ -34,7 +34,8 @@ class Attempt:
 
     `cancelled` ends the run; `stopping` says that it was for the daemon's own end. `deadline` is the moment by
     which the job must have ended, in seconds of `time.monotonic`. `changed` and `grown` are called in the
-    thread: with the job in its new state, and when there is more output. `cpu_time_s` is what the run took.
+    thread: with the job in its new state, and when there is more output. `cpu_time_s` is the processor time that the
+    run took, `node_cpu_s` what the node took for it beside: compiling, and the thread itself, which takes the output.
     """
 
     row: int
@@ -45,6 +46,11 @@ class Attempt:
     cancelled: threading.Event = attrs.field(factory=threading.Event)
     stopping: bool = False
     cpu_time_s: float = 0.0
+    node_cpu_s: float = 0.0
+
+    def meter(self, cpu_s: float) -> None:
+        """Take note of processor time that the node used for the job."""
+        self.node_cpu_s += cpu_s
 
 
 class Runner:
@@ -60,6 +66,13 @@ class Runner:
 
         Raises: `StorageError` if it cannot be started.
         """
+        began_s = time.thread_time()
+        try:
+            return self._execute(attempt)
+        finally:
+            attempt.meter(time.thread_time() - began_s)
+
+    def _execute(self, attempt: Attempt) -> Job:
         try:
             job, spool = self._store.begin(attempt.row)
         except JobEndedError:
@@ -158,7 +171,7 @@ class Runner:
 
         modules = self._store.modules
         with self._node.admission().admit_stored(
-            job.module, lambda: modules.read(job.module), manifest.limits
+            job.module, lambda: modules.read(job.module), manifest.limits, meter=attempt.meter
         ) as program:
             if attempt.cancelled.is_set():
                 return _ended(Outcome(kind="cancelled", detail="by its owner"), Stopwatch())

@@ -10,12 +10,15 @@ from datetime import datetime, timedelta, timezone
 
 import trio
 
+from plasm_core import paths
 from plasm_core.alongside import alongside
 from plasm_core.config import Config
 from plasm_core.counters import Counters
 from plasm_core.daemon.capability import SignedRecord, record_of
+from plasm_core.daemon.compiling import Turn, Turns
 from plasm_core.daemon.gateway import Gateway
 from plasm_core.daemon.offers import Offer, Offers
+from plasm_core.daemon.owners import Owner, Owners, recovered
 from plasm_core.daemon.policy import check_submission
 from plasm_core.daemon.quotas import Quotas
 from plasm_core.daemon.runner import Attempt, Runner
@@ -32,7 +35,6 @@ from plasm_core.wire.messages import Status, Submit
 
 log = logging.getLogger(__name__)
 
-_RECOVERED = "from before the start"
 _POSITIONS_S = 1.0
 _OVERDUE_S = 1.0
 _TRACKED_S = 0.01
@@ -56,6 +58,7 @@ class Service:
         )
         self.slots: Slots[int] = Slots(_lent(config))
         self.quotas = Quotas(config.clients)
+        self.owners = Owners(paths.secret(paths.owners_key()))
         self.counters = Counters()
         self.offers = Offers(store, self.queue, self.quotas, config.queue)
         self.is_stopping = False
@@ -65,7 +68,8 @@ class Service:
         self._runner = Runner(node, store)
         self._tracks: dict[int, Track] = {}
         self._work = trio.lowlevel.ParkingLot()
-        self._compiling, self._threads = map(trio.CapacityLimiter, _thread_limits(self.slots.total, config))
+        compiling, threads = _thread_limits(self.slots.total, config)
+        self._turns, self._threads = Turns(compiling), trio.CapacityLimiter(threads)
         self._token = trio.lowlevel.current_trio_token()
         self._make_room()
         self.capabilities = SignedRecord(node.signer, self.record)
@@ -96,7 +100,7 @@ class Service:
         self.queue.per_owner = config.queue.jobs_per_client
         self.slots.total = _lent(config)
         self._make_room()
-        self._compiling.total_tokens, self._threads.total_tokens = _thread_limits(self.slots.total, config)
+        self._turns.total, self._threads.total_tokens = _thread_limits(self.slots.total, config)
         self._work.unpark_all()
 
     async def find(self, job_id: str, token: bytes) -> Job:
@@ -159,14 +163,16 @@ class Service:
         await self.offers.take(offer)
         try:
             if offer.route == "here":
-                await trio.to_thread.run_sync(
-                    self._admit, offer, progress, limiter=self._compiling, abandon_on_cancel=True
-                )
+                await self._compile(offer, progress)
             if self.is_stopping:
                 raise RefusedError("shutting_down", "the node is about to end", retry_after_s=10)
             accepted = await trio.to_thread.run_sync(
                 lambda: self.store.accept(
-                    offer.inputs, manifest_json=offer.manifest_json, token=token, route=offer.route
+                    offer.inputs,
+                    manifest_json=offer.manifest_json,
+                    token=token,
+                    route=offer.route,
+                    holder=offer.owner.holder,
                 )
             )
         except Exception:
@@ -175,28 +181,54 @@ class Service:
         job = accepted.job
         if accepted.created:
             self.counters.add("jobs_accepted_total", route=offer.route)
-            self._tracks[job.row] = Track(job, offer.owner, offer.client, demand_for(job), offer.counted)
+            self._tracks[job.row] = Track(job, offer.owner, demand_for(job))
             offer.place.fill(job.row)
             self._work.unpark_all()
             log.info("job accepted job=%s module=%s waiting=%d", job.job_id, job.module, len(self.queue))
         self.offers.remove(offer)
         return present(job), accepted.created
 
-    def _admit(self, offer: Offer, progress: Callable[[str], None]) -> None:
+    async def _compile(self, offer: Offer, progress: Callable[[str], None]) -> None:
+        """Check and compile an offer's module when it is its owner's turn. Raises: `RefusedError`, `SandboxError`.
+
+        When cancelled, the thread goes on to its end, and keeps the turn until then.
+        """
+        turn = await self._turns.take(offer.owner)
+        try:
+            # The processor time that it had when it came may be used up by now.
+            self.quotas.check(offer.owner.counted, uploads=False)
+            alone = trio.CapacityLimiter(1)  # it is the turns that limit how many there are
+            await trio.to_thread.run_sync(
+                self._admit, offer, turn, progress, limiter=alone, abandon_on_cancel=True
+            )
+        finally:
+            if not turn.begun:
+                self._turns.give_back(turn)
+
+    def _admit(self, offer: Offer, turn: Turn, progress: Callable[[str], None]) -> None:
         """Check and compile a module, in a thread. What was compiled stays in the cache for the run."""
-        manifest, began = offer.manifest, time.monotonic()
-        module = self.store.modules.read(manifest.module)
+        turn.begun = True
+        if turn.is_over:
+            return
+        manifest, began_s = offer.manifest, time.thread_time()
+        owner = offer.owner
 
         def tell(phase: str) -> None:
             self._token.run_sync_soon(progress, phase)
 
-        try:
-            self.node.admission().admit(module, manifest.limits, progress=tell).close()
-        finally:
-            self._token.run_sync_soon(self._charge, offer.counted, time.monotonic() - began)
+        def meter(cpu_s: float) -> None:
+            self._token.run_sync_soon(self._charge_compiling, owner, cpu_s)
 
-    def _charge(self, counted: tuple[str, ...], cpu_s: float) -> None:
-        self.quotas.charge(counted, cpu_s=cpu_s)
+        try:
+            module = self.store.modules.read(manifest.module)
+            self.node.admission().admit(module, manifest.limits, progress=tell, meter=meter).close()
+        finally:
+            meter(time.thread_time() - began_s)
+            self._token.run_sync_soon(self._turns.give_back, turn)
+
+    def _charge_compiling(self, owner: Owner, cpu_s: float) -> None:
+        self._turns.charge(owner, cpu_s)
+        self.quotas.charge(owner.counted, cpu_s=cpu_s)
 
     async def cancel(self, job: Job) -> Job:
         """End a job, and return it when it has ended. Raises: `StorageError`."""
@@ -225,11 +257,11 @@ class Service:
         """Take up what an earlier process left. Raises: `StorageError`."""
         found = await trio.to_thread.run_sync(self.store.recover)
         for job in (*found.queued, *found.exhausted, *found.cancelling):
-            self._tracks[job.row] = Track(job, _RECOVERED, f"job {job.row}", demand_for(job))
+            self._tracks[job.row] = Track(job, recovered(job), demand_for(job))
         for job in found.queued:
-            self.queue.put(_RECOVERED, job.row)
+            self._enqueue(self._tracks[job.row])
         for job in found.exhausted:
-            reason = f"the node was interrupted {job.attempt} times while it ran"
+            reason = f"the node was interrupted {job.interruptions} times while it ran"
             await self._end_unrun(self._tracks[job.row], Outcome(kind="system_error", detail=reason))
         for job in found.cancelling:
             await self._end_unrun(self._tracks[job.row], Outcome(kind="cancelled", detail=_BY_OWNER))
@@ -249,9 +281,9 @@ class Service:
                 while not self.is_stopping and (row := self._next()) is not None:
                     track = self._tracks[row]
                     self.queue.take(row)
-                    self.slots.take(row, track.demand)
+                    self.slots.take(row, self._demand(track))
                     self._make_room()
-                    self.quotas.started(track.counted)
+                    self.quotas.started(track.owner.counted)
                     track.attempt = self._attempt(track)
                     nursery.start_soon(self._execute, track, track.attempt)
                 with trio.move_on_after(1):  # a job that does not fit is passed over for a while only
@@ -262,16 +294,28 @@ class Service:
         self.node.executor.make_room(max(0, self.slots.free.memory_bytes))
 
     def _next(self) -> int | None:
+        suspected = any(track.is_suspect and track.attempt is not None for track in self._tracks.values())
         heads = ((row, self._tracks[row]) for row in self.queue.heads())
         return self.slots.choose(
-            (row, track.demand) for row, track in heads if self.quotas.may_start(track.counted)
+            (row, self._demand(track))
+            for row, track in heads
+            if self.quotas.may_start(track.owner.counted) and not (suspected and track.is_suspect)
         )
+
+    def _demand(self, track: Track) -> Demand:
+        """Return what a job may use: all there is, if it must run alone so that it shows who ends the daemon."""
+        return self.slots.total if track.must_run_alone else track.demand
+
+    def _enqueue(self, track: Track, *, first: bool = False) -> None:
+        """Queue a job. A suspect waits for other suspects, which its owner's other jobs need not wait for."""
+        line = f"suspects of {track.owner.line}" if track.is_suspect else track.owner.line
+        self.queue.put(line, track.job.row, track.owner.holder, first=first)
 
     def _attempt(self, track: Track) -> Attempt:
         age_s = (datetime.now(timezone.utc) - track.job.accepted_at).total_seconds()
         return Attempt(
             row=track.job.row,
-            client=track.client,
+            client=track.owner.client,
             changed=lambda job: self._token.run_sync_soon(self._changed, track, job),
             grown=lambda: self._token.run_sync_soon(track.news.tell, idempotent=True),
             deadline=time.monotonic() + self._config.queue.total_s - age_s,
@@ -294,9 +338,10 @@ class Service:
         finally:
             self.slots.give_back(row)
             self._make_room()
-            self.quotas.ended(track.counted)
-            self.quotas.charge(track.counted, cpu_s=attempt.cpu_time_s)
+            self.quotas.ended(track.owner.counted)
+            self.quotas.charge(track.owner.counted, cpu_s=attempt.cpu_time_s + attempt.node_cpu_s)
             self.counters.add("job_cpu_seconds_total", attempt.cpu_time_s)
+            self.counters.add("job_node_cpu_seconds_total", attempt.node_cpu_s)
             track.attempt = None
             self._work.unpark_all()
         if not job.state.live:
@@ -305,7 +350,7 @@ class Service:
             await self._end_unrun(track, Outcome(kind="cancelled", detail=_BY_OWNER))
         else:
             self._changed(track, job)
-            self.queue.put(track.owner, row, first=True)
+            self._enqueue(track, first=True)
 
     def _changed(self, track: Track, job: Job) -> None:
         if self._tracks.get(job.row) is track:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 
 import trio
 
@@ -11,7 +12,6 @@ from plasm_core.abc import Stream
 from plasm_core.alongside import alongside
 from plasm_core.daemon.news import News
 from plasm_core.daemon.offers import Offer, SupersededError
-from plasm_core.daemon.quotas import counted_names
 from plasm_core.daemon.service import Service
 from plasm_core.errors import (
     InvalidRecordError,
@@ -55,6 +55,8 @@ PATIENCE_S = 30.0
 """How long a client may keep the node waiting for what takes no work."""
 _LINGER_S = 5.0
 _FULL_S = 60
+_GATHER_S, _GATHER_BYTES = 0.02, 1 << 14
+"""Less output than this is sent no sooner than so long after the last: a frame costs the same, however small."""
 
 _OUTPUTS = {Channel.STDOUT: Output.STDOUT, Channel.STDERR: Output.STDERR}
 
@@ -77,6 +79,7 @@ class Session:
         self._said, self._heard = trio.open_memory_channel(0)
         self._news = News()
         self._is_amid_frame = False
+        self._output_sent_at = -math.inf
 
     async def serve(self) -> None:
         """Converse until all is said, or the client goes. Never raises what the client is to blame for."""
@@ -224,14 +227,8 @@ class Session:
             return
         peer, group = self._stream.remote_peer, self._stream.remote_group
         self._service.check(manifest, submit, stranger=peer)
-        offer = await offers.make(
-            (identity, token),
-            group,
-            str(peer or group),
-            manifest,
-            submit,
-            counted=counted_names(peer, group),
-        )
+        owner = self._service.owners.of(peer, group)
+        offer = await offers.make((identity, token), owner, manifest, submit)
         with offers.hold(offer):
             job, created = await self._upload(offer, token)
         status = self._service.status(job)
@@ -303,20 +300,28 @@ class Session:
                 if _differs(status, told):
                     await self._send(conversation.state(status))
                     told = status
-                if await self._send_outputs(job):
+                if await self._send_outputs(job, status):
                     continue
                 if job.envelope is not None and self._is_sent(status):
                     await self._send(conversation.result(status, job.envelope.decode()))
                     return
                 await news.after(seen)
 
-    async def _send_outputs(self, job: Job) -> bool:
-        """Send some of each output, and return whether there was any to send."""
+    async def _send_outputs(self, job: Job, status: Status) -> bool:
+        """Send some of each output, and return whether there was any to send. `status` tells how much there is."""
         sent = False
         if job.attempt != self._conversation.attempt:
             return sent
+        there = {Channel.STDOUT: status.stdout_bytes, Channel.STDERR: status.stderr_bytes}
+        left = {
+            channel: there[channel] - position
+            for channel, (position, room) in self._conversation.room.items()
+            if room
+        }
+        if job.envelope is None and 0 < sum(left.values()) < _GATHER_BYTES:
+            await trio.sleep_until(self._output_sent_at + _GATHER_S)
         for channel, (position, room) in self._conversation.room.items():
-            if not room:
+            if left.get(channel, 0) <= 0:
                 continue
             try:
                 data = await trio.to_thread.run_sync(
@@ -330,7 +335,7 @@ class Session:
             if data and job.attempt == self._conversation.attempt:
                 await self._send(self._conversation.output(channel, data))
                 self._service.counters.add("sent_bytes_total", len(data))
-                sent = True
+                self._output_sent_at, sent = trio.current_time(), True
         return sent
 
     def _is_sent(self, status: Status) -> bool:

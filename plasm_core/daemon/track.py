@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 
 from plasm_core.daemon.news import News
+from plasm_core.daemon.owners import Owner
 from plasm_core.daemon.runner import Attempt
 from plasm_core.errors import RefusedError
 from plasm_core.machine import Demand
@@ -20,18 +21,26 @@ def _without_manifest(job: Job) -> Job:
 
 @attrs.define(eq=False)
 class Track:
-    """A job that has no result yet: as it is now, and who waits for news of it. `counted` is as in `Offer`.
+    """A job that has no result yet: as it is now, and who waits for news of it.
 
     The job is without its manifest until it has ended.
     """
 
     job: Job = attrs.field(converter=_without_manifest)
-    owner: str
-    client: str
+    owner: Owner
     demand: Demand
-    counted: tuple[str, ...] = ()
     news: News = attrs.field(factory=News)
     attempt: Attempt | None = None
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether the daemon died while it ran here: of such jobs one runs at a time."""
+        return self.job.interruptions > 0 and self.job.route == "here"
+
+    @property
+    def must_run_alone(self) -> bool:
+        """Whether that happened again while other jobs ran beside it: only alone it shows whether it is at fault."""
+        return self.job.interruptions > 1 and self.job.route == "here"
 
 
 def demand_for(job: Job) -> Demand:

@@ -28,10 +28,11 @@ from plasm_core.records.manifest import GAS_SCHEDULE, PROFILE, Limits
 from plasm_core.sandbox import filters
 from plasm_core.sandbox.blob import open_blob, seal, sealed_blob
 from plasm_core.sandbox.cache import Cache
-from plasm_core.sandbox.child import MAX_STATUS_BYTES, ChildReport, run_child
+from plasm_core.sandbox.child import MAX_STATUS_BYTES, ChildReport, Meter, run_child, unmetered
 from plasm_core.sandbox.descriptor import write_all
 from plasm_core.sandbox.killed import kills
 from plasm_core.sandbox.prepare import ModuleInfo, Preparation
+from plasm_core.sandbox.refusals import FORGET_S, Refusals
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,13 @@ Progress = Callable[[str], None]
 
 def _silent(_phase: str) -> None:
     pass
+
+
+_BUSY_S = 300.0
+
+
+class _OverloadedError(CompileLimitError):
+    """The machine was too busy for a module, which may be compiled another time."""
 
 
 @attrs.define
@@ -68,31 +76,46 @@ class Admission:
     """Prepares and compiles modules for one runtime."""
 
     def __init__(
-        self, *, validator: Validator, runtime: Runtime, cache: Cache, limits: AdmissionLimits
+        self,
+        *,
+        validator: Validator,
+        runtime: Runtime,
+        cache: Cache,
+        limits: AdmissionLimits,
+        refusals: Refusals | None = None,
     ) -> None:
         self._validator = validator
         self._runtime = runtime
         self._cache = cache
         self._limits = limits
+        self._refusals = refusals if refusals is not None else Refusals()
         self._inject_nans = not runtime.canonical_nans
 
-    def admit(self, module: bytes, limits: Limits, *, progress: Progress = _silent) -> Program:
-        """Return the program of a module, fit for a task's limits.
+    def admit(
+        self, module: bytes, limits: Limits, *, progress: Progress = _silent, meter: Meter = unmetered
+    ) -> Program:
+        """Return the program of a module, fit for a task's limits. `meter` is told of the processor time it takes.
 
         Raises: `RefusedError` with a stable reason; `SandboxError` when a child cannot be started.
         """
-        return self.admit_stored(sha256(module), lambda: module, limits, progress=progress)
+        return self.admit_stored(sha256(module), lambda: module, limits, progress=progress, meter=meter)
 
     def admit_stored(
-        self, digest: str, read: Callable[[], bytes], limits: Limits, *, progress: Progress = _silent
+        self,
+        digest: str,
+        read: Callable[[], bytes],
+        limits: Limits,
+        *,
+        progress: Progress = _silent,
+        meter: Meter = unmetered,
     ) -> Program:
         """Do the same for a module that is read only if the cache does not have what was made of it.
 
         `read` returns the bytes of that digest, checked. Raises: as `admit`, and what `read` raises.
         """
-        with self._prepared(read, digest, progress) as (info, metered_fd, offset):
+        with self._prepared(read, digest, progress, meter) as (info, metered_fd, offset):
             check_fit(info, self._runtime, limits)
-            artefact = self._compiled(digest, metered_fd, offset, progress)
+            artefact = self._compiled(digest, metered_fd, offset, progress, meter)
         return Program(digest=digest, info=info, runtime=self._runtime, artefact_fd=artefact)
 
     def inspect(self, module: bytes) -> Preparation:
@@ -101,7 +124,7 @@ class Admission:
         Raises: `RefusedError` if it is too large or takes too long to look at.
         """
         self._check_length(len(module))
-        preparation, fd = self._prepare(module)
+        preparation, fd = self._prepare(module, unmetered)
         os.close(fd)
         return preparation
 
@@ -109,22 +132,23 @@ class Admission:
 
     @contextmanager
     def _prepared(
-        self, read: Callable[[], bytes], digest: str, progress: Progress
+        self, read: Callable[[], bytes], digest: str, progress: Progress, meter: Meter
     ) -> Iterator[tuple[ModuleInfo, int, int]]:
         validator = self._validator
         variant = "prepared/canonical" if self._inject_nans else "prepared"
         name = _entry_name(variant, digest, validator.entry, validator.version(), validator.options())
         fd = self._cache.fetch(name)
         if fd is None:
-            progress("validating")
-            module = read()
-            self._check_length(len(module))
-            preparation, code_fd = self._prepare(module)
-            del module
-            try:
-                fd = _joined(preparation.checked(), code_fd)
-            finally:
-                os.close(code_fd)
+            with self._remembering(name):
+                progress("validating")
+                module = read()
+                self._check_length(len(module))
+                preparation, code_fd = self._prepare(module, meter)
+                del module
+                try:
+                    fd = _joined(preparation.checked(), code_fd)
+                finally:
+                    os.close(code_fd)
             self._cache.store(name, fd)
         try:
             info, offset = _split(fd)
@@ -133,6 +157,18 @@ class Admission:
         finally:
             os.close(fd)
 
+    @contextmanager
+    def _remembering(self, name: str) -> Iterator[None]:
+        """Do the work for a cache entry, unless it is known that it fails. Raises: `RefusedError`."""
+        limits = self._limits
+        key = f"{name} {limits.cpu_s} {limits.memory_bytes} {limits.module_bytes}"
+        self._refusals.check(key)
+        try:
+            yield
+        except RefusedError as exc:
+            self._refusals.remember(key, exc, _BUSY_S if isinstance(exc, _OverloadedError) else FORGET_S)
+            raise
+
     def _check_length(self, size_bytes: int) -> None:
         if size_bytes > self._limits.module_bytes:
             raise BadModuleError(
@@ -140,12 +176,12 @@ class Admission:
                 f"the module has {size_bytes} bytes, more than the {self._limits.module_bytes} allowed",
             )
 
-    def _prepare(self, module: bytes) -> tuple[Preparation, int]:
+    def _prepare(self, module: bytes, meter: Meter) -> tuple[Preparation, int]:
         """Return what came of it, and a descriptor of the metered code, which the caller closes."""
         module_fd = sealed_blob("plasm-module", [module])
         code_fd = open_blob("plasm-metered")
         try:
-            report = self._run(self._validator, "plasm_core.sandbox.prepare", module_fd, code_fd)
+            report = self._run(self._validator, "plasm_core.sandbox.prepare", module_fd, code_fd, meter)
             self._check_end(report, "validated")
             status = parse_json(report.status, record="preparation", maximum=MAX_STATUS_BYTES)
             return structure(status, Preparation, record="preparation"), code_fd
@@ -155,30 +191,44 @@ class Admission:
         finally:
             os.close(module_fd)
 
-    def _compiled(self, digest: str, metered_fd: int, offset: int, progress: Progress) -> int:
+    def _compiled(self, digest: str, metered_fd: int, offset: int, progress: Progress, meter: Meter) -> int:
         runtime = self._runtime
         name = _entry_name(
             f"compiled/{runtime.name}", digest, runtime.entry, runtime.version(), runtime.options()
         )
         fd = self._cache.fetch(name)
         if fd is None:
-            progress("compiling")
-            fd = open_blob("plasm-artefact")
-            try:
-                report = self._run(runtime, "plasm_core.sandbox.compiling", metered_fd, fd, offset=offset)
-                if report.returncode == 3:
-                    message = report.status.decode("utf-8", "replace")
-                    raise RefusedError("compile_failed", f"{runtime.name} cannot compile it: {message}")
-                self._check_end(report, "compiled")
-                seal(fd)
-            except BaseException:
-                os.close(fd)
-                raise
+            with self._remembering(name):
+                progress("compiling")
+                fd = self._compile(metered_fd, offset, meter)
             self._cache.store(name, fd)
         return fd
 
+    def _compile(self, metered_fd: int, offset: int, meter: Meter) -> int:
+        """Return a sealed blob of the artefact."""
+        runtime = self._runtime
+        fd = open_blob("plasm-artefact")
+        try:
+            report = self._run(runtime, "plasm_core.sandbox.compiling", metered_fd, fd, meter, offset=offset)
+            if report.returncode == 3:
+                message = report.status.decode("utf-8", "replace")
+                raise RefusedError("compile_failed", f"{runtime.name} cannot compile it: {message}")
+            self._check_end(report, "compiled")
+            seal(fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
     def _run(
-        self, component: WorkerComponent, main: str, module_fd: int, out_fd: int, *, offset: int = 0
+        self,
+        component: WorkerComponent,
+        main: str,
+        module_fd: int,
+        out_fd: int,
+        meter: Meter,
+        *,
+        offset: int = 0,
     ) -> ChildReport:
         limits = self._limits
         return run_child(
@@ -199,6 +249,7 @@ class Admission:
             },
             pass_fds=[module_fd, out_fd],
             timeout_s=2 * limits.cpu_s + 10,
+            meter=meter,
         )
 
     def _check_end(self, report: ChildReport, done: str) -> None:
@@ -213,7 +264,8 @@ class Admission:
             report.stderr[-500:],
         )
         if report.timed_out or report.signal_name == "SIGXCPU":
-            raise CompileLimitError(f"the module cannot be {done} within {limits.cpu_s} s of processor time")
+            error = _OverloadedError if report.timed_out else CompileLimitError
+            raise error(f"the module cannot be {done} within {limits.cpu_s} s of processor time")
         if "memory allocation" in report.stderr or "MemoryError" in report.stderr:
             raise CompileLimitError(
                 f"the module cannot be {done} within {limits.memory_bytes} bytes of memory"

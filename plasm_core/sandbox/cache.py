@@ -11,11 +11,10 @@ import hashlib
 import hmac
 import logging
 import os
-import secrets
 import tempfile
 from pathlib import Path
 
-from plasm_core.paths import private_directory
+from plasm_core.paths import private_directory, secret
 from plasm_core.sandbox.blob import open_blob, seal
 from plasm_core.sandbox.descriptor import write_all
 
@@ -27,15 +26,7 @@ _CHUNK = 1 << 20
 
 def cache_key(path: Path) -> bytes:
     """Return the node's cache key, 32 bytes; make it when there is none."""
-    private_directory(path.parent)
-    with contextlib.suppress(FileExistsError):
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            file.write(secrets.token_bytes(32))
-    key = path.read_bytes()
-    if len(key) != 32:  # another process is between creating and writing, or the disk was full
-        key = secrets.token_bytes(32)
-    return key
+    return secret(path)
 
 
 class Cache:

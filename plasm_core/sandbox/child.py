@@ -13,7 +13,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from plasm_core.errors import SandboxError
 MAX_STATUS_BYTES = 4 << 20
 _STDERR_TAIL = 4_096
 _ASK_S = 30
+_METER_S = 0.5
+_LONGEST_DELAY_S = 0.02
 # The specification is a literal of the program: parsing JSON would import a hundred pages into every worker.
 _PROGRAM = "import sys; sys.path[:0] = {path!r}; __import__({main!r}); sys.modules[{main!r}].main({spec!r})"
 
@@ -89,17 +92,29 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
+Meter = Callable[[float], None]
+"""Told of processor seconds as they are used, in the thread that waits."""
+
+
+def unmetered(_cpu_s: float) -> None:
+    """Take no note."""
+
+
 def run_child(
-    python: str, main: str, spec: Mapping[str, Any], *, pass_fds: Sequence[int], timeout_s: float
+    python: str,
+    main: str,
+    spec: Mapping[str, Any],
+    *,
+    pass_fds: Sequence[int],
+    timeout_s: float,
+    meter: Meter = unmetered,
 ) -> ChildReport:
     """Run a child to its end. It writes its status to stdout. Raises: `SandboxError` if it cannot start."""
     with tempfile.TemporaryFile() as status, tempfile.TemporaryFile() as stderr:
         process = start_child(python, main, spec, pass_fds=pass_fds, stdout=status, stderr=stderr)
         timed_out = False
         try:
-            process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            timed_out = True
+            timed_out = not _wait(process, timeout_s, meter)
         finally:
             if process.returncode is None:
                 process.kill()
@@ -111,6 +126,37 @@ def run_child(
             stderr=tail(stderr),
             timed_out=timed_out,
         )
+
+
+def _wait(process: subprocess.Popen[bytes], timeout_s: float, meter: Meter) -> bool:
+    """Wait for a child's end, metering it, and return whether it came in time. A child that ended is reaped."""
+    began, told_s, delay_s = time.monotonic(), 0.0, 0.001
+    tell_at = began + _METER_S
+    while True:
+        pid, how, usage = os.wait4(process.pid, os.WNOHANG)
+        if pid:
+            process.returncode = os.waitstatus_to_exitcode(how)
+            meter(max(0.0, usage.ru_utime + usage.ru_stime - told_s))
+            return True
+        now = time.monotonic()
+        if now >= tell_at:
+            used_s = _used_s(process.pid, now - began)
+            meter(max(0.0, used_s - told_s))
+            told_s, tell_at = max(told_s, used_s), now + _METER_S
+        if now - began >= timeout_s:
+            return False
+        time.sleep(min(delay_s, max(0.0, began + timeout_s - now)))
+        delay_s = min(2 * delay_s, _LONGEST_DELAY_S)
+
+
+def _used_s(pid: int, otherwise_s: float) -> float:
+    """Return the processor time that a child has used so far (proc(5)); something else where nothing tells."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return otherwise_s
 
 
 def start_child(

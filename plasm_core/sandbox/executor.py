@@ -7,7 +7,9 @@ However it dies, there is an outcome.
 from __future__ import annotations
 
 import collections
+import itertools
 import json
+import operator
 import os
 import signal
 import socket
@@ -43,6 +45,14 @@ MAX_ARGUMENT_BYTES = 1 << 20
 _POLL_S = 0.2
 _DYING_S, _DYING_PAUSE_S = 2.0, 0.005
 _RECEIVE_BYTES = 1 << 18
+_GATHER_S = 0.005
+"""Small pieces of output are gathered for so long: each delivery costs the node the same, however small it is."""
+_GATHER_BELOW_BYTES = 1 << 16
+_AT_ONCE = 32
+"""So many deliveries of a run come as soon as they are there."""
+_NODE_SHARE = 0.4
+"""What all runs together may take of one processor in the node's own process, to receive and keep their output."""
+_NODE_BURST_S = 0.1
 
 
 @attrs.frozen(kw_only=True)
@@ -83,6 +93,7 @@ class Executor:
         self._workers = workers_for(config)
         self._shared: collections.OrderedDict[Worker, None] = collections.OrderedDict()
         self._ending: list[int] = []
+        self._running = 0
         self._lock = threading.Lock()
         self._spare_bytes = float("inf")
         kills()  # what has been killed before is not our workers
@@ -133,14 +144,25 @@ class Executor:
         """
         if sum(map(len, (*inputs.args, *inputs.env))) > MAX_ARGUMENT_BYTES:
             raise RefusedError("input_too_large", f"args and env have more than {MAX_ARGUMENT_BYTES} bytes")
-        for _ in range(3):
-            worker = self._take(program, manifest, client)
-            run = _Supervision(
-                self, worker, program, manifest, inputs, output, cancelled, stdin, close_program
-            ).run()
-            if run is not None:
-                return run
+        with self._lock:
+            self._running += 1
+        try:
+            for _ in range(3):
+                worker = self._take(program, manifest, client)
+                run = _Supervision(
+                    self, worker, program, manifest, inputs, output, cancelled, stdin, close_program
+                ).run()
+                if run is not None:
+                    return run
+        finally:
+            with self._lock:
+                self._running -= 1
         raise SandboxError("three workers ended before they took the job")
+
+    @property
+    def node_share(self) -> float:
+        """What one run may take of a processor in this process now."""
+        return _NODE_SHARE / max(1, self._running)
 
     def _take(self, program: Program, manifest: Manifest, client: str) -> Worker:
         self._discard_beyond(self._spare_bytes)
@@ -312,6 +334,7 @@ class _Supervision:
         """Take what comes until there is an answer. Return why the worker must be killed, if it must."""
         sock = self.worker.sock
         parser = frames.WorkerFrames()
+        pace = _Pace(self.executor)
         outputs: list[tuple[int, bytes]] = []
         while self.answer is None:
             if self.cancelled is not None and self.cancelled.is_set():
@@ -319,6 +342,8 @@ class _Supervision:
             left = deadline - time.monotonic()
             if left <= 0:
                 return Outcome(kind="timed_out", detail=f"after {self.manifest.wall_time_s} s of wall time")
+            if not pace.rest(min(left, _POLL_S)):
+                continue
             sock.settimeout(left if self.cancelled is None else min(left, _POLL_S))
             try:
                 data = sock.recv(_RECEIVE_BYTES)
@@ -338,9 +363,10 @@ class _Supervision:
                 self.answer = None
                 return Outcome(kind="system_error", detail=printable(f"the worker sent nonsense: {exc}"))
             finally:
-                for kind, body in outputs:
-                    self.output(1 if kind == frames.STDOUT else 2, body)
+                for kind, group in itertools.groupby(outputs, key=operator.itemgetter(0)):
+                    self.output(1 if kind == frames.STDOUT else 2, b"".join(body for _, body in group))
                 outputs.clear()
+            pace.delivered(len(data))
         return None
 
     def _check(self, kind: int, body: bytes) -> None:
@@ -376,6 +402,41 @@ def _has_ended(pid: int, patience_s: float) -> bool:
             return False
         time.sleep(_DYING_PAUSE_S)
     return True
+
+
+class _Pace:
+    """How fast output is taken from one worker. It waits in its socket meanwhile, and then in the guest.
+
+    A guest pays gas for the bytes that it writes, and the node's process pays for each delivery: a hash, a write, a
+    turn of its loop for those who follow. Only processor time is bounded here; who reads slowly holds up nobody.
+    """
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._at = time.monotonic()
+        self._cpu_s = time.thread_time()
+        self._credit_s = _NODE_BURST_S
+        self._again_at = 0.0
+        self._deliveries = 0
+
+    def delivered(self, size_bytes: int) -> None:
+        """Take note of a delivery."""
+        now, cpu_s = time.monotonic(), time.thread_time()
+        share = self._executor.node_share
+        grown_s = self._credit_s + (now - self._at) * share
+        self._credit_s = min(_NODE_BURST_S, grown_s) - (cpu_s - self._cpu_s)
+        self._at, self._cpu_s = now, cpu_s
+        self._again_at = now + max(0.0, -self._credit_s / share)
+        self._deliveries += 1
+        if size_bytes < _GATHER_BELOW_BYTES and self._deliveries > _AT_ONCE:
+            self._again_at = max(self._again_at, now + _GATHER_S)
+
+    def rest(self, longest_s: float) -> bool:
+        """Wait until it may go on, no longer than so long, and return whether it may."""
+        left_s = self._again_at - time.monotonic()
+        if left_s > 0:
+            time.sleep(min(left_s, longest_s))
+        return left_s <= longest_s
 
 
 @attrs.frozen(kw_only=True)

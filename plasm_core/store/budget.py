@@ -1,52 +1,67 @@
-"""How many bytes jobs may keep on the disk, and what each of them has of it."""
+"""How many bytes jobs may keep on the disk, and what each of them and each holder has of it."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection
 
 from plasm_core.errors import StorageFullError
+from plasm_core.shares import NOBODY, Holder, Room, Shares
+
+KEPT_FOR_OWN = 8
+"""Strangers never have the eighth part of it: that is for the node's own users."""
 
 
 class Budget:
-    """A number of bytes that is shared. Thread-safe."""
+    """A number of bytes that holders share. Thread-safe."""
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
-        self._used_bytes = 0
-        self._lock = threading.Lock()
+        self._shares = Shares(limit_bytes, kept=limit_bytes // KEPT_FOR_OWN)
 
     @property
     def used_bytes(self) -> int:
         """What is taken, reservations included."""
-        return self._used_bytes
+        return self._shares.used
 
-    def take(self, amount_bytes: int, *, force: bool = False) -> None:
+    def take(self, amount_bytes: int, holder: Holder = NOBODY, *, force: bool = False) -> None:
         """Take some bytes; by `force` also beyond the limit, for what is there already.
 
         Raises: `StorageFullError`, and nothing is taken.
         """
-        with self._lock:
-            if not force and self._used_bytes + amount_bytes > self.limit_bytes:
-                raise StorageFullError(
-                    f"no room for {amount_bytes} bytes more: jobs keep {self._used_bytes} of "
-                    f"{self.limit_bytes} bytes",
-                    hint="release finished jobs, or raise storage.job_bytes",
-                )
-            self._used_bytes += amount_bytes
+        room = self._shares.take(holder, amount_bytes, force=force)
+        if room is Room.SHARE_USED:
+            raise StorageFullError(
+                f"no room for {amount_bytes} bytes more of this client: its jobs keep "
+                f"{self._shares.held(holder)} bytes, which is its share of {self.limit_bytes}",
+                hint="release finished jobs, or raise storage.job_bytes",
+            )
+        if room is not Room.FREE:
+            raise StorageFullError(
+                f"no room for {amount_bytes} bytes more: jobs keep {self.used_bytes} of "
+                f"{self.limit_bytes} bytes",
+                hint="release finished jobs, or raise storage.job_bytes",
+            )
 
-    def give_back(self, amount_bytes: int) -> None:
+    def give_back(self, amount_bytes: int, holder: Holder = NOBODY) -> None:
         """Return some bytes."""
-        with self._lock:
-            self._used_bytes -= amount_bytes
+        self._shares.give_back(holder, amount_bytes)
+
+    def giver(self, holder: Holder, amount_bytes: int, among: Collection[str]) -> str | None:
+        """Return the name that gives first for a holder that finds no room: see `Shares.giver`."""
+        return self._shares.giver(holder, amount_bytes, among=among)
 
 
 class Allowance:
     """One job's part of a budget: bytes reserved beforehand, more as it grows. Thread-safe."""
 
-    def __init__(self, budget: Budget, reserved_bytes: int, *, force: bool = False) -> None:
+    def __init__(
+        self, budget: Budget, reserved_bytes: int, holder: Holder = NOBODY, *, force: bool = False
+    ) -> None:
         """Reserve. Raises: `StorageFullError`."""
-        budget.take(reserved_bytes, force=force)
+        budget.take(reserved_bytes, holder, force=force)
         self._budget = budget
+        self._holder = holder
         self._reserved_bytes = reserved_bytes
         self._held_bytes = reserved_bytes
         self._used_bytes = 0
@@ -57,7 +72,7 @@ class Allowance:
         with self._lock:
             beyond = max(0, self._used_bytes + amount_bytes - self._held_bytes)
             if beyond:
-                self._budget.take(beyond, force=force)
+                self._budget.take(beyond, self._holder, force=force)
                 self._held_bytes += beyond
             self._used_bytes += amount_bytes
 
@@ -75,7 +90,7 @@ class Allowance:
 
     def _hold(self, amount_bytes: int) -> None:
         if amount_bytes > self._held_bytes:
-            self._budget.take(amount_bytes - self._held_bytes, force=True)
+            self._budget.take(amount_bytes - self._held_bytes, self._holder, force=True)
         else:
-            self._budget.give_back(self._held_bytes - amount_bytes)
+            self._budget.give_back(self._held_bytes - amount_bytes, self._holder)
         self._held_bytes = amount_bytes

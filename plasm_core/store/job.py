@@ -10,6 +10,7 @@ from functools import cached_property
 import attrs
 
 from plasm_core.records import Manifest, Outcome
+from plasm_core.shares import NOBODY, Holder
 
 EMPTY_DIGEST = hashlib.sha256(b"").hexdigest()
 
@@ -71,6 +72,10 @@ class Job:
     """The same without the starts that the node took back (`Store.requeue`)."""
     allowed_attempts: int
     """The manifest's `retry.attempts`, which bounds `counted_attempts`."""
+    interruptions: int
+    """How often the daemon died while it ran."""
+    holder: Holder = NOBODY
+    """Whose it is, by names that are keyed digests; nobody's once it is gone."""
     accepted_at: datetime
     started_at: datetime | None
     finished_at: datetime | None

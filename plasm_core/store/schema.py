@@ -31,9 +31,19 @@ class Schema:
         return len(self.migrations) + 1
 
 
+_VERSIONS_BEFORE = 1
+
+
 def current_schema() -> Schema:
     """Return the schema of this release."""
-    return Schema(sql=files("plasm_core.store").joinpath("schema.sql").read_text(encoding="utf-8"))
+    folder = files("plasm_core.store")
+    return Schema(
+        sql=folder.joinpath("schema.sql").read_text(encoding="utf-8"),
+        migrations=tuple(
+            folder.joinpath(f"migration-{version}.sql").read_text(encoding="utf-8")
+            for version in range(1, _VERSIONS_BEFORE + 1)
+        ),
+    )
 
 
 def open_database(path: Path, schema: Schema) -> sqlite3.Connection:

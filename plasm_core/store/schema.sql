@@ -1,4 +1,4 @@
--- Version 1. A later version has its migration in schema.py.
+-- Version 2. The scripts from earlier versions are migration-N.sql: from version N to the next.
 CREATE TABLE job (
     row INTEGER PRIMARY KEY AUTOINCREMENT,
     job_id BLOB NOT NULL CHECK (length(job_id) = 32),
@@ -12,6 +12,11 @@ CREATE TABLE job (
     attempts INTEGER NOT NULL DEFAULT 0,
     spared INTEGER NOT NULL DEFAULT 0 CHECK (spared <= attempts),
     allowed_attempts INTEGER NOT NULL CHECK (allowed_attempts > 0),
+    -- How often the daemon died while it ran.
+    interruptions INTEGER NOT NULL DEFAULT 0,
+    -- Whose it is, to count it by, until it is gone: keyed digests, separated by spaces. Null if nobody knows.
+    holder TEXT,
+    holder_is_own INTEGER NOT NULL DEFAULT 1 CHECK (holder_is_own IN (0, 1)),
     -- Microseconds since 1970-01-01T00:00:00Z.
     accepted_at INTEGER NOT NULL,
     started_at INTEGER,

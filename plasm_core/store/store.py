@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from plasm_core.config import StorageLimits
 from plasm_core.errors import JobEndedError, OutputGoneError, RefusedError, StorageError, StorageFullError
 from plasm_core.paths import private_directory
 from plasm_core.records import JobInput, Manifest, Outcome, job_id
+from plasm_core.shares import NOBODY, Holder
 from plasm_core.store.ballast import Ballast
 from plasm_core.store.budget import Allowance, Budget
 from plasm_core.store.database import Database
@@ -110,29 +111,44 @@ class Store:
             raise JobEndedError("the job has been forgotten")
         return job
 
-    def stage(self, manifest: Manifest, sizes: Mapping[str, int]) -> StagedInputs:
+    def stage(self, manifest: Manifest, sizes: Mapping[str, int], holder: Holder = NOBODY) -> StagedInputs:
         """Begin to take a job's inputs, of the sizes announced for `args`, `env` and `stdin`.
 
-        Room is reserved for all of them, and some for the outputs.
+        Room is reserved for all of them, and some for the outputs, in the share of the holder.
 
         Raises: `StorageFullError`, `StorageError`.
         """
-        reserved = sum(sizes.values()) + self._output_reserve(manifest)
+        reserved = self.staged_bytes(manifest, sizes)
         self._ballast.demand()
-        allowance = Allowance(self._budget, reserved)
+        allowance = Allowance(self._budget, reserved, holder)
         try:
             return StagedInputs(self._jobs / secrets.token_hex(8), sizes, allowance, self._ballast)
         except BaseException:
             allowance.settle(0)
             raise
 
+    def staged_bytes(self, manifest: Manifest, sizes: Mapping[str, int]) -> int:
+        """Return how many bytes `stage` reserves."""
+        return sum(sizes.values()) + self._output_reserve(manifest)
+
+    def giver(self, holder: Holder, amount_bytes: int, among: Collection[str]) -> str | None:
+        """Return the name that gives first for a holder that `stage` has no room for: see `Shares.giver`."""
+        return self._budget.giver(holder, amount_bytes, among)
+
     def accept(
-        self, inputs: StagedInputs, *, manifest_json: bytes, token: bytes, route: str = "here"
+        self,
+        inputs: StagedInputs,
+        *,
+        manifest_json: bytes,
+        token: bytes,
+        route: str = "here",
+        holder: Holder = NOBODY,
     ) -> Accepted:
         """Accept a job whose inputs are complete and whose module is here. It is durable when this returns.
 
         A job of this manifest and token that is there already, gone or not, is returned instead. In that case,
-        and whatever is raised, the inputs are discarded.
+        and whatever is raised, the inputs are discarded. `holder` is kept with the job: its names must be keyed
+        digests, which tell nobody who that is.
 
         Raises: `RefusedError` (`digest_mismatch`; `module_missing`), `InvalidRecordError`, `StorageError`.
         """
@@ -159,6 +175,7 @@ class Store:
                     reserved_bytes=self._output_reserve(manifest),
                     directory=inputs.directory.name,
                     route=route,
+                    holder=holder,
                 )
                 self._live[job.row] = _Live(inputs.hand_over(), pin)
             undo.pop_all()
@@ -329,7 +346,8 @@ class Store:
         """Take up the live jobs that a start found, once, before anything else is done.
 
         Those that ran are queued again with empty outputs, unless their attempts are used up. The attempt that
-        was cut short has counted: a job that brings its node down does not do so forever.
+        was cut short counts if the job had been interrupted before and ran alone: a job that brings its node down
+        does not do so forever, and one that ran beside it loses nothing. See `Job.interruptions`.
 
         Raises: `StorageError`.
         """
@@ -361,7 +379,7 @@ class Store:
     def _clear(self, job: Job) -> None:
         """Remove the files of a job that has just been buried."""
         remove_tree(self._jobs / job.directory)
-        self._budget.give_back(_kept_bytes(job))
+        self._budget.give_back(_kept_bytes(job), job.holder)
 
     def _drop_spool(self, job: Job) -> None:
         live = self._live[job.row]
@@ -384,15 +402,17 @@ class Store:
         known = set()
         for job in self._table.present():
             known.add(job.directory)
+            self.modules.attribute(job.module, job.holder)
             directory = self._jobs / job.directory
             if job.state.live:
                 remove_outputs(directory)
-                allowance = Allowance(self._budget, job.input_bytes + job.reserved_bytes, force=True)
+                reserved = job.input_bytes + job.reserved_bytes
+                allowance = Allowance(self._budget, reserved, job.holder, force=True)
                 allowance.use(job.input_bytes)
                 self._live[job.row] = _Live(allowance, self.modules.hold(job.module))
             else:
                 remove_inputs(directory)
-                self._budget.take(_kept_bytes(job), force=True)
+                self._budget.take(_kept_bytes(job), job.holder, force=True)
         for path in self._jobs.iterdir():
             if path.name not in known:
                 remove_tree(path)

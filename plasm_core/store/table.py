@@ -11,6 +11,7 @@ from datetime import datetime, timedelta, timezone
 from plasm_core.errors import JobEndedError
 from plasm_core.records import Manifest, Outcome, job_id
 from plasm_core.records.converter import encode_json, structure
+from plasm_core.shares import NOBODY, Holder
 from plasm_core.store.database import Database, Row
 from plasm_core.store.job import EMPTY_DIGEST, Gone, Job, Output, State, Stream
 
@@ -20,12 +21,13 @@ _BATCH = 500
 _SELECT = (
     "SELECT row, job_id, state, cancelling, attempts, spared, allowed_attempts, accepted_at, started_at, "
     "finished_at, expires_at, gone, stdout_bytes, stderr_bytes, stdout_digest, stderr_digest, outcome, "
-    "envelope, manifest, module, directory, input_bytes, reserved_bytes, route, node FROM job "
+    "envelope, manifest, module, directory, input_bytes, reserved_bytes, route, node, interruptions, holder, "
+    "holder_is_own FROM job "
 )
 _BURY = (
     "UPDATE job SET gone = ?, manifest = NULL, module = NULL, directory = NULL, outcome = NULL, "
     "envelope = NULL, stdout_bytes = 0, stderr_bytes = 0, stdout_digest = NULL, stderr_digest = NULL, "
-    "input_bytes = 0, reserved_bytes = 0 WHERE row = ? AND gone IS NULL"
+    "input_bytes = 0, reserved_bytes = 0, holder = NULL WHERE row = ? AND gone IS NULL"
 )
 
 
@@ -80,6 +82,7 @@ class JobTable:
         reserved_bytes: int,
         directory: str,
         route: str,
+        holder: Holder,
     ) -> Job:
         """Add a job, queued."""
         columns = {
@@ -94,6 +97,8 @@ class JobTable:
             "module": bytes.fromhex(manifest.module),
             "directory": directory,
             "route": route,
+            "holder": " ".join(holder.names) or None,
+            "holder_is_own": int(holder.is_own),
         }
         names, marks = ", ".join(columns), ", ".join("?" * len(columns))
 
@@ -157,12 +162,25 @@ class JobTable:
         )
 
     def requeue_all(self) -> None:
-        """Queue again what ran, unless its attempts are used up or it is to be cancelled."""
-        statement = (
-            "UPDATE job SET state = 'QUEUED', started_at = NULL WHERE finished_at IS NULL AND cancelling = 0 "
-            "AND state <> 'QUEUED' AND attempts - spared < allowed_attempts"
-        )
-        self._database.commit("queue jobs again", lambda sql: sql.execute(statement), essential=True)
+        """Queue again what ran when the daemon died, unless its attempts are used up or it is to be cancelled.
+
+        Which of the jobs that ran ended the daemon, if any, is not known: one counts an attempt only if it was
+        interrupted before and no other ran beside it.
+        """
+        ran = "finished_at IS NULL AND state <> 'QUEUED'"
+
+        def change(sql: sqlite3.Connection) -> None:
+            (count,) = sql.execute(f"SELECT count(*) FROM job WHERE {ran} AND route = 'here'").fetchone()
+            counted = "interruptions > 0 AND route = 'here'" if count == 1 else "FALSE"
+            sql.execute(
+                f"UPDATE job SET interruptions = interruptions + 1, spared = spared + NOT ({counted}) WHERE {ran}"
+            )
+            sql.execute(
+                f"UPDATE job SET state = 'QUEUED', started_at = NULL WHERE {ran} AND cancelling = 0 "
+                "AND attempts - spared < allowed_attempts"
+            )
+
+        self._database.commit("queue jobs again", change, essential=True)
 
     def bury(self, rows: Iterable[int], why: Gone) -> None:
         """Leave only the tombstones of some jobs that have ended."""
@@ -208,7 +226,8 @@ def _job(row: Row) -> Job:
     (
         number, job_id, state, cancelling, attempts, spared, allowed_attempts, accepted_at, started_at,
         finished_at, expires_at, gone, stdout_bytes, stderr_bytes, stdout_digest, stderr_digest, outcome,
-        envelope, manifest, module, directory, input_bytes, reserved_bytes, route, node,
+        envelope, manifest, module, directory, input_bytes, reserved_bytes, route, node, interruptions, holder,
+        holder_is_own,
     ) = row  # fmt: skip
     return Job(
         row=number,
@@ -234,6 +253,8 @@ def _job(row: Row) -> Job:
         node=node,
         input_bytes=input_bytes,
         reserved_bytes=reserved_bytes,
+        interruptions=interruptions,
+        holder=Holder(names=tuple(holder.split()), is_own=bool(holder_is_own)) if holder else NOBODY,
     )
 
 

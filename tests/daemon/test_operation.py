@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -317,24 +317,65 @@ def test_a_job_whose_worker_dies_is_started_again_as_often_as_it_may_be(started:
 def test_a_job_without_attempts_left_after_a_crash_ends_with_nothing_and_its_follower_is_told(
     started: Started,
 ) -> None:
-    """What it had written is lost: the client forgets it, too."""
+    """What it had written is lost: the client forgets it, too. The second crash is counted, when it ran alone."""
     daemon = started()
     handle = follow(daemon, spinning(attempts=1))
     follower, results = following(handle)
-    with calling(daemon.socket) as caller:
-        caller.attach(handle, {Channel.STDOUT: 0, Channel.STDERR: 0}, 0)
-        caller.consume(len(b"begun"))
-    daemon.kill()
-    daemon.start()
+    for _ in range(2):
+        with calling(daemon.socket) as caller:
+            caller.attach(handle, {Channel.STDOUT: 0, Channel.STDERR: 0}, 0)
+            caller.consume(len(b"begun"))
+        daemon.kill()
+        daemon.start()
     follower.join(DEADLINE_S)
 
     assert [result.receipt.result.outcome.kind for result in results] == ["system_error"]
     assert results[0].stdout == b""
     with calling(daemon.socket) as caller:
-        caller.attach(handle, {Channel.STDOUT: 5, Channel.STDERR: 0}, 1)
+        caller.attach(handle, {Channel.STDOUT: 5, Channel.STDERR: 0}, 2)
         end = caller.consume()
     assert end is not None
     assert end.status.stdout_bytes == 0
+
+
+def test_a_job_that_ends_the_daemon_takes_no_attempt_of_those_beside_it(started: Started) -> None:
+    """Here a test ends it, whenever one job runs, alone or not: the others' attempts are not used up."""
+    daemon = started("limits.cpu=4")
+    guilty = follow(daemon, spinning(attempts=1))
+    others = [follow(daemon, spinning(700_000_000, attempts=1)) for _ in range(3)]
+    for _ in range(4):
+        until(
+            lambda: Client().status(guilty).state in ("RUNNING", "SYSTEM_ERROR"),
+            "the guilty job does not run",
+        )
+        if Client().status(guilty).state == "SYSTEM_ERROR":
+            break
+        daemon.kill()
+        daemon.start()
+
+    assert Client().result(guilty, timeout_s=DEADLINE_S).receipt.result.outcome.kind == "system_error"
+    for handle in others:
+        assert Client().result(handle, timeout_s=DEADLINE_S).receipt.result.outcome.kind == "out_of_gas"
+
+
+def test_of_jobs_that_a_crash_interrupted_one_runs_at_a_time_and_others_beside_it(started: Started) -> None:
+    daemon = started("limits.cpu=4")
+    suspects = [follow(daemon, spinning(attempts=1)) for _ in range(2)]
+    daemon.kill()
+    daemon.start()
+    until(lambda: running(suspects) == 1, "no suspect runs")
+    fresh = follow(daemon, spinning())
+
+    assert (running(suspects), running([fresh])) == (1, 1)
+    first = next(handle for handle in suspects if Client().status(handle).state == "RUNNING")
+    Client().cancel(first)
+    until(lambda: running(suspects) == 1, "the other suspect does not run")
+    for handle in (*suspects, fresh):
+        Client().cancel(handle)
+
+
+def running(handles: Sequence[Handle]) -> int:
+    return sum(Client().status(handle).state == "RUNNING" for handle in handles)
 
 
 def test_a_cancelled_job_stays_cancelled_whenever_the_daemon_is_killed(started: Started) -> None:

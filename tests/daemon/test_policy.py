@@ -167,7 +167,7 @@ async def test_who_has_used_his_processor_time_is_told_when_to_come_back(homes: 
         starting(FOREVER), limits=Limits(gas=1_000_000_000, memory_bytes=1 << 20, output_bytes=1)
     )
     async with serving(homes, "clients.cpu_s_per_hour=1") as service:
-        service.quotas.charge((f"peer {ALICE}",), cpu_s=0.9)
+        service.quotas.charge(service.owners.names(f"peer {ALICE}"), cpu_s=0.9)
         await submit(service, spinning, ALICE)
         await until(lambda: not service._tracks)
         with pytest.raises(RefusedError, match="has used up the processor time") as refused:

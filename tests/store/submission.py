@@ -10,6 +10,7 @@ import attrs
 from plasm_core.config import StorageLimits
 from plasm_core.records import JobInput, Limits, Manifest, Outcome, manifest_for, sha256
 from plasm_core.records.digest import encode_list
+from plasm_core.shares import NOBODY, Holder
 from plasm_core.store import Job, StagedInputs, Store
 
 MODULE = b"\0asm\1\0\0\0"
@@ -68,14 +69,14 @@ def upload(store: Store, module: bytes = MODULE) -> None:
     taking.commit().release()
 
 
-def staged(store: Store, job: Submission) -> StagedInputs:
+def staged(store: Store, job: Submission, holder: Holder = NOBODY) -> StagedInputs:
     """Send a job's inputs."""
     content = {
         "args": encode_list(job.inputs.args),
         "env": encode_list(job.inputs.env),
         "stdin": job.inputs.stdin,
     }
-    inputs = store.stage(job.manifest, {name: len(data) for name, data in content.items()})
+    inputs = store.stage(job.manifest, {name: len(data) for name, data in content.items()}, holder)
     for name, data in content.items():
         inputs.write(name, data)
     return inputs

@@ -14,8 +14,9 @@ import pytest
 from plasm_core.config import StorageLimits
 from plasm_core.errors import RefusedError, StorageError, StorageFullError
 from plasm_core.records import sha256
+from plasm_core.shares import Holder
 from plasm_core.store import Store
-from tests.store.submission import EXITED, LIMITS, accepted, submission, upload
+from tests.store.submission import EXITED, LIMITS, accepted, staged, submission, upload
 
 LARGE = [bytes([number]) * 1000 for number in range(5)]
 THREE_FIT = attrs.evolve(LIMITS, module_bytes=3500)
@@ -97,8 +98,90 @@ def test_what_is_pinned_stays_and_an_upload_that_finds_no_room_throws_out_nothin
         assert pins[0] is not None
         pins[0].release()
         pins[0].release()
-        store.modules.upload("00" * 32, 2000).discard()
+        upload(store, bytes(2000))
         assert names(store) == [1]
+
+
+def test_an_upload_that_is_never_committed_throws_out_nothing(state: Path) -> None:
+    with Store(state, THREE_FIT) as store:
+        for module in LARGE[:3]:
+            upload(store, module)
+
+        cut_short, wrong = (store.modules.upload("00" * 32, 1700) for _ in range(2))
+        cut_short.write(bytes(1699))
+        cut_short.discard()
+        wrong.write(bytes(1700))
+        with pytest.raises(RefusedError):
+            wrong.commit()
+
+        assert names(store) == [0, 1, 2]
+        assert store.modules.used_bytes == 3000
+
+
+FIRST, SECOND = (Holder(names=(f"peer {number}", f"group {number}")) for number in (1, 2))
+
+
+def upload_of(store: Store, module: bytes, holder: Holder) -> None:
+    taking = store.modules.upload(sha256(module), len(module), holder)
+    taking.write(module)
+    taking.commit().release()
+
+
+def test_the_holder_with_most_modules_gives_first(state: Path) -> None:
+    with Store(state, THREE_FIT) as store:
+        upload_of(store, LARGE[0], FIRST)
+        upload_of(store, LARGE[1], SECOND)
+        upload_of(store, LARGE[2], SECOND)
+
+        upload_of(store, LARGE[3], SECOND)
+        assert names(store) == [0, 2, 3]
+        upload_of(store, LARGE[4], FIRST)
+        assert names(store) == [0, 3, 4]
+
+
+def test_whose_a_module_is_outlives_a_restart_with_its_jobs(state: Path) -> None:
+    with Store(state, THREE_FIT) as store:
+        for module, holder in ((LARGE[0], FIRST), (LARGE[1], SECOND), (LARGE[2], SECOND)):
+            upload_of(store, module, holder)
+            job = submission(module=module)
+            accepted = store.accept(
+                staged(store, job), manifest_json=job.manifest_json, token=b"t" * 32, holder=holder
+            )
+            store.finish(accepted.job.row, outcome=EXITED, envelope=b"{}")
+
+    with Store(state, THREE_FIT) as store:
+        upload_of(store, LARGE[3], FIRST)
+
+        assert 0 in names(store)
+        assert len(names(store)) == 3
+
+
+def test_one_holder_cannot_reserve_all_the_room(state: Path) -> None:
+    with Store(state, attrs.evolve(LIMITS, module_bytes=8000)) as store:
+        held = [store.modules.upload(f"{number:064x}", 1000, FIRST) for number in range(3)]
+        with pytest.raises(StorageFullError, match="of this client"):
+            store.modules.upload("ff" * 32, 1000, FIRST)
+
+        held.append(store.modules.upload("ee" * 32, 1000, SECOND))
+        with pytest.raises(StorageFullError):
+            store.modules.upload("dd" * 32, 4000, SECOND)
+        for taking in held:
+            taking.discard()
+
+        assert store.modules._shares.used == 0
+
+
+def test_modules_in_use_are_of_their_holder_s_share_until_their_jobs_end(state: Path) -> None:
+    with Store(state, attrs.evolve(LIMITS, module_bytes=4000)) as store:
+        upload_of(store, LARGE[0], FIRST)
+        assert store.modules._shares.held(FIRST) == 0
+        pins = [store.modules.pin(sha256(LARGE[0])) for _ in range(2)]
+        assert store.modules._shares.held(FIRST) == 1000
+        for pin in pins:
+            assert pin is not None
+            pin.release()
+
+        assert store.modules._shares.held(FIRST) == store.modules._shares.used == 0
 
 
 def test_room_is_reserved_while_uploads_go_on(state: Path) -> None:

@@ -12,9 +12,10 @@ import attrs
 import pytest
 
 from plasm_core.errors import StorageError
-from plasm_core.store import Store
+from plasm_core.shares import NOBODY
+from plasm_core.store import Gone, Store
 from plasm_core.store.schema import APPLICATION_ID, Schema, current_schema, open_database
-from tests.store.submission import LIMITS, accepted
+from tests.store.submission import EXITED, INPUTS, LIMITS, accepted, finished
 
 ONE = Schema(sql="CREATE TABLE note (text TEXT NOT NULL);")
 TWO = Schema(
@@ -25,6 +26,8 @@ TWO = Schema(
         "DROP TABLE note; ALTER TABLE fresh RENAME TO note;",
     ),
 )
+FIRST = Schema(sql=Path(__file__).with_name("schema-1.sql").read_text())
+"""What the first release made."""
 THREE = attrs.evolve(TWO, migrations=(*TWO.migrations, "UPDATE note SET text = 'x' || text;"))
 
 
@@ -62,9 +65,61 @@ def test_a_new_database_is_ours_and_durable(path: Path) -> None:
         assert pragma(connection, "foreign_keys") == 1
 
 
-def test_the_schema_of_this_release_is_version_one(path: Path) -> None:
+def test_the_schema_of_this_release_is_version_two(path: Path) -> None:
     """A change of schema.sql needs a migration, and this test a new number."""
-    assert current_schema().version == 1
+    assert current_schema().version == 2
+
+
+def columns(connection: sqlite3.Connection) -> set[tuple[object, ...]]:
+    """Return what a table of jobs has, whatever the order: name, type, whether null, default."""
+    return {tuple(row[1:5]) for row in connection.execute("PRAGMA table_info(job)")}
+
+
+def test_the_first_release_s_schema_is_migrated_to_what_a_new_database_has(tmp_path: Path) -> None:
+    with database(tmp_path / "old.db", FIRST):
+        pass
+    with (
+        database(tmp_path / "old.db", current_schema()) as migrated,
+        database(tmp_path / "new.db", current_schema()) as made,
+    ):
+        assert columns(migrated) == columns(made)
+
+
+def test_an_old_state_opens_with_its_jobs_as_they_were(state: Path) -> None:
+    """Accepted, interrupted, ended and released: as the first release wrote them."""
+    with Store(state, LIMITS) as store:
+        waiting, running = accepted(store), accepted(store)
+        store.begin(running.row)[1].append(1, b"half")
+        ended = finished(store, stdout=b"kept")
+        released = store.release(finished(store).row)
+    make_old(state / "plasmd.db")
+
+    with Store(state, LIMITS) as store:
+        recovery = store.recover()
+
+        assert [job.row for job in recovery.queued] == [waiting.row, running.row]
+        assert [job.interruptions for job in recovery.queued] == [0, 1]
+        assert all(job.holder == NOBODY for job in recovery.queued)
+        assert store.inputs(waiting) == INPUTS
+        assert store.read_output(store.get(ended.row), 1, 0, 10) == b"kept"
+        assert store.get(released.row).gone is Gone.RELEASED
+        assert store.totals().job_bytes > 0
+        begun, spool = store.begin(waiting.row)
+        spool.append(1, b"out")
+        assert store.finish(begun.row, outcome=EXITED, envelope=b"{}").stdout.size_bytes == 3
+
+
+def make_old(path: Path) -> None:
+    """Write a database anew as the first release would have."""
+    new = path.with_suffix(".new")
+    path.rename(new)
+    with database(path, FIRST) as connection:
+        names = ", ".join(str(row[1]) for row in connection.execute("PRAGMA table_info(job)"))
+        connection.execute("ATTACH ? AS new", (str(new),))
+        connection.execute(f"INSERT INTO job ({names}) SELECT {names} FROM new.job")
+        connection.execute("DETACH new")
+        assert pragma(connection, "user_version") == 1
+    new.unlink()
 
 
 def test_an_older_schema_is_migrated_with_what_it_holds(path: Path) -> None:

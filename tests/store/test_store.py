@@ -10,6 +10,7 @@ import pytest
 from plasm_core.config import StorageLimits
 from plasm_core.errors import JobEndedError, OutputGoneError, RefusedError, StateInUseError, StorageFullError
 from plasm_core.records import JobInput, Outcome, sha256
+from plasm_core.shares import NOBODY, Holder
 from plasm_core.store import Gone, Output, State, Store
 from tests.store.submission import (
     EXITED,
@@ -264,28 +265,120 @@ def test_a_job_that_was_to_be_cancelled_is_not_run_after_a_crash(state: Path) ->
 
 
 def test_a_job_that_ran_is_run_again_until_its_attempts_are_used_up(state: Path) -> None:
+    """The first interruption proves nothing against it; from then on it counts, since it ran alone."""
     with Store(state, LIMITS) as store:
         row = accepted(store, submission(attempts=2)).row
         _, spool = store.begin(row)
         spool.append(1, b"half")
 
-    with Store(state, LIMITS) as store:
-        (job,) = store.recover().queued
-        assert (job.state, job.attempt, job.started_at) == (State.QUEUED, 1, None)
-        assert store.read_output(job, 1, 0, 10) == b""
-        job, spool = store.begin(row)
-        assert (job.attempt, job.counted_attempts) == (2, 2)
-        assert store.read_output(job, 1, 0, 10) == b""
-        store.started(row)
+    for number in (1, 2):
+        with Store(state, LIMITS) as store:
+            (job,) = store.recover().queued
+            assert (job.state, job.attempt, job.started_at) == (State.QUEUED, number, None)
+            assert (job.interruptions, job.counted_attempts) == (number, number - 1)
+            assert store.read_output(job, 1, 0, 10) == b""
+            job, spool = store.begin(row)
+            assert (job.attempt, job.counted_attempts) == (number + 1, number)
+            assert store.read_output(job, 1, 0, 10) == b""
+            store.started(row)
 
     with Store(state, LIMITS) as store:
         recovery = store.recover()
         (job,) = recovery.exhausted
         assert recovery.queued == ()
-        assert (job.row, job.counted_attempts) == (row, 2)
+        assert (job.row, job.counted_attempts, job.interruptions) == (row, 2, 3)
         ended = store.finish(row, outcome=Outcome(kind="system_error"), envelope=b"{}")
         assert ended.state is State.SYSTEM_ERROR
         assert store.read_output(ended, 1, 0, 10) == b""
+
+
+@pytest.mark.parametrize("crashes", [1, 3, 10])
+def test_jobs_that_ran_beside_one_another_lose_nothing_by_crashes(state: Path, crashes: int) -> None:
+    """Which of them ended the daemon, if any, nobody knows."""
+    with Store(state, LIMITS) as store:
+        rows = [accepted(store, submission(attempts=1)).row for _ in range(3)]
+        for row in rows:
+            store.begin(row)
+
+    for _ in range(crashes):
+        with Store(state, LIMITS) as store:
+            found = store.recover()
+            assert [job.row for job in found.queued] == rows
+            for row in rows:
+                store.begin(row)
+
+    with Store(state, LIMITS) as store:
+        assert [job.counted_attempts for job in store.recover().queued] == [0, 0, 0]
+
+
+def test_a_job_that_waited_when_the_daemon_died_is_no_suspect(state: Path) -> None:
+    with Store(state, LIMITS) as store:
+        ran, waited = accepted(store).row, accepted(store).row
+        store.begin(ran)
+
+    with Store(state, LIMITS) as store:
+        found = {job.row: job.interruptions for job in store.recover().queued}
+        assert found == {ran: 1, waited: 0}
+
+
+def test_a_job_that_the_daemon_put_back_itself_is_no_suspect(state: Path) -> None:
+    with Store(state, LIMITS) as store:
+        row = accepted(store).row
+        store.begin(row)
+        store.requeue(row, counted=False)
+
+    with Store(state, LIMITS) as store:
+        (job,) = store.recover().queued
+        assert job.interruptions == 0
+
+
+HOLDER = Holder(names=("a" * 32, "b" * 32))
+
+
+def test_whose_a_job_is_outlives_a_restart_until_it_is_gone(state: Path, clock: Clock) -> None:
+    with Store(state, LIMITS, clock=clock) as store:
+        job = submission()
+        upload(store)
+        inputs = store.stage(job.manifest, {"args": 11, "env": 8, "stdin": 2}, HOLDER)
+        inputs.discard()
+        row = store.accept(
+            staged(store, job), manifest_json=job.manifest_json, token=TOKEN, holder=HOLDER
+        ).job.row
+
+    with Store(state, LIMITS, clock=clock) as store:
+        (found,) = store.recover().queued
+        assert found.holder == HOLDER
+        assert store._budget._shares.held(HOLDER) == found.input_bytes + found.reserved_bytes
+        _, spool = store.begin(row)
+        spool.append(1, b"kept")
+        store.finish(row, outcome=EXITED, envelope=b"{}")
+        assert store._budget._shares.held(HOLDER) == 4
+
+    with Store(state, LIMITS, clock=clock) as store:
+        assert store._budget._shares.held(HOLDER) == 4
+        assert store.release(row).holder == NOBODY
+        assert store._budget._shares.held(HOLDER) == 0
+        store.expire()
+    assert all(b"a" * 32 not in path.read_bytes() for path in state.iterdir() if path.is_file())
+
+
+def test_one_holders_outputs_leave_room_for_others(state: Path) -> None:
+    """Outputs are kept for days: nobody fills the room of all."""
+    limits = StorageLimits(job_bytes=8000, output_reserve_bytes=10, spare_bytes=0)
+    with Store(state, limits) as store:
+        upload(store)
+        inputs = staged(store, job := submission(JobInput()), HOLDER)
+        row = store.accept(inputs, manifest_json=job.manifest_json, token=TOKEN, holder=HOLDER).job.row
+        _, spool = store.begin(row)
+        spool.append(1, b"x" * 3000)
+
+        with pytest.raises(StorageFullError, match="of this client"):
+            spool.append(1, b"x" * 1000)
+
+        other = store.stage(submission().manifest, {"stdin": 1000}, Holder(names=("c", "d")))
+        own = store.stage(submission().manifest, {"stdin": 2000}, Holder(names=("e",), is_own=True))
+        for inputs in (other, own):
+            inputs.discard()
 
 
 def test_a_job_put_back_by_choice_keeps_its_attempts(store: Store) -> None:

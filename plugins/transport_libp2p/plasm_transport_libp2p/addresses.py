@@ -148,11 +148,11 @@ def host_ip(host: str) -> IPAddress | None:
 class Groups:
     """Names groups of addresses, so that quotas can count them and nobody can read where a client is.
 
-    The secret is of this process and never leaves it.
+    The secret is of this process, unless there is one that outlives it, and never leaves the machine.
     """
 
-    def __init__(self) -> None:
-        self._secret = secrets.token_bytes(32)
+    def __init__(self, secret: bytes | None = None) -> None:
+        self._secret = secret or secrets.token_bytes(32)
 
     def of(self, remote: tuple[str, int] | None) -> str:
         """Return the group of a peer's host and port; those without any are one group."""

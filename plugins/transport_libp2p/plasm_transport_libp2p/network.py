@@ -20,7 +20,7 @@ from multiaddr import Multiaddr
 from plasm_core.abc import Network, Stream, StreamHandler
 from plasm_core.errors import PeerUnreachableError, StreamError
 from plasm_core.records.peer import PeerId
-from plasm_transport_libp2p.addresses import expand, ip_of, is_relayed, kind_of, parse
+from plasm_transport_libp2p.addresses import Groups, expand, ip_of, is_relayed, kind_of, parse
 from plasm_transport_libp2p.identity import from_libp2p, to_libp2p
 from plasm_transport_libp2p.limits import Limits
 from plasm_transport_libp2p.negotiation import NegotiationError
@@ -374,11 +374,16 @@ async def _first(attempts: Sequence[Callable[[], Awaitable[SwarmConn]]], who: Pe
 
 @asynccontextmanager
 async def open_network(
-    keys: KeyPair, transports: list[ITransport], listen: Sequence[Multiaddr], limits: Limits
+    keys: KeyPair,
+    transports: list[ITransport],
+    listen: Sequence[Multiaddr],
+    limits: Limits,
+    groups: Groups | None = None,
 ) -> AsyncIterator[Libp2pNetwork]:
     """Run a host. Raises: `TransportError` if it cannot listen on each address."""
     circuits = Circuits()
     swarm = Swarm(keys, [*transports, circuits], limits)
+    swarm.groups = groups or swarm.groups
     host = Host(swarm, limits)
     failure: BaseException | None = None
     async with background_trio_service(swarm):

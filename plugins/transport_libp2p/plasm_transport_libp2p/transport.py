@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 
-from plasm_core import hookimpl
+from plasm_core import hookimpl, paths
 from plasm_core.abc import Network, Signer, StreamHandler, Transport
 from plasm_core.errors import TransportError
 from plasm_core.records.fields import constrained, integer, names
@@ -69,7 +69,7 @@ class Libp2pTransport(Transport):
     ) -> AsyncIterator[Libp2pNetwork]:
         # The library takes a second to load: only whoever opens the transport pays for it.
         from plasm_transport_libp2p import identify, ping
-        from plasm_transport_libp2p.addresses import kind_of, parse_listen
+        from plasm_transport_libp2p.addresses import Groups, kind_of, parse_listen
         from plasm_transport_libp2p.identity import key_pair
         from plasm_transport_libp2p.network import open_network
         from plasm_transport_libp2p.quic import QuicTransport
@@ -87,7 +87,10 @@ class Libp2pTransport(Transport):
             if any(kind_of(address) == "quic" for address in addresses):
                 raise
             log.info("quic cannot be dialled reason=%s", exc)
-        async with open_network(keys, transports, addresses, limits) as network:
+        # A daemon has a key that names clients; who only dials names nobody.
+        key = paths.owners_key()
+        groups = Groups(paths.secret(key)) if handlers and key.is_file() else None
+        async with open_network(keys, transports, addresses, limits, groups) as network:
             identify.serve(network)
             if handlers:
                 ping.serve(network)

@@ -1,0 +1,138 @@
+"""Shares: how holders divide what a node has a fixed amount of, such as places, bytes or turns.
+
+A holder is counted under each of its names: a fresh key is free, so that a client of the network is also counted
+by the prefix of its address (/24 or /48), and a user of this machine by the user id.
+
+Three rules hold everywhere. A part is kept for the node's own users. A holder is given more only while it leaves as
+much free as it holds, so that one gets half, the next a quarter, and whoever comes later still finds something; one
+of the node's own users need leave a fifth only, and nothing of what can be taken back. And of what can be taken back
+at any time (an upload, a connection) the largest holder gives first when another finds no room.
+"""
+
+from __future__ import annotations
+
+import enum
+import threading
+from collections import Counter
+from collections.abc import Collection
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class Holder:
+    """Who holds something.
+
+    `names`: all that it is counted under, none for what is counted for nobody. `is_own`: one of the node's own
+    users, for whom a part is kept. `is_bounded`: whether its share of what cannot be taken back is limited, as the
+    operator's is not.
+    """
+
+    names: tuple[str, ...] = ()
+    is_own: bool = False
+    is_bounded: bool = True
+
+
+NOBODY = Holder(is_own=True, is_bounded=False)
+"""Counts for nobody: what was there before holders were known."""
+
+
+class Room(enum.Enum):
+    """Whether an amount can be had, and what stands against it."""
+
+    FREE = "there is room"
+    FULL = "others hold what there is"
+    SHARE_USED = "the holder has its share"
+
+
+_OWN_FACTOR = 4
+"""How many times what it leaves free one of the node's own users may hold of what cannot be taken back."""
+
+
+class Shares:
+    """An amount that holders divide. Thread-safe.
+
+    `kept` of it is for the node's own users. `per_name` limits what is held under one name. `is_lent`: what is held
+    can be taken back (see `giver`), so that own users may have all that nobody else wants.
+    """
+
+    def __init__(
+        self, capacity: int, *, kept: int = 0, per_name: int | None = None, is_lent: bool = False
+    ) -> None:
+        self.capacity = capacity
+        self.kept = kept
+        self.per_name = per_name
+        self._is_lent = is_lent
+        self._used = 0
+        self._own = 0
+        self._held: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    @property
+    def used(self) -> int:
+        """What is held in all."""
+        return self._used
+
+    def held(self, holder: Holder) -> int:
+        """Return the most that is held under one of a holder's names."""
+        with self._lock:
+            return self._most(holder)
+
+    def room(self, holder: Holder, amount: int = 1) -> Room:
+        """Say whether a holder can have so much more."""
+        with self._lock:
+            return self._room(holder, amount)
+
+    def take(self, holder: Holder, amount: int = 1, *, force: bool = False) -> Room:
+        """Take so much for a holder, and return `Room.FREE`; else take nothing. `force`: whatever the room."""
+        with self._lock:
+            room = Room.FREE if force else self._room(holder, amount)
+            if room is Room.FREE:
+                self._count(holder, amount)
+            return room
+
+    def give_back(self, holder: Holder, amount: int = 1) -> None:
+        """Give so much back."""
+        with self._lock:
+            self._count(holder, -amount)
+
+    def giver(self, holder: Holder, amount: int = 1, *, among: Collection[str] | None = None) -> str | None:
+        """Return the name that gives something back for a holder that finds no room, if any has to.
+
+        It is the one that most is held under, of those that have anything that can be taken back (`among`), and
+        that holds more than the holder will.
+        """
+        with self._lock:
+            others = (
+                (held, name)
+                for name, held in self._held.items()
+                if name not in holder.names and (among is None or name in among)
+            )
+            held, name = max(others, default=(0, ""))
+            return name if held > self._most(holder) + amount else None
+
+    def _most(self, holder: Holder) -> int:
+        return max((self._held[name] for name in holder.names), default=0)
+
+    def _room(self, holder: Holder, amount: int) -> Room:
+        free = self.capacity - self._used
+        if not holder.is_own:
+            free -= max(0, self.kept - self._own)
+        if amount > free:
+            return Room.FULL
+        held = self._most(holder)
+        if self.per_name is not None and held + amount > self.per_name:
+            return Room.SHARE_USED
+        if not held or not holder.is_bounded or (self._is_lent and holder.is_own):
+            return Room.FREE
+        factor = _OWN_FACTOR if holder.is_own else 1
+        return Room.FREE if held + amount <= factor * (free - amount) else Room.SHARE_USED
+
+    def _count(self, holder: Holder, amount: int) -> None:
+        self._used += amount
+        if holder.is_own:
+            self._own += amount
+        for name in holder.names:
+            self._held[name] += amount
+            if not self._held[name]:
+                del self._held[name]
