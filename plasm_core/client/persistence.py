@@ -34,6 +34,8 @@ T = TypeVar("T")
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
 _PATIENCE_S = 15.0
 """How long a node that has the job may be away before another gets it, where there are others."""
+_PATIENCE_WITH_LIARS_S = 20.0
+"""How long honest nodes are looked for where every node that is known has lied, and none may be asked again."""
 _WORTH_ASKING_AGAIN = frozenset({"queue_full", "storage_full", "too_many_offers", "shutting_down"})
 _BROKEN_BEFORE_ACCEPTED = 2
 """How often an upload that broke off goes on at the same node, where another could have the job."""
@@ -73,6 +75,7 @@ class Choice:
     _broken: int = 0
     _none_since: float | None = None
     _final: bool = True
+    _lied: bool = False
 
     @contextmanager
     def talking_to(self, peer: PeerId) -> Iterator[None]:
@@ -107,6 +110,7 @@ class Choice:
             self.left_at[self.last] = trio.current_time() + again_in_s
         if not isinstance(reason, RefusedError) and not _is_own_failure(reason):
             self._final = False
+            self._lied = self._lied or _is_lie(reason)
         self.best_reason = reason
         self.node = self.last = None
         self._broken = 0
@@ -125,7 +129,11 @@ class Choice:
             return None
         if not self.left_at and self.best_reason is not None and self._final:
             return None  # all have refused or failed it themselves, and would again
-        patience_s = self.job.manifest.wall_time_s if self.patience_s is None else self.patience_s
+        patience_s = self.patience_s
+        if patience_s is None:
+            patience_s = float(self.job.manifest.wall_time_s)
+            if self._lied and not self.left_at:
+                patience_s = min(patience_s, _PATIENCE_WITH_LIARS_S)
         if now - self._none_since >= patience_s:
             return None
         due = [peer for peer, moment in self.left_at.items() if moment <= now]
@@ -140,6 +148,13 @@ class Choice:
 
 def _is_own_failure(reason: PlasmError) -> bool:
     return isinstance(reason, NodeFailedError) and not reason.lied
+
+
+def _is_lie(reason: Exception) -> bool:
+    """Return whether a node said or signed what does not hold, or broke the protocol."""
+    if isinstance(reason, NodeFailedError):
+        return reason.lied
+    return isinstance(reason, (ProtocolError, ReceiptRejectedError))
 
 
 async def persist(
@@ -176,10 +191,8 @@ def give_up(dialler: Dialler, choice: Choice, exc: PlasmError) -> bool:
 
     The failure is remembered of the node, for the jobs to come.
     """
-    peer, lied = choice.last, isinstance(exc, (ProtocolError, ReceiptRejectedError))
-    lied = lied or (isinstance(exc, NodeFailedError) and exc.lied)
-    if peer is not None and not isinstance(exc, RefusedError):
-        dialler.failed(peer, lied=lied)
+    if choice.last is not None and not isinstance(exc, RefusedError):
+        dialler.failed(choice.last, lied=_is_lie(exc))
     if not dialler.fails_over:
         return False
     if isinstance(exc, RefusedError):

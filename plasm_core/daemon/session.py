@@ -257,22 +257,34 @@ class Session:
                 self._service.counters.add("received_bytes_total", len(item.data))
                 await self._send(conversation.credit(item.channel))
         phases: list[str] = []
+        is_stranger = bool(offer.owner.counted)
+        untold = list(_TOLD_TO_STRANGERS) if is_stranger and offer.route == "here" else []
 
         def progress(phase: str) -> None:
-            phases.append(phase)
+            phases.append(_PHASES.get(phase, "checking"))
             self._news.tell()
+
+        async def say(phase: str) -> None:
+            # A phase that is passed over would tell a stranger that somebody else has had this module run.
+            said = untold[: untold.index(phase) + 1] if phase in untold else [] if is_stranger else [phase]
+            del untold[: len(said)]
+            for item in said:
+                await self._send(conversation.progress(item))
 
         async def tell() -> None:
             while True:
                 seen = self._news.count
                 while phases:
-                    await self._send(conversation.progress(_PHASES.get(phases.pop(0), "checking")))
+                    await say(phases.pop(0))
                 await self._news.after(seen)
 
         async with alongside(tell):
             accepted = await self._service.accept(offer, token, progress)
             async with self._sending:  # what is being told is told to its end
-                return accepted
+                pass
+        if untold:
+            await say(untold[-1])
+        return accepted
 
     async def _attached(self, job: Job) -> None:
         status = self._service.status(job)
@@ -350,6 +362,7 @@ class Session:
 
 
 _MAX_WORDS = 2000
+_TOLD_TO_STRANGERS = ("checking", "compiling")
 _PHASES = {"validating": "checking", "checking": "checking", "compiling": "compiling"}
 
 

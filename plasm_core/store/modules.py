@@ -17,6 +17,7 @@ import threading
 from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO
 
 from plasm_core.errors import RefusedError, StorageError, StorageFullError
 from plasm_core.paths import private_directory
@@ -148,20 +149,28 @@ class Modules:
             raise StorageError(f"module {digest} is damaged on the disk", hint="see the kernel's log")
         return data
 
-    def proof(self, digest: str, challenge: bytes) -> str | None:
-        """Return sha256(challenge ‖ module) in hexadecimal, or None if the module is not here or damaged."""
+    def is_proved(self, digest: str, size_bytes: int, challenge: bytes, proof: str) -> bool:
+        """Return whether a proof is sha256(challenge ‖ module) of a module that is here and has this size.
+
+        As many bytes are read and hashed whether the module is here or not, and whatever its size: how long it
+        takes must not tell. A damaged module is thrown out.
+        """
         answer, check = hashlib.sha256(challenge), hashlib.sha256()
-        try:
-            with self._path(digest).open("rb") as file:
-                while chunk := file.read(_CHUNK):
-                    answer.update(chunk)
-                    check.update(chunk)
-        except OSError:
-            return None
-        if check.hexdigest() != digest:
+        with contextlib.ExitStack() as stack:
+            file = None
+            if self._sizes.get(digest) == size_bytes:
+                with contextlib.suppress(OSError):
+                    file = stack.enter_context(self._path(digest).open("rb"))
+            for offset in range(0, size_bytes, _CHUNK):
+                length = min(_CHUNK, size_bytes - offset)
+                chunk = _zeros_or(file, length)
+                answer.update(chunk)
+                check.update(chunk)
+        is_whole = secrets.compare_digest(check.hexdigest(), digest)
+        is_right = secrets.compare_digest(answer.hexdigest(), proof)
+        if file is not None and not is_whole:
             self._forget(digest)
-            return None
-        return answer.hexdigest()
+        return is_whole and is_right
 
     def _path(self, digest: str) -> Path:
         return self._directory / digest[:2] / digest
@@ -253,6 +262,15 @@ class Modules:
             pin = self.hold(digest)
             self._count(digest)
             return pin
+
+
+def _zeros_or(file: BinaryIO | None, length: int) -> bytes:
+    """Return the next bytes of a module's file, or as many zeros as there should be."""
+    found = b""
+    if file is not None:
+        with contextlib.suppress(OSError):
+            found = file.read(length)
+    return found if len(found) == length else bytes(length)
 
 
 class ModuleUpload:

@@ -254,15 +254,101 @@ def test_a_damaged_module_is_never_handed_out_and_can_be_sent_again(store: Store
     assert store.modules.read(store.get(row).module) == LARGE[0]
 
 
+CHALLENGE = b"challenge"
+
+
+def proof(module: bytes) -> str:
+    return hashlib.sha256(CHALLENGE + module).hexdigest()
+
+
 def test_possession_is_proved_by_the_bytes_and_not_by_the_digest(store: Store, state: Path) -> None:
     upload(store, b"module")
     digest = sha256(b"module")
+    modules = store.modules
 
-    assert store.modules.proof(digest, b"challenge") == hashlib.sha256(b"challengemodule").hexdigest()
-    assert store.modules.proof("00" * 32, b"challenge") is None
+    assert modules.is_proved(digest, 6, CHALLENGE, proof(b"module"))
+    assert not modules.is_proved(digest, 6, CHALLENGE, proof(b"modulo"))
+    assert not modules.is_proved(digest, 5, CHALLENGE, proof(b"module"))
+    assert not modules.is_proved("00" * 32, 6, CHALLENGE, proof(b"module"))
+    assert digest in modules
     stored(state, b"module").write_bytes(b"modulo")
-    assert store.modules.proof(digest, b"challenge") is None
-    assert digest not in store.modules
+    assert not modules.is_proved(digest, 6, CHALLENGE, proof(b"module"))
+    assert digest not in modules
+
+
+def test_zeros_prove_nothing_of_a_module_that_is_not_here(store: Store) -> None:
+    absent = bytes(1000)
+
+    assert not store.modules.is_proved("00" * 32, len(absent), CHALLENGE, proof(absent))
+    assert not store.modules.is_proved("00" * 32, 0, CHALLENGE, proof(b""))
+
+
+class Counting:
+    """Counts what is hashed: each hash with the lengths of what it was given."""
+
+    def __init__(self) -> None:
+        self.hashed: list[list[int]] = []
+
+    def sha256(self, data: bytes = b"") -> Counting._Hash:
+        self.hashed.append([len(data)])
+        return self._Hash(self.hashed[-1], data)
+
+    class _Hash:
+        def __init__(self, lengths: list[int], data: bytes) -> None:
+            self._lengths, self._hash = lengths, hashlib.sha256(data)
+
+        def update(self, data: bytes) -> None:
+            self._lengths.append(len(data))
+            self._hash.update(data)
+
+        def hexdigest(self) -> str:
+            return self._hash.hexdigest()
+
+
+@pytest.mark.parametrize("size", [1, 1000, 1 << 20, (5 << 19) + 1])
+def test_a_proof_takes_the_same_work_whether_the_module_is_here_or_not(
+    store: Store, state: Path, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted, not timed: which hashes are made, of pieces of what lengths."""
+    module, other = os.urandom(size), os.urandom(size + 1)
+    damaged, cut = os.urandom(size), os.urandom(size)
+    for kept in (module, other, damaged, cut):
+        upload(store, kept)
+    stored(state, damaged).write_bytes(bytes(size))
+    stored(state, cut).write_bytes(cut[: size // 2])
+    counting = Counting()
+    monkeypatch.setattr("plasm_core.store.modules.hashlib", counting)
+    asked = {
+        "right": (sha256(module), proof(module)),
+        "wrong proof": (sha256(module), proof(other)),
+        "absent": ("ab" * 32, proof(module)),
+        "of another size": (sha256(other), proof(other)),
+        "damaged": (sha256(damaged), proof(damaged)),
+        "cut short": (sha256(cut), proof(cut)),
+    }
+
+    work, answers = {}, {}
+    for name, (digest, answer) in asked.items():
+        counting.hashed.clear()
+        answers[name] = store.modules.is_proved(digest, size, CHALLENGE, answer)
+        work[name] = list(counting.hashed)
+
+    assert {name for name, answer in answers.items() if answer} == {"right"}
+    assert sum(map(sum, work["right"])) == 2 * size + len(CHALLENGE)
+    assert all(done == work["right"] for done in work.values()), work
+
+
+def test_a_wrong_proof_is_no_use_of_a_module(state: Path) -> None:
+    """Else strangers who know a digest alone would keep the module here, and learn so by what goes in its place."""
+    with Store(state, THREE_FIT) as store:
+        store.recover()
+        for module in LARGE[:3]:
+            upload(store, module)
+        for module in LARGE[:2]:
+            assert not store.modules.is_proved(sha256(module), len(module), CHALLENGE, proof(b""))
+        upload(store, LARGE[3])
+
+        assert names(store) == [1, 2, 3]
 
 
 def test_a_module_larger_than_the_quota_is_refused(state: Path) -> None:
