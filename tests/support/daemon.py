@@ -19,8 +19,15 @@ DEADLINE_S = 60.0
 class Daemon:
     """One daemon's home, and its process while it runs. As a context it is ended and its socket removed."""
 
-    def __init__(self, home: Path, *arguments: str, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        *arguments: str,
+        environ: Mapping[str, str] | None = None,
+        program: str = "plasm_core.daemon",
+    ) -> None:
         self.home = home
+        self.program = program
         self.arguments: Sequence[str] = arguments
         self.log = home / "plasmd.log"
         # Paths of sockets are short: pytest's directories are not.
@@ -50,7 +57,7 @@ class Daemon:
         """Start it, and do not wait for it."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "plasm_core.daemon", *self.arguments],
+                [sys.executable, "-m", self.program, *self.arguments],
                 env=self.environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
