@@ -1,0 +1,155 @@
+"""Jobs in a network of which most nodes lie: `python -m tests.network.liars DIRECTORY --jobs 200`.
+
+Three nodes of ten are honest, and real daemons; seven lie in one way (`tests.support.lying`), and so does each kind in
+turn. `mixed` are seven kinds at once; `sybils` are twenty identities of one /24. The jobs are run by Python's client
+and by a gateway, several at once each, and by PHP's client in several processes, which share what they remember.
+A line for each kind and client: how many jobs ended with the right output and a verified receipt, and the longest
+time by which one exceeded its wall time. The exit code is 1 if a job did not end so, or exceeded it by more than
+`ALLOWED_S`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import attrs
+import trio
+
+from tests.network.conftest import NETWORKED
+from tests.network.sweep import by_client, by_gateway, small_network
+from tests.support.daemon import Daemon
+from tests.support.liars import ADDRESSES
+from tests.support.lying import LIES
+from tests.support.sweeping import HELLO, Ended, Summary
+
+LYING = 7
+IN_FLIGHT = 8
+PROCESSES = 4
+WALL_TIME_S = 10
+ALLOWED_S = 90.0
+"""By so much a job may exceed its wall time: the first jobs of a client that knows nobody meet liars at once."""
+_DEADLINE_S = 60.0
+_SCRIPT = Path(__file__).parents[1] / "support" / "sweep.php"
+MIXED = ("silent", "states", "waiting", "receipt", "tainting", "cancelled", "dropping")
+CASTS: dict[str, tuple[str, ...]] = {
+    **{kind: (kind,) * LYING for kind in (*LIES, "record", ADDRESSES)},
+    "mixed": MIXED,
+    "sybils": tuple((*LIES, "record", ADDRESSES)[number % 16] for number in range(20)),
+}
+"""Which liars there are, by the name of the row."""
+
+
+@attrs.frozen(kw_only=True)
+class Scene:
+    """A network with liars: where to begin, and directories for who needs one."""
+
+    directory: Path
+    bootstrap: str
+
+    def client(self, jobs: int) -> tuple[list[Ended], int]:
+        """Run jobs by Python's client."""
+        return trio.run(functools.partial(by_client, self.bootstrap, jobs, IN_FLIGHT, WALL_TIME_S)), 0
+
+    def gateway(self, jobs: int) -> tuple[list[Ended], int]:
+        """Run jobs by a gateway. Return how often it handed one on, too."""
+        home = self.directory / "gateway"
+        home.mkdir()
+        settings = ("--bootstrap", self.bootstrap, "--set", "gateway.enabled=true")
+        with Daemon(home, *NETWORKED, *settings) as daemon:
+            daemon.start(until=" ready peer=")
+            run = functools.partial(by_gateway, daemon, jobs, IN_FLIGHT, WALL_TIME_S)
+            return trio.run(run), daemon.log.read_text().count("job handed on ")
+
+    def php(self, jobs: int) -> tuple[list[Ended], int]:
+        """Run jobs by PHP's client, in so many processes. How often a node accepted one is not known."""
+        cache = self.directory / "php-cache"
+        cache.mkdir(mode=0o700)
+        share = max(1, jobs // PROCESSES)
+        environ = os.environ | {"XDG_STATE_HOME": str(self.directory / "php-state")}
+        running = [
+            subprocess.Popen(
+                ["php", _SCRIPT, self.bootstrap, HELLO, cache, str(WALL_TIME_S), str(first), str(share)],
+                stdout=subprocess.PIPE,
+                env=environ,
+            )
+            for first in range(0, jobs, share)
+        ]
+        said = [process.communicate()[0].decode() for process in running]
+        return [Ended(**json.loads(line)) for text in said for line in text.splitlines()], 0
+
+
+BY: dict[str, Callable[[Scene, int], tuple[list[Ended], int]]] = {
+    "Python": Scene.client,
+    "gateway": Scene.gateway,
+    "PHP": Scene.php,
+}
+
+
+@contextmanager
+def lying_network(directory: Path, kinds: Sequence[str], *, host: str = "127.0.0.1") -> Iterator[Scene]:
+    """Run three honest nodes, one to begin at, and liars of those kinds."""
+    with small_network(directory / "honest") as bootstrap:
+        with (directory / "liars.log").open("wb") as log:
+            command = [sys.executable, "-m", "tests.support.liars", bootstrap, *kinds, "--host", host]
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n", (directory / "liars.log").read_text()[-4000:]
+            yield Scene(directory=directory, bootstrap=bootstrap)
+        finally:
+            process.kill()
+            process.communicate(timeout=_DEADLINE_S)
+
+
+def measure(scene: Scene, by: str, jobs: int) -> tuple[Summary, Counter[str]]:
+    """Run the jobs by one kind of client."""
+    began = time.monotonic()
+    ended, handed_on = BY[by](scene, jobs)
+    summary = Summary.of(ended, took_s=time.monotonic() - began, wall_time_s=WALL_TIME_S)
+    if handed_on:
+        summary = attrs.evolve(summary, attempts=round(handed_on / len(ended), 3))
+    return summary, Counter(job.problem for job in ended if job.problem)
+
+
+def main() -> None:
+    """Run."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--jobs", type=int, default=200)
+    parser.add_argument("--kinds", nargs="+", choices=tuple(CASTS), default=tuple(CASTS))
+    parser.add_argument("--by", nargs="+", choices=tuple(BY), default=tuple(BY))
+    options = parser.parse_args()
+    failed = False
+    os.environ["XDG_STATE_HOME"] = str(options.directory / "state")  # false receipts are kept there
+    heads = ("liars", "client", "done", "of", "took s", "median s", "p95 s", "over s", "accepted")
+    sys.stdout.write("".join(f"{head:>11}" for head in heads) + "\n")
+    for kind in options.kinds:
+        directory = options.directory / kind
+        directory.mkdir(parents=True)
+        host = "127.9.9.9" if kind == "sybils" else "127.0.0.1"
+        with lying_network(directory, CASTS[kind], host=host) as scene:
+            for by in options.by:
+                row, problems = measure(scene, by, options.jobs)
+                failed |= row.done != options.jobs or row.over_s > ALLOWED_S
+                values = (row.done, row.jobs, row.took_s, row.median_s, row.p95_s, row.over_s, row.attempts)
+                sys.stdout.write("".join(f"{value:>11}" for value in (kind, by, *values)) + "\n")
+                for problem, count in problems.most_common(5):
+                    sys.stdout.write(f"    {count} x {problem}\n")
+                sys.stdout.flush()
+        shutil.rmtree(directory)
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()
