@@ -17,7 +17,7 @@ def optional(constraint: Constraint) -> Constraint:
         expected=constraint.expected,
         schema=constraint.schema,
         accepts=lambda value: value is None or constraint.accepts(value),
-        load=constraint.load,
+        load=lambda value: None if value is None else constraint.load(value),
         dump=lambda value: None if value is None else constraint.dump(value),
     )
 

@@ -81,19 +81,29 @@ class PeerId:
         return cls(public_key)
 
 
+def peer_name() -> Constraint:
+    """The text form of a PeerId, held as text."""
+    return Constraint(
+        expected=lambda _: "the PeerId of an Ed25519 key (12D3KooW…)",
+        schema={"type": "string", "pattern": f"^{_TEXT}$"},
+        accepts=lambda value: isinstance(value, str) and is_peer_id(value),
+    )
+
+
 def peer_names() -> Constraint:
     """A list of PeerIds in their text form, as a configuration names them; held as a tuple."""
     listed = names(_TEXT)
 
     def accepts(value: object) -> bool:
-        return listed.accepts(value) and isinstance(value, tuple) and all(map(_is_peer_id, value))
+        return listed.accepts(value) and isinstance(value, tuple) and all(map(is_peer_id, value))
 
     return attrs.evolve(
         listed, expected=lambda _: "a list of PeerIds of Ed25519 keys (12D3KooW…)", accepts=accepts
     )
 
 
-def _is_peer_id(text: str) -> bool:
+def is_peer_id(text: str) -> bool:
+    """Return whether a text is a PeerId that proves something."""
     try:
         PeerId.parse(text)
     except ValueError:

@@ -9,8 +9,18 @@ import attrs
 
 from plasm_core.errors import InvalidRecordError, ProtocolError
 from plasm_core.records.converter import parse_json, structure, unstructure
-from plasm_core.records.fields import constrained, digest, integer, lower_hex, one_of, text, timestamp
+from plasm_core.records.fields import (
+    boolean,
+    constrained,
+    digest,
+    integer,
+    lower_hex,
+    one_of,
+    text,
+    timestamp,
+)
 from plasm_core.records.outcome import CLAIMED, RECHECKABLE, optional
+from plasm_core.records.peer import peer_name
 
 MAX_CONTROL_BYTES = 131_072
 
@@ -20,7 +30,6 @@ ENDED = frozenset(STATES[3:])
 
 _WORDS = r"[^\x00-\x1f\x7f]*"
 _NAME = r"[a-z][a-z0-9_]*"
-_PEER = text(pattern=r"[1-9A-HJ-NP-Za-km-z]+", maximum=128)
 
 
 def _words(maximum: int = 2000) -> Any:
@@ -77,7 +86,7 @@ class Status:
     finished_at: datetime | None = constrained(optional(timestamp()), default=None)
     expires_at: datetime | None = constrained(optional(timestamp()), default=None)
     outcome: str | None = constrained(optional(one_of(*RECHECKABLE, *CLAIMED)), default=None)
-    node: str | None = constrained(optional(_PEER), default=None)
+    node: str | None = constrained(optional(peer_name()), default=None)
 
     @property
     def has_ended(self) -> bool:
@@ -96,7 +105,7 @@ class Hello(Message):
 
     type = "hello"
 
-    peer: str = constrained(_PEER)
+    peer: str = constrained(peer_name())
     agent: str = constrained(_words(256), default="")
 
 
@@ -190,7 +199,7 @@ class Possessed(Message):
 
     type = "possessed"
 
-    known: bool = attrs.field(validator=attrs.validators.instance_of(bool))
+    known: bool = constrained(boolean())
 
 
 @attrs.frozen(kw_only=True)

@@ -1,6 +1,6 @@
 """Compare Python's and PHP's readers: `python tests/fuzz/fuzz_readers.py --inputs 100000 --seed 1`.
 
-Receipts, envelopes, manifests, capability records, handles and PeerIds are damaged in the ways in which readers are
+Receipts, envelopes, manifests, capability records, handles, PeerIds and a node's messages are damaged in the ways in which readers are
 known to differ. Both must accept or refuse alike, and read the same values. The exit code is 1 if they do not.
 """
 

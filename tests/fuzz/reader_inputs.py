@@ -238,6 +238,44 @@ BETWEEN = (
 )
 
 
+_STATUS = {
+    "state": "RUNNING",
+    "attempt": 1,
+    "position": 1,
+    "stdout_bytes": 5,
+    "stderr_bytes": 0,
+    "accepted_at": "2026-01-01T00:00:00Z",
+    "started_at": "2026-01-01T00:00:00.5Z",
+    "finished_at": "2026-01-01T00:00:01Z",
+    "expires_at": "2026-01-02T00:00:00Z",
+    "outcome": "exited",
+    "node": str(OTHER_SIGNER.peer_id),
+}
+_UPLOADS = {"module": 1, "args": 0, "env": 0, "stdin": 3}
+_JOB = "ab" * 32
+_MESSAGES: tuple[dict[str, Any], ...] = (
+    {"type": "hello", "peer": str(SIGNER.peer_id), "agent": "plasm/1"},
+    {
+        "type": "offered",
+        "job_id": _JOB,
+        "expires_s": 3,
+        "challenge": _JOB,
+        "received": _UPLOADS,
+        "credit": _UPLOADS,
+    },
+    {"type": "possessed", "known": True},
+    {"type": "progress", "phase": "checking"},
+    *({"type": name, "job_id": _JOB, "status": _STATUS} for name in ("accepted", "attached", "status")),
+    {"type": "state", "status": _STATUS},
+    {"type": "result", "status": _STATUS, "envelope": "{}"},
+    {"type": "capabilities", "envelope": "{}"},
+    {"type": "refused", "reason": "busy", "message": "busy", "hint": "wait", "retry_after_s": 3},
+    {"type": "credit", "channel": "stdin", "upto": 5, "attempt": 1},
+    {"type": "heartbeat"},
+    {"type": "error", "code": "protocol", "message": "no"},
+)
+
+
 def _paths(value: Any, before: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     items: Any = (
         value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
@@ -280,6 +318,7 @@ class Inputs:
             ("envelope", lambda: self._damaged(self._envelope(b"{}")), 4),
             ("manifest", lambda: self._damaged(json.loads(manifest(capabilities=self._some()).to_json())), 4),
             ("capabilities", self._capabilities, 4),
+            ("message", lambda: self._damaged(self.random.choice(_MESSAGES)), 6),
             ("handle", self._handle, 2),
             ("peer", self._peer, 2),
             ("multihash", self._multihash, 1),

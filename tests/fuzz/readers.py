@@ -13,12 +13,13 @@ from types import TracebackType
 from typing import Any
 
 from plasm_core.capabilities import open_record
-from plasm_core.errors import InvalidRecordError
+from plasm_core.errors import InvalidRecordError, ProtocolError
 from plasm_core.records import Decision, Envelope, Handle, Manifest, PeerId, Receipt, job_id
 from plasm_core.records.consistency import contradictions
 from plasm_core.records.receipt import Asked
 from plasm_core.testing.claims import MOMENT, SIGNER
 from plasm_core.verification import Expectation, verify
+from plasm_core.wire.messages import FROM_NODE, Credit, encode, parse
 from plasm_signer_ed25519.verifier import SignatureVerifier
 
 Input = tuple[str, bytes]
@@ -94,7 +95,15 @@ def _verified(data: bytes) -> list[Any]:
     return [str(verdict.signer), str(receipt.result.gas_used)]
 
 
-READERS: dict[str, Callable[[bytes], list[Any]]] = {
+def _message(data: bytes) -> dict[str, Any]:
+    message = parse(data, FROM_NODE)
+    found = encode(message)
+    if isinstance(message, Credit):
+        del found["attempt"]  # PHP checks it, and keeps what a client is to know
+    return found
+
+
+READERS: dict[str, Callable[[bytes], Any]] = {
     "receipt": _receipt,
     "envelope": _envelope,
     "manifest": _manifest,
@@ -103,14 +112,15 @@ READERS: dict[str, Callable[[bytes], list[Any]]] = {
     "peer": lambda data: [PeerId.parse(data.decode()).multihash.hex()],
     "multihash": lambda data: [str(PeerId.from_multihash(data))],
     "verified": _verified,
+    "message": _message,
 }
 
 
-def read(kind: str, data: bytes) -> list[Any] | None:
+def read(kind: str, data: bytes) -> Any:
     """Return what Python reads, None if it refuses. Any other error than a reader's own is a finding."""
     try:
         return READERS[kind](data)
-    except (InvalidRecordError, ValueError):
+    except (InvalidRecordError, ProtocolError, ValueError):
         return None
 
 

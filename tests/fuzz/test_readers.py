@@ -13,7 +13,7 @@ import shutil
 
 import pytest
 
-from plasm_core.records import PAYLOAD_TYPE, Envelope, Signature, pae
+from plasm_core.records import PAYLOAD_TYPE, Envelope, PeerId, Signature, pae
 from plasm_core.testing.claims import SIGNER, receipt
 from tests.fuzz.fuzz_readers import differences
 from tests.fuzz.reader_inputs import Inputs
@@ -24,12 +24,19 @@ pytestmark = pytest.mark.skipif(shutil.which("php") is None, reason="there is no
 INPUTS = 3_000
 STATEMENT = receipt().to_statement()
 SIGNATURE = Signature(key_id="", sig=SIGNER.sign(pae(PAYLOAD_TYPE, STATEMENT)))
+OF_SMALL_ORDER = PeerId(b"\1" + bytes(31))
 ENVELOPE = Envelope(payload=STATEMENT, signatures=(SIGNATURE,)).to_json()
 
 
 def with_unknown(value: bytes) -> bytes:
     """Return the statement with a field that no reader knows."""
     return STATEMENT[:-1] + b',"unknown":' + value + b"}"
+
+
+def state(**changed: object) -> bytes:
+    """Return a node's message of a job that runs, with some fields of its status changed."""
+    status = {"state": "RUNNING", "attempt": 1, "stdout_bytes": 0, "stderr_bytes": 0, **changed}
+    return json.dumps({"type": "state", "status": status}).encode()
 
 
 def test_python_and_php_read_alike() -> None:
@@ -71,6 +78,18 @@ def test_python_and_php_read_alike() -> None:
         (("envelope", json.dumps({**json.loads(ENVELOPE), "signatures": [1] * 200_000}).encode()), False),
         (("handle", b"phase0-"), False),
         (("peer", f"{SIGNER.peer_id}\n".encode()), False),
+        (("message", b'{"type":"possessed","known":1}'), False),
+        (("message", b'{"type":"possessed","known":"false"}'), False),
+        (("message", b'{"type":"possessed","known":[]}'), False),
+        (("message", b'{"type":"hello","peer":"Process"}'), False),
+        (("message", f'{{"type":"hello","peer":"{OF_SMALL_ORDER}"}}'.encode()), False),
+        (("message", f'{{"type":"hello","peer":"{SIGNER.peer_id}"}}'.encode()), True),
+        (("message", state(started_at=None, expires_at=None)), True),
+        (("message", state(position=None, outcome=None, node=None)), True),
+        (("message", state(node=str(OF_SMALL_ORDER))), False),
+        (("message", state(attempt=None)), False),
+        (("message", b'{"type":"credit","channel":"stdin","upto":5,"attempt":-1}'), False),
+        (("message", b'{"type":"credit","channel":"stdin","upto":5,"attempt":null}'), False),
     ],
     ids=lambda value: f"{value[0]}:{value[1][-40:]!r}" if isinstance(value, tuple) else str(value),
 )

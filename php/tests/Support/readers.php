@@ -13,8 +13,11 @@ use Plasm\Envelope;
 use Plasm\Exception\ExceptionInterface;
 use Plasm\Expectation;
 use Plasm\Handle;
+use Plasm\JobStatus;
 use Plasm\Manifest;
 use Plasm\PeerId;
+use Plasm\Protocol\Channel;
+use Plasm\Protocol\NodeMessage;
 use Plasm\Receipt;
 use Plasm\Receipt\Consistency;
 use Plasm\ReceiptVerifier;
@@ -111,6 +114,37 @@ function verified(string $input, PeerId $trusted): array
     return [(string) $found->verdict->signer, $found->receipt->observed->gasUsed];
 }
 
+/** @return array<string, mixed> */
+function message(string $input): array
+{
+    $message = NodeMessage::parse($input);
+
+    return ['type' => $message->type(), ...fields($message)];
+}
+
+/** @return array<string, mixed> the fields that are there, under their names on the wire */
+function fields(object $record): array
+{
+    $found = [];
+    foreach (array_filter(get_object_vars($record), static fn (mixed $value): bool => $value !== null) as $name => $value) {
+        $found[strtolower((string) preg_replace('/[A-Z]/', '_$0', $name))] = match (true) {
+            $value instanceof DateTimeImmutable => $value->format('Y-m-d\TH:i:s.u\Z'),
+            $value instanceof Channel => $value->label(),
+            $value instanceof BackedEnum => $value->value,
+            $value instanceof PeerId => (string) $value,
+            $value instanceof JobStatus => fields($value),
+            is_array($value) => array_combine(
+                array_map(static fn (Channel $channel): string => $channel->label(), Channel::UPLOADS),
+                $value,
+            ),
+            $name === 'challenge' => bin2hex($value),
+            default => $value,
+        };
+    }
+
+    return $found;
+}
+
 $trusted = PeerId::parse($argv[1]);
 $now = (float) $argv[2];
 while (($line = fgets(STDIN)) !== false) {
@@ -126,6 +160,7 @@ while (($line = fgets(STDIN)) !== false) {
             'peer' => [bin2hex(PeerId::parse($input)->multihash())],
             'multihash' => [(string) PeerId::fromMultihash($input)],
             'verified' => verified($input, $trusted),
+            'message' => message($input),
         };
     } catch (ExceptionInterface) {
         $read = null;

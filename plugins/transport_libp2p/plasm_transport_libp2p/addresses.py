@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import re
 import secrets
 import socket
 from collections.abc import Iterable
@@ -14,7 +15,7 @@ from multiaddr import Multiaddr
 from multiaddr.exceptions import Error as MultiaddrError
 
 from plasm_core.errors import PeerUnreachableError, TransportError
-from plasm_core.records.peer import PeerId
+from plasm_core.records.peer import PeerId, is_peer_id
 from plasm_transport_libp2p.address_classes import (
     PUBLIC,
     IPAddress,
@@ -26,6 +27,31 @@ from plasm_transport_libp2p.address_classes import (
 )
 
 MAX_ADDRESS_LENGTH = 1024
+_PORT = re.compile("[0-9]{1,5}")
+
+
+def from_text(text: str) -> Multiaddr:
+    """Read a multiaddr. Raises: ValueError, also where the library is laxer than PHP's client.
+
+    The library reads ports as `int` does, with signs, blanks and the digits of every script.
+    """
+    if not text.startswith("/"):
+        raise ValueError("it does not start with /")
+    if text.split() != [text]:
+        raise ValueError("it has white space in it")
+    try:
+        address = Multiaddr(text)
+        protocols = list(address.protocols())
+    except (MultiaddrError, ValueError, KeyError, TypeError) as exc:
+        raise ValueError(str(exc)) from None
+    words = iter(text[1:].split("/"))
+    for protocol in protocols:
+        if next(words, "") != protocol.name:
+            raise ValueError("there is an empty part in it")
+        value = next(words, "") if protocol.size else ""
+        if protocol.name in ("tcp", "udp") and not _PORT.fullmatch(value):
+            raise ValueError(f"a port has 1 to 5 digits: {value!r}")
+    return address
 
 
 def parse(text: str) -> tuple[Multiaddr | None, PeerId | None]:
@@ -35,6 +61,7 @@ def parse(text: str) -> tuple[Multiaddr | None, PeerId | None]:
     """
     if len(text) > MAX_ADDRESS_LENGTH:
         raise PeerUnreachableError("an address is too long to be one")
+    text = text.replace("/ipfs/", "/p2p/")  # its name before 2018 (multiaddr specification, "/p2p")
     where, separator, who = text.rpartition("/p2p/")
     if not separator:
         where, who = text, ""
@@ -45,16 +72,16 @@ def parse(text: str) -> tuple[Multiaddr | None, PeerId | None]:
     if not where:
         return None, peer
     try:
-        return Multiaddr(where), peer
-    except (MultiaddrError, ValueError) as exc:
+        return from_text(where), peer
+    except ValueError as exc:
         raise PeerUnreachableError(f"{text} is not a multiaddr: {exc}") from None
 
 
 def parse_listen(text: str) -> Multiaddr:
     """Read an address to listen on. Raises: `TransportError`."""
     try:
-        address = Multiaddr(text)
-    except (MultiaddrError, ValueError) as exc:
+        address = from_text(text)
+    except ValueError as exc:
         raise TransportError(f"cannot listen on {text}, which is not a multiaddr: {exc}") from None
     if ip_of(address) is None or kind_of(address) not in ("tcp", "quic"):
         raise TransportError(
@@ -75,7 +102,7 @@ def kind_of(address: Multiaddr) -> str | None:
         text, _, rest = str(address).partition("/p2p-circuit")
         straight, _, relay = text.rpartition("/p2p/")
         known = bool(straight) and kind_of(Multiaddr(straight)) in ("tcp", "quic")
-        return "relay" if known and relay and not rest else None
+        return "relay" if known and is_peer_id(relay) and not rest else None
     names = [protocol.name for protocol in address.protocols()]
     if len(names) < 2 or names[0] not in ("ip4", "ip6", "dns", "dns4", "dns6"):
         return None

@@ -20,7 +20,7 @@ from plasm_core.abc import Stream
 from plasm_core.errors import PeerUnreachableError, StreamError
 from plasm_core.records.peer import PeerId
 from plasm_transport_libp2p import framing
-from plasm_transport_libp2p.addresses import is_public, kind_of
+from plasm_transport_libp2p.addresses import from_text, is_public, kind_of
 
 if TYPE_CHECKING:
     from plasm_transport_libp2p.network import Libp2pNetwork
@@ -104,8 +104,8 @@ def parse(data: bytes) -> Identified:
 def multiaddr_of(text: str) -> Multiaddr | None:
     """Read the text of a multiaddr that a peer sent; None if it is none."""
     try:
-        return Multiaddr(text)
-    except (MultiaddrError, ValueError, KeyError, TypeError):
+        return from_text(text)
+    except ValueError:
         return None
 
 

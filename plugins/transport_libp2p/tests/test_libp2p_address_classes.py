@@ -14,8 +14,9 @@ pytest.importorskip("libp2p", reason="libp2p is not installed: pip install 'phas
 from multiaddr import Multiaddr
 
 from plasm_core.errors import PeerUnreachableError
+from plasm_core.records.peer import PeerId
 from plasm_transport_libp2p.address_classes import TABLE, Private, class_of_ip
-from plasm_transport_libp2p.addresses import is_dialled_on_hearsay, parse, prefix_of, private_ranges
+from plasm_transport_libp2p.addresses import is_dialled_on_hearsay, kind_of, parse, prefix_of, private_ranges
 
 VECTORS: dict[str, Any] = json.loads(
     (Path(__file__).parents[3] / "tests" / "vectors" / "addresses.json").read_text()
@@ -57,6 +58,25 @@ def test_a_laboratory_dials_private_addresses_and_no_special_ones() -> None:
 def test_an_address_written_oddly_is_none(text: str) -> None:
     with pytest.raises(PeerUnreachableError):
         parse(text)
+
+
+@pytest.mark.parametrize("case", VECTORS["multiaddrs"], ids=lambda case: case["text"])
+def test_spellings_that_are_allowed_mean_the_same(case: dict[str, str | None]) -> None:
+    where, peer = parse(str(case["text"]))
+
+    assert str(where) == case["where"]
+    assert (None if peer is None else str(peer)) == case["peer"]
+
+
+@pytest.mark.parametrize(
+    "relay", [str(PeerId(b"\1" + bytes(31))), "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N"]
+)
+def test_a_relay_is_named_by_a_key_that_proves_something(relay: str) -> None:
+    """Else strangers fill the places of addresses with those that can never be dialled."""
+    where = "/ip4/127.0.0.1/tcp/4001"
+
+    assert kind_of(Multiaddr(f"{where}/p2p/{relay}/p2p-circuit")) is None
+    assert kind_of(Multiaddr(f"{where}/p2p/{PeerId(bytes(31) + b'n')}/p2p-circuit")) == "relay"
 
 
 def test_an_embedded_address_counts_for_its_own_network() -> None:

@@ -112,6 +112,8 @@ def test_a_message_says_the_same_after_a_journey() -> None:
         b'{"nonce": NONCE, "ports": [["tcp", 4001], ["tcp", 4002], ["tcp", 4003], ["tcp", 4004], ["tcp", 4005]]}',
         b'{"nonce": NONCE, "ports": [["tcp", 4001]], "peer": "nobody", "ip": "11.0.0.1"}',
         b'{"nonce": NONCE, "ports": [["tcp", 4001]], "peer": 1, "ip": "11.0.0.1"}',
+        b'{"nonce": NONCE, "ports": [["tcp", 4001]], "peer": "12D3KooWA4Xop1JaT3MHxwYMkCepYsv4iPVopMXwCz5iHYdBfeSB", "ip": "2a00::1%0"}',
+        b'{"nonce": NONCE, "ports": [["tcp", 4001]], "peer": "12D3KooWA4Xop1JaT3MHxwYMkCepYsv4iPVopMXwCz5iHYdBfeSB", "ip": "2a00::1%eth0"}',
         b'{"ports": [["tcp", 4001]]}',
         b'{"nonce": "", "ports": [["tcp", 4001]]}',
         b'{"nonce": NONCE0, "ports": [["tcp", 4001]]}',

@@ -19,6 +19,9 @@ final readonly class Credit extends NodeMessage
     {
         $labels = array_map(static fn (Channel $channel): string => $channel->label(), Channel::cases());
         $index = array_search($fields->oneOf('channel', $labels), $labels, true);
+        if ($fields->isThere('attempt')) {
+            $fields->integer('attempt', 0);
+        }
 
         return new self(Channel::cases()[(int) $index], $fields->integer('upto', 0));
     }

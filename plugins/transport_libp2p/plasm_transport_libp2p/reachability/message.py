@@ -58,7 +58,11 @@ class Request:
             nonce = _nonce(body["nonce"])
             if "peer" not in body:
                 return cls(ports=ports, nonce=nonce)
-            ip = ipaddress.ip_address(str(body["ip"]))
+            if "%" in _text(
+                body["ip"]
+            ):  # a zone is of one machine alone, and no multiaddr of one component has it
+                raise ValueError("expected an IP address without a zone")
+            ip = ipaddress.ip_address(body["ip"])
             return cls(ports=ports, nonce=nonce, peer=PeerId.parse(body["peer"]), ip=ip)
         except (KeyError, TypeError, ValueError) as exc:
             raise StreamError(f"a request that cannot be read: {exc}") from None
