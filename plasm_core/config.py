@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ import attrs
 from plasm_core import paths
 from plasm_core.abc import KINDS
 from plasm_core.errors import ConfigError, InvalidRecordError
+from plasm_core.input_file import read_input
+from plasm_core.records.cid import parse_peer
 from plasm_core.records.converter import structure
 from plasm_core.records.fields import boolean, constrained, integer, names, names_of, one_of, text
 from plasm_core.records.manifest import CAPABILITIES
@@ -25,6 +28,11 @@ else:  # pragma: no cover
 
 _NAME = r"[a-z0-9]+"
 _OTHER_VARIABLES = frozenset({"PLASM_CONFIG", "PLASM_SOCKET"})
+_SERVICE = re.compile(
+    r"PLASM(_[A-Z0-9_]+)?_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_[A-Z]+(_[A-Z]+)?)"
+)
+_SERVICE_PORT = re.compile(r"PLASM(_[A-Z0-9_]+)?_PORT")
+_MAX_FILE_BYTES = 1 << 20
 
 
 @attrs.frozen(kw_only=True)
@@ -256,10 +264,12 @@ def load(
 
 
 def _read_file(file: Path | None, environ: Mapping[str, str]) -> dict[str, Any]:
-    named = file or (Path(environ["PLASM_CONFIG"]) if environ.get("PLASM_CONFIG") else None)
+    named = file or (Path(environ["PLASM_CONFIG"]) if "PLASM_CONFIG" in environ else None)
     path = named or paths.config_file()
+    if path is None:
+        return {}
     try:
-        data = path.read_bytes()
+        data = read_input(path, _MAX_FILE_BYTES)
     except FileNotFoundError:
         if named is None:
             return {}
@@ -268,7 +278,7 @@ def _read_file(file: Path | None, environ: Mapping[str, str]) -> dict[str, Any]:
         raise ConfigError(f"cannot read {path}: {exc.strerror}") from exc
     try:
         return tomllib.loads(data.decode())
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise ConfigError(f"{path} is not TOML: {exc}") from exc
 
 
@@ -277,9 +287,15 @@ def _environment(environ: Mapping[str, str]) -> list[tuple[list[str], Any]]:
     found: list[tuple[list[str], Any]] = []
     choices = {attribute.name for attribute in attrs.fields(Choice)}
     for variable in sorted(environ):
-        if not variable.startswith("PLASM_") or variable in _OTHER_VARIABLES:
+        if not variable.startswith("PLASM_") or _is_of_a_service(variable, environ[variable]):
             continue
         if variable.startswith("PLASM_TEST_"):  # of script/test
+            continue
+        if not environ[variable].strip():
+            raise ConfigError(
+                f"the environment variable {variable} is empty", hint="give it a value, or unset it"
+            )
+        if variable in _OTHER_VARIABLES:
             continue
         path = variable.removeprefix("PLASM_").lower().split("__")
         if len(path) == 1 and path[0] in choices:
@@ -291,12 +307,29 @@ def _environment(environ: Mapping[str, str]) -> list[tuple[list[str], Any]]:
     return found
 
 
+def _is_of_a_service(variable: str, value: str) -> bool:
+    """Return whether a variable is what Kubernetes tells pods of a service called plasm, or plasm-something.
+
+    Its tables of settings have two underscores between their names, and these variables have none but of such
+    a service: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+    """
+    if (
+        variable.removeprefix("PLASM_").partition("__")[0].lower() in {*_SECTIONS, *KINDS}
+        and "__" in variable
+    ):
+        return False
+    if _SERVICE.fullmatch(variable):
+        return True
+    return _SERVICE_PORT.fullmatch(variable) is not None and re.match(r"(tcp|udp|sctp)://", value) is not None
+
+
 def _scalar(text: str) -> Any:
     """Read a value as TOML would, else as a string."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except ValueError:
+        found = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
         return text
+    return found["value"] if len(found) == 1 else text  # a line end would bring in other keys
 
 
 def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
@@ -308,6 +341,14 @@ def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
     table[path[-1]] = value
 
 
+def _peer(item: Any) -> Any:
+    """Return a PeerId in its usual form, whichever it was written in; what is none as it was."""
+    try:
+        return str(parse_peer(item)) if isinstance(item, str) else item
+    except ValueError:
+        return item
+
+
 def _config(tree: dict[str, Any]) -> Config:
     unknown = sorted(set(tree) - set(_SECTIONS) - set(KINDS))
     problems = [f"{name}: unknown section" for name in unknown]
@@ -316,6 +357,11 @@ def _config(tree: dict[str, Any]) -> Config:
         for name in LISTS:
             if isinstance(choice.get(name), str):
                 choice[name] = [item.strip() for item in choice[name].split(",") if item.strip()]
+    policy = tree.get("policy")
+    if isinstance(policy, dict):
+        for name in ("allow", "deny"):
+            if isinstance(policy.get(name), list):
+                policy[name] = [_peer(item) for item in policy[name]]
     components: dict[str, dict[str, dict[str, Any]]] = {}
     for kind in KINDS:
         tables = tree.get(kind, {})

@@ -11,6 +11,9 @@ from __future__ import annotations
 class PlasmError(Exception):
     """Root of all errors that Plasm raises on purpose."""
 
+    handle: str | None = None
+    """Of a job that a node had accepted before the error: keep it, it opens the job's result."""
+
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
@@ -80,6 +83,10 @@ class PluginConflictError(PluginError):
 
 class KeyFileError(PlasmError):
     """A key file is missing, unreadable, not a key, or open to other users."""
+
+
+class OutputFileError(PlasmError):
+    """A file that the caller named cannot be written."""
 
 
 class StorageError(PlasmError):

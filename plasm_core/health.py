@@ -8,8 +8,10 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timezone
+from pathlib import Path
 
 import attrs
 
@@ -21,7 +23,7 @@ from plasm_core.node import Node
 from plasm_core.records import JobInput, Limits, manifest_for
 from plasm_core.records.converter import parse_json
 from plasm_core.sandbox import filters
-from plasm_core.sandbox.child import run_child
+from plasm_core.sandbox.child import reason, run_child, shortage
 
 OK, WARNING, FAILURE = "ok", "warning", "failure"
 
@@ -51,15 +53,40 @@ class Check:
 
 
 def examine(node: Node) -> Iterator[Check]:
-    """Make every check, one after the other. None of them raises."""
-    yield Check(name="version", status=OK, found=_versions())
-    yield _key(node)
-    yield from _layers(node)
-    yield from _engines(node)
-    for name, path in (("state", paths.state_directory()), ("cache", paths.cache_directory())):
-        yield _disk(name, path)
-    yield _libraries()
-    yield _clock()
+    """Make every check, one after the other. None of them raises: what it trips over is what it found."""
+    yield from found("version", lambda: [Check(name="version", status=OK, found=_versions())])
+    yield from found("key", lambda: [_key(node)])
+    yield from found("sandbox", lambda: _layers(node))
+    yield from found("runtimes", lambda: _engines(node))
+    yield from found("state", lambda: [_disk("state", paths.state_directory())])
+    yield from found("cache", lambda: [_disk("cache", paths.cache_directory())])
+    yield from found("temporary files", lambda: [_temporary()])
+    yield from found("libraries", lambda: [_libraries()])
+    yield from found("clock", lambda: [_clock()])
+
+
+def found(name: str, look: Callable[[], Iterable[Check]]) -> Iterator[Check]:
+    """Make checks. What they raise is what was found."""
+    try:
+        yield from look()
+    except PlasmError as exc:
+        yield Check(name=name, status=FAILURE, found=str(exc), hint=exc.hint)
+    except OSError as exc:
+        where = f": {exc.filename}" if exc.filename else ""
+        yield Check(name=name, status=FAILURE, found=f"{exc.strerror or exc}{where}")
+    except Exception as exc:
+        yield Check(name=name, status=FAILURE, found=f"{type(exc).__name__}: {exc}")
+
+
+def _temporary() -> Check:
+    try:
+        directory = tempfile.gettempdir()
+    except OSError:
+        hint = "set TMPDIR to a directory that may be written to; the state directory serves meanwhile"
+        return Check(
+            name="temporary files", status=WARNING, found="there is no directory for them", hint=hint
+        )
+    return _disk("temporary files", Path(directory))
 
 
 def _versions() -> str:
@@ -122,7 +149,10 @@ def missing_layers() -> dict[str, str]:
         timeout_s=_PROBE_S,
     )
     if report.returncode:
-        raise SandboxError(f"the probe failed with exit code {report.returncode}: {report.stderr}")
+        raise SandboxError(
+            f"the probe failed with exit code {report.returncode}: {reason(report.stderr)}",
+            hint=shortage(report.stderr),
+        )
     missing = parse_json(report.status, record="probe", maximum=65_536)
     return {str(layer): str(reason) for layer, reason in missing.items()}
 
@@ -131,7 +161,7 @@ def _layers(node: Node) -> Iterator[Check]:
     try:
         missing = missing_layers()
     except PlasmError as exc:
-        yield Check(name="sandbox", status=FAILURE, found=str(exc))
+        yield Check(name="sandbox", status=FAILURE, found=str(exc), hint=exc.hint)
         return
     required = node.config.sandbox.require
     for layer in SANDBOX_LAYERS:

@@ -4,17 +4,38 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
+from plasm_core.errors import ConfigError
 from plasm_core.ownership import check_directory, check_owner
 
 
 def _home(variable: str, fallback: str) -> Path:
+    """Return a directory of the XDG specification. Raises: `ConfigError` if there is no home to put it in."""
     value = os.environ.get(variable, "")
     # The XDG specification has relative paths ignored.
-    return Path(value) if value.startswith("/") else Path.home() / fallback
+    if value.startswith("/"):
+        return Path(value)
+    home = _home_directory()
+    if home is None:
+        raise ConfigError(
+            "there is no home directory: HOME is not set, and this user is not in the list of users",
+            hint=f"set HOME, or {variable}, to a directory that may be written to",
+        )
+    return home / fallback
+
+
+def _home_directory() -> Path | None:
+    value = os.environ.get("HOME", "")
+    if not value:
+        try:
+            value = pwd.getpwuid(os.getuid()).pw_dir
+        except (KeyError, OSError):
+            return None
+    return Path(value) if value.startswith("/") else None
 
 
 def state_directory() -> Path:
@@ -29,9 +50,12 @@ def cache_directory() -> Path:
     return Path(given) if given else _home("XDG_CACHE_HOME", ".cache") / "plasm"
 
 
-def config_file() -> Path:
-    """Return the configuration file that is read when none is named."""
-    return _home("XDG_CONFIG_HOME", ".config") / "plasm" / "plasm.toml"
+def config_file() -> Path | None:
+    """Return the configuration file that is read when none is named; None if there is no home to look in."""
+    try:
+        return _home("XDG_CONFIG_HOME", ".config") / "plasm" / "plasm.toml"
+    except ConfigError:
+        return None
 
 
 def private_directory(path: Path, *, above: bool = True) -> Path:

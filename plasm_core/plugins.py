@@ -158,7 +158,9 @@ def create(cls: type[C], name: str, table: Mapping[str, Any]) -> C:
         made.check()
         return cast(C, made)
     except InvalidRecordError as exc:
-        problems = "; ".join(f"{where}.{path}: {text}" for path, text in exc.problems)
+        problems = "; ".join(
+            f"{where}.{path}: {text}" if path else f"{where}: {text}" for path, text in exc.problems
+        )
         raise ConfigError(problems) from exc
     except PlasmError:
         raise

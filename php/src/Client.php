@@ -12,6 +12,7 @@ use Plasm\Exception\PeerMismatch;
 use Plasm\Exception\ReceiptRejected;
 use Plasm\Exception\Refused;
 use Plasm\Exception\TransportException;
+use Plasm\Libp2p\Cid;
 use Plasm\Output\Collected;
 use Plasm\Output\Digester;
 use Plasm\Output\Limited;
@@ -47,6 +48,7 @@ final class Client implements ClientInterface
 
     /** @var array<string, string> the routes of those jobs */
     private array $routes = [];
+    private ?string $accepted = null;
 
     /**
      * @param TransportInterface|array<string, mixed>|null $transport how nodes are reached:
@@ -81,7 +83,8 @@ final class Client implements ClientInterface
         $this->retries = new Retries($retries, $clock);
         $this->policy = $retries;
         $this->pinned = array_map(
-            static fn (PeerId|string $peer): PeerId => $peer instanceof PeerId ? $peer : PeerId::parse($peer),
+            static fn (PeerId|string $peer): PeerId => $peer instanceof PeerId
+                ? $peer : Cid::parsePeer(trim($peer)),
             $pinned,
         );
     }
@@ -89,6 +92,16 @@ final class Client implements ClientInterface
     public function submit(mixed $module, array|Manifest $options = [], array $input = []): string
     {
         return (string) $this->submitJob($this->job($module, $options, $input), $this->deadline(null));
+    }
+
+    /**
+     * Return the handle of the job that a node accepted last, also if what came after it failed; null if none did.
+     *
+     * With it a job is found again that `run()` handed in and did not see the end of.
+     */
+    public function accepted(): ?string
+    {
+        return $this->accepted;
     }
 
     public function status(#[\SensitiveParameter] string $jobId): JobStatus
@@ -167,6 +180,14 @@ final class Client implements ClientInterface
      */
     private function job(mixed $module, array|Manifest $options, array $input): Job
     {
+        if ($module instanceof Job && ($options !== [] || $input !== [])) {
+            throw new InvalidArgument('a job has its options by now: give it alone');
+        }
+        $twice = is_array($options) ? array_keys(array_intersect_key($options, $input)) : [];
+        if ($twice !== []) {
+            throw new InvalidArgument('given twice: ' . implode(', ', $twice));
+        }
+
         return match (true) {
             $module instanceof Job => $module,
             $options instanceof Manifest => Job::ofManifest($options, $module, ['route' => $this->route, ...$input]),
@@ -189,6 +210,7 @@ final class Client implements ClientInterface
         while (true) {
             try {
                 $handle = $placement->submit($deadline);
+                $this->accepted = (string) $handle;
             } catch (ExceptionInterface $exception) {
                 return $failed ?? throw $exception;
             }
@@ -260,6 +282,7 @@ final class Client implements ClientInterface
     private function submitJob(Job $job, Deadline $deadline): Handle
     {
         $handle = $this->placement($job)?->submit($deadline) ?? $this->submitHere($job, $deadline);
+        $this->accepted = (string) $handle;
         $this->remember($job);
 
         return $handle;
@@ -272,6 +295,7 @@ final class Client implements ClientInterface
             // Once made, it is kept: only the same token makes a repeated submission the same job.
             $handle ??= Handle::create($job->id(), $node->peer());
             $node->submit($job, $handle->token());
+            $this->accepted = (string) $handle;
 
             return $handle;
         };

@@ -158,6 +158,16 @@ final readonly class Job
             throw new InvalidArgument('env: expected an array of names and values');
         }
         $items = [];
+        if (array_is_list($value)) {
+            foreach (self::texts($value, 'env') as $item) {
+                if (str_contains($item, "\0") || (strpos($item, '=') ?: 0) < 1) {
+                    throw new InvalidArgument("env: expected NAME=VALUE, got $item");
+                }
+                $items[] = $item;
+            }
+
+            return $items;
+        }
         foreach ($value as $name => $text) {
             if (!is_string($name) || $name === '' || str_contains($name, '=')) {
                 throw new InvalidArgument("env: $name is not the name of a variable");

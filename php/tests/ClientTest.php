@@ -309,7 +309,7 @@ final class ClientTest extends TestCase
 
         return [
             'no file' => [static fn (Client $plasm): string => $plasm->submit('/nowhere.wasm'), 'there is no such file'],
-            'a directory' => [static fn (Client $plasm): string => $plasm->submit('/'), 'it is not a file'],
+            'a directory' => [static fn (Client $plasm): string => $plasm->submit('/'), 'it is a directory'],
             'no module' => [static fn (Client $plasm): string => $plasm->submit(7), 'the module: expected a string'],
             'a typo' => [$with(memroy: '1GiB'), 'unknown option: memroy; there are args, attempts'],
             'memory as words' => [$with(memory: 'lots'), 'memory: expected bytes'],
@@ -321,7 +321,7 @@ final class ClientTest extends TestCase
             'a NUL in an argument' => [$with(args: ["a\0b"]), 'cannot hold a NUL'],
             'arguments with names' => [$with(args: ['x' => 'a']), 'args: expected a list'],
             'a NUL in a variable' => [$with(env: ['A' => "a\0b"]), 'cannot hold a NUL'],
-            'variables without names' => [$with(env: ['A=B']), '0 is not the name of a variable'],
+            'a variable without a value' => [$with(env: ['A=B', 'C']), 'env: expected NAME=VALUE, got C'],
             'stdin as a list' => [$with(stdin: []), 'stdin: expected a string, a stream'],
             'a short seed' => [$with(seed: 'ab'), 'seed: expected 64 lower-case hexadecimal digits'],
             'an unknown capability' => [$with(capabilities: ['files']), 'capabilities: expected a list of distinct'],

@@ -6,10 +6,12 @@ import signal
 from collections.abc import Sequence
 
 from plasm_core.cli.command_line import hide_handles
+from plasm_core.standard_streams import secure
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with the code that its outcome has."""
+    secure()
     hide_handles()
     # Whoever starts us may ignore it, which is inherited: then nobody could learn how a worker ended.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from plasm_core import standard_streams
 from plasm_core.errors import InvalidRecordError
 from plasm_core.printable import visible
 from plasm_core.records import Handle
@@ -41,7 +42,7 @@ def _is_file(text: str) -> bool:
 
 
 def _from_stdin() -> str:
-    if sys.stdin is None or sys.stdin.closed:
+    if sys.stdin is None or sys.stdin.closed or not standard_streams.is_open(0):
         raise click.BadParameter("-: there is no standard input to read the handle from")
     if sys.stdin.isatty():
         click.echo("reading the handle from standard input", err=True)

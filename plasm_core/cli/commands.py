@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import click
 
 import plasm_core
+from plasm_core import standard_streams
 from plasm_core.cli import render
 from plasm_core.cli.exits import EPILOGUE, exit_code
 from plasm_core.cli.render import show_error
@@ -69,8 +70,7 @@ def cli() -> None:
 @contextmanager
 def reporting() -> Iterator[None]:
     """Show errors as a command line does, and exit with their code."""
-    if sys.stdout is None:  # closed by whoever started us
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - as long as the process
+    standard_streams.secure()
     render.forgive_encodings()
     try:
         yield
@@ -87,14 +87,33 @@ def reporting() -> Iterator[None]:
         sys.exit(130)
     except BrokenPipeError:
         # The reader of our output is gone: there is nobody to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        standard_streams.abandon(1)
         sys.exit(1)
     except PlasmError as exc:
         show_error(str(exc), exc.hint)
         sys.exit(exit_code(exc))
     except OSError as exc:
-        show_error(f"{exc.strerror or exc}" + (f": {exc.filename}" if exc.filename else ""))
+        show_error(f"{exc.strerror or exc}" + (f": {exc.filename}" if exc.filename else ""), _out_of(exc))
+        _abandon_broken_output()
         sys.exit(1)
+    except MemoryError:
+        show_error("out of memory", "give it more: see ulimit -v, and the memory limit of the container")
+        sys.exit(1)
+
+
+def _out_of(exc: OSError) -> str | None:
+    if exc.errno in (errno.EMFILE, errno.ENFILE):
+        return "raise the limit of open files, as with: ulimit -n 4096"
+    if exc.errno == errno.ENOSPC:
+        return "make room, or write elsewhere"
+    return None
+
+
+def _abandon_broken_output() -> None:
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        standard_streams.abandon(1)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

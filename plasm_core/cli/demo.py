@@ -9,9 +9,10 @@ from pathlib import Path
 import attrs
 import click
 
-from plasm_core.cli import exits, options, render
+from plasm_core.cli import options, render
 from plasm_core.cli.run import run_here
 from plasm_core.config import Config
+from plasm_core.output_file import OutputFile
 from plasm_core.records import JobInput
 
 MODULE = "hello.wasm"
@@ -19,7 +20,7 @@ MODULE = "hello.wasm"
 _VERIFIERS = ("signature", "reexecute")
 
 
-@click.command(epilog=exits.EPILOGUE)
+@options.command()
 @click.argument("words", nargs=-1)
 @click.option(
     "--directory",
@@ -43,11 +44,11 @@ def demo(ctx: click.Context, words: tuple[str, ...], directory: str, as_json: bo
         module.parent.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise click.ClickException(f"cannot make the directory {directory}: {exc.strerror}") from exc
-    options.check_writable(str(module))
+    places = OutputFile.prepared(module), OutputFile.prepared(receipt)
     settings = attrs.evolve(settings, plasm=attrs.evolve(settings.plasm, verifier=_VERIFIERS))
     done = run_here(code, JobInput(args=options.arguments(words)), {}, settings, keep=as_json)
-    options.write(str(module), code)
-    options.write(str(receipt), done.envelope_json + b"\n")
+    places[0].write(code)
+    places[1].write(done.envelope_json + b"\n")
     if as_json:
         render.show_json({**done.as_json(), "module": str(module), "receipt": str(receipt)})
         ctx.exit(done.exit_code)

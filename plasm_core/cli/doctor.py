@@ -10,13 +10,13 @@ import click
 from plasm_core.cli import exits, options, render
 from plasm_core.client.health import ask_daemon
 from plasm_core.config import Config
-from plasm_core.health import FAILURE, OK, WARNING, examine
+from plasm_core.health import FAILURE, OK, WARNING, examine, found
 from plasm_core.node import Node
 
 _MARKS = {OK: "✓", WARNING: "!", FAILURE: "✗"}
 
 
-@click.command(epilog=exits.EPILOGUE)
+@options.command()
 @options.json_option
 @options.configured(choices=("runtime", "validator", "signer"), sandboxed=True)
 @click.pass_context
@@ -29,15 +29,15 @@ def doctor(ctx: click.Context, as_json: bool, settings: Config) -> None:
     Exit code 1 if something does not work; what is merely weaker than it could be is marked with !.
     """
     failed = False
-    found = []
+    checks = []
     with Node(settings) as node:
-        for check in chain(examine(node), ask_daemon(settings)):
+        for check in chain(examine(node), found("daemon", lambda: ask_daemon(settings))):
             failed |= check.status == FAILURE
-            found.append(check)
+            checks.append(check)
             if not as_json:
                 render.show_mark(_MARKS[check.status], f"{check.name}: {check.found}")
                 if check.hint:
                     render.show_hint(check.hint)
     if as_json:
-        render.show_json([attrs.asdict(check) for check in found])
+        render.show_json([attrs.asdict(check) for check in checks])
     ctx.exit(exits.FAILURE if failed else exits.OK)

@@ -17,7 +17,7 @@ from plasm_core.records import sha256
 from plasm_core.sandbox.prepare import ModuleInfo
 
 
-@click.command(epilog=exits.EPILOGUE)
+@options.command()
 @click.argument("module")
 @options.json_option
 @options.configured(choices=("validator",))

@@ -5,17 +5,17 @@ from __future__ import annotations
 import base64
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
 import click
 
-from plasm_core import paths
 from plasm_core.cli import exits, options, render
+from plasm_core.cli.acceptance import Acceptance, memory
 from plasm_core.cli.arguments import given_handle, is_job_id
+from plasm_core.cli.files import Files
 from plasm_core.client.blocking import Client
-from plasm_core.client.memory import Entry, Memory
+from plasm_core.client.memory import Entry
 from plasm_core.client.result import JobResult
 from plasm_core.client.sent import Sent
 from plasm_core.client.sink import Buffer, Live
@@ -29,11 +29,6 @@ from plasm_core.wire.messages import Status
 F = TypeVar("F", bound=Callable[..., Any])
 
 MAX_OUTPUT_BYTES = 1 << 40
-
-
-def memory() -> Memory:
-    """Return the handles that this user has."""
-    return Memory(paths.state_directory() / "jobs" / "handles.jsonl")
 
 
 def _timeout(default: str | None) -> Callable[[F], F]:
@@ -78,7 +73,7 @@ def _on_job(command: F) -> F:
     return decorated
 
 
-@click.command(epilog=exits.EPILOGUE, context_settings={"ignore_unknown_options": True})
+@options.command(context_settings={"ignore_unknown_options": True})
 @click.argument("module", type=click.Path())
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 @options.task
@@ -101,24 +96,33 @@ def submit(
     release the job: keep it like a password, in a file that others cannot read, which the other commands take as
     @FILE. Put -- before arguments that look like options.
     """
-    with task.submission(module, args) as job, render.phases() as progress:
-        handle = reach.client(settings).submit(
-            job, timeout_s=_seconds(timeout), watch=lambda phase, _status: progress(phase)
+
+    def show(handle: Handle) -> None:
+        if as_json:
+            render.show_json({"handle": str(handle), "jobId": handle.job_id, "peer": str(handle.peer)})
+        else:
+            click.echo(str(handle))
+
+    with (
+        task.submission(module, args) as job,
+        Acceptance(
+            module,
+            reach.transport,
+            output_bytes=task.limits.output_bytes,
+            gateway=reach.gateway and reach.transport == "local",
+            show=show,
+        ) as acceptance,
+        render.phases() as progress,
+    ):
+        reach.client(settings).submit(
+            job,
+            timeout_s=_seconds(timeout),
+            watch=lambda phase, _status: progress(phase),
+            placed=acceptance.placed,
         )
-    memory().add(
-        handle,
-        Path(module).name,
-        reach.transport,
-        output_bytes=task.limits.output_bytes,
-        gateway=reach.gateway and reach.transport == "local",
-    )
-    if as_json:
-        render.show_json({"handle": str(handle), "jobId": handle.job_id, "peer": str(handle.peer)})
-    else:
-        click.echo(str(handle))
 
 
-@click.command(epilog=exits.EPILOGUE)
+@options.command()
 @_on_job
 @options.json_option
 @options.configured(choices=())
@@ -132,7 +136,7 @@ def status(handle: str, reach: options.Reach, as_json: bool, settings: Config) -
     _show_status(job, reach.client(settings, transport=transport).status(job), as_json)
 
 
-@click.command(epilog=exits.EPILOGUE)
+@options.command()
 @_on_job
 @_timeout(None)
 @options.json_option
@@ -156,7 +160,7 @@ def wait(
     ctx.exit(exits.OK if ended.state == "COMPLETE" else exits.JOB_FAILED)
 
 
-@click.command(epilog=exits.EPILOGUE)
+@options.command()
 @_on_job
 @click.option("--follow", "-f", is_flag=True, help="Go on until the job has ended.")
 @_timeout(None)
@@ -196,7 +200,7 @@ def _pass_on(channel: Channel, data: bytes) -> None:
     target.flush()
 
 
-@click.command(epilog=exits.EPILOGUE)
+@options.command()
 @_on_job
 @click.option("--receipt", "receipt_file", metavar="FILE", help="Write the signed receipt there.")
 @click.option("--quiet", "-q", is_flag=True, help="No summary on stderr.")
@@ -219,7 +223,7 @@ def result(
     """Wait for a job's result, verify it, and only then write its stdout and stderr out as they were."""
     job, entry = _entry(handle)
     client = reach.client(settings, transport=entry.transport if entry else None)
-    options.check_writable(receipt_file)
+    files = Files.prepared(receipt=receipt_file)
     buffer = Buffer(MAX_OUTPUT_BYTES)
     with render.phases() as progress:
         found = client.result(
@@ -229,7 +233,7 @@ def result(
             watch=lambda phase, state: progress(told(phase, state)),
             sent=_sent(entry, reach),
         )
-    show_result(found, buffer, receipt_file=receipt_file, quiet=quiet, as_json=as_json)
+    show_result(found, buffer, files=files, quiet=quiet, as_json=as_json)
     if release_it:
         client.release(job)
         memory().forget({job.job_id})
@@ -237,22 +241,29 @@ def result(
 
 
 def show_result(
-    found: JobResult, buffer: Buffer, *, receipt_file: str | None, quiet: bool, as_json: bool
+    found: JobResult,
+    buffer: Buffer,
+    *,
+    files: Files,
+    manifest_json: bytes = b"",
+    quiet: bool,
+    as_json: bool,
 ) -> None:
     """Write a verified result out: its output as it was, and the summary on stderr."""
-    options.write(receipt_file, found.envelope.to_json() + b"\n")
-    if as_json:
-        render.show_json(_result_json(found, buffer))
-        return
-    buffer.copy(Channel.STDOUT, sys.stdout.buffer)
-    buffer.copy(Channel.STDERR, sys.stderr.buffer)
-    if not quiet:
-        render.show_mark(*render.run_line(found.receipt), stderr=True)
-        for item in found.rejected:
-            where = f", kept in {item.file}" if item.file else ""
-            render.show_mark("!", f"another node's answer was not taken: {item.reason}{where}", stderr=True)
-        line = render.verdict_line(found.verdict, matched=False, standing=found.standing)
-        render.show_mark(*line, stderr=True)
+    with files.written(receipt=found.envelope.to_json() + b"\n", manifest=manifest_json):
+        if as_json:
+            render.show_json(_result_json(found, buffer))
+            return
+        buffer.copy(Channel.STDOUT, sys.stdout.buffer)
+        buffer.copy(Channel.STDERR, sys.stderr.buffer)
+        if not quiet:
+            render.show_mark(*render.run_line(found.receipt), stderr=True)
+            for item in found.rejected:
+                where = f", kept in {item.file}" if item.file else ""
+                text = f"another node's answer was not taken: {item.reason}{where}"
+                render.show_mark("!", text, stderr=True)
+            line = render.verdict_line(found.verdict, matched=False, standing=found.standing)
+            render.show_mark(*line, stderr=True)
 
 
 def _result_json(found: JobResult, buffer: Buffer) -> dict[str, Any]:
@@ -268,7 +279,7 @@ def _result_json(found: JobResult, buffer: Buffer) -> dict[str, Any]:
     }
 
 
-@click.command(epilog=exits.EPILOGUE)
+@options.command()
 @_on_job
 @options.json_option
 @options.configured(choices=())
@@ -278,7 +289,7 @@ def cancel(handle: str, reach: options.Reach, as_json: bool, settings: Config) -
     _show_status(job, reach.client(settings, transport=transport).cancel(job), as_json)
 
 
-@click.command(epilog=exits.EPILOGUE)
+@options.command()
 @_on_job
 @options.json_option
 @options.configured(choices=())
@@ -293,7 +304,7 @@ def release(handle: str, reach: options.Reach, as_json: bool, settings: Config) 
     _show_status(job, ended, as_json)
 
 
-@click.command(epilog=exits.EPILOGUE)
+@options.command()
 @click.option("--forget-ended", is_flag=True, help="Forget the handles of jobs that the daemon has deleted.")
 @options.json_option
 @options.configured(choices=())

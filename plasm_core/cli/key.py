@@ -17,7 +17,7 @@ def key() -> None:
     """Make or show the key that signs this machine's receipts."""
 
 
-@key.command(epilog=exits.EPILOGUE)
+@key.command(cls=options.Command, epilog=exits.EPILOGUE)
 @options.json_option
 @options.configured(choices=("signer",))
 def new(settings: Config, as_json: bool) -> None:
@@ -31,7 +31,7 @@ def new(settings: Config, as_json: bool) -> None:
         _show(signer.peer_id)
 
 
-@key.command(epilog=exits.EPILOGUE)
+@key.command(cls=options.Command, epilog=exits.EPILOGUE)
 @click.option("--pem", is_flag=True, help="Print the public key as PEM, as openssl and cosign read it.")
 @options.json_option
 @options.configured(choices=("signer",))

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import click
 import trio
 
 from plasm_core.alongside import sole
-from plasm_core.cli import exits, options, render
+from plasm_core.cli import options, render
 from plasm_core.client.asking import ask
 from plasm_core.config import Config
 from plasm_core.errors import PeerUnreachableError
 from plasm_core.wire import METRICS_PROTOCOL
 
 
-@click.command(epilog=exits.EPILOGUE)
+@options.command()
 @options.configured(choices=())
 def metrics(settings: Config) -> None:
     """Show what the daemon has counted since it started, in the Prometheus text format.

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import re
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +13,9 @@ import attrs
 import click
 
 from plasm_core import config
+from plasm_core.cli import exits, stdin
+from plasm_core.input_file import TooLargeError, is_stored, read_input
+from plasm_core.output_file import OutputFile
 from plasm_core.records import CAPABILITIES, Limits
 from plasm_core.records.manifest import DEFAULT_LIMITS, ZERO_SEED
 from plasm_core.sandbox.executor import MAX_ARGUMENT_BYTES
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-MAX_STDIN_BYTES = 1 << 30
+MAX_STDIN_BYTES = MAX_MODULE_BYTES = 1 << 30
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _UNITS |= {f"{unit}i": 1024**power for power, unit in enumerate("kmgt", start=1)}
@@ -36,6 +37,50 @@ _SECONDS = {"": 1, "s": 1, "min": 60, "m": 60, "h": 3600}
 _HELP = {
     "require": "What must be established for exit code 0: signature (the default), known, reexecution, quorum or audit."
 }
+
+
+class Command(click.Command):
+    """A command that drops nothing of what it is given, in silence (docs/operations.md, "What is given").
+
+    An option that takes one value is given once. No value is empty, but for the job's own words: a shell puts an
+    empty one where a variable was not set.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+        for option in dict.fromkeys(given):
+            single = isinstance(option, click.Option) and not (
+                option.multiple or option.is_flag or option.count or option.is_eager
+            )
+            if single and given.count(option) > 1:
+                raise click.UsageError(f"{option.opts[0]} was given more than once: it takes one value", ctx)
+        rest = super().parse_args(ctx, args)
+        for parameter in self.params:
+            value = ctx.params.get(parameter.name or "")
+            if parameter.name in _JOB_WORDS or not isinstance(value, (str, Path, tuple)):
+                continue
+            if "" in (value if isinstance(value, tuple) else (_text(value),)):
+                name = (
+                    parameter.opts[0] if isinstance(parameter, click.Option) else parameter.make_metavar(ctx)
+                )
+                raise click.UsageError(
+                    f"{name} is empty; leave it out if it is not meant (is a variable of the shell not set?)",
+                    ctx,
+                )
+        return rest
+
+
+_JOB_WORDS = frozenset({"args", "words"})
+"""Parameters that hold a job's arguments, where an empty one is as good as any."""
+
+
+def _text(value: str | Path) -> str:
+    return "" if value == Path() else str(value)
+
+
+def command(**attributes: Any) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make a command of a function, as `click.command` does."""
+    return click.command(cls=Command, **{"epilog": exits.EPILOGUE, **attributes})
 
 
 def configured(
@@ -51,9 +96,8 @@ def configured(
         def wrapped(*args: Any, config_file: Path | None, set_: tuple[str, ...], **values: Any) -> Any:
             overrides: dict[str, Any] = {f"plasm.{name}": values.pop(name) for name in choices}
             if sandboxed:
-                overrides["sandbox.require"] = [
-                    item for given in values.pop("require_sandbox") for item in given.split(",") if item
-                ]
+                given = values.pop("require_sandbox")
+                overrides["sandbox.require"] = _items(given, what="--require-sandbox")
 
             def load() -> config.Config:
                 return config.load(
@@ -93,6 +137,14 @@ def configured(
         return decorated  # type: ignore[no-any-return]
 
     return decorate
+
+
+def _items(given: Sequence[str], *, what: str) -> list[str]:
+    """Read lists such as `one,two`. Raises: `click.BadParameter` if an item is empty."""
+    items = [item.strip() for text in given for item in text.split(",")]
+    if "" in items:
+        raise click.BadParameter(f"{what} {','.join(given)}: an item is empty")
+    return items
 
 
 def json_option(command: F) -> F:
@@ -162,13 +214,11 @@ def environment(pairs: tuple[str, ...]) -> tuple[bytes, ...]:
 def read_file(path: str, *, maximum: int, what: str) -> bytes:
     """Read a file, `-` for stdin, bounded. Raises: `click.ClickException` (exit code 1)."""
     try:
-        with click.open_file(path, "rb") as file:
-            data: bytes = file.read(maximum + 1)
+        return read_input(path, maximum)
+    except TooLargeError:
+        raise click.ClickException(f"{what} {path} has more than {maximum} bytes") from None
     except OSError as exc:
         raise click.ClickException(f"cannot read {what} {path}: {exc.strerror}") from exc
-    if len(data) > maximum:
-        raise click.ClickException(f"{what} {path} has more than {maximum} bytes")
-    return data
 
 
 @attrs.frozen(kw_only=True)
@@ -194,24 +244,30 @@ class Task:
 
     def stdin(self) -> bytes:
         """Read standard input: the file, or ours if it is piped. Raises: `click.ClickException`."""
-        file = self.stdin_file
-        if file is None:
-            if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
-                return b""
-            file = "-"
-        return read_file(file, maximum=MAX_STDIN_BYTES, what="standard input")
+        if self.stdin_file is None and not stdin.is_given():
+            return b""
+        file = "-" if self.stdin_file is None else self.stdin_file
+        with stdin.telling(file):
+            return read_file(file, maximum=MAX_STDIN_BYTES, what="standard input")
+
+    def module(self, module: str, maximum: int = MAX_MODULE_BYTES) -> bytes:
+        """Read a module, `-` for stdin, of which nothing is left for the job. Raises: `click.ClickException`."""
+        return read_file(module, maximum=maximum, what="module")
 
     def submission(self, module: str, args: tuple[str, ...]) -> Submission:
         """Make a submission of a module's file. Raises: `click.ClickException`."""
         from plasm_core.client.submission import Submission  # trio takes long to load, and not all need it
 
-        named = self.stdin_file not in (None, "-")
+        if module == "-" and self.stdin_file == "-":
+            raise click.UsageError("standard input (-) can be read once only")
+        file = self.stdin_file
+        stored = file is not None and file != "-" and is_stored(file)
         try:
             return Submission.of(
-                Path(module),
+                self.module(module) if module == "-" else Path(module),
                 args=arguments(args),
-                env=dict(item.decode(errors="surrogateescape").split("=", 1) for item in self.env),
-                stdin=Path(self.stdin_file) if named and self.stdin_file else self.stdin(),
+                env=self.env,
+                stdin=Path(file) if stored and file else self.stdin(),
                 **self.terms,
             )
         except OSError as exc:
@@ -252,7 +308,10 @@ def task(command: F) -> F:
 
 _TASK_OPTIONS = (
     click.option(
-        "--stdin", "stdin_file", metavar="FILE", help="Standard input; by default ours, if it is piped."
+        "--stdin",
+        "stdin_file",
+        metavar="FILE",
+        help="Standard input, /dev/null for none; by default ours, if it is piped.",
     ),
     click.option("--env", multiple=True, metavar="NAME=VALUE", help="An environment variable for the job."),
     click.option(
@@ -273,24 +332,9 @@ _TASK_OPTIONS = (
 )
 
 
-def check_writable(file: str | None) -> None:
-    """Fail before the job runs, not after. Raises: `click.ClickException`."""
-    if file is not None and not os.access(Path(file).absolute().parent, os.W_OK):
-        raise click.ClickException(f"cannot write {file}: its directory is missing or not writable")
-
-
-def write(file: str | None, data: bytes) -> None:
-    """Write a file, if one is named, whole or not at all. Raises: `click.ClickException`."""
-    if file is None:
-        return
-    temporary = f"{file}.{os.getpid()}.new"
-    try:
-        Path(temporary).write_bytes(data)
-        os.replace(temporary, file)
-    except OSError as exc:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise click.ClickException(f"cannot write {file}: {exc.strerror}") from exc
+def output(file: str | None) -> OutputFile | None:
+    """Fail before the job runs, not after. Raises: `OutputFileError`."""
+    return None if file is None else OutputFile.prepared(file)
 
 
 @attrs.frozen(kw_only=True)
@@ -306,7 +350,14 @@ class Reach:
     @property
     def transport(self) -> str:
         """The name of the transport."""
-        return REMOTE_TRANSPORT if self.remote or self.peer or self.bootstrap else "local"
+        return REMOTE_TRANSPORT if self.remote or self.peer is not None or self.bootstrap else "local"
+
+    def check(self) -> None:
+        """Refuse what would be dropped. Raises: `click.UsageError`."""
+        if self.transport == "local" and self.capability != ANY_NODE:
+            raise click.UsageError("--class looks for a node of the network: it needs --remote")
+        if self.transport != "local" and self.gateway:
+            raise click.UsageError("--gateway and --remote (--peer, --bootstrap) exclude each other")
 
     def client(self, settings: config.Config, *, transport: str | None = None) -> Client:
         """Make a client. `transport` is where a job is known to be."""
@@ -344,6 +395,7 @@ def reach(command: F) -> F:
         **values: Any,
     ) -> Any:
         found = Reach(remote=remote, peer=peer, bootstrap=bootstrap, capability=capability, gateway=gateway)
+        found.check()
         return command(*args, reach=found, **values)
 
     decorated: Any = wrapped

@@ -10,13 +10,15 @@ from plasm_core.config import Config
 from plasm_core.records.converter import unstructure
 
 
-@click.command(epilog=exits.EPILOGUE)
+@options.command()
 @options.reach
 @click.option("--timeout", metavar="DURATION", default="5s", help="How long to look. [default: 5s]")
 @options.json_option
 @options.configured(choices=())
 def peers(reach: options.Reach, timeout: str, as_json: bool, settings: Config) -> None:
     """List the nodes of the network that answer, the best first, with what they say of themselves."""
+    if reach.gateway:
+        raise click.UsageError("--gateway has no meaning here: this command asks the network itself")
     remote = options.Reach(
         remote=True, peer=reach.peer, bootstrap=reach.bootstrap, capability=reach.capability
     )

@@ -12,7 +12,7 @@ from plasm_core.config import Config
 _MARKS = {"installed": "✓", "missing": "-", "broken": "✗", "conflict": "✗"}
 
 
-@click.command(epilog=exits.EPILOGUE)
+@options.command()
 @options.json_option
 @options.configured(choices=())
 @click.pass_context

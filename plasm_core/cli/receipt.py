@@ -7,6 +7,7 @@ import json
 import click
 
 from plasm_core.cli import exits, options, render
+from plasm_core.output_file import OutputFile
 from plasm_core.records import Envelope, Receipt
 from plasm_core.records.envelope import MAX_ENVELOPE_BYTES
 from plasm_core.records.sigstore import bundle
@@ -21,7 +22,7 @@ def _read(file: str) -> Envelope:
     return Envelope.from_json(options.read_file(file, maximum=MAX_ENVELOPE_BYTES, what="receipt"))
 
 
-@receipt.command(epilog=exits.EPILOGUE)
+@receipt.command(cls=options.Command, epilog=exits.EPILOGUE)
 @click.argument("file")
 @options.json_option
 def show(file: str, as_json: bool) -> None:
@@ -54,7 +55,7 @@ def show(file: str, as_json: bool) -> None:
     )
 
 
-@receipt.command(epilog=exits.EPILOGUE)
+@receipt.command(cls=options.Command, epilog=exits.EPILOGUE)
 @click.argument("file")
 @click.option(
     "--format",
@@ -67,7 +68,7 @@ def show(file: str, as_json: bool) -> None:
 @click.option("--output", "-o", metavar="FILE", default="-", help="Where to; by default stdout.")
 def export(file: str, format_: str, output: str) -> None:
     """Write the receipt in FILE in a form that other tools read."""
+    target = OutputFile.prepared(output)
     envelope = _read(file)
     data = bundle(envelope) if format_ == "sigstore" else envelope.to_json()
-    with click.open_file(output, "wb") as target:
-        target.write(data + b"\n")
+    target.write(data + b"\n")

@@ -7,13 +7,13 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any, cast
 
 import click
 from rich.console import Console
 from rich.markup import escape
 
-from plasm_core import assurance
+from plasm_core import assurance, standard_streams
 from plasm_core.assurance import Standing
 from plasm_core.printable import json_text, visible
 from plasm_core.records import Decision, Receipt, Verdict
@@ -22,8 +22,29 @@ from plasm_core.verification import BINDINGS
 _SLOW_S = 2.0
 
 
+class _Forgiving:
+    """The standard error, whose failure must not change how a command ends: once it breaks, it is silent."""
+
+    def write(self, text: str) -> int:
+        try:
+            return sys.stderr.write(text)
+        except (OSError, ValueError):
+            standard_streams.abandon(2)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            standard_streams.abandon(2)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
+
+
 def _console(stderr: bool) -> Console:
-    return Console(stderr=stderr, highlight=False, soft_wrap=True, emoji=False)
+    file = cast("IO[str]", _Forgiving()) if stderr else None
+    return Console(file=file, highlight=False, soft_wrap=True, emoji=False)
 
 
 def show_error(message: str, hint: str | None = None) -> None:
@@ -32,6 +53,17 @@ def show_error(message: str, hint: str | None = None) -> None:
     console.print(f"[bold red]error:[/] {_plain(message)}")
     if hint:
         console.print(f"[bold]hint:[/] {_plain(hint)}")
+
+
+def show_unwritten(name: str, data: bytes) -> None:
+    """Show on stderr what could not be written to a file, so that it is not lost."""
+    show_mark("!", f"this was to be in {name}:", stderr=True)
+    _console(stderr=True).print(data.decode("utf-8", "backslashreplace").rstrip("\n"), markup=False)
+
+
+def show_waiting(what: str) -> None:
+    """Say on stderr what is being waited for."""
+    _console(stderr=True).print(f"[dim]{_plain(what)}[/]")
 
 
 def show_hint(hint: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -11,9 +10,10 @@ from typing import Any
 import attrs
 import click
 
-from plasm_core import assurance
+from plasm_core import assurance, standard_streams
 from plasm_core.assurance import Standing
 from plasm_core.cli import exits, options, render
+from plasm_core.cli.files import Files
 from plasm_core.config import Config
 from plasm_core.issuer import OutputDigest
 from plasm_core.laboratory import NodeLaboratory
@@ -22,10 +22,7 @@ from plasm_core.records import Decision, JobInput, Receipt, Verdict, manifest_fo
 from plasm_core.verification import Expectation, verify
 
 
-@click.command(
-    epilog=exits.EPILOGUE,
-    context_settings={"ignore_unknown_options": True},
-)
+@options.command(context_settings={"ignore_unknown_options": True})
 @click.argument("module", type=click.Path())
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 @options.task
@@ -55,24 +52,22 @@ def run(
     The job's stdout and stderr come out untouched: here as they are written, from a node of the network once
     its receipt has been verified. A summary and the receipt's verdict follow on stderr.
     """
-    for file in (receipt_file, manifest_file):
-        options.check_writable(file)
+    files = Files.prepared(receipt=receipt_file, manifest=manifest_file)
     if reach.transport != "local" or reach.gateway:
-        ctx.exit(
-            _run_remotely(module, args, task, reach, receipt_file, manifest_file, quiet, as_json, settings)
-        )
+        ctx.exit(_run_remotely(module, args, task, reach, files, quiet, as_json, settings))
     require = settings.plasm.require
     chosen = assurance.verifiers_for(require, settings.plasm.verifier)
     settings = attrs.evolve(settings, plasm=attrs.evolve(settings.plasm, verifier=chosen))
     code = options.read_file(module, maximum=settings.admission.module_bytes, what="module")
     inputs = JobInput(args=options.arguments(args), env=task.env, stdin=task.stdin())
     done = run_here(code, inputs, task.terms, settings, keep=as_json)
-    options.write(receipt_file, done.envelope_json + b"\n")
-    options.write(manifest_file, done.manifest_json)  # to the byte: its digest is the job id
-    if as_json:
-        render.show_json(done.as_json())
-    elif not quiet:
-        done.show()
+    with files.written(receipt=done.envelope_json + b"\n", manifest=done.manifest_json):
+        if done.problem is not None:
+            raise done.problem
+        if as_json:
+            render.show_json(done.as_json())
+        elif not quiet:
+            done.show()
     ctx.exit(done.exit_code)
 
 
@@ -81,6 +76,7 @@ class Done:
     """A job that ran on this machine. `kept`: stdout and stderr, empty if they were shown as they came.
 
     `lacking`: why what was established does not suffice, None if it does.
+    `problem`: why some of its output could not be shown.
     """
 
     receipt: Receipt
@@ -89,6 +85,7 @@ class Done:
     verdict: Verdict
     kept: tuple[bytes, bytes]
     lacking: str | None = None
+    problem: OSError | None = None
 
     @property
     def exit_code(self) -> int:
@@ -161,6 +158,7 @@ def run_here(
         verdict=verdict,
         lacking=assurance.lacking(settings.plasm.require, verdict, Standing.OWN),
         kept=(bytes(output.kept[1]), bytes(output.kept[2])),
+        problem=output.problem,
     )
 
 
@@ -169,24 +167,34 @@ def _run_remotely(
     args: tuple[str, ...],
     task: options.Task,
     reach: options.Reach,
-    receipt_file: str | None,
-    manifest_file: str | None,
+    files: Files,
     quiet: bool,
     as_json: bool,
     settings: Config,
 ) -> int:
     """Run the job on a node of the network. Its output is shown when its receipt has been verified."""
-    from plasm_core.cli.jobs import MAX_OUTPUT_BYTES, show_result, told  # see options.Task.submission
+    from plasm_core.cli.acceptance import Acceptance
+    from plasm_core.cli.jobs import MAX_OUTPUT_BYTES, show_result, told  # see Task.submission
     from plasm_core.client.sink import Buffer
 
     buffer = Buffer(MAX_OUTPUT_BYTES)
-    with task.submission(module, args) as job, render.phases() as progress:
-        progress("looking for a node")
-        found = reach.client(settings).run(
-            job, sink=buffer, watch=lambda phase, status: progress(told(phase, status))
+    with task.submission(module, args) as job:
+        kept = Acceptance(
+            module,
+            reach.transport,
+            output_bytes=task.limits.output_bytes,
+            gateway=reach.gateway and reach.transport == "local",
         )
-        options.write(manifest_file, job.manifest_json)
-    show_result(found, buffer, receipt_file=receipt_file, quiet=quiet, as_json=as_json)
+        with kept as acceptance, render.phases() as progress:
+            progress("looking for a node")
+            found = reach.client(settings).run(
+                job,
+                sink=buffer,
+                watch=lambda phase, status: progress(told(phase, status)),
+                placed=acceptance.placed,
+            )
+            acceptance.over()
+        show_result(found, buffer, files=files, manifest_json=job.manifest_json, quiet=quiet, as_json=as_json)
     return exits.OK if found.ok else exits.JOB_FAILED
 
 
@@ -196,6 +204,7 @@ class _Output:
     def __init__(self, *, keep: bool) -> None:
         self._keep = keep
         self._closed: set[int] = set()
+        self.problem: OSError | None = None
         self.kept = {1: bytearray(), 2: bytearray()}
         self.digests = {1: OutputDigest(), 2: OutputDigest()}
 
@@ -208,12 +217,12 @@ class _Output:
             try:
                 target.write(data)
                 target.flush()
-            except BrokenPipeError:
+            except OSError as exc:
                 self._closed.add(stream)  # the job goes on: its receipt is still worth having
+                if not isinstance(exc, BrokenPipeError):
+                    self.problem = self.problem or exc
 
     def finish(self) -> None:
         """Leave no broken stream for the interpreter to complain about on exit."""
         for stream in self._closed:
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, stream)
-            os.close(null)
+            standard_streams.abandon(stream)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
 from functools import cached_property
-from pathlib import Path
 
 import attrs
 import click
@@ -11,18 +12,22 @@ import click
 from plasm_core.cli import exits, options, render
 from plasm_core.config import Config
 from plasm_core.errors import KeyFileError
+from plasm_core.input_file import is_stored, open_input, read_input, read_some
 from plasm_core.issuer import OutputDigest
 from plasm_core.laboratory import NodeLaboratory
 from plasm_core.node import Node
 from plasm_core.records import Decision, JobInput, PeerId, list_digest, sha256
+from plasm_core.records.cid import parse_peer
 from plasm_core.records.envelope import MAX_ENVELOPE_BYTES
 from plasm_core.records.manifest import MAX_MANIFEST_BYTES
 from plasm_core.records.plan import MAX_EXECUTIONS
 from plasm_core.records.spki import read_public_key
 from plasm_core.verification import Answer, Expectation, verify_all
 
+_MAX_KEY_BYTES = 65_536
 
-@click.command(epilog=exits.EPILOGUE)
+
+@options.command()
 @click.argument("receipts", metavar="RECEIPT...", nargs=-1, required=True)
 @click.option("--stdout", "stdout_file", metavar="FILE", help="The output the receipt should speak of.")
 @click.option("--stderr", "stderr_file", metavar="FILE", help="The same for stderr.")
@@ -59,6 +64,9 @@ def verify(
 
     Exit code 0 only with a trusted key; 7 when the receipt is rejected; 8 when nothing could be decided.
     """
+    named = (*receipts, stdout_file, stderr_file, stdin_file, module_file, manifest_file)
+    if named.count("-") > 1:
+        raise click.UsageError("standard input (-) can be read once only")
     module = _File(module_file, settings.admission.module_bytes, "module")
     stdin = _File(stdin_file, options.MAX_STDIN_BYTES, "standard input")
     stdout, stderr = _output(stdout_file), _output(stderr_file)
@@ -111,7 +119,7 @@ def verify(
 
 @attrs.frozen(slots=False)
 class _File:
-    """A file of the job's, read for its digest and again if its bytes are asked for. Standard input is kept."""
+    """A file of the job's, read for its digest and again if its bytes are asked for. What is no stored file is kept."""
 
     path: str | None
     maximum: int
@@ -119,36 +127,49 @@ class _File:
 
     @cached_property
     def _kept(self) -> bytes:
-        return options.read_file("-", maximum=self.maximum, what=self.what)
+        return options.read_file(self.path or "", maximum=self.maximum, what=self.what)
+
+    @property
+    def _is_stored(self) -> bool:
+        return self.path != "-" and is_stored(self.path or "")
 
     @property
     def digest(self) -> str | None:
-        if self.path == "-":
+        if self.path is None:
+            return None
+        if not self._is_stored:
             return sha256(self._kept)
         found = _output(self.path)
         return None if found is None else found.hexdigest
 
     def read(self) -> bytes:
         """Return the file's bytes, none if there is no file."""
-        if self.path is None or self.path == "-":
-            return self._kept if self.path else b""
-        return options.read_file(self.path, maximum=self.maximum, what=self.what)
+        return b"" if self.path is None else self._kept
 
 
 def parse_key(text: str) -> PeerId:
-    """Read a key as `--key` takes it. Raises: `click.BadParameter`."""
+    """Read a key as `--key` takes it: what is a file is one, whatever its name. Raises: `click.BadParameter`."""
     try:
-        if len(text) == 64:
-            return PeerId.from_public_key(bytes.fromhex(text))
-        if text.startswith("12D3"):
-            return PeerId.parse(text)
-        return read_public_key(Path(text).read_bytes()[:65_536])
+        if not os.path.exists(text):
+            found = _named_key(text)
+            if found is not None:
+                return found
+        return read_public_key(read_input(text, _MAX_KEY_BYTES))
     except OSError as exc:
         raise click.BadParameter(
             f"--key {text}: no PeerId, no hexadecimal key, and no file to read ({exc.strerror})"
         ) from exc
     except ValueError as exc:
         raise click.BadParameter(f"--key {text}: {exc}") from exc
+
+
+def _named_key(text: str) -> PeerId | None:
+    """Read a key that is written out. Return None if it is the name of a file. Raises: ValueError."""
+    if re.fullmatch("[0-9a-fA-F]{64}", text):
+        return PeerId.from_public_key(bytes.fromhex(text))
+    if re.fullmatch("[A-Za-z0-9]{40,128}", text):
+        return parse_peer(text)
+    return None
 
 
 def _own_key(node: Node) -> frozenset[PeerId]:
@@ -166,8 +187,8 @@ def _output(file: str | None) -> OutputDigest | None:
         return None
     digest = OutputDigest()
     try:
-        with click.open_file(file, "rb") as source:
-            while chunk := source.read(1 << 20):
+        with open_input(file) as source:
+            while chunk := read_some(source, 1 << 20):
                 digest.update(chunk)
     except OSError as exc:
         raise click.ClickException(f"cannot read {file}: {exc.strerror}") from exc

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TypeVar
@@ -32,10 +33,12 @@ from plasm_core.errors import (
     PlasmError,
     ReceiptRejectedError,
     ReceiptUndecidedError,
+    RefusedError,
     WaitTimeoutError,
 )
 from plasm_core.records import Envelope, Handle, Manifest, PeerId, Receipt, Verdict
 from plasm_core.records import job_id as digest_of_job
+from plasm_core.records.cid import parse_peer
 from plasm_core.verification import plan
 from plasm_core.wire import ANY_NODE
 from plasm_core.wire.frames import Channel
@@ -72,12 +75,23 @@ class AsyncClient:
         self._sent = sent or SentJobs()
 
     async def submit(
-        self, submission: Submission, *, timeout_s: float | None = None, watch: Watcher = silent
+        self,
+        submission: Submission,
+        *,
+        timeout_s: float | None = None,
+        watch: Watcher = silent,
+        placed: Callable[[Handle], None] = lambda _handle: None,
     ) -> Handle:
-        """Hand a job in. It is on the node's disk when this returns. Raises: OSError from its sources."""
+        """Hand a job in. It is on the node's disk when this returns, and when `placed` is called.
+
+        An error that comes when a node may have the job by now has its `handle`. Raises: OSError from its sources.
+        """
         self._remember(submission)
+        tried: list[Handle] = []
 
         async def once(link: Link, peer: PeerId) -> Handle:
+            handle = submission.handle(peer)
+            tried.append(handle)
             await conversations.submit(
                 link,
                 submission,
@@ -87,9 +101,11 @@ class AsyncClient:
                 watch=watch,
                 bounds=Bounds.of(submission, replaceable=self.dialler.fails_over, own=self.dialler.is_own),
             )
-            return submission.handle(peer)
+            placed(handle)
+            return handle
 
-        return await persist(self.dialler, Choice(submission), once, timeout_s, "the job to be accepted")
+        with _naming(tried):
+            return await persist(self.dialler, Choice(submission), once, timeout_s, "the job to be accepted")
 
     async def run(
         self,
@@ -171,10 +187,12 @@ class AsyncClient:
         bounds = Bounds()
         deadline = trio.current_time() + (float("inf") if timeout_s is None else timeout_s)
         rejected: list[Rejected] = []
+        tried: list[Handle] = []
 
         async def once(link: Link, peer: PeerId) -> tuple[Handle, Result]:
             nonlocal following, bounds
             handle = submission.handle(peer)
+            tried.append(handle)
             if choice.node is None:
                 following = Following(attempt=conversations.NEVER)
                 first = visits.get(peer)
@@ -194,7 +212,8 @@ class AsyncClient:
         while True:
             left_s = None if timeout_s is None else max(0.0, deadline - trio.current_time())
             try:
-                handle, end = await persist(dialler, choice, once, left_s, "the job's result")
+                with _naming(tried):
+                    handle, end = await persist(dialler, choice, once, left_s, "the job's result")
             except WaitTimeoutError:
                 raise
             except PlasmError:
@@ -417,6 +436,17 @@ def _result(
 
 
 @contextmanager
+def _naming(tried: list[Handle]) -> Iterator[None]:
+    """Give an error the handle at the node that may have the job: the last that was asked and did not refuse."""
+    try:
+        yield
+    except PlasmError as exc:
+        if tried and not isinstance(exc, RefusedError):
+            exc.handle = str(tried[-1])
+        raise
+
+
+@contextmanager
 def _collecting(sink: Sink | None) -> Iterator[tuple[Buffer | None, Digesting]]:
     """Take output into the caller's sink, or into a buffer as long as the context lasts."""
     if sink is not None:
@@ -449,6 +479,15 @@ async def open_client(
 
     Raises: `ConfigError`, `PluginError`, `TransportError`.
     """
+    if transport == "local" and peer is not None:
+        raise ConfigError("a peer is reached over a network", hint='name it with transport="libp2p"')
+    if transport == "local" and not gateway and capability != ANY_NODE:
+        raise ConfigError(
+            "a class of nodes is looked for over a network", hint='say so with transport="libp2p"'
+        )
+    if transport != "local" and gateway:
+        raise ConfigError("a gateway is the daemon of this machine", hint='leave transport="local" as it is')
+    pinned, addresses = _pinned(peer)
     config = config or Config()
     require = require or config.plasm.require
     if require not in assurance.REQUIREMENTS:
@@ -468,7 +507,6 @@ async def open_client(
         name = (config.plasm.discovery or DEFAULT_DISCOVERY)[0]
         discovery = plugins.create(Discovery, name, config.table("discovery", name))  # type: ignore[type-abstract]
         directory = await stack.enter_async_context(discovery.open(network))
-        pinned, addresses = _pinned(peer)
         yield AsyncClient(
             RemoteDialler(network, directory, capability=capability, pinned=pinned, addresses=addresses),
             judge,
@@ -477,10 +515,18 @@ async def open_client(
 
 
 def _pinned(peer: str | None) -> tuple[PeerId | None, tuple[str, ...]]:
+    """Read who and where. Blanks around it and a slash behind it come with copying, and mean nothing."""
     if peer is None:
         return None, ()
+    text = peer.strip().rstrip("/")
+    where, separator, who = text.rpartition("/p2p/")
     try:
-        return PeerId.parse(peer.rpartition("/p2p/")[2]), (peer,) if peer.startswith("/") else ()
+        found = parse_peer(who)
+        if not separator or not where:
+            return found, ()
+        if not where.startswith("/") or not re.fullmatch("[!-~]+", where):
+            raise ValueError("not an address")
+        return found, (f"{where}/p2p/{found}",)
     except ValueError as exc:
         raise ConfigError(
             f"{peer} is neither a PeerId nor an address that ends in one",

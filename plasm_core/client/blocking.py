@@ -69,14 +69,20 @@ class Client:
         *,
         timeout_s: float | None = 120,
         watch: Watcher = silent,
+        placed: Callable[[Handle], None] = lambda _handle: None,
         **terms: Unpack[Terms],
     ) -> Handle:
         """Hand a job in: a module with its `Terms`, or a submission, which is closed then.
 
-        Raises: ValueError and OSError, as `Submission.of`.
+        `placed` is called with the handle when a node has accepted the job, before anything else happens: what is
+        kept there survives an interrupt. Errors that come later have it as `handle`.
+
+        Raises: TypeError, ValueError and OSError, as `Submission.of`.
         """
         with _submission(module, terms) as job:
-            return self._do(lambda client: client.submit(job, timeout_s=timeout_s, watch=watch))
+            return self._do(
+                lambda client: client.submit(job, timeout_s=timeout_s, watch=watch, placed=placed)
+            )
 
     def run(
         self,
@@ -85,11 +91,14 @@ class Client:
         sink: Sink | None = None,
         timeout_s: float | None = None,
         watch: Watcher = silent,
+        placed: Callable[[Handle], None] = lambda _handle: None,
         **terms: Unpack[Terms],
     ) -> JobResult:
         """Hand a job in, as `submit`, and wait for its verified result."""
         with _submission(module, terms) as job:
-            return self._do(lambda client: client.run(job, sink=sink, timeout_s=timeout_s, watch=watch))
+            return self._do(
+                lambda client: client.run(job, sink=sink, timeout_s=timeout_s, watch=watch, placed=placed)
+            )
 
     def result(
         self,
@@ -173,8 +182,12 @@ class Client:
 
 
 def _submission(module: Content | Submission, terms: Terms) -> Submission:
-    return module if isinstance(module, Submission) else Submission.of(module, **terms)
+    if not isinstance(module, Submission):
+        return Submission.of(module, **terms)
+    if terms:
+        raise TypeError(f"a submission has its terms by now: {', '.join(terms)}")
+    return module
 
 
 def _handle(handle: Handle | str) -> Handle:
-    return Handle.parse(handle) if isinstance(handle, str) else handle
+    return Handle.parse(handle.strip()) if isinstance(handle, str) else handle

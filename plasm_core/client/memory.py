@@ -15,7 +15,8 @@ from pathlib import Path
 import attrs
 
 from plasm_core.client.sent import Sent
-from plasm_core.errors import InvalidRecordError, StorageError
+from plasm_core.errors import InvalidRecordError, OutputFileError, StorageError
+from plasm_core.output_file import OutputFile
 from plasm_core.paths import private_directory
 from plasm_core.printable import cleaned
 from plasm_core.records.converter import encode_json, parse_json, structure
@@ -91,6 +92,11 @@ class Memory:
             entries.append(entry)
             del entries[:-MAX_ENTRIES]
 
+    def check(self) -> None:
+        """Find out whether a job could be remembered. Raises: `StorageError`."""
+        with self._rewritten():
+            pass
+
     def forget(self, job_ids: set[str]) -> None:
         """Forget jobs by their ids. Raises: `StorageError`."""
         with self._rewritten() as entries:
@@ -105,18 +111,20 @@ class Memory:
         """Read all entries, and write what the caller made of them, while nobody else does."""
         try:
             private_directory(self._path.parent)
-            lock = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = os.open(
+                self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+            )
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 entries = self.entries()
                 yield entries
-                temporary = self._path.with_suffix(".new")
-                fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-                with os.fdopen(fd, "wb") as file:
-                    file.writelines(encode_json(entry) + b"\n" for entry in entries)
-                temporary.replace(self._path)
+                OutputFile.prepared(self._path).write(
+                    b"".join(encode_json(entry) + b"\n" for entry in entries), mode=0o600
+                )
             finally:
                 os.close(lock)
+        except OutputFileError as exc:
+            raise StorageError(str(exc)) from exc
         except OSError as exc:
             raise StorageError(f"cannot write {self._path}: {exc.strerror}") from exc
 

@@ -44,12 +44,12 @@ _BROKEN_BEFORE_ACCEPTED = 2
 class NodeFailedError(PlasmError):
     """A node gave a job up as its own fault, or `lied`: what it signed or claims of the job does not hold.
 
-    `handle` and `end` are what it gave.
+    `failed` (a handle) and `end` are what it gave.
     """
 
     def __init__(self, message: str, handle: Handle, end: Result, *, lied: bool = False) -> None:
         super().__init__(message)
-        self.handle = handle
+        self.failed = handle
         self.end = end
         self.lied = lied
 

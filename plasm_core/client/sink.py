@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import shutil
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import IO
 
 from plasm_core.errors import PlasmError
+from plasm_core.scratch import scratch_file
 from plasm_core.wire.frames import OUTPUTS, Channel
 
 _MEMORY_BYTES = 8 << 20
@@ -46,16 +47,22 @@ class Buffer(Sink):
 
     def __init__(self, maximum_bytes: int) -> None:
         self._maximum_bytes = maximum_bytes
-        self._files: dict[Channel, IO[bytes]] = {
-            channel: tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES)  # noqa: SIM115 - as long as we
-            for channel in OUTPUTS
-        }
+        self._files: dict[Channel, IO[bytes]] = {channel: io.BytesIO() for channel in OUTPUTS}
 
     def write(self, channel: Channel, data: bytes) -> None:
         file = self._files[channel]
         if file.tell() + len(data) > self._maximum_bytes:
             raise PlasmError(f"{channel.label} has more than {self._maximum_bytes} bytes")
+        if isinstance(file, io.BytesIO) and file.tell() + len(data) > _MEMORY_BYTES:
+            file = self._spill(channel, file)
         file.write(data)
+
+    def _spill(self, channel: Channel, small: io.BytesIO) -> IO[bytes]:
+        """Go on in an unnamed file. Raises: `StorageError`."""
+        file = scratch_file()
+        file.write(small.getvalue())
+        self._files[channel] = file
+        return file
 
     def restart(self) -> None:
         for file in self._files.values():
@@ -154,7 +161,7 @@ class _Shown:
             self.again.close()
         self.again = None
         if self.size:
-            self.again = tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES)  # noqa: SIM115 - as long as we
+            self.again = scratch_file()
         self.compared = hashlib.sha256()
 
 

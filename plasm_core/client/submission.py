@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import attrs
 
@@ -31,7 +32,8 @@ class Terms(TypedDict, total=False):
     """What a job gets beside its module, and what it may use. What is left out has the client's defaults."""
 
     args: Sequence[str | bytes]
-    env: Mapping[str, str]
+    env: Mapping[str, str] | Sequence[str | bytes]
+    """Names and values; or NAME=VALUE items, which may name a variable twice."""
     stdin: Content
     limits: Limits
     wall_time_s: int
@@ -58,12 +60,13 @@ class Submission:
     def of(cls, module: Content, **terms: Unpack[Terms]) -> Submission:
         """Make a submission of a module.
 
-        Raises: ValueError on what no manifest takes; OSError if a file cannot be read.
+        Raises: TypeError on a term that there is not, or of the wrong type; ValueError on what no manifest takes;
+        OSError if a file cannot be read.
         """
-        code, stdin = _source(module), _source(terms.get("stdin", b""))
-        args = tuple(os.fsencode(item) for item in terms.get("args", ()))
-        env = tuple(os.fsencode(f"{name}={value}") for name, value in terms.get("env", {}).items())
-        inputs = JobInput(args=args, env=env)
+        check_terms(terms)
+        inputs = JobInput(args=_args(terms.get("args", ())), env=_env(terms.get("env", {})))
+        code = _source(module, "the module")
+        stdin = _source(terms.get("stdin", b""), "stdin")
         manifest = manifest_of(
             module=code.digest,
             inputs=inputs,
@@ -119,7 +122,70 @@ class Submission:
         return Handle(job_id=job_id(self.manifest_json), secret=self.secret, peer=peer)
 
 
-def _source(content: Content) -> Source:
+_TYPES: dict[str, type] = {
+    "limits": Limits,
+    "wall_time_s": int,
+    "cpu": int,
+    "seed": str,
+    "attempts": int,
+}
+
+
+def check_terms(terms: Mapping[str, Any]) -> None:
+    """Refuse terms that there are not, and values of the wrong type. Raises: TypeError."""
+    known = Terms.__annotations__
+    for name in terms:
+        if name not in known:
+            near = difflib.get_close_matches(name, [*known, "timeout_s"], 1, 0.5)
+            meant = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
+            raise TypeError(f"a job has no term {name}{meant}")
+    for name, kind in _TYPES.items():
+        if name in terms and (not isinstance(terms[name], kind) or isinstance(terms[name], bool)):
+            raise TypeError(f"{name}: expected {kind.__name__}, got {type(terms[name]).__name__}")
+    _items("capabilities", terms.get("capabilities", ()), (str,))
+
+
+def _items(name: str, value: Any, kinds: tuple[type, ...]) -> tuple[Any, ...]:
+    """Return a list's items. Raises: TypeError, on a string too: it is a sequence of its letters."""
+    if isinstance(value, (str, bytes, bytearray, memoryview, Mapping)) or not isinstance(value, Iterable):
+        raise TypeError(f"{name}: expected a list, got {type(value).__name__}")
+    items = tuple(value)
+    for item in items:
+        if not isinstance(item, kinds):
+            raise TypeError(
+                f"{name}: expected {' or '.join(k.__name__ for k in kinds)} items, got {item!r:.80}"
+            )
+    return items
+
+
+def _args(value: Any) -> tuple[bytes, ...]:
+    return tuple(os.fsencode(item) for item in _items("args", value, (str, bytes)))
+
+
+def _env(value: Any) -> tuple[bytes, ...]:
+    """Encode variables. Raises: TypeError; ValueError on what would be another variable than was meant."""
+    if not isinstance(value, Mapping):
+        items = tuple(os.fsencode(item) for item in _items("env", value, (str, bytes)))
+    else:
+        for name, text in value.items():
+            if not isinstance(name, str) or not isinstance(text, str):
+                raise TypeError(
+                    f"env: expected names and values that are str, got {name!r:.80}: {text!r:.80}"
+                )
+            if not name or "=" in name:
+                raise ValueError(f"env: {name!r} is not the name of a variable")
+        items = tuple(os.fsencode(f"{name}={text}") for name, text in value.items())
+    for item in items:
+        if item.find(b"=") < 1:
+            raise ValueError(f"env: expected NAME=VALUE, got {item!r:.80}")
+    return items
+
+
+def _source(content: Content, what: str) -> Source:
     if isinstance(content, Source):
         return content
-    return Bytes(content) if isinstance(content, bytes) else File(Path(content))
+    if isinstance(content, (bytes, bytearray, memoryview)):
+        return Bytes(bytes(content))
+    if not isinstance(content, (str, os.PathLike)):
+        raise TypeError(f"{what}: expected bytes, or the path of a file, got {type(content).__name__}")
+    return File(Path(content))

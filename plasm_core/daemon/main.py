@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 _TELL_S = 10
 
 
-@click.command(epilog=exits.EPILOGUE, context_settings={"help_option_names": ["-h", "--help"]})
+@options.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--check", is_flag=True, help="Check the configuration and everything it names, and exit.")
 @options.configured(
     choices=("runtime", "validator", "transport", "discovery", "signer", "verifier"),

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 
 import trio
 
@@ -312,7 +312,7 @@ class Service:
         self.queue.put(line, track.job.row, track.owner.holder, first=first)
 
     def _attempt(self, track: Track) -> Attempt:
-        age_s = (datetime.now(timezone.utc) - track.job.accepted_at).total_seconds()
+        age_s = (self.store.now() - track.job.accepted_at).total_seconds()
         return Attempt(
             row=track.job.row,
             client=track.owner.client,
@@ -396,7 +396,7 @@ class Service:
         while True:
             await trio.sleep(_OVERDUE_S)
             allowed_s = min(self._config.queue.wait_s, self._config.queue.total_s)
-            latest = datetime.now(timezone.utc) - timedelta(seconds=allowed_s)
+            latest = self.store.now() - timedelta(seconds=allowed_s)
             overdue = [row for row, track in self._tracks.items() if track.job.accepted_at < latest]
             for row in overdue:
                 if self.queue.remove(row):

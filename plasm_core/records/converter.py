@@ -16,7 +16,7 @@ from cattrs import BaseValidationError, ClassValidationError, Converter, Forbidd
 from cattrs.errors import AttributeValidationNote
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from plasm_core.errors import InvalidRecordError
+from plasm_core.errors import InvalidRecordError, PlasmError
 from plasm_core.records.fields import JSON_NAME, Constraint, ConstraintError, constraint_of
 
 T = TypeVar("T")
@@ -131,6 +131,8 @@ def problems_of(exc: Exception, path: _Path = ()) -> list[tuple[str, str]]:
         return [(where, "required, but missing")]
     if isinstance(exc, (ConstraintError, InvalidRecordError)):
         return [(where, str(exc))]
+    if isinstance(exc, PlasmError):  # of a default that cannot be found out
+        return [(where, str(exc) + (f" ({exc.hint})" if exc.hint else ""))]
     return [(where, f"unusable value ({type(exc).__name__})")]
 
 

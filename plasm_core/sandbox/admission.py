@@ -28,7 +28,15 @@ from plasm_core.records.manifest import GAS_SCHEDULE, PROFILE, Limits
 from plasm_core.sandbox import filters
 from plasm_core.sandbox.blob import open_blob, seal, sealed_blob
 from plasm_core.sandbox.cache import Cache
-from plasm_core.sandbox.child import MAX_STATUS_BYTES, ChildReport, Meter, run_child, unmetered
+from plasm_core.sandbox.child import (
+    MAX_STATUS_BYTES,
+    ChildReport,
+    Meter,
+    reason,
+    run_child,
+    shortage,
+    unmetered,
+)
 from plasm_core.sandbox.descriptor import write_all
 from plasm_core.sandbox.killed import kills
 from plasm_core.sandbox.prepare import ModuleInfo, Preparation
@@ -282,7 +290,8 @@ class Admission:
                 f"the module was not {done}: something killed the process ({report.signal_name})"
             )
         raise SandboxError(
-            f"a child process failed with exit code {report.returncode}: {report.stderr[-500:]}"
+            f"a child process failed with exit code {report.returncode}: {reason(report.stderr)}",
+            hint=shortage(report.stderr),
         )
 
 

@@ -9,10 +9,11 @@ import functools
 import importlib.util
 import json
 import os
+import re
+import resource
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ import attrs
 
 import plasm_core
 from plasm_core.errors import SandboxError
+from plasm_core.scratch import scratch_file
 
 MAX_STATUS_BYTES = 4 << 20
 _STDERR_TAIL = 4_096
@@ -110,7 +112,7 @@ def run_child(
     meter: Meter = unmetered,
 ) -> ChildReport:
     """Run a child to its end. It writes its status to stdout. Raises: `SandboxError` if it cannot start."""
-    with tempfile.TemporaryFile() as status, tempfile.TemporaryFile() as stderr:
+    with scratch_file() as status, scratch_file() as stderr:
         process = start_child(python, main, spec, pass_fds=pass_fds, stdout=status, stderr=stderr)
         timed_out = False
         try:
@@ -182,6 +184,30 @@ def start_child(
         )
     except OSError as exc:
         raise SandboxError(f"cannot start a worker with {python}: {exc.strerror}") from exc
+
+
+def reason(stderr: str) -> str:
+    """Return what a child complained of at last: of a traceback its error, not the way to it."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    for number in range(len(lines) - 1, -1, -1):
+        if re.match(r"[A-Za-z_][\w.]*(Error|Failure|Exception|Interrupt)\b", lines[number]):
+            return " ".join(lines[number:])[:500]
+    return lines[-1][:500] if lines else "it said nothing"
+
+
+def shortage(stderr: str) -> str | None:
+    """Return what to do if it was memory that a child lacked, None if it was not."""
+    if not re.search(
+        r"MemoryError|memory allocation|[Cc]annot allocate memory|failed to reserve|\bENOMEM\b", stderr
+    ):
+        return None
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY:
+        return "the machine, or the container's memory limit, has too little memory"
+    return (
+        f"address space is limited to {limit >> 20} MiB (ulimit -v), and engines reserve several GiB of it unused: "
+        "raise the limit, or use --runtime wasm3, which reserves none"
+    )
 
 
 def tail(file: Any) -> str:

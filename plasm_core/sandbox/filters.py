@@ -12,11 +12,11 @@ import functools
 import os
 import secrets
 import signal
-import tempfile
 from collections.abc import Callable
 from typing import Any
 
 from plasm_core.sandbox.pinning import REGISTER_BUFFERS
+from plasm_core.scratch import scratch_file
 
 _PROT_EXEC = 0x4
 _CLONE_PARENT = 0x8000
@@ -74,7 +74,7 @@ def _filter(rules: Callable[[Any, Any], None]) -> dict[str, Any]:
     try:
         program = pyseccomp.SyscallFilter(defaction=pyseccomp.ERRNO(errno.EPERM))
         rules(program, pyseccomp)
-        with tempfile.TemporaryFile() as file:
+        with scratch_file() as file:
             program.export_bpf(file)
             file.seek(0)
             return {"filter": file.read().hex(), "filter_missing": None}

@@ -17,7 +17,6 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
@@ -28,8 +27,9 @@ from plasm_core.config import SandboxConfig
 from plasm_core.errors import SandboxError
 from plasm_core.sandbox import filters
 from plasm_core.sandbox.admission import Program
-from plasm_core.sandbox.child import start_child, tail
+from plasm_core.sandbox.child import reason, shortage, start_child, tail
 from plasm_core.sandbox.zygote import MAX_BATCH, READY_BYTES, SYS_CLONE, unpack_pids, unpack_ready
+from plasm_core.scratch import scratch_file
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class Zygote:
 
     def _start(self, program: Program) -> tuple[subprocess.Popen[bytes], socket.socket]:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs, tempfile.TemporaryFile() as stderr:
+        with theirs, scratch_file() as stderr:
             process = start_child(
                 program.runtime.python(),
                 "plasm_core.sandbox.zygote",
@@ -127,10 +127,13 @@ class Zygote:
                 ours.close()
                 _end(process)
                 _end_group(process.pid, but=set())
-                how = tail(stderr)[-500:]
-                if not how and process.returncode == -signal.SIGKILL and not timed_out:
+                said = tail(stderr)
+                how = reason(said)
+                if not said and process.returncode == -signal.SIGKILL and not timed_out:
                     how = "it was killed by the kernel, probably for memory"
-                raise SandboxError(f"a zygote of {program.runtime.name} did not start: {how}") from None
+                raise SandboxError(
+                    f"a zygote of {program.runtime.name} did not start: {how}", hint=shortage(said)
+                ) from None
         _end_group(process.pid, but={process.pid})  # a worker that rehearsed
         taken = max(resident_bytes(process.pid), _ZYGOTE_BYTES + os.fstat(program.artefact_fd).st_size)
         self.memory_bytes = taken + self._config.ahead * _IDLE_BYTES

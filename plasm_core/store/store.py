@@ -6,7 +6,7 @@ import contextlib
 import secrets
 import threading
 from collections.abc import Callable, Collection, Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import attrs
@@ -18,6 +18,7 @@ from plasm_core.records import JobInput, Manifest, Outcome, job_id
 from plasm_core.shares import NOBODY, Holder
 from plasm_core.store.ballast import Ballast
 from plasm_core.store.budget import Allowance, Budget
+from plasm_core.store.clock import SteadyClock
 from plasm_core.store.database import Database
 from plasm_core.store.disk import remove_tree, storage_errors, sync_directory
 from plasm_core.store.inputs import OpenInputs, StagedInputs, open_inputs, read_inputs, remove_inputs
@@ -27,10 +28,6 @@ from plasm_core.store.modules import Modules, Pin
 from plasm_core.store.schema import Schema, current_schema
 from plasm_core.store.spool import Spool, read_output, remove_outputs
 from plasm_core.store.table import JobTable
-
-
-def _now() -> datetime:
-    return datetime.now(timezone.utc)
 
 
 @attrs.define
@@ -55,7 +52,7 @@ class Store:
         limits: StorageLimits,
         *,
         schema: Schema | None = None,
-        clock: Callable[[], datetime] = _now,
+        clock: Callable[[], datetime] | None = None,
     ) -> None:
         """Open a state directory, made if it is not there, and clear what a crash left. Then call `recover`.
 
@@ -64,7 +61,7 @@ class Store:
         self.limits = limits
         self._directory = directory
         self._jobs = directory / "jobs"
-        self._clock = clock
+        self._steady: SteadyClock | None = None
         self._lock = threading.RLock()
         self._live: dict[int, _Live] = {}
         self._budget = Budget(limits.job_bytes)
@@ -72,6 +69,10 @@ class Store:
             private_directory(directory)
             self._directory_lock = DirectoryLock(directory / "plasmd.lock")
             undo.callback(self._directory_lock.release)
+            if clock is None:
+                self._steady = SteadyClock(directory / "clock.json")
+                clock = self._steady.now
+            self._clock = clock
             self._ballast = Ballast(directory / "ballast", limits.spare_bytes)
             self._database = self._open_database(directory / "plasmd.db", schema or current_schema())
             undo.callback(self._database.close)
@@ -97,8 +98,18 @@ class Store:
                 if live.spool is not None:
                     live.spool.close()
             self._live.clear()
+            if self._steady is not None:
+                self._steady.keep()
             self._database.close()
             self._directory_lock.release()
+
+    def now(self) -> datetime:
+        """Return the time that the moments of jobs are of: no setting of the machine's clock changes it."""
+        return self._clock()
+
+    def shown(self, moment: datetime | None) -> datetime | None:
+        """Return a moment of a job as the machine's clock shows it."""
+        return moment if moment is None or self._steady is None else self._steady.shown(moment)
 
     def find(self, job_id: str, token: bytes) -> Job | None:
         """Return the job of an id that a token opens, also if it is gone. A wrong token finds nothing."""
@@ -305,6 +316,8 @@ class Store:
         Raises: `StorageError`.
         """
         now = now or self._clock()
+        if self._steady is not None:
+            self._steady.keep()
         count = 0
         while True:
             with self._lock:

@@ -195,9 +195,41 @@ def test_verifiers_are_listed_with_commas(text: str) -> None:
     assert load(f'[plasm]\nverifier = "{text}"').plasm.verifier == ("signature", "quorum")
 
 
-@pytest.mark.parametrize("name", ["", "Wasmtime", "../x", "wasm time", "x" * 65])
+@pytest.mark.parametrize("name", ["Wasmtime", "../x", "wasm time", "x" * 65])
 def test_a_plugin_name_that_cannot_be_one_is_refused(name: str) -> None:
     assert refusal(PLASM_RUNTIME=name).startswith("plasm.runtime: expected a string")
+
+
+@pytest.mark.parametrize(
+    "variable", ["PLASM_RUNTIME", "PLASM_VERIFIER", "PLASM_CONFIG", "PLASM_SANDBOX__REQUIRE"]
+)
+@pytest.mark.parametrize("value", ["", " "])
+def test_a_variable_that_is_set_but_empty_is_refused(variable: str, value: str) -> None:
+    """A shell sets it so where what it was to be is not set."""
+    assert refusal(**{variable: value}) == f"the environment variable {variable} is empty"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("PLASM_PORT", "tcp://10.0.0.1:4001"),
+        ("PLASM_SERVICE_HOST", "10.0.0.1"),
+        ("PLASM_SERVICE_PORT", "4001"),
+        ("PLASM_SERVICE_PORT_QUIC_V1", "4001"),
+        ("PLASM_PORT_4001_UDP", "udp://10.0.0.1:4001"),
+        ("PLASM_PORT_4001_TCP_PROTO", "tcp"),
+        ("PLASM_PORT_4001_TCP_PORT", "4001"),
+        ("PLASM_NODE_EU_PORT", "sctp://10.0.0.1:4001"),
+        ("PLASM_RUNTIME_SERVICE_HOST", "fd00::1"),
+    ],
+)
+def test_variables_of_a_service_called_plasm_are_none_of_ours(variable: str, value: str) -> None:
+    assert load(settings=(), **{variable: value}) == load()
+
+
+@pytest.mark.parametrize("variable", ["PLASM_PORT", "PLASM_SERVICE", "PLASM_RUNTIMES", "PLASM_DAEMON_PORT_X"])
+def test_other_variables_of_our_prefix_are_still_refused(variable: str) -> None:
+    assert refusal(**{variable: "4001"}) == f"unknown environment variable {variable}"
 
 
 @pytest.mark.parametrize(

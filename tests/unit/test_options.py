@@ -122,9 +122,10 @@ def test_a_key_is_named_by_its_peer_id_its_digits_or_a_file(tmp_path: Path) -> N
             "missing.pem",
             "--key missing.pem: no PeerId, no hexadecimal key, and no file to read (No such file",
         ),
-        ("12D3KooW", "--key 12D3KooW: not the PeerId of an Ed25519 key"),
+        ("12D3KooW", "--key 12D3KooW: no PeerId, no hexadecimal key, and no file to read (No such file"),
+        ("12D3KooW" * 6, f"--key {'12D3KooW' * 6}: not the PeerId of an Ed25519 key"),
         ("zz" * 32, f"--key {'zz' * 32}: "),
-        (" " * 64, f"--key {' ' * 64}: an Ed25519 public key has 32 bytes"),
+        (" " * 64, f"--key {' ' * 64}: no PeerId, no hexadecimal key, and no file to read (No such file"),
         ("/dev/null", "--key /dev/null: not a public key in PEM form"),
     ],
 )

@@ -33,7 +33,7 @@ final class FileCache implements CacheInterface
     public function get(string $key, mixed $default = null): mixed
     {
         $path = $this->path($key);
-        $json = is_file($path) ? @file_get_contents($path, length: self::MAX_BYTES + 1) : false;
+        $json = @is_file($path) ? @file_get_contents($path, length: self::MAX_BYTES + 1) : false;
         if ($json === false || strlen($json) > self::MAX_BYTES) {
             return $default;
         }
@@ -70,7 +70,7 @@ final class FileCache implements CacheInterface
     {
         $path = $this->path($key);
 
-        return !file_exists($path) || @unlink($path);
+        return !@file_exists($path) || @unlink($path);
     }
 
     private function path(string $key): string
@@ -99,14 +99,14 @@ final class FileCache implements CacheInterface
     /** Make a directory if it is not there, and tell whether it is this user's and nobody else's. */
     private static function isPrivate(string $directory): bool
     {
-        if (!is_dir($directory)) {
+        if (!@is_dir($directory)) {
             @mkdir($directory, 0700, true);
             clearstatcache(true, $directory);
         }
         $status = @lstat($directory);
 
         return $status !== false && ($status['mode'] & 0170077) === 0040000
-            && $status['uid'] === self::user() && is_writable($directory);
+            && $status['uid'] === self::user() && @is_writable($directory);
     }
 
     /** Return the number of the user that this process is: whose the files are that it makes. */
@@ -114,7 +114,7 @@ final class FileCache implements CacheInterface
     {
         static $user = null;
         if ($user === null) {
-            $file = tmpfile();
+            $file = @tmpfile();
             $user = $file === false ? -1 : fstat($file)['uid'] ?? -1;
         }
 

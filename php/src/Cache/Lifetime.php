@@ -7,15 +7,20 @@ namespace Plasm\Cache;
 /** Until when a value is kept. */
 final class Lifetime
 {
-    /** Return seconds since 1970; INF for no end. */
-    public static function endsAt(int|\DateInterval|null $ttl): float
+    /**
+     * Return when what is kept from `$now` on ends, by the same clock, in seconds; INF for no end.
+     *
+     * What outlives the process goes by the wall clock, and is kept for longer or less if that is set meanwhile.
+     */
+    public static function endsAt(int|\DateInterval|null $ttl, ?float $now = null): float
     {
-        $now = microtime(true);
-
-        return match (true) {
+        $now ??= microtime(true);
+        $seconds = match (true) {
             $ttl === null => INF,
-            is_int($ttl) => $now + $ttl,
-            default => (float) (new \DateTimeImmutable('@' . (int) $now))->add($ttl)->getTimestamp(),
+            is_int($ttl) => (float) $ttl,
+            default => (float) (new \DateTimeImmutable('@0'))->add($ttl)->getTimestamp(),
         };
+
+        return $now + $seconds;
     }
 }

@@ -14,12 +14,12 @@ final class MemoryCache implements CacheInterface
     {
         [$value, $endsAt] = $this->values[$key] ?? [$default, INF];
 
-        return microtime(true) < $endsAt ? $value : $default;
+        return hrtime(true) / 1e9 < $endsAt ? $value : $default;
     }
 
     public function set(string $key, mixed $value, int|\DateInterval|null $ttl = null): bool
     {
-        $this->values[$key] = [$value, Lifetime::endsAt($ttl)];
+        $this->values[$key] = [$value, Lifetime::endsAt($ttl, hrtime(true) / 1e9)];
 
         return true;
     }

@@ -93,7 +93,11 @@ final class PeerBook
         foreach ($this->peers as $name => [$info, $seen]) {
             $kept[] = ['peer' => $name, 'addresses' => array_map(strval(...), $info->addresses), 'seen' => $seen];
         }
-        $this->cache->set($this->key, $kept, self::LIFETIME_S);
+        try {
+            $this->cache->set($this->key, $kept, self::LIFETIME_S);
+        } catch (\Exception) {
+            // A cache that fails must not fail the job for which an address is remembered.
+        }
     }
 
     /**

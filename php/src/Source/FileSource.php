@@ -6,40 +6,49 @@ namespace Plasm\Source;
 
 use Plasm\Exception\InvalidArgument;
 
-/** Bytes in a file. */
+/**
+ * Bytes in a file: all that there are when it is first read.
+ *
+ * What is no stored file (a pipe, a device, a file of /proc, a stream that cannot seek) is copied to a temporary one:
+ * the size that fstat() gives says nothing about it.
+ */
 final class FileSource implements SourceInterface
 {
-    private readonly int $size;
-    private ?string $sha256 = null;
+    private const MAX_COPIED_BYTES = 1 << 30;
+    private const TYPE = 0170000;
+    private const REGULAR = 0100000;
+    private const DIRECTORY = 0040000;
+
+    /** @var array{int, string}|null size and digest */
+    private ?array $measured = null;
 
     /** @param resource $file open for reading, and seekable */
     private function __construct(private $file, private readonly string $name)
     {
-        $size = fstat($file)['size'] ?? null;
-        if ($size === null || !stream_get_meta_data($file)['seekable']) {
-            throw new InvalidArgument("cannot seek in $name");
-        }
-        $this->size = $size;
     }
 
     /** @throws InvalidArgument if there is no such file, or it cannot be read */
     public static function open(string $path): self
     {
-        $file = is_file($path) ? @fopen($path, 'rb') : false;
+        // Where open_basedir forbids a look, each of these would warn.
+        $exists = $path !== '' && !str_contains($path, "\0") && @file_exists($path);
+        $file = $exists && !@is_dir($path) ? @fopen($path, 'rb') : false;
         if ($file === false) {
             $why = match (true) {
-                !file_exists($path) => 'there is no such file',
-                !is_file($path) => 'it is not a file',
+                $path === '' => 'the path is empty',
+                !$exists && ini_get('open_basedir') !== '' => 'there is no such file, or open_basedir does not allow it',
+                !$exists => 'there is no such file',
+                @is_dir($path) => 'it is a directory',
                 default => error_get_last()['message'] ?? 'it cannot be opened',
             };
             throw new InvalidArgument("cannot read $path: $why");
         }
 
-        return new self($file, $path);
+        return self::isStored($file) ? new self($file, $path) : self::copyOf($file, $path);
     }
 
     /**
-     * Take an open stream from its beginning. One that cannot seek is copied to a temporary file first.
+     * Take an open stream from its beginning. One that cannot seek is copied, from where it stands.
      *
      * @param resource $stream
      *
@@ -47,38 +56,24 @@ final class FileSource implements SourceInterface
      */
     public static function ofStream($stream): self
     {
-        $meta = stream_get_meta_data($stream);
-        if ($meta['seekable'] && fstat($stream) !== false) {
-            return new self($stream, $meta['uri'] ?? 'the stream');
-        }
-        $copy = tmpfile();
-        if ($copy === false || stream_copy_to_stream($stream, $copy) === false) {
-            throw new InvalidArgument('cannot copy the stream to a temporary file');
-        }
+        $name = stream_get_meta_data($stream)['uri'] ?? 'the stream';
 
-        return new self($copy, 'the copy of the stream');
+        return self::isStored($stream) ? new self($stream, $name) : self::copyOf($stream, $name);
     }
 
     public function size(): int
     {
-        return $this->size;
+        return $this->measure()[0];
     }
 
     public function sha256(): string
     {
-        if ($this->sha256 === null) {
-            $hash = hash_init('sha256');
-            $this->seek(0);
-            hash_update_stream($hash, $this->file, $this->size);
-            $this->sha256 = hash_final($hash);
-        }
-
-        return $this->sha256;
+        return $this->measure()[1];
     }
 
     public function read(int $offset, int $length): string
     {
-        $length = min($length, $this->size - $offset);
+        $length = min($length, $this->size() - $offset);
         if ($length <= 0) {
             return '';
         }
@@ -91,10 +86,72 @@ final class FileSource implements SourceInterface
         return $bytes;
     }
 
+    /** @return array{int, string} */
+    private function measure(): array
+    {
+        if ($this->measured === null) {
+            $hash = hash_init('sha256');
+            $this->seek(0);
+            $size = hash_update_stream($hash, $this->file);
+            $this->measured = [$size, hash_final($hash)];
+        }
+
+        return $this->measured;
+    }
+
     private function seek(int $offset): void
     {
         if (ftell($this->file) !== $offset && fseek($this->file, $offset) !== 0) {
             throw new InvalidArgument("cannot seek in $this->name");
         }
+    }
+
+    /**
+     * Tell whether a stream can be read twice: it is in memory, or in a regular file whose size the kernel knows.
+     *
+     * @param resource $stream
+     */
+    private static function isStored($stream): bool
+    {
+        $meta = stream_get_meta_data($stream);
+        $status = @fstat($stream);
+        if (!$meta['seekable'] || $status === false) {
+            return false;
+        }
+        if (in_array($meta['stream_type'], ['MEMORY', 'TEMP'], true)) {
+            return true;
+        }
+
+        return ($status['mode'] & self::TYPE) === self::REGULAR && $status['size'] > 0 && $meta['wrapper_type'] === 'plainfile';
+    }
+
+    /** @param resource $stream */
+    private static function copyOf($stream, string $name): self
+    {
+        $status = @fstat($stream);
+        if ($status !== false && ($status['mode'] & self::TYPE) === self::DIRECTORY) {
+            throw new InvalidArgument("cannot read $name: it is a directory");
+        }
+        $copy = @tmpfile() ?: throw new InvalidArgument("cannot copy $name: no temporary file can be made");
+        $meta = stream_get_meta_data($stream);
+        if ($meta['seekable']) {
+            @rewind($stream);
+        }
+        if (!$meta['blocked']) {
+            stream_set_blocking($stream, true); // else what has not come yet would be taken for the end
+        }
+        $size = @stream_copy_to_stream($stream, $copy, self::MAX_COPIED_BYTES + 1);
+        $isWhole = $size !== false && !stream_get_meta_data($stream)['timed_out'];
+        if (!$meta['blocked']) {
+            stream_set_blocking($stream, false);
+        }
+        if (!$isWhole) {
+            throw new InvalidArgument("cannot copy $name to a temporary file");
+        }
+        if ($size > self::MAX_COPIED_BYTES) {
+            throw new InvalidArgument("$name has more than " . self::MAX_COPIED_BYTES . ' bytes');
+        }
+
+        return new self($copy, "the copy of $name");
     }
 }

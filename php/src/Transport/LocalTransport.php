@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm\Transport;
 
+use Plasm\Exception\InvalidArgument;
 use Plasm\Exception\NoDaemon;
 use Plasm\Exception\TransportException;
 use Plasm\Exception\Unreachable;
@@ -116,11 +117,11 @@ final readonly class LocalTransport implements TransportInterface
     {
         $found = [];
         foreach ($this->places() as $place) {
-            if (!is_dir($place)) {
-                $found = file_exists($place) ? [...$found, $place] : $found;
+            if (!@is_dir($place)) {
+                $found = [...$found, ...$this->unseen($place)];
                 continue;
             }
-            $names = glob($place . '/*.sock') ?: [];
+            $names = @glob($place . '/*.sock') ?: [];
             usort($names, static fn (string $a, string $b): int => [basename($a) !== self::SOCKET_NAME, $a]
                 <=> [basename($b) !== self::SOCKET_NAME, $b]);
             $found = [...$found, ...$names];
@@ -129,11 +130,42 @@ final readonly class LocalTransport implements TransportInterface
         return $found;
     }
 
+    /**
+     * Return what to try of a place that is no directory one may look into.
+     *
+     * Under open_basedir PHP does not say whether a file is there, but connects to it all the same.
+     *
+     * @return list<string>
+     */
+    private function unseen(string $place): array
+    {
+        if (@file_exists($place)) {
+            return [$place];
+        }
+        if (ini_get('open_basedir') === '') {
+            return [];
+        }
+
+        return [str_ends_with($place, '.sock') || $this->isNamed() ? $place : "$place/" . self::SOCKET_NAME];
+    }
+
+    private function isNamed(): bool
+    {
+        $given = $this->socket ?? getenv('PLASM_SOCKET');
+
+        return is_string($given) && $given !== '';
+    }
+
     /** @return list<string> a socket, or directories that hold some */
     private function places(): array
     {
         $given = $this->socket ?? getenv('PLASM_SOCKET');
-        if (is_string($given) && $given !== '') {
+        if ($given === '') {
+            throw new InvalidArgument(
+                $this->socket === null ? 'PLASM_SOCKET is set but empty: give it a value, or unset it' : 'socket: the path is empty',
+            );
+        }
+        if (is_string($given)) {
             return [$given];
         }
         $user = getenv('XDG_RUNTIME_DIR');

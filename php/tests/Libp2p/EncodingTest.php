@@ -80,8 +80,12 @@ final class EncodingTest extends TestCase
     {
         $cid = Vectors::load('libp2p')['peer_id']['valid'][0]['cid'];
         $others = array_map(static fn (string $text): array => [$text], Vectors::load('libp2p')['peer_id']['other_keys']);
+        $cut = substr($cid, 0, -1);
 
-        return [...$others, [''], ['b'], [substr($cid, 0, -1)], [strtoupper($cid)], [substr($cid, 0, -1) . '1'], ["$cid\n"]];
+        return [
+            ...$others,
+            ...[[''], ['b'], [$cut], [ucfirst($cid)], ['z'], ['k'], ['f0'], ['k0O'], ["{$cut}1"], ["$cid\n"]],
+        ];
     }
 
     /** @dataProvider multiaddrs */

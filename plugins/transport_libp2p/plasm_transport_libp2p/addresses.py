@@ -15,6 +15,7 @@ from multiaddr import Multiaddr
 from multiaddr.exceptions import Error as MultiaddrError
 
 from plasm_core.errors import PeerUnreachableError, TransportError
+from plasm_core.records.cid import parse_peer
 from plasm_core.records.peer import PeerId, is_peer_id
 from plasm_transport_libp2p.address_classes import (
     PUBLIC,
@@ -66,21 +67,38 @@ def parse(text: str) -> tuple[Multiaddr | None, PeerId | None]:
     if not separator:
         where, who = text, ""
     try:
-        peer = PeerId.parse(who.rstrip("/")) if separator else None
+        peer = parse_peer(who.rstrip("/")) if separator else None
     except ValueError as exc:
         raise PeerUnreachableError(f"{text} names no peer: {exc}") from None
     if not where:
         return None, peer
     try:
-        return from_text(where), peer
+        return understood(where), peer
     except ValueError as exc:
-        raise PeerUnreachableError(f"{text} is not a multiaddr: {exc}") from None
+        raise PeerUnreachableError(f"{text} is not a multiaddr that can be dialled: {exc}") from None
+
+
+def understood(given: str | bytes) -> Multiaddr:
+    """Make a multiaddr, and read all of it: py-multiaddr finds out late what it cannot read. Raises: ValueError.
+
+    It knows protocols by name whose binary form it cannot take apart again, such as ip6zone, and the errors of its
+    codecs have no common ancestor.
+    """
+    try:
+        address = from_text(given) if isinstance(given, str) else Multiaddr(given)
+        _ = kind_of(address), ip_of(address), port_of(address), str(address), address.to_bytes()
+    except Exception as exc:
+        reason = str(exc) or type(exc).__name__
+        if isinstance(given, str) and "/ip6zone/" in given:
+            reason = "addresses with a zone (ip6zone) cannot be dialled; name a global one, or one of IPv4"
+        raise ValueError(reason) from exc
+    return address
 
 
 def parse_listen(text: str) -> Multiaddr:
     """Read an address to listen on. Raises: `TransportError`."""
     try:
-        address = from_text(text)
+        address = understood(text)
     except ValueError as exc:
         raise TransportError(f"cannot listen on {text}, which is not a multiaddr: {exc}") from None
     if ip_of(address) is None or kind_of(address) not in ("tcp", "quic"):

@@ -13,14 +13,13 @@ import trio
 from libp2p.crypto.ed25519 import Ed25519PublicKey
 from libp2p.identity.identify.pb.identify_pb2 import Identify
 from multiaddr import Multiaddr
-from multiaddr.exceptions import Error as MultiaddrError
 
 import plasm_core
 from plasm_core.abc import Stream
 from plasm_core.errors import PeerUnreachableError, StreamError
 from plasm_core.records.peer import PeerId
 from plasm_transport_libp2p import framing
-from plasm_transport_libp2p.addresses import from_text, is_public, kind_of
+from plasm_transport_libp2p.addresses import is_public, kind_of, understood
 
 if TYPE_CHECKING:
     from plasm_transport_libp2p.network import Libp2pNetwork
@@ -104,7 +103,7 @@ def parse(data: bytes) -> Identified:
 def multiaddr_of(text: str) -> Multiaddr | None:
     """Read the text of a multiaddr that a peer sent; None if it is none."""
     try:
-        return from_text(text)
+        return understood(text)
     except ValueError:
         return None
 
@@ -112,10 +111,9 @@ def multiaddr_of(text: str) -> Multiaddr | None:
 def multiaddr(raw: bytes) -> Multiaddr | None:
     """Read a multiaddr that a peer sent, without its `/p2p/` part; None if it is none."""
     try:
-        address = Multiaddr(raw)
-        text = str(address)
-    except (MultiaddrError, ValueError, KeyError, TypeError):
+        address = understood(raw)
+    except ValueError:
         return None
-    where, separator, who = text.rpartition("/p2p/")
+    where, separator, who = str(address).rpartition("/p2p/")
     names_peer = separator and where and "/" not in who  # not a relay, which a circuit goes on from
     return Multiaddr(where) if names_peer else address

@@ -27,8 +27,14 @@ final class DnsResolver implements ResolverInterface
     private const MAX_SERVERS = 3;
     private const PATIENCE_S = 2.0;
 
-    /** @var list<string> */
+    /** Whom resolv.conf(5) has asked if it names none. */
+    private const OWN_SERVER = '127.0.0.1:53';
+
+    /** @var list<string> those that are configured */
     private readonly array $servers;
+
+    /** @var list<string> */
+    private readonly array $asked;
 
     /** @param list<string>|null $servers `host:port`, `[host]:port` for IPv6; null for what resolv.conf(5) says */
     public function __construct(
@@ -38,6 +44,7 @@ final class DnsResolver implements ResolverInterface
         string $configurationFile = '/etc/resolv.conf',
     ) {
         $this->servers = array_slice($servers ?? self::configured($configurationFile), 0, self::MAX_SERVERS);
+        $this->asked = $this->servers === [] && $servers === null ? [self::OWN_SERVER] : $this->servers;
     }
 
     public function resolve(string $name, bool $ip4, bool $ip6, Deadline $deadline): array
@@ -61,7 +68,7 @@ final class DnsResolver implements ResolverInterface
     private function ask(string $name, int $type, Deadline $deadline): array
     {
         $failure = new ConnectFailed('no name server is configured');
-        foreach ([...$this->servers, ...$this->servers] as $server) {
+        foreach ([...$this->asked, ...$this->asked] as $server) {
             try {
                 return $this->query($server, $name, $type, $deadline->within(self::PATIENCE_S));
             } catch (TimedOut | ProtocolViolation | ConnectFailed $failure) {
@@ -175,14 +182,55 @@ final class DnsResolver implements ResolverInterface
         return array_merge(...array_map(static fn (int $type): array => $found[$type], $types));
     }
 
+    /** Return host and port of a name server; null if it is no address. */
+    private static function server(string $word): ?string
+    {
+        if (str_contains($word, ':')) {
+            [$address, $zone] = [...explode('%', $word, 2), ''];
+            $isIp = filter_var($address, FILTER_VALIDATE_IP, FILTER_FLAG_IPV6) !== false;
+
+            return $isIp && preg_match('/\A[A-Za-z0-9._-]{0,15}\z/', $zone) === 1 ? "[$word]:53" : null;
+        }
+        $address = self::ip4($word);
+
+        return $address === null ? null : "$address:53";
+    }
+
+    /** Read an IPv4 address as inet_aton(3) does: one to four numbers, decimal, octal or hexadecimal. */
+    private static function ip4(string $word): ?string
+    {
+        $parts = explode('.', $word);
+        if (count($parts) > 4) {
+            return null;
+        }
+        $bytes = '';
+        foreach ($parts as $place => $part) {
+            $value = match (1) {
+                preg_match('/\A0[xX][0-9A-Fa-f]{1,8}\z/', $part) => (int) hexdec(substr($part, 2)),
+                preg_match('/\A0[0-7]{0,11}\z/', $part) => (int) octdec($part),
+                preg_match('/\A[1-9][0-9]{0,9}\z/', $part) => (int) $part,
+                default => null,
+            };
+            $size = $place === count($parts) - 1 ? 4 - $place : 1;
+            if ($value === null || $value >= 1 << 8 * $size) {
+                return null;
+            }
+            $bytes .= substr(pack('N', $value), -$size);
+        }
+
+        return (string) inet_ntop($bytes);
+    }
+
     /** @return list<string> */
     private static function configured(string $file): array
     {
         $servers = [];
         $lines = @file($file, FILE_IGNORE_NEW_LINES);
         foreach ($lines === false ? [] : $lines as $line) {
-            if (preg_match('/\A\s*nameserver\s+([0-9A-Fa-f.:]+)\s*\z/', $line, $match) === 1) {
-                $servers[] = str_contains($match[1], ':') ? "[$match[1]]:53" : "$match[1]:53";
+            // As glibc: the keyword begins the line, its first word counts, and what follows is ignored.
+            if (preg_match('/\Anameserver[ \t]+([^\s]+)/', $line, $match) === 1) {
+                $server = self::server($match[1]);
+                $servers = $server === null ? $servers : [...$servers, $server];
             }
         }
 

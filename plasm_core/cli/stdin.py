@@ -1,0 +1,37 @@
+"""Standard input: whether there is any, and word of waiting for it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from plasm_core import standard_streams
+from plasm_core.cli import render
+
+_SILENT_S = 1.0
+
+
+def is_given() -> bool:
+    """Return whether our standard input is for the job: it is open, and no terminal."""
+    return standard_streams.is_open(0) and not os.isatty(0)
+
+
+@contextmanager
+def telling(file: str) -> Iterator[None]:
+    """Say on a terminal, after a second, that standard input is being read, and how to give none."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield
+        return
+    name = "standard input" if file == "-" else file
+    timer = threading.Timer(
+        _SILENT_S, render.show_waiting, [f"reading {name} to its end; to give none: </dev/null"]
+    )
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -1,0 +1,221 @@
+"""Writing files that users name: whole or not at all, and never in place of what is no regular file.
+
+A regular file is replaced by a temporary one of its directory, made under a random name with O_EXCL and
+O_NOFOLLOW, so that nobody can plant a link there. A link that the user named is followed: its target is replaced.
+Devices, pipes and descriptors (`/dev/stdout`, a shell's `>(…)`) are written to. `OutputFile.prepared` finds out
+before a job runs what would keep its result from being written after it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import select
+import stat
+import time
+
+import attrs
+
+from plasm_core import standard_streams
+from plasm_core.errors import OutputFileError
+from plasm_core.input_file import descriptor_of
+
+_WRITE_S = 60.0
+"""How long the reader of a pipe may take until it takes something."""
+_CHUNK_BYTES = 4096
+"""A pipe of which poll(2) says that it can be written to takes so many bytes at once (PIPE_BUF)."""
+_IN_PLACE = frozenset({errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS})
+"""Why a file may not be replaced though it can be written to: a file that is mounted, a directory of others."""
+
+
+@attrs.frozen(kw_only=True)
+class OutputFile:
+    """Where something will be written: `name` as the user gave it, `path` with its links followed.
+
+    `descriptor`: one of this process's own, in place of a path. `is_stream`: a device or a pipe. `replaced`: the
+    mode and owner of the regular file that is there.
+    """
+
+    name: str
+    path: str
+    descriptor: int | None = None
+    is_stream: bool = False
+    replaced: os.stat_result | None = None
+
+    @classmethod
+    def prepared(cls, name: str | os.PathLike[str]) -> OutputFile:
+        """Find out what a path names, `-` for stdout, and whether it can be written. Raises: `OutputFileError`."""
+        name = os.fspath(name)
+        if not name:
+            raise OutputFileError("cannot write a file without a name")
+        if "\0" in name:
+            raise _error(name, "no path holds a NUL")
+        try:
+            return cls._found(name)
+        except OSError as exc:
+            raise _error(name, exc.strerror or str(exc)) from exc
+        except ValueError as exc:  # half a character
+            raise _error(name, str(exc)) from exc
+
+    @classmethod
+    def _found(cls, name: str) -> OutputFile:
+        descriptor = 1 if name == "-" else descriptor_of(name)
+        if descriptor is not None:
+            if descriptor in standard_streams.closed:
+                raise _error(name, f"the descriptor {descriptor} is not open")
+            os.fstat(descriptor)
+            return cls(name=name, path=name, descriptor=descriptor)
+        _refuse_planted(name)
+        path = os.path.realpath(name)
+        try:
+            found = os.stat(path)
+        except FileNotFoundError:
+            if name.endswith("/"):
+                raise _error(name, "it names a directory, and there is none") from None
+            parent = os.path.dirname(path)
+            if not os.path.isdir(parent):
+                raise _error(name, f"there is no directory {parent}") from None
+            if not os.access(parent, os.W_OK | os.X_OK):
+                raise _error(name, f"its directory {parent} is not writable") from None
+            return cls(name=name, path=path)
+        if stat.S_ISDIR(found.st_mode):
+            raise _error(name, "it is a directory")
+        if stat.S_ISSOCK(found.st_mode):
+            raise _error(name, "it is a socket")
+        if not os.access(path, os.W_OK):
+            raise _error(name, "it is not writable")
+        if not stat.S_ISREG(found.st_mode):
+            return cls(name=name, path=path, is_stream=True)
+        return cls(name=name, path=path, replaced=found)
+
+    def write(self, data: bytes, *, mode: int = 0o666) -> None:
+        """Write it. `mode`: of a file that was not there, less the umask. Raises: `OutputFileError`."""
+        try:
+            if self.descriptor is not None:
+                _write(self.descriptor, data)
+            elif self.is_stream:
+                self._write_stream(data)
+            else:
+                self._replace(data, mode)
+        except OSError as exc:
+            raise _error(self.name, exc.strerror or str(exc)) from exc
+
+    def _write_stream(self, data: bytes) -> None:
+        fd = _opened_stream(self.path)
+        try:
+            if stat.S_ISREG(os.fstat(fd).st_mode):  # it was changed meanwhile
+                raise OSError(errno.EEXIST, "it is not what it was any more")
+            _write(fd, data)
+        finally:
+            os.close(fd)
+
+    def _replace(self, data: bytes, mode: int) -> None:
+        parent, name = os.path.split(self.path)
+        directory = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            temporary = f".plasm-{secrets.token_hex(16)}.new"
+            mode = mode if self.replaced is None else 0o600
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            try:
+                fd = os.open(temporary, flags, mode, dir_fd=directory)
+            except OSError as exc:
+                if self.replaced is None or exc.errno not in _IN_PLACE:
+                    raise
+                self._overwrite(data)
+                return
+            try:
+                with contextlib.closing(_Descriptor(fd)):
+                    _write(fd, data)
+                    if self.replaced is not None:
+                        _take_over(fd, self.replaced)
+                self._refuse_other(directory, name)
+                os.replace(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+            except OSError as exc:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary, dir_fd=directory)
+                if self.replaced is None or exc.errno not in _IN_PLACE:
+                    raise
+                self._overwrite(data)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary, dir_fd=directory)
+                raise
+        finally:
+            os.close(directory)
+
+    def _refuse_other(self, directory: int, name: str) -> None:
+        """Refuse what came to be there since: only a regular file may be replaced. Raises: OSError."""
+        with contextlib.suppress(FileNotFoundError):
+            found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+            if not stat.S_ISREG(found.st_mode):
+                raise OSError(errno.EEXIST, "what is there now is no regular file")
+
+    def _overwrite(self, data: bytes) -> None:
+        """Write a file that cannot be replaced where it is. Raises: OSError."""
+        fd = os.open(self.path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.ftruncate(fd, 0)
+            _write(fd, data)
+        finally:
+            os.close(fd)
+
+
+class _Descriptor:
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def _take_over(fd: int, replaced: os.stat_result) -> None:
+    """Give a new file the owner, as far as that is allowed, and the permissions of the one it replaces."""
+    now = os.fstat(fd)
+    if (now.st_uid, now.st_gid) != (replaced.st_uid, replaced.st_gid):
+        with contextlib.suppress(OSError):
+            os.fchown(fd, replaced.st_uid, replaced.st_gid)
+    os.fchmod(fd, stat.S_IMODE(replaced.st_mode) & 0o777)
+
+
+def _refuse_planted(name: str) -> None:
+    """Refuse a link that another user put into a directory for all, as Linux's protected_symlinks does."""
+    parent = os.path.realpath(os.path.dirname(os.path.abspath(name)))
+    link = os.path.join(parent, os.path.basename(name))
+    if not os.path.islink(link):
+        return
+    around, found = os.stat(parent), os.lstat(link)
+    for_all = around.st_mode & stat.S_ISVTX and around.st_mode & stat.S_IWOTH
+    if for_all and found.st_uid not in (os.geteuid(), around.st_uid):
+        raise _error(name, "another user made it a symbolic link")
+
+
+def _opened_stream(path: str) -> int:
+    """Open a device or a named pipe, and wait until a pipe has a reader. Raises: OSError."""
+    deadline = time.monotonic() + _WRITE_S
+    while True:
+        try:
+            return os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError as exc:
+            if exc.errno != errno.ENXIO:
+                raise
+        if time.monotonic() >= deadline:
+            raise OSError(errno.ENXIO, f"nobody has opened the pipe to read within {_WRITE_S:.0f} s")
+        time.sleep(0.05)
+
+
+def _write(fd: int, data: bytes) -> None:
+    """Write all, though the descriptor may be non-blocking. Raises: OSError."""
+    view = memoryview(data)
+    while view:
+        ready = select.poll()
+        ready.register(fd, select.POLLOUT)
+        if not ready.poll(_WRITE_S * 1000):
+            raise OSError(errno.EAGAIN, f"nobody has read from it for {_WRITE_S:.0f} s")
+        with contextlib.suppress(BlockingIOError):
+            view = view[os.write(fd, view[:_CHUNK_BYTES]) :]
+
+
+def _error(name: str, reason: str) -> OutputFileError:
+    return OutputFileError(f"cannot write {name}: {reason}")
