@@ -83,7 +83,11 @@ def show_json(value: Any) -> None:
 
 def show_page(text: str, *, stderr: bool = False) -> None:
     """Print lines that a program reads, as they are but for what would take effect on a terminal."""
-    click.echo(visible(text, keep="\n\t"), nl=False, err=stderr)
+    words = visible(text, keep="\n\t")
+    if stderr:
+        _Forgiving().write(words)
+    else:
+        click.echo(words, nl=False)
 
 
 def show_mark(mark: str, text: str, *, stderr: bool = False) -> None:
