@@ -82,7 +82,7 @@ def test_what_is_no_file_is_refused(plasm: Plasm, text: str) -> None:
     done = plasm("status", text)
 
     assert done.code != 0
-    assert "handle" in done.err
+    assert "handle" in done.err.lower()
     assert "Traceback" not in done.err
 
 
