@@ -14,7 +14,7 @@ from __future__ import annotations
 import enum
 import threading
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import attrs
 
@@ -136,3 +136,53 @@ class Shares:
             self._held[name] += amount
             if not self._held[name]:
                 del self._held[name]
+
+
+class Loan:
+    """A place that is lent, until it is given back."""
+
+    def __init__(self, places: Places, holder: Holder, end: Callable[[], None]) -> None:
+        self.holder = holder
+        self._places: Places | None = places
+        self._end = end
+
+    def give_back(self) -> None:
+        """Give the place back. Doing so twice is harmless."""
+        places, self._places = self._places, None
+        if places is not None:
+            places._take_back(self)
+
+    def call_in(self) -> None:
+        """Take the place back from whoever has it."""
+        self.give_back()
+        self._end()
+
+
+class Places:
+    """Places that are lent, each with a way to end what it is used for. Not thread-safe.
+
+    Whoever finds none has the newest of the largest holder's.
+    """
+
+    def __init__(self, count: int, *, kept: int = 0, per_name: int | None = None) -> None:
+        self._shares = Shares(count, kept=kept, per_name=per_name, is_lent=True)
+        self._loans: dict[Loan, None] = {}
+
+    def __len__(self) -> int:
+        """The places that are taken."""
+        return len(self._loans)
+
+    def take(self, holder: Holder, end: Callable[[], None]) -> Loan | None:
+        """Take a place, or return None. `end` is called when it has to be given to another; it must not wait."""
+        while (room := self._shares.take(holder)) is not Room.FREE:
+            giver = self._shares.giver(holder) if room is Room.FULL else None
+            if giver is None:
+                return None
+            next(loan for loan in reversed(self._loans) if giver in loan.holder.names).call_in()
+        loan = Loan(self, holder, end)
+        self._loans[loan] = None
+        return loan
+
+    def _take_back(self, loan: Loan) -> None:
+        del self._loans[loan]
+        self._shares.give_back(loan.holder)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections.abc import Callable
 
 import pytest
 
-from plasm_core.shares import NOBODY, Holder, Room, Shares
+from plasm_core.shares import NOBODY, Holder, Loan, Places, Room, Shares
 
 STRANGERS = [Holder(names=(f"peer {number}", f"group {number}")) for number in range(8)]
 USERS = [Holder(names=(f"user {number}",), is_own=True) for number in range(3)]
@@ -173,3 +174,40 @@ def test_threads_never_take_more_than_there_is() -> None:
         thread.join()
 
     assert sum(taken) == shares.used == 1000
+
+
+def test_the_newest_place_of_the_largest_holder_is_called_in() -> None:
+    ended: list[int] = []
+    places = Places(10)
+
+    def ending(number: int) -> Callable[[], None]:
+        return lambda: ended.append(number)
+
+    loans: list[Loan | None] = [places.take(USERS[0], ending(number)) for number in range(10)]
+    assert all(loans)
+
+    for holder in (USERS[1], STRANGERS[0], STRANGERS[1]):
+        assert places.take(holder, ending(-1)) is not None
+
+    assert ended == [9, 8, 7]
+    assert len(places) == 10
+
+
+def test_places_are_not_called_in_for_one_that_has_as_many() -> None:
+    places, ended = Places(4), []
+    for holder in (USERS[0], USERS[1]) * 2:
+        assert places.take(holder, lambda: ended.append(0))
+
+    assert places.take(USERS[0], lambda: None) is None
+    assert ended == []
+
+
+def test_a_place_is_given_back_once() -> None:
+    places = Places(1)
+    loan = places.take(USERS[0], lambda: None)
+    assert loan is not None
+    loan.give_back()
+    loan.give_back()
+
+    assert len(places) == 0
+    assert places.take(USERS[1], lambda: None) is not None

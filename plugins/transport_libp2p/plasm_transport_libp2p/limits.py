@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import attrs
 
+from plasm_core.shares import Holder, Loan, Places
+
 if TYPE_CHECKING:
     from plasm_transport_libp2p.quic.limits import QuicLimits
+
+
+_MORE_OF_QUIC = 64
 
 
 @attrs.frozen(kw_only=True)
@@ -36,7 +41,8 @@ class Limits:
         from plasm_transport_libp2p.quic.limits import QuicLimits
 
         return QuicLimits(
-            connections=self.max_connections,
+            # Beyond those that may be held, so that the slots are shared out, not given to who came first.
+            connections=self.max_connections + _MORE_OF_QUIC,
             connections_per_prefix=self.max_connections_per_group,
             streams=self.max_streams,
             stream_window_bytes=self.max_window_bytes,
@@ -50,33 +56,22 @@ class Limits:
 
 
 class Slots:
-    """Counts inbound connections, in total and by group. A slot is held from accepting to closing."""
+    """Counts inbound connections, in total and by group. A slot is held from accepting to closing.
+
+    When all are held, the group with the most loses its newest connection to one that has fewer.
+    """
 
     def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._held = 0
-        self._by_group: Counter[str] = Counter()
+        self._places = Places(limits.max_connections, per_name=limits.max_connections_per_group)
 
     @property
     def held(self) -> int:
         """How many are held now."""
-        return self._held
+        return len(self._places)
 
-    def acquire(self, group: str | None) -> bool:
-        """Take a slot if there is one. `group` is None for addresses that are not counted together."""
-        if self._held >= self._limits.max_connections:
-            return False
-        if group is not None:
-            if self._by_group[group] >= self._limits.max_connections_per_group:
-                return False
-            self._by_group[group] += 1
-        self._held += 1
-        return True
+    def acquire(self, group: str | None, end: Callable[[], None]) -> Loan | None:
+        """Take a slot if there is one. `group` is None for addresses that are not counted together.
 
-    def release(self, group: str | None) -> None:
-        """Give a slot back."""
-        self._held -= 1
-        if group is not None:
-            self._by_group[group] -= 1
-            if not self._by_group[group]:
-                del self._by_group[group]
+        `end` ends the connection, when another group is to have its slot.
+        """
+        return self._places.take(Holder(names=(group,) if group else (), is_bounded=False), end)

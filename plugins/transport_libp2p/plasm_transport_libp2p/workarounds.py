@@ -202,25 +202,31 @@ class Swarm(library.Swarm):
     ) -> None:
         """Serve a connection from its handshake to its end, if there is a slot for it."""
         group = self.groups.counted(remote_of(read_write_closer))
-        if not self.slots.acquire(group):
+        scope = trio.CancelScope()
+        slot = self.slots.acquire(group, scope.cancel)
+        if slot is None:
             log.info("connection refused reason=limit")
             self.counters.add("connections_refused_total", reason="limit")
             await _close(read_write_closer)
             return
         started = trio.current_time()
         try:
-            with trio.fail_after(self._limits.handshake_timeout_s):
-                muxed = await self._muxed(read_write_closer)
-                conn = await self.add_conn(muxed, direction="inbound")
-            if established is not None and self.background_nursery is not None:
-                self.background_nursery.start_soon(self._guard, partial(established, conn))
-            await conn.event_closed.wait()
+            with scope:
+                with trio.fail_after(self._limits.handshake_timeout_s):
+                    muxed = await self._muxed(read_write_closer)
+                    conn = await self.add_conn(muxed, direction="inbound")
+                if established is not None and self.background_nursery is not None:
+                    self.background_nursery.start_soon(self._guard, partial(established, conn))
+                await conn.event_closed.wait()
+            if scope.cancelled_caught:
+                log.info("connection ended reason=another_group_found_no_place")
+                self.counters.add("connections_refused_total", reason="gave_way")
         except Exception as exc:  # a stranger's handshake fails in as many ways as there are strangers
             log.debug("connection refused reason=%r duration_s=%.3f", exc, trio.current_time() - started)
             reason = "timeout" if isinstance(exc, trio.TooSlowError) else "handshake"
             self.counters.add("connections_refused_total", reason=reason)
         finally:
-            self.slots.release(group)
+            slot.give_back()
             with trio.CancelScope(shield=True), trio.move_on_after(1):
                 await _close(read_write_closer)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from plasm_core.abc import Network, Signer, StreamHandler, Transport
 from plasm_core.errors import PeerUnreachableError, PlasmError, StreamError
 from plasm_core.records.fields import constrained, integer, text
 from plasm_core.records.outcome import optional
+from plasm_core.shares import Holder, Places
 from plasm_transport_local.listening import bind
 from plasm_transport_local.stream import REFUSAL, LocalStream, user_of
 from plasm_transport_local.trust import check_server, user_named
@@ -24,6 +26,8 @@ log = logging.getLogger(__name__)
 
 PREFIX = "unix:"
 _GREETING_S = 10
+_KEPT_FOR_OPERATOR = 8
+"""The eighth part of the places is for whoever runs the daemon, and root."""
 
 
 @attrs.frozen(kw_only=True)
@@ -56,7 +60,7 @@ class LocalTransport(Transport):
         path = Path(self.socket) if self.socket else paths.own_socket()
         listener = trio.SocketListener(_listening(path, self))
         inode = path.stat().st_ino
-        places = trio.CapacityLimiter(self.max_connections)
+        places = Places(self.max_connections, kept=self.max_connections // _KEPT_FOR_OPERATOR)
         try:
             async with trio.open_nursery() as nursery:
 
@@ -77,29 +81,37 @@ def _listening(path: Path, transport: LocalTransport) -> trio.socket.SocketType:
 
 
 async def _serve(
-    connection: trio.SocketStream, handlers: Mapping[str, StreamHandler], places: trio.CapacityLimiter
+    connection: trio.SocketStream, handlers: Mapping[str, StreamHandler], places: Places
 ) -> None:
-    """Serve one connection. What goes wrong ends it and nothing else."""
-    stream = LocalStream(connection, user_of(connection.socket))
-    try:
-        places.acquire_on_behalf_of_nowait(stream)
-    except trio.WouldBlock:
-        log.warning("connection refused reason=too_many_connections limit=%d", places.total_tokens)
+    """Serve one connection. What goes wrong ends it and nothing else.
+
+    When there is no place, the user with the most connections loses the newest.
+    """
+    user = user_of(connection.socket)
+    stream, scope = LocalStream(connection, user), trio.CancelScope()
+    # Whoever may end the daemon is not kept out by others; every other user is counted.
+    is_own = user is None or user in (0, os.geteuid())
+    place = places.take(Holder(names=(f"user {user}",), is_own=is_own, is_bounded=False), scope.cancel)
+    if place is None:
+        log.warning("connection refused reason=too_many_connections limit=%d", len(places))
         await connection.aclose()
         return
     try:
-        with trio.fail_after(_GREETING_S):
-            protocol = await stream.receive_line()
-            handler = handlers.get(protocol)
-            await stream.send_line(protocol if handler else REFUSAL)
-        if handler is not None:
-            await handler(stream)
+        with scope:
+            with trio.fail_after(_GREETING_S):
+                protocol = await stream.receive_line()
+                handler = handlers.get(protocol)
+                await stream.send_line(protocol if handler else REFUSAL)
+            if handler is not None:
+                await handler(stream)
+        if scope.cancelled_caught:
+            log.info("connection ended reason=another_user_found_no_place")
     except (StreamError, trio.TooSlowError) as exc:
         log.debug("connection ended reason=%s", exc)
     except Exception:
         log.exception("connection failed")
     finally:
-        places.release_on_behalf_of(stream)
+        place.give_back()
         with trio.CancelScope(shield=True):
             await trio.aclose_forcefully(connection)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
 import socket
@@ -159,3 +160,35 @@ def test_who_is_not_let_in_is_told_which_group_is() -> None:
     assert told.returncode == exits.UNREACHABLE
     assert b"is not for this user" in told.stderr
     assert b"sudo usermod -a -G games $USER" in told.stderr
+
+
+@pytest.mark.trio
+async def test_a_user_that_finds_no_place_gets_one_of_whoever_has_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here the users are told apart by the order in which they come: a test has one user id only."""
+    users = iter([4001] * 8 + [4002] * 2)
+    monkeypatch.setattr("plasm_transport_local.transport.user_of", lambda _sock: next(users, 4003))
+    served: list[str] = []
+
+    async def answer(stream: Stream) -> None:
+        served.append(stream.remote_group)
+        await stream.receive_some()
+
+    path = tmp_path / "s"
+    async with LocalTransport(socket=str(path), max_connections=8).open(None, {PROTOCOL: answer}):
+        sockets = []
+        for _ in range(10):
+            sock = await trio.open_unix_socket(str(path))
+            await sock.send_all(PROTOCOL.encode() + b"\n")
+            with trio.fail_after(10), contextlib.suppress(trio.BrokenResourceError):  # as one is refused
+                await sock.receive_some(1)
+            sockets.append(sock)
+        with trio.fail_after(10):
+            while len(served) < 9:  # noqa: ASYNC110 - handlers tell nobody
+                await trio.sleep(0.01)
+        for sock in sockets:
+            await sock.aclose()
+
+    assert served.count("user 4001") == 7
+    assert served.count("user 4002") == 2

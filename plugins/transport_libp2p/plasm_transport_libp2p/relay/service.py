@@ -12,6 +12,7 @@ import trio
 from plasm_core.abc import Stream
 from plasm_core.errors import PlasmError, StreamError
 from plasm_core.records.peer import PeerId
+from plasm_core.shares import Holder, Loan, Places
 from plasm_transport_libp2p import framing
 from plasm_transport_libp2p.addresses import is_public, is_relayed
 from plasm_transport_libp2p.network import Libp2pNetwork
@@ -29,7 +30,7 @@ _CHUNK_BYTES = 65_536
 @attrs.frozen
 class _Reservation:
     expires_at: float
-    group: str
+    loan: Loan
 
 
 class Relay:
@@ -39,6 +40,8 @@ class Relay:
         self._network = network
         self._limits = limits
         self._reservations: dict[PeerId, _Reservation] = {}
+        self._reserved = Places(limits.reservations, per_name=limits.reservations_per_group)
+        self._circuits = Places(limits.circuits)
         self._from: Counter[PeerId] = Counter()
         self._to: Counter[PeerId] = Counter()
 
@@ -77,15 +80,15 @@ class Relay:
 
     async def _reserve(self, stream: Stream, peer: PeerId) -> None:
         self._expire()
-        known = self._reservations.pop(peer, None)
+        known = self._reservations.get(peer)
         limits = self._limits
-        group = stream.remote_group
-        of_group = sum(item.group == group for item in self._reservations.values())
-        if len(self._reservations) >= limits.reservations or of_group >= limits.reservations_per_group:
+        self._drop(peer)
+        loan = self._reserved.take(_holder(stream), lambda: self._drop(peer))
+        if loan is None:
             log.info("reservation refused reason=limit")
             await _refuse(stream, messages.RESERVATION_REFUSED)
             return
-        self._reservations[peer] = _Reservation(trio.current_time() + limits.reservation_s, group)
+        self._reservations[peer] = _Reservation(trio.current_time() + limits.reservation_s, loan)
         if known is None:
             log.info("reservation taken peer=%s reservations=%d", peer, len(self._reservations))
         suffix = b"\xa5\x03" + bytes([len(self._network.peer_id.multihash)]) + self._network.peer_id.multihash
@@ -105,11 +108,14 @@ class Relay:
 
     def _expire(self) -> None:
         now, connected = trio.current_time(), set(self._network.connected)
-        self._reservations = {
-            peer: item
-            for peer, item in self._reservations.items()
-            if item.expires_at > now and peer in connected
-        }
+        for peer, item in list(self._reservations.items()):
+            if item.expires_at <= now or peer not in connected:
+                self._drop(peer)
+
+    def _drop(self, peer: PeerId) -> None:
+        reservation = self._reservations.pop(peer, None)
+        if reservation is not None:
+            reservation.loan.give_back()
 
     async def _connect(self, stream: Stream, source: PeerId, target: PeerId) -> None:
         self._expire()
@@ -118,15 +124,19 @@ class Relay:
             await _refuse(stream, messages.NO_RESERVATION)
             return
         busy = max(self._from[source], self._to[target]) >= limits.circuits_per_peer
-        if busy or self.circuits >= limits.circuits:
+        scope = trio.CancelScope()
+        loan = None if busy else self._circuits.take(_holder(stream), scope.cancel)
+        if loan is None:
             log.info("circuit refused reason=limit")
             await _refuse(stream, messages.RESOURCE_LIMIT_EXCEEDED)
             return
         self._from[source] += 1
         self._to[target] += 1
         try:
-            await self._join(stream, source, target)
+            with scope:
+                await self._join(stream, source, target)
         finally:
+            loan.give_back()
             for counter, peer in ((self._from, source), (self._to, target)):
                 counter[peer] -= 1
                 if not counter[peer]:
@@ -163,6 +173,11 @@ class Relay:
         log.info("circuit begun circuits=%d", self.circuits)
         carried = await _carry(stream, onward, reader.rest(), limits)
         log.info("circuit ended bytes=%d seconds=%.1f", carried, trio.current_time() - started)
+
+
+def _holder(stream: Stream) -> Holder:
+    """Return whom a place is counted for: the prefix that a peer comes from, since fresh keys are free."""
+    return Holder(names=(stream.remote_group,), is_bounded=False)
 
 
 async def _carry(one: Stream, other: Stream, first: bytes, limits: RelayLimits) -> int:
