@@ -44,6 +44,9 @@ from plasm_core.sandbox.refusals import FORGET_S, Refusals
 
 log = logging.getLogger(__name__)
 
+_MEMORY_FEATURES = {"large-memory": 32_768, "whole-memory": 65_535}
+"""Feature → the most pages a memory may come to without it. wasm3 grows to 2 GiB, wasmer to all but the last page."""
+
 Progress = Callable[[str], None]
 
 
@@ -297,12 +300,15 @@ class Admission:
 
 def check_fit(info: ModuleInfo, runtime: Runtime, limits: Limits) -> None:
     """Refuse a module that the runtime cannot run, or that starts with more memory than it may have."""
-    lacking = sorted(set(info.features) - runtime.features)
+    reach_pages = info.memory_reach_pages(limits.memory_bytes // PAGE_BYTES)
+    beyond = {feature: pages for feature, pages in _MEMORY_FEATURES.items() if reach_pages > pages}
+    needed = {*info.features, *beyond}
+    lacking = sorted(needed - runtime.features)
     if lacking:
         raise RefusedError(
             "unsupported_feature",
             f"the runtime {runtime.name} cannot run a module that uses {', '.join(lacking)}",
-            hint="choose another runtime with --runtime",
+            hint=_hint(info, {pages for feature, pages in beyond.items() if feature in lacking}),
         )
     if info.memory_min_pages * PAGE_BYTES > limits.memory_bytes:
         raise RefusedError(
@@ -311,6 +317,15 @@ def check_fit(info: ModuleInfo, runtime: Runtime, limits: Limits) -> None:
             f"more than the limit of {limits.memory_bytes}",
             hint="raise it with --limit memory=…",
         )
+
+
+def _hint(info: ModuleInfo, too_many_pages: set[int]) -> str:
+    """Return what helps who wants a module run. `too_many_pages`: what its memory may come to must not exceed."""
+    hint = "choose another runtime with --runtime"
+    least = min(too_many_pages, default=0)
+    if least > info.memory_min_pages:
+        hint += f", or a lower limit with --limit memory={least * PAGE_BYTES}"
+    return hint
 
 
 def _joined(info: ModuleInfo, metered_fd: int) -> int:

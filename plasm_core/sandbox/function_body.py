@@ -8,7 +8,7 @@ from plasm_core.errors import BadModuleError
 from plasm_core.sandbox import module as wasm
 from plasm_core.sandbox import opcodes as op
 from plasm_core.sandbox.binary import Reader, malformed, signed, skip_integers, unsigned, vector
-from plasm_core.sandbox.control import Label, read_block_type
+from plasm_core.sandbox.control import Label, ends_in_float, read_block_type
 from plasm_core.sandbox.dead_code import end_of_dead_code
 from plasm_core.sandbox.injected import FAULT_STACK
 from plasm_core.sandbox.local_reads import COUNTED, LocalReads
@@ -17,6 +17,7 @@ from plasm_core.sandbox.opcodes import BYTES, CONTROL, INDEX, LOCAL, LOCAL_GET, 
 from plasm_core.sandbox.stack import enter, leave, weight_of
 
 _BEGINS, _DEAD = 1, 2
+_BLOCK = b"\x02\x40\x0b"  # an empty one
 _LARGE_FRAME = 1_000  # values, beyond which a function has a feature that not every engine has
 
 
@@ -81,7 +82,7 @@ class Body:
         self.locals = read_locals(rewriter.module, self.kind.params, reader)
         self.reads = LocalReads(self.locals.types, copies=self.copies)
         self.position = self.copied = reader.position
-        self.labels.append(Label(op.BLOCK, 0, 0, results))
+        self.labels.append(Label(op.BLOCK, 0, 0, results, ends_in_float(self.kind.results)))
         first_cost = self._instructions()
         values = len(self.locals.types) + self.peak
         weight = weight_of(values=values, nesting=self.nesting, size_bytes=self.size_bytes)
@@ -234,7 +235,8 @@ class Body:
             encoded, params, results = read_block_type(self.rewriter.module, reader)
             self.position = reader.position
             self._replace(start, bytes((opcode,)) + encoded)
-            self.labels.append(Label(opcode, self.height - params, params, results))
+            floats = opcode != op.LOOP and ends_in_float(results)
+            self.labels.append(Label(opcode, self.height - params, params, len(results), floats))
             self.nesting = max(self.nesting, len(self.labels) - 1)
             return 0 if opcode == op.BLOCK else _BEGINS
         if opcode in (op.END, op.ELSE):
@@ -243,11 +245,11 @@ class Body:
                 raise malformed("an operand stack does not match its block")
             self._leave(opcode, label)
             return _BEGINS
-        if opcode in (op.BR, op.BR_IF):
+        if opcode == op.BR_IF:
+            self._branch_if(start)
+            return _BEGINS
+        if opcode == op.BR:
             self._replace(start, bytes((opcode,)) + unsigned(self._index()))
-            if opcode == op.BR_IF:
-                self._move(1, 0)
-                return _BEGINS
             return _DEAD
         if opcode == op.BR_TABLE:
             reader = Reader(self.data, self.position, self.reader.end)
@@ -266,6 +268,22 @@ class Body:
             return _BEGINS
         self._other(opcode, start)
         return 0
+
+    def _branch_if(self, start: int) -> None:
+        """Keep a conditional branch. If it carries a float, put an empty block before it.
+
+        wasm3 moves the float to its register for floats, and saves what lay there only where the branch is taken:
+        not taken, the other value would be lost. Where a block begins it saves its registers on every way.
+        """
+        depth = self._index()
+        if depth >= len(self.labels):
+            raise malformed("a branch leads out of its function")
+        before = b""
+        if self.labels[-1 - depth].takes_float:
+            self.reads.begin_block(self.height)
+            before = _BLOCK
+        self._replace(start, before + b"\x0d" + unsigned(depth))
+        self._move(1, 0)
 
     def _leave(self, opcode: int, label: Label) -> None:
         self.reads.end_block()
@@ -298,6 +316,7 @@ class Body:
     def _other(self, opcode: int, start: int) -> None:
         features = self.rewriter.module.features
         if opcode == op.MEMORY_GROW:
+            self.rewriter.module.memory_grows = True
             self._index()
             self._replace(start, b"\x10" + self.rewriter.grow)
         elif opcode == op.SELECT_T:

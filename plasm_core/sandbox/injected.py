@@ -1,4 +1,4 @@
-"""Names and numbers of what metering puts into a module, shared with the worker that reads it."""
+"""Names and numbers of what a metered module exports, shared with the worker that reads it. It exports nothing else."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ GAS_GLOBAL = "plasm:gas"
 PAGES_GLOBAL = "plasm:pages"
 FAULT_GLOBAL = "plasm:fault"
 START_EXPORT = "plasm:start"
+START_FUNCTION, MEMORY_EXPORT = "_start", "memory"
 RESERVED_PREFIX = "plasm:"
 
 FAULT_STACK, FAULT_GROWTH = 1, 2

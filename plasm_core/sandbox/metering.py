@@ -11,15 +11,20 @@ globals by their index and refill its own gas. What is injected:
 - functions that charge an operand and that grow the memory or a table.
 - the start function is taken away and exported as `plasm:start`: instantiating runs no guest code.
 
+Every name in the result is the rewriter's own. An engine interprets names by rules of its own (some end them at
+a NUL byte, some cut them), so none of the guest's reaches it: the exports are the two that a module must have and
+those above, the imports are written from the table of host functions, and custom sections are left out.
+
 Every function's body stands in a block of its own, so that `return` becomes a branch to the block's end, where
-the stack's height is lowered again. Code that cannot be reached and custom sections are left out, and LEB128
-immediates are written minimally, which wasm3 needs.
+the stack's height is lowered again. Code that cannot be reached is left out, and LEB128 immediates are written
+minimally, which wasm3 needs.
 """
 
 from __future__ import annotations
 
 import attrs
 
+from plasm_core.engine import WASI_MODULE
 from plasm_core.errors import BadModuleError
 from plasm_core.sandbox import module as wasm
 from plasm_core.sandbox.binary import Reader, malformed, signed, sized, unsigned, vector
@@ -28,10 +33,13 @@ from plasm_core.sandbox.injected import (
     FAULT_GLOBAL,
     FAULT_GROWTH,
     GAS_GLOBAL,
+    MEMORY_EXPORT,
     PAGES_GLOBAL,
     START_EXPORT,
+    START_FUNCTION,
 )
 from plasm_core.sandbox.sections import read_module
+from plasm_core.sandbox.wasi.abi import FUNCTIONS
 
 TABLE_ELEMENTS = 1_000_000
 MAX_PAGES = 65_536
@@ -40,6 +48,9 @@ MAX_FUNCTION_BYTES = 7_654_321
 
 _I32, _I64 = 0x7F, 0x7E
 _EMPTY = b"\x40"
+_FUNCTION, _MEMORY, _GLOBAL = b"\x00", b"\x02", b"\x03"
+_HOST_FUNCTIONS = {name: sized(WASI_MODULE.encode()) + sized(name.encode()) + _FUNCTION for name in FUNCTIONS}
+"""The beginning of each function's import: all but its type."""
 _TRAP_IF = b"\x04\x40\x00\x0b"  # if; unreachable; end
 
 
@@ -79,7 +90,7 @@ class _Rewriter:
         self.gas, self.stack, self.pages, self.fault = (
             unsigned(first_global + number) for number in range(4)
         )
-        self.first_injected = len(module.function_imports) + len(module.functions)
+        self.first_injected = len(module.imported_functions) + len(module.functions)
         self.injected_types: list[int] = []
         self.injected_bodies: list[bytes] = []
         self.block_types: dict[bytes, bytes] = {}
@@ -171,6 +182,8 @@ class _Rewriter:
         bodies = self._bodies()  # first: it adds types and functions
         sections = {number: module.data[start:end] for number, (start, end) in module.sections.items()}
         sections[wasm.TYPE] = vector(self.types)
+        if module.imports:
+            sections[wasm.IMPORT] = self._imports()
         sections[wasm.FUNCTION] = vector(
             [unsigned(index) for index in module.functions + self.injected_types]
         )
@@ -207,16 +220,28 @@ class _Rewriter:
         counter = bytes((_I32, 1)) + b"\x41\x00\x0b"
         return unsigned(self.module.global_count + 4) + old + gas + 3 * counter
 
+    def _imports(self) -> bytes:
+        written = []
+        for item in self.module.imports:
+            if item.kind != "function" or item.module != WASI_MODULE or item.name not in FUNCTIONS:
+                raise BadModuleError("forbidden_import", "the module imports what is not there")
+            written.append(_HOST_FUNCTIONS[item.name] + unsigned(item.type_index))
+        return vector(written)
+
     def _exports(self) -> bytes:
-        kept = [
-            sized(item.name.encode()) + bytes((_KIND[item.kind],)) + unsigned(item.index)
-            for item in self.module.exports
-        ]
-        named = {GAS_GLOBAL: self.gas, PAGES_GLOBAL: self.pages, FAULT_GLOBAL: self.fault}
-        added = [sized(name.encode()) + b"\x03" + index for name, index in named.items()]
-        if self.module.start is not None:
-            added.append(sized(START_EXPORT.encode()) + b"\x00" + unsigned(self.module.start))
-        return vector(kept + added)
+        module = self.module
+        exports = [(GAS_GLOBAL, _GLOBAL, self.gas)]
+        exports += [(PAGES_GLOBAL, _GLOBAL, self.pages), (FAULT_GLOBAL, _GLOBAL, self.fault)]
+        if module.start is not None:
+            exports.append((START_EXPORT, _FUNCTION, unsigned(module.start)))
+        for name, kind, of in (
+            (START_FUNCTION, "function", _FUNCTION),
+            (MEMORY_EXPORT, "memory", _MEMORY),
+        ):
+            found = module.exported(name, kind)
+            if found is not None:
+                exports.append((name, of, unsigned(found.index)))
+        return vector([sized(name.encode()) + kind + index for name, kind, index in exports])
 
     def _bodies(self) -> list[bytes]:
         reader = self.module.reader(wasm.CODE)
@@ -236,9 +261,6 @@ class _Rewriter:
                 raise BadModuleError("function_too_large", "a function is too large to be metered")
             bodies.append(sized(rewritten))
         return bodies
-
-
-_KIND = {"function": 0, "table": 1, "memory": 2, "global": 3}
 
 
 def _as_i32(value: int) -> int:

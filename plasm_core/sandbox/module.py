@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import attrs
 
 from plasm_core.sandbox.binary import Reader, malformed
@@ -39,7 +41,7 @@ KINDS = ("function", "table", "memory", "global")
 
 # Beyond these a module has a feature that not every engine has: see docs/determinism.md.
 _WIDE_TYPE = 400
-_MANY, _MANY_LISTED, _LONG_NAME = 100_000, 10_000, 10_000
+_MANY, _MANY_LISTED, _LONG_NAME_BYTES = 100_000, 10_000, 10_000
 _LARGE_MEMORY_PAGES = 16_384
 
 
@@ -58,12 +60,13 @@ class FunctionType:
 
 @attrs.frozen
 class Import:
-    """One import. `type` is set for functions."""
+    """One import. `type` and its index are set for functions."""
 
     module: str
     name: str
     kind: str
     type: FunctionType | None = None
+    type_index: int = 0
 
 
 @attrs.frozen
@@ -99,23 +102,20 @@ class Module:
     exports: list[Export]
     start: int | None
     features: set[str]
+    imported_functions: list[int] = attrs.field(factory=list)
+    """The type indices of the imported functions, which come first in the function index space."""
+    memory_grows: bool = False
+    """Whether code that can be reached grows the memory; known when it has been rewritten."""
     table_filled: int = 0
     """Where the active segments of the first table end."""
 
-    @property
-    def function_imports(self) -> list[Import]:
-        """The imported functions, which come first in the function index space."""
-        return [item for item in self.imports if item.kind == "function"]
-
     def function_type(self, index: int) -> FunctionType:
         """Return the type of a function by its index. Raises: `BadModuleError`."""
-        imported = self.function_imports
-        if index < len(imported):
-            found = imported[index].type
-            if found is not None:
-                return found
+        imported = len(self.imported_functions)
         try:
-            return self.types[self.functions[index - len(imported)]]
+            if index < imported:
+                return self.types[self.imported_functions[index]]
+            return self.types[self.functions[index - imported]]
         except IndexError:
             raise malformed("a function index is out of range") from None
 
@@ -127,8 +127,9 @@ class Module:
         """Note what is beyond the constants of smaller engines."""
         numbers = (len(self.types), len(self.functions), self.global_count)
         listed = (len(self.imports), len(self.exports))
-        names = [item.name for item in self.imports] + [item.name for item in self.exports]
-        if max(numbers) > _MANY or max(listed) > _MANY_LISTED or max(map(len, names), default=0) > _LONG_NAME:
+        names = (item.name for item in itertools.chain[Import | Export](self.imports, self.exports))
+        longest_bytes = max((len(name.encode()) for name in names), default=0)
+        if max(numbers) > _MANY or max(listed) > _MANY_LISTED or longest_bytes > _LONG_NAME_BYTES:
             self.features.add("large-module")
         if self.memories and self.memories[0].minimum > _LARGE_MEMORY_PAGES:
             self.features.add("large-memory")

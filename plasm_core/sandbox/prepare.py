@@ -17,7 +17,7 @@ from plasm_core.records.converter import encode_json
 from plasm_core.sandbox import entry
 from plasm_core.sandbox.confine import limit_resources, lock_down
 from plasm_core.sandbox.descriptor import read_all, write_all
-from plasm_core.sandbox.metering import meter_module
+from plasm_core.sandbox.metering import MAX_PAGES, meter_module
 from plasm_core.sandbox.module import Module
 from plasm_core.sandbox.rules import shown_name, violations
 from plasm_core.sandbox.sections import check_preamble, read_module
@@ -28,7 +28,10 @@ MAX_PROBLEMS = 50
 
 @attrs.frozen(kw_only=True)
 class ModuleInfo:
-    """What admission learns of a module. Memory in pages of 64 KiB; imports and exports as `kind name`."""
+    """What admission learns of a module. Memory in pages of 64 KiB; imports and exports as `kind name`.
+
+    `memory_grows`: whether code that can be reached grows the memory.
+    """
 
     size_bytes: int
     imports: list[str]
@@ -39,6 +42,13 @@ class ModuleInfo:
     functions: int
     features: list[str]
     has_start: bool
+    memory_grows: bool = False
+
+    def memory_reach_pages(self, limit_pages: int) -> int:
+        """Return the most pages the memory can come to under a limit."""
+        if not self.memory_grows:
+            return self.memory_min_pages
+        return min(limit_pages, MAX_PAGES if self.memory_max_pages is None else self.memory_max_pages)
 
 
 def describe(module: Module) -> ModuleInfo:
@@ -56,6 +66,7 @@ def describe(module: Module) -> ModuleInfo:
         functions=len(module.functions),
         features=sorted(module.features),
         has_start=module.start is not None,
+        memory_grows=module.memory_grows,
     )
 
 
@@ -109,7 +120,8 @@ def prepare(
     try:
         code = meter_module(module, canonical_nans=canonical_nans)
     except BadModuleError as exc:
-        problems.append(_problem(exc))
+        if exc.reason not in {problem.reason for problem in problems}:
+            problems.append(_problem(exc))
     return Preparation(info=describe(module), problems=problems), b"" if problems else code
 
 

@@ -120,7 +120,8 @@ def _read_imports(module: Module) -> None:
             index = reader.unsigned()
             if index >= len(module.types):
                 raise malformed("a type index is out of range")
-            module.imports.append(Import(source, name, "function", module.types[index]))
+            module.imports.append(Import(source, name, "function", module.types[index], index))
+            module.imported_functions.append(index)
             continue
         if kind == 1:
             reader.byte()

@@ -20,15 +20,15 @@ from hypothesis import given, settings
 
 from plasm_core.abc import Runtime
 from plasm_core.node import Node
-from plasm_core.sandbox.binary import sized, unsigned
+from plasm_core.sandbox.binary import sized
 from plasm_core.sandbox.child import interpreter_path
 from plasm_core.sandbox.injected import FAULT_GROWTH, FAULT_STACK
 from plasm_core.sandbox.metering import meter
-from plasm_core.sandbox.module import EXPORT, SECTION_ORDER, Module
-from plasm_core.sandbox.sections import read_module
+from plasm_core.sandbox.module import Module
 from tests.agreement import engine_child
 from tests.agreement.conftest import skip_if_missing
 from tests.agreement.engines import ENGINES
+from tests.support.observable import with_exports
 from tests.support.reference import run
 from tests.support.wasmgen import modules
 
@@ -131,7 +131,7 @@ def observe(engine: EngineProcess, code: bytes) -> Observed:
     metered = meter(code, canonical_nans=not engine.runtime.canonical_nans)
     answer = engine.ask(
         {
-            "code_hex": metered.code.hex(),
+            "code_hex": with_accumulator(metered.code).hex(),
             "gas": GAS,
             "pages": PAGES,
             "has_start": metered.module.start is not None,
@@ -159,17 +159,7 @@ def expect(code: bytes) -> Observed:
 
 def with_accumulator(code: bytes) -> bytes:
     """Export global 0 of a module besides, as `accumulator`."""
-    module = read_module(code)
-    reader = module.reader(EXPORT)
-    assert reader is not None
-    reader.count()
-    exports = unsigned(len(module.exports) + 1) + reader.bytes(reader.end - reader.position)
-    exports += sized(b"accumulator") + b"\x03\x00"
-    sections = {number: code[start:end] for number, (start, end) in module.sections.items()} | {
-        EXPORT: exports
-    }
-    present = [number for number in SECTION_ORDER if number in sections]
-    return code[:8] + b"".join(bytes([number]) + sized(sections[number]) for number in present)
+    return with_exports(code, [sized(b"accumulator") + b"\x03\x00"])
 
 
 def features_of(code: bytes) -> set[str]:
@@ -199,6 +189,5 @@ def test_an_engine_runs_every_module_whose_features_it_has_as_the_reference_does
 ) -> None:
     skip_if_missing(engine)
     process = engine_named(engine)
-    code = with_accumulator(code)
     if features_of(code) <= process.runtime.features:
         assert observe(process, code) == expect(code)

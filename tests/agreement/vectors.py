@@ -49,6 +49,18 @@ class Task:
 
 
 @attrs.frozen(kw_only=True)
+class Given(Task):
+    """A task whose module is given, not one of the corpus."""
+
+    name: str = "given"
+    module: str = ""
+    given: bytes
+
+    def code(self) -> bytes:
+        return self.given
+
+
+@attrs.frozen(kw_only=True)
 class Observed:
     """What anyone who runs a task must observe: the outcome in words, gas, and both outputs."""
 

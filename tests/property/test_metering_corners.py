@@ -3,9 +3,9 @@
 import pytest
 from wasmtime import wat2wasm
 
-from plasm_core.sandbox.metering import meter
 from tests.support.decoder import decode
 from tests.support.engine import is_valid, run_metered
+from tests.support.observable import metered
 from tests.support.reference import STACK_UNITS, extent, run
 
 ZERO = "i32.const 0 "
@@ -69,7 +69,7 @@ FIELDS = """
 @pytest.mark.parametrize(("body", "gas"), [*COUNTED.items(), *TRAPPING.items()])
 def test_gas_is_what_was_counted_by_hand(body: str, gas: int) -> None:
     code = started(body, fields=FIELDS)
-    rewritten = meter(code).code
+    rewritten = metered(code)
 
     for limit in (gas, gas + 1, 1 << 40):
         assert run(code, gas=limit, memory_pages=4).gas_used == gas
@@ -88,7 +88,7 @@ def test_a_run_out_of_gas_goes_on_to_the_next_check_and_no_further() -> None:
     )
 
     expected = run(code, gas=6, memory_pages=1)
-    observed = run_metered(meter(code).code, gas=6, memory_pages=1)
+    observed = run_metered(metered(code), gas=6, memory_pages=1)
 
     assert expected.memory[:3] == b"\x01\x01\x00"
     assert observed.memory == expected.memory
@@ -100,7 +100,7 @@ def test_growth_by_any_operand_is_charged_before_it_is_refused(limit: int) -> No
     code = started("loop i32.const -1 memory.grow drop i32.const -1 memory.grow drop end")
 
     expected = run(code, gas=limit, memory_pages=1)
-    observed = run_metered(meter(code).code, gas=limit, memory_pages=1)
+    observed = run_metered(metered(code), gas=limit, memory_pages=1)
 
     assert (observed.outcome, observed.used) == (expected.outcome, expected.gas_used)
 
@@ -126,7 +126,7 @@ GREW = '(global $size (export "size") (mut i32) (i32.const 7))'
 def test_memory_grows_to_the_limit_and_its_own_maximum(memory: str, pages: int, by: int, size: int) -> None:
     code = started(f"i32.const {by} memory.grow global.set $size", fields=GREW, memory=memory)
 
-    observed = run_metered(meter(code).code, gas=1 << 40, memory_pages=pages, host_memory_pages=8)
+    observed = run_metered(metered(code), gas=1 << 40, memory_pages=pages, host_memory_pages=8)
 
     assert observed.outcome == "returned"
     assert observed.globals["size"] == size % (1 << 32)
@@ -135,7 +135,7 @@ def test_memory_grows_to_the_limit_and_its_own_maximum(memory: str, pages: int, 
 def test_growth_that_the_host_refuses_is_a_fault_and_no_result() -> None:
     code = started("i32.const 2 memory.grow global.set $size", fields=GREW)
 
-    observed = run_metered(meter(code).code, gas=1000, memory_pages=4, host_memory_pages=2)
+    observed = run_metered(metered(code), gas=1000, memory_pages=4, host_memory_pages=2)
 
     assert (observed.outcome, observed.used) == ("growth_refused", 6)
     assert observed.globals["size"] == 7
@@ -158,7 +158,7 @@ def test_growth_that_the_host_refuses_is_a_fault_and_no_result() -> None:
 def test_tables_share_a_million_elements(tables: str, by: int, size: int) -> None:
     code = started(f"ref.null func i32.const {by} table.grow 0 global.set $size", fields=GREW + tables)
 
-    observed = run_metered(meter(code).code, gas=10_000_000, memory_pages=1)
+    observed = run_metered(metered(code), gas=10_000_000, memory_pages=1)
     expected = run(code, gas=10_000_000, memory_pages=1)
 
     assert observed.globals["size"] == size % (1 << 32)
@@ -204,7 +204,7 @@ def test_a_function_weighs_its_height_where_validation_sees_it_reached(body: str
     height = max(height, 2)
     decoded = decode(code)
 
-    observed = run_metered(meter(code).code, gas=10_000_000, memory_pages=1)
+    observed = run_metered(metered(code), gas=10_000_000, memory_pages=1)
 
     signatures = [function.type for function in decoded.functions]
     measured, nesting = extent(decoded.functions[0], signatures)
@@ -221,7 +221,7 @@ def test_the_results_of_a_function_weigh_even_if_its_end_is_dead(results: int) -
     code = compiled(f'(module (memory (export "memory") 1) {DEPTH} {inner} {outer})')
     weights = 4 + max(results, 2) + 4 + results
 
-    observed = run_metered(meter(code).code, gas=10_000_000, memory_pages=1)
+    observed = run_metered(metered(code), gas=10_000_000, memory_pages=1)
 
     assert run(code, gas=10_000_000, memory_pages=1).globals == (STACK_UNITS // weights,)
     assert observed.globals["depth"] == STACK_UNITS // weights
@@ -249,7 +249,7 @@ def test_units_run_out_before_the_native_stack_does(shape: str) -> None:
         f' (func (export "_start") {zeros} call $f {DROP * results}))'
     )
 
-    assert run_metered(meter(code).code, gas=1 << 40, memory_pages=1).outcome == "stack_exhausted"
+    assert run_metered(metered(code), gas=1 << 40, memory_pages=1).outcome == "stack_exhausted"
 
 
 def test_a_function_may_have_as_many_locals_as_validators_allow() -> None:
@@ -258,8 +258,8 @@ def test_a_function_may_have_as_many_locals_as_validators_allow() -> None:
     code = started(f"(local {'i64 ' * 50_000}) {grow}")
     assert is_valid(code)
 
-    assert is_valid(meter(code).code)
-    assert run_metered(meter(code).code, gas=1000, memory_pages=1).used == 7
+    assert is_valid(metered(code))
+    assert run_metered(metered(code), gas=1000, memory_pages=1).used == 7
 
 
 @pytest.mark.parametrize(
@@ -284,4 +284,4 @@ def test_a_module_that_reaches_beyond_what_is_its_own_is_invalid(use: str) -> No
 def test_blocks_may_be_nested_as_deeply_as_validators_allow(opening: str) -> None:
     code = started(opening * 5_000 + "end " * 5_000)
 
-    assert is_valid(meter(code).code)
+    assert is_valid(metered(code))

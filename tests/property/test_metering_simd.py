@@ -8,11 +8,11 @@ from functools import partial
 import pytest
 from wasmtime import Func, Global, Instance, Module, Store, Trap
 
-from plasm_core.sandbox.metering import meter
 from tests.support import encoder
 from tests.support.decoder import FuncType
 from tests.support.encoder import I32, Encoder
 from tests.support.engine import ENGINE, is_valid, on_deep_stack, run_metered, run_original
+from tests.support.observable import metered
 from tests.support.reference import STACK_UNITS
 
 
@@ -136,7 +136,7 @@ def test_vector_code_computes_the_same_for_as_much_gas_as_fuel(pad_every: int) -
     code = module([body])
 
     original = run_original(code, fuel=100_000, memory_pages=1)
-    observed = run_metered(meter(code).code, gas=100_000, memory_pages=1)
+    observed = run_metered(metered(code), gas=100_000, memory_pages=1)
 
     assert original.outcome == observed.outcome == "returned"
     assert observed.used == original.used
@@ -149,7 +149,7 @@ def test_vector_code_behind_a_branch_is_valid_still() -> None:
     code = module(dead)
     assert is_valid(code)
 
-    assert is_valid(meter(code).code)
+    assert is_valid(metered(code))
 
 
 def test_vector_instructions_change_the_height_as_their_types_say() -> None:
@@ -164,7 +164,7 @@ def test_vector_instructions_change_the_height_as_their_types_say() -> None:
         again = b"\x10" + encode.u32(len(bodies))
         bodies.append(deeper + zero * 8 + once * 4 + zero * 8 + again + b"\x00")
         heights.append(8 + max(3 * len(result) + len(operands), 4 * len(result) + 8))
-    rewritten = Module(ENGINE, meter(module(bodies)).code)
+    rewritten = Module(ENGINE, metered(module(bodies)))
 
     for index, (opcode, height) in enumerate(zip(INSTRUCTIONS, heights, strict=True)):
         size = len(bodies[index]) + 2  # no locals, end

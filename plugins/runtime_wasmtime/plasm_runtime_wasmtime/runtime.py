@@ -40,6 +40,7 @@ class WasmtimeRuntime(Runtime):
             "reference-types",
             "sign-extension",
             "simd",
+            "whole-memory",
             "wide-types",
         }
     )
