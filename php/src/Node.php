@@ -5,20 +5,24 @@ declare(strict_types=1);
 namespace Plasm;
 
 use Plasm\Capabilities\CapabilityRecord;
+use Plasm\Record\Printable;
 
 /** A node that was found. */
 final readonly class Node
 {
+    public string $agent;
+
     /**
-     * @param string $agent the name and version of its software, in its own words
+     * @param string $agent the name and version of its software, in its own words, fit to be shown
      * @param string $address where it was found
      * @param CapabilityRecord|null $capabilities what it says it can; null if it was not asked
      */
     public function __construct(
         public PeerId $peer,
-        public string $agent,
+        string $agent,
         public string $address,
         public ?CapabilityRecord $capabilities = null,
     ) {
+        $this->agent = Printable::visible($agent);
     }
 }

@@ -8,7 +8,11 @@ use PHPUnit\Framework\TestCase;
 use Plasm\Exception\InvalidRecord;
 use Plasm\Exception\Refused;
 use Plasm\Exception\UntrustedSigner;
+use Plasm\Libp2p\Exception\InvalidMultiaddr;
+use Plasm\Libp2p\Multiaddr;
+use Plasm\Node;
 use Plasm\Outcome;
+use Plasm\PeerId;
 use Plasm\Record\Printable;
 
 /** A node's words reach an application's log or terminal: nothing in them may take effect there. */
@@ -59,6 +63,25 @@ final class PrintableTest extends TestCase
 
         self::assertSame('system error: ' . self::SHOWN, (string) $outcome);
         self::assertSame(self::HOSTILE, $outcome->detail);
+    }
+
+    public function testANodesNameForItsSoftwareShowsNothingThatTakesEffect(): void
+    {
+        $node = new Node(PeerId::parse('12D3KooWA4Xop1JaT3MHxwYMkCepYsv4iPVopMXwCz5iHYdBfeSB'), self::HOSTILE, 'mock:');
+
+        self::assertSame(self::SHOWN, $node->agent);
+    }
+
+    public function testWhatIsWrongWithAnAddressShowsNothingThatTakesEffect(): void
+    {
+        foreach (['/%s/x', '/dns4/%s/tcp/1', '/ip4/192.0.2.1/tcp/%s', '/ip4/192.0.2.1/tcp/1/p2p/%s'] as $form) {
+            try {
+                Multiaddr::parse(sprintf($form, self::HOSTILE));
+                self::fail("$form was read");
+            } catch (InvalidMultiaddr $exception) {
+                self::assertDoesNotMatchRegularExpression('/[\p{C}]/u', $exception->getMessage());
+            }
+        }
     }
 
     public function testWhatIsWrongWithARecordShowsNothingThatTakesEffect(): void

@@ -3,34 +3,44 @@
 from __future__ import annotations
 
 import json
+import math
 
 import click
 
 from plasm_core.cli import exits, options, render
 from plasm_core.output_file import OutputFile
 from plasm_core.records import Envelope, Receipt
+from plasm_core.records.consistency import contradictions
 from plasm_core.records.envelope import MAX_ENVELOPE_BYTES
 from plasm_core.records.sigstore import bundle
 
 
 @click.group(epilog=exits.EPILOGUE)
 def receipt() -> None:
-    """Show or export a receipt. Neither checks it: that is `plasm verify`."""
+    """Show or export a receipt. To check it is for `plasm verify`."""
 
 
 def _read(file: str) -> Envelope:
     return Envelope.from_json(options.read_file(file, maximum=MAX_ENVELOPE_BYTES, what="receipt"))
 
 
+def _float(text: str) -> float | str:
+    """Read a number of a field that nobody knows: as text if no JSON could hold it again."""
+    number = float(text)
+    return number if math.isfinite(number) else text
+
+
 @receipt.command(cls=options.Command, epilog=exits.EPILOGUE)
 @click.argument("file")
 @options.json_option
 def show(file: str, as_json: bool) -> None:
-    """Show what the receipt in FILE says. It is not checked."""
+    """Show what the receipt in FILE says. It is not checked, but for contradicting itself."""
     envelope = _read(file)
     found = Receipt.from_statement(envelope.payload)
+    for rule in contradictions(found):
+        render.show_mark("✗", f"the receipt contradicts itself: {rule}", stderr=True)
     if as_json:
-        render.show_json(json.loads(envelope.payload))
+        render.show_json(json.loads(envelope.payload, parse_float=_float))
         return
     asked, result, claims = found.asked, found.result, found.claims
     render.show_mark("!", "not checked here: see plasm verify", stderr=True)

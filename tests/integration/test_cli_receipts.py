@@ -185,6 +185,36 @@ def test_show_says_what_the_receipt_says_and_that_it_is_unchecked(here: Here, jo
     )
 
 
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_show_says_that_a_receipt_contradicts_itself(
+    here: Here, job: Job, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    """Nobody can be shown an impossible receipt without a word, though it is `plasm verify` that rejects it."""
+    statement = json.loads(job.envelope.payload)
+    statement["predicate"]["result"]["gasUsed"] = "0"
+    statement["predicate"]["claims"]["wallTimeMs"] = "900000"
+    payload = json.dumps(statement).encode()
+    (tmp_path / "r.json").write_bytes(attrs.evolve(job.envelope, payload=payload).to_json())
+
+    done = here("receipt", "show", str(tmp_path / "r.json"), *options)
+    assert done.code == OK
+    assert "✗ the receipt contradicts itself: gas-covers-run\n" in done.err
+    assert "✗ the receipt contradicts itself: wall-time-is-span\n" in done.err
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e999", "9" * 1_000, "0." + "3" * 900])
+def test_numbers_that_no_program_holds_are_shown_as_json(
+    here: Here, job: Job, tmp_path: Path, number: str
+) -> None:
+    """Python would print `Infinity`, which other programs refuse to read."""
+    payload = job.envelope.payload[:-1] + f',"unknown":{number}}}'.encode()
+    (tmp_path / "r.json").write_bytes(attrs.evolve(job.envelope, payload=payload).to_json())
+
+    shown = here("receipt", "show", str(tmp_path / "r.json"), "--json").out
+
+    assert json.loads(shown, parse_constant=pytest.fail)["predicateType"] == "urn:phase:receipt:v0"
+
+
 def test_export_writes_the_envelope_or_a_bundle(here: Here, job: Job, tmp_path: Path) -> None:
     envelope = json.loads(job.envelope.to_json())
     bundle = tmp_path / "bundle.json"

@@ -8,6 +8,7 @@ use Plasm\Exception\InvalidRecord;
 use Plasm\Libp2p\Exception\InvalidMultiaddr;
 use Plasm\Libp2p\Exception\ProtocolViolation;
 use Plasm\PeerId;
+use Plasm\Record\Printable;
 
 /**
  * An address that says how to reach a peer, such as `/ip4/192.0.2.1/tcp/4001/p2p/12D3Koo…`.
@@ -209,6 +210,8 @@ final readonly class Multiaddr implements \Stringable
 
     private static function quote(string $text): string
     {
-        return (string) json_encode(substr($text, 0, 80), JSON_INVALID_UTF8_SUBSTITUTE | JSON_UNESCAPED_SLASHES);
+        $flags = JSON_INVALID_UTF8_SUBSTITUTE | JSON_UNESCAPED_SLASHES;
+
+        return Printable::visible((string) json_encode(substr($text, 0, 80), $flags));
     }
 }

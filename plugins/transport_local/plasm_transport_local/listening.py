@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import grp
 import os
+import secrets
 import socket
 import stat
 from pathlib import Path
@@ -56,11 +57,10 @@ def _clear(path: Path) -> None:
 
 
 def _bound(path: Path, mode: int, group: str | None) -> socket.socket:
-    temporary = path.with_name(f".{os.getpid()}.tmp")
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     sock = socket.socket(socket.AF_UNIX)
     before = os.umask(0o177)
     try:
-        temporary.unlink(missing_ok=True)
         sock.bind(str(temporary))
         os.umask(before)
         if group is not None:
