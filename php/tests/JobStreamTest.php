@@ -325,6 +325,11 @@ final class JobStreamTest extends TestCase
             ],
             'credit for nothing' => [$message('credit', ['channel' => 'module', 'upto' => 1]), 'credit for module has no place'],
             'a field of another type' => [$message('refused', ['reason' => 7, 'message' => '']), 'reason: expected a name, got 7'],
+            'heartbeats without end' => [str_repeat($message('heartbeat'), 1100), 'messages that say little'],
+            'much, and then an error' => [
+                str_repeat($message('heartbeat'), 990) . $message('error', ['code' => 'protocol', 'message' => 'what?']),
+                'what? (protocol)',
+            ],
             'an error' => [$message('error', ['code' => 'protocol', 'message' => 'what?']), 'what? (protocol)'],
         ];
     }
@@ -358,6 +363,10 @@ final class JobStreamTest extends TestCase
             'too few bytes' => [$data(5, 0, 'short') . $result([]), 'a result after 5 of 7 bytes of stdout'],
             'a result that is none' => [$result(['state' => 'RUNNING']), 'a result in state RUNNING'],
             'a result of another attempt' => [$result(['attempt' => 2]), 'a result of another attempt'],
+            'states without end' => [
+                str_repeat($message('state', ['status' => ['state' => 'RUNNING'] + $status]), 1100),
+                'messages that say little',
+            ],
             'attempts that fall' => [$message('state', ['status' => ['attempt' => 0] + $status]), 'the number of attempts fell'],
         ];
     }

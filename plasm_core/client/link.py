@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 HEARTBEAT_S = 10.0
 SILENCE_S = 30.0
 _CLOSE_S = 1.0
+TALK_BURST, TALK_PER_S = 1000, 200.0
+"""So many heartbeats, `progress`, `state` and credits of hardly a byte may come at once, and so many a second on top."""
 
 
 class Link:
@@ -34,7 +36,7 @@ class Link:
         self.heard = trio.lowlevel.ParkingLot()
         """Wakes whenever bytes came: there may be new credit."""
         self._sending = trio.Lock()
-        self._sent_at = trio.current_time()
+        self._sent_at = self._began = trio.current_time()
 
     async def send(self, frames: bytes) -> None:
         """Send what the conversation said. Raises: `ConnectionLostError`."""
@@ -77,12 +79,23 @@ class Link:
         if not data:
             raise ConnectionLostError(f"the node closed the connection while {waiting_for}")
         try:
-            return list(self.conversation.receive(data))
+            said = []
+            for item in self.conversation.receive(data):
+                said.append(item)
+                self._check_talk()
+            self._check_talk()
+            return said
         except ProtocolError as exc:
             await self._complain(str(exc))
             raise
         finally:
             self.heard.unpark_all()
+
+    def _check_talk(self) -> None:
+        """Refuse to listen to who talks without end: it costs this side more than the other, and other jobs their time."""
+        allowed = TALK_BURST + TALK_PER_S * (trio.current_time() - self._began)
+        if self.conversation.talk > allowed:
+            raise ProtocolError(f"the node has sent {self.conversation.talk} messages that say little")
 
     async def _complain(self, message: str) -> None:
         with trio.move_on_after(_CLOSE_S), contextlib.suppress(ConnectionLostError):

@@ -51,6 +51,7 @@ class Phase(enum.Enum):
     OVER = "all is said"
 
 
+_LEAST_CREDIT_BYTES = 1024
 _ANSWERS: dict[type[Message], tuple[type[Message], ...]] = {
     Submit: (Offered, Attached),
     Attach: (Attached,),
@@ -76,10 +77,14 @@ class ClientConversation:
         self._outputs: dict[Channel, ReceiveWindow] = {}
         self._credit: Outputs = NOTHING
         self._proving = False
+        self.talk = 0
+        """How many messages the node has sent that may be repeated without end and say little."""
 
     def receive(self, data: bytes) -> Iterator[Message | Data]:
         """Take bytes of the node and yield what it said. Raises: `ProtocolError`."""
         for frame in self._reader.feed(data):
+            if isinstance(frame, (Heartbeat, Progress, State)):
+                self.talk += 1
             if isinstance(frame, Heartbeat):
                 continue
             if isinstance(frame, Data):
@@ -189,7 +194,10 @@ class ClientConversation:
         window = next((item for item in self._uploads.values() if item.channel.label == credit.channel), None)
         if window is None:
             raise ProtocolError(f"credit for {credit.channel} has no place where {self.phase.value}")
+        before, size = window.credit, self._sizes[window.channel]
         window.grow(credit.upto)
+        if min(credit.upto, size) - before < min(_LEAST_CREDIT_BYTES, max(1, size - before)):
+            self.talk += 1
 
     @property
     def is_uploaded(self) -> bool:

@@ -14,6 +14,7 @@ import argparse
 import functools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -45,7 +46,7 @@ MIXED = ("silent", "states", "waiting", "receipt", "tainting", "cancelled", "dro
 CASTS: dict[str, tuple[str, ...]] = {
     **{kind: (kind,) * LYING for kind in (*LIES, "record", ADDRESSES)},
     "mixed": MIXED,
-    "sybils": tuple((*LIES, "record", ADDRESSES)[number % 16] for number in range(20)),
+    "sybils": (*LIES, "record", ADDRESSES, *MIXED)[:20],
 }
 """Which liars there are, by the name of the row."""
 
@@ -56,6 +57,10 @@ class Scene:
 
     directory: Path
     bootstrap: str
+
+    def lies(self) -> Counter[str]:
+        """Return how often each kind of lie was told so far."""
+        return Counter(re.findall(r"^lied kind=(\S+)$", (self.directory / "liars.log").read_text(), re.M))
 
     def client(self, jobs: int) -> tuple[list[Ended], int]:
         """Run jobs by Python's client."""
@@ -132,7 +137,7 @@ def main() -> None:
     options = parser.parse_args()
     failed = False
     os.environ["XDG_STATE_HOME"] = str(options.directory / "state")  # false receipts are kept there
-    heads = ("liars", "client", "done", "of", "took s", "median s", "p95 s", "over s", "accepted")
+    heads = ("liars", "client", "done", "of", "took s", "median s", "p95 s", "over s", "accepted", "lies")
     sys.stdout.write("".join(f"{head:>11}" for head in heads) + "\n")
     for kind in options.kinds:
         directory = options.directory / kind
@@ -140,9 +145,20 @@ def main() -> None:
         host = "127.9.9.9" if kind == "sybils" else "127.0.0.1"
         with lying_network(directory, CASTS[kind], host=host) as scene:
             for by in options.by:
+                before = sum(scene.lies().values())
                 row, problems = measure(scene, by, options.jobs)
+                lies = sum(scene.lies().values()) - before
                 failed |= row.done != options.jobs or row.over_s > ALLOWED_S
-                values = (row.done, row.jobs, row.took_s, row.median_s, row.p95_s, row.over_s, row.attempts)
+                values = (
+                    row.done,
+                    row.jobs,
+                    row.took_s,
+                    row.median_s,
+                    row.p95_s,
+                    row.over_s,
+                    row.attempts,
+                    lies,
+                )
                 sys.stdout.write("".join(f"{value:>11}" for value in (kind, by, *values)) + "\n")
                 for problem, count in problems.most_common(5):
                     sys.stdout.write(f"    {count} x {problem}\n")

@@ -1,7 +1,8 @@
 """Nodes that lie, each with an identity of its own, in one process: `python -m tests.support.liars BOOTSTRAP KIND…`.
 
 A kind is one of `tests.support.lying.LIES`, or `record` or `addresses`, whose lie is what they say before.
-They are real nodes of libp2p that serve the directory and list themselves. When all are listed, `ready` is printed.
+They are real nodes of libp2p that serve the directory and list themselves. When all are listed, `ready` is printed;
+each lie is noted on standard error.
 """
 
 from __future__ import annotations
@@ -85,9 +86,17 @@ def record_of(signer: Ed25519Signer, addresses: Sequence[str]) -> CapabilityReco
     )
 
 
+def note(kind: str) -> None:
+    """Write that a lie was told, for who counts them."""
+    sys.stderr.write(f"lied kind={kind}\n")
+    sys.stderr.flush()
+
+
 async def claim(kind: str, signer: Ed25519Signer, other: Ed25519Signer, stream: Stream) -> None:
     """Answer who asks what a node can."""
     record = record_of(signer, ())
+    if kind != "boasting":
+        note("record")
     if kind == "endless":
         await stream.send_all((1 << 31).to_bytes(4, "big"))
         while True:
@@ -133,11 +142,16 @@ class Liars:
         liar = Liar(signer=signer)
         said = RECORDS[number % len(RECORDS)] if kind == "record" else "boasting"
         lie = kind if kind in LIES else "refusing"
+
+        async def lying(stream: Stream) -> None:
+            note(kind)
+            await tell(liar, lie, stream)
+
         network = await self._stack.enter_async_context(
             Libp2pTransport(listen=(f"/ip4/{host}/tcp/0",), max_connections_per_peer=16).open(
                 signer,
                 {
-                    JOB_PROTOCOL: functools.partial(tell, liar, lie),
+                    JOB_PROTOCOL: lying,
                     CAPABILITIES_PROTOCOL: functools.partial(claim, said, signer, self._other),
                 },
             )
@@ -167,6 +181,7 @@ class Liars:
             told = answer(peer, request)
             if told is None:
                 return None
+            note(ADDRESSES)
             return attrs.evolve(told, closer=misled(told.closer), providers=misled(told.providers))
 
         node._answer = lie  # type: ignore[method-assign]

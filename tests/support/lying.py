@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime, timezone
 
 import attrs
@@ -21,6 +21,7 @@ from plasm_core.wire.messages import (
     Accepted,
     Attach,
     Attached,
+    Credit,
     Heartbeat,
     Hello,
     Message,
@@ -141,14 +142,16 @@ class Talk:
             raise Gone
         return said
 
-    async def offer(self, submit: Submit) -> str:
-        """Offer to take a job, take its upload, and return its id."""
+    async def offer(self, submit: Submit, *, credit: Uploads | None = None, wait: bool = True) -> str:
+        """Offer to take a job, take its upload, unless it is not waited for, and return its id."""
         job = job_id(submit.manifest.encode())
         self.liar.manifests[job] = submit.manifest.encode()
         sizes = submit.sizes
         nothing = Uploads(module=0, args=0, env=0, stdin=0)
-        await self.say(Offered(job_id=job, expires_s=60, challenge="00" * 32, received=nothing, credit=sizes))
-        left = sizes.module + sizes.args + sizes.env + sizes.stdin
+        await self.say(
+            Offered(job_id=job, expires_s=60, challenge="00" * 32, received=nothing, credit=credit or sizes)
+        )
+        left = sizes.module + sizes.args + sizes.env + sizes.stdin if wait else 0
         while left > 0:
             said = await self.hear()
             if isinstance(said, Possession):
@@ -157,8 +160,8 @@ class Talk:
                 left -= len(said.data)
         return job
 
-    async def take(self) -> str:
-        """Do all that a node does until it has accepted a job, and return its id."""
+    async def take(self, *, before: Sequence[Message] = ()) -> str:
+        """Do all that a node does until it has accepted a job, and return its id. `before`: what it says before that."""
         await self.greet()
         opening = await self.opening()
         if isinstance(opening, Attach):
@@ -168,7 +171,7 @@ class Talk:
             await self.say(Attached(job_id=opening.job_id, status=status("QUEUED")))
             return opening.job_id
         job = await self.offer(opening)
-        await self.say(Accepted(job_id=job, status=status("QUEUED")))
+        await self.say(*before, Accepted(job_id=job, status=status("QUEUED")))
         return job
 
     async def end(self, job: str, outcome: Outcome, stdout: bytes = b"", *, envelope: str = "") -> None:
@@ -220,6 +223,15 @@ async def progress(talk: Talk) -> None:
     if isinstance(opening, Submit):
         await talk.offer(opening)
     await talk.repeat(Progress(phase="checking"))
+
+
+async def credits(talk: Talk) -> None:
+    """Give the credit without end that was given already."""
+    await talk.greet()
+    opening = await talk.opening()
+    if isinstance(opening, Submit):
+        await talk.offer(opening, credit=Uploads(module=0, args=0, env=0, stdin=0), wait=False)
+    await talk.repeat(Credit(channel="module", upto=0))
 
 
 async def states(talk: Talk) -> None:
@@ -311,6 +323,7 @@ LIES: dict[str, Callable[[Talk], Awaitable[None]]] = {
     "slow": slow,
     "heartbeats": heartbeats,
     "progress": progress,
+    "credits": credits,
     "states": states,
     "waiting": waiting,
     "running": running,

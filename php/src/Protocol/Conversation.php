@@ -13,6 +13,8 @@ use Plasm\Exception\ProtocolError;
  */
 final class Conversation
 {
+    private const LEAST_CREDIT_BYTES = 1024;
+
     private Phase $phase = Phase::Greeting;
     private int $attempt = 0;
     private readonly FrameReader $reader;
@@ -25,6 +27,9 @@ final class Conversation
     private array $outputs = [];
 
     private bool $isProving = false;
+
+    /** How many messages the node has sent that may be repeated without end and say little. */
+    private int $talk = 0;
 
     public function __construct()
     {
@@ -48,6 +53,13 @@ final class Conversation
     public function next(): Data|NodeMessage|null
     {
         while (($frame = $this->reader->next()) !== null) {
+            if (
+                $frame instanceof Message\Heartbeat
+                || $frame instanceof Message\Progress
+                || $frame instanceof Message\State
+            ) {
+                $this->talk++;
+            }
             if ($frame instanceof Message\Heartbeat) {
                 continue;
             }
@@ -65,6 +77,12 @@ final class Conversation
         }
 
         return null;
+    }
+
+    /** Return how many messages have come that may be repeated without end and say little. */
+    public function talk(): int
+    {
+        return $this->talk;
     }
 
     public function phase(): Phase
@@ -267,6 +285,11 @@ final class Conversation
         $window = $this->uploads[$credit->channel->value] ?? throw new ProtocolError(
             "credit for {$credit->channel->label()} has no place where {$this->phase->value}",
         );
+        $more = $window->size - $window->upto();
+        $grew = min($credit->upto, $window->size) - $window->upto();
+        if ($grew < min(self::LEAST_CREDIT_BYTES, max(1, $more))) {
+            $this->talk++;
+        }
         $window->grow($credit->upto);
     }
 

@@ -22,6 +22,12 @@ final class SendWindow
         return $this->position;
     }
 
+    /** Return up to where the other side has room. */
+    public function upto(): int
+    {
+        return $this->credit;
+    }
+
     public function isComplete(): bool
     {
         return $this->position === $this->size;

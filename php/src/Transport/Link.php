@@ -23,6 +23,10 @@ final class Link
     private const HEARTBEAT_S = 10.0;
     private const READ_BYTES = 65_536;
 
+    /** So many heartbeats, progress, state and credits of hardly a byte may come at once, and so many a second on top. */
+    private const TALK_BURST = 1000;
+    private const TALK_PER_S = 200.0;
+
     public readonly Conversation $conversation;
 
     /** What the node has said and nobody has answered to. */
@@ -30,6 +34,7 @@ final class Link
 
     private float $lastSent;
     private float $lastHeard;
+    private readonly float $began;
 
     /** @param Deadline $deadline of the whole conversation */
     public function __construct(
@@ -39,7 +44,7 @@ final class Link
         private readonly ClockInterface $clock,
     ) {
         $this->conversation = new Conversation();
-        $this->lastSent = $this->lastHeard = $clock->now();
+        $this->began = $this->lastSent = $this->lastHeard = $clock->now();
     }
 
     /** Return the identity that the other side proved; null where the carrier proves none. */
@@ -94,7 +99,14 @@ final class Link
     public function heard(): Data|NodeMessage|null
     {
         try {
-            return $this->heard ??= $this->conversation->next();
+            $this->heard ??= $this->conversation->next();
+            // Who talks without end costs this side more than the other.
+            $allowed = self::TALK_BURST + self::TALK_PER_S * ($this->clock->now() - $this->began);
+            if ($this->conversation->talk() > $allowed) {
+                throw new ProtocolError("the node has sent {$this->conversation->talk()} messages that say little");
+            }
+
+            return $this->heard;
         } catch (ProtocolError $exception) {
             $this->complain($exception);
             throw $exception;
