@@ -34,6 +34,16 @@ def check_directory(path: Path, *, own: bool = True) -> None:
         _check_mode(found, above)
 
 
+def check_file(found: os.stat_result, path: Path) -> None:
+    """Refuse a file that another user owns or could replace. `found` is of what was opened, not of the path.
+
+    Raises: PermissionError, which says what is wrong; OSError if it cannot be looked at.
+    """
+    _check_links(path)
+    check_directory(Path(os.path.realpath(path)).parent, own=False)
+    check_owner(found, path)
+
+
 def check_owner(found: os.stat_result, path: Path, *, root: bool = False, outside: bool = False) -> None:
     """Refuse what another user owns: neither we nor, if said, root or whoever is `outside` of our user namespace.
 

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from plasm_core.errors import ConfigError
-from plasm_core.ownership import check_directory, check_owner
+from plasm_core.ownership import check_directory, check_file, check_owner
+
+_SECRET_BYTES = 32
 
 
 def _home(variable: str, fallback: str) -> Path:
@@ -76,15 +78,20 @@ def private_directory(path: Path, *, above: bool = True) -> Path:
 
 
 def secret(path: Path) -> bytes:
-    """Return the 32 random bytes that a private file holds; make it when there is none. Raises: OSError."""
+    """Return the 32 random bytes that a private file holds; make it when there is none.
+
+    Raises: OSError, also if it belongs to another user, who then knows them.
+    """
     private_directory(path.parent)
     with contextlib.suppress(FileExistsError):
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "wb") as file:
-            file.write(secrets.token_bytes(32))
-    value = path.read_bytes()
-    if len(value) != 32:  # another process is between creating and writing, or the disk was full
-        value = secrets.token_bytes(32)
+            file.write(secrets.token_bytes(_SECRET_BYTES))
+    with path.open("rb") as file:
+        check_file(os.fstat(file.fileno()), path)
+        value = file.read(_SECRET_BYTES + 1)
+    if len(value) != _SECRET_BYTES:  # another process is between creating and writing, or the disk was full
+        value = secrets.token_bytes(_SECRET_BYTES)
     return value
 
 

@@ -13,7 +13,7 @@ import pytest
 from plasm_core import ownership
 from plasm_core.errors import KeyFileError, TransportError
 from plasm_core.ownership import check_directory
-from plasm_core.paths import private_directory
+from plasm_core.paths import private_directory, secret
 from plasm_signer_ed25519 import keyfile
 from plasm_transport_local.listening import bind
 from tests.support.cli import Plasm
@@ -143,6 +143,49 @@ def test_a_key_in_another_users_directory_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(KeyFileError, match="another user"):
         keyfile.load(tmp_path / "theirs" / "node.key")
+
+
+@as_root
+def test_a_key_that_a_link_of_ours_leads_to_is_judged_where_it_is(tmp_path: Path) -> None:
+    """The link is our own, but who owns the other directory puts another of our files, or a link, in its place."""
+    (tmp_path / "theirs").mkdir()
+    keyfile.create(tmp_path / "theirs" / "node.key")
+    (tmp_path / "node.key").symlink_to(tmp_path / "theirs" / "node.key")
+    assert keyfile.load(tmp_path / "node.key")
+    os.chown(tmp_path / "theirs", OTHER, -1)
+
+    with pytest.raises(KeyFileError, match="another user"):
+        keyfile.load(tmp_path / "node.key")
+
+
+def test_a_key_that_a_link_leads_to_where_everybody_may_replace_it_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "open").mkdir()
+    keyfile.create(tmp_path / "open" / "node.key")
+    (tmp_path / "node.key").symlink_to(tmp_path / "open" / "node.key")
+    (tmp_path / "open").chmod(0o777)
+
+    with pytest.raises(KeyFileError, match="every user may change"):
+        keyfile.load(tmp_path / "node.key")
+
+
+@as_root
+@pytest.mark.parametrize("of", ["file", "link", "link's directory"])
+def test_a_secret_that_another_user_knows_is_refused(tmp_path: Path, of: str) -> None:
+    """With the cache's key, that user could have compiled code of its own taken for the node's."""
+    path = tmp_path / "state" / "cache.key"
+    known = secret(path)
+    assert secret(path) == known
+    if of == "file":
+        os.chown(path, OTHER, -1)
+    else:
+        (tmp_path / "theirs").mkdir()
+        path.rename(tmp_path / "theirs" / "key")
+        path.symlink_to(tmp_path / "theirs" / "key")
+        assert secret(path) == known
+        os.chown(path if of == "link" else tmp_path / "theirs", OTHER, -1, follow_symlinks=False)
+
+    with pytest.raises(PermissionError, match="another user"):
+        secret(path)
 
 
 def test_a_key_that_everybody_may_replace_is_refused(tmp_path: Path) -> None:

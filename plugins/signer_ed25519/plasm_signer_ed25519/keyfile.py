@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from plasm_core.errors import KeyFileError
-from plasm_core.ownership import check_directory, check_owner
+from plasm_core.ownership import check_file
 
 MAX_KEY_BYTES = 16_384
 
@@ -26,8 +26,7 @@ def load(path: Path) -> Ed25519PrivateKey:
     try:
         with path.open("rb") as file:
             found = os.fstat(file.fileno())
-            check_directory(path.parent, own=False)
-            check_owner(found, path)
+            check_file(found, path)
             data = file.read(MAX_KEY_BYTES)
     except FileNotFoundError:
         raise KeyFileError(f"no key at {path}", hint="make one with: plasm key new") from None

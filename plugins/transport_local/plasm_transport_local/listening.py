@@ -30,7 +30,7 @@ def bind(path: Path, *, mode: int, group: str | None) -> socket.socket:
         return _bound(path, mode, group)
     except OSError as exc:
         raise TransportError(
-            f"cannot listen on {path}: {exc.strerror}",
+            f"cannot listen on {path}: {exc.strerror or exc}",
             hint="name another socket with PLASM_SOCKET, or --set transport.local.socket=PATH",
         ) from exc
 
@@ -57,7 +57,7 @@ def _clear(path: Path) -> None:
 
 
 def _bound(path: Path, mode: int, group: str | None) -> socket.socket:
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    temporary = path.with_name(f".{secrets.token_hex(4)}")  # short: it must fit into sun_path, too
     sock = socket.socket(socket.AF_UNIX)
     before = os.umask(0o177)
     try:

@@ -18,6 +18,7 @@ from plasm_core.abc import Stream, Transport
 from plasm_core.cli import exits
 from plasm_core.errors import PeerUnreachableError, TransportError
 from plasm_core.testing.transport_contract import PROTOCOL, TransportContract
+from plasm_transport_local.listening import bind
 from plasm_transport_local.transport import LocalTransport
 from tests.support.users import interpreter_of
 
@@ -192,3 +193,16 @@ async def test_a_user_that_finds_no_place_gets_one_of_whoever_has_most(
 
     assert served.count("user 4001") == 7
     assert served.count("user 4002") == 2
+
+
+@pytest.mark.parametrize("name", ["plasmd.sock", "a.sock"])
+def test_the_longest_path_is_listened_on(name: str) -> None:
+    """What is renamed to it, so that nobody sees a socket that does not listen, must fit into sun_path as well."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:  # pytest's own directories are long already
+        length = 103 - len(short) - len(name) - 2
+        path = Path(short) / ("d" * length) / name
+        assert len(str(path)) == 103
+
+        with bind(path, mode=0o600, group=None) as sock:
+            assert sock.getsockname().startswith(str(path.parent))
+            assert [entry.name for entry in path.parent.iterdir()] == [name]
