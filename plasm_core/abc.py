@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from contextlib import AbstractAsyncContextManager
 from typing import ClassVar
 
+import trio
+
 from plasm_core.errors import PluginMissingError
 from plasm_core.records.claim import Claim
 from plasm_core.records.manifest import Manifest
@@ -185,6 +187,14 @@ class Stream(ABC):
     @abstractmethod
     async def receive_some(self, max_bytes: int = 65_536) -> bytes:
         """Return at least one byte, or none at the end of the stream. Raises: `StreamError`."""
+
+    async def pause(self) -> None:
+        """Let others have their turn before more of what was received at once is worked off.
+
+        Whoever takes many messages out of one `receive_some` calls it between them. By default it gives way once;
+        a transport that shares the loop's time between its peers waits for this peer's turn.
+        """
+        await trio.lowlevel.checkpoint()
 
     @abstractmethod
     async def aclose(self) -> None:

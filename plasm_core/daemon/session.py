@@ -150,6 +150,7 @@ class Session:
                 if isinstance(item, Error):
                     raise _Left(f"{item.code}: {item.message}")
                 await self._said.send(item)
+                await self._stream.pause()
             self._news.tell()
 
     async def _next(self) -> Message | Data:

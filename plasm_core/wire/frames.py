@@ -14,6 +14,11 @@ from plasm_core.wire.messages import MAX_CONTROL_BYTES, Message, encode, parse
 
 MAX_DATA_BYTES = 65_536
 
+IDLE_FRAMES = 1000.0
+"""Frames that bring nothing, as heartbeats do, that one side takes of the other at once."""
+IDLE_FRAMES_PER_S = 20.0
+"""How many more each second allows. Bytes that were sent allow for the credit that answers them."""
+
 _CONTROL, _DATA = 0, 1
 _LENGTH = struct.Struct(">I")
 _DATA_HEADER = struct.Struct(">BBQ")

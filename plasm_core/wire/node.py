@@ -8,8 +8,18 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator
 
+from plasm_core.budget import Budget
 from plasm_core.errors import ProtocolError
-from plasm_core.wire.frames import OUTPUTS, UPLOADS, Channel, Data, FrameReader, control_frame
+from plasm_core.wire.frames import (
+    IDLE_FRAMES,
+    IDLE_FRAMES_PER_S,
+    OUTPUTS,
+    UPLOADS,
+    Channel,
+    Data,
+    FrameReader,
+    control_frame,
+)
 from plasm_core.wire.messages import (
     FROM_CLIENT,
     NOTHING,
@@ -68,6 +78,7 @@ class NodeConversation:
         self._outputs: dict[Channel, SendWindow] = {}
         self._first = (NOTHING, NOTHING, 0)
         self._challenged = False
+        self._idle = Budget(capacity=IDLE_FRAMES, per_s=IDLE_FRAMES_PER_S)
 
     def receive(self, data: bytes) -> Iterator[Message | Data]:
         """Take bytes of the client and yield what it said. Raises: `ProtocolError`."""
@@ -75,9 +86,12 @@ class NodeConversation:
             if isinstance(frame, Data):
                 self._take(frame)
                 yield frame
-            elif isinstance(frame, Credit):
-                self._credit(frame)
-            elif not isinstance(frame, Heartbeat):
+            elif isinstance(frame, (Credit, Heartbeat)):
+                if not self._idle.spend():
+                    raise ProtocolError("heartbeats and credit come faster than anything calls for")
+                if isinstance(frame, Credit):
+                    self._credit(frame)
+            else:
                 self._check(frame)
                 yield frame
 
@@ -208,6 +222,7 @@ class NodeConversation:
     def output(self, channel: Channel, data: bytes) -> bytes:
         """Send the next bytes of an output, no more than there is room for."""
         self._expect(Phase.FOLLOWING)
+        self._idle.earn(2)  # a client may answer each frame with credit
         return self._outputs[channel].send(data)
 
     def result(self, status: Status, envelope: str) -> bytes:

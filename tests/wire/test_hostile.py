@@ -16,6 +16,7 @@ from plasm_core.wire import messages as m
 from plasm_core.wire.client import ClientConversation
 from plasm_core.wire.frames import Channel, Data, FrameReader, control_frame, data_frame
 from plasm_core.wire.node import NodeConversation
+from plasm_core.wire.node import Phase as NodePhase
 from tests.wire.strategies import VECTORS, cut, frames_of, splits, streams
 
 Machine = ClientConversation | NodeConversation
@@ -70,6 +71,19 @@ def asking_client(name: str) -> Callable[[], ClientConversation]:
 
     make.__name__ = f"client_after_{name}"
     return make
+
+
+def uploading_client() -> ClientConversation:
+    client = asking_client("submit")()
+    offered = m.Offered(job_id="00" * 32, expires_s=60, challenge="00" * 32, received=ZEROS, credit=ZEROS)
+    list(client.receive(control_frame(offered)))
+    return client
+
+
+def following_client() -> ClientConversation:
+    client = asking_client("attach")()
+    list(client.receive(control_frame(m.Attached(job_id="00" * 32, status=STATUS))))
+    return client
 
 
 NODES = [opened_node, uploading_node, followed_node]
@@ -161,11 +175,47 @@ def test_the_longest_frame_takes_little_more_than_itself_even_byte_by_byte() -> 
 
 
 def test_many_small_frames_at_once_take_linear_time_and_no_extra_room() -> None:
-    heartbeats = control_frame(m.Heartbeat()) * 20_000
-    node = NodeConversation()
+    reader = FrameReader(m.FROM_CLIENT)
 
-    assert list(node.receive(heartbeats)) == []
-    assert len(node._reader._buffer) == 0
+    assert len(list(reader.feed(control_frame(m.Heartbeat()) * 20_000))) == 20_000
+    assert len(reader._buffer) == 0
+
+
+@pytest.mark.parametrize(
+    ("machine", "message"),
+    [
+        (opened_node, m.Heartbeat()),
+        (uploading_node, m.Heartbeat()),
+        (followed_node, m.Credit(channel="stdout", upto=1 << 21, attempt=1)),
+        (fresh_client, m.Heartbeat()),
+        (uploading_client, m.Credit(channel="module", upto=1)),
+        (following_client, m.State(status=STATUS)),
+    ],
+    ids=["node", "upload", "credit", "client", "upload-credit", "states"],
+)
+def test_messages_that_bring_nothing_have_a_budget(
+    machine: Callable[[], Machine], message: m.Message
+) -> None:
+    """Thousands of them in one read would keep the loop from everybody else."""
+    conversation = machine()
+    frame = control_frame(message)
+    for _ in range(1000):
+        list(conversation.receive(frame))
+
+    with pytest.raises(ProtocolError, match="faster than anything calls for"):
+        list(conversation.receive(frame * 20_000))
+
+
+def test_credit_that_answers_what_was_sent_is_never_too_much() -> None:
+    """A client may give credit for each small frame of output that it read."""
+    node = followed_node()
+    upto = 1 << 20
+    for _ in range(5000):
+        upto += 1
+        node.output(Channel.STDOUT, b"x")
+        list(node.receive(control_frame(m.Credit(channel="stdout", upto=upto, attempt=1))))
+
+    assert node.phase is NodePhase.FOLLOWING
 
 
 @pytest.mark.parametrize(

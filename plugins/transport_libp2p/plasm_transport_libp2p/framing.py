@@ -42,6 +42,8 @@ class Reader:
             raise StreamError("the stream ended within a message")
         message = bytes(self._buffer[:length])
         del self._buffer[:length]
+        if self._buffer:  # the next one needs no wait
+            await self._stream.pause()
         return message
 
     def rest(self) -> bytes:

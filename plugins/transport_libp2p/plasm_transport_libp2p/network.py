@@ -26,6 +26,7 @@ from plasm_transport_libp2p.limits import Limits
 from plasm_transport_libp2p.negotiation import NegotiationError
 from plasm_transport_libp2p.relay.circuit import Circuits
 from plasm_transport_libp2p.relay.punching import Puncher
+from plasm_transport_libp2p.shares import Shares
 from plasm_transport_libp2p.stream import Libp2pStream
 from plasm_transport_libp2p.workarounds import Host, Swarm, remote_of
 
@@ -379,10 +380,11 @@ async def open_network(
     listen: Sequence[Multiaddr],
     limits: Limits,
     groups: Groups | None = None,
+    shares: Shares | None = None,
 ) -> AsyncIterator[Libp2pNetwork]:
     """Run a host. Raises: `TransportError` if it cannot listen on each address."""
     circuits = Circuits()
-    swarm = Swarm(keys, [*transports, circuits], limits)
+    swarm = Swarm(keys, [*transports, circuits], limits, shares)
     swarm.groups = groups or swarm.groups
     host = Host(swarm, limits)
     failure: BaseException | None = None

@@ -68,6 +68,9 @@ class Libp2pStream(Stream):
         self._ended = not data
         return data
 
+    async def pause(self) -> None:
+        await self.connection.turn_to_read()
+
     async def confirm(self) -> None:
         """Make sure that the peer speaks the protocol that was proposed. Raises: `StreamError`."""
         if self._unsent:

@@ -23,7 +23,7 @@ from plasm_transport_libp2p.addresses import ip_of, kind_of
 log = logging.getLogger(__name__)
 
 _BACKLOG = 128
-_READ_BYTES = 256 * 1024
+_READ_BYTES = 64 * 1024
 
 
 class TcpStream(ReadWriteCloser):

@@ -73,6 +73,7 @@ class Libp2pTransport(Transport):
         from plasm_transport_libp2p.identity import key_pair
         from plasm_transport_libp2p.network import open_network
         from plasm_transport_libp2p.quic import QuicTransport
+        from plasm_transport_libp2p.shares import Shares
         from plasm_transport_libp2p.tcp import Tcp
         from plasm_transport_libp2p.workarounds import check_version
 
@@ -80,9 +81,10 @@ class Libp2pTransport(Transport):
         keys = key_pair(identity)
         addresses = [parse_listen(text) for text in self.listen] if handlers else []
         limits = self.limits()
+        shares = Shares()
         transports: list[ITransport] = [Tcp()]
         try:
-            transports.append(QuicTransport(keys.private_key, limits=limits.of_quic()))
+            transports.append(QuicTransport(keys.private_key, limits=limits.of_quic(), shares=shares))
         except TransportError as exc:  # its version of aioquic cannot be had everywhere
             if any(kind_of(address) == "quic" for address in addresses):
                 raise
@@ -90,7 +92,7 @@ class Libp2pTransport(Transport):
         # A daemon has a key that names clients; who only dials names nobody.
         key = paths.owners_key()
         groups = Groups(paths.secret(key)) if handlers and key.is_file() else None
-        async with open_network(keys, transports, addresses, limits, groups) as network:
+        async with open_network(keys, transports, addresses, limits, groups, shares) as network:
             identify.serve(network)
             if handlers:
                 ping.serve(network)

@@ -27,6 +27,7 @@ from typing import Any
 
 import trio
 from libp2p.abc import IMuxedConn, INetConn, INetStream, IRawConnection, ISecureConn, ITransport
+from libp2p.connection_types import ConnectionType
 from libp2p.crypto.keys import KeyPair
 from libp2p.crypto.x25519 import create_new_key_pair as create_noise_key_pair
 from libp2p.custom_types import TProtocol
@@ -43,12 +44,12 @@ from libp2p.security.noise.transport import Transport as Noise
 from libp2p.transport.upgrader import TransportUpgrader
 from multiaddr import Multiaddr
 
-from plasm_core.counters import Counters
 from plasm_core.errors import PeerUnreachableError, TransportError
 from plasm_transport_libp2p import negotiation
-from plasm_transport_libp2p.addresses import Groups, ip_of, is_relayed
+from plasm_transport_libp2p.addresses import ip_of, is_relayed
 from plasm_transport_libp2p.identity import from_libp2p
 from plasm_transport_libp2p.limits import Limits, Slots
+from plasm_transport_libp2p.shares import Share, Shares
 from plasm_transport_libp2p.yamux.connection import PROTOCOL as YAMUX
 from plasm_transport_libp2p.yamux.connection import Yamux
 
@@ -56,6 +57,11 @@ log = logging.getLogger(__name__)
 
 LIBRARY_VERSION = "0.8.1"
 NOISE = "/noise"
+
+_HANDSHAKE_S = 1e-3
+"""What a message of a Noise handshake costs the loop: two exchanges of keys and a signature in pure Python and C."""
+_JUNK_COSTS = 4.0
+"""A stream on which no protocol was agreed, in useless frames."""
 
 
 def check_version() -> None:
@@ -71,8 +77,9 @@ def check_version() -> None:
 class Upgrader(TransportUpgrader):
     """Secures raw connections with Noise and divides them with yamux, and knows nothing else."""
 
-    def __init__(self, keys: KeyPair, limits: Limits) -> None:
+    def __init__(self, keys: KeyPair, limits: Limits, shares: Shares | None = None) -> None:
         super().__init__({}, {})
+        self._shares = shares or Shares()
         self._noise = Noise(keys, noise_privkey=create_noise_key_pair().private_key)
         self._limits = limits
 
@@ -83,6 +90,15 @@ class Upgrader(TransportUpgrader):
 
         Raises: `SwarmException`, also if the peer's key is not Ed25519 or is one that proves nothing.
         """
+        raw_conn = _Paced(raw_conn, self._shares)
+        try:
+            return await self._secured(raw_conn, is_initiator, peer_id)
+        finally:
+            raw_conn.is_shaking_hands = False
+
+    async def _secured(
+        self, raw_conn: IRawConnection, is_initiator: bool, peer_id: ID | None = None
+    ) -> ISecureConn:
         if not is_initiator:
             await negotiation.answer(raw_conn, (NOISE,))
             return _with_identity(await self._noise.secure_inbound(raw_conn))
@@ -101,7 +117,39 @@ class Upgrader(TransportUpgrader):
             await negotiation.confirm(conn, YAMUX)
         else:
             await negotiation.answer(conn, (YAMUX,))
-        return Yamux(conn, peer_id, self._limits)
+        return Yamux(conn, peer_id, self._limits, self._shares)
+
+
+class _Paced(IRawConnection):
+    """A connection whose handshake takes turns with what else peers ask of the loop."""
+
+    def __init__(self, raw: IRawConnection, shares: Shares) -> None:
+        self._raw = raw
+        self._share = Share(shares, raw.get_remote_address())
+        self.is_initiator = raw.is_initiator
+        self.is_shaking_hands = True
+
+    async def read(self, n: int | None = None) -> bytes:
+        data = await self._raw.read(n)
+        # A message of Noise is read in two: its length, and then what has to be worked off.
+        if self.is_shaking_hands and len(data) > 2:
+            await self._share.turn(self, _HANDSHAKE_S)
+        return data
+
+    async def write(self, data: bytes) -> None:
+        await self._raw.write(data)
+
+    async def close(self) -> None:
+        await self._raw.close()
+
+    def get_remote_address(self) -> tuple[str, int] | None:
+        return self._raw.get_remote_address()
+
+    def get_transport_addresses(self) -> list[Multiaddr]:
+        return self._raw.get_transport_addresses()
+
+    def get_connection_type(self) -> ConnectionType:
+        return self._raw.get_connection_type()
 
 
 def _with_identity(secured: ISecureConn) -> ISecureConn:
@@ -119,7 +167,9 @@ def _with_identity(secured: ISecureConn) -> ISecureConn:
 class Swarm(library.Swarm):
     """All connections of a host."""
 
-    def __init__(self, keys: KeyPair, transports: list[ITransport], limits: Limits) -> None:
+    def __init__(
+        self, keys: KeyPair, transports: list[ITransport], limits: Limits, shares: Shares | None = None
+    ) -> None:
         peer_id = ID.from_pubkey(keys.public_key)
         peers = PeerStore()
         peers.add_key_pair(peer_id, keys)
@@ -131,11 +181,13 @@ class Swarm(library.Swarm):
             min_connections=0,
             max_connections_per_peer=limits.max_connections_per_peer,
         )
-        super().__init__(peer_id, peers, Upgrader(keys, limits), transports, connection_config=config)
+        self.shares = shares or Shares()
+        upgrader = Upgrader(keys, limits, self.shares)
+        super().__init__(peer_id, peers, upgrader, transports, connection_config=config)
         self.notifees = []
-        self.groups = Groups()
+        self.groups = self.shares.groups
         self.slots = Slots(limits)
-        self.counters = Counters()
+        self.counters = self.shares.counters
         self._used: dict[INetConn, float] = {}
         self._opened: dict[INetConn, tuple[float, str]] = {}
         self._limits = limits
@@ -147,6 +199,7 @@ class Swarm(library.Swarm):
             self.transport_manager.set_background_nursery(nursery)
             self.transport_manager.set_swarm(self)
             self.event_background_nursery_created.set()
+            nursery.start_soon(self.shares.turns.run)
             nursery.start_soon(self._close_idle)
             await self.manager.wait_finished()
             nursery.cancel_scope.cancel()
@@ -402,6 +455,15 @@ class Host(BasicHost):
         except Exception as exc:
             log.debug("stream broken protocol=%s reason=%r", net_stream.get_protocol(), exc)
             await net_stream.reset()
+            if net_stream.get_protocol() is None:
+                _blame(net_stream)
+
+
+def _blame(stream: INetStream) -> None:
+    """Count a stream on which nothing was agreed against its connection."""
+    conn: Any = stream.muxed_conn
+    if hasattr(conn, "blame"):
+        conn.blame(_JUNK_COSTS)
 
 
 def remote_of(connection: Any) -> tuple[str, int] | None:

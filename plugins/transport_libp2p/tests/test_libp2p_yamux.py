@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
 import pytest
 
@@ -13,8 +12,6 @@ pytest.importorskip("libp2p", reason="libp2p is not installed: pip install 'phas
 
 import trio
 import trio.testing
-from libp2p.crypto.ed25519 import create_new_key_pair
-from libp2p.peer.id import ID
 from libp2p.stream_muxer.exceptions import (
     MuxedConnUnavailable,
     MuxedStreamClosed,
@@ -25,39 +22,23 @@ from libp2p.stream_muxer.exceptions import (
 from plasm_transport_libp2p.limits import Limits
 from plasm_transport_libp2p.yamux.connection import Yamux
 from plasm_transport_libp2p.yamux.stream import INITIAL_WINDOW_BYTES, YamuxStream
+from tests.support.yamux import (
+    ACK,
+    DATA,
+    FIN,
+    GO_AWAY,
+    PEER,
+    PING,
+    RST,
+    SYN,
+    WINDOW,
+    Pipe,
+    closed,
+    frame,
+    stranger,
+)
 
 pytestmark = pytest.mark.trio
-
-DATA, WINDOW, PING, GO_AWAY = range(4)
-SYN, ACK, FIN, RST = 1, 2, 4, 8
-PEER = ID.from_pubkey(create_new_key_pair().public_key)
-
-
-class Pipe:
-    """A secured connection over a stream in memory."""
-
-    def __init__(self, stream: trio.StapledStream[Any, Any], *, is_initiator: bool) -> None:
-        self.stream = stream
-        self.is_initiator = is_initiator
-
-    async def read(self, n: int | None = None) -> bytes:
-        data = b""
-        while len(data) < (n or 1):
-            more = await self.stream.receive_some((n or 65_536) - len(data))
-            if not more:
-                raise ConnectionError("hung up")
-            data += more
-        return data
-
-    async def write(self, data: bytes) -> None:
-        await self.stream.send_all(data)
-
-    async def close(self) -> None:
-        await self.stream.aclose()
-
-
-def frame(kind: int, flags: int, stream_id: int, length: int, payload: bytes = b"") -> bytes:
-    return struct.pack("!BBHII", 0, kind, flags, stream_id, length) + payload
 
 
 @asynccontextmanager
@@ -75,18 +56,6 @@ async def pair(limits: Limits | None = None) -> AsyncIterator[tuple[Yamux, Yamux
         nursery.cancel_scope.cancel()
 
 
-@asynccontextmanager
-async def stranger(limits: Limits | None = None) -> AsyncIterator[tuple[Yamux, Pipe]]:
-    """A connection whose other end the test writes by hand."""
-    ours, theirs = trio.testing.memory_stream_pair()
-    conn = Yamux(Pipe(ours, is_initiator=False), PEER, limits or Limits())  # type: ignore[arg-type]
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(conn.start)
-        await conn.event_started.wait()
-        yield conn, Pipe(theirs, is_initiator=True)
-        nursery.cancel_scope.cancel()
-
-
 async def read_to(stream: YamuxStream, end: type[Exception]) -> bytes:
     """Read up to the end that is expected."""
     received = b""
@@ -95,11 +64,6 @@ async def read_to(stream: YamuxStream, end: type[Exception]) -> bytes:
             received += await stream.read(50_000)
     except end:
         return received
-
-
-async def closed(conn: Yamux) -> None:
-    with trio.fail_after(60):
-        await conn.event_closed.wait()
 
 
 async def test_the_first_bytes_open_the_stream() -> None:

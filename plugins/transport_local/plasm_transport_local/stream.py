@@ -11,16 +11,20 @@ import trio
 from plasm_core.abc import Stream
 from plasm_core.errors import StreamError
 from plasm_core.records.peer import PeerId
+from plasm_core.turns import Turns
 
 MAX_LINE_BYTES = 64
 REFUSAL = "na"
+_MESSAGE_S = 200e-6
+"""What the daemon does with a message costs its loop about so much."""
 
 
 class LocalStream(Stream):
     """A Unix stream. Whoever is on the other side is known by user id only."""
 
-    def __init__(self, sock: trio.SocketStream, user: int | None) -> None:
+    def __init__(self, sock: trio.SocketStream, user: int | None, turns: Turns | None = None) -> None:
         self._stream = sock
+        self._turns = turns or Turns()
         self._group = f"user {user}" if user is not None else "local"
         self._ahead = b""
 
@@ -43,9 +47,15 @@ class LocalStream(Stream):
             data, self._ahead = self._ahead[:max_bytes], self._ahead[max_bytes:]
             return data
         try:
-            return bytes(await self._stream.receive_some(max_bytes))
+            self._ahead = bytes(await self._stream.receive_some(max_bytes))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             raise StreamError("the other side is gone") from exc
+        await self.pause()  # whoever is cancelled here finds the bytes at the next call
+        data, self._ahead = self._ahead, b""
+        return data
+
+    async def pause(self) -> None:
+        await self._turns.turn(self._group, self, _MESSAGE_S)
 
     async def aclose(self) -> None:
         await self._stream.aclose()

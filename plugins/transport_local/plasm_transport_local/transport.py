@@ -18,6 +18,7 @@ from plasm_core.errors import PeerUnreachableError, PlasmError, StreamError
 from plasm_core.records.fields import constrained, integer, text
 from plasm_core.records.outcome import optional
 from plasm_core.shares import Holder, Places
+from plasm_core.turns import Turns
 from plasm_transport_local.listening import bind
 from plasm_transport_local.stream import REFUSAL, LocalStream, user_of
 from plasm_transport_local.trust import check_server, user_named
@@ -61,12 +62,14 @@ class LocalTransport(Transport):
         listener = trio.SocketListener(_listening(path, self))
         inode = path.stat().st_ino
         places = Places(self.max_connections, kept=self.max_connections // _KEPT_FOR_OPERATOR)
+        turns = Turns()
         try:
             async with trio.open_nursery() as nursery:
 
                 async def serve(connection: trio.SocketStream) -> None:
-                    await _serve(connection, handlers, places)
+                    await _serve(connection, handlers, places, turns)
 
+                nursery.start_soon(turns.run)
                 nursery.start_soon(trio.serve_listeners, serve, [listener])
                 yield LocalNetwork((f"{PREFIX}{path}",), trusted=user_named(self.trusted_user))
                 nursery.cancel_scope.cancel()
@@ -81,14 +84,14 @@ def _listening(path: Path, transport: LocalTransport) -> trio.socket.SocketType:
 
 
 async def _serve(
-    connection: trio.SocketStream, handlers: Mapping[str, StreamHandler], places: Places
+    connection: trio.SocketStream, handlers: Mapping[str, StreamHandler], places: Places, turns: Turns
 ) -> None:
     """Serve one connection. What goes wrong ends it and nothing else.
 
     When there is no place, the user with the most connections loses the newest.
     """
     user = user_of(connection.socket)
-    stream, scope = LocalStream(connection, user), trio.CancelScope()
+    stream, scope = LocalStream(connection, user, turns), trio.CancelScope()
     # Whoever may end the daemon is not kept out by others; every other user is counted.
     is_own = user is None or user in (0, os.geteuid())
     place = places.take(Holder(names=(f"user {user}",), is_own=is_own, is_bounded=False), scope.cancel)

@@ -21,14 +21,19 @@ from plasm_transport_libp2p.quic import address
 from plasm_transport_libp2p.quic.identity import SECURITY_PROTOCOL, Identity, PeerIdentityError
 from plasm_transport_libp2p.quic.limits import QuicLimits
 from plasm_transport_libp2p.quic.link import Link
-from plasm_transport_libp2p.quic.sansio import SansIoConnection
+from plasm_transport_libp2p.quic.sansio import FLOOD, SansIoConnection
 from plasm_transport_libp2p.quic.stream import QuicMuxedStream
+from plasm_transport_libp2p.shares import FLOOR_BYTES, Share
 
 if TYPE_CHECKING:
     from plasm_transport_libp2p.quic.endpoint import Endpoint
 
 _BAD_CERTIFICATE = QuicErrorCode.CRYPTO_ERROR + 42
 """TLS alert bad_certificate (RFC 8446, 6.2)."""
+
+# Costs on the event loop, as in yamux.
+_STREAM_S = 300e-6
+_READ_S = 30e-6
 
 
 class QuicMuxedConnection(Link, IMuxedConn):
@@ -45,7 +50,10 @@ class QuicMuxedConnection(Link, IMuxedConn):
         identity: Identity,
         limits: QuicLimits,
         expected_peer: ID | None,
+        share: Share,
     ) -> None:
+        self.share = share
+        self._unsent = 0
         super().__init__(endpoint=endpoint, protocol=protocol, limits=limits)
         self.event_started = trio.Event()
         self.on_close: Callable[[], Awaitable[Any]] | None = None
@@ -109,7 +117,7 @@ class QuicMuxedConnection(Link, IMuxedConn):
     async def accept_stream(self) -> QuicMuxedStream:
         """Return the next stream that the peer opened. Raises: `MuxedConnUnavailable` when closed."""
         if self._accept_queue:
-            await trio.lowlevel.checkpoint()
+            await self.share.turn(self, _STREAM_S)
         while not self._accept_queue:
             if self._closed.is_set():
                 raise MuxedConnUnavailable(self._close_reason)
@@ -136,7 +144,27 @@ class QuicMuxedConnection(Link, IMuxedConn):
 
     def send_room(self, stream: QuicMuxedStream) -> int:
         """Return how many bytes a stream may send now."""
-        return self._limits.send_buffer_bytes - self._protocol.unacknowledged_bytes(stream.stream_id)
+        own = self._protocol.unacknowledged_bytes(stream.stream_id)
+        self._count_unsent()
+        room = min(self._limits.send_buffer_bytes - own, self.share.room_bytes)
+        return max(room, min(FLOOR_BYTES, self._limits.send_buffer_bytes) - own)
+
+    def _count_unsent(self) -> None:
+        """Count what waits for a peer that does not read against the memory that its share allows."""
+        unsent = 0 if self._closed.is_set() else self._protocol.unacknowledged_total()
+        if unsent != self._unsent:
+            self.share.take(unsent - self._unsent)
+            self._unsent = unsent
+
+    async def turn_to_read(self) -> None:
+        """Wait for a turn on the event loop to work off what was received."""
+        await self.share.turn(self, _READ_S)
+
+    def blame(self, cost: float) -> None:
+        """Count what the peer made this side do for nothing, and close the connection if it is too much."""
+        if not self._closed.is_set():
+            self._protocol.blame(cost)
+            self._endpoint.flush_soon(self)
 
     def add_waiting_writer(self, stream: QuicMuxedStream) -> None:
         """Tell a stream when there is room again."""
@@ -146,6 +174,8 @@ class QuicMuxedConnection(Link, IMuxedConn):
         """Send bytes of a stream, and its end."""
         if not self._closed.is_set():
             self._protocol.send_stream_data(stream.stream_id, data, end)
+            if data:
+                self._protocol.earn(len(data))
             self._endpoint.flush_soon(self)
 
     def flush(self) -> None:
@@ -195,8 +225,11 @@ class QuicMuxedConnection(Link, IMuxedConn):
             self.stop_receiving(self._to_stop.popleft()[1], QuicErrorCode.NO_ERROR)
 
     def on_progress(self) -> None:
+        self._protocol.extend_window()
         for stream in list(self._writers):
-            if self.send_room(stream) >= self._limits.send_buffer_bytes // 2:
+            own = self._protocol.unacknowledged_bytes(stream.stream_id)
+            half = self._limits.send_buffer_bytes // 2
+            if own <= FLOOR_BYTES // 2 or self.send_room(stream) >= half:
                 self._writers.discard(stream)
                 stream.on_room()
         if self._openers and self._may_open:
@@ -205,6 +238,9 @@ class QuicMuxedConnection(Link, IMuxedConn):
             self._lingering.unpark_all()
 
     def on_closed(self, reason: str) -> None:
+        self._count_unsent()
+        if reason == FLOOD:
+            self.share.note_flood()
         for stream in list(self._streams.values()):
             stream.on_connection_lost(reason)
         self._streams.clear()
@@ -216,6 +252,8 @@ class QuicMuxedConnection(Link, IMuxedConn):
 
     def on_event(self, event: events.QuicEvent) -> None:
         if isinstance(event, events.StreamDataReceived):
+            if event.data:
+                self._protocol.earn(len(event.data))
             stream = self._stream(event.stream_id)
             if stream is not None:
                 stream.on_data(event.data, event.end_stream)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -19,9 +20,12 @@ from plasm_transport_libp2p.quic.limits import QuicLimits
 from plasm_transport_libp2p.quic.link import Link
 from plasm_transport_libp2p.quic.sansio import CONNECTION_ID_BYTES, SansIoConnection, parse_header
 from plasm_transport_libp2p.quic.udp import UdpSocket
+from plasm_transport_libp2p.shares import Share, Shares
 
 log = logging.getLogger(__name__)
 
+_DRAIN_S = 0.0015
+"""How long one pass of the loop takes datagrams: one can hold 1,300 frames."""
 _LONG_HEADER = 0x80
 _VERSIONS: list[int] = [QuicProtocolVersion.VERSION_1]
 
@@ -32,8 +36,15 @@ class Endpoint:
     """Connections both accepted and dialled over one socket, which it owns."""
 
     def __init__(
-        self, sock: UdpSocket, *, identity: Identity, limits: QuicLimits, admission: Admission
+        self,
+        sock: UdpSocket,
+        *,
+        identity: Identity,
+        limits: QuicLimits,
+        admission: Admission,
+        shares: Shares | None = None,
     ) -> None:
+        self._shares = shares or Shares()
         self.address = sock.address
         self.family = sock.family
         self.handler: ConnectionHandler | None = None
@@ -90,20 +101,22 @@ class Endpoint:
 
     def dial(self, remote: SocketAddress, expected_peer: ID) -> QuicMuxedConnection:
         """Begin a connection to an address."""
+        share = Share(self._shares, (remote[0], remote[1]))
         protocol = SansIoConnection(
-            configuration=self._identity.configuration(is_client=True), limits=self._limits
+            configuration=self._identity.configuration(is_client=True), limits=self._limits, share=share
         )
-        connection = self._add(protocol, expected_peer)
+        connection = self._add(protocol, expected_peer, share)
         connection.connect(remote, trio.current_time())
         return connection
 
-    def _add(self, protocol: SansIoConnection, expected_peer: ID | None) -> QuicMuxedConnection:
+    def _add(self, protocol: SansIoConnection, expected_peer: ID | None, share: Share) -> QuicMuxedConnection:
         connection = QuicMuxedConnection(
             endpoint=self,
             protocol=protocol,
             identity=self._identity,
             limits=self._limits,
             expected_peer=expected_peer,
+            share=share,
         )
         self._connections.add(connection)
         self.add_route(protocol.host_cid, connection)
@@ -144,6 +157,7 @@ class Endpoint:
 
     def _work(self, nursery: trio.Nursery) -> None:
         now = trio.current_time()
+        started = time.perf_counter()
         touched = self._drain(now)
         if now >= self._deadline:
             self._fire_timers(now, touched)
@@ -151,14 +165,18 @@ class Endpoint:
             self._guard(connection, connection.settle)
         while self._inbound:
             nursery.start_soon(self._serve, *self._inbound.popleft())
+        self._shares.turns.charge(time.perf_counter() - started)
 
     def _drain(self, now: float) -> dict[Link, None]:
         touched: dict[Link, None] = {}
+        until = time.perf_counter() + _DRAIN_S
         for datagram, remote in self._socket.receive_batch():
             connection = self._route(datagram, remote, now)
             if connection is not None:
                 self._guard(connection, connection.receive, datagram, remote, now)
                 touched[connection] = None
+            if time.perf_counter() > until:
+                break  # the socket stays readable: the rest is for the next pass
         return touched
 
     def _guard(self, connection: Link, function: Callable[..., None], *args: Any) -> None:
@@ -194,13 +212,15 @@ class Endpoint:
             self.send(verdict.datagram, remote)
         if not isinstance(verdict, Accept):
             return None
+        share = Share(self._shares, (remote[0], remote[1]))
         protocol = SansIoConnection(
             configuration=self._identity.configuration(is_client=False),
             limits=self._limits,
+            share=share,
             original_destination_connection_id=verdict.original_destination_cid,
             retry_source_connection_id=verdict.retry_source_cid,
         )
-        connection = self._add(protocol, None)
+        connection = self._add(protocol, None, share)
         self.add_route(header.destination_cid, connection)
         self._inbound.append((connection, self._admission.admit(remote)))
         return connection

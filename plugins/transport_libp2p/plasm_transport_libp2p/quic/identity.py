@@ -55,7 +55,7 @@ class Identity:
             supported_versions=[QuicProtocolVersion.VERSION_1],
             idle_timeout=self._limits.idle_timeout_s,
             max_datagram_size=self._limits.datagram_bytes,
-            max_data=self._limits.connection_window_bytes,
+            max_data=self._limits.first_window_bytes,
             max_stream_data=self._limits.stream_window_bytes,
             # No authority signs these certificates: `verify` is the check.
             verify_mode=ssl.CERT_NONE,

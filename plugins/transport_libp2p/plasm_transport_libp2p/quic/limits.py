@@ -34,6 +34,8 @@ class QuicLimits:
 
     stream_window_bytes: int = attrs.field(default=1 << 20, validator=validators.ge(1 << 14))
     connection_window_bytes: int = attrs.field(default=4 << 20, validator=validators.ge(1 << 14))
+    first_window_bytes: int = attrs.field(default=256 << 10, validator=validators.ge(1 << 14))
+    """Of the connection's window, what every peer is granted at once. More depends on the memory that is free."""
     send_buffer_bytes: int = attrs.field(default=1 << 20, validator=validators.ge(1 << 14))
     """Bytes of one stream that may wait for the peer's acknowledgement before a writer waits."""
 
@@ -63,5 +65,8 @@ class QuicLimits:
     def __attrs_post_init__(self) -> None:
         if self.connection_window_bytes < self.stream_window_bytes:
             raise ValueError("connection_window_bytes is less than stream_window_bytes")
+        if self.first_window_bytes > self.connection_window_bytes:
+            # So that a limit that fitted before still does.
+            object.__setattr__(self, "first_window_bytes", self.connection_window_bytes)
         if self.keep_alive_s >= self.idle_timeout_s:
             raise ValueError("keep_alive_s is not less than idle_timeout_s")

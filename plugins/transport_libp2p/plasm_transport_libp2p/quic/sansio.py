@@ -6,6 +6,7 @@ when bytes arrive: here a window moves when the application reads.
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.metadata import version as installed_version
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from aioquic.quic.connection import (
     MAX_STREAM_DATA_FRAME_CAPACITY,
     TRANSPORT_CLOSE_FRAME_CAPACITY,
     QuicConnection,
+    QuicConnectionError,
     QuicConnectionState,
 )
 from aioquic.quic.crypto import CryptoPair
@@ -26,13 +28,29 @@ from aioquic.quic.recovery import QuicPacketSpace
 from aioquic.quic.stream import QuicStream
 from cryptography import x509
 
+from plasm_core.budget import Budget
 from plasm_core.errors import TransportError
 from plasm_transport_libp2p.quic.limits import QuicLimits
+from plasm_transport_libp2p.shares import Share
 
 SUPPORTED_VERSION = (1, 7)
 """Of aioquic. tests/quic/test_sansio.py holds the digests of the code that is overridden or relied on."""
 
 CONNECTION_ID_BYTES = 8
+
+# What costs its sender nothing: frames, and datagrams that bring no bytes of a stream. An honest peer's
+# acknowledgements and credit answer what this side sends, which earns more than they cost.
+_USELESS_FRAMES = 4000.0
+_USELESS_FRAMES_PER_S = 400.0
+_EARNING_BYTES = 512
+_RESET_COSTS = 5.0  # CVE-2023-44487
+_STREAM_FRAMES = range(0x08, 0x10)
+_RESET_FRAME = 0x04
+_FREE_FRAMES = (0x00, 0x1C, 0x1D)  # padding is taken at once, and a close ends it all
+
+
+FLOOD = "too many frames that mean nothing"
+"""Why a connection is closed, to its peer."""
 
 
 def check_version() -> None:
@@ -53,6 +71,7 @@ class SansIoConnection(QuicConnection):
         *,
         configuration: QuicConfiguration,
         limits: QuicLimits,
+        share: Share,
         original_destination_connection_id: bytes | None = None,
         retry_source_connection_id: bytes | None = None,
     ) -> None:
@@ -61,9 +80,19 @@ class SansIoConnection(QuicConnection):
             original_destination_connection_id=original_destination_connection_id,
             retry_source_connection_id=retry_source_connection_id,
         )
+        self._share = share
         self._stream_window = limits.stream_window_bytes
         self._connection_window = limits.connection_window_bytes
+        self._ahead = self._first_window = limits.first_window_bytes
         self._consumed = 0
+        self._consumed_at_step = 0
+        self._counted = 0
+        self._useless = Budget(capacity=_USELESS_FRAMES, per_s=_USELESS_FRAMES_PER_S)
+        self._brought_bytes = False
+        handlers = self._frame_handlers
+        for kind, (handler, epochs) in list(handlers.items()):
+            if kind not in _FREE_FRAMES:
+                handlers[kind] = (partial(self._counting, handler), epochs)
         self._local_max_streams_bidi.value = self._local_max_streams_bidi.sent = limits.streams
         # libp2p has no unidirectional streams.
         self._local_max_streams_uni.value = self._local_max_streams_uni.sent = 0
@@ -122,6 +151,52 @@ class SansIoConnection(QuicConnection):
         stream = self._streams.get(stream_id)
         return 0 if stream is None else stream.receiver.highest_offset - stream.receiver.starting_offset()
 
+    @property
+    def _frame_handlers(self) -> dict[int, Any]:
+        found: dict[int, Any] = self._QuicConnection__frame_handlers  # type: ignore[attr-defined]
+        return found
+
+    def _counting(self, handler: Any, context: Any, kind: int, buffer: Buffer) -> None:
+        """Handle a frame, at its cost."""
+        if kind in _STREAM_FRAMES:
+            self._brought_bytes = True
+        self._spend(_RESET_COSTS if kind == _RESET_FRAME else 1.0)
+        handler(context, kind, buffer)
+
+    def _spend(self, cost: float) -> None:
+        if not self._useless.spend(cost):
+            raise QuicConnectionError(
+                error_code=QuicErrorCode.PROTOCOL_VIOLATION,
+                frame_type=QuicFrameType.PADDING,
+                reason_phrase=FLOOD,
+            )
+
+    def receive_datagram(self, data: bytes, addr: Any, now: float) -> None:
+        """Take a datagram. One that brings no bytes of a stream costs its sender something."""
+        self._brought_bytes = False
+        super().receive_datagram(data, addr, now)
+        if not self._brought_bytes:
+            self.blame(1.0)
+
+    def blame(self, cost: float) -> None:
+        """Count what the peer made this side do for nothing, and close the connection if it is too much."""
+        if not self._useless.spend(cost):
+            self.close(
+                error_code=QuicErrorCode.PROTOCOL_VIOLATION,
+                frame_type=QuicFrameType.PADDING,
+                reason_phrase=FLOOD,
+            )
+
+    def earn(self, count: int) -> None:
+        """Note that `count` bytes of a stream were sent or received."""
+        self._useless.earn(1 + count / _EARNING_BYTES)
+
+    def unacknowledged_total(self) -> int:
+        """Return how much was written to all streams that the peer has not acknowledged."""
+        return sum(
+            stream.sender._buffer_stop - stream.sender._buffer_start for stream in self._streams.values()
+        )
+
     def consume(self, stream_id: int, count: int, consumed: int) -> bool:
         """Note that the application took `count` bytes of a stream, `consumed` of it in all.
 
@@ -141,12 +216,35 @@ class SansIoConnection(QuicConnection):
     def consume_connection(self, count: int) -> bool:
         """Note that `count` bytes need no memory any more. Returns whether there is credit to send."""
         self._consumed += count
+        if self._consumed - self._consumed_at_step >= self._ahead:
+            # A reader that keeps up gets more credit ahead of what has arrived, if there is memory for it.
+            self._consumed_at_step = self._consumed
+            if self._share.has_room:
+                self._ahead = min(2 * self._ahead, self._connection_window)
+        return self.extend_window()
+
+    def extend_window(self) -> bool:
+        """Grant what may be granted of the connection's window now. Returns whether there is credit to send.
+
+        A window that was granted cannot be taken back (RFC 9000, 4.1). So a peer gets `first_window_bytes` ahead of
+        what it has sent, and more only as far as this host has memory to hold all that is granted.
+        """
         limit = self._local_max_data
-        value = self._consumed + self._connection_window
-        if not _worth_sending(value - limit.value, limit.value - limit.used, self._connection_window):
-            return False
-        limit.value = value
-        return True
+        if self._share.has_room:
+            value = min(limit.used + self._ahead, self._consumed + self._connection_window)
+        else:
+            value = self._consumed + self._first_window
+        due = _worth_sending(value - limit.value, limit.value - limit.used, self._ahead)
+        if due:
+            limit.value = value
+        self._count_granted()
+        return due
+
+    def _count_granted(self) -> None:
+        granted = max(self._local_max_data.value - self._consumed - self._first_window, 0)
+        if granted != self._counted:
+            self._share.take(granted - self._counted)
+            self._counted = granted
 
     def _write_connection_limits(self, builder: QuicPacketBuilder, space: QuicPacketSpace) -> None:
         data, streams = self._local_max_data, self._local_max_streams_bidi
@@ -182,8 +280,9 @@ class SansIoConnection(QuicConnection):
 
     def release(self) -> None:
         """Drop what a connection that has ended holds, about 100 KB in reference cycles."""
-        handlers: dict[int, Any] = self._QuicConnection__frame_handlers  # type: ignore[attr-defined]
-        handlers.clear()
+        self._share.take(-self._counted)
+        self._counted = 0
+        self._frame_handlers.clear()
         self._streams.clear()
         self._streams_queue.clear()
         self._crypto_buffers.clear()

@@ -53,9 +53,14 @@ class QuicMuxedStream(IMuxedStream):
         if n == 0:
             await trio.lowlevel.checkpoint()
             return b""
-        # No turn is given to others while there are bytes: they run out after a window of them.
         await trio.lowlevel.checkpoint_if_cancelled()
-        if not self._received:
+        has_turn = False
+        while not (self._received and has_turn):
+            if self._received:
+                # Before the bytes are taken: a reset that comes meanwhile takes them away.
+                await self._connection.turn_to_read()
+                has_turn = True
+                continue
             self._connection.flush()
             if self._deadline_s == float("inf"):
                 await self._wait_readable()

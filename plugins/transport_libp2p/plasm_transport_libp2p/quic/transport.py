@@ -29,6 +29,7 @@ from plasm_transport_libp2p.quic.identity import Identity
 from plasm_transport_libp2p.quic.limits import QuicLimits
 from plasm_transport_libp2p.quic.listener import QuicListener
 from plasm_transport_libp2p.quic.udp import UdpSocket
+from plasm_transport_libp2p.shares import Shares
 
 _ANY: dict[socket.AddressFamily, SocketAddress] = {
     socket.AF_INET: ("0.0.0.0", 0),
@@ -47,7 +48,10 @@ class QuicTransport(ITransport):
 
     provides_native_muxing = True
 
-    def __init__(self, private_key: PrivateKey, *, limits: QuicLimits | None = None) -> None:
+    def __init__(
+        self, private_key: PrivateKey, *, limits: QuicLimits | None = None, shares: Shares | None = None
+    ) -> None:
+        self._shares = shares or Shares()
         sansio.check_version()
         self._limits = limits or QuicLimits()
         self._identity = Identity(private_key, self._limits)
@@ -157,6 +161,7 @@ class QuicTransport(ITransport):
             identity=self._identity,
             limits=self._limits,
             admission=self._admission,
+            shares=self._shares,
         )
         self._nursery.start_soon(endpoint.run)
         return endpoint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -14,7 +15,9 @@ from libp2p.peer.id import ID
 from libp2p.stream_muxer.exceptions import MuxedConnUnavailable
 from multiaddr import Multiaddr
 
+from plasm_core.budget import Budget
 from plasm_transport_libp2p.limits import Limits
+from plasm_transport_libp2p.shares import Share, Shares
 from plasm_transport_libp2p.yamux.frame import (
     ACK,
     DATA,
@@ -26,6 +29,7 @@ from plasm_transport_libp2p.yamux.frame import (
     RST,
     SYN,
     WINDOW,
+    FloodError,
     YamuxError,
 )
 from plasm_transport_libp2p.yamux.stream import Carrier, YamuxStream
@@ -37,15 +41,34 @@ PROTOCOL = "/yamux/1.0.0"
 _QUEUED_REPLIES = 4096  # frames that the peer makes us send, such as pongs
 _LINGER_S = 30.0  # how long a closed stream waits for the end of the other side
 _FLUSH_S = 1.0
+_PAUSE_S = 5.0  # how long a peer is not read from before the stream that holds most is reset
+
+# Frames that cost their sender nothing: 2,000 at once, then 200 a second. An honest peer's credit, pongs and resets
+# come to a few a second, and useful bytes and streams earn more.
+_USELESS_FRAMES = 2000.0
+_USELESS_FRAMES_PER_S = 200.0
+_EARNING_BYTES = 1024
+_STREAM_EARNS = 4.0  # when its first bytes come: its beginning, its end and its credit
+_RESET_COSTS = 5.0  # of a stream that the peer opened: more than the stream has earned (CVE-2023-44487)
+
+# Costs on the event loop, measured on one core of a small virtual machine.
+_MESSAGE_S = 60e-6  # reading and decrypting a message of Noise
+_BYTE_S = 4e-9
+_STREAM_S = 300e-6  # the task that serves a stream, and naming its protocol
+_READ_S = 30e-6  # what a task does with what it read
+_SLICE_S = 500e-6  # of frames, before the next connection's turn
 
 
 class Yamux(Carrier):
     """One connection. The swarm runs `start`, which lasts as long as the connection."""
 
-    def __init__(self, secured: ISecureConn, peer_id: ID, limits: Limits) -> None:
+    def __init__(
+        self, secured: ISecureConn, peer_id: ID, limits: Limits, shares: Shares | None = None
+    ) -> None:
         self.secured_conn = secured
         self.peer_id = peer_id
         self.limits = limits
+        self.share = Share(shares or Shares(), _remote_of(secured))
         self.streams: dict[int, YamuxStream] = {}
         self.event_started = trio.Event()
         self.event_closed = trio.Event()
@@ -63,6 +86,11 @@ class Yamux(Carrier):
         self._lingering: deque[tuple[float, YamuxStream]] = deque()
         self._closing = False
         self._scope = trio.CancelScope()
+        self._useless = Budget(capacity=_USELESS_FRAMES, per_s=_USELESS_FRAMES_PER_S, clock=trio.current_time)
+        self._payload_stream: YamuxStream | None = None
+        self._payload_left = 0
+        self._payload_flags = 0
+        self._has_heard_goodbye = False
 
     @property
     def is_initiator(self) -> bool:
@@ -118,6 +146,8 @@ class Yamux(Carrier):
         try:
             await task()
         except Exception as exc:  # the library's, the socket's and the cipher's errors have no common root
+            if isinstance(exc, FloodError):
+                self.share.note_flood()
             log.debug("connection ended peer=%s reason=%r", self.peer_id, exc)
         self._scope.cancel()
 
@@ -151,6 +181,8 @@ class Yamux(Carrier):
 
     def send(self, kind: int, flags: int, stream_id: int, length: int, payload: bytes = b"") -> None:
         frame = HEADER.pack(0, kind, flags, stream_id, length) + payload
+        if payload:  # which the peer answers with credit
+            self._useless.earn(1 + len(payload) / _EARNING_BYTES)
         self._queue.append(frame)
         self.queued_bytes += len(frame)
         self._queue_filled.unpark_all()
@@ -172,6 +204,7 @@ class Yamux(Carrier):
             batch = bytearray(self._queue.popleft())
             while self._queue and len(batch) + len(self._queue[0]) <= MAX_PAYLOAD_BYTES:
                 batch += self._queue.popleft()
+            await self.share.turn(self, _MESSAGE_S + _BYTE_S * len(batch))
             await self.secured_conn.write(bytes(batch))
             self.queued_bytes -= len(batch)
             if not self._queue:
@@ -179,32 +212,119 @@ class Yamux(Carrier):
             self._queue_drained.unpark_all()
 
     async def _read_frames(self) -> None:
-        while True:
-            version, kind, flags, stream_id, length = HEADER.unpack(await self._read(HEADER.size))
+        buffer = bytearray()
+        while not self._has_heard_goodbye:
+            if not self.share.has_room:
+                await self._make_room()
+            data = await self.secured_conn.read()
+            if not data:
+                raise YamuxError("the connection ended")
             self._heard_at = trio.current_time()
-            if version != 0 or kind > GO_AWAY:
-                raise YamuxError(f"version {version}, frame type {kind}")
-            if kind == GO_AWAY:
-                return
-            if kind == PING:
-                self._take_ping(flags, length)
-                continue
-            stream = self._stream_of(stream_id, flags)
-            payload = b""
-            if kind == DATA:
-                if length > self.limits.max_window_bytes:
-                    raise YamuxError(f"a frame of {length} bytes")
-                payload = await self._read(length)
-            if stream is not None:
-                stream.take(kind, flags, length, payload)
+            await self.share.turn(self, _MESSAGE_S + _BYTE_S * len(data))
+            buffer += data
+            await self._work_off(buffer)
 
-    async def _read(self, count: int) -> bytes:
-        data = await self.secured_conn.read(count)
-        if len(data) != count:
-            raise YamuxError("the connection ended within a frame")
-        return data
+    async def _work_off(self, buffer: bytearray) -> None:
+        """Take the frames that are there, a slice at each turn: a message can hold thousands."""
+        started, beyond_s = time.perf_counter(), 0.0
+        while not self._has_heard_goodbye:
+            cost_s = self._take_next(buffer)
+            if cost_s is None:
+                break
+            beyond_s += cost_s
+            spent_s = time.perf_counter() - started + beyond_s
+            if spent_s > _SLICE_S:
+                await self.share.turn(self, spent_s)
+                started, beyond_s = time.perf_counter(), 0.0
+        self.share.charge(time.perf_counter() - started + beyond_s)
+
+    def _take_next(self, buffer: bytearray) -> float | None:
+        """Take a frame, or a part of its payload, off a buffer. None: more must come first.
+
+        Returns what it will cost the loop later, in seconds. Raises: `YamuxError`.
+        """
+        if self._payload_left:
+            return self._take_payload(buffer)
+        if len(buffer) < HEADER.size:
+            return None
+        version, kind, flags, stream_id, length = HEADER.unpack_from(buffer)
+        del buffer[: HEADER.size]
+        if version != 0 or kind > GO_AWAY:
+            raise YamuxError(f"version {version}, frame type {kind}")
+        if kind == GO_AWAY:
+            self._has_heard_goodbye = True
+            return 0.0
+        if kind == PING:
+            self._take_ping(flags, length)
+            return 0.0
+        opened = len(self.streams)
+        stream = self._stream_of(stream_id, flags)
+        cost_s = _STREAM_S if len(self.streams) > opened else 0.0
+        if kind == DATA and length:
+            if length > self.limits.max_window_bytes:
+                raise YamuxError(f"a frame of {length} bytes")
+            if stream is not None:
+                stream.check_window(length)
+            else:
+                self.spend()
+            self._payload_stream, self._payload_left, self._payload_flags = stream, length, flags
+            return cost_s
+        if not flags & SYN:
+            # Credit, an end, a reset, or nothing at all: worth no more than what it answers.
+            self.spend(_RESET_COSTS if flags & RST and not self.is_ours(stream_id) else 1.0)
+        if stream is not None:
+            stream.take(kind, flags, length, b"")
+        return cost_s
+
+    def _take_payload(self, buffer: bytearray) -> float | None:
+        """Hand on what is there of a frame's payload, so that a frame is never held for its end to come."""
+        if not buffer:
+            return None
+        count = min(len(buffer), self._payload_left)
+        self._payload_left -= count
+        stream = self._payload_stream
+        if stream is not None and stream.is_open:
+            payload = bytes(memoryview(buffer)[:count])
+            flags = 0 if self._payload_left else self._payload_flags
+            self._useless.earn(_STREAM_EARNS * stream.is_untouched + count / _EARNING_BYTES)
+            stream.take(DATA, flags, count, payload)
+        else:  # on its way when the stream was reset here
+            self._useless.earn(count / _EARNING_BYTES)
+        if not self._payload_left:
+            self._payload_stream = None
+        del buffer[:count]
+        return 0.0
+
+    async def _make_room(self) -> None:
+        """Stop reading until the streams are read from, and reset those that hold most if they are not."""
+        with trio.move_on_after(min(_PAUSE_S, self.limits.heartbeat_s)):
+            while not self.share.has_room:
+                await self.share.wait_for_room()
+        self._heard_at = trio.current_time()
+        while not self.share.has_room:
+            largest = max(self.streams.values(), key=lambda stream: stream.unread_bytes)
+            log.debug("stream reset reason=unread peer=%s bytes=%d", self.peer_id, largest.unread_bytes)
+            largest.reset_now()
+
+    def spend(self, cost: float = 1.0) -> None:
+        """Count what the peer made this side do for nothing. Raises: `FloodError` if that is too much."""
+        if not self._useless.spend(cost):
+            raise FloodError("it sends what means nothing faster than an honest peer")
+
+    def blame(self, cost: float) -> None:
+        """Count it from another task, and end the connection if it is too much."""
+        try:
+            self.spend(cost)
+        except FloodError as exc:
+            log.debug("connection ended peer=%s reason=%r", self.peer_id, exc)
+            self.share.note_flood()
+            self._scope.cancel()
+
+    async def turn_to_read(self) -> None:
+        await self.share.turn(self, _READ_S)
 
     def _take_ping(self, flags: int, value: int) -> None:
+        self.spend()
         if flags & SYN:
             self._reply(PING, ACK, 0, value)
         elif self._ping_sent_at is not None:
@@ -218,6 +338,7 @@ class Yamux(Carrier):
         # Ids need not come in order: a stream is announced by its first frame.
         if stream_id == 0 or self.is_ours(stream_id) or stream_id in self.streams:
             raise YamuxError(f"it opened stream {stream_id}")
+        self.spend()  # earned back with the first bytes
         theirs = sum(not self.is_ours(number) for number in self.streams)
         if theirs >= self.limits.max_streams or self._closing:
             self._reply(WINDOW, RST, stream_id, 0)
@@ -262,3 +383,8 @@ class Yamux(Carrier):
     def get_connection_type(self) -> ConnectionType:
         """Return whether it is direct or relayed."""
         return self.secured_conn.get_connection_type()
+
+
+def _remote_of(secured: ISecureConn) -> tuple[str, int] | None:
+    """Return the host and port of a connection that may or may not know them."""
+    return secured.get_remote_address() if hasattr(secured, "get_remote_address") else None

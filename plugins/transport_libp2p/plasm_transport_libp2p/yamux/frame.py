@@ -15,3 +15,7 @@ MAX_PAYLOAD_BYTES = 65_519 - HEADER.size  # with its header just one Noise messa
 
 class YamuxError(Exception):
     """The peer broke the protocol."""
+
+
+class FloodError(YamuxError):
+    """The peer sends more than it may of what costs it nothing."""

@@ -9,6 +9,7 @@ from libp2p.abc import IMuxedConn, IMuxedStream
 from libp2p.stream_muxer.exceptions import MuxedStreamClosed, MuxedStreamEOF, MuxedStreamReset
 
 from plasm_transport_libp2p.limits import Limits
+from plasm_transport_libp2p.shares import Share
 from plasm_transport_libp2p.yamux.frame import (
     ACK,
     DATA,
@@ -29,6 +30,7 @@ class Carrier(IMuxedConn):
     """What a stream asks of its connection."""
 
     limits: Limits
+    share: Share
     streams: dict[int, YamuxStream]
     queued_bytes: int
 
@@ -43,6 +45,10 @@ class Carrier(IMuxedConn):
     @abstractmethod
     async def wait_until_drained(self) -> None:
         """Wait until something of the queue was sent."""
+
+    @abstractmethod
+    async def turn_to_read(self) -> None:
+        """Wait for a turn on the event loop to work off what was received."""
 
     @abstractmethod
     def linger(self, stream: YamuxStream) -> None:
@@ -76,6 +82,16 @@ class YamuxStream(IMuxedStream):
         self._changed = trio.lowlevel.ParkingLot()
 
     @property
+    def unread_bytes(self) -> int:
+        """How much has arrived and was not read."""
+        return len(self._received)
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether no byte has come on it yet."""
+        return self._allowance == INITIAL_WINDOW_BYTES == self._window
+
+    @property
     def is_open(self) -> bool:
         """Whether the connection still keeps account of it."""
         return self.stream_id in self._conn.streams
@@ -86,7 +102,14 @@ class YamuxStream(IMuxedStream):
             return b""
         if not self._announced:
             self._send(WINDOW, 0)
-        while not self._received:
+        has_turn = False
+        while not (self._received and has_turn):
+            if self._received:
+                # Before the bytes are taken, so that a reader that is cancelled here has lost none. A reset that
+                # comes meanwhile takes them away.
+                await self._conn.turn_to_read()
+                has_turn = True
+                continue
             if self._broken:
                 raise MuxedStreamReset(f"stream {self.stream_id} was reset")
             if self._finished_by_peer:
@@ -94,8 +117,8 @@ class YamuxStream(IMuxedStream):
             await self._changed.park()
         data = bytes(self._received[:n])
         del self._received[: len(data)]
+        self._conn.share.take(-len(data))
         self._grant()
-        await trio.lowlevel.checkpoint()
         return data
 
     async def write(self, data: bytes) -> None:
@@ -131,7 +154,7 @@ class YamuxStream(IMuxedStream):
         self._finish()
         if self.is_open and not self._abandoned:
             self._abandoned = True
-            self._received.clear()
+            self._drop_received()
             self._conn.linger(self)
         await trio.lowlevel.checkpoint()
 
@@ -156,9 +179,18 @@ class YamuxStream(IMuxedStream):
     def break_off(self) -> None:
         """Take note that the stream is broken: by a reset, or with its connection."""
         self._broken = True
-        self._received.clear()
+        self._drop_received()
         self._conn.forget(self)
         self._changed.unpark_all()
+
+    def _drop_received(self) -> None:
+        self._conn.share.take(-len(self._received))
+        self._received.clear()
+
+    def check_window(self, length: int) -> None:
+        """Refuse a frame of so many bytes that the peer may not send. Raises: `YamuxError`."""
+        if length > self._allowance or self._finished_by_peer:
+            raise YamuxError(f"{length} bytes beyond the window")
 
     def take(self, kind: int, flags: int, length: int, payload: bytes) -> None:
         """Take a frame from the peer. Raises: `YamuxError`."""
@@ -168,11 +200,11 @@ class YamuxStream(IMuxedStream):
         if kind == WINDOW:
             self._send_window = min(self._send_window + length, _MAX_SEND_WINDOW_BYTES)
         elif length:
-            if length > self._allowance or self._finished_by_peer:
-                raise YamuxError(f"{length} bytes beyond the window")
+            self.check_window(length)
             self._allowance -= length
             if not self._abandoned:
                 self._received += payload
+                self._conn.share.take(len(payload))
         if flags & FIN:
             self._finished_by_peer = True
             self._forget_if_done()
