@@ -8,18 +8,8 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator
 
-from plasm_core.budget import Budget
 from plasm_core.errors import ProtocolError
-from plasm_core.wire.frames import (
-    IDLE_FRAMES,
-    IDLE_FRAMES_PER_S,
-    OUTPUTS,
-    UPLOADS,
-    Channel,
-    Data,
-    FrameReader,
-    control_frame,
-)
+from plasm_core.wire.frames import OUTPUTS, UPLOADS, Channel, Data, FrameReader, control_frame
 from plasm_core.wire.messages import (
     FROM_NODE,
     NOTHING,
@@ -89,15 +79,12 @@ class ClientConversation:
         self._proving = False
         self.talk = 0
         """How many messages the node has sent that may be repeated without end and say little."""
-        self._idle = Budget(capacity=IDLE_FRAMES, per_s=IDLE_FRAMES_PER_S)
 
     def receive(self, data: bytes) -> Iterator[Message | Data]:
         """Take bytes of the node and yield what it said. Raises: `ProtocolError`."""
         for frame in self._reader.feed(data):
             if isinstance(frame, (Heartbeat, Progress, State)):
                 self.talk += 1
-            if isinstance(frame, (Heartbeat, Credit, Progress, State)) and not self._idle.spend():
-                raise ProtocolError(f"{frame.type} comes faster than anything calls for")
             if isinstance(frame, Heartbeat):
                 continue
             if isinstance(frame, Data):
@@ -252,7 +239,6 @@ class ClientConversation:
 
     def upload(self, channel: Channel, data: bytes) -> bytes:
         """Send the next bytes of a channel, no more than there is room for."""
-        self._idle.earn(2)  # a node may answer each frame with credit
         return self._uploads[channel].send(data)
 
     def credit(self, channel: Channel, window_bytes: int, consumed: int | None = None) -> bytes:
