@@ -3,7 +3,8 @@
     python benchmarks/dht_lookup.py --sizes 30 100 1000 3000
 
 The networks are simulated: the real lookups and routing tables, on messages that take 20 to 200 ms of a clock that
-jumps. `python -m tests.network.fleet` measures thirty real nodes.
+jumps. Servers have IPv4 addresses, half of them in 20 /16s as those of hosting companies, and lookups spread over
+these networks; `--ungrouped` measures without. `python -m tests.network.fleet` measures thirty real nodes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import random
 import statistics
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import attrs
@@ -30,6 +32,7 @@ from plasm_transport_libp2p.kademlia.table import RoutingTable
 CLASS = "engine/benchmark"
 _SHARDS_AT_ONCE = 4
 _LATENCY_S = (0.02, 0.2)
+_HOSTING_COMPANIES = 20
 
 
 def _row(name: str, seconds: Sequence[float], messages: Sequence[int], failed: int) -> dict[str, Any]:
@@ -51,6 +54,7 @@ class _Simulated:
 
     contact: Contact
     table: RoutingTable
+    prefixes: tuple[str, str]  # its /24 and its /16
     provided: dict[bytes, set[PeerId]] = attrs.field(factory=dict)
     alive: bool = True
 
@@ -58,14 +62,30 @@ class _Simulated:
 class _Network:
     """Servers that ask one another by function calls, each taking its time on trio's clock."""
 
-    def __init__(self, generator: random.Random) -> None:
+    def __init__(self, generator: random.Random, *, grouped: bool) -> None:
         self.random = generator
+        self.grouped = grouped
+        self._hosts = random.Random(2)  # of its own: both ways of measuring see the same network
+        self._made: dict[PeerId, _Simulated] = {}
         self.servers: dict[PeerId, _Simulated] = {}
         self.messages = 0
 
     def _make(self) -> _Simulated:
         contact = Contact(PeerId(self.random.randbytes(32)), ("somewhere",))  # type: ignore[arg-type]
-        return _Simulated(contact, RoutingTable(contact.peer, trio.current_time))
+        hosts = self._hosts
+        first = hosts.choice((20, hosts.randrange(30, 100)))
+        second = hosts.randrange(_HOSTING_COMPANIES if first == 20 else 256)
+        wide = f"{first}.{second}"
+        prefixes = (f"{wide}.{hosts.randrange(256)}.0/24", f"{wide}.0.0/16")
+        made = _Simulated(contact, RoutingTable(contact.peer, trio.current_time), prefixes)
+        self._made[contact.peer] = made
+        return made
+
+    def _group(self, server: _Simulated) -> str | None:
+        return server.prefixes[0] if self.grouped else None
+
+    def _groups(self, contact: Contact) -> frozenset[str]:
+        return frozenset(self._made[contact.peer].prefixes if self.grouped else ())
 
     async def _reach(self, asking: _Simulated, contact: Contact, *, server: bool) -> _Simulated:
         self.messages += 1
@@ -74,9 +94,9 @@ class _Network:
         if not asked.alive:
             asking.table.remove(contact.peer)
             raise PeerUnreachableError("it has gone")
-        asking.table.add(asked.contact, None)
+        asking.table.add(asked.contact, self._group(asked))
         if server:
-            asked.table.add(asking.contact, None)
+            asked.table.add(asking.contact, self._group(asking))
         return asked
 
     async def lookup(
@@ -89,13 +109,15 @@ class _Network:
             found.update(asked.provided.get(key, ()))
             return asked.table.closest(place)
 
-        return await Lookup(place, asking.contact.peer, query).run(asking.table.closest(place))
+        lookup = Lookup(place, asking.contact.peer, query, groups=self._groups)
+        return await lookup.run(asking.table.closest(place))
 
     async def join(self) -> _Simulated:
         """Add a server, which knows one other and looks for itself, and for a few places at random."""
         joining = self._make()
         if self.servers:
-            joining.table.add(self.random.choice(list(self.servers.values())).contact, None)
+            first = self.random.choice(list(self.servers.values()))
+            joining.table.add(first.contact, self._group(first))
         self.servers[joining.contact.peer] = joining
         for key in (joining.contact.peer.multihash, *(self.random.randbytes(32) for _ in range(4))):
             await self.lookup(joining, key, server=True, found=set())
@@ -111,7 +133,8 @@ class _Network:
         """Look for a worker as a new client that knows one server."""
         client = self._make()
         alive = [server for server in self.servers.values() if server.alive]
-        client.table.add(self.random.choice(alive).contact, None)
+        first = self.random.choice(alive)
+        client.table.add(first.contact, self._group(first))
         started, before = trio.current_time(), self.messages
         found: set[PeerId] = set()
         await self.lookup(client, client.contact.peer.multihash, server=False, found=set())
@@ -129,9 +152,11 @@ class _Network:
         return trio.current_time() - started, self.messages - before, bool(found)
 
 
-async def simulated(size: int, workers: int, lookups: int, seed: int) -> list[dict[str, Any]]:
+async def simulated(
+    size: int, workers: int, lookups: int, seed: int, *, grouped: bool = True
+) -> list[dict[str, Any]]:
     """Measure lookups in a simulated network, before and after a third of its servers have gone."""
-    network = _Network(random.Random(seed))
+    network = _Network(random.Random(seed), grouped=grouped)
     joined = [await network.join() for _ in range(size)]
     providing = network.random.sample(joined, workers)
     for provider in providing:
@@ -157,12 +182,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--lookups", type=int, default=20)
     parser.add_argument("--sizes", type=int, nargs="*", default=[30, 100, 300, 1000, 3000])
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--ungrouped", action="store_true", help="count no networks, as on a private network")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     rows: list[dict[str, Any]] = []
     for size in options.sizes:
         clock = trio.testing.MockClock(autojump_threshold=0)
-        rows += trio.run(simulated, size, options.workers, options.lookups, options.seed, clock=clock)
+        run = partial(simulated, grouped=not options.ungrouped)
+        rows += trio.run(run, size, options.workers, options.lookups, options.seed, clock=clock)
     if options.json:
         print(json.dumps(rows))  # noqa: T201
         return
