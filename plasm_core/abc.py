@@ -283,6 +283,9 @@ class Directory(ABC):
         It says so again before it is forgotten, until the directory closes.
         """
 
+    def permit(self, addresses: Sequence[str]) -> None:  # noqa: B027 - a directory may have no such rule
+        """Note addresses that the user has named: what is told of nodes in the same private ranges may be dialled."""
+
     @abstractmethod
     async def locate(self, peer: PeerId) -> tuple[str, ...]:
         """Look for a peer's addresses, as `dial` takes them; none if nobody knows any."""

@@ -507,6 +507,7 @@ async def open_client(
         name = (config.plasm.discovery or DEFAULT_DISCOVERY)[0]
         discovery = plugins.create(Discovery, name, config.table("discovery", name))  # type: ignore[type-abstract]
         directory = await stack.enter_async_context(discovery.open(network))
+        directory.permit(addresses)
         yield AsyncClient(
             RemoteDialler(network, directory, capability=capability, pinned=pinned, addresses=addresses),
             judge,

@@ -5,9 +5,8 @@ docs/network.md, "For how long it remembers".
 
 from __future__ import annotations
 
-import ipaddress
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import attrs
@@ -38,6 +37,8 @@ class Candidate:
     addresses: tuple[str, ...]
     record: CapabilityRecord
     latency_s: float
+    group: str | None = None
+    """Whom it is counted with: the /24 or /48 of the connection that it answered on, named as `Stream.remote_group`."""
 
     @property
     def cost(self) -> float:
@@ -87,19 +88,21 @@ class KnownNodes:
         """Note that a node has told what it can."""
         jobs = known.jobs if (known := self._nodes.pop(candidate.peer, None)) else 0
         self._nodes[candidate.peer] = _Known(candidate, self._clock(), jobs)
-        self.located(candidate.peer, candidate.addresses)
+        self._groups.pop(candidate.peer, None)
+        if candidate.group is not None:
+            self._groups[candidate.peer] = candidate.group
+            for old in list(self._groups)[: -4 * _MAX_NODES]:
+                del self._groups[old]
         self.ever_found = True
         for peer in [peer for peer in list(self._nodes)[:-_MAX_NODES] if not self._nodes[peer].jobs]:
             del self._nodes[peer]
 
-    def located(self, peer: PeerId, addresses: Collection[str]) -> None:
-        """Note where a node is, for the group that its failures are counted in."""
-        group = group_of(addresses)
-        if group is not None:
-            self._groups.pop(peer, None)
-            self._groups[peer] = group
-            for old in list(self._groups)[: -4 * _MAX_NODES]:
-                del self._groups[old]
+    def answered_at(self, peer: PeerId) -> tuple[str, ...]:
+        """Return the addresses that a node was reached at, none if it has not answered: others' word proves nothing."""
+        known = self._nodes.get(peer)
+        if known is None or known.heard_at <= self._clock() - KEPT_S:
+            return ()
+        return known.candidate.addresses
 
     def failed(self, peer: PeerId, weight: float = LOST) -> None:
         """Note a failure of a node. A node that could not be talked to is to be asked anew before a job goes there."""
@@ -172,19 +175,6 @@ class KnownNodes:
             known = self._nodes.get(peer)
             if known is not None:
                 known.jobs = max(0, known.jobs - 1)
-
-
-def group_of(addresses: Collection[str]) -> str | None:
-    """Return the /24 or /48 of the first address that has an IP address; of a relayed one, the relay's."""
-    for address in addresses:
-        parts = address.split("/")
-        if len(parts) > 2 and parts[1] in ("ip4", "ip6"):
-            try:
-                host = ipaddress.ip_address(parts[2])
-            except ValueError:
-                continue
-            return str(ipaddress.ip_network((host, 24 if host.version == 4 else 48), strict=False))
-    return None
 
 
 class OneAtATime:

@@ -40,6 +40,8 @@ SETTLE_S = 0.5
 """How long to look for better nodes once there is one."""
 ENOUGH = 4
 _MOST_FOUND = 64
+_MOST_ADDRESSES = 16
+"""So many addresses at which a node has answered, and so many that others tell, are tried."""
 _PROBES_AT_ONCE = 8
 _HEAD_START_S = 0.25
 """How long an address is tried before the next one of the same node is tried beside it."""
@@ -50,6 +52,10 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 15.0
 _CROWD = 8
 """So many jobs more than a node has processors, and other nodes are looked for."""
 _MAX_ENVELOPE_BYTES = 2 * MAX_CAPABILITIES_BYTES
+
+
+class NotThereError(PeerUnreachableError):
+    """A node is at none of the addresses that are known. These may be false, told by others."""
 
 
 class RemoteDialler(Dialler):
@@ -106,7 +112,7 @@ class RemoteDialler(Dialler):
             try:
                 stream = await self._dial(found, addresses, JOB_PROTOCOL)
             except PeerUnreachableError as exc:
-                self._lost(found, str(exc), started)
+                self._lost(found, str(exc), started, blamed=bool(self._nodes.answered_at(found)))
                 problems.append(str(exc))
                 continue
             async with open_link(stream) as link:
@@ -126,9 +132,10 @@ class RemoteDialler(Dialler):
                 return
         raise self._unreachable(wanted, problems)
 
-    def _lost(self, peer: PeerId, reason: str, since: float) -> None:
+    def _lost(self, peer: PeerId, reason: str, since: float, *, blamed: bool = True) -> None:
         """Take note of a failure, and of how long after `since`, a moment of trio's clock, it came."""
-        self._nodes.failed(peer)
+        if blamed:
+            self._nodes.failed(peer)
         self._nodes.forget_record(peer)
         log.info("peer lost peer=%s reason=%s duration_s=%.3f", peer, reason, trio.current_time() - since)
 
@@ -157,7 +164,7 @@ class RemoteDialler(Dialler):
         return self._known[peer]
 
     async def _dial(self, peer: PeerId, addresses: tuple[str, ...], protocol: str) -> Stream:
-        """Open a stream to a peer at the first address that works. Raises: `PeerUnreachableError`.
+        """Open a stream to a peer at the first address that works. Raises: `NotThereError`.
 
         Some addresses may be false, told by others, and swallow what is sent: the next does not wait for that.
         """
@@ -190,7 +197,7 @@ class RemoteDialler(Dialler):
         if opened:
             return opened[0]
         self._known.pop(peer, None)
-        raise PeerUnreachableError(f"cannot reach the node {peer}: {'; '.join(problems) or 'no address'}")
+        raise NotThereError(f"cannot reach the node {peer}: {'; '.join(problems) or 'no address'}")
 
     async def choose(self, job: Submission | None, *, avoid: Collection[PeerId] = ()) -> list[Candidate]:
         """Return nodes that take a job, the best first: those known already, or else found by a search.
@@ -312,11 +319,19 @@ class RemoteDialler(Dialler):
         return found
 
     async def _consider(self, peer: PeerId, addresses: tuple[str, ...]) -> Candidate | None:
-        """Ask a node what it can, and remember what came of it."""
+        """Ask a node what it can, and remember what came of it.
+
+        A node that has answered before is dialled there too. One that never has, and is not where others say that it
+        is, has not failed: whoever told so has.
+        """
         started = trio.current_time()
-        self._nodes.located(peer, addresses)
+        proved = self._nodes.answered_at(peer)
+        addresses = tuple(dict.fromkeys([*proved[:_MOST_ADDRESSES], *addresses[:_MOST_ADDRESSES]]))
         try:
             candidate = await self._probe(peer, addresses)
+        except NotThereError as exc:
+            self._lost(peer, str(exc), started, blamed=bool(proved))
+            return None
         except PlasmError as exc:
             self._lost(peer, str(exc), started)
             return None
@@ -338,7 +353,11 @@ class RemoteDialler(Dialler):
         record = open_record(envelope_json, peer, now=datetime.now(timezone.utc))
         self._known[peer] = addresses
         return Candidate(
-            peer=peer, addresses=addresses, record=record, latency_s=trio.current_time() - started
+            peer=peer,
+            addresses=addresses,
+            record=record,
+            latency_s=trio.current_time() - started,
+            group=stream.remote_group,
         )
 
 

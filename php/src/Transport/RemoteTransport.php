@@ -182,7 +182,9 @@ final class RemoteTransport implements ChoosingTransportInterface, RemembersFail
         foreach ($candidates as $candidate) {
             $name = (string) $candidate->info->peer;
             unset($this->groups[$name]);
-            $this->groups[$name] = $this->directory->group($candidate->info);
+            // Where it answered: the other addresses may be another's, who would share the blame.
+            $answered = new PeerInfo($candidate->info->peer, [$candidate->address]);
+            $this->groups[$name] = $this->directory->group($answered);
             $this->groups = array_slice($this->groups, -self::MAX_GROUPS, null, true);
         }
         $rank = fn (Candidate $candidate): array => [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -143,6 +143,56 @@ def test_providers_are_capped_per_key_prefix_and_peer() -> None:
     assert sum(of_any) == records.MAX_PER_KEY
     assert sum(of_one_peer) == records.MAX_PER_PEER - 2
     assert listed.add(b"b", people[0], None)  # who is there may repeat himself
+
+
+@pytest.mark.parametrize(
+    "networks",
+    [
+        lambda number: ["198.18.0.0/16", f"198.18.{number // 3}.0/24"],  # many /24s of one /16
+        lambda number: [f"11.{number // 8}.0.0/16", f"11.{number // 8}.{number % 8 // 3}.0/24"],  # a few /16s
+        lambda number: ["10.0.0.66"],  # one host of a private network
+    ],
+)
+def test_who_came_first_keeps_nobody_out_of_a_key(networks: Callable[[int], list[str]]) -> None:
+    """New identities cost nothing, and 14 /24s were enough to take all 40 places under a key for good."""
+    listed = Providers(Clock())
+    people, crowd = (everybody := contacts(80))[:20], everybody[20:]
+    for number, contact in enumerate(crowd):
+        listed.add(b"key", contact, None, networks(number))
+
+    taken = [
+        listed.add(b"key", contact, None, [f"20.{number}.0.0/16", f"20.{number}.0.0/24"])
+        for number, contact in enumerate(people)
+    ]
+    for number, contact in enumerate(crowd):
+        listed.add(b"key", contact, None, networks(number))
+
+    assert all(taken)
+    assert set(people) <= set(listed.get(b"key"))
+    assert len(listed) == records.MAX_PER_KEY
+
+
+def test_who_came_first_keeps_nobody_out_of_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "MAX_RECORDS", 10)
+    listed = Providers(Clock())
+    person, *others = contacts(30)
+    for item in others[:10]:
+        listed.add(item.peer.public_key, item, "11.0.0.0/24")
+
+    assert listed.add(b"key", person, "20.0.0.0/24")
+    for item in others:
+        listed.add(item.peer.public_key, item, "11.0.0.0/24")
+    assert listed.get(b"key") == [person]
+    assert len(listed) == 10
+
+
+def test_networks_with_one_record_each_keep_theirs() -> None:
+    listed = Providers(Clock())
+    people = contacts(60)
+
+    taken = [listed.add(b"key", item, None, [f"20.{place}.0.0/16"]) for place, item in enumerate(people)]
+
+    assert taken == [True] * records.MAX_PER_KEY + [False] * 20
 
 
 def test_provider_records_are_capped_in_all(monkeypatch: pytest.MonkeyPatch) -> None:

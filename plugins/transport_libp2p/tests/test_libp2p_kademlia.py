@@ -220,9 +220,21 @@ async def test_providers_are_counted_by_where_they_are_seen(monkeypatch: pytest.
         assert kept([behind(f"9.9.{number}.9") for number in range(10)], "/ip4/8.8.4.{}/tcp/1") == 3
 
 
-@pytest.mark.parametrize("is_ip", [True, False])
-async def test_private_addresses_on_hearsay_are_dialled_in_the_range_of_a_bootstrap_only(is_ip: bool) -> None:
-    """A name could stand for any address, so that a bootstrap node that is named by one permits no range."""
+@pytest.mark.parametrize(
+    ("is_ip", "peers"),
+    [
+        (True, ()),
+        (False, ()),
+        (False, ("/ip4/127.0.0.7/tcp/9",)),
+        (False, ("/ip4/10.0.0.1/tcp/9",)),
+        (False, ("/dns4/localhost/tcp/9",)),
+    ],
+)
+async def test_private_addresses_on_hearsay_are_dialled_in_the_range_of_one_that_is_named(
+    is_ip: bool, peers: tuple[str, ...]
+) -> None:
+    """A name could stand for any address, so that a node that is named by one permits no range."""
+    is_permitted = is_ip or peers == ("/ip4/127.0.0.7/tcp/9",)
     with trio.fail_after(30):
         async with joined() as (third, hub), joined(third.addresses[0]) as (worker, listing):
             listing.advertise([CLASS])
@@ -234,10 +246,11 @@ async def test_private_addresses_on_hearsay_are_dialled_in_the_range_of_a_bootst
             strict = Kademlia(bootstrap=(bootstrap,), cache="", map_ports=False)
             async with transport.open(None, {}) as client, strict.open(client) as asking:
                 assert isinstance(client, Libp2pNetwork)
-                assert await asking.bootstrap() == (2 if is_ip else 1)  # it is configured, not hearsay
+                asking.permit([f"{address}/p2p/{third.peer_id}" for address in peers])
+                assert await asking.bootstrap() == (2 if is_permitted else 1)  # it is configured, not hearsay
                 async with asking.find(CLASS, 1) as found:
-                    assert [peer async for peer, _ in found] == ([worker.peer_id] if is_ip else [])
-                assert set(client.connected) == {third.peer_id, *([worker.peer_id] if is_ip else [])}
+                    assert [peer async for peer, _ in found] == ([worker.peer_id] if is_permitted else [])
+                assert set(client.connected) == {third.peer_id, *([worker.peer_id] if is_permitted else [])}
 
 
 async def test_nobody_is_listed_by_another() -> None:

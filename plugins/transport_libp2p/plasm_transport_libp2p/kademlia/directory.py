@@ -124,6 +124,9 @@ class KademliaDirectory(Directory):
         """Write the servers that are known to the cache."""
         self._cache.save(self.node.table, utc_now())
 
+    def permit(self, addresses: Sequence[str]) -> None:
+        self.node.permit(private_ranges(addresses))
+
     def announce(self, addresses: Sequence[str]) -> None:
         parsed = [where for where, _ in map(parse, addresses) if where is not None]
         self._announced = self.node.usable(parsed)

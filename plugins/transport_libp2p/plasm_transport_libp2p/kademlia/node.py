@@ -13,7 +13,7 @@ from plasm_core.abc import Stream
 from plasm_core.errors import PeerUnreachableError, PlasmError, StreamError
 from plasm_core.records.peer import PeerId
 from plasm_transport_libp2p import framing, identify
-from plasm_transport_libp2p.address_classes import Private
+from plasm_transport_libp2p.address_classes import PUBLIC, Private, class_of_ip
 from plasm_transport_libp2p.addresses import (
     ip_of,
     is_dialled_on_hearsay,
@@ -72,6 +72,11 @@ class Node:
         self._strangers, self._to_look_at = trio.open_memory_channel[PeerId](_MAX_STRANGERS)
         self._seen_strangers: set[PeerId] = set()
         self._moved: dict[PeerId, float] = {}
+
+    def permit(self, ranges: frozenset[str]) -> None:
+        """Dial addresses in these private ranges, too, though strangers name them."""
+        if self._allow_private is not True:
+            self._allow_private = (self._allow_private or frozenset()) | ranges
 
     def usable(self, addresses: Iterable[Multiaddr]) -> tuple[Multiaddr, ...]:
         """Return those that may be dialled on hearsay: public ones, and those of private ranges that are allowed."""
@@ -270,7 +275,7 @@ class Node:
         return own + self.providers.get(key)
 
     def _take_provider(self, key: bytes, contact: Contact) -> None:
-        if not self.providers.add(key, contact, self._seen_group(contact)):
+        if not self.providers.add(key, contact, self._seen_group(contact), self._seen_networks(contact)):
             self.counters["refused"] += 1
             log.info("provider record refused reason=limit")
 
@@ -280,6 +285,14 @@ class Node:
         if seen is None or is_relayed(seen) or not is_public(seen):
             return self.group_of(contact.addresses)
         return self._network.group_of(seen)
+
+    def _seen_networks(self, contact: Contact) -> list[str]:
+        """Return the /16 or /32 and the /24 or /48 where a peer is seen. In a private range it is the host alone."""
+        seen = self._network.connection_address(contact.peer)
+        ip = ip_of(seen) if seen is not None else None
+        if ip is None or ip.is_loopback:
+            return []
+        return [wide_prefix_of(ip), prefix_of(ip)] if class_of_ip(ip) == PUBLIC else [str(ip)]
 
     def _notice(self, peer: PeerId) -> None:
         """Look later at a peer that may be a server, or at one that has moved."""

@@ -1,9 +1,13 @@
-"""What others say they provide, kept for as long as they repeat it, within bounds."""
+"""What others say they provide, kept for as long as they repeat it, within bounds.
+
+The places under a key, and the places in all, are shared out among networks: when none is left, the network that has
+most gives one up. So nobody keeps others out by coming first.
+"""
 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterable
 from typing import TypeVar
 
 import attrs
@@ -26,11 +30,20 @@ MAX_RECORDS = 20_000
 class _Record:
     contact: Contact
     group: str | None
+    networks: tuple[Hashable, ...]
     expires_at: float
+
+    def network(self, level: int) -> Hashable:
+        """Return the network at a level, the narrowest if there are not so many."""
+        return self.networks[min(level, len(self.networks) - 1)]
 
 
 class Providers:
-    """Provider records by key. `group` names the prefix of addresses that a provider is counted in."""
+    """Provider records by key.
+
+    `group` names the prefix of addresses whose records are limited. `networks` names those that a provider's record is
+    counted in when places are short, the widest first; they are the group alone, or the peer, if none are given.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -39,12 +52,13 @@ class Providers:
         self._by_key: dict[bytes, set[PeerId]] = {}
         self._by_peer: Counter[PeerId] = Counter()
         self._by_group: Counter[str] = Counter()
+        self._by_network: Counter[Hashable] = Counter()
 
     def __len__(self) -> int:
         return len(self._records)
 
-    def add(self, key: bytes, contact: Contact, group: str | None) -> bool:
-        """Note that a peer provides a key, if there is room for it."""
+    def add(self, key: bytes, contact: Contact, group: str | None, networks: Iterable[Hashable] = ()) -> bool:
+        """Note that a peer provides a key, if there is room for it or another network has more than its share."""
         self._expire()
         self._drop(key, contact.peer)
         holders = self._by_key.get(key, set())
@@ -52,14 +66,44 @@ class Providers:
             of_group = sum(self._records[key, peer].group == group for peer in holders)
             if of_group >= MAX_PER_KEY_AND_GROUP or self._by_group[group] >= MAX_PER_GROUP:
                 return False
-        full = len(holders) >= MAX_PER_KEY or len(self._records) >= MAX_RECORDS
-        if full or self._by_peer[contact.peer] >= MAX_PER_PEER:
+        if self._by_peer[contact.peer] >= MAX_PER_PEER:
             return False
-        self._records[key, contact.peer] = _Record(contact, group, self._clock() + LIFETIME_S)
+        record = _Record(
+            contact, group, tuple(networks) or (group or contact.peer,), self._clock() + LIFETIME_S
+        )
+        if len(holders) >= MAX_PER_KEY and not self._make_room_under(key, record):
+            return False
+        if len(self._records) >= MAX_RECORDS and not self._make_room(record):
+            return False
+        self._records[key, contact.peer] = record
         self._by_key.setdefault(key, set()).add(contact.peer)
         self._by_peer[contact.peer] += 1
+        self._by_network[record.network(0)] += 1
         if group is not None:
             self._by_group[group] += 1
+        return True
+
+    def _make_room_under(self, key: bytes, record: _Record) -> bool:
+        """Drop the oldest record under a key of the network that has most there, if the new one's has fewer.
+
+        The difference is two at least: else both would take turns. The widest networks are compared first.
+        """
+        holders = [self._records[key, peer] for peer in self._by_key[key]]
+        for level in range(len(record.networks)):
+            counts = Counter(held.network(level) for held in holders)
+            largest, most = counts.most_common(1)[0]
+            if most > counts[record.network(level)] + 1:
+                of_largest = [held for held in holders if held.network(level) == largest]
+                self._drop(key, min(of_largest, key=lambda held: held.expires_at).contact.peer)
+                return True
+        return False
+
+    def _make_room(self, record: _Record) -> bool:
+        """Drop the oldest record of the widest network that has most of all keys, as `_make_room_under`."""
+        largest, most = self._by_network.most_common(1)[0]
+        if most <= self._by_network[record.network(0)] + 1:
+            return False
+        self._drop(*next(place for place, held in self._records.items() if held.network(0) == largest))
         return True
 
     def get(self, key: bytes) -> list[Contact]:
@@ -83,6 +127,7 @@ class Providers:
         if not self._by_key[key]:
             del self._by_key[key]
         _decrement(self._by_peer, peer)
+        _decrement(self._by_network, record.network(0))
         if record.group is not None:
             _decrement(self._by_group, record.group)
 
