@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm;
 
+use Plasm\Exception\ContradictoryReceipt;
 use Plasm\Exception\ExceptionInterface;
 use Plasm\Exception\InvalidArgument;
 use Plasm\Exception\NodeFailed;
@@ -364,6 +365,11 @@ final class Client implements ClientInterface
                 stdoutBytes: $stdout->size(),
                 stderrBytes: $stderr->size(),
             ));
+            $outcome = $verified->receipt->observed->outcome;
+            $told = $answer->status;
+            if ($told->state !== $outcome->state() || !in_array($told->outcome, [null, $outcome->kind], true)) {
+                throw new ContradictoryReceipt(['the node tells another end of the job than its receipt']);
+            }
         } catch (ReceiptRejected $rejected) {
             $file = Evidence::keep($handle->peer, $handle->jobId, $rejected->getMessage(), $answer->envelopeJson);
             throw $file === null ? $rejected : $rejected->withReason("kept in $file");

@@ -6,6 +6,7 @@ namespace Plasm\Tests;
 
 use PHPUnit\Framework\TestCase;
 use Plasm\Client;
+use Plasm\Exception\ContradictoryReceipt;
 use Plasm\Exception\ExceptionInterface;
 use Plasm\Exception\InvalidArgument;
 use Plasm\Exception\InvalidRecord;
@@ -31,6 +32,30 @@ use Plasm\Testing\ReceiptSigner;
 final class ClientTest extends TestCase
 {
     private const MODULE = "\0asm\1\0\0\0";
+
+    /** @return iterable<string, array{MockAnswer}> */
+    public static function answersThatAreToldOtherwise(): iterable
+    {
+        yield 'trapped, told as exited' => [
+            MockAnswer::ended(Outcome::trapped('unreachable'))->withForgedOutcome(Outcome::exited(0)),
+        ];
+        yield 'exited, told as cancelled, so that output may be withdrawn' => [
+            MockAnswer::exited()->withForgedOutcome(Outcome::cancelled()),
+        ];
+        yield 'out of gas, told as trapped, which is the same state' => [
+            MockAnswer::ended(Outcome::outOfGas())->withForgedOutcome(Outcome::trapped('unreachable')),
+        ];
+    }
+
+    /** @dataProvider answersThatAreToldOtherwise */
+    public function testANodeThatTellsAnotherEndThanItsReceiptIsNotBelieved(MockAnswer $answer): void
+    {
+        $node = new MockTransport(static fn (): MockAnswer => $answer);
+        $this->expectException(ContradictoryReceipt::class);
+        $this->expectExceptionMessage('another end');
+
+        (new Client($node))->run(self::MODULE);
+    }
 
     public function testSubmitNowAndFetchLaterWithTheHandleAlone(): void
     {

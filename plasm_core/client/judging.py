@@ -19,10 +19,10 @@ from plasm_core.config import Config
 from plasm_core.errors import ProtocolError, ReceiptRejectedError, ReceiptUndecidedError
 from plasm_core.laboratory import NodeLaboratory
 from plasm_core.node import Node
-from plasm_core.records import Asked, Decision, Handle, Observables, PeerId, Receipt, Verdict
+from plasm_core.records import Asked, Decision, Handle, Observables, Outcome, PeerId, Receipt, Verdict
 from plasm_core.verification import Answer, Expectation, verify_all
 from plasm_core.wire.frames import Channel
-from plasm_core.wire.messages import Result
+from plasm_core.wire.messages import Result, Status
 
 
 @attrs.frozen(kw_only=True)
@@ -59,6 +59,11 @@ def _peer(text: str) -> PeerId:
         return PeerId.parse(text)
     except ValueError as exc:
         raise ProtocolError(f"the node names no proper identity: {exc}") from exc
+
+
+def _tells_of(status: Status, outcome: Outcome) -> bool:
+    """Return whether a node's unsigned word on how a job ended is the one that it signed."""
+    return status.state == outcome.state and status.outcome in (None, outcome.kind)
 
 
 class Judge:
@@ -132,8 +137,8 @@ class Judge:
         if verdict.decision is Decision.REJECT:
             raise ReceiptRejectedError(verdict.reasons)
         for item, receipt in zip(given, receipts, strict=True):
-            if receipt is None or item.end.status.state != receipt.result.outcome.state:
-                raise ReceiptRejectedError(("the node tells another state than its receipt",))
+            if receipt is None or not _tells_of(item.end.status, receipt.result.outcome):
+                raise ReceiptRejectedError(("the node tells another end of the job than its receipt",))
         if verdict.decision is not Decision.ACCEPT or receipts[0] is None:
             raise ReceiptUndecidedError(verdict.reasons)
         return receipts[0], verdict

@@ -21,7 +21,7 @@ final class MockJob
 
     public function status(): JobStatus
     {
-        $outcome = $this->answer->outcome;
+        $outcome = $this->answer->toldOutcome ?? $this->answer->outcome;
 
         return new JobStatus(
             state: $outcome?->state() ?? JobState::Running,
