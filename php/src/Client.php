@@ -221,6 +221,8 @@ final class Client implements ClientInterface
                 $result = $this->resultOf($handle, $deadline, $job->manifest, $this->timeouts->patienceS, $bounds);
                 $reason = self::claim($result, $bounds, $handle);
                 if ($reason === null && $result->outcome->kind !== OutcomeKind::SystemError) {
+                    $placement->withdraw($handle);
+
                     return $this->required($result);
                 }
                 if ($reason === null) {

@@ -56,6 +56,11 @@ final readonly class Outcome implements \Stringable
         return new self(OutcomeKind::Cancelled, detail: $detail);
     }
 
+    public static function timedOut(?string $detail = null): self
+    {
+        return new self(OutcomeKind::TimedOut, detail: $detail);
+    }
+
     public static function systemError(?string $detail = null): self
     {
         return new self(OutcomeKind::SystemError, detail: $detail);

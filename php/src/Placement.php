@@ -29,6 +29,9 @@ final class Placement
     /** How long to pause before nodes are looked for again where none is left. */
     private const PAUSE_S = 1.0;
 
+    /** How long the job may take to be withdrawn where it was left waiting, all nodes together. */
+    private const WITHDRAW_S = 2.0;
+
     /** How often a submission that broke off is repeated with the same node. */
     private const REPEATED = 2;
 
@@ -37,6 +40,9 @@ final class Placement
 
     /** @var list<PeerId> those among them that were lost or kept the job waiting: they may have it still */
     private array $left = [];
+
+    /** @var array<string, Handle> by PeerId: where the job was accepted */
+    private array $accepted = [];
 
     private int $passedOn = 0;
     private ?float $noneSince = null;
@@ -113,6 +119,28 @@ final class Placement
         return ++$this->passedOn < self::MAX_NODES;
     }
 
+    /** Cancel the job where it was left waiting, once another node has done it, as far as that takes no time. */
+    public function withdraw(Handle $done): void
+    {
+        $deadline = new Deadline($this->clock, self::WITHDRAW_S, 'total');
+        foreach ($this->left as $peer) {
+            $handle = $this->accepted[(string) $peer] ?? null;
+            if ($handle === null || $peer->equals($done->peer) || $deadline->remaining() <= 0.0) {
+                continue;
+            }
+            try {
+                $node = $this->transport->open($peer, $deadline);
+                try {
+                    $node->cancel($handle->jobId, $handle->token());
+                } finally {
+                    $node->close();
+                }
+            } catch (ExceptionInterface) {
+                // A node that does not answer now may run it in vain; its time there is bounded.
+            }
+        }
+    }
+
     /** Consider again the nodes that were lost or slow, where nobody else takes the job. Return whether there are any. */
     private function comeBack(Deadline $deadline): bool
     {
@@ -137,6 +165,7 @@ final class Placement
             // Once made, it is kept: only the same token makes a repeated submission the same job.
             $this->handle ??= $this->handles[(string) $node->peer()] ??= Handle::create($this->job->id(), $node->peer());
             $node->submit($this->job, $this->handle->token());
+            $this->accepted[(string) $this->handle->peer] = $this->handle;
 
             return $this->handle;
         } finally {

@@ -104,6 +104,52 @@ final class LocalTransportTest extends TestCase
         self::assertSame(["unix:$this->directory/plasm/second.sock"], array_column($nodes, 'address'));
     }
 
+    /** @dataProvider foreignPlaces */
+    public function testADaemonOfAnotherUserIsNotBelieved(string $named, string $foreign): void
+    {
+        if (posix_geteuid() !== 0) {
+            self::markTestSkipped('only root can give files away');
+        }
+        mkdir("$this->directory/plasm/own");
+        mkdir("$this->directory/plasm/theirs");
+        $this->serve('plasm/theirs/plasmd.sock', self::HELLO . $this->hello());
+        symlink("$this->directory/plasm/theirs/plasmd.sock", "$this->directory/plasm/own/link.sock");
+        symlink("$this->directory/plasm/theirs", "$this->directory/plasm/linked");
+        $path = "$this->directory/plasm/$named";
+        try {
+            self::assertSame('test', (new LocalTransport($path))->open(null, $this->deadline())->agent());
+            foreach (explode(' ', $foreign) as $place) {
+                is_link("$this->directory/plasm/$place")
+                    ? lchown("$this->directory/plasm/$place", 65_534)
+                    : chown("$this->directory/plasm/$place", 65_534);
+            }
+            $failure = $this->failure(new LocalTransport($path));
+            $trusting = new LocalTransport($path, trustedUser: 65_534);
+
+            self::assertInstanceOf(Unreachable::class, $failure);
+            self::assertStringContainsString('is run by the user 65534, not by you or root', $failure->getMessage());
+            self::assertSame('test', $trusting->open(null, $this->deadline())->agent());
+        } finally {
+            array_map(unlink(...), ["$this->directory/plasm/own/link.sock", "$this->directory/plasm/linked"]);
+            unlink("$this->directory/plasm/theirs/plasmd.sock");
+            array_map(rmdir(...), ["$this->directory/plasm/own", "$this->directory/plasm/theirs"]);
+        }
+    }
+
+    /** @return array<string, array{string, string}> */
+    public static function foreignPlaces(): array
+    {
+        return [
+            'the socket' => ['theirs/plasmd.sock', 'theirs/plasmd.sock'],
+            'its directory' => ['theirs/plasmd.sock', 'theirs'],
+            'a link to it' => ['own/link.sock', 'own/link.sock'],
+            'the directory of a link' => ['own/link.sock', 'own'],
+            'what a link leads to' => ['own/link.sock', 'theirs/plasmd.sock'],
+            'the directory that a link leads to' => ['own/link.sock', 'theirs'],
+            'the directory that a linked one is' => ['linked/plasmd.sock', 'theirs'],
+        ];
+    }
+
     public function testOfSeveralDaemonsTheOneThatIsAskedForIsFound(): void
     {
         $second = ReceiptSigner::withFreshKey()->peer;

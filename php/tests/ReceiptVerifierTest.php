@@ -20,9 +20,12 @@ use Plasm\Limits;
 use Plasm\Manifest;
 use Plasm\Outcome;
 use Plasm\Record\Json;
+use Plasm\PeerId;
 use Plasm\ReceiptVerifier;
+use Plasm\Standing;
 use Plasm\Task;
 use Plasm\Testing\ReceiptSigner;
+use Plasm\Verdict;
 
 final class ReceiptVerifierTest extends TestCase
 {
@@ -44,6 +47,25 @@ final class ReceiptVerifierTest extends TestCase
         self::assertTrue($verified->verdict->signer->equals($this->node->peer));
         self::assertTrue($verified->receipt->observed->outcome->ok());
         self::assertStringContainsString("signed by {$this->node->peer}, not re-executed", (string) $verified->verdict);
+    }
+
+    /** @dataProvider words */
+    public function testAVerdictIsSaidInTheWordsThatPythonUses(string $standing, string $words): void
+    {
+        $peer = PeerId::parse(rtrim(explode(' ', $words)[2], ','));
+        $cases = array_column(Standing::cases(), null, 'name');
+
+        $verdict = new Verdict($peer, ['signature'], $cases[ucfirst($standing)]);
+
+        self::assertSame("Receipt verified ✓ $words", (string) $verdict);
+    }
+
+    /** @return iterable<string, array{string, string}> */
+    public static function words(): iterable
+    {
+        foreach (Vectors::load('verdicts') as $case) {
+            yield $case['standing'] => [$case['standing'], $case['words']];
+        }
     }
 
     public function testOnlyWhatIsKnownIsEstablished(): void

@@ -31,6 +31,7 @@ use Plasm\Remote\Inquiry;
 use Plasm\Remote\PeerBook;
 use Plasm\RetryPolicy;
 use Plasm\Testing\ReceiptSigner;
+use Plasm\Tests\Support\FakeNode;
 use Plasm\Tests\Support\RemoteNode;
 use Plasm\Timeouts;
 use Plasm\Transport\JobStream;
@@ -211,6 +212,29 @@ final class RemoteTransportTest extends TestCase
         self::assertCount(1, $silent->jobs->jobs);
     }
 
+    public function testAJobThatANodeWasLeftWithIsWithdrawnOnceAnotherHasDoneIt(): void
+    {
+        $slow = $this->node();
+        $good = $this->node();
+        $this->record($good, 50);
+        $slow->jobs->forge = static function (string $envelope) use ($slow): string {
+            $slow->jobs->isSilent = true;
+
+            return $envelope;
+        };
+        $good->jobs->forge = static function (string $envelope) use ($slow): string {
+            $slow->jobs->isSilent = false;
+
+            return $envelope;
+        };
+
+        $result = $this->plasm(new Timeouts(connectS: 0.4, idleS: 0.4, patienceS: 0.3))->run(self::MODULE);
+
+        self::assertTrue($result->verdict->signer->equals($good->host->identity->peer));
+        self::assertContains('cancel', array_column($slow->jobs->heard, 0));
+        self::assertNotContains('cancel', array_column($good->jobs->heard, 0));
+    }
+
     public function testANodeThatIsOnlyAliveIsPassedOver(): void
     {
         $alive = $this->node();
@@ -272,6 +296,44 @@ final class RemoteTransportTest extends TestCase
         self::assertSame('system_error', $plasm->run(self::MODULE)->outcome->kind->value);
         $this->record($good = $this->node(), 50);
         self::assertTrue($plasm->run(self::MODULE)->verdict->signer->equals($good->host->identity->peer));
+    }
+
+    /**
+     * @dataProvider lies
+     * @param \Closure(FakeNode): mixed $lie
+     */
+    public function testAFalseEndIsNotTheJobs(\Closure $lie): void
+    {
+        $liar = $this->node();
+        $liar->jobs->stdout = 'what the job writes';
+        $lie($liar->jobs);
+        $this->record($good = $this->node(), 50);
+        $good->jobs->stdout = 'what the job writes';
+        $plasm = $this->plasm();
+
+        foreach ([1, 2] as $_) {
+            $result = $plasm->run(self::MODULE, ['output' => 1024, 'timeout' => 60]);
+
+            self::assertSame('what the job writes', (string) $result);
+            self::assertTrue($result->verdict->signer->equals($good->host->identity->peer));
+            self::assertStringContainsString('nobody but that node has run the job', (string) $result->verdict);
+        }
+        $asked = array_filter($liar->jobs->heard, static fn (array $heard): bool => $heard[0] === 'submit');
+        self::assertCount(1, $asked, 'the liar is not asked again');
+    }
+
+    /** @return array<string, array{\Closure(FakeNode): mixed}> */
+    public static function lies(): array
+    {
+        return [
+            'cancelled, unasked' => [static fn (FakeNode $node): mixed => $node->outcome = Outcome::cancelled()],
+            'timed out, at once' => [static fn (FakeNode $node): mixed => $node->outcome = Outcome::timedOut()],
+            'no receipt' => [static fn (FakeNode $node): mixed => $node->forge = static fn (): string => '{}'],
+            'another key' => [static fn (FakeNode $node): mixed => $node->behind = ReceiptSigner::withFreshKey()],
+            'an altered signature' => [static fn (FakeNode $node): mixed => $node->forge = static fn (string $envelope)
+                => (string) preg_replace('/"sig":"..../', '"sig":"AAAA', $envelope)],
+            'more than it may write' => [static fn (FakeNode $node): mixed => $node->stdout = str_repeat('x', 100_000)],
+        ];
     }
 
     public function testAReceiptByAnotherKeyIsRejected(): void

@@ -275,7 +275,7 @@ def _result_json(found: JobResult, buffer: Buffer) -> dict[str, Any]:
         "taskDigest": found.receipt.asked.task_digest,
         "stdoutBase64": base64.b64encode(buffer.take(Channel.STDOUT)).decode(),
         "stderrBase64": base64.b64encode(buffer.take(Channel.STDERR)).decode(),
-        "verdict": {**render.verdict_json(found.verdict), "standing": found.standing.name.lower()},
+        "verdict": render.verdict_json(found.verdict, found.standing),
     }
 
 

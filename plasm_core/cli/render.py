@@ -156,14 +156,16 @@ def verdict_line(
 _WORDS = {"quorum": "agreed on by a quorum", "re-execution": "re-executed"}
 
 
-def verdict_json(verdict: Verdict) -> dict[str, Any]:
-    """Return a verdict for `--json`."""
+def verdict_json(verdict: Verdict, standing: Standing) -> dict[str, Any]:
+    """Return a verdict for `--json`, with the same words that are shown without it."""
     return {
         "decision": verdict.decision.value,
         "established": list(verdict.established),
         "reasons": list(verdict.reasons),
         "signer": str(verdict.signer) if verdict.signer else None,
         "signers": [str(peer) for peer in verdict.signers],
+        "standing": standing.name.lower(),
+        "words": verdict_line(verdict, matched=False, standing=standing)[1],
     }
 
 

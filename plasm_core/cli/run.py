@@ -113,7 +113,7 @@ class Done:
             "taskDigest": self.receipt.asked.task_digest,
             "stdoutBase64": base64.b64encode(self.kept[0]).decode(),
             "stderrBase64": base64.b64encode(self.kept[1]).decode(),
-            "verdict": render.verdict_json(self.verdict),
+            "verdict": render.verdict_json(self.verdict, Standing.OWN),
         }
 
 

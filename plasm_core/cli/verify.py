@@ -9,6 +9,8 @@ from functools import cached_property
 import attrs
 import click
 
+from plasm_core import assurance
+from plasm_core.assurance import Standing
 from plasm_core.cli import exits, options, render
 from plasm_core.config import Config
 from plasm_core.errors import KeyFileError
@@ -16,7 +18,7 @@ from plasm_core.input_file import is_stored, open_input, read_input, read_some
 from plasm_core.issuer import OutputDigest
 from plasm_core.laboratory import NodeLaboratory
 from plasm_core.node import Node
-from plasm_core.records import Decision, JobInput, PeerId, list_digest, sha256
+from plasm_core.records import Decision, JobInput, PeerId, Verdict, list_digest, sha256
 from plasm_core.records.cid import parse_peer
 from plasm_core.records.envelope import MAX_ENVELOPE_BYTES
 from plasm_core.records.manifest import MAX_MANIFEST_BYTES
@@ -44,7 +46,7 @@ _MAX_KEY_BYTES = 65_536
     help="A key to trust: a PeerId, 64 hexadecimal digits or a public key file. Default: your own.",
 )
 @options.json_option
-@options.configured(choices=("signer", "verifier"), sandboxed=True)
+@options.configured(choices=("signer", "verifier", "require"), sandboxed=True)
 @click.pass_context
 def verify(
     ctx: click.Context,
@@ -62,7 +64,8 @@ def verify(
 ) -> None:
     """Verify the file RECEIPT, or several nodes' receipts of one task together.
 
-    Exit code 0 only with a trusted key; 7 when the receipt is rejected; 8 when nothing could be decided.
+    Exit code 0 only with a trusted key; 7 when the receipt is rejected; 8 when nothing could be decided, or
+    less is established than --require asks for.
     """
     named = (*receipts, stdout_file, stderr_file, stdin_file, module_file, manifest_file)
     if named.count("-") > 1:
@@ -73,9 +76,15 @@ def verify(
     inputs = JobInput(args=options.arguments(args), env=options.environment(env))
     if len(receipts) > MAX_EXECUTIONS:
         raise click.BadParameter(f"more than {MAX_EXECUTIONS} receipts")
+    require = settings.plasm.require
+    chosen = assurance.verifiers_for(require, settings.plasm.verifier)
+    settings = attrs.evolve(settings, plasm=attrs.evolve(settings.plasm, verifier=chosen))
+    trusted = frozenset(map(parse_key, keys or settings.plasm.known))
     with Node(settings) as node:
+        assurance.check_possible(require, {item for each in node.verifiers for item in each.establishes})
+        own = frozenset() if keys else _own_key(node)
         expectation = Expectation(
-            trusted=frozenset(map(parse_key, keys)) if keys else _own_key(node),
+            trusted=trusted | own,
             manifest_json=(
                 options.read_file(manifest_file, maximum=MAX_MANIFEST_BYTES, what="manifest")
                 if manifest_file
@@ -100,10 +109,14 @@ def verify(
         laboratory = NodeLaboratory(node, lambda: (module.read(), attrs.evolve(inputs, stdin=stdin.read())))
         found, verdict = verify_all(answers, node.verifiers, laboratory=laboratory if module_file else None)
     outcome = str(found[0].result.outcome) if found[0] else None
+    standing = _standing(verdict, own, trusted)
+    lacking = assurance.lacking(require, verdict, standing) if verdict.decision is Decision.ACCEPT else None
     if as_json:
-        render.show_json({**render.verdict_json(verdict), "outcome": outcome})
+        render.show_json({**render.verdict_json(verdict, standing), "outcome": outcome, "lacking": lacking})
     else:
-        render.show_mark(*render.verdict_line(verdict))
+        render.show_mark(*render.verdict_line(verdict, standing=standing))
+        if lacking is not None:
+            render.show_mark("?", f"more is required: {lacking}")
         if verdict.decision is Decision.UNDECIDED and verdict.signers and not keys:
             hint = "a file does not say which node was dialled, as plasm run knew: name the key with --key"
             click.echo(f"    {hint}", err=True)
@@ -114,7 +127,7 @@ def verify(
         Decision.REJECT: exits.REJECTED,
         Decision.UNDECIDED: exits.UNDECIDED,
     }
-    ctx.exit(codes[verdict.decision])
+    ctx.exit(exits.UNDECIDED if lacking is not None else codes[verdict.decision])
 
 
 @attrs.frozen(slots=False)
@@ -170,6 +183,13 @@ def _named_key(text: str) -> PeerId | None:
     if re.fullmatch("[A-Za-z0-9]{40,128}", text):
         return parse_peer(text)
     return None
+
+
+def _standing(verdict: Verdict, own: frozenset[PeerId], named: frozenset[PeerId]) -> Standing:
+    """Return what is known of those who signed: the least of what is known of each."""
+    if not verdict.signers or not (own | named).issuperset(verdict.signers):
+        return Standing.STRANGER
+    return Standing.OWN if own.issuperset(verdict.signers) else Standing.NAMED
 
 
 def _own_key(node: Node) -> frozenset[PeerId]:

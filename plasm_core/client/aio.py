@@ -30,6 +30,7 @@ from plasm_core.client.submission import Submission
 from plasm_core.config import Config
 from plasm_core.errors import (
     ConfigError,
+    PeerUnreachableError,
     PlasmError,
     ReceiptRejectedError,
     ReceiptUndecidedError,
@@ -134,13 +135,18 @@ class AsyncClient:
             attempts: list[_Done] = []
             taken: set[PeerId] = set()
             for output in outputs:
-                attempts.append(
-                    await self._run_once(
+                try:
+                    attempt = await self._run_once(
                         *(submission, output, taken, timeout_s, watch, placed),
                         patience_s=patience_s,
                         alone=executions == 1,
                     )
-                )
+                except PeerUnreachableError as exc:
+                    if not attempts:
+                        raise
+                    few = f"the verifiers ask for {executions} nodes, and {len(attempts)} did the job"
+                    raise ReceiptUndecidedError((f"{few}: {exc}",)) from exc
+                attempts.append(attempt)
                 taken.add(attempts[-1].given.handle.peer)
             done = attempts[0]
             await trio.to_thread.run_sync(first.settle)

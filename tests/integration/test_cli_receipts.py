@@ -63,8 +63,41 @@ def test_verify_gives_one_json_document(plasm: Plasm, job: Job) -> None:
         "reasons": [],
         "signer": str(job.peer),
         "signers": [str(job.peer)],
+        "standing": "own",
+        "words": f"receipt verified ✓ signed by {job.peer}, not re-executed",
         "outcome": "exited with code 0",
+        "lacking": None,
     }
+
+
+@pytest.mark.parametrize(
+    ("require", "code"),
+    [
+        ("signature", 0),
+        ("known", 0),
+        ("reexecution", 8),
+        ("quorum", 8),
+        ("audit", 3),
+        ("everything", 3),
+    ],
+)
+def test_verify_asks_for_what_is_required(here: Here, job: Job, require: str, code: int) -> None:
+    """A receipt by itself cannot be run again, and is one node's."""
+    by_flag = here("verify", str(job.receipt), "--require", require)
+    by_setting = here("verify", str(job.receipt), "--set", f"plasm.require={require}")
+
+    assert (by_flag.code, by_setting.code) == (code, code), by_flag.err
+
+
+def test_a_node_that_the_configuration_knows_is_trusted_and_named(
+    here: Here, theirs: Path, tmp_path: Path
+) -> None:
+    known = ("--set", f'plasm.known=["{OTHER_SIGNER.peer_id}"]', "--require", "known")
+
+    assert here("verify", str(theirs)).code == UNDECIDED
+    done = here("verify", str(theirs), *known)
+    assert done.code == OK
+    assert f"signed by {OTHER_SIGNER.peer_id}, a node that you named, not re-executed" in done.out.decode()
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +116,8 @@ def test_receipts_of_several_nodes_are_judged_together(here: Here, job: Job, the
     done = here(*both, *keys)
     assert done.code == OK
     assert done.out.decode().splitlines()[0] == (
-        f"✓ receipt verified ✓ signed by {job.peer}, {OTHER_SIGNER.peer_id}, agreed on by 2 nodes, not re-executed"
+        f"✓ receipt verified ✓ signed by {job.peer}, {OTHER_SIGNER.peer_id}, nodes that you named, "
+        "agreed on by 2 nodes, not re-executed"
     )
     assert here(*both, *keys[:2]).code == UNDECIDED
     assert here(*both[:2], *both[3:], *keys).code == UNDECIDED

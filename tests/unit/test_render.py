@@ -1,13 +1,16 @@
 """Hold what the commands show: nothing that strangers wrote may pass for our own words."""
 
+import json
 from collections.abc import Callable
 
 import pytest
 
+from plasm_core import assurance
+from plasm_core.assurance import Standing
 from plasm_core.cli import render
-from plasm_core.records import Decision, Opinion, Verdict
+from plasm_core.records import Decision, Opinion, PeerId, Verdict
 from plasm_core.verification import BINDINGS
-from tests.support.receipts import SIGNER, manifest, receipt
+from tests.support.receipts import ROOT, SIGNER, manifest, receipt
 
 ACCEPT, REJECT, UNDECIDED = Decision.ACCEPT, Decision.REJECT, Decision.UNDECIDED
 HOSTILE = "a[red]b[/red]\x1b[31mc\x07d\u202ee[link=x]"
@@ -105,12 +108,14 @@ def test_what_matched_is_named_only_where_it_was_asked_for() -> None:
 
 
 def test_a_verdict_as_json_says_the_same() -> None:
-    assert render.verdict_json(verdict(opinion(UNDECIDED, "stdout", why="c"))) == {
+    assert render.verdict_json(verdict(opinion(UNDECIDED, "stdout", why="c")), Standing.STRANGER) == {
         "decision": "undecided",
         "established": ["stdout"],
         "reasons": ["c"],
         "signer": str(SIGNER.peer_id),
         "signers": [str(SIGNER.peer_id)],
+        "standing": "stranger",
+        "words": "receipt undecided: c",
     }
 
 
@@ -120,3 +125,45 @@ def test_the_summary_of_a_run_says_when_it_is_not_reproducible() -> None:
 
     _, line = render.run_line(receipt(of=manifest(capabilities=("clock.real",))))
     assert line.endswith(" · not reproducible")
+
+
+VERDICTS = json.loads((ROOT / "tests" / "vectors" / "verdicts.json").read_text())
+
+
+@pytest.mark.parametrize("case", VERDICTS, ids=lambda case: case["standing"])
+def test_a_verdict_is_said_in_the_words_that_php_uses(case: dict[str, str]) -> None:
+    peer = PeerId.parse(case["words"].split()[2].rstrip(","))
+    signed = Opinion(verifier="signature", decision=ACCEPT, established=("signature",), signers=(peer,))
+    standing = Standing[case["standing"].upper()]
+
+    for shown in (
+        render.verdict_line(verdict(signed), matched=False, standing=standing)[1],
+        render.verdict_json(verdict(signed), standing)["words"],
+    ):
+        assert shown == f"receipt verified ✓ {case['words']}"
+    assert render.verdict_json(verdict(signed), standing)["standing"] == case["standing"]
+
+
+@pytest.mark.parametrize(
+    ("require", "established", "standing", "suffices"),
+    [
+        ("signature", (), Standing.STRANGER, True),
+        ("known", (), Standing.STRANGER, False),
+        ("known", (), Standing.NAMED, True),
+        ("known", (), Standing.OWN, True),
+        ("reexecution", (), Standing.OWN, False),
+        ("reexecution", ("quorum",), Standing.OWN, False),
+        ("reexecution", ("re-execution",), Standing.STRANGER, True),
+        ("quorum", ("re-execution",), Standing.OWN, False),
+        ("quorum", ("quorum",), Standing.STRANGER, True),
+        ("audit", ("quorum", "re-execution"), Standing.OWN, False),
+        ("audit", ("audit",), Standing.STRANGER, True),
+    ],
+)
+def test_what_suffices(
+    require: str, established: tuple[str, ...], standing: Standing, suffices: bool
+) -> None:
+    found = verdict(opinion(ACCEPT, "signature", *established))
+
+    assert (assurance.lacking(require, found, standing) is None) is suffices
+    assert assurance.lacking(require, verdict(opinion(UNDECIDED)), standing) is not None

@@ -74,8 +74,8 @@ final readonly class LocalTransport implements TransportInterface
     }
 
     /**
-     * Check that a socket, and the directory in which another could be put, belong to this user, root or one that is
-     * trusted: whoever else serves it could answer anything.
+     * Check that a socket, what it is a link to, and the directories in which another could be put belong to this user,
+     * root or one that is trusted: whoever else serves it could answer anything.
      *
      * @throws Unreachable
      */
@@ -84,7 +84,9 @@ final readonly class LocalTransport implements TransportInterface
         clearstatcache();
         $self = function_exists('posix_geteuid') ? posix_geteuid() : @fileowner('/proc/self');
         $allowed = [0, $self, $this->trustedUser, self::systemUser($path)];
-        foreach ([@lstat($path), @stat(dirname($path))] as $found) {
+        $real = realpath($path);
+        $places = [@lstat($path), @stat($path), @stat(dirname($path)), $real === false ? false : @stat(dirname($real))];
+        foreach ($places as $found) {
             if ($found !== false && !in_array($found['uid'], $allowed, true)) {
                 throw new Unreachable(
                     "the daemon on $path is run by the user {$found['uid']}, not by you or root: it could answer anything",
