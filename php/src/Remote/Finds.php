@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm\Remote;
 
+use Plasm\Libp2p\HearsayScope;
 use Plasm\Libp2p\Kademlia\Addresses;
 use Plasm\Libp2p\PeerInfo;
 
@@ -82,11 +83,14 @@ final class Finds
 
     private function tellNew(PeerInfo $info): void
     {
-        $group = $this->policy->group($info->addresses);
-        if ($group !== null && ($this->groups[$group] ?? 0) >= self::MAX_PER_GROUP) {
-            return;
+        // Of all its addresses: the first may be made up, to be counted elsewhere.
+        $groups = HearsayScope::groups($info);
+        foreach ($groups as $group) {
+            if (($this->groups[$group] ?? 0) >= self::MAX_PER_GROUP) {
+                return;
+            }
         }
-        if ($group !== null) {
+        foreach ($groups as $group) {
             $this->groups[$group] = ($this->groups[$group] ?? 0) + 1;
         }
         $this->tell($info);

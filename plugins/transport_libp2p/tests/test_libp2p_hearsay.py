@@ -180,3 +180,24 @@ async def test_the_network_of_a_node_cannot_be_used_up_by_who_names_others_in_it
         return [*told, *(Contact(honest.peer, honest.addresses, teller=f"sound {n}") for n in range(3))]
 
     assert honest.peer in await searched(answers)
+
+
+@pytest.mark.parametrize("made_up_first", [True, False])
+async def test_a_network_has_its_part_wherever_else_its_nodes_say_they_are(
+    made_up_first: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Only the first address was counted, so that forty of one /24 passed for forty networks."""
+    crowd = []
+    for number in range(40):
+        both = (Multiaddr(f"/ip4/45.{number}.0.7/tcp/1"), Multiaddr(f"/ip4/11.0.0.{number}/tcp/1"))
+        crowd.append(Contact(somebody().peer, both if made_up_first else both[::-1]))
+    honest = [somebody(f"/ip4/193.{number}.6.139/tcp/1") for number in range(20)]
+
+    def answers() -> list[Contact]:
+        told = RANDOM.sample([*crowd, *honest], 40)
+        return [Contact(item.peer, item.addresses, teller=f"{RANDOM.random()}") for item in told]
+
+    found = await searched(answers)
+
+    assert {contact.peer for contact in honest} <= set(found)
+    assert len(set(found) & {contact.peer for contact in crowd}) <= 4

@@ -138,20 +138,23 @@ class Search(AsyncIterator[tuple[PeerId, tuple[str, ...]]]):
             not heard.times_told
             and len(self._told) < enough
             and self._tellers[teller] < MAX_EARLY_PER_TELLER
-            and self._is_within_group(heard, MAX_PER_GROUP)
+            and self._full_group(heard) is None
         ):
             self._tellers[teller] += 1
             self._tell(heard)
 
-    def _is_within_group(self, heard: _Heard, most: int) -> bool:
-        group = self._node.group_of(heard.addresses)
-        return group is None or self._groups[group] < most
+    def _groups_of(self, heard: _Heard) -> set[str]:
+        """Return the groups of all its addresses: the first may be made up, to be counted elsewhere."""
+        groups = (self._node.group_of([address]) for address in heard.addresses)
+        return {group for group in groups if group is not None}
+
+    def _full_group(self, heard: _Heard) -> str | None:
+        """Return a group of a node that has had its part, None if there is none."""
+        return next((group for group in self._groups_of(heard) if self._groups[group] >= MAX_PER_GROUP), None)
 
     def _tell(self, heard: _Heard) -> None:
         if len(self._told) < self._limit and not heard.times_told:
-            group = self._node.group_of(heard.addresses)
-            if group is not None:
-                self._groups[group] += 1
+            self._groups.update(self._groups_of(heard))
             self._told.append(heard)
             self._send_on(heard)
         if len(self._told) >= self._limit:
@@ -170,10 +173,10 @@ class Search(AsyncIterator[tuple[PeerId, tuple[str, ...]]]):
                 waiting.setdefault(teller, []).append(heard)
         aside: dict[str, list[_Heard]] = {}
         for heard in _in_turn(waiting, self._tellers):
-            group = self._node.group_of(heard.addresses)
-            if self._is_within_group(heard, MAX_PER_GROUP):
+            group = self._full_group(heard)
+            if group is None:
                 self._tell(heard)
-            elif group is not None and not heard.times_told and heard not in aside.setdefault(group, []):
+            elif not heard.times_told and heard not in aside.setdefault(group, []):
                 aside[group].append(heard)
         self._tell_aside(aside)
 
@@ -181,7 +184,7 @@ class Search(AsyncIterator[tuple[PeerId, tuple[str, ...]]]):
         """Tell some of the groups that had their part: who is named by more, and who is behind a relay."""
         turns: list[list[_Heard]] = []
         for group, several in aside.items():
-            taken = [heard for heard in self._told if self._node.group_of(heard.addresses) == group]
+            taken = [heard for heard in self._told if group in self._groups_of(heard)]
             least = min((heard.support for heard in taken), default=(0, 0))
             better = [heard for heard in several if heard.support > least][:MAX_PER_GROUP]
             relayed = [
