@@ -91,6 +91,13 @@ class Runtime(WorkerComponent):
     """How many jobs one worker may serve under isolation `shared`: few, if the engine leaks."""
     canonical_nans: ClassVar[bool] = True
     """Whether it makes NaNs canonical by itself. For one that does not, the module is rewritten to."""
+    explains_traps: ClassVar[bool] = True
+    """Whether its traps tell a null from a wrong type in indirect calls, and a NaN from an overflow in conversions.
+
+    For one whose traps do not, the module is rewritten to check first.
+    """
+    forks: ClassVar[bool] = True
+    """Whether a process that has loaded a module can fork workers. If not, each job's worker loads it anew."""
 
 
 class Signer(Component):

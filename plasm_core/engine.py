@@ -102,6 +102,67 @@ class LoadedModule(ABC):
         """
 
 
+class GuestJob:
+    """One job, for an engine that brings a WASI host of its own.
+
+    `stdin` has `read(count)`, which returns at least one byte while `remaining()` is not 0. `output(stream, data)`
+    takes what the guest writes, stream 1 or 2. `gas` and `pages` go into the globals of these names before the
+    guest runs; the function `start_export` is called before `_start` if the module has it.
+    """
+
+    def __init__(
+        self,
+        *,
+        args: list[bytes],
+        env: list[bytes],
+        seed: bytes,
+        stdin: Any,
+        output: Callable[[int, bytes], None],
+        output_bytes: int,
+        gas: int,
+        pages: int,
+        has_start: bool,
+        real_clock: bool,
+        real_random: bool,
+        names: dict[str, str],
+    ) -> None:
+        self.args = args
+        self.env = env
+        self.seed = seed
+        self.stdin = stdin
+        self.output = output
+        self.output_bytes = output_bytes
+        self.gas = gas
+        self.pages = pages
+        self.has_start = has_start
+        self.real_clock = real_clock
+        self.real_random = real_random
+        self.names = names
+        """Exported name by use: `gas`, `pages`, `fault`, `start`."""
+
+
+class GuestEnd:
+    """How a guest ended: `exited` with a code, `trapped` with a kind, `out_of_gas` or `output_limit`.
+
+    `gas_left` and `fault` are the values of those globals at the end.
+    """
+
+    def __init__(self, *, kind: str, code: int, trap: str, gas_left: int, fault: int) -> None:
+        self.kind = kind
+        self.code = code
+        self.trap = trap
+        self.gas_left = gas_left
+        self.fault = fault
+
+
+class HostedModule(ABC):
+    """A module on an engine that brings a WASI host of its own: it runs whole jobs instead of calling back."""
+
+    @abstractmethod
+    def run(self, job: GuestJob) -> GuestEnd:
+        """Run one job to its end. Raises: `EngineFailure`, or what `stdin` or `output` raised."""
+
+
 class Engine(ABC):
     """An engine in a child process. Its constructor takes the options its `Runtime` component gives.
 
@@ -117,5 +178,5 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def load(self, artefact: bytes) -> LoadedModule:
+    def load(self, artefact: bytes) -> LoadedModule | HostedModule:
         """Load an artefact that this engine compiled. Raises: `EngineFailure`."""

@@ -101,6 +101,7 @@ class Admission:
         self._limits = limits
         self._refusals = refusals if refusals is not None else Refusals()
         self._inject_nans = not runtime.canonical_nans
+        self._trap_checks = not runtime.explains_traps
 
     def admit(
         self, module: bytes, limits: Limits, *, progress: Progress = _silent, meter: Meter = unmetered
@@ -146,7 +147,7 @@ class Admission:
         self, read: Callable[[], bytes], digest: str, progress: Progress, meter: Meter
     ) -> Iterator[tuple[ModuleInfo, int, int]]:
         validator = self._validator
-        variant = "prepared/canonical" if self._inject_nans else "prepared"
+        variant = "prepared" + "/canonical" * self._inject_nans + "/trap-checks" * self._trap_checks
         name = _entry_name(variant, digest, validator.entry, validator.version(), validator.options())
         fd = self._cache.fetch(name)
         if fd is None:
@@ -250,6 +251,7 @@ class Admission:
                 "options": component.options(),
                 "offset": offset,
                 "canonical_nans": self._inject_nans,
+                "trap_checks": self._trap_checks,
                 "module_fd": module_fd,
                 "out_fd": out_fd,
                 "cpu_s": limits.cpu_s,

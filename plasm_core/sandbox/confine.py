@@ -22,6 +22,8 @@ STACK_BYTES = 112 << 20
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 4, 22, 38
 _SECCOMP_MODE_FILTER = 2
+_SYS_SECCOMP = {"x86_64": 317, "aarch64": 277}
+_SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_TSYNC = 1, 1
 _SIGKILL = 9  # importing signal, and enum with it, would cost every worker
 _CLONE_NEWNS, _CLONE_NEWIPC, _CLONE_NEWUSER, _CLONE_NEWNET = 0x20000, 0x8000000, 0x10000000, 0x40000000
 _LANDLOCK_CREATE_RULESET, _LANDLOCK_RESTRICT_SELF = 444, 446
@@ -165,6 +167,13 @@ def _deny_files() -> None:
         _check(_libc.syscall(_LANDLOCK_RESTRICT_SELF, ruleset, 0))
     finally:
         os.close(ruleset)
+
+
+def filter_all_threads(program: bytes) -> None:
+    """Install a seccomp program in every thread of this process: seccomp(2), SECCOMP_FILTER_FLAG_TSYNC."""
+    prepared = _Program(len(program) // 8, program)
+    number = _SYS_SECCOMP[os.uname().machine]
+    _check(_libc.syscall(number, _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_TSYNC, ctypes.byref(prepared)))
 
 
 class _Program(ctypes.Structure):

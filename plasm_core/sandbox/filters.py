@@ -22,7 +22,7 @@ _PROT_EXEC = 0x4
 _CLONE_PARENT = 0x8000
 _CLONE_THREAD = 0x10000
 _AF_UNIX = 1
-_PR_SET_PDEATHSIG, _PR_SET_SECCOMP = 1, 22
+_PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_SECCOMP = 1, 15, 22
 
 FORK_FLAGS = _CLONE_PARENT | signal.SIGCHLD
 """What a zygote forks with: the child is the daemon's, which reaps it and learns what it used."""
@@ -46,11 +46,29 @@ _LOADING = _RUNNING | {
 }
 _COMPILING = _LOADING | {"pwrite64"}
 
+# What V8 asks for while a guest runs on it: code that it writes and then runs, and locks between threads.
+_COMPILING_WHILE_RUNNING = _RUNNING | {
+    *("gettid", "membarrier", "mmap", "mprotect", "sched_getaffinity", "sched_yield"),
+    *("pkey_alloc", "pkey_free", "pkey_mprotect"),
+}
+
 
 @functools.cache
 def running() -> dict[str, Any]:
     """Return the filter of a worker that runs a guest: no new executable memory either."""
     return _filter(_running_rules)
+
+
+@functools.cache
+def running_just_in_time() -> dict[str, Any]:
+    """Return the filter of a worker whose engine compiles while the guest runs: executable memory, no threads."""
+    return _filter(lambda program, library: _allow(program, library, _COMPILING_WHILE_RUNNING))
+
+
+@functools.cache
+def loading_with_threads() -> dict[str, Any]:
+    """Return the filter of a worker that loads a module on an engine with threads, before its guest runs."""
+    return _filter(_loading_with_threads_rules)
 
 
 @functools.cache
@@ -103,6 +121,12 @@ def _loading_rules(program: Any, library: Any) -> None:
     program.add_rule(library.ALLOW, "io_uring_register", library.Arg(1, library.EQ, REGISTER_BUFFERS))
     for option in (_PR_SET_PDEATHSIG, _PR_SET_SECCOMP):
         program.add_rule(library.ALLOW, "prctl", library.Arg(0, library.EQ, option))
+
+
+def _loading_with_threads_rules(program: Any, library: Any) -> None:
+    _threaded_rules(program, library)
+    _allow(program, library, frozenset({"membarrier", "pkey_alloc", "pkey_free", "pkey_mprotect", "seccomp"}))
+    program.add_rule(library.ALLOW, "prctl", library.Arg(0, library.EQ, _PR_SET_NAME))
 
 
 def _compiling_rules(program: Any, library: Any) -> None:

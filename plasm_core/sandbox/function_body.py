@@ -18,6 +18,7 @@ from plasm_core.sandbox.stack import enter, leave, weight_of
 
 _BEGINS, _DEAD = 1, 2
 _BLOCK = b"\x02\x40\x0b"  # an empty one
+_V128 = 0x7B
 _LARGE_FRAME = 1_000  # values, beyond which a function has a feature that not every engine has
 
 
@@ -31,6 +32,7 @@ class Injected(Protocol):
     grow: bytes
     arities: list[tuple[int, int]]
     canonical_nans: bool
+    trap_checks: bool
 
     def check_gas(self) -> bytes:
         """Return code that traps if the gas is below zero."""
@@ -40,6 +42,12 @@ class Injected(Protocol):
 
     def table_grow(self, table: int) -> bytes:
         """Return the index of the function that grows a table."""
+
+    def null_check(self, table: int) -> bytes:
+        """Return the index of the function that faults on a null element of a table."""
+
+    def nan_check(self, value_type: int) -> bytes:
+        """Return the index of the function that faults on a NaN of a type."""
 
     def result_block(self, results: bytes) -> bytes:
         """Return the type of a block with these results."""
@@ -122,6 +130,8 @@ class Body:
         in_loop = False
         data, labels, end = self.data, self.labels, self.reader.end
         follow_table = op.FOLLOWS_CANONICAL if self.rewriter.canonical_nans else op.FOLLOWS
+        if self.rewriter.trap_checks:
+            follow_table = op.FOLLOWS_CHECKED
         effects, costs = op.EFFECT, op.COST  # locals are faster
         reads, counts, waiting = self.reads, self.reads.counts, self.reads.waiting
         while labels:
@@ -311,7 +321,8 @@ class Body:
         params, results = self.rewriter.arities[type_index]
         self._move(1 + params, results)
         self.widest_call = max(self.widest_call, params + results)
-        self._replace(start, bytes((opcode,)) + unsigned(type_index) + unsigned(table))
+        check = b"\x10" + self.rewriter.null_check(table) if self.rewriter.trap_checks else b""
+        self._replace(start, check + bytes((opcode,)) + unsigned(type_index) + unsigned(table))
 
     def _other(self, opcode: int, start: int) -> None:
         features = self.rewriter.module.features
@@ -332,9 +343,16 @@ class Body:
         elif opcode == op.F32_CONST:
             self._f32_const()
         elif opcode in op.F32_ARITHMETIC:
-            self._canonical(start, opcode, 0x7D, op.F32_NAN + b"%b\x5b")
+            self._arithmetic(start, opcode, 0x7D, op.F32_NAN + b"%b\x5b")
         elif opcode in op.F64_ARITHMETIC:
-            self._canonical(start, opcode, 0x7C, op.F64_NAN + b"%b\x61")
+            self._arithmetic(start, opcode, 0x7C, op.F64_NAN + b"%b\x61")
+        elif opcode in op.TRUNCATIONS:
+            check = (
+                b"\x10" + self.rewriter.nan_check(op.TRUNCATIONS[opcode])
+                if self.rewriter.trap_checks
+                else b""
+            )
+            self._replace(start, check + bytes((opcode,)))
         elif opcode == op.PREFIX_FC:
             self._prefix_fc(start)
         elif opcode == op.PREFIX_FD:
@@ -348,13 +366,15 @@ class Body:
         self.position += 4
         self._move(0, 1)
 
-    def _canonical(self, start: int, opcode: int, value_type: int, unequal: bytes) -> None:
-        """Keep an arithmetic instruction, and put the canonical NaN in place of any other it makes."""
+    def _arithmetic(self, start: int, opcode: int, value_type: int, unequal: bytes) -> None:
+        """Keep an arithmetic instruction. Where asked to, put the canonical NaN in place of any other it makes."""
+        self._move(0, op.EFFECT[opcode])
+        if not self.rewriter.canonical_nans:
+            return
         local = self.locals.scratch(value_type)
         get = b"\x20" + local
         # local.tee x; nan; local.get x; local.get x; eq; select
         self._replace(start, bytes((opcode,)) + b"\x22" + local + unequal % (get + get) + b"\x1b")
-        self._move(0, op.EFFECT[opcode])
 
     def _prefix_fc(self, start: int) -> None:
         features = self.rewriter.module.features
@@ -388,7 +408,13 @@ class Body:
         self.position += following
         self._move(0, effect)
         rest = self.data[self.position - following : self.position]
-        self._replace(start, b"\xfd" + unsigned(number) + encoded + rest)
+        instruction = b"\xfd" + unsigned(number) + encoded + rest
+        if self.rewriter.canonical_nans and number in op.FLOAT_LANES:
+            nan, equal = op.FLOAT_LANES[number]
+            get = b"\x20" + self.locals.scratch(_V128)
+            # local.tee x; v128.const nan; local.get x; local.get x; eq; bitselect
+            instruction += b"\x22" + get[1:] + nan + get + get + b"\xfd" + equal + b"\xfd\x52"
+        self._replace(start, instruction)
 
     def _skip_dead(self) -> None:
         """Leave out what cannot be reached, up to the `else` or `end` that ends it, and take that."""

@@ -30,8 +30,10 @@ from plasm_core.sandbox import module as wasm
 from plasm_core.sandbox.binary import Reader, malformed, signed, sized, unsigned, vector
 from plasm_core.sandbox.function_body import Body
 from plasm_core.sandbox.injected import (
+    FAULT_CONVERSION,
     FAULT_GLOBAL,
     FAULT_GROWTH,
+    FAULT_NULL_CALL,
     GAS_GLOBAL,
     MEMORY_EXPORT,
     PAGES_GLOBAL,
@@ -46,7 +48,7 @@ MAX_PAGES = 65_536
 MAX_FUNCTION_BYTES = 7_654_321
 """What engines accept (WebAssembly JavaScript interface, implementation limits)."""
 
-_I32, _I64 = 0x7F, 0x7E
+_I32, _I64, _F32 = 0x7F, 0x7E, 0x7D
 _EMPTY = b"\x40"
 _FUNCTION, _MEMORY, _GLOBAL = b"\x00", b"\x02", b"\x03"
 _HOST_FUNCTIONS = {name: sized(WASI_MODULE.encode()) + sized(name.encode()) + _FUNCTION for name in FUNCTIONS}
@@ -62,28 +64,32 @@ class Metered:
     module: wasm.Module
 
 
-def meter(data: bytes, *, canonical_nans: bool = False) -> Metered:
+def meter(data: bytes, *, canonical_nans: bool = False, trap_checks: bool = False) -> Metered:
     """Read and rewrite a validated module. Raises: `BadModuleError`."""
     module = read_module(data)
-    return Metered(meter_module(module, canonical_nans=canonical_nans), module)
+    code = meter_module(module, canonical_nans=canonical_nans, trap_checks=trap_checks)
+    return Metered(code, module)
 
 
-def meter_module(module: wasm.Module, *, canonical_nans: bool = False) -> bytes:
+def meter_module(module: wasm.Module, *, canonical_nans: bool = False, trap_checks: bool = False) -> bytes:
     """Return the metered code of a validated module, and note the features its code uses.
 
-    `canonical_nans`: put code in that makes NaNs canonical, for an engine that does not.
+    `canonical_nans`: put code in that makes NaNs canonical, for an engine that does not. `trap_checks`: put code
+    in before indirect calls and conversions to integers that tells which kind of trap comes, for an engine that
+    does not: it faults on null and on NaN.
 
     Raises: `BadModuleError`.
     """
     try:
-        return _Rewriter(module, canonical_nans=canonical_nans).rewrite()
+        return _Rewriter(module, canonical_nans=canonical_nans, trap_checks=trap_checks).rewrite()
     except IndexError:
         raise malformed("the code ends too early") from None
 
 
 class _Rewriter:
-    def __init__(self, module: wasm.Module, *, canonical_nans: bool) -> None:
+    def __init__(self, module: wasm.Module, *, canonical_nans: bool, trap_checks: bool) -> None:
         self.module = module
+        self.trap_checks = trap_checks
         self.canonical_nans = canonical_nans
         self.types = [b"\x60" + sized(item.params) + sized(item.results) for item in module.types]
         first_global = module.global_count
@@ -98,6 +104,8 @@ class _Rewriter:
         self.charge = self._inject(b"\x7f", b"\x7f", self._charge_body())
         self.grow = self._inject(b"\x7f", b"\x7f", self._grow_body())
         self.table_growers: dict[int, bytes] = {}
+        self.null_checkers: dict[int, bytes] = {}
+        self.nan_checkers: dict[int, bytes] = {}
 
     # -- what is injected
 
@@ -159,6 +167,29 @@ class _Rewriter:
             element = bytes((self.module.tables[table].element,))
             self.table_growers[table] = self._inject(element + b"\x7f", b"\x7f", body)
         return self.table_growers[table]
+
+    def null_check(self, table: int) -> bytes:
+        """Return the index of a function (i) → i that faults if the table's element i is null, made when first needed.
+
+        An index outside the table traps as the call would.
+        """
+        if table not in self.null_checkers:
+            body = (
+                (b"\x00\x20\x00\x25" + unsigned(table) + b"\xd1\x04\x40")  # table.get, ref.is_null, if
+                + (self.raise_fault(FAULT_NULL_CALL) + b"\x0b\x20\x00")
+            )
+            self.null_checkers[table] = self._inject(b"\x7f", b"\x7f", body)
+        return self.null_checkers[table]
+
+    def nan_check(self, value_type: int) -> bytes:
+        """Return the index of a function (x) → x that faults if a float is a NaN, made when first needed."""
+        if value_type not in self.nan_checkers:
+            unequal = b"\x5c" if value_type == _F32 else b"\x62"
+            body = (b"\x00\x20\x00\x20\x00" + unequal + b"\x04\x40") + (
+                self.raise_fault(FAULT_CONVERSION) + b"\x0b\x20\x00"
+            )
+            self.nan_checkers[value_type] = self._inject(bytes((value_type,)), bytes((value_type,)), body)
+        return self.nan_checkers[value_type]
 
     def _table_maximum(self, table: int) -> int:
         own = self.module.tables[table].maximum

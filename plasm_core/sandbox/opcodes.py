@@ -101,6 +101,16 @@ FOLLOWS_CANONICAL = bytearray(FOLLOWS)
 for _opcode in F32_ARITHMETIC | F64_ARITHMETIC:
     FOLLOWS_CANONICAL[_opcode] = CONTROL
 
+TRUNCATIONS = {
+    **dict.fromkeys((0xA8, 0xA9, 0xAE, 0xAF), 0x7D),  # i32, i64.trunc_f32_s, _u
+    **dict.fromkeys((0xAA, 0xAB, 0xB0, 0xB1), 0x7C),  # i32, i64.trunc_f64_s, _u
+}
+"""Conversions to integers that trap → the type that they convert."""
+FOLLOWS_CHECKED = bytearray(FOLLOWS_CANONICAL)
+"""The same as `FOLLOWS_CANONICAL`, but those are stopped at too."""
+for _opcode in TRUNCATIONS:
+    FOLLOWS_CHECKED[_opcode] = CONTROL
+
 # Behind the prefix 0xFC: opcode → (number of index immediates, net effect).
 MEMORY_INIT, DATA_DROP, MEMORY_COPY, MEMORY_FILL = 8, 9, 10, 11
 TABLE_INIT, ELEM_DROP, TABLE_COPY, TABLE_GROW, TABLE_SIZE, TABLE_FILL = 12, 13, 14, 15, 16, 17
@@ -175,3 +185,13 @@ _simd("228-235", -1)
 _simd("236-237 239", 0)
 _simd("240-247", -1)
 _simd("248-255", 0)  # conversions
+
+_F32X4_NAN = b"\xfd\x0c" + 4 * b"\x00\x00\xc0\x7f"
+_F64X2_NAN = b"\xfd\x0c" + 2 * b"\x00\x00\x00\x00\x00\x00\xf8\x7f"
+FLOAT_LANES: dict[int, tuple[bytes, bytes]] = {
+    # f32x4: ceil … nearest, sqrt, add … max, demote_f64x2_zero
+    **dict.fromkeys((*range(103, 107), 227, *range(228, 234), 94), (_F32X4_NAN, b"\x41")),
+    # f64x2: ceil, floor, trunc, nearest, sqrt, add … max, promote_low_f32x4
+    **dict.fromkeys((116, 117, 122, 148, 239, *range(240, 246), 95), (_F64X2_NAN, b"\x47")),
+}
+"""Vector instructions that may make a NaN whose bits are left open: a constant of NaNs, the opcode of `eq`."""

@@ -238,9 +238,12 @@ class Pool:
         # The kernel ties a child's life to the thread that started it: one thread that lives as long as the
         # pool.
         self._starter = ThreadPoolExecutor(1, thread_name_prefix="plasm-zygotes")
+        self._spawner = Spawner(config)
 
     def take(self, program: Program, *, jobs: int) -> Worker:
         """Return a worker, from a zygote that is made if there is none. Raises: `SandboxError`."""
+        if not program.runtime.forks:
+            return self._starter.submit(self._spawner.take, program, jobs=1).result()
         key = f"{jobs} {program_key(program)}"
         with self._lock:
             self._wanted[key] += 1
@@ -317,22 +320,19 @@ class Pool:
 
 
 class Spawner:
-    """Starts a worker a job, for platforms without the zygote's system calls."""
+    """Starts a worker a job, for engines that cannot be forked and platforms without the zygote's system calls."""
 
     spare_bytes = float("inf")
     idle_bytes = 0
 
     def __init__(self, config: SandboxConfig) -> None:
         self._config = config
-        self.missing = dict.fromkeys(
-            ("no_new_privs", "namespaces", "landlock", "seccomp"), "not on this platform"
-        )
+        self.missing: dict[str, str] = {}
 
     def take(self, program: Program, *, jobs: int) -> Worker:
         """Start a worker. It serves one job, whatever `jobs` allows. Raises: `SandboxError`."""
-        refuse_missing(self.missing, self._config)
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, tempfile.TemporaryFile() as stderr:
             process = start_child(
                 program.runtime.python(),
                 "plasm_core.sandbox.single",
@@ -341,19 +341,43 @@ class Spawner:
                     "options": program.runtime.options(),
                     "socket_fd": theirs.fileno(),
                     "artefact_fd": program.artefact_fd,
-                    "confinement": filters.confinement(
-                        {"filter": None, "filter_missing": "not on this platform"}, file_bytes=1 << 40
-                    ),
+                    "confinement": filters.confinement(filters.loading_with_threads(), file_bytes=1 << 40),
+                    "running_filter": filters.running_just_in_time()["filter"],
                 },
                 pass_fds=[theirs.fileno(), program.artefact_fd],
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stdout=stderr,
+                stderr=stderr,
             )
-        process.returncode = 0  # reaped by whoever takes the worker, not by subprocess
-        return Worker(process.pid, ours)
+            theirs.close()
+            process.returncode = 0  # reaped by whoever takes the worker, not by subprocess
+            worker = Worker(process.pid, ours)
+            try:
+                self.missing = _ready(ours)
+                refuse_missing(self.missing, self._config)
+            except (OSError, ValueError):
+                worker.discard()
+                raise SandboxError(
+                    f"a worker of {program.runtime.name} did not start: {tail(stderr)[-500:]}"
+                ) from None
+            except SandboxError:
+                worker.discard()
+                raise
+        return worker
 
     def close(self) -> None:
         """Nothing is idle."""
+
+
+def _ready(sock: socket.socket) -> dict[str, str]:
+    """Receive what a worker says before its job: the layers that it lacks. Raises: `OSError`, `ValueError`."""
+    sock.settimeout(_START_S)
+    data = b""
+    while len(data) < 4 or len(data) < 4 + int.from_bytes(data[:4], "little"):
+        part = sock.recv(READY_BYTES)
+        if not part or len(data) > READY_BYTES:
+            raise ValueError("a worker that is not ready")
+        data += part
+    return unpack_ready(data[4:])
 
 
 def workers_for(config: SandboxConfig) -> Workers:

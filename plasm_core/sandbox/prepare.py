@@ -100,7 +100,7 @@ class Preparation:
 
 
 def prepare(
-    data: bytes, validate: Callable[[bytes], None], *, canonical_nans: bool = False
+    data: bytes, validate: Callable[[bytes], None], *, canonical_nans: bool = False, trap_checks: bool = False
 ) -> tuple[Preparation, bytes]:
     """Validate, describe, check and meter a module. Return the metered code, empty if there is a problem."""
     try:
@@ -118,7 +118,7 @@ def prepare(
     problems = [_problem(violation) for violation in itertools.islice(violations(module), MAX_PROBLEMS)]
     code = b""
     try:
-        code = meter_module(module, canonical_nans=canonical_nans)
+        code = meter_module(module, canonical_nans=canonical_nans, trap_checks=trap_checks)
     except BadModuleError as exc:
         if exc.reason not in {problem.reason for problem in problems}:
             problems.append(_problem(exc))
@@ -135,7 +135,10 @@ def main(spec: dict[str, Any]) -> None:
     limit_resources(cpu_s=spec["cpu_s"], memory_bytes=spec["memory_bytes"])
     lock_down(spec["confinement"])
     preparation, code = prepare(
-        read_all(spec["module_fd"]), validator.validate, canonical_nans=spec["canonical_nans"]
+        read_all(spec["module_fd"]),
+        validator.validate,
+        canonical_nans=spec["canonical_nans"],
+        trap_checks=spec["trap_checks"],
     )
     write_all(spec["out_fd"], code)
     write_all(sys.stdout.fileno(), encode_json(preparation))

@@ -1,4 +1,7 @@
-"""A worker started by itself, where there is no zygote to fork it: loads one artefact, serves one job."""
+"""A worker started by itself, where no zygote can fork it: loads one artefact, serves one job.
+
+Engines with threads cannot be forked, and some platforms lack the zygote's system calls.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,36 @@ import os
 import resource
 from typing import Any
 
-from plasm_core.engine import Engine
-from plasm_core.sandbox import confine, entry, worker
+from plasm_core.engine import Engine, HostedModule
+from plasm_core.sandbox import confine, entry, worker, zygote
 from plasm_core.sandbox.descriptor import read_all
 
 
 def main(spec: dict[str, Any]) -> None:
-    """Serve the job that comes over `socket_fd` on the artefact in `artefact_fd`."""
+    """Serve the job that comes over `socket_fd` on the artefact in `artefact_fd`.
+
+    The first message says which layers of the sandbox are missing, as a zygote's does.
+    """
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, spec["socket_fd"])
     engine: Engine = entry.make(spec["entry"], spec["options"])
     confine.allow_deep_stack()
-    confine.lock_down(spec["confinement"])
+    silence = os.open(os.devnull, os.O_RDWR)
+    missing = confine.lock_down(spec["confinement"])
     loaded = engine.load(read_all(spec["artefact_fd"]))
     os.close(spec["artefact_fd"])
+    ready = zygote.pack_ready(missing)
+    sock.sendall(len(ready).to_bytes(4, "little") + ready)
+    for fd in (1, 2):
+        os.dup2(silence, fd)
     confine.limit(resource.RLIMIT_FSIZE, 0)
-    worker.serve(sock, loaded, worker.make_instance(loaded), lambda: confine.limit(resource.RLIMIT_NPROC, 0))
+    if isinstance(loaded, HostedModule):
+        worker.serve_hosted(sock, loaded, lambda: _tighten(spec["running_filter"]))
+    else:
+        worker.serve(sock, loaded, worker.make_instance(loaded), lambda: _tighten(spec["running_filter"]))
+
+
+def _tighten(running_filter: str | None) -> None:
+    """Take away what starting took: new processes and threads, and system calls, in every thread there is."""
+    confine.limit(resource.RLIMIT_NPROC, 0)
+    if running_filter is not None:
+        confine.filter_all_threads(bytes.fromhex(running_filter))

@@ -10,11 +10,13 @@ import os
 import resource
 import sys
 
-from plasm_core.engine import PAGE_BYTES, TRAP_KINDS, EngineFailure, Trap
+from plasm_core.engine import PAGE_BYTES, TRAP_KINDS, EngineFailure, GuestJob, Trap
 from plasm_core.sandbox import confine, frames
 from plasm_core.sandbox.injected import (
+    FAULT_CONVERSION,
     FAULT_GLOBAL,
     FAULT_GROWTH,
+    FAULT_NULL_CALL,
     FAULT_STACK,
     GAS_GLOBAL,
     PAGES_GLOBAL,
@@ -27,10 +29,13 @@ if TYPE_CHECKING:
     import _socket
     from collections.abc import Callable
 
-    from plasm_core.engine import Instance, LoadedModule
+    from plasm_core.engine import HostedModule, Instance, LoadedModule
 
 OVERHEAD_BYTES = 512 << 20
 """What the interpreter, the engine and a module's tables may take beside the guest's memory."""
+HOSTED_OVERHEAD_BYTES = 1 << 30
+"""The same for an engine with a host of its own, whose code, heap and deep stack are private memory too."""
+_ENGINE_STACK = "the engine's stack ended below the job's limit"
 _RECEIVE_BYTES = 1 << 12
 _ANCILLARY_BYTES = 64
 REHEARSAL = frames.pack_job(
@@ -154,6 +159,15 @@ def serve(
             ready = make_instance(module)  # now, not when the next job waits for it
 
 
+def serve_hosted(sock: _socket.socket, module: HostedModule, tighten: Callable[[], None]) -> None:
+    """Serve one job from a socket on an engine that brings a host of its own."""
+    job, stdin_fd = receive_job(sock)
+    confine.limit_resources(cpu_s=job.cpu_s, memory_bytes=job.memory_bytes + HOSTED_OVERHEAD_BYTES)
+    tighten()
+    stdin = FileStdin(stdin_fd, job.stdin_bytes)
+    sock.sendall(frames.frame(frames.OUTCOME, run_hosted(module, job, stdin, sender(sock))))
+
+
 def receive_job(sock: _socket.socket) -> tuple[frames.Job, int | None]:
     """Receive a job, and the descriptor of its standard input if it has any."""
     data, ancillary, _, _ = sock.recvmsg(_RECEIVE_BYTES, _ANCILLARY_BYTES)
@@ -192,16 +206,61 @@ def run(
     before = _processor_time_s()  # a shared worker has served other jobs, and every worker got ready
     host.begin(host_job(job, stdin, output))
     instance.set_global(GAS_GLOBAL, job.gas)
-    instance.set_global(PAGES_GLOBAL, min(job.memory_bytes // PAGE_BYTES, 65_536))
+    instance.set_global(PAGES_GLOBAL, _pages(job))
     kind, code, trap, detail = _call(instance, has_start=bool(job.flags & frames.HAS_START))
-    left = instance.get_global(GAS_GLOBAL)
+    return _outcome(
+        job,
+        *(kind, code, trap, detail),
+        left=instance.get_global(GAS_GLOBAL),
+        fault=instance.get_global(FAULT_GLOBAL),
+    )
+
+
+def run_hosted(
+    module: HostedModule, job: frames.Job, stdin: FileStdin, output: Callable[[int, bytes], None]
+) -> bytes:
+    """Run a job on an engine that brings a host of its own. Return its outcome as `run` does."""
+    asked = GuestJob(
+        args=job.args,
+        env=job.env,
+        seed=job.seed,
+        stdin=stdin,
+        output=output,
+        output_bytes=job.output_bytes,
+        gas=job.gas,
+        pages=_pages(job),
+        has_start=bool(job.flags & frames.HAS_START),
+        real_clock=bool(job.flags & frames.CLOCK_REAL),
+        real_random=bool(job.flags & frames.RANDOM_REAL),
+        names={"gas": GAS_GLOBAL, "pages": PAGES_GLOBAL, "fault": FAULT_GLOBAL, "start": START_EXPORT},
+    )
+    try:
+        end = module.run(asked)
+    except EngineFailure as exc:
+        return _outcome(job, "system_error", 0, "", str(exc), left=job.gas, fault=0)
+    if end.trap == "stack_exhausted":
+        return _outcome(job, "system_error", 0, "", _ENGINE_STACK, left=end.gas_left, fault=0)
+    return _outcome(job, end.kind, end.code, end.trap, "", left=end.gas_left, fault=end.fault)
+
+
+def _pages(job: frames.Job) -> int:
+    return min(job.memory_bytes // PAGE_BYTES, 65_536)
+
+
+def _outcome(
+    job: frames.Job, kind: str, code: int, trap: str, detail: str, *, left: int, fault: int
+) -> bytes:
+    """Return how a job ended as `frames.OUTCOME` carries it. `left`: the gas counter; `fault`: why it trapped."""
     if kind != "system_error":
         if left < 0:
             kind, code, trap = "out_of_gas", 0, ""
         elif trap == "unreachable":
-            fault = instance.get_global(FAULT_GLOBAL)
             if fault == FAULT_STACK:
                 trap = "stack_exhausted"
+            elif fault == FAULT_NULL_CALL:
+                trap = "indirect_call_to_null"
+            elif fault == FAULT_CONVERSION:
+                trap = "bad_conversion_to_integer"
             elif fault == FAULT_GROWTH:
                 kind, trap = "system_error", ""
                 detail = "the node ran out of memory below the job's limit"
@@ -237,7 +296,7 @@ def _call(instance: Instance, *, has_start: bool) -> tuple[str, int, str, str]:
     except Trap as exc:
         if exc.kind == "stack_exhausted":
             # The module counts its stack; the engine's own must never end first.
-            return "system_error", 0, "", "the engine's stack ended below the job's limit"
+            return "system_error", 0, "", _ENGINE_STACK
         return "trapped", 0, exc.kind, ""
     except EngineFailure as exc:
         return "system_error", 0, "", str(exc)

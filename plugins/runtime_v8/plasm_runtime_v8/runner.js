@@ -1,0 +1,117 @@
+// Runs one job on V8: what Python evaluates behind wasi.mjs. `shared` and `doorbell` are Python's.
+globalThis.plasm = (() => {
+  const HEAD_BYTES = 16;
+  const STDOUT = 1, STDIN = 3, MONOTONIC = 4, REALTIME = 5, SLEEP = 6, RANDOM = 7;
+  const ring = globalThis.doorbell;
+  const head = new DataView(shared), data = new Uint8Array(shared, HEAD_BYTES);
+  let code, module;
+
+  const ask = (request, length) => {
+    head.setUint32(0, request, true);
+    head.setUint32(4, length, true);
+    ring();
+    if (head.getUint32(0, true) !== request) throw new Error("the worker failed");
+  };
+  const unhex = (text) => Uint8Array.from({ length: text.length / 2 }, (_, i) => parseInt(text.substr(2 * i, 2), 16));
+
+  class RealClock {
+    constructor() {
+      ask(REALTIME, 0);
+      this.real = head.getBigUint64(8, true);
+    }
+
+    startOf(clock) {
+      return clock === CLOCK_REALTIME ? this.real : 0n;
+    }
+
+    read(clock) {
+      return this.startOf(clock) + this.now();
+    }
+
+    now() {
+      ask(MONOTONIC, 0);
+      return head.getBigUint64(8, true);
+    }
+
+    waitUntil(deadline) {
+      for (let left; (left = deadline - this.now()) > 0n; ) {
+        head.setBigUint64(8, left, true);
+        ask(SLEEP, 0);
+      }
+    }
+  }
+
+  const eachPart = (target, take) => {
+    for (let done = 0; done < target.length; ) done += take(target.subarray(done, done + data.length));
+  };
+  const io = {
+    write(stream, bytes) {
+      eachPart(bytes, (part) => {
+        data.set(part);
+        ask(STDOUT + stream - 1, part.length);
+        return part.length;
+      });
+    },
+    read(target) {
+      eachPart(target, (part) => {
+        ask(STDIN, part.length);
+        const length = head.getUint32(4, true);
+        part.set(data.subarray(0, length));
+        return length;
+      });
+    },
+  };
+  const realRandom = {
+    fill(target) {
+      eachPart(target, (part) => {
+        ask(RANDOM, part.length);
+        part.set(data.subarray(0, part.length));
+        return part.length;
+      });
+    },
+  };
+
+  return {
+    buffer(size) {
+      code = new SharedArrayBuffer(size);
+      return code;
+    },
+
+    compile() {
+      const copy = new Uint8Array(code.byteLength); // a module is made of memory that nobody else can change
+      copy.set(new Uint8Array(code));
+      code = undefined;
+      module = new WebAssembly.Module(copy);
+    },
+
+    run(job) {
+      const host = new Host(
+        { ...job, args: job.args.map(unhex), env: job.env.map(unhex), seed: unhex(job.seed) },
+        {
+          ...io,
+          clock: job.realClock ? new RealClock() : undefined,
+          random: job.realRandom ? realRandom : undefined,
+        },
+      );
+      let exports, end;
+      try {
+        exports = new WebAssembly.Instance(module, { wasi_snapshot_preview1: host.imports }).exports;
+      } catch (error) {
+        return ["system_error", 0, "", 0, 0, String(error?.message ?? error)].join("\t");
+      }
+      exports[job.names.gas].value = job.gas;
+      exports[job.names.pages].value = job.pages;
+      host.attach(exports.memory, exports[job.names.gas]);
+      try {
+        if (job.hasStart) exports[job.names.start]();
+        exports._start();
+        end = { kind: "exited", code: 0, trap: "", detail: "" };
+      } catch (thrown) {
+        end = explain(thrown);
+      }
+      return [
+        end.kind, end.code, end.trap, exports[job.names.gas].value, exports[job.names.fault].value, end.detail,
+      ].join("\t");
+    },
+  };
+})();
