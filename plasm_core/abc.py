@@ -96,8 +96,14 @@ class Runtime(WorkerComponent):
 
     For one whose traps do not, the module is rewritten to check first.
     """
+    strangers_hint: ClassVar[str | None] = None
+    """Where its worker lacks a layer of the sandbox: the setting by which an operator runs strangers' jobs on it."""
     forks: ClassVar[bool] = True
     """Whether a process that has loaded a module can fork workers. If not, each job's worker loads it anew."""
+
+    def serves_strangers(self) -> bool:
+        """Return whether a daemon may run strangers' jobs on it."""
+        return True
 
 
 class Signer(Component):

@@ -178,5 +178,17 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def load(self, artefact: bytes) -> LoadedModule | HostedModule:
+    def load(self, artefact: bytes) -> LoadedModule:
+        """Load an artefact that this engine compiled. Raises: `EngineFailure`."""
+
+
+class HostedEngine(ABC):
+    """An engine in a child process that brings a WASI host of its own. Constructed and locked down as an `Engine`."""
+
+    @abstractmethod
+    def compile(self, module: bytes) -> bytes:
+        """As `Engine.compile`."""
+
+    @abstractmethod
+    def load(self, artefact: bytes) -> HostedModule:
         """Load an artefact that this engine compiled. Raises: `EngineFailure`."""

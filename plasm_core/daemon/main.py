@@ -27,6 +27,7 @@ from plasm_core.daemon.gateway import Gateway
 from plasm_core.daemon.health import Parts, tell_health
 from plasm_core.daemon.metrics import log_metrics, tell_metrics
 from plasm_core.daemon.notify import keep_notified, notify
+from plasm_core.daemon.policy import check_lending
 from plasm_core.daemon.service import Service, open_service
 from plasm_core.daemon.session import Session
 from plasm_core.errors import ConfigError, TransportError
@@ -89,7 +90,8 @@ def check_all(node: Node) -> tuple[list[Transport], list[Discovery]]:
 
     Raises: `ConfigError`, `PluginError`, `KeyFileError`.
     """
-    _ = node.runtime(), node.validator, node.verifiers, node.signer.peer_id
+    _ = node.validator, node.verifiers, node.signer.peer_id
+    check_lending(node.config, node.runtime())
     table, chosen = node.config.table, node.config.plasm
     transports = ("local", *(name for name in chosen.transport if name != "local"))
     discoveries = chosen.discovery or (DEFAULT_DISCOVERY if len(transports) > 1 else ())
@@ -232,6 +234,7 @@ def _reload(ending: _Ending, node: Node, reload: Callable[[], Config]) -> None:
     """Read the configuration anew, and take over what may change while the daemon runs."""
     try:
         fresh = reload()
+        check_lending(fresh, node.runtime())
     except ConfigError as exc:
         log.error("configuration not read anew: it is as before reason=%s", exc)
         return

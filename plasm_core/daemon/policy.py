@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from plasm_core.abc import Runtime
 from plasm_core.config import Config
-from plasm_core.errors import RefusedError
+from plasm_core.errors import ConfigError, RefusedError
 from plasm_core.node import check_policy
 from plasm_core.records import Manifest, PeerId
 from plasm_core.sandbox.executor import MAX_ARGUMENT_BYTES
@@ -63,3 +64,15 @@ def _check_sizes(submit: Submit, config: Config) -> None:
             raise RefusedError(
                 "input_too_large", f"{what}: {size} bytes, more than the {allowed} allowed here"
             )
+
+
+def check_lending(config: Config, runtime: Runtime) -> None:
+    """Refuse to lend on a runtime whose workers lack a layer, unless its configuration allows it.
+
+    Raises: `ConfigError`.
+    """
+    if config.policy.lend and not runtime.serves_strangers():
+        raise ConfigError(
+            f"policy.lend is set, and the runtime {runtime.name} does not run strangers' jobs",
+            hint=runtime.strangers_hint,
+        )

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Any
 
-from plasm_core.engine import Engine, EngineFailure
+from plasm_core.engine import Engine, EngineFailure, HostedEngine
 from plasm_core.sandbox import entry
 from plasm_core.sandbox.confine import limit_resources, lock_down
 from plasm_core.sandbox.descriptor import read_all, write_all
@@ -17,7 +17,7 @@ def main(spec: dict[str, Any]) -> None:
 
     Write why it failed, if it did, to stdout.
     """
-    engine: Engine = entry.make(spec["entry"], spec["options"])
+    engine: Engine | HostedEngine = entry.make(spec["entry"], spec["options"])
     limit_resources(cpu_s=spec["cpu_s"], memory_bytes=spec["memory_bytes"])
     lock_down(spec["confinement"])
     try:

@@ -10,7 +10,7 @@ import os
 import resource
 from typing import Any
 
-from plasm_core.engine import Engine, HostedModule
+from plasm_core.engine import Engine, HostedEngine, HostedModule
 from plasm_core.sandbox import confine, entry, worker, zygote
 from plasm_core.sandbox.descriptor import read_all
 
@@ -21,7 +21,7 @@ def main(spec: dict[str, Any]) -> None:
     The first message says which layers of the sandbox are missing, as a zygote's does.
     """
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, spec["socket_fd"])
-    engine: Engine = entry.make(spec["entry"], spec["options"])
+    engine: Engine | HostedEngine = entry.make(spec["entry"], spec["options"])
     confine.allow_deep_stack()
     silence = os.open(os.devnull, os.O_RDWR)
     missing = confine.lock_down(spec["confinement"])

@@ -244,7 +244,7 @@ def run_hosted(
 
 
 def _pages(job: frames.Job) -> int:
-    return min(job.memory_bytes // PAGE_BYTES, 65_536)
+    return min(int(job.memory_bytes) // PAGE_BYTES, 65_536)
 
 
 def _outcome(

@@ -22,7 +22,7 @@ from plasm_core.testing.claims import (
     receipt,
 )
 
-RUNTIMES = ("wasmtime", "wasmer", "wasm3")
+RUNTIMES = ("wasmtime", "v8", "wasm3", "wasmer")
 TRUE = Observables.of(receipt())
 UNREPRODUCIBLE = manifest(capabilities=("clock.real",))
 OUTCOMES = [

@@ -43,6 +43,7 @@ REFUSED = {
         "wat/spills_simd.wasm": "simd",
         "wat/wider_type.wasm": "wide-types",
     },
+    "v8": {},
 }
 """Exactly the modules that each engine refuses, with the features that it lacks."""
 

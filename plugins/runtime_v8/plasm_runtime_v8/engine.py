@@ -10,7 +10,7 @@ import os
 import struct
 import time
 
-from plasm_core.engine import Engine, EngineFailure, GuestEnd, HostedModule
+from plasm_core.engine import EngineFailure, GuestEnd, HostedEngine, HostedModule
 from plasm_runtime_v8.library import Context, V8Error, deepen_thread_stacks, open_library
 
 TYPE_CHECKING = False  # importing typing would cost every worker
@@ -31,7 +31,7 @@ def _script(name: str) -> str:
         return file.read()
 
 
-class V8Engine(Engine):
+class V8Engine(HostedEngine):
     """Compiles lazily while it runs: an artefact is the metered module itself."""
 
     def __init__(self) -> None:

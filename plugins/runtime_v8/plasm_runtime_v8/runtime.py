@@ -10,6 +10,7 @@ import attrs
 
 from plasm_core import hookimpl
 from plasm_core.abc import Runtime
+from plasm_core.records.fields import boolean, constrained
 
 
 @functools.cache
@@ -19,7 +20,11 @@ def _version() -> str:
 
 @attrs.frozen(kw_only=True)
 class V8Runtime(Runtime):
-    """Compiles functions when they are first called, then optimises those that run often."""
+    """Compiles functions when they are first called, then optimises those that run often.
+
+    `strangers`: let a daemon that lends run strangers' jobs on it, although a worker that compiles while its guest
+    runs can make executable memory (docs/security.md).
+    """
 
     name: ClassVar[str] = "v8"
     requires: ClassVar[tuple[str, ...]] = ("py_mini_racer",)
@@ -27,6 +32,7 @@ class V8Runtime(Runtime):
     entry: ClassVar[str] = "plasm_runtime_v8.engine:V8Engine"
     threads: ClassVar[bool] = True
     forks: ClassVar[bool] = False
+    strangers_hint: ClassVar[str | None] = "choose another runtime, or set runtime.v8.strangers = true"
     canonical_nans: ClassVar[bool] = False
     explains_traps: ClassVar[bool] = False
     jobs_per_worker: ClassVar[int] = 1
@@ -47,6 +53,11 @@ class V8Runtime(Runtime):
             "wide-types",
         }
     )
+
+    strangers: bool = constrained(boolean(), default=False)
+
+    def serves_strangers(self) -> bool:
+        return self.strangers
 
     def version(self) -> str:
         return _version()

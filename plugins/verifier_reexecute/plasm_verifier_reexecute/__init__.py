@@ -24,7 +24,7 @@ class ReexecuteVerifier(Verifier):
     name: ClassVar[str] = "reexecute"
     establishes: ClassVar[tuple[str, ...]] = ("re-execution",)
 
-    runtimes: tuple[str, ...] = constrained(names("[a-z0-9]+"), default=("wasmtime", "wasmer", "wasm3"))
+    runtimes: tuple[str, ...] = constrained(names("[a-z0-9]+"), default=("wasmtime", "v8", "wasm3", "wasmer"))
     wall_time_s: int = constrained(integer(1, 86_400), default=300)
 
     def judge(self, claims: Sequence[Claim]) -> Opinion:
