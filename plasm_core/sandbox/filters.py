@@ -48,8 +48,7 @@ _COMPILING = _LOADING | {"pwrite64"}
 
 # What V8 asks for while a guest runs on it: code that it writes and then runs, and locks between threads.
 _COMPILING_WHILE_RUNNING = _RUNNING | {
-    *("gettid", "membarrier", "mmap", "mprotect", "sched_getaffinity", "sched_yield"),
-    *("pkey_alloc", "pkey_free", "pkey_mprotect"),
+    *("gettid", "membarrier", "mmap", "mprotect", "pkey_mprotect", "sched_yield"),
 }
 
 

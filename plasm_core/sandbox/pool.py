@@ -243,7 +243,9 @@ class Pool:
     def take(self, program: Program, *, jobs: int) -> Worker:
         """Return a worker, from a zygote that is made if there is none. Raises: `SandboxError`."""
         if not program.runtime.forks:
-            return self._starter.submit(self._spawner.take, program, jobs=1).result()
+            worker = self._starter.submit(self._spawner.take, program, jobs=1).result()
+            self.missing = self._spawner.missing
+            return worker
         key = f"{jobs} {program_key(program)}"
         with self._lock:
             self._wanted[key] += 1

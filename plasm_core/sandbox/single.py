@@ -31,6 +31,7 @@ def main(spec: dict[str, Any]) -> None:
     sock.sendall(len(ready).to_bytes(4, "little") + ready)
     for fd in (1, 2):
         os.dup2(silence, fd)
+    os.close(silence)
     confine.limit(resource.RLIMIT_FSIZE, 0)
     if isinstance(loaded, HostedModule):
         worker.serve_hosted(sock, loaded, lambda: _tighten(spec["running_filter"]))

@@ -31,7 +31,7 @@ from plasm_runtime_wasmtime.runtime import WasmtimeRuntime
 from plasm_runtime_wasmtime.validator import WasmtimeValidator
 from tests.support import processes
 from tests.support.attempts.catalogue import ALLOWED, ATTEMPTS, EARLY
-from tests.support.hostile import HostileRuntime, HostileValidator, ask, program_of
+from tests.support.hostile import HostileRuntime, HostileValidator, ask, program_of, syscall_numbers
 from tests.support.hostile_engine import ATTEMPT_WHILE_LOADING, TAKEN_AWAY
 from tests.support.users import USERS, interpreter_of
 from tests.support.wat import FOREVER, starting, writing
@@ -147,6 +147,50 @@ def test_a_worker_has_no_environment(user: str) -> None:
 
     assert set(found["python"]) <= {"LC_CTYPE"}  # which Python sets for itself
     assert {item.partition("=")[0] for item in found["libc"]} <= {"LC_CTYPE"}
+
+
+# -- engines with threads, whose workers start by themselves and may make code
+
+CODE = {"map_executable", "map_writable_and_executable", "map_executable_with_high_bits"}
+CODE |= {"make_executable", "make_executable_with_key"}
+
+
+@functools.cache
+def _threaded(user: str, *names: str) -> dict[str, Any]:
+    return _reported(user, "--threaded", *names)
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_a_worker_with_threads_is_denied_everything_but_making_code(user: str) -> None:
+    results = _threaded(user)["results"]
+
+    assert {said["outcome"] for said in results.values()} == {"exited with code 0"}
+    denied = {name for name, said in results.items() if said["errno"] in ("EPERM", "absent")}
+    assert denied == set(ATTEMPTS) - CODE
+    assert [results[name]["errno"] for name in ALLOWED] == [None] * len(ALLOWED)
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_a_worker_with_threads_has_its_socket_and_its_input_open_and_nothing_else(user: str) -> None:
+    found = _threaded(user, "descriptors")["results"]["descriptors"]["detail"].values()
+
+    assert sum(item["kind"] == "socket" for item in found) == 1
+    assert [item["read"] for item in found if item["kind"] == "file" and item["read"]] == ["standard input"]
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_a_worker_with_threads_reaches_nobody_and_knows_nothing(user: str) -> None:
+    results = _threaded(user, "send_everywhere", "environment", "sweep")["results"]
+
+    assert results["send_everywhere"]["detail"] == []
+    assert set(results["environment"]["detail"]["python"]) <= {"LC_CTYPE"}
+    let_through = {_call_name(number) for number in results["sweep"]["detail"]}
+    assert let_through <= {"gettid", "membarrier", "pkey_mprotect", "sched_yield"}
+
+
+def _call_name(number: str) -> str:
+    """Return the name of a system call that the sweep found."""
+    return {call: name for name, call in syscall_numbers().items()}[int(number)]
 
 
 # -- the processes that work before there is a guest

@@ -63,6 +63,13 @@ class HostileRuntime(Runtime):
         return "0"
 
 
+class HostileThreadedRuntime(HostileRuntime):
+    """The same as an engine with threads, such as V8: each worker starts by itself, and may make code."""
+
+    name: ClassVar[str] = "hostile"
+    forks: ClassVar[bool] = False
+
+
 class HostileValidator(Validator):
     """A validator that makes attempts."""
 
@@ -107,6 +114,25 @@ def ask(
     answer = bytearray()
     run = executor.run(program, manifest, inputs, lambda _stream, data: answer.extend(data), client=client)
     return run.outcome, json.loads(answer or b"{}")
+
+
+def threaded_report(names: Sequence[str]) -> dict[str, Any]:
+    """Make attempts, each in a worker that starts by itself, as those of an engine with threads do."""
+    results = {}
+    executor = Executor(SandboxConfig())
+    try:
+        with program_of(HostileThreadedRuntime()) as program:
+            sibling = executor._workers.take(program, jobs=1)
+            for name in names:
+                outcome, said = ask(
+                    executor, program, name, os.getpid(), sibling.pid, stdin=b"standard input"
+                )
+                results[name] = {"outcome": str(outcome), "errno": None, "detail": None, **said}
+            missing = executor.missing
+            sibling.discard()
+    finally:
+        executor.close()
+    return {"uid": os.getuid(), "missing": missing, "results": results}
 
 
 def report(names: Sequence[str], *, without: Sequence[str] = ()) -> dict[str, Any]:
@@ -172,6 +198,7 @@ def _bare(name: str, where: Whereabouts) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bare", action="store_true", help="take nothing from the processes")
+    parser.add_argument("--threaded", action="store_true", help="as an engine with threads, such as V8")
     parser.add_argument("--without", action="append", default=[], metavar="LAYER")
     parser.add_argument("names", nargs="*")
     options = parser.parse_args()
@@ -180,7 +207,12 @@ def main() -> None:
         for name, attempt in {**ATTEMPTS, **ALLOWED}.items()
         if not options.bare or attempt.control != "none"
     ]
-    made = bare_report(names) if options.bare else report(names, without=options.without)
+    if options.bare:
+        made = bare_report(names)
+    elif options.threaded:
+        made = threaded_report(names)
+    else:
+        made = report(names, without=options.without)
     json.dump(made, sys.stdout)
 
 
