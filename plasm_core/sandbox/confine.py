@@ -171,8 +171,11 @@ def _deny_files() -> None:
 
 def filter_all_threads(program: bytes) -> None:
     """Install a seccomp program in every thread of this process: seccomp(2), SECCOMP_FILTER_FLAG_TSYNC."""
+    number = _SYS_SECCOMP.get(os.uname().machine)
+    if number is None:  # no engine with threads is built for such a processor
+        prepared_filter(program)()
+        return
     prepared = _Program(len(program) // 8, program)
-    number = _SYS_SECCOMP[os.uname().machine]
     _check(_libc.syscall(number, _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_TSYNC, ctypes.byref(prepared)))
 
 

@@ -334,7 +334,7 @@ class Spawner:
     def take(self, program: Program, *, jobs: int) -> Worker:
         """Start a worker. It serves one job, whatever `jobs` allows. Raises: `SandboxError`."""
         ours, theirs = socket.socketpair()
-        with theirs, tempfile.TemporaryFile() as stderr:
+        with theirs, scratch_file() as stderr:
             process = start_child(
                 program.runtime.python(),
                 "plasm_core.sandbox.single",

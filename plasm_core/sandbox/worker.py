@@ -10,7 +10,7 @@ import os
 import resource
 import sys
 
-from plasm_core.engine import PAGE_BYTES, TRAP_KINDS, EngineFailure, GuestJob, Trap
+from plasm_core.engine import PAGE_BYTES, TRAP_KINDS, EngineFailure, GuestEnd, GuestJob, Trap
 from plasm_core.sandbox import confine, frames
 from plasm_core.sandbox.injected import (
     FAULT_CONVERSION,
@@ -213,6 +213,7 @@ def run(
         *(kind, code, trap, detail),
         left=instance.get_global(GAS_GLOBAL),
         fault=instance.get_global(FAULT_GLOBAL),
+        since_s=before,
     )
 
 
@@ -234,13 +235,17 @@ def run_hosted(
         real_random=bool(job.flags & frames.RANDOM_REAL),
         names={"gas": GAS_GLOBAL, "pages": PAGES_GLOBAL, "fault": FAULT_GLOBAL, "start": START_EXPORT},
     )
+    before = _processor_time_s()
+    detail = ""
     try:
         end = module.run(asked)
     except EngineFailure as exc:
-        return _outcome(job, "system_error", 0, "", str(exc), left=job.gas, fault=0)
-    if end.trap == "stack_exhausted":
-        return _outcome(job, "system_error", 0, "", _ENGINE_STACK, left=end.gas_left, fault=0)
-    return _outcome(job, end.kind, end.code, end.trap, "", left=end.gas_left, fault=end.fault)
+        detail = str(exc)
+        end = GuestEnd(kind="system_error", code=0, trap="", gas_left=job.gas, fault=0)
+    kind, trap = end.kind, end.trap
+    if trap == "stack_exhausted":
+        kind, trap, detail = "system_error", "", _ENGINE_STACK
+    return _outcome(job, kind, end.code, trap, detail, left=end.gas_left, fault=end.fault, since_s=before)
 
 
 def _pages(job: frames.Job) -> int:
@@ -248,9 +253,12 @@ def _pages(job: frames.Job) -> int:
 
 
 def _outcome(
-    job: frames.Job, kind: str, code: int, trap: str, detail: str, *, left: int, fault: int
+    job: frames.Job, kind: str, code: int, trap: str, detail: str, *, left: int, fault: int, since_s: float
 ) -> bytes:
-    """Return how a job ended as `frames.OUTCOME` carries it. `left`: the gas counter; `fault`: why it trapped."""
+    """Return how a job ended as `frames.OUTCOME` carries it.
+
+    `left`: the gas counter; `fault`: why it trapped; `since_s`: this process's processor time when it began.
+    """
     if kind != "system_error":
         if left < 0:
             kind, code, trap = "out_of_gas", 0, ""
@@ -269,7 +277,7 @@ def _outcome(
         code=code,
         trap=TRAP_KINDS.index(trap) if trap else 0,
         gas_used=min(job.gas - left, job.gas),
-        cpu_us=int((_processor_time_s() - before) * 1e6),
+        cpu_us=int((_processor_time_s() - since_s) * 1e6),
         peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
         detail=detail,
         number=job.number,
