@@ -13,7 +13,9 @@ from plasm_core.config import Config
 from plasm_core.errors import PluginError
 from plasm_core.node import Node
 
-ENGINES = ("wasmtime", "wasm3", "wasmer", "v8")
+EMBEDDED = ("wasmtime", "wasm3", "wasmer")
+"""Those whose instances a test can look into. V8 runs whole jobs only."""
+ENGINES = (*EMBEDDED, "v8")
 
 WASMER_PYTHON = "PLASM_TEST_WASMER_PYTHON"
 """The environment variable that names a Python which has wasmer: its wheels end at CPython 3.10."""

@@ -27,7 +27,7 @@ from plasm_core.sandbox.metering import meter
 from plasm_core.sandbox.module import Module
 from tests.agreement import engine_child
 from tests.agreement.conftest import skip_if_missing
-from tests.agreement.engines import ENGINES
+from tests.agreement.engines import EMBEDDED
 from tests.support.observable import with_exports
 from tests.support.reference import run
 from tests.support.wasmgen import modules
@@ -167,7 +167,7 @@ def features_of(code: bytes) -> set[str]:
     return module.features
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", EMBEDDED)
 @settings(max_examples=EXAMPLES)
 @given(code=modules(plain=True) | modules(plain=True, traps=False))
 def test_every_engine_runs_every_plain_module_as_the_reference_does(
@@ -181,7 +181,7 @@ def test_every_engine_runs_every_plain_module_as_the_reference_does(
     assert observe(process, code) == expect(code)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", EMBEDDED)
 @settings(max_examples=EXAMPLES)
 @given(code=modules() | modules(bulk=False))
 def test_an_engine_runs_every_module_whose_features_it_has_as_the_reference_does(
