@@ -46,6 +46,7 @@ RECORDS = ("garbage", "another's", "expired", "endless", "boasting")
 node that can all and then refuses."""
 ADDRESSES = "addresses"
 """Tells false addresses of others, where nobody is or somebody who says nothing."""
+LISTED_S = 120.0
 KINDS = (*LIES, "record", ADDRESSES)
 
 
@@ -120,6 +121,7 @@ class Liars:
         self._keys = keys
         self._other = self._signer("other")
         self._nobody = ""
+        self._directories: list[KademliaDirectory] = []
 
     def _signer(self, name: str) -> Ed25519Signer:
         return Ed25519Signer(key=str(self._keys / name))
@@ -162,9 +164,14 @@ class Liars:
         if kind == ADDRESSES:
             self._mislead(directory, signer)
         directory.advertise(record_of(signer, ()).classes)
-        with trio.fail_after(60):
-            while not directory.counters["sent_2"]:  # noqa: ASYNC110 - the directory counts, and tells nobody
-                await trio.sleep(0.05)
+        self._directories.append(directory)
+
+    async def listed(self) -> None:
+        """Wait until each has told somebody of itself."""
+        with trio.fail_after(LISTED_S):
+            for directory in self._directories:
+                while not directory.counters["sent_2"]:  # noqa: ASYNC110 - it counts, and tells nobody
+                    await trio.sleep(0.05)
 
     def _mislead(self, directory: KademliaDirectory, signer: Ed25519Signer) -> None:
         """Have a directory answer with false addresses of everybody but itself."""
@@ -196,6 +203,7 @@ async def serve(bootstrap: str, kinds: Sequence[str], host: str) -> None:
         await liars.deafen()
         for number, kind in enumerate(kinds):
             await liars.add(f"liar-{number}", kind, kinds[:number].count(kind), host)
+        await liars.listed()
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         await trio.to_thread.run_sync(sys.stdin.read)
