@@ -17,6 +17,7 @@ import trio.testing
 
 from plasm_core.assurance import Standing
 from plasm_core.client import AsyncClient, JobResult, Submission
+from plasm_core.client import evidence as evidence_of
 from plasm_core.client.bounds import ACCEPT_S, ANSWER_S, SLACK_S, START_S
 from plasm_core.client.dialling import DIAL_S
 from plasm_core.client.judging import Judge
@@ -251,3 +252,27 @@ async def test_no_more_is_taken_than_the_job_may_write(
 
         assert found.verdict.signers == (small.nodes[1].signer.peer_id,)
         assert found.stdout == b""
+
+
+@pytest.mark.parametrize("size_bytes", [10, evidence_of.MAX_BYTES - 1000, evidence_of.MAX_BYTES + 1])
+def test_evidence_fills_no_disk(state: Path, size_bytes: int) -> None:
+    """The newest are kept, so many, each so large at most: a longer envelope is told by its length."""
+    paths = [
+        evidence_of.keep(OTHER.peer_id, "ab" * 32, f"reason {number}", "x" * size_bytes)
+        for number in range(evidence_of.MAX_FILES + 5)
+    ]
+    kept = evidence(state)
+
+    assert kept == paths[5:]
+    assert all(path.stat().st_size <= evidence_of.MAX_BYTES for path in kept)
+    said = json.loads(kept[-1].read_text())
+    if size_bytes < evidence_of.MAX_BYTES:
+        assert said["envelope"] == "x" * size_bytes
+    else:
+        assert (said["envelope"], said["envelopeBytes"]) == (None, size_bytes)
+
+
+def test_evidence_that_cannot_be_kept_ends_no_job(state: Path) -> None:
+    (state / "plasm").write_bytes(b"no directory")
+
+    assert evidence_of.keep(OTHER.peer_id, "ab" * 32, "reason", "{}") is None
