@@ -63,6 +63,15 @@ class Memory(ABC):
     def write(self, offset: int, data: bytes) -> None:
         """Copy `data` in, at `offset`."""
 
+    def gather(self, pieces: list[tuple[int, int]]) -> bytes:
+        """Copy pieces out, each (offset, length), one behind the other. An engine may know a faster way."""
+        return b"".join([self.read(offset, length) for offset, length in pieces])
+
+    def scatter(self, pieces: list[tuple[int, bytes]]) -> None:
+        """Copy pieces in, each (offset, data), in their order. An engine may know a faster way."""
+        for offset, data in pieces:
+            self.write(offset, data)
+
 
 class Instance(ABC):
     """One instantiated module."""

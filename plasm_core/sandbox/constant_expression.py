@@ -15,6 +15,8 @@ _EXTENDED = {
     0x7E: int.__mul__,
 }
 
+_MASK = 0xFFFF_FFFF_FFFF_FFFF
+
 
 def read_constant(module: Module, reader: Reader) -> int | None:
     """Read one, and note the features it uses. Return its value if it is an i32 that stands in the module.
@@ -52,7 +54,9 @@ def read_constant(module: Module, reader: Reader) -> int | None:
         elif opcode in _EXTENDED and len(stack) >= 2:
             module.features.add("extended-const")
             right, left = stack.pop(), stack.pop()
-            stack.append(None if left is None or right is None else _EXTENDED[opcode](left, right))
+            value = None if left is None or right is None else _EXTENDED[opcode](left, right)
+            # Wrapped at once, or numbers grow with the expression and reading it takes quadratic time.
+            stack.append(None if value is None else value & _MASK)
         else:
             raise BadModuleError("feature", "the module has a constant expression of an unknown feature")
     return stack[0] & 0xFFFF_FFFF if len(stack) == 1 and stack[0] is not None else None

@@ -58,18 +58,17 @@ class Rig:
         host = Host("gas")
         self.functions: dict[str, tuple[str, str, Callable[..., Any]]] = host.functions
         host.attach(self.instance)
-        host.begin(
-            HostJob(
-                args=list(args),
-                env=list(env),
-                stdin=FakeStdin(stdin, self.journal),
-                seed=bytes(32),
-                output_bytes=output_bytes,
-                real_clock=real_clock,
-                real_random=real_random,
-                output=self.output,
-            )
+        self.job = HostJob(
+            args=list(args),
+            env=list(env),
+            stdin=FakeStdin(stdin, self.journal),
+            seed=bytes(32),
+            output_bytes=output_bytes,
+            real_clock=real_clock,
+            real_random=real_random,
+            output=self.output,
         )
+        host.begin(self.job)
 
     def call(self, name: str, *arguments: int) -> int:
         """Call a function and return its errno."""

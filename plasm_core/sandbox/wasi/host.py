@@ -24,7 +24,7 @@ _CHUNK = 1 << 16
 
 TYPE_CHECKING = False  # importing typing would cost every worker
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Protocol
 
     from plasm_core.engine import HostFunction, Instance, Memory
@@ -44,6 +44,20 @@ _RIGHTS = {
     1: abi.RIGHT_FD_WRITE | abi.RIGHT_POLL,
     2: abi.RIGHT_FD_WRITE | abi.RIGHT_POLL,
 }
+
+
+def _chunks(vectors: list[tuple[int, int]], room: int) -> Iterator[list[tuple[int, int]]]:
+    """Cut vectors, up to `room` bytes in all, to lists of pieces of `_CHUNK` bytes: each is sent at once."""
+    pieces: list[tuple[int, int]] = []
+    chunk = min(_CHUNK, room)
+    for pointer, length in vectors:
+        while length and room:
+            size = min(length, chunk)
+            pieces.append((pointer, size))
+            pointer, length, chunk, room = pointer + size, length - size, chunk - size, room - size
+            if not chunk:
+                yield pieces
+                pieces, chunk = [], min(_CHUNK, room)
 
 
 class Exit(Exception):
@@ -68,6 +82,32 @@ class _Errno(Exception):
         self.code = code
 
 
+class Strings:
+    """Arguments or environment, as they are written to memory: joined once, however often the guest asks.
+
+    Asking for their sizes costs the same gas however many there are, so it must cost the same time.
+    """
+
+    def __init__(self, strings: list[bytes]) -> None:
+        self.count = len(strings)
+        self.joined = b"\0".join([*strings, b""])
+        self._lengths = list(map(len, strings))
+        self._offsets = -1
+        self._ones = 0
+
+    def pointers(self, buffer: int) -> bytes:
+        """Return the addresses of all strings if they begin at `buffer`, which must have room for them below 4 GiB."""
+        if self._offsets < 0:
+            offsets, offset = [], 0
+            for length in self._lengths:
+                offsets.append(offset)
+                offset += length + 1
+            # The offsets as one number, and one that adds 1 to each: moving all of them is one multiplication.
+            self._offsets = int.from_bytes(struct.pack(f"<{self.count}I", *offsets), "little")
+            self._ones = int.from_bytes(b"\1\0\0\0" * self.count, "little")
+        return (self._offsets + buffer * self._ones).to_bytes(4 * self.count, "little")
+
+
 class HostJob:
     """One job's inputs, as a worker holds them.
 
@@ -87,8 +127,8 @@ class HostJob:
         real_random: bool = False,
         output: Callable[[int, bytes], None],
     ) -> None:
-        self.args = [b"main", *args]
-        self.env = env
+        self.args = Strings([b"main", *args])
+        self.env = Strings(env)
         self.stdin = stdin
         self.output = output
         self.left = {1: output_bytes, 2: output_bytes}
@@ -167,23 +207,19 @@ class Host:
 
     # -- arguments and environment
 
-    def _strings_get(self, strings: list[bytes], pointers: int, buffer: int) -> int:
-        whole = b"".join(string + b"\0" for string in strings)
-        self._charge(4 * len(strings) + len(whole))
-        offsets = []
-        offset = buffer
-        for string in strings:
-            offsets.append(offset & 0xFFFF_FFFF)
-            offset += len(string) + 1
-        self._check(pointers, 4 * len(strings))
-        self._write(buffer, whole)
-        self._write(pointers, struct.pack(f"<{len(strings)}I", *offsets))
+    def _strings_get(self, strings: Strings, pointers: int, buffer: int) -> int:
+        self._charge(4 * strings.count + len(strings.joined))
+        self._check(pointers, 4 * strings.count)
+        self._check(buffer, len(strings.joined))
+        if strings.count:
+            self._memory.write(buffer, strings.joined)
+            self._memory.write(pointers, strings.pointers(buffer))
         return 0
 
-    def _strings_sizes(self, strings: list[bytes], count: int, size: int) -> int:
+    def _strings_sizes(self, strings: Strings, count: int, size: int) -> int:
         self._check(count, 4)
-        self._write(size, struct.pack("<I", sum(len(string) + 1 for string in strings)))
-        self._write(count, struct.pack("<I", len(strings)))
+        self._write(size, struct.pack("<I", len(strings.joined)))
+        self._write(count, struct.pack("<I", strings.count))
         return 0
 
     def args_get(self, argv: int, argv_buf: int) -> int:
@@ -236,10 +272,11 @@ class Host:
         if count > MAX_VECTORS:
             raise _Errno(abi.INVAL)
         self._charge(8 * count)
-        numbers = struct.unpack(f"<{2 * count}I", self._read(iovs, 8 * count))
-        vectors = list(zip(numbers[::2], numbers[1::2], strict=True))
+        vectors = list(struct.iter_unpack("<II", self._read(iovs, 8 * count)))
+        size = self._memory.size()
         for pointer, length in vectors:
-            self._check(pointer, length)
+            if pointer + length > size:
+                raise _Errno(abi.FAULT)
         return vectors
 
     def fd_read(self, fd: int, iovs: int, count: int, nread: int) -> int:
@@ -249,14 +286,21 @@ class Host:
         stdin = self._job.stdin
         wanted = min(sum(length for _, length in vectors), stdin.remaining(), 0xFFFF_FFFF)
         self._charge(wanted)
-        left = wanted
+        left, data, at = wanted, b"", 0
+        pieces: list[tuple[int, bytes]] = []
         for pointer, length in vectors:
             end = pointer + min(length, left)
-            left -= end - pointer
             while pointer < end:
-                data = stdin.read(min(_CHUNK, end - pointer))
-                self._memory.write(pointer, data)
-                pointer += len(data)
+                if at == len(data):  # one read serves as many vectors as it can
+                    self._memory.scatter(pieces)
+                    data, at, pieces = stdin.read(min(_CHUNK, left)), 0, []
+                piece = data[at : at + end - pointer]
+                pieces.append((pointer, piece))
+                size = len(piece)
+                at += size
+                left -= size
+                pointer += size
+        self._memory.scatter(pieces)
         self._write(nread, struct.pack("<I", wanted))
         return 0
 
@@ -268,17 +312,12 @@ class Host:
         if total > 0xFFFF_FFFF:
             return abi.INVAL
         self._charge(total)
-        left = self._job.left
-        for pointer, length in vectors:
-            end = pointer + min(length, left[stream])
-            while pointer < end:
-                size = min(_CHUNK, end - pointer)
-                self._job.output(stream, self._memory.read(pointer, size))
-                left[stream] -= size
-                length -= size
-                pointer += size
-            if length:
-                raise OutputLimit
+        left, room = self._job.left, min(total, self._job.left[stream])
+        left[stream] -= room
+        for pieces in _chunks(vectors, room):
+            self._job.output(stream, self._memory.gather(pieces))
+        if room < total:
+            raise OutputLimit
         self._write(nwritten, struct.pack("<I", total))
         return 0
 

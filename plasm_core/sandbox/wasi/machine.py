@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
 import sys
 import time
 
@@ -78,13 +77,10 @@ class SeededRandom:
 
     def take(self, count: int) -> bytes:
         """Return the next `count` bytes."""
-        blocks = [self._rest]
-        have = len(self._rest)
-        while have < count:
-            blocks.append(sha256(self._prefix + struct.pack("<Q", self._next)).digest())
-            self._next += 1
-            have += 32
-        data = b"".join(blocks)
+        first, prefix = self._next, self._prefix
+        self._next += max(0, -(-(count - len(self._rest)) // 32))
+        blocks = [sha256(prefix + i.to_bytes(8, "little")).digest() for i in range(first, self._next)]
+        data = self._rest + b"".join(blocks)
         self._rest = data[count:]
         return data[:count]
 

@@ -41,6 +41,7 @@ _HOST = ctypes.create_string_buffer(b"host")
 _FAILED = ctypes.addressof(_HOST)
 _I32 = 1
 _numbers = itertools.count(1)
+_FEW = 8  # pieces of memory, which take less time one by one
 
 # A host function: (runtime, context, arguments and result in cells of 8 bytes, memory) → a trap's message or 0.
 _CALLBACK = ctypes.PYFUNCTYPE(c_void_p, c_void_p, c_void_p, POINTER(c_uint64), c_void_p)
@@ -115,6 +116,26 @@ class Wasm3Memory(Memory):
         if data:
             ctypes.memmove(lib.m3_GetMemory(self._runtime, None, 0) + offset, data, len(data))
 
+    def _view(self) -> memoryview:
+        """Return all of the memory. It may be used until the guest runs again."""
+        return memoryview(
+            (ctypes.c_char * self.size()).from_address(lib.m3_GetMemory(self._runtime, None, 0))
+        ).cast("B")
+
+    def gather(self, pieces: list[tuple[int, int]]) -> bytes:
+        if len(pieces) < _FEW:
+            return super().gather(pieces)
+        view = self._view()
+        return b"".join([view[offset : offset + length] for offset, length in pieces])
+
+    def scatter(self, pieces: list[tuple[int, bytes]]) -> None:
+        if len(pieces) < _FEW:
+            super().scatter(pieces)
+            return
+        view = self._view()
+        for offset, data in pieces:
+            view[offset : offset + len(data)] = data
+
 
 class _Calls:
     """What the host functions of one instance share: what one of them raised, if one did."""
@@ -156,6 +177,7 @@ class Wasm3Instance(Instance):
     ) -> None:
         self._calls = _Calls()
         self._numbers: list[int] = []
+        self._globals: dict[str, int] = {}
         self._code = code  # wasm3 compiles from it, when a function is first called
         self._runtime = _made(lib.m3_NewRuntime(environment, STACK_BYTES, None))
         self._memory = Wasm3Memory(self._runtime)
@@ -187,10 +209,13 @@ class Wasm3Instance(Instance):
         return self._memory
 
     def _global(self, name: str) -> int:
-        found = lib.m3_FindGlobal(self._module, name.encode())
-        if not found:
-            raise EngineFailure(f"the module does not export {name}")
-        return int(found)
+        known = self._globals.get(name)
+        if known is None:  # found once: wasm3 looks at every global of the module
+            found = lib.m3_FindGlobal(self._module, name.encode())
+            if not found:
+                raise EngineFailure(f"the module does not export {name}")
+            known = self._globals[name] = int(found)
+        return known
 
     def get_global(self, name: str) -> int:
         value = _Tagged()

@@ -33,6 +33,7 @@ _TRAP_KINDS = (
 _MASKS = {"i": 0xFFFF_FFFF, "I": 0xFFFF_FFFF_FFFF_FFFF}
 _I32 = 0
 _numbers = itertools.count(1)
+_FEW = 8  # pieces of memory, which take less time one by one
 
 
 class WasmtimeMemory(Memory):
@@ -53,6 +54,24 @@ class WasmtimeMemory(Memory):
 
     def write(self, offset: int, data: bytes) -> None:
         ctypes.memmove(self._address + offset, data, len(data))
+
+    def _view(self) -> memoryview:
+        """Return all of the memory. It may be used until the guest runs again."""
+        return memoryview((ctypes.c_char * self.size()).from_address(self._address)).cast("B")
+
+    def gather(self, pieces: list[tuple[int, int]]) -> bytes:
+        if len(pieces) < _FEW:
+            return super().gather(pieces)
+        view = self._view()
+        return b"".join([view[offset : offset + length] for offset, length in pieces])
+
+    def scatter(self, pieces: list[tuple[int, bytes]]) -> None:
+        if len(pieces) < _FEW:
+            super().scatter(pieces)
+            return
+        view = self._view()
+        for offset, data in pieces:
+            view[offset : offset + len(data)] = data
 
 
 class _Calls:
