@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import attrs
@@ -28,6 +28,8 @@ from plasm_core.wire.messages import Status
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_STATUS_S = 10.0
+"""How long `plasm jobs` waits for the daemon and the nodes: for all jobs together."""
 MAX_OUTPUT_BYTES = 1 << 40
 
 
@@ -310,20 +312,16 @@ def release(handle: str, reach: options.Reach, as_json: bool, settings: Config) 
 @options.configured(choices=())
 def jobs(forget_ended: bool, as_json: bool, settings: Config) -> None:
     """List the jobs that you submitted from here, and where they stand."""
-    clients = {}
     rows, gone = [], set()
-    for entry in memory().entries():
-        job = entry.parsed
-        if entry.transport not in clients:
-            clients[entry.transport] = Client(settings, transport=entry.transport)
-        try:
-            found: Status | None = clients[entry.transport].status(job, timeout_s=10)
-            state = found.state if found else ""
-        except RefusedError as exc:
-            found, state = None, "released" if exc.reason == "released" else "unknown"
+    for entry, answer in _statuses(list(memory().entries()), settings):
+        job, found = entry.parsed, answer if isinstance(answer, Status) else None
+        if found is not None:
+            state = found.state
+        elif isinstance(answer, RefusedError):
+            state = "released" if answer.reason == "released" else "unknown"
             gone.add(job.job_id)
-        except PlasmError:
-            found, state = None, "unreachable"
+        else:
+            state = "unreachable"
         rows.append((entry, job, found, state))
     if forget_ended:
         memory().forget(gone)
@@ -358,6 +356,21 @@ def jobs(forget_ended: bool, as_json: bool, settings: Config) -> None:
         )
     else:
         render.show_hint("you have submitted no jobs from here; begin with: plasm submit MODULE")
+
+
+def _statuses(entries: list[Entry], settings: Config) -> Iterator[tuple[Entry, Status | PlasmError]]:
+    """Ask about all jobs, those of one transport beside one another. Yield them in their order."""
+    answers: dict[int, Status | PlasmError] = {}
+    for transport in dict.fromkeys(entry.transport for entry in entries):
+        chosen = [index for index, entry in enumerate(entries) if entry.transport == transport]
+        handles = [entries[index].parsed for index in chosen]
+        try:
+            given = Client(settings, transport=transport).statuses(handles, timeout_s=_STATUS_S)
+        except PlasmError as exc:
+            given = [exc] * len(chosen)
+        answers.update(zip(chosen, given, strict=True))
+    for index, entry in enumerate(entries):
+        yield entry, answers[index]
 
 
 def told(state: str, found: Status | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TypeVar
 
@@ -60,6 +60,9 @@ T = TypeVar("T")
 MAX_OUTPUT_BYTES = 1 << 30
 DEFAULT_DISCOVERY = ("kademlia",)
 _WITHDRAW_S = 2.0
+
+_STATUSES_AT_ONCE = 16
+"""How many jobs are asked about beside one another: each takes a connection."""
 
 
 class AsyncClient:
@@ -358,6 +361,32 @@ class AsyncClient:
     async def status(self, handle: Handle, *, timeout_s: float | None = 30) -> Status:
         """Return where a job stands."""
         return await self._question(handle, AskStatus, timeout_s, "the job's status")
+
+    async def statuses(
+        self, handles: Sequence[Handle], *, timeout_s: float = 30
+    ) -> list[Status | PlasmError]:
+        """Return where each of many jobs stands, or why that could not be learnt, in their order.
+
+        They are asked for beside one another, so that one deadline holds for all.
+        """
+        found: list[Status | PlasmError] = [
+            WaitTimeoutError(f"no answer within {timeout_s:g} s: waiting for the job's status")
+            for _ in handles
+        ]
+        places = trio.CapacityLimiter(_STATUSES_AT_ONCE)
+
+        async def ask(index: int, handle: Handle) -> None:
+            async with places:
+                try:
+                    found[index] = await self.status(handle, timeout_s=None)
+                except PlasmError as exc:
+                    found[index] = exc
+
+        with trio.move_on_after(timeout_s):
+            async with trio.open_nursery() as nursery:
+                for index, handle in enumerate(handles):
+                    nursery.start_soon(ask, index, handle)
+        return found
 
     async def cancel(self, handle: Handle, *, timeout_s: float | None = 60) -> Status:
         """End a job, and return its status when it has ended."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import trio
@@ -18,6 +18,7 @@ from plasm_core.client.sent import Sent, SentJobs
 from plasm_core.client.sink import Live, Sink
 from plasm_core.client.submission import Content, Submission, Terms
 from plasm_core.config import Config
+from plasm_core.errors import PlasmError
 from plasm_core.records import Handle
 from plasm_core.wire import ANY_NODE
 from plasm_core.wire.messages import Status
@@ -150,6 +151,13 @@ class Client:
         """Return where a job stands."""
         held = _handle(handle)
         return self._do(lambda client: client.status(held, timeout_s=timeout_s))
+
+    def statuses(
+        self, handles: Sequence[Handle | str], *, timeout_s: float = 30
+    ) -> list[Status | PlasmError]:
+        """Return where each of many jobs stands, or why that could not be learnt, in their order."""
+        held = [_handle(handle) for handle in handles]
+        return self._do(lambda client: client.statuses(held, timeout_s=timeout_s))
 
     def cancel(self, handle: Handle | str, *, timeout_s: float | None = 60) -> Status:
         """End a job."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import random
 from collections.abc import Awaitable, Callable, Iterator
@@ -22,6 +23,7 @@ from plasm_core.errors import (
     ProtocolError,
     ReceiptRejectedError,
     RefusedError,
+    TransportError,
     WaitTimeoutError,
 )
 from plasm_core.records import Handle, PeerId
@@ -201,11 +203,24 @@ def give_up(dialler: Dialler, choice: Choice, exc: PlasmError) -> bool:
     return choice.pass_on(exc, again_in_s=again)
 
 
+def _check_descriptors(exc: PlasmError) -> None:
+    """Raise `TransportError` if this process could open no file: no wait and no other node mends that."""
+    cause: BaseException | None = exc
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE):
+            raise TransportError(
+                f"this process can open no more files: {cause.strerror}",
+                hint="raise the limit of open files, as with: ulimit -n 4096",
+            ) from exc
+        cause = cause.__cause__ or cause.__context__
+
+
 def _pause(dialler: Dialler, exc: PlasmError, choice: Choice, pauses: Iterator[float]) -> float:
     """Return how long to wait before another try, at another node perhaps.
 
     Raises: the error, if none may help.
     """
+    _check_descriptors(exc)
     if isinstance(exc, RefusedError):
         if give_up(dialler, choice, exc):
             return 0.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
@@ -13,7 +15,13 @@ from plasm_core.client.dialling import Dialler
 from plasm_core.client.link import Link
 from plasm_core.client.persistence import Choice, persist
 from plasm_core.client.submission import Submission
-from plasm_core.errors import ConnectionLostError, PeerUnreachableError, RefusedError, WaitTimeoutError
+from plasm_core.errors import (
+    ConnectionLostError,
+    PeerUnreachableError,
+    RefusedError,
+    TransportError,
+    WaitTimeoutError,
+)
 from plasm_core.records import PeerId
 
 JOB = Submission.of(b"module")
@@ -173,3 +181,41 @@ async def test_a_daemon_that_never_was_there_is_not_waited_for(
 
     with pytest.raises(PeerUnreachableError):
         await persist(Nodes(fails_over=False), Choice(), once, 30, "the result")
+
+
+class Exhausted(Nodes):
+    """A process that can open no more files: each dial fails for that reason, told by a chain of errors."""
+
+    def __init__(self, number: int, *, fails_over: bool) -> None:
+        super().__init__(fails_over=fails_over)
+        self._number = number
+
+    @asynccontextmanager
+    async def converse(
+        self, peer: PeerId | None, *, job: Submission | None = None, avoid: Collection[PeerId] = ()
+    ) -> AsyncIterator[tuple[Link, PeerId]]:
+        self.dialled.append(peer)
+        try:
+            raise OSError(self._number, os.strerror(self._number))
+        except OSError as exc:
+            raise PeerUnreachableError("no daemon answers") from exc
+        yield None, PEERS[0]
+
+
+@pytest.mark.parametrize("fails_over", [False, True])
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_a_process_that_can_open_no_more_files_says_so_at_once(number: int, fails_over: bool) -> None:
+    """It waited for the whole deadline, as if nobody were there."""
+    nodes = Exhausted(number, fails_over=fails_over)
+
+    async def never(_link: Link, _peer: PeerId) -> None:
+        raise AssertionError("nobody was reached")
+
+    async def main() -> None:
+        await persist(nodes, Choice(JOB), never, 60, "the job")
+
+    with pytest.raises(TransportError, match="can open no more files") as caught:
+        trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+    assert len(nodes.dialled) == 1
+    assert "ulimit -n" in str(caught.value.hint)
