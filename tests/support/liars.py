@@ -167,10 +167,10 @@ class Liars:
         self._directories.append(directory)
 
     async def listed(self) -> None:
-        """Wait until each has told somebody of itself."""
+        """Wait until each has told all whom it tells of itself, so that clients find them."""
         with trio.fail_after(LISTED_S):
             for directory in self._directories:
-                while not directory.counters["sent_2"]:  # noqa: ASYNC110 - it counts, and tells nobody
+                while not directory._neighbours_told:  # noqa: ASYNC110 - it counts, and tells nobody
                     await trio.sleep(0.05)
 
     def _mislead(self, directory: KademliaDirectory, signer: Ed25519Signer) -> None:
