@@ -50,6 +50,7 @@ class V8Runtime(Runtime):
             "reference-types",
             "sign-extension",
             "simd",
+            "whole-memory",
             "wide-types",
         }
     )
