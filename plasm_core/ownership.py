@@ -15,8 +15,11 @@ _EVERY_USER = 2**32 - 1
 _MAX_LINKS = 40
 
 
-def check_directory(path: Path, *, own: bool = True) -> None:
+def check_directory(path: Path, *, own: bool = True, shared: bool = False) -> None:
     """Refuse a directory that another user owns or could replace. With `own` False, root may own it, too.
+
+    `shared`: every user may change what is in the directory itself, as in a volume that containers share. It is for
+    what proves its owner in another way.
 
     Raises: PermissionError, which says what is wrong; OSError if it cannot be looked at.
     """
@@ -26,7 +29,7 @@ def check_directory(path: Path, *, own: bool = True) -> None:
     if not stat.S_ISDIR(found.st_mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
     check_owner(found, path, root=not own)
-    if not own:
+    if not own and not shared:
         _check_mode(found, path)
     for above in real.parents:
         found = above.stat()

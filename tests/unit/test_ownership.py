@@ -197,12 +197,23 @@ def test_a_key_that_everybody_may_replace_is_refused(tmp_path: Path) -> None:
         keyfile.load(tmp_path / "open" / "node.key")
 
 
-def test_a_socket_where_everybody_may_replace_it_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "o").mkdir()
+def test_a_socket_below_what_everybody_may_replace_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "o" / "d").mkdir(parents=True)
     (tmp_path / "o").chmod(0o777)
 
     with pytest.raises(TransportError, match="every user may change"):
-        bind(tmp_path / "o" / "s", mode=0o600, group=None)
+        bind(tmp_path / "o" / "d" / "s", mode=0o600, group=None)
+
+
+def test_a_socket_may_lie_in_a_volume_that_all_may_write_to(tmp_path: Path) -> None:
+    """Containers share such volumes. Clients look at whose process is behind the socket."""
+    (tmp_path / "o").mkdir()
+    (tmp_path / "o").chmod(0o777)
+
+    sock = bind(tmp_path / "o" / "s", mode=0o600, group=None)
+
+    assert isinstance(sock, socket.socket)
+    sock.close()
 
 
 def test_a_socket_in_a_sticky_directory_is_usual(tmp_path: Path) -> None:
