@@ -33,7 +33,7 @@ from plasm_core.node import Node  # noqa: E402
 from plasm_core.sandbox.child import interpreter_path  # noqa: E402
 from plasm_core.sandbox.entry import make  # noqa: E402
 from plasm_core.sandbox.prepare import prepare  # noqa: E402
-from tests.agreement.engines import ENGINES, configuration, missing  # noqa: E402
+from tests.agreement.engines import EMBEDDED, configuration, missing  # noqa: E402
 from tests.fuzz import observing  # noqa: E402
 from tests.fuzz.dense import STEPS, dense_module  # noqa: E402
 from tests.fuzz.fuzz_modules import Findings  # noqa: E402
@@ -95,7 +95,7 @@ class _Case:
 class DenseFuzzer:
     """The validator and the engines. Modules are examined in batches, one engine after the other."""
 
-    def __init__(self, engines: Sequence[str] = ENGINES) -> None:
+    def __init__(self, engines: Sequence[str] = EMBEDDED) -> None:
         validator = plugins.create(Validator, "wasmtime", {})  # type: ignore[type-abstract]
         self._validate = make(validator.entry, validator.options()).validate
         with Node(configuration()) as node:
@@ -165,7 +165,7 @@ def fuzz(
     *,
     steps: int = STEPS,
     floats: bool = False,
-    engines: Sequence[str] = ENGINES,
+    engines: Sequence[str] = EMBEDDED,
     findings: Path | None = None,
     progress: bool = False,
 ) -> tuple[collections.Counter[str], Findings, list[str]]:
@@ -195,7 +195,7 @@ def main() -> int:
     parser.add_argument("--findings", type=Path, default=Path("fuzz-findings"), metavar="DIRECTORY")
     parser.add_argument("--steps", type=int, default=STEPS, metavar="N", help="of a function, at most")
     parser.add_argument("--floats", action="store_true", help="prefer floats, and branches that carry them")
-    parser.add_argument("--engines", default=",".join(ENGINES), metavar="NAMES")
+    parser.add_argument("--engines", default=",".join(EMBEDDED), metavar="NAMES")
     options = parser.parse_args()
     started = time.monotonic()
     verdicts, found, engines = fuzz(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.agreement.engines import ENGINES, missing
+from tests.agreement.engines import EMBEDDED, missing
 from tests.fuzz.dense import dense_module
 from tests.sandbox.modules import described
 from tests.support.receipts import ROOT
@@ -35,7 +35,7 @@ def test_a_short_run_finds_nothing(tmp_path: Path) -> None:
 
     assert not done.returncode, done.stdout + done.stderr
     assert list(tmp_path.iterdir()) == []
-    installed = [engine for engine in ENGINES if not missing(engine)]
+    installed = [engine for engine in EMBEDDED if not missing(engine)]
     assert f"engines {', '.join(installed)}" in done.stdout
     lines = [line.split(maxsplit=1) for line in done.stdout.splitlines()[2:]]
     counts = {verdict: int(count) for count, verdict in lines if count.isdigit()}

@@ -196,8 +196,15 @@ LIES: list[tuple[Callable[[Receipt], Receipt], str]] = [
         lambda of: attrs.evolve(of, result=attrs.evolve(of.result, gas_used=of.result.gas_used - 1)),
         "gas used is 4",
     ),
-    (lambda of: attrs.evolve(of, stdout=of.stderr), "stdout is "),
-    (lambda of: attrs.evolve(of, stderr=of.stdout), "stderr is "),
+    (lambda of: attrs.evolve(of, stdout="ab" * 32), "stdout is "),
+    (
+        lambda of: attrs.evolve(
+            of,
+            stderr=of.stdout,
+            result=attrs.evolve(of.result, stderr_bytes=of.result.stdout_bytes),
+        ),
+        "stderr is ",
+    ),
     (
         lambda of: attrs.evolve(
             of, result=attrs.evolve(of.result, outcome=Outcome(kind="trapped", trap="unreachable"))
