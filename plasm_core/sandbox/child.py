@@ -17,12 +17,12 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import attrs
 
 import plasm_core
-from plasm_core.errors import SandboxError
+from plasm_core.errors import SandboxError, StorageError
 from plasm_core.scratch import scratch_file
 
 MAX_STATUS_BYTES = 4 << 20
@@ -94,6 +94,14 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
+def child_file() -> IO[bytes]:
+    """Return an unnamed file for what a child writes. Raises: `SandboxError`."""
+    try:
+        return scratch_file()
+    except StorageError as exc:
+        raise SandboxError(f"cannot start a worker: {exc}", hint=exc.hint) from exc
+
+
 Meter = Callable[[float], None]
 """Told of processor seconds as they are used, in the thread that waits."""
 
@@ -112,7 +120,7 @@ def run_child(
     meter: Meter = unmetered,
 ) -> ChildReport:
     """Run a child to its end. It writes its status to stdout. Raises: `SandboxError` if it cannot start."""
-    with scratch_file() as status, scratch_file() as stderr:
+    with child_file() as status, child_file() as stderr:
         process = start_child(python, main, spec, pass_fds=pass_fds, stdout=status, stderr=stderr)
         timed_out = False
         try:

@@ -27,9 +27,8 @@ from plasm_core.config import SandboxConfig
 from plasm_core.errors import SandboxError
 from plasm_core.sandbox import filters
 from plasm_core.sandbox.admission import Program
-from plasm_core.sandbox.child import reason, shortage, start_child, tail
+from plasm_core.sandbox.child import child_file, reason, shortage, start_child, tail
 from plasm_core.sandbox.zygote import MAX_BATCH, READY_BYTES, SYS_CLONE, unpack_pids, unpack_ready
-from plasm_core.scratch import scratch_file
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +95,7 @@ class Zygote:
 
     def _start(self, program: Program) -> tuple[subprocess.Popen[bytes], socket.socket]:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs, scratch_file() as stderr:
+        with theirs, child_file() as stderr:
             process = start_child(
                 program.runtime.python(),
                 "plasm_core.sandbox.zygote",
@@ -334,7 +333,7 @@ class Spawner:
     def take(self, program: Program, *, jobs: int) -> Worker:
         """Start a worker. It serves one job, whatever `jobs` allows. Raises: `SandboxError`."""
         ours, theirs = socket.socketpair()
-        with theirs, scratch_file() as stderr:
+        with theirs, child_file() as stderr:
             process = start_child(
                 program.runtime.python(),
                 "plasm_core.sandbox.single",
