@@ -5,24 +5,34 @@ Importing it is cheap, since sandboxed workers do so too: its names are loaded w
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # importing typing would cost every worker
+from plasm_core.version import __version__
 
-__version__ = "0.1.0.dev0"
+TYPE_CHECKING = False  # importing typing would cost every worker
 
 if TYPE_CHECKING:
     from typing import Any
 
-    from plasm_core.client import AsyncClient, Client, JobResult, Submission, open_client
-    from plasm_core.hookspecs import hookimpl
+    from plasm_core.client import (
+        AsyncClient,
+        Client,
+        JobResult,
+        PlasmExecutor,
+        Submission,
+        open_client,
+        verify,
+    )
+    from plasm_core.plugins.hookspecs import hookimpl
 
 __all__ = [
     "AsyncClient",
     "Client",
     "JobResult",
+    "PlasmExecutor",
     "Submission",
     "__version__",
     "hookimpl",
     "open_client",
+    "verify",
 ]
 
 
@@ -31,4 +41,11 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module("plasm_core.hookspecs" if name == "hookimpl" else "plasm_core.client"), name)
+    from plasm_core.supported_platform import UNSUPPORTED
+
+    if UNSUPPORTED is not None:
+        raise ImportError(UNSUPPORTED)
+
+    return getattr(
+        import_module("plasm_core.plugins.hookspecs" if name == "hookimpl" else "plasm_core.client"), name
+    )

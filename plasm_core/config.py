@@ -1,4 +1,4 @@
-"""The configuration: flags beat environment beats file beats default."""
+"""The configuration: flags beat environment beats drop-ins beat the file beats defaults."""
 
 from __future__ import annotations
 
@@ -11,13 +11,23 @@ from typing import Any
 
 import attrs
 
-from plasm_core import paths
-from plasm_core.abc import KINDS
+from plasm_core.config_files import read_files
+from plasm_core.config_origins import Origins, meant, under
 from plasm_core.errors import ConfigError, InvalidRecordError
-from plasm_core.input_file import read_input
+from plasm_core.interpreter import Interpreter, read_interpreters
+from plasm_core.plugins.interfaces import KINDS
 from plasm_core.records.cid import parse_peer
 from plasm_core.records.converter import structure
-from plasm_core.records.fields import boolean, constrained, integer, names, names_of, one_of, text
+from plasm_core.records.fields import (
+    WrittenInteger,
+    boolean,
+    constrained,
+    integer,
+    names,
+    names_of,
+    one_of,
+    text,
+)
 from plasm_core.records.manifest import CAPABILITIES
 from plasm_core.records.peer import peer_names
 
@@ -27,23 +37,26 @@ else:  # pragma: no cover
     import tomli as tomllib
 
 _NAME = r"[a-z0-9]+"
+NO_FIRST_RUN = "none"
+"""The value of `plasm.first_run` for which every run is on the configured runtime."""
 _OTHER_VARIABLES = frozenset({"PLASM_CONFIG", "PLASM_SOCKET"})
 _SERVICE = re.compile(
     r"PLASM(_[A-Z0-9_]+)?_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_[A-Z]+(_[A-Z]+)?)"
 )
 _SERVICE_PORT = re.compile(r"PLASM(_[A-Z0-9_]+)?_PORT")
-_MAX_FILE_BYTES = 1 << 20
 
 
 @attrs.frozen(kw_only=True)
 class Choice:
-    """Which plugins do the work, and what a client wants established of a result.
+    """The selected plugins, and the facts that verification must establish.
 
-    `require`: signature, known, reexecution, quorum or audit; `known`: PeerIds of nodes that the user knows, beside
-    those that are named for a job.
+    `require`: signature, known, reexecution, quorum or audit; `known`: the PeerIds of nodes that the user knows, in
+    addition to those named for a job. `first_run`: the runtime for a large module of one's own that `runtime` has not
+    compiled yet, if it is installed; `none`: always `runtime`. `reuse`: take the verified result that an equal task had before (docs/batches.md).
     """
 
     runtime: str = constrained(text(pattern=_NAME, maximum=64), default="wasmtime")
+    first_run: str = constrained(text(pattern=_NAME, maximum=64), default="v8")
     validator: str = constrained(text(pattern=_NAME, maximum=64), default="wasmtime")
     signer: str = constrained(text(pattern=_NAME, maximum=64), default="ed25519")
     verifier: tuple[str, ...] = constrained(names(_NAME), default=("signature",))
@@ -53,13 +66,14 @@ class Choice:
         one_of("signature", "known", "reexecution", "quorum", "audit"), default="signature"
     )
     known: tuple[str, ...] = constrained(peer_names(), default=())
+    reuse: bool = constrained(boolean(), default=False)
 
 
 @attrs.frozen(kw_only=True)
 class AdmissionLimits:
-    """What preparing and compiling a module may take."""
+    """Limits on validating, metering and compiling a module."""
 
-    module_bytes: int = constrained(integer(8), default=64 << 20)
+    module_bytes: int = constrained(integer(8), default=128 << 20)
     cpu_s: int = constrained(integer(1, 86_400), default=120)
     memory_bytes: int = constrained(integer(64 << 20), default=2 << 30)
     cache_bytes: int = constrained(integer(0), default=2 << 30)
@@ -71,9 +85,9 @@ SANDBOX_LAYERS = ("rlimits", "no_new_privs", "unprivileged_uid", "namespaces", "
 
 @attrs.frozen(kw_only=True)
 class SandboxConfig:
-    """How jobs are kept apart. `require`: layers without which no job is run.
+    """The isolation of jobs. `require`: sandbox layers; if one is missing, no job runs.
 
-    `ahead`: workers forked before there is a job for them, for each zygote in use.
+    `ahead`: the number of workers that each zygote in use forks before a job arrives.
     """
 
     isolation: str = constrained(one_of("process", "shared"), default="process")
@@ -87,30 +101,39 @@ class SandboxConfig:
 
 @attrs.frozen(kw_only=True)
 class Policy:
-    """Whose jobs run on this node, and what they may ask for.
+    """The clients whose jobs this node runs, and the grants that it permits.
 
-    `lend`: strangers' jobs too, not only local ones. `allow`: the PeerIds of the only strangers whose jobs are
-    taken, if there are any; `deny`: of those whose jobs never are.
+    `lend`: run strangers' jobs too. `allow`: if set, run only the jobs of strangers with these PeerIds; `deny`: never
+    run the jobs of these, nor have them run a job; `convicted`: the same, as `plasm deny --proof` writes it. `grants`:
+    the grants that a job may ask for.
     """
 
     lend: bool = constrained(boolean(), default=False)
     allow: tuple[str, ...] = constrained(peer_names(), default=())
     deny: tuple[str, ...] = constrained(peer_names(), default=())
-    capabilities: tuple[str, ...] = constrained(names_of(*CAPABILITIES), default=())
+    convicted: tuple[str, ...] = constrained(peer_names(), default=())
+    grants: tuple[str, ...] = constrained(names_of(*CAPABILITIES), default=())
+
+    @property
+    def denied(self) -> frozenset[str]:
+        """The PeerIds of `deny` and `convicted`."""
+        return frozenset((*self.deny, *self.convicted))
 
 
 @attrs.frozen(kw_only=True)
 class StorageLimits:
-    """How much a daemon keeps, and how long.
+    """Limits on the daemon's disk space, and retention times.
 
-    `job_bytes`: inputs and outputs of all jobs; `module_bytes`: all modules; `output_reserve_bytes`: what of
-    the first is set aside for the outputs of each live job, unless its own limit is less; `spare_bytes`: disk
-    space held back, so that results can be written although the disk is full; `keep_s`: from a job's end until
-    its outputs and receipt are deleted; `tombstone_s`: from then until the job is forgotten.
+    `job_bytes`: inputs and outputs of all jobs; `module_bytes`: all modules; `tree_bytes`: the input files of all jobs
+    with files, equal trees once; `output_reserve_bytes`: the part of
+    `job_bytes` reserved for the outputs of each live job, unless its own limit is less; `spare_bytes`: reserved disk
+    space for writing results when the disk is full; `keep_s`: from a job's end until its outputs and receipt are
+    deleted; `tombstone_s`: from then until the job itself is deleted.
     """
 
     job_bytes: int = constrained(integer(0), default=16 << 30)
     module_bytes: int = constrained(integer(0), default=4 << 30)
+    tree_bytes: int = constrained(integer(0), default=16 << 30)
     output_reserve_bytes: int = constrained(integer(0), default=1 << 20)
     spare_bytes: int = constrained(integer(0), default=16 << 20)
     keep_s: int = constrained(integer(0, 10 * 366 * 86_400), default=7 * 86_400)
@@ -119,16 +142,17 @@ class StorageLimits:
 
 @attrs.frozen(kw_only=True)
 class JobLimits:
-    """What a daemon lets a job ask for: the greatest limits of a manifest, and the bytes of its stdin.
+    """The greatest limits that a manifest may ask for, and the greatest sizes of its stdin and of its input files.
 
-    `cpu` and `memory_bytes` are also what all running jobs together may have, and with them the processes that wait
-    for the next ones; 0 stands for what the machine has, or the control group that a container sets: all processors,
-    and three quarters of the memory, less where the daemon itself would have under 128 MiB.
+    `cpu` and `memory_bytes` also bound all running jobs and idle worker processes together. 0 means the resources of
+    the machine, or of the container's control group: all processors, and three quarters of the memory, or less if
+    the daemon itself would have under 128 MiB.
     """
 
     gas: int = constrained(integer(1), default=10**15)
     output_bytes: int = constrained(integer(0), default=1 << 30)
     stdin_bytes: int = constrained(integer(0), default=256 << 20)
+    tree_bytes: int = constrained(integer(0), default=4 << 30)
     wall_time_s: int = constrained(integer(1, 86_400), default=3600)
     cpu: int = constrained(integer(0, 1024), default=0)
     memory_bytes: int = constrained(integer(0), default=0)
@@ -136,12 +160,12 @@ class JobLimits:
 
 @attrs.frozen(kw_only=True)
 class QueueLimits:
-    """How much waits at a daemon, and how long.
+    """Limits on waiting jobs and on uploads.
 
-    `jobs` are those accepted that wait, `offers` those that are being uploaded, both also for each client. The
-    eighth part of both is for the node's own users. `offer_s`: how long an upload may rest; `upload_s`: how long it
-    may take; `upload_bytes_per_s`: how fast it must come on average, from twice `offer_s` after its
-    beginning, 0 for however slowly. `wait_s`: how long a job may wait before it is started; `total_s`: from its acceptance to its end.
+    `jobs`: accepted jobs that wait; `offers`: uploading jobs; both also for each client. An eighth of both is
+    reserved for the node's own users. `offer_s`: the longest pause of an upload; `upload_s`: the longest upload;
+    `upload_bytes_per_s`: the least average rate, from twice `offer_s` after the start of the upload, 0 for none.
+    `wait_s`: the longest time from acceptance to start; `total_s`: the longest time from acceptance to end.
     """
 
     jobs: int = constrained(integer(1, 1_000_000), default=10_000)
@@ -157,11 +181,11 @@ class QueueLimits:
 
 @attrs.frozen(kw_only=True)
 class ClientLimits:
-    """What each client of the network may take, counted for its PeerId and for the neighbourhood of its address.
+    """Quotas of each client of the network, counted by its PeerId and by the /24 or /48 of its address.
 
-    `running`: its jobs that run at once; others wait. `cpu_s_per_hour`: processor time of its jobs, and the time
-    that checking and compiling its modules took. `upload_bytes_per_hour`: what it offers to upload. The last two
-    grow back evenly, are forgotten when the daemon ends, and refuse new jobs once they are used up. 0: no limit.
+    `running`: jobs that run at once; further jobs wait. `cpu_s_per_hour`: processor time of its jobs and of
+    validating and compiling its modules. `upload_bytes_per_hour`: the bytes that it offers to upload. The last two
+    refill evenly and survive a restart; when one is used up, new jobs are refused. 0: no limit.
     """
 
     running: int = constrained(integer(0, 100_000), default=64)
@@ -171,7 +195,7 @@ class ClientLimits:
 
 @attrs.frozen(kw_only=True)
 class GatewayConfig:
-    """Whether a daemon hands local clients' jobs on to nodes of the network, over which transport, how many at once."""
+    """The gateway: whether the daemon submits local clients' jobs to other nodes, by which transport, how many at once."""
 
     enabled: bool = constrained(boolean(), default=False)
     transport: str = constrained(text(pattern=_NAME, maximum=64), default="libp2p")
@@ -180,7 +204,7 @@ class GatewayConfig:
 
 @attrs.frozen(kw_only=True)
 class DaemonConfig:
-    """How a daemon behaves. `shutdown_s`: how long it lets jobs run on before it ends."""
+    """Settings of the daemon process. `shutdown_s`: the time that running jobs get to end when the daemon stops."""
 
     log_level: str = constrained(one_of("debug", "info", "warning", "error"), default="info")
     log_format: str = constrained(one_of("text", "json"), default="text")
@@ -189,7 +213,7 @@ class DaemonConfig:
 
 @attrs.frozen(kw_only=True)
 class Config:
-    """The whole configuration. `components` holds the plugins' own tables, by kind and name."""
+    """The whole configuration. `components`: the plugins' own tables, by kind and name; `interpreters`: by extension."""
 
     plasm: Choice = Choice()
     admission: AdmissionLimits = AdmissionLimits()
@@ -202,19 +226,27 @@ class Config:
     daemon: DaemonConfig = DaemonConfig()
     gateway: GatewayConfig = GatewayConfig()
     components: Mapping[str, Mapping[str, Mapping[str, Any]]] = attrs.field(factory=dict)
+    interpreters: Mapping[str, Interpreter] = attrs.field(factory=dict)
+    origins: Origins = attrs.field(factory=Origins, eq=False, repr=False)
+
+    def located(self, error: ConfigError) -> ConfigError:
+        """Return an error of a plugin's table, or of its choice, with the file and line of each key that it names."""
+        if not error.problems:
+            return error
+        return ConfigError("; ".join(self.origins.located(error.problems)), hint=error.hint)
 
     def table(self, kind: str, name: str) -> Mapping[str, Any]:
-        """Return a plugin's own table, empty if there is none."""
+        """Return a plugin's configuration table, empty if there is none."""
         return self.components.get(kind, {}).get(name, {})
 
 
 def keep(fresh: Config, old: Config, sections: Sequence[str]) -> Config:
-    """Return a configuration with some of its sections as they were."""
+    """Return a new configuration in which some sections have the values of an old one."""
     return attrs.evolve(fresh, **{name: getattr(old, name) for name in sections})
 
 
 def with_table(config: Config, kind: str, name: str, table: Mapping[str, Any]) -> Config:
-    """Return a configuration with some values of a plugin's own table set."""
+    """Return a configuration with changed values in a plugin's table."""
     tables = dict(config.components.get(kind, {}))
     tables[name] = {**tables.get(name, {}), **table}
     return attrs.evolve(config, components={**config.components, kind: tables})
@@ -243,48 +275,34 @@ def load(
     overrides: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Config:
-    """Read the configuration.
+    """Load the configuration from files, environment and flags.
 
-    `settings` are `key.path=value` as of `--set`; `overrides` maps such paths to values, as of flags.
+    `settings`: `key.path=value`, as given to `--set`. `overrides`: such paths with values, as given by flags.
 
     Raises: `ConfigError`, naming the file or variable and each wrong key.
     """
     environ = os.environ if environ is None else environ
-    tree = _read_file(file, environ)
-    for path, value in _environment(environ):
+    origins = Origins()
+    tree = read_files(file, environ, origins)
+    for variable, path, value in _environment(environ):
         _put(tree, path, value)
+        origins.name(path, variable)
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:
             raise ConfigError(f'--set {setting}: expected key=value, as in "admission.cpu_s=30"')
-        _put(tree, key.strip().split("."), _scalar(value))
+        path = key.strip().split(".")
+        _put(tree, path, _scalar(value))
+        origins.name(path, "--set")
     for key, value in (overrides or {}).items():
         _put(tree, key.split("."), value)
-    return _config(tree)
+        origins.name(key.split("."), f"--{key.rpartition('.')[2]}")
+    return _config(tree, origins)
 
 
-def _read_file(file: Path | None, environ: Mapping[str, str]) -> dict[str, Any]:
-    named = file or (Path(environ["PLASM_CONFIG"]) if "PLASM_CONFIG" in environ else None)
-    path = named or paths.config_file()
-    if path is None:
-        return {}
-    try:
-        data = read_input(path, _MAX_FILE_BYTES)
-    except FileNotFoundError:
-        if named is None:
-            return {}
-        raise ConfigError(f"no configuration file at {path}") from None
-    except OSError as exc:
-        raise ConfigError(f"cannot read {path}: {exc.strerror}") from exc
-    try:
-        return tomllib.loads(data.decode())
-    except (ValueError, RecursionError) as exc:
-        raise ConfigError(f"{path} is not TOML: {exc}") from exc
-
-
-def _environment(environ: Mapping[str, str]) -> list[tuple[list[str], Any]]:
+def _environment(environ: Mapping[str, str]) -> list[tuple[str, list[str], Any]]:
     """PLASM_RUNTIME names plasm.runtime, PLASM_ADMISSION__CPU_S names admission.cpu_s, and so on."""
-    found: list[tuple[list[str], Any]] = []
+    found: list[tuple[str, list[str], Any]] = []
     choices = {attribute.name for attribute in attrs.fields(Choice)}
     for variable in sorted(environ):
         if not variable.startswith("PLASM_") or _is_of_a_service(variable, environ[variable]):
@@ -301,9 +319,10 @@ def _environment(environ: Mapping[str, str]) -> list[tuple[list[str], Any]]:
         if len(path) == 1 and path[0] in choices:
             path = ["plasm", path[0]]
         if len(path) < 2:
-            raise ConfigError(f"unknown environment variable {variable}")
+            known = [*(f"PLASM_{name.upper()}" for name in choices), *_OTHER_VARIABLES]
+            raise ConfigError(f"unknown environment variable {variable}{meant(variable, known)}")
         value: Any = environ[variable]
-        found.append((path, value if path[0] == "plasm" else _scalar(value)))
+        found.append((variable, path, value if path[0] == "plasm" else _scalar(value)))
     return found
 
 
@@ -329,7 +348,10 @@ def _scalar(text: str) -> Any:
         found = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):
         return text
-    return found["value"] if len(found) == 1 else text  # a line end would bring in other keys
+    if len(found) != 1:  # a line end would bring in other keys
+        return text
+    value = found["value"]
+    return WrittenInteger.read(text.strip(), value) if type(value) is int else value
 
 
 def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
@@ -349,9 +371,9 @@ def _peer(item: Any) -> Any:
         return item
 
 
-def _config(tree: dict[str, Any]) -> Config:
-    unknown = sorted(set(tree) - set(_SECTIONS) - set(KINDS))
-    problems = [f"{name}: unknown section" for name in unknown]
+def _config(tree: dict[str, Any], origins: Origins) -> Config:
+    known = {*_SECTIONS, *KINDS, "interpreters"}
+    problems = [(name, f"unknown section{meant(name, known)}") for name in sorted(set(tree) - known)]
     choice = tree.get("plasm")
     if isinstance(choice, dict):
         for name in LISTS:
@@ -359,14 +381,16 @@ def _config(tree: dict[str, Any]) -> Config:
                 choice[name] = [item.strip() for item in choice[name].split(",") if item.strip()]
     policy = tree.get("policy")
     if isinstance(policy, dict):
-        for name in ("allow", "deny"):
+        if policy.pop("capabilities", None) is not None:
+            problems.append(("policy.capabilities", "is called policy.grants now"))
+        for name in ("allow", "deny", "convicted"):
             if isinstance(policy.get(name), list):
                 policy[name] = [_peer(item) for item in policy[name]]
     components: dict[str, dict[str, dict[str, Any]]] = {}
     for kind in KINDS:
         tables = tree.get(kind, {})
         if not isinstance(tables, dict) or not all(isinstance(item, dict) for item in tables.values()):
-            problems.append(f"{kind}: expected a table for each {kind}, as in [{kind}.name]")
+            problems.append((kind, f"expected a table for each {kind}, as in [{kind}.name]"))
         else:
             components[kind] = tables
     sections: dict[str, Any] = {}
@@ -374,7 +398,9 @@ def _config(tree: dict[str, Any]) -> Config:
         try:
             sections[name] = structure(tree.get(name, {}), cls, record=name)
         except InvalidRecordError as exc:
-            problems += [f"{name}.{path}: {why}" if path else f"{name}: {why}" for path, why in exc.problems]
+            problems += under(name, exc.problems, [item.name for item in attrs.fields(cls)])
+    interpreters, wrong = read_interpreters(tree.get("interpreters", {}))
+    problems += wrong
     if problems:
-        raise ConfigError("; ".join(problems))
-    return Config(components=components, **sections)
+        raise ConfigError("; ".join(origins.located(problems)))
+    return Config(components=components, interpreters=interpreters, origins=origins, **sections)

@@ -20,7 +20,7 @@ class PlasmError(Exception):
 
 
 class InvalidRecordError(PlasmError):
-    """Some bytes are not the record they were taken for. `problems` holds every (path, message) found."""
+    """Bytes are not a valid record. `problems`: every (path, message) found."""
 
     def __init__(self, record: str, problems: list[tuple[str, str]]) -> None:
         self.record = record
@@ -29,10 +29,18 @@ class InvalidRecordError(PlasmError):
         super().__init__(f"not a valid {record}: " + "; ".join(lines))
 
 
+class ProofRefusedError(PlasmError):
+    """A fraud proof proves nothing. `code` is the reason's stable name (docs/fraud-proofs.md)."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class RefusedError(PlasmError):
     """A job was refused before it was accepted, so there is no receipt. `reason` is a stable code.
 
-    `retry_after_s` says when to ask again, if asking again may help.
+    `retry_after_s`: seconds after which another try may succeed.
     """
 
     def __init__(
@@ -44,11 +52,11 @@ class RefusedError(PlasmError):
 
 
 class BadModuleError(RefusedError):
-    """The module itself can never run here, whatever the node."""
+    """The module itself cannot run, on any node."""
 
 
 class QueueFullError(RefusedError):
-    """There is no place in the queue now. `retry_after_s` says when to ask again."""
+    """The queue is full. `retry_after_s`: seconds until another try."""
 
     def __init__(self, message: str, *, retry_after_s: int, hint: str | None = None) -> None:
         super().__init__("queue_full", message, hint=hint, retry_after_s=retry_after_s)
@@ -62,7 +70,16 @@ class CompileLimitError(RefusedError):
 
 
 class ConfigError(PlasmError):
-    """The configuration (file, environment or flags) cannot be used."""
+    """The configuration (file, environment or flags) cannot be used.
+
+    `problems`: each wrong key by its path, such as `transport.local.mode`, with what is wrong there, if that is known.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, problems: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.problems = problems
 
 
 class PluginError(PlasmError):
@@ -85,32 +102,44 @@ class KeyFileError(PlasmError):
     """A key file is missing, unreadable, not a key, or open to other users."""
 
 
+class FilesNotServedError(PlasmError):
+    """A node does not serve the files that its receipt says a job left, or serves others."""
+
+
 class OutputFileError(PlasmError):
     """A file that the caller named cannot be written."""
 
 
 class StorageError(PlasmError):
-    """State or cache cannot be read or kept: the directory, the disk or what lies there is at fault."""
+    """State or cache cannot be read or written, because of the directory, the disk or its content."""
 
 
 class StorageFullError(StorageError):
     """There is no room: the disk is full, or a quota of this node is used up."""
 
 
+class DiskFullError(StorageFullError):
+    """The file system is full, which is more than a quota: only its operator can make room."""
+
+
 class StateInUseError(StorageError):
     """Another daemon has the state directory."""
 
 
+class BundleError(PlasmError):
+    """A bundle cannot be read or written, or lacks something that one of its receipts names."""
+
+
 class JobEndedError(PlasmError):
-    """The job has a result already, or is gone: what was asked for is possible only before."""
+    """The job has a result already, or is gone, so that the call is too late."""
 
 
 class OutputGoneError(PlasmError):
-    """An output is not there any more: its job was released, has expired, or has been started again."""
+    """An output was deleted: its job was released, has expired, or has been started again."""
 
 
 class SandboxError(PlasmError):
-    """A worker process could not be started or died by no fault of the guest."""
+    """A worker process could not be started or died, and the guest is not at fault."""
 
 
 class TransportError(PlasmError):
@@ -118,15 +147,15 @@ class TransportError(PlasmError):
 
 
 class PeerUnreachableError(TransportError):
-    """A peer or daemon could not be dialled, or is not the one that was asked for."""
+    """A peer or daemon could not be dialled, or has another identity than expected."""
 
 
 class NodeStalledError(PeerUnreachableError):
-    """A node answers and does not go on: a step of its work took longer than the client waits for it."""
+    """A node stays connected but makes no progress: a step took longer than the client waits."""
 
 
 class StreamError(PlasmError):
-    """A stream broke: the other side reset it, went away, or proved to be someone else."""
+    """A stream broke: the peer reset it, went away, or proved another identity."""
 
 
 class ProtocolError(PlasmError):
@@ -134,7 +163,7 @@ class ProtocolError(PlasmError):
 
 
 class ConnectionLostError(PlasmError):
-    """A conversation with a node broke off. What had been accepted goes on; asking again is safe."""
+    """The connection to a node broke. An accepted job goes on; asking again is safe."""
 
 
 class WaitTimeoutError(PlasmError):
@@ -142,15 +171,26 @@ class WaitTimeoutError(PlasmError):
 
 
 class ReceiptRejectedError(PlasmError):
-    """A node's receipt does not hold for the job that was asked for. `reasons` says why."""
+    """A node's receipt is not valid for the job. `reasons` says why."""
 
     def __init__(self, reasons: tuple[str, ...]) -> None:
         super().__init__("receipt rejected: " + "; ".join(reasons))
         self.reasons = reasons
 
 
+class JobFailedError(PlasmError):
+    """A job failed, with a valid receipt: it exited with another code than 0, trapped, or reached a limit.
+
+    Raised by `JobResult.check` only. `result` is the verified `JobResult`.
+    """
+
+    def __init__(self, message: str, result: object) -> None:
+        super().__init__(message)
+        self.result = result
+
+
 class ReceiptUndecidedError(PlasmError):
-    """It could not be decided whether a node's receipt holds. `reasons` says why."""
+    """The verifiers could not decide whether a node's receipt is valid. `reasons` says why."""
 
     def __init__(self, reasons: tuple[str, ...]) -> None:
         super().__init__("receipt undecided: " + "; ".join(reasons))

@@ -21,14 +21,14 @@ _MAX_LINKS = 40
 
 
 class TooLargeError(OSError):
-    """A file has more bytes than its reader takes."""
+    """A file has more bytes than the reader accepts."""
 
     def __init__(self, path: str, maximum: int) -> None:
         super().__init__(errno.EFBIG, f"it has more than {maximum} bytes", path)
 
 
 def descriptor_of(path: str | os.PathLike[str]) -> int | None:
-    """Return the descriptor of this process that a path such as `/dev/stdin` or `/dev/fd/5` stands for."""
+    """Return the file descriptor that a path such as `/dev/stdin` or `/dev/fd/5` names; None for other paths."""
     place = os.fspath(path)
     own = os.path.realpath("/proc/self/fd") if os.path.isdir("/proc/self/fd") else None
     for _ in range(_MAX_LINKS):
@@ -46,11 +46,14 @@ def descriptor_of(path: str | os.PathLike[str]) -> int | None:
 def open_input(path: str | os.PathLike[str]) -> io.FileIO:
     """Open a file for reading, `-` for standard input. Raises: OSError, which names the path.
 
-    A path that stands for one of our own descriptors gives that descriptor: a socket cannot be opened anew, and
-    a shell's pipe must be read from where it is.
+    A path that names one of this process's descriptors gives that descriptor: a socket cannot be opened again, and
+    a pipe must be read at its current position.
     """
     name = os.fspath(path)
-    number = 0 if name == "-" else descriptor_of(name)
+    try:
+        number = 0 if name == "-" else descriptor_of(name)
+    except ValueError as exc:  # half a character
+        raise OSError(errno.EINVAL, str(exc), name) from exc
     if number in standard_streams.closed:
         raise OSError(errno.EBADF, _closed(number), name)
     try:
@@ -86,7 +89,7 @@ def read_some(file: io.FileIO, maximum: int) -> bytes:
         data = file.read(maximum)
         if data is not None:
             return data
-        # Whoever started us left the descriptor non-blocking.
+        # The parent process left the descriptor non-blocking.
         waiting = select.poll()
         waiting.register(file.fileno(), select.POLLIN)
         waiting.poll()
@@ -105,10 +108,10 @@ def read_input(path: str | os.PathLike[str], maximum: int) -> bytes:
 
 
 def is_stored(path: str | os.PathLike[str]) -> bool:
-    """Return whether a path names a file that can be read twice, from any place.
+    """Return whether a path names a file that can be read twice, from any position.
 
-    That is a regular file whose size the kernel knows: those of `/proc` have none, and what they say may change
-    from one read to the next. A path to a descriptor of ours is none: it is read from where it stands.
+    That is a regular file with a size: files of `/proc` have none, and their content may change between reads. A
+    path to one of this process's descriptors is not stored: it is read from its current position.
     """
     try:
         found = os.stat(path)

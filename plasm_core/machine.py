@@ -20,16 +20,17 @@ _MAX_GROUPS = 4_096
 
 @attrs.frozen(kw_only=True)
 class Demand:
-    """What a job may use, or a machine has."""
+    """A number of processors and bytes of memory: of a job, or of a machine."""
 
     cpu: int
     memory_bytes: int
 
 
 def machine(root: Path = _SYSTEM) -> Demand:
-    """Return what this process may use. `root` is where `/proc` and `/sys` are.
+    """Return the processors and memory that this process may use. `root`: the directory with `proc` and `sys`.
 
-    The least of: its affinity (which cpusets narrow), the machine's memory, and the limits of its control groups.
+    The least of its CPU affinity (which cpusets narrow), the machine's memory, and the limits of its control
+    groups.
     """
     cpu = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -51,9 +52,9 @@ def machine(root: Path = _SYSTEM) -> Demand:
 
 
 def memory_kills(root: Path = _SYSTEM) -> int:
-    """Return how many processes the kernel has killed for the memory of our control groups, as far as it counts them.
+    """Return how many processes the kernel has killed for exceeding the memory of our control groups, if it counts them.
 
-    A group's count includes those of the groups below it (cgroup v2), so that the greatest is taken.
+    A group's count includes those of the groups below it (cgroup v2), so the greatest is returned.
     """
     counts = [0]
     for group in _groups(root, "memory"):

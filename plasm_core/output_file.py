@@ -15,27 +15,33 @@ import secrets
 import select
 import stat
 import time
+from collections.abc import Callable, Iterable
 
 import attrs
 
 from plasm_core import standard_streams
 from plasm_core.errors import OutputFileError
 from plasm_core.input_file import descriptor_of
+from plasm_core.sandbox.process.descriptor import write_all
 
 _WRITE_S = 60.0
 """How long the reader of a pipe may take until it takes something."""
 _CHUNK_BYTES = 4096
-"""A pipe of which poll(2) says that it can be written to takes so many bytes at once (PIPE_BUF)."""
+"""The bytes that a pipe accepts at once when poll(2) reports it writable (PIPE_BUF)."""
 _IN_PLACE = frozenset({errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS})
 """Why a file may not be replaced though it can be written to: a file that is mounted, a directory of others."""
 
 
+Chunks = Callable[[], Iterable[bytes]]
+"""Returns bytes piece by piece; called again if a file must be written a second time."""
+
+
 @attrs.frozen(kw_only=True)
 class OutputFile:
-    """Where something will be written: `name` as the user gave it, `path` with its links followed.
+    """A place to write to. `name`: as the user gave it; `path`: with symbolic links resolved.
 
-    `descriptor`: one of this process's own, in place of a path. `is_stream`: a device or a pipe. `replaced`: the
-    mode and owner of the regular file that is there.
+    `descriptor`: a descriptor of this process, instead of a path. `is_stream`: a device or a pipe. `replaced`: mode
+    and owner of the existing regular file.
     """
 
     name: str
@@ -46,7 +52,7 @@ class OutputFile:
 
     @classmethod
     def prepared(cls, name: str | os.PathLike[str]) -> OutputFile:
-        """Find out what a path names, `-` for stdout, and whether it can be written. Raises: `OutputFileError`."""
+        """Resolve a path, `-` for stdout, and check that it can be written. Raises: `OutputFileError`."""
         name = os.fspath(name)
         if not name:
             raise OutputFileError("cannot write a file without a name")
@@ -90,30 +96,42 @@ class OutputFile:
             return cls(name=name, path=path, is_stream=True)
         return cls(name=name, path=path, replaced=found)
 
+    def replaces(self, file: str) -> bool:
+        """Return whether writing would replace an existing file, under any of its names."""
+        try:
+            return self.replaced is not None and os.path.samestat(self.replaced, os.stat(file))
+        except (OSError, ValueError):
+            return False
+
     def write(self, data: bytes, *, mode: int = 0o666) -> None:
-        """Write it. `mode`: of a file that was not there, less the umask. Raises: `OutputFileError`."""
+        """Write the bytes. `mode`: for a new file, before the umask. Raises: `OutputFileError`."""
+        self.write_chunks(lambda: (data,), mode=mode)
+
+    def write_chunks(self, chunks: Chunks, *, mode: int = 0o666) -> None:
+        """Write what `chunks` returns, piece by piece. Raises: as `write`, and what `chunks` raises."""
         try:
             if self.descriptor is not None:
-                _write(self.descriptor, data)
+                _write(self.descriptor, chunks)
             elif self.is_stream:
-                self._write_stream(data)
+                self._write_stream(chunks)
             else:
-                self._replace(data, mode)
+                self._replace(chunks, mode)
         except OSError as exc:
             raise _error(self.name, exc.strerror or str(exc)) from exc
 
-    def _write_stream(self, data: bytes) -> None:
+    def _write_stream(self, chunks: Chunks) -> None:
         fd = _opened_stream(self.path)
         try:
             if stat.S_ISREG(os.fstat(fd).st_mode):  # it was changed meanwhile
                 raise OSError(errno.EEXIST, "it is not what it was any more")
-            _write(fd, data)
+            _write(fd, chunks)
         finally:
             os.close(fd)
 
-    def _replace(self, data: bytes, mode: int) -> None:
+    def _replace(self, chunks: Chunks, mode: int) -> None:
         parent, name = os.path.split(self.path)
-        directory = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        # O_PATH: a directory into which files may be put need not be one that may be listed.
+        directory = os.open(parent, getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             temporary = f".plasm-{secrets.token_hex(16)}.new"
             mode = mode if self.replaced is None else 0o600
@@ -123,11 +141,11 @@ class OutputFile:
             except OSError as exc:
                 if self.replaced is None or exc.errno not in _IN_PLACE:
                     raise
-                self._overwrite(data)
+                self._overwrite(chunks)
                 return
             try:
                 with contextlib.closing(_Descriptor(fd)):
-                    _write(fd, data)
+                    _write(fd, chunks)
                     if self.replaced is not None:
                         _take_over(fd, self.replaced)
                 self._refuse_other(directory, name)
@@ -137,7 +155,7 @@ class OutputFile:
                     os.unlink(temporary, dir_fd=directory)
                 if self.replaced is None or exc.errno not in _IN_PLACE:
                     raise
-                self._overwrite(data)
+                self._overwrite(chunks)
             except BaseException:
                 with contextlib.suppress(OSError):
                     os.unlink(temporary, dir_fd=directory)
@@ -152,12 +170,12 @@ class OutputFile:
             if not stat.S_ISREG(found.st_mode):
                 raise OSError(errno.EEXIST, "what is there now is no regular file")
 
-    def _overwrite(self, data: bytes) -> None:
+    def _overwrite(self, chunks: Chunks) -> None:
         """Write a file that cannot be replaced where it is. Raises: OSError."""
         fd = os.open(self.path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             os.ftruncate(fd, 0)
-            _write(fd, data)
+            _write(fd, chunks)
         finally:
             os.close(fd)
 
@@ -205,8 +223,17 @@ def _opened_stream(path: str) -> int:
         time.sleep(0.05)
 
 
-def _write(fd: int, data: bytes) -> None:
+def _write(fd: int, chunks: Chunks) -> None:
     """Write all, though the descriptor may be non-blocking. Raises: OSError."""
+    is_file = stat.S_ISREG(os.fstat(fd).st_mode)
+    for data in chunks():
+        if is_file:
+            write_all(fd, data)
+        else:
+            _write_when_ready(fd, data)
+
+
+def _write_when_ready(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         ready = select.poll()

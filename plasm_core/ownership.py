@@ -6,6 +6,7 @@ Files that only their owner may read protect nothing if somebody else owns them,
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from pathlib import Path
@@ -18,10 +19,10 @@ _MAX_LINKS = 40
 def check_directory(path: Path, *, own: bool = True, shared: bool = False) -> None:
     """Refuse a directory that another user owns or could replace. With `own` False, root may own it, too.
 
-    `shared`: every user may change what is in the directory itself, as in a volume that containers share. It is for
-    what proves its owner in another way.
+    `shared`: every user may write to the directory itself, such as a volume that containers share; for content
+    whose owner is verified in another way.
 
-    Raises: PermissionError, which says what is wrong; OSError if it cannot be looked at.
+    Raises: PermissionError, with what is wrong; OSError if it cannot be examined.
     """
     _check_links(path)
     real = Path(os.path.realpath(path))
@@ -38,17 +39,39 @@ def check_directory(path: Path, *, own: bool = True, shared: bool = False) -> No
 
 
 def check_file(found: os.stat_result, path: Path) -> None:
-    """Refuse a file that another user owns or could replace. `found` is of what was opened, not of the path.
+    """Refuse a file that another user owns or could replace.
 
-    Raises: PermissionError, which says what is wrong; OSError if it cannot be looked at.
+    `found`: the status of the opened file, not of the path.
+
+    Raises: PermissionError, with what is wrong; OSError if it cannot be examined.
     """
     _check_links(path)
     check_directory(Path(os.path.realpath(path)).parent, own=False)
     check_owner(found, path)
 
 
+def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
+    """Open a regular file for reading, and nothing else: a pipe or a device may never give anything.
+
+    It is for the files that Plasm keeps itself. Raises: OSError, which names the path.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(fd).st_mode
+        if stat.S_ISDIR(mode):
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "it is no regular file", os.fspath(path))
+    except OSError:
+        os.close(fd)
+        raise
+    return os.fdopen(fd, "rb")
+
+
 def check_owner(found: os.stat_result, path: Path, *, root: bool = False, outside: bool = False) -> None:
-    """Refuse what another user owns: neither we nor, if said, root or whoever is `outside` of our user namespace.
+    """Refuse a file of another user.
+
+    Permitted: this user, and optionally root or the `outside` owner of the user namespace.
 
     Raises: PermissionError.
     """

@@ -6,11 +6,12 @@ import contextlib
 import os
 import pwd
 import secrets
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
 from plasm_core.errors import ConfigError
-from plasm_core.ownership import check_directory, check_file, check_owner
+from plasm_core.ownership import check_directory, check_file, check_owner, open_regular
 
 _SECRET_BYTES = 32
 
@@ -53,7 +54,7 @@ def cache_directory() -> Path:
 
 
 def config_file() -> Path | None:
-    """Return the configuration file that is read when none is named; None if there is no home to look in."""
+    """Return the default configuration file; None if there is no home directory."""
     try:
         return _home("XDG_CONFIG_HOME", ".config") / "plasm" / "plasm.toml"
     except ConfigError:
@@ -61,11 +62,11 @@ def config_file() -> Path | None:
 
 
 def private_directory(path: Path, *, above: bool = True) -> Path:
-    """Make a directory that only its owner may enter, and return it.
+    """Create a directory that only its owner may enter, and return it.
 
-    `above` False: what is in it is authenticated, so that the directories above it do not matter.
+    `above` False: do not check the directories above it, because its content is authenticated.
 
-    Raises: OSError, also if it belongs to another user or could be replaced by one.
+    Raises: OSError, also if it belongs to another user or another user could replace it.
     """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     if above:
@@ -78,16 +79,16 @@ def private_directory(path: Path, *, above: bool = True) -> Path:
 
 
 def secret(path: Path) -> bytes:
-    """Return the 32 random bytes that a private file holds; make it when there is none.
+    """Return the 32 random bytes of a private file; create the file if it is missing.
 
-    Raises: OSError, also if it belongs to another user, who then knows them.
+    Raises: OSError, also if it belongs to another user, who then knows the bytes.
     """
     private_directory(path.parent)
     with contextlib.suppress(FileExistsError):
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "wb") as file:
             file.write(secrets.token_bytes(_SECRET_BYTES))
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         check_file(os.fstat(file.fileno()), path)
         value = file.read(_SECRET_BYTES + 1)
     if len(value) != _SECRET_BYTES:  # another process is between creating and writing, or the disk was full
@@ -96,37 +97,82 @@ def secret(path: Path) -> bytes:
 
 
 def owners_key() -> Path:
-    """Return where the key is that clients are named with, so that fairness survives a restart."""
+    """Return the path of the key for the names of clients. It is kept, so that shares survive a restart."""
     return state_directory() / "owners.key"
 
 
+def networks_key() -> Path:
+    """Return the path of the key for the names that clients give to nodes' networks in the reputation store."""
+    return state_directory() / "reputation" / "networks.key"
+
+
 def default_key_file() -> Path:
-    """Return where the key is that `plasm run` and `plasmd` of one user share."""
+    """Return the path of the signing key that `plasm run` and `plasmd` of one user share."""
     return state_directory() / "node.key"
 
 
 SOCKET_NAME = "plasmd.sock"
+SYSTEM_DIRECTORY = Path("/run/plasm")
+"""Where the packaged daemon listens, and root's where the session has no runtime directory."""
 
 
-def places(environ: Mapping[str, str] = os.environ) -> list[Path]:
-    """Return the sockets where a daemon listens by itself, the likeliest first."""
-    if environ.get("PLASM_SOCKET"):
-        return [Path(environ["PLASM_SOCKET"])]
-    user = environ.get("XDG_RUNTIME_DIR")
-    directories = [Path(user) / "plasm"] if user else []
-    return [directory / SOCKET_NAME for directory in (*directories, Path("/run/plasm"))]
+def directories(environ: Mapping[str, str] = os.environ) -> list[Path]:
+    """Return the directories in which daemons that this user may use have their sockets, the likeliest first.
+
+    `su -` and cron set no `XDG_RUNTIME_DIR`: a daemon started there listens in `fallback_directory`, and a client
+    started there finds the daemon of this user's login session in /run/user.
+    """
+    user = os.geteuid()
+    session = environ.get("XDG_RUNTIME_DIR")
+    found = [Path(session) / "plasm"] if session else []
+    if user != 0:
+        of_login, private = Path(f"/run/user/{user}"), fallback_directory()
+        found += [of_login / "plasm"] if _is_own(of_login, user) else []
+        found += [private] if _is_own(private, user, missing=True) else []
+    return list(dict.fromkeys([*found, SYSTEM_DIRECTORY]))
+
+
+def fallback_directory() -> Path:
+    """Return where a daemon listens that has no runtime directory: /run/plasm for root, else one in /tmp.
+
+    The directory's name holds the user's id, so that clients find it without any variable, whatever `TMPDIR` says.
+    """
+    user = os.geteuid()
+    return Path(f"/tmp/plasm-{user}") if user != 0 else SYSTEM_DIRECTORY
+
+
+def _is_own(path: Path, user: int, *, missing: bool = False) -> bool:
+    """Return whether a directory belongs to a user and nobody else may change what is in it.
+
+    `missing`: the answer where there is none.
+    """
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return missing
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == user and not found.st_mode & 0o022
 
 
 def own_socket(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return where a daemon listens, unless it is told.
+    """Return the path of the socket on which a daemon listens by default.
 
     That is `PLASM_SOCKET`; else plasmd.sock in `RUNTIME_DIRECTORY` (systemd's), in the plasm folder of
-    `XDG_RUNTIME_DIR`, or in /run/plasm.
+    `XDG_RUNTIME_DIR`, or in `fallback_directory`.
     """
+    if environ.get("PLASM_SOCKET"):
+        return Path(environ["PLASM_SOCKET"])
     given = environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
-    if given and not environ.get("PLASM_SOCKET"):
-        return Path(given) / SOCKET_NAME
-    return places(environ)[0]
+    session = environ.get("XDG_RUNTIME_DIR")
+    directory = Path(given) if given else Path(session) / "plasm" if session else fallback_directory()
+    return directory / SOCKET_NAME
+
+
+def places(environ: Mapping[str, str] = os.environ) -> list[Path]:
+    """Return where a client looks for sockets, the likeliest first: the configured socket, or directories."""
+    named = environ.get("PLASM_SOCKET")
+    return [Path(named)] if named else directories(environ)
 
 
 def sockets(environ: Mapping[str, str] = os.environ) -> list[Path]:
@@ -134,9 +180,9 @@ def sockets(environ: Mapping[str, str] = os.environ) -> list[Path]:
     if environ.get("PLASM_SOCKET"):
         return places(environ)
     found = []
-    for place in places(environ):
+    for place in directories(environ):
         try:
-            names = sorted(path for path in place.parent.iterdir() if path.suffix == ".sock")
+            names = sorted(path for path in place.iterdir() if path.suffix == ".sock")
         except OSError:
             continue
         found += sorted(names, key=lambda path: path.name != SOCKET_NAME)

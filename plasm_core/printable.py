@@ -12,7 +12,10 @@ from typing import Any
 
 
 def visible(text: str, *, keep: str = "") -> str:
-    r"""Return a text with its unprintable characters written out, as `\x9b` and `\u202e`, but those to keep."""
+    r"""Return a text with unprintable characters escaped, as `\x9b` and `\u202e`.
+
+    `keep`: characters to leave as they are.
+    """
     if text.isprintable():
         return text
     return "".join(
@@ -22,15 +25,15 @@ def visible(text: str, *, keep: str = "") -> str:
 
 
 def cleaned(text: str, *, maximum: int, instead: str = " ") -> str:
-    """Return a text, no longer than that, with something else in place of each unprintable character.
+    """Return a text, at most `maximum` characters of it, with a substitute for each unprintable character.
 
-    For fields that take no escapes: what a record or a message of the protocol carries.
+    For fields without escapes, in records and protocol messages.
     """
     return "".join(char if char.isprintable() else instead for char in text[:maximum])
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
-    """Return a value as JSON that is safe to show: unprintable characters are escaped, as JSON does it."""
+    """Return a value as JSON that is safe to show on a terminal: unprintable characters are escaped."""
     encoded = json.dumps(value, indent=indent, ensure_ascii=False)
     if encoded.isprintable():
         return encoded

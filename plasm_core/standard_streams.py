@@ -6,6 +6,8 @@ written into it. So each gets a stand-in before anything else is opened.
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import sys
 
@@ -14,7 +16,7 @@ closed: set[int] = set()
 
 
 def secure() -> None:
-    """Put a stand-in, the null device, in the place of each standard stream that is closed."""
+    """Open the null device in place of each standard stream that is closed."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
@@ -34,7 +36,7 @@ def secure() -> None:
 
 
 def is_open(number: int) -> bool:
-    """Return whether a standard stream is there, and no stand-in."""
+    """Return whether a standard stream is open, and not the null device in its place."""
     if number in closed:
         return False
     try:
@@ -45,10 +47,30 @@ def is_open(number: int) -> bool:
 
 
 def abandon(number: int) -> None:
-    """Send what is still written to a standard stream nowhere: it is broken, or its disk is full.
+    """Redirect a standard stream to the null device, because it is broken or its disk is full.
 
-    Without it the interpreter would try once more on exit, complain, and replace the exit code.
+    Otherwise the interpreter would try to flush it on exit, complain, and replace the exit code.
     """
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, number)
     os.close(null)
+
+
+_SUBSTITUTES = {"✓": "ok", "✗": "x", "…": "...", "→": "->", "·": "-", "‖": "||", "≤": "<=", "≥": ">="}
+"""What stands for a character that a terminal's encoding lacks. Success and failure must differ in ASCII, too."""
+
+
+def _substitute(error: UnicodeError) -> tuple[str, int]:
+    """Replace the characters that cannot be encoded: an error handler for `codecs.register_error`."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(_SUBSTITUTES.get(character, "?") for character in lacking), error.end
+
+
+def forgive_encodings() -> None:
+    """Show characters that the terminal's encoding lacks as ASCII, or as question marks, instead of raising an error."""
+    codecs.register_error("plasm-substitute", _substitute)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="plasm-substitute")

@@ -10,12 +10,12 @@ import attrs
 
 @attrs.frozen
 class Stopwatch:
-    """Started when it is made. What it says of one run agrees with itself, however the wall clock is set."""
+    """Measures one run, from its creation on. Start, end and span are consistent even if the wall clock is changed."""
 
     started_at: datetime = attrs.field(factory=lambda: datetime.now(timezone.utc), init=False)
     _started_s: float = attrs.field(factory=lambda: time.monotonic(), init=False)
 
     def read(self) -> tuple[datetime, float]:
-        """Return the moment of the end, which is the start and the span since, and that span in seconds."""
+        """Return the time of the end, which is the start plus the span, and the span in seconds."""
         span = timedelta(seconds=time.monotonic() - self._started_s)
         return self.started_at + span, span.total_seconds()

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
 
-from plasm_core.abc import Verifier
 from plasm_core.errors import InvalidRecordError, PluginBrokenError
+from plasm_core.plugins.failure import failure_of
+from plasm_core.plugins.interfaces import Verifier
 from plasm_core.records import (
     PAYLOAD_TYPE,
     Claim,
@@ -29,18 +30,22 @@ from plasm_core.records import (
     job_id,
 )
 from plasm_core.records.consistency import contradictions
+from plasm_core.records.files import Product
+from plasm_core.records.history import NodeHistory
+from plasm_core.records.output import OutputDigest, OutputStream
+from plasm_core.records.plan import MAX_EXECUTIONS
+from plasm_core.records.verdict import BINDINGS as BINDINGS
 
 log = logging.getLogger(__name__)
-
-BINDINGS = "bindings"
-"""What the opinion on what was expected is signed with, where a verifier's has its name."""
 
 
 @attrs.frozen(kw_only=True)
 class Expectation:
-    """What the caller knows of the job; None where it does not. Digests in hexadecimal.
+    """The caller's knowledge of the job, to compare with the receipt; None for what it does not know.
 
-    `trusted` are the keys it trusts; `peer` is the one it dialled, if it did.
+    Digests in hexadecimal.
+
+    `trusted`: the keys that the caller trusts. `peer`: the peer that it dialled.
     """
 
     trusted: frozenset[PeerId] = frozenset()
@@ -51,34 +56,38 @@ class Expectation:
     args: str | None = None
     env: str | None = None
     stdin: str | None = None
-    stdout: str | None = None
-    stderr: str | None = None
-    stdout_bytes: int | None = None
-    stderr_bytes: int | None = None
+    outputs: Mapping[OutputStream, OutputDigest] = attrs.field(factory=dict)
+    tree: str | None = None
+    """The digest of the job's input tree."""
+    files: Mapping[str, Product | None] = attrs.field(factory=dict)
+    """Outputs by their path in the job's tree, None for one that the job did not leave."""
 
 
 @attrs.frozen(kw_only=True)
 class Answer:
-    """One node's answer, and what is expected of it."""
+    """One node's envelope, and the expectation to compare it with."""
 
     envelope_json: bytes
     expectation: Expectation
+    history: NodeHistory | None = None
 
 
-def plan(verifiers: Sequence[Verifier], manifest: Manifest) -> Plan:
-    """Return the executions that satisfy all verifiers. Raises: `PluginBrokenError`."""
-    return functools.reduce(Plan.__or__, (_plan(verifier, manifest) for verifier in verifiers), Plan())
+def plan(verifiers: Sequence[Verifier], manifest: Manifest, candidates: Sequence[NodeHistory] = ()) -> Plan:
+    """Return the executions that satisfy all verifiers. Raises: `PluginBrokenError`.
+
+    `candidates`: as of `Verifier.plan_among`.
+    """
+    plans = (_plan(verifier, manifest, candidates) for verifier in verifiers)
+    return functools.reduce(Plan.__or__, plans, Plan())
 
 
-def _plan(verifier: Verifier, manifest: Manifest) -> Plan:
+def _plan(verifier: Verifier, manifest: Manifest, candidates: Sequence[NodeHistory]) -> Plan:
     try:
-        found = verifier.plan(manifest)
+        found = verifier.plan_among(manifest, candidates)
     except Exception as exc:
-        raise PluginBrokenError(
-            f"the verifier {verifier.name} cannot plan: {type(exc).__name__}: {exc}"
-        ) from exc
+        raise PluginBrokenError(f"the verifier {verifier.name} cannot plan: {failure_of(exc)}") from exc
     if not isinstance(found, Plan):
-        raise PluginBrokenError(f"the verifier {verifier.name} gave no plan")
+        raise PluginBrokenError(f"the verifier {verifier.name} gave no plan: plan() returned {found!r:.200}")
     return found
 
 
@@ -89,7 +98,10 @@ def verify(
     *,
     laboratory: Laboratory | None = None,
 ) -> tuple[Receipt | None, Verdict]:
-    """Judge an envelope. Return its receipt, if it holds one, and the verdict. Never raises on bad input."""
+    """Verify an envelope. Return its receipt, None if it has no valid one, and the verdict.
+
+    Never raises on bad input.
+    """
     answer = Answer(envelope_json=envelope_json, expectation=expectation)
     (receipt,), verdict = verify_all([answer], verifiers, laboratory=laboratory)
     return receipt, verdict
@@ -98,25 +110,46 @@ def verify(
 def verify_all(
     answers: Sequence[Answer], verifiers: Sequence[Verifier], *, laboratory: Laboratory | None = None
 ) -> tuple[tuple[Receipt | None, ...], Verdict]:
-    """Judge the answers to one task together. Return their receipts, where they hold one, and the verdict.
+    """Verify several envelopes of one task together.
 
-    `laboratory` is for verifiers that run the task again. One answer that is rejected rejects them all:
-    who can do without it judges the others again.
+    Return their receipts, None for an invalid one, and the verdict.
+
+    `laboratory`: for verifiers that run the task again. One rejected envelope rejects all: a caller that can do
+    without it verifies the others again.
     """
+    claims, verdict = judge_all(answers, verifiers, laboratory=laboratory)
+    return tuple(claim.receipt if claim else None for claim in claims), verdict
+
+
+def judge_all(
+    answers: Sequence[Answer], verifiers: Sequence[Verifier], *, laboratory: Laboratory | None = None
+) -> tuple[tuple[Claim | None, ...], Verdict]:
+    """As `verify_all`, but return the claims that the verifiers were shown, None for an invalid envelope."""
     readings = [_read(answer, laboratory) for answer in answers]
     claims = tuple(reading.claim for reading in readings if reading.claim)
-    receipts = tuple(reading.claim.receipt if reading.claim else None for reading in readings)
+    shown = tuple(reading.claim for reading in readings)
     tasks = {claim.receipt.asked.task_digest for claim in claims}
     opinions = [_bindings(readings, one_task=len(tasks) <= 1)]
     if len(claims) < len(answers) or len(tasks) != 1:
-        return receipts, Verdict(opinions=tuple(opinions))  # nothing that a verifier could judge
+        return shown, Verdict(opinions=tuple(opinions))  # nothing that a verifier could judge
     opinions += [_ask(verifier, claims) for verifier in verifiers]
     if not verifiers:
         opinions.append(_opinion(Decision.UNDECIDED, "no verifier was asked"))
     elif all(item.decision is Decision.ACCEPT and "signature" not in item.established for item in opinions):
         # Whatever else is right about it: nobody said that a trusted key signed it.
         opinions.append(_opinion(Decision.UNDECIDED, "no verifier established the signature"))
-    return receipts, Verdict(opinions=tuple(opinions))
+    outcomes = {claim.receipt.result.outcome for claim in claims}
+    outcome = outcomes.pop() if len(outcomes) == 1 else None
+    return shown, Verdict(opinions=tuple(opinions), outcome=outcome)
+
+
+def settle(verifiers: Sequence[Verifier], claims: Sequence[Claim], verdict: Verdict) -> None:
+    """Report the final verdict back to the verifiers that judged the claims. One that fails is logged."""
+    for verifier in verifiers:
+        try:
+            verifier.settled(claims, verdict)
+        except Exception as exc:
+            log.warning("verifier failed verifier=%s error=%s", verifier.name, failure_of(exc))
 
 
 @attrs.frozen(kw_only=True)
@@ -145,20 +178,19 @@ def _read(answer: Answer, laboratory: Laboratory | None) -> _Reading:
         trusted=expectation.trusted | ({expectation.peer} if expectation.peer else set()),
         manifest=manifest,
         laboratory=laboratory,
+        history=answer.history,
     )
     known = _known(_pairs(claim, expectation))
-    sizes = _known(
-        [
-            ("the size of stdout", expectation.stdout_bytes, receipt.result.stdout_bytes),
-            ("the size of stderr", expectation.stderr_bytes, receipt.result.stderr_bytes),
-        ]
-    )
+    sizes = [
+        (f"the size of {stream.label}", digest.size_bytes, receipt.output(stream).size_bytes)
+        for stream, digest in sorted(expectation.outputs.items())
+    ]
     return _Reading(
         claim=claim,
         wrong=(
             *(
                 f"{what} is not what the receipt says: expected {expected}, the receipt says {found}"
-                for what, expected, found in known + sizes
+                for what, expected, found in [*known, *sizes]
                 if expected != found
             ),
             *(f"the receipt contradicts itself: {rule}" for rule in contradictions(receipt, manifest)),
@@ -174,6 +206,7 @@ def _known(pairs: list[tuple[str, object, object]]) -> list[tuple[str, object, o
 def _pairs(claim: Claim, expectation: Expectation) -> list[tuple[str, object, object]]:
     """Return what the receipt is compared with: its name, what is expected (None: nothing), what is there."""
     receipt, asked, manifest = claim.receipt, claim.receipt.asked, claim.manifest
+    left = {item.path: item for item in receipt.files}
     sent = None if expectation.manifest_json is None else job_id(expectation.manifest_json)
     return [
         ("the peer that answered", expectation.peer, receipt.node),
@@ -181,12 +214,23 @@ def _pairs(claim: Claim, expectation: Expectation) -> list[tuple[str, object, ob
         ("args", expectation.args, asked.args),
         ("env", expectation.env, asked.env),
         ("stdin", expectation.stdin, asked.stdin),
-        ("stdout", expectation.stdout, receipt.stdout),
-        ("stderr", expectation.stderr, receipt.stderr),
+        *(
+            (stream.label, digest.sha256, receipt.output(stream).sha256)
+            for stream, digest in sorted(expectation.outputs.items())
+        ),
+        ("the input files", expectation.tree, None if asked.files is None else asked.files.tree),
+        *(
+            (f"the output {path!a}", _product(expected), _product(left.get(path)))
+            for path, expected in sorted(expectation.files.items())
+        ),
         ("the job", sent, asked.job_id),
         ("the handle's job", expectation.job_id, asked.job_id),
         ("the task", manifest and manifest.task_digest, asked.task_digest),
     ]
+
+
+def _product(item: Product | None) -> str:
+    return "nothing" if item is None else f"{item.kind} {item.sha256}"
 
 
 def _bindings(readings: Sequence[_Reading], *, one_task: bool) -> Opinion:
@@ -216,10 +260,22 @@ def _ask(verifier: Verifier, claims: Sequence[Claim]) -> Opinion:
     try:
         opinion = verifier.judge(claims)
     except Exception as exc:
-        log.warning("verifier failed verifier=%s error=%s: %s", verifier.name, type(exc).__name__, exc)
-        reason = f"the verifier {verifier.name} failed: {type(exc).__name__}: {exc}"
+        what = failure_of(exc)
+        log.warning("verifier failed verifier=%s error=%s", verifier.name, what)
+        reason = f"the verifier {verifier.name} failed: {what}"
         return Opinion(verifier=verifier.name, decision=Decision.UNDECIDED, reasons=(reason,))
     if not isinstance(opinion, Opinion):
-        reason = f"the verifier {verifier.name} gave no opinion"
+        reason = f"the verifier {verifier.name} gave no opinion: judge() returned {opinion!r:.200}"
         return Opinion(verifier=verifier.name, decision=Decision.UNDECIDED, reasons=(reason,))
-    return opinion
+    return _bounded(opinion, claims)
+
+
+def _bounded(opinion: Opinion, claims: Sequence[Claim]) -> Opinion:
+    """Return an opinion that speaks of the nodes it was asked about only, and asks for no more than there can be."""
+    nodes = {claim.receipt.node for claim in claims}
+    return attrs.evolve(
+        opinion,
+        checked=tuple(peer for peer in opinion.checked if peer in nodes),
+        false=tuple(peer for peer in opinion.false if peer in nodes),
+        more=max(0, min(opinion.more, MAX_EXECUTIONS - len(claims))),
+    )

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 
 from plasm_core.cli.command_line import hide_handles
 from plasm_core.standard_streams import secure
+from plasm_core.supported_platform import refuse_unsupported
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with the code that its outcome has."""
+    refuse_unsupported()
     secure()
     hide_handles()
-    # Whoever starts us may ignore it, which is inherited: then nobody could learn how a worker ended.
+    # The parent process may ignore it, which is inherited: then this process could not learn how a worker ended.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # Loading the commands takes a fifth of a second, in which an interrupt would end in a traceback.
     before = signal.signal(signal.SIGINT, signal.SIG_DFL)

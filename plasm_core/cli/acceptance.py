@@ -11,21 +11,21 @@ from types import TracebackType
 
 from plasm_core import paths, standard_streams
 from plasm_core.cli import render
-from plasm_core.client.memory import Memory
+from plasm_core.client.job_history import Memory
 from plasm_core.errors import OutputFileError, PlasmError
 from plasm_core.records import Handle
 
 
 def memory() -> Memory:
-    """Return the handles that this user has."""
+    """Return the file of this user's handles."""
     return Memory(paths.state_directory() / "jobs" / "handles.jsonl")
 
 
 class Acceptance:
-    """Keeps the handle of a job from the moment that a node has it.
+    """Makes sure that the user gets the handle of an accepted job.
 
-    It is remembered for `plasm jobs` at once. When the block ends, by an error or an interrupt too, `show` prints
-    it; where that fails, or if there is no `show` and the block did not get to `over`, it goes to stderr.
+    The handle is stored for `plasm jobs` at once. When the block ends, also by an error or an interrupt, `show`
+    prints it. If that fails, or if there is no `show` and `over` was not called, it is printed on stderr.
     """
 
     def __init__(
@@ -34,12 +34,14 @@ class Acceptance:
         transport: str,
         *,
         output_bytes: int,
+        file_bytes: int = 0,
         gateway: bool,
         show: Callable[[Handle], None] | None = None,
     ) -> None:
         self._module = Path(module).name
         self._transport = transport
         self._output_bytes = output_bytes
+        self._file_bytes = file_bytes
         self._gateway = gateway
         self._show = show
         self._handles: list[Handle] = []
@@ -47,7 +49,7 @@ class Acceptance:
         self._is_over = False
 
     def placed(self, handle: Handle) -> None:
-        """Take the handle of a job that was accepted."""
+        """Store the handle of an accepted job."""
         self._handles.append(handle)
         try:
             memory().add(
@@ -55,13 +57,14 @@ class Acceptance:
                 self._module,
                 self._transport,
                 output_bytes=self._output_bytes,
+                file_bytes=self._file_bytes,
                 gateway=self._gateway,
             )
         except (PlasmError, OSError) as exc:
             self._problem = str(exc)
 
     def over(self) -> None:
-        """Forget the job: its result is here."""
+        """Delete the stored handle, because the job's result has arrived."""
         self._is_over = True
         if self._handles and self._problem is None:
             with contextlib.suppress(PlasmError, OSError):

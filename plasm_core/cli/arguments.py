@@ -9,7 +9,9 @@ from pathlib import Path
 import click
 
 from plasm_core import standard_streams
+from plasm_core.cli import stdin
 from plasm_core.errors import InvalidRecordError
+from plasm_core.input_file import TooLargeError, read_input
 from plasm_core.printable import visible
 from plasm_core.records import Handle
 
@@ -17,9 +19,9 @@ MAX_HANDLE_BYTES = 4096
 
 
 def given_handle(text: str) -> str:
-    """Return the handle that an argument gives: itself, or by a file, `@FILE` or its name, or by `-` for stdin.
+    """Return the handle that an argument gives: its text, the content of a file (`@FILE` or its name), or stdin for `-`.
 
-    What is neither is returned as it is. Raises: `click.BadParameter` if a file has none.
+    Other text is returned unchanged. Raises: `click.BadParameter` if a file contains no handle.
     """
     if text == "-":
         return _from_stdin()
@@ -30,7 +32,7 @@ def given_handle(text: str) -> str:
 
 
 def is_job_id(text: str) -> bool:
-    """Return whether a text is the beginning of a job's id."""
+    """Return whether a text is a prefix of a job id."""
     return re.fullmatch("[0-9a-f]{4,64}", text) is not None
 
 
@@ -46,15 +48,19 @@ def _from_stdin() -> str:
         raise click.BadParameter("-: there is no standard input to read the handle from")
     if sys.stdin.isatty():
         click.echo("reading the handle from standard input", err=True)
-    return _checked(sys.stdin.readline(MAX_HANDLE_BYTES + 1), "standard input")
+    with stdin.telling("-"):
+        data = sys.stdin.buffer.readline(MAX_HANDLE_BYTES + 1)  # bytes: it may be no text at all
+    return _checked(data.decode("utf-8", "replace"), "standard input")
 
 
 def _from_file(name: str) -> str:
     if name == "-":
         return _from_stdin()
     try:
-        with Path(name).open("rb") as file:
-            data = file.read(MAX_HANDLE_BYTES + 1)
+        with stdin.telling(name):
+            data = read_input(name, MAX_HANDLE_BYTES)
+    except TooLargeError:
+        raise click.BadParameter(f"{visible(name)} holds more than a handle") from None
     except (OSError, ValueError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else exc
         raise click.BadParameter(f"cannot read the handle from {visible(name)}: {reason}") from exc

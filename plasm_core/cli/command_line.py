@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import re
 import sys
 
@@ -12,9 +11,10 @@ _MAX_BYTES = 4 << 20
 
 
 def hide_handles() -> None:
-    """Cover the handles in this process's command line, where the system shows it to other users (Linux).
+    """Overwrite the handles in this process's command line, which the system shows to other users (Linux).
 
-    Between the start of the process and this call they can be seen: a handle is better given by `-` or `@FILE`.
+    They are visible between the start of the process and this call, so it is better to give a handle by `-` or
+    `@FILE`.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -26,6 +26,8 @@ def hide_handles() -> None:
         return
     if not _SECRET.search(shown) or not start or not 0 < end - start <= _MAX_BYTES:
         return
+    import ctypes  # takes a while, and few command lines have a handle
+
     # The kernel reads the command line out of the process's own memory: nothing is written unless it is there.
     if ctypes.string_at(start, end - start) != shown[: end - start]:
         return

@@ -9,11 +9,15 @@ from pathlib import Path
 import attrs
 import click
 
-from plasm_core.cli import options, render
+from plasm_core.cli import option_values, options, render
+from plasm_core.cli.files import Files
+from plasm_core.cli.results import MAX_OUTPUT_BYTES, StandardStreams, show_result
 from plasm_core.cli.run import run_here
+from plasm_core.client.in_process import InProcessClient
+from plasm_core.client.output import Buffer
+from plasm_core.client.submission import Submission
 from plasm_core.config import Config
 from plasm_core.output_file import OutputFile
-from plasm_core.records import JobInput
 
 MODULE = "hello.wasm"
 """Beside this file: what examples/hello/build.sh makes of hello.c."""
@@ -27,33 +31,36 @@ _VERIFIERS = ("signature", "reexecute")
     metavar="DIR",
     default="plasm-demo",
     show_default=True,
-    help="Where module and receipt are written.",
+    help="The directory for module and receipt.",
 )
 @options.json_option
 @options.configured(choices=("runtime", "validator", "signer"), sandboxed=True)
 @click.pass_context
 def demo(ctx: click.Context, words: tuple[str, ...], directory: str, as_json: bool, settings: Config) -> None:
-    """Run a module that comes with Plasm, which reverses WORDS, on this machine, and check its receipt.
+    """Run Plasm's example module, which reverses WORDS, on this machine, and verify its receipt.
 
     The receipt is checked by its signature and by running the job again, on another engine if there is one.
     Module and receipt are left in a directory, for you to go on with.
     """
-    code = resources.files(__package__).joinpath(MODULE).read_bytes()
+    wasm = resources.files(__package__).joinpath(MODULE).read_bytes()
     module, receipt = Path(directory, MODULE), Path(directory, "receipt.json")
     try:
         module.parent.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise click.ClickException(f"cannot make the directory {directory}: {exc.strerror}") from exc
-    places = OutputFile.prepared(module), OutputFile.prepared(receipt)
+    copy, files = OutputFile.prepared(module), Files.prepared(receipt=str(receipt))
+    copy.write(wasm)
     settings = attrs.evolve(settings, plasm=attrs.evolve(settings.plasm, verifier=_VERIFIERS))
-    done = run_here(code, JobInput(args=options.arguments(words)), {}, settings, keep=as_json)
-    places[0].write(code)
-    places[1].write(done.envelope_json + b"\n")
+    job = Submission.of(wasm, args=option_values.arguments(words))
+    output = Buffer(MAX_OUTPUT_BYTES) if as_json else StandardStreams()
+    found = run_here(job, output, InProcessClient(settings))
+    more = {"module": str(module), "receipt": str(receipt)}
+    code = show_result(
+        *(found, output), require=settings.plasm.require, files=files, quiet=False, as_json=as_json, more=more
+    )
     if as_json:
-        render.show_json({**done.as_json(), "module": str(module), "receipt": str(receipt)})
-        ctx.exit(done.exit_code)
-    done.show()
-    named = {name: shlex.quote(str(path)) for name, path in (("module", module), ("receipt", receipt))}
+        ctx.exit(code)
+    named = {name: shlex.quote(path) for name, path in more.items()}
     render.show_fields(
         [
             *named.items(),
@@ -68,4 +75,4 @@ def demo(ctx: click.Context, words: tuple[str, ...], directory: str, as_json: bo
         ],
         stderr=True,
     )
-    ctx.exit(done.exit_code)
+    ctx.exit(code)

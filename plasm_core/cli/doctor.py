@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from itertools import chain
 
-import attrs
 import click
 
 from plasm_core.cli import exits, options, render
-from plasm_core.client.health import ask_daemon
+from plasm_core.client.daemon_health import ask_daemon
 from plasm_core.config import Config
-from plasm_core.health import FAILURE, OK, WARNING, examine, found
-from plasm_core.node import Node
+from plasm_core.diagnostics import FAILURE, OK, WARNING, examine, found
+from plasm_core.local_node import LocalNode
 
 _MARKS = {OK: "✓", WARNING: "!", FAILURE: "✗"}
 
@@ -21,7 +20,7 @@ _MARKS = {OK: "✓", WARNING: "!", FAILURE: "✗"}
 @options.configured(choices=("runtime", "validator", "signer"), sandboxed=True)
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool, settings: Config) -> None:
-    """Check key, sandbox layers, engines, disk and clock, and say what to do about what is wrong.
+    """Check key, sandbox layers, engines, disk and clock, and say how to mend each problem.
 
     A daemon that runs here is asked for more: where it listens, who reaches it and by which evidence, which
     relays and mappings it uses, and whom it knows.
@@ -30,7 +29,7 @@ def doctor(ctx: click.Context, as_json: bool, settings: Config) -> None:
     """
     failed = False
     checks = []
-    with Node(settings) as node:
+    with LocalNode(settings) as node:
         for check in chain(examine(node), found("daemon", lambda: ask_daemon(settings))):
             failed |= check.status == FAILURE
             checks.append(check)
@@ -39,5 +38,5 @@ def doctor(ctx: click.Context, as_json: bool, settings: Config) -> None:
                 if check.hint:
                     render.show_hint(check.hint)
     if as_json:
-        render.show_json([attrs.asdict(check) for check in checks])
+        render.show_json(render.fields_json(checks))
     ctx.exit(exits.FAILURE if failed else exits.OK)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from plasm_core.errors import (
     ConfigError,
     ConnectionLostError,
+    FilesNotServedError,
     PeerUnreachableError,
     PlasmError,
     PluginError,
@@ -28,6 +29,7 @@ _CODES: dict[type[PlasmError], int] = {
     ConnectionLostError: UNREACHABLE,
     WaitTimeoutError: UNREACHABLE,
     ReceiptRejectedError: REJECTED,
+    FilesNotServedError: REJECTED,
     ReceiptUndecidedError: UNDECIDED,
 }
 

@@ -2,57 +2,61 @@
 
 from __future__ import annotations
 
-import base64
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import attrs
 import click
 
-from plasm_core.cli import exits, options, render
+from plasm_core.cli import completion, exits, node_options, option_values, options, render
 from plasm_core.cli.acceptance import Acceptance, memory
+from plasm_core.cli.all_jobs import cancel_as_operator, show_all_jobs
 from plasm_core.cli.arguments import given_handle, is_job_id
+from plasm_core.cli.file_options import FileOptions, directory_for, file_options, tell_missing
 from plasm_core.cli.files import Files
-from plasm_core.client.blocking import Client
-from plasm_core.client.memory import Entry
-from plasm_core.client.result import JobResult
-from plasm_core.client.sent import Sent
-from plasm_core.client.sink import Buffer, Live
+from plasm_core.cli.known_jobs import remember
+from plasm_core.cli.results import MAX_OUTPUT_BYTES, show_result, told, write_out
+from plasm_core.client.client import Client
+from plasm_core.client.job_history import Entry
+from plasm_core.client.output import Buffer, Live
+from plasm_core.client.submitted_job import Sent
 from plasm_core.config import Config
 from plasm_core.errors import PlasmError, RefusedError
+from plasm_core.protocol.messages import Status
 from plasm_core.records import Handle
-from plasm_core.records.converter import unstructure
-from plasm_core.wire.frames import Channel
-from plasm_core.wire.messages import Status
+from plasm_core.records.converter import camel, unstructure
+from plasm_core.records.manifest import job_id
+from plasm_core.records.output import OutputStream
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _STATUS_S = 10.0
 """How long `plasm jobs` waits for the daemon and the nodes: for all jobs together."""
-MAX_OUTPUT_BYTES = 1 << 40
 
 
-def _timeout(default: str | None) -> Callable[[F], F]:
+def timeout_option(default: str | None) -> Callable[[F], F]:
+    """Give a command `--timeout`."""
     return click.option(
         "--timeout",
         metavar="DURATION",
         default=default,
-        help="Give up after so long, as in 30s or 5min." + (f" [default: {default}]" if default else ""),
+        help="Stop waiting after this time, as in 30s or 5min."
+        + (f" [default: {default}]" if default else ""),
     )
 
 
-def _seconds(timeout: str | None) -> float | None:
-    return None if timeout is None else options.seconds(timeout, what="--timeout")
+def seconds_of(timeout: str | None) -> float | None:
+    """Read `--timeout`."""
+    return None if timeout is None else option_values.seconds(timeout, what="--timeout")
 
 
 def _handle(text: str) -> tuple[Handle, str | None]:
     """Read a handle. Return it with the transport of its node, if that is remembered."""
-    handle, entry = _entry(text)
+    handle, entry = entry_of(text)
     return handle, entry.transport if entry else None
 
 
-def _entry(text: str) -> tuple[Handle, Entry | None]:
+def entry_of(text: str) -> tuple[Handle, Entry | None]:
     """Read a handle, given by itself or as `given_handle` has it, or the beginning of a remembered one's job id.
 
     Return it with what is remembered of it.
@@ -69,9 +73,11 @@ def _entry(text: str) -> tuple[Handle, Entry | None]:
     raise click.BadParameter(f"{text}: {problem}; see plasm jobs")
 
 
-def _on_job(command: F) -> F:
+def on_job(command: F) -> F:
     """Give a command HANDLE and where to find its node."""
-    decorated = click.argument("handle", metavar="HANDLE")(options.reach(command))
+    decorated = click.argument("handle", metavar="HANDLE", shell_complete=completion.job_ids)(
+        node_options.reach(command)
+    )
     return decorated
 
 
@@ -79,57 +85,62 @@ def _on_job(command: F) -> F:
 @click.argument("module", type=click.Path())
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 @options.task
-@options.reach
-@_timeout("120s")
+@file_options(limits=True)
+@node_options.reach
+@timeout_option("120s")
 @options.json_option
 @options.configured(choices=())
 def submit(
     module: str,
     args: tuple[str, ...],
     task: options.Task,
+    job_files: FileOptions,
     timeout: str | None,
     as_json: bool,
-    reach: options.Reach,
+    reach: node_options.Reach,
     settings: Config,
 ) -> None:
-    """Hand MODULE with ARGS to the daemon, or to a node of the network, and print the job's handle.
+    """Submit MODULE with ARGS to the daemon, or to a node of the network, and print the job's handle.
 
-    The job is on the node's disk when the handle is printed. Whoever has the handle can read, cancel and
+    The job is on the node's disk when the handle is printed. Anybody with the handle can read, cancel and
     release the job: keep it like a password, in a file that others cannot read, which the other commands take as
-    @FILE. Put -- before arguments that look like options.
+    @FILE. Put -- before arguments that begin with --.
     """
 
     def show(handle: Handle) -> None:
         if as_json:
-            render.show_json({"handle": str(handle), "jobId": handle.job_id, "peer": str(handle.peer)})
+            render.show_json({"handle": str(handle), "jobId": handle.job_id, "peerId": str(handle.peer)})
         else:
             click.echo(str(handle))
 
+    job_files.refuse_places("plasm result HANDLE --out DIR writes what the job left")
     with (
-        task.submission(module, args) as job,
+        job_files.submission(task, module, args) as job,
         Acceptance(
             module,
             reach.transport,
             output_bytes=task.limits.output_bytes,
+            file_bytes=job.fetch_limits.file_bytes,
             gateway=reach.gateway and reach.transport == "local",
             show=show,
         ) as acceptance,
         render.phases() as progress,
     ):
+        remember(job_id(job.manifest_json), module, args, task)
         reach.client(settings).submit(
             job,
-            timeout_s=_seconds(timeout),
+            timeout_s=seconds_of(timeout),
             watch=lambda phase, _status: progress(phase),
             placed=acceptance.placed,
         )
 
 
 @options.command()
-@_on_job
+@on_job
 @options.json_option
 @options.configured(choices=())
-def status(handle: str, reach: options.Reach, as_json: bool, settings: Config) -> None:
-    """Show where a job stands.
+def status(handle: str, reach: node_options.Reach, as_json: bool, settings: Config) -> None:
+    """Show the state of a job.
 
     HANDLE is best given as @FILE or - for stdin: other users can see a command's arguments. It may be shortened to
     the beginning of a job id that `plasm jobs` lists, which is no secret.
@@ -139,15 +150,15 @@ def status(handle: str, reach: options.Reach, as_json: bool, settings: Config) -
 
 
 @options.command()
-@_on_job
-@_timeout(None)
+@on_job
+@timeout_option(None)
 @options.json_option
 @options.configured(choices=())
 @click.pass_context
 def wait(
     ctx: click.Context,
     handle: str,
-    reach: options.Reach,
+    reach: node_options.Reach,
     timeout: str | None,
     as_json: bool,
     settings: Config,
@@ -156,150 +167,143 @@ def wait(
     job, transport = _handle(handle)
     with render.phases() as progress:
         ended = reach.client(settings, transport=transport).wait(
-            job, timeout_s=_seconds(timeout), watch=lambda phase, found: progress(told(phase, found))
+            job, timeout_s=seconds_of(timeout), watch=lambda phase, found: progress(told(phase, found))
         )
     _show_status(job, ended, as_json)
     ctx.exit(exits.OK if ended.state == "COMPLETE" else exits.JOB_FAILED)
 
 
 @options.command()
-@_on_job
-@click.option("--follow", "-f", is_flag=True, help="Go on until the job has ended.")
-@_timeout(None)
+@on_job
+@click.option("--follow", "-f", is_flag=True, help="Continue until the job has ended.")
+@timeout_option(None)
 @options.configured(choices=("verifier", "require"))
-def logs(handle: str, reach: options.Reach, follow: bool, timeout: str | None, settings: Config) -> None:
-    """Show what a job has written so far, stdout and stderr, as it is: not verified until the job has ended.
+@click.pass_context
+def logs(
+    ctx: click.Context,
+    handle: str,
+    reach: node_options.Reach,
+    follow: bool,
+    timeout: str | None,
+    settings: Config,
+) -> None:
+    """Show the stdout and stderr of a job so far. The output is not verified until the job has ended.
 
     If another attempt at the job writes something else, a line on stderr says so, and its output follows from
     the beginning.
 
     For a verified result use `plasm result`.
     """
-    job, entry = _entry(handle)
+    if not follow:
+        why = "has no effect without --follow: the output so far is not verified"
+        options.refuse_given(ctx, ("verifier", "require"), why)
+    job, entry = entry_of(handle)
     client = reach.client(settings, transport=entry.transport if entry else None)
-    sent = _sent(entry, reach)
-    show = Live(_pass_on, _tell_again)
+    sent = sent_of(entry, reach)
+    show = Live(write_out, _tell_again)
     if follow:
-        client.result(job, sink=show, timeout_s=_seconds(timeout), sent=sent)
+        client.result(job, sink=show, timeout_s=seconds_of(timeout), sent=sent)
     else:
-        client.peek(job, show, timeout_s=_seconds(timeout), sent=sent)
+        client.peek(job, show, timeout_s=seconds_of(timeout), sent=sent)
 
 
-def _sent(entry: Entry | None, reach: options.Reach) -> Sent | None:
+def sent_of(entry: Entry | None, reach: node_options.Reach) -> Sent | None:
+    """Return what is known of how a job was submitted."""
     if entry is None:
         return Sent(through_gateway=reach.gateway) if reach.gateway else None
     return attrs.evolve(entry.sent, through_gateway=entry.gateway or reach.gateway)
 
 
-def _tell_again(channel: Channel) -> None:
-    text = f"the {channel.label} shown so far came from an attempt that failed: it follows from its beginning"
+def _tell_again(stream: OutputStream) -> None:
+    text = f"the {stream.label} shown so far came from an attempt that failed: it follows from its beginning"
     render.show_mark("!", text, stderr=True)
 
 
-def _pass_on(channel: Channel, data: bytes) -> None:
-    target = sys.stdout.buffer if channel is Channel.STDOUT else sys.stderr.buffer
-    target.write(data)
-    target.flush()
-
-
 @options.command()
-@_on_job
-@click.option("--receipt", "receipt_file", metavar="FILE", help="Write the signed receipt there.")
-@click.option("--quiet", "-q", is_flag=True, help="No summary on stderr.")
-@click.option("--release", "release_it", is_flag=True, help="Have the daemon delete the job afterwards.")
-@_timeout(None)
+@on_job
+@click.option("--receipt", "receipt_file", metavar="FILE", help="Write the signed receipt to this file.")
+@click.option(
+    "--out",
+    "out",
+    metavar="DIR",
+    help="Write the files that the job left into DIR, which must be new or empty.",
+)
+@click.option("--quiet", "-q", is_flag=True, help="Print no summary on stderr.")
+@click.option("--release", "release_it", is_flag=True, help="Let the node delete the job afterwards.")
+@timeout_option(None)
 @options.json_option
 @options.configured(choices=("verifier", "require"))
 @click.pass_context
 def result(
     ctx: click.Context,
     handle: str,
-    reach: options.Reach,
+    reach: node_options.Reach,
     receipt_file: str | None,
+    out: str | None,
     quiet: bool,
     release_it: bool,
     timeout: str | None,
     as_json: bool,
     settings: Config,
 ) -> None:
-    """Wait for a job's result, verify it, and only then write its stdout and stderr out as they were."""
-    job, entry = _entry(handle)
+    """Wait for a job's result, verify it, and then print its stdout and stderr unchanged."""
+    job, entry = entry_of(handle)
     client = reach.client(settings, transport=entry.transport if entry else None)
     files = Files.prepared(receipt=receipt_file)
+    place = None if out is None else directory_for(out)
     buffer = Buffer(MAX_OUTPUT_BYTES)
     with render.phases() as progress:
         found = client.result(
             job,
             sink=buffer,
-            timeout_s=_seconds(timeout),
+            timeout_s=seconds_of(timeout),
             watch=lambda phase, state: progress(told(phase, state)),
-            sent=_sent(entry, reach),
+            sent=sent_of(entry, reach),
+            files=place is not None,
         )
-    show_result(found, buffer, files=files, quiet=quiet, as_json=as_json)
+    with found.files as left:
+        code = show_result(
+            found, buffer, require=settings.plasm.require, files=files, quiet=quiet, as_json=as_json
+        )
+        if place is not None and code != exits.REJECTED:
+            place.write_all(left)
+            told_missing = tell_missing(found.receipt)
+            code = exits.JOB_FAILED if code == exits.OK and told_missing else code
     if release_it:
         client.release(job)
         memory().forget({job.job_id})
-    ctx.exit(exits.OK if found.ok else exits.JOB_FAILED)
-
-
-def show_result(
-    found: JobResult,
-    buffer: Buffer,
-    *,
-    files: Files,
-    manifest_json: bytes = b"",
-    quiet: bool,
-    as_json: bool,
-) -> None:
-    """Write a verified result out: its output as it was, and the summary on stderr."""
-    with files.written(receipt=found.envelope.to_json() + b"\n", manifest=manifest_json):
-        if as_json:
-            render.show_json(_result_json(found, buffer))
-            return
-        buffer.copy(Channel.STDOUT, sys.stdout.buffer)
-        buffer.copy(Channel.STDERR, sys.stderr.buffer)
-        if not quiet:
-            render.show_mark(*render.run_line(found.receipt), stderr=True)
-            for item in found.rejected:
-                where = f", kept in {item.file}" if item.file else ""
-                text = f"another node's answer was not taken: {item.reason}{where}"
-                render.show_mark("!", text, stderr=True)
-            line = render.verdict_line(found.verdict, matched=False, standing=found.standing)
-            render.show_mark(*line, stderr=True)
-
-
-def _result_json(found: JobResult, buffer: Buffer) -> dict[str, Any]:
-    return {
-        "outcome": attrs.asdict(found.outcome),
-        "state": found.state,
-        "gasUsed": found.receipt.result.gas_used,
-        "jobId": found.receipt.asked.job_id,
-        "taskDigest": found.receipt.asked.task_digest,
-        "stdoutBase64": base64.b64encode(buffer.take(Channel.STDOUT)).decode(),
-        "stderrBase64": base64.b64encode(buffer.take(Channel.STDERR)).decode(),
-        "verdict": render.verdict_json(found.verdict, found.standing),
-    }
+    ctx.exit(code)
 
 
 @options.command()
-@_on_job
+@on_job
+@click.option(
+    "--operator",
+    is_flag=True,
+    help="HANDLE is the beginning of any job's id, as --all of `plasm jobs` lists it: for the user that runs the daemon.",
+)
 @options.json_option
 @options.configured(choices=())
-def cancel(handle: str, reach: options.Reach, as_json: bool, settings: Config) -> None:
-    """End a job. It gets a signed receipt that says so, unless it had ended before."""
+def cancel(handle: str, reach: node_options.Reach, operator: bool, as_json: bool, settings: Config) -> None:
+    """Cancel a job. Its signed receipt then says `cancelled`, unless the job had ended before."""
+    if operator:
+        if reach.transport != "local":
+            raise click.UsageError("--operator is about the daemon on this machine")
+        cancel_as_operator(settings, handle, as_json)
+        return
     job, transport = _handle(handle)
     _show_status(job, reach.client(settings, transport=transport).cancel(job), as_json)
 
 
 @options.command()
-@_on_job
+@on_job
 @options.json_option
 @options.configured(choices=())
-def release(handle: str, reach: options.Reach, as_json: bool, settings: Config) -> None:
-    """Have the daemon delete an ended job's inputs, outputs and receipt, and forget its handle."""
+def release(handle: str, reach: node_options.Reach, as_json: bool, settings: Config) -> None:
+    """Let the node delete an ended job's inputs, outputs and receipt, and delete the handle here."""
     job, transport = _handle(handle)
     ended = reach.client(settings, transport=transport).release(job)
-    if ended.state not in ("QUEUED", "INITIALIZING", "RUNNING"):
+    if ended.has_ended:
         memory().forget({job.job_id})
     else:
         raise click.ClickException("the job has not ended: cancel it first")
@@ -307,38 +311,85 @@ def release(handle: str, reach: options.Reach, as_json: bool, settings: Config) 
 
 
 @options.command()
+@click.option(
+    "--all", "everybodys", is_flag=True, help="List all jobs of the daemon: for the user that runs it."
+)
 @click.option("--forget-ended", is_flag=True, help="Forget the handles of jobs that the daemon has deleted.")
+@click.option(
+    "--handles", "with_handles", is_flag=True, help="With --json: also print the handles, which are secrets."
+)
+@click.option(
+    "--doubtful",
+    is_flag=True,
+    help="List accepted results that nothing has confirmed, of nodes that were convicted later.",
+)
+@click.option("--recheck", is_flag=True, help="With --doubtful: run these jobs again on this machine.")
 @options.json_option
-@options.configured(choices=())
-def jobs(forget_ended: bool, as_json: bool, settings: Config) -> None:
-    """List the jobs that you submitted from here, and where they stand."""
+@options.configured(choices=(), sandboxed=True)
+@click.pass_context
+def jobs(
+    ctx: click.Context,
+    everybodys: bool,
+    forget_ended: bool,
+    with_handles: bool,
+    doubtful: bool,
+    recheck: bool,
+    as_json: bool,
+    settings: Config,
+) -> None:
+    """List the jobs that you submitted from this machine, with their states.
+
+    With --all, the user that runs the daemon, and root, see all its jobs: those without a result, and the latest
+    that have ended. `plasm cancel --operator` ends one of them.
+
+    With --recheck the exit code is 7 if a result was wrong, and 8 if one could not be checked.
+    """
+    if recheck and not doubtful:
+        raise click.UsageError("--recheck is for --doubtful")
+    if doubtful:
+        if everybodys or forget_ended or with_handles:
+            raise click.UsageError("--doubtful goes with --recheck and --json only")
+        from plasm_core.cli import reputation
+
+        if recheck:
+            reputation.recheck(ctx, settings, as_json=as_json)
+        else:
+            reputation.show_doubtful(as_json)
+        return
+    if with_handles and not as_json:
+        raise click.UsageError("--handles is for --json")
+    if everybodys:
+        if forget_ended or with_handles:
+            raise click.UsageError(
+                "--all does not go with --forget-ended and --handles, which are about your own jobs"
+            )
+        show_all_jobs(settings, as_json)
+        return
     rows, gone = [], set()
     for entry, answer in _statuses(list(memory().entries()), settings):
         job, found = entry.parsed, answer if isinstance(answer, Status) else None
-        if found is not None:
-            state = found.state
-        elif isinstance(answer, RefusedError):
-            state = "released" if answer.reason == "released" else "unknown"
+        state, is_gone = _listed(answer)
+        if is_gone:
             gone.add(job.job_id)
-        else:
-            state = "unreachable"
         rows.append((entry, job, found, state))
     if forget_ended:
         memory().forget(gone)
         rows = [row for row in rows if row[1].job_id not in gone]
     if as_json:
         render.show_json(
-            [
-                {
-                    "handle": entry.handle,
-                    "jobId": job.job_id,
-                    "module": entry.module,
-                    "submittedAt": entry.submitted_at.isoformat(),
-                    "state": state,
-                    "status": _status_json(found) if found else None,
-                }
-                for entry, job, found, state in rows
-            ]
+            {
+                "jobs": [
+                    {
+                        **({"handle": entry.handle} if with_handles else {}),
+                        "jobId": job.job_id,
+                        "moduleName": entry.module,
+                        "submittedAt": render.time_json(entry.submitted_at),
+                        **(_status_json(found) if found else {}),
+                        "state": state,
+                    }
+                    for entry, job, found, state in rows
+                ]
+            }
         )
     elif rows:
         render.show_rows(
@@ -358,6 +409,22 @@ def jobs(forget_ended: bool, as_json: bool, settings: Config) -> None:
         render.show_hint("you have submitted no jobs from here; begin with: plasm submit MODULE")
 
 
+_GONE = {"released": "released", "expired": "expired", "unknown_job": "unknown"}
+"""Why a node tells nothing of a job that it does not have any more → the state that is listed."""
+
+
+def _listed(answer: Status | PlasmError) -> tuple[str, bool]:
+    """Return the state to list for what a node has answered, and whether it has the job no more.
+
+    A node that only cannot answer now, with a bad disk perhaps, has the job: its handle is not forgotten.
+    """
+    if isinstance(answer, Status):
+        return answer.state.value, False
+    if isinstance(answer, RefusedError):
+        return _GONE.get(answer.reason, "unavailable"), answer.reason in _GONE
+    return "unreachable", False
+
+
 def _statuses(entries: list[Entry], settings: Config) -> Iterator[tuple[Entry, Status | PlasmError]]:
     """Ask about all jobs, those of one transport beside one another. Yield them in their order."""
     answers: dict[int, Status | PlasmError] = {}
@@ -371,15 +438,6 @@ def _statuses(entries: list[Entry], settings: Config) -> Iterator[tuple[Entry, S
         answers.update(zip(chosen, given, strict=True))
     for index, entry in enumerate(entries):
         yield entry, answers[index]
-
-
-def told(state: str, found: Status | None) -> str:
-    """Return a state as people read it."""
-    if found is None:
-        return state
-    if found.position is not None:
-        return f"queued ({found.position})"
-    return found.state.lower().replace("_", " ") + (f" ({found.outcome})" if found.outcome else "")
 
 
 def _show_status(job: Handle, found: Status, as_json: bool) -> None:
@@ -397,4 +455,6 @@ def _show_status(job: Handle, found: Status, as_json: bool) -> None:
 
 
 def _status_json(found: Status) -> dict[str, Any]:
-    return {name: value for name, value in unstructure(found).items() if value is not None}
+    """Return a status for `--json`: names as everywhere there, and the outcome as an object."""
+    fields = {camel(name): value for name, value in unstructure(found).items() if value is not None}
+    return {**fields, **({"outcome": render.outcome_json(found.outcome)} if found.outcome else {})}

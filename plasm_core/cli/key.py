@@ -7,22 +7,23 @@ import click
 from plasm_core.cli import exits, options, render
 from plasm_core.config import Config
 from plasm_core.errors import KeyFileError
-from plasm_core.node import Node
+from plasm_core.local_node import LocalNode
 from plasm_core.records import PeerId, key_id
+from plasm_core.records.cid import parse_peer
 from plasm_core.records.spki import public_key_pem
 
 
 @click.group(epilog=exits.EPILOGUE)
 def key() -> None:
-    """Make or show the key that signs this machine's receipts."""
+    """Create or show the key that signs this machine's receipts."""
 
 
 @key.command(cls=options.Command, epilog=exits.EPILOGUE)
 @options.json_option
 @options.configured(choices=("signer",))
 def new(settings: Config, as_json: bool) -> None:
-    """Make the key. An existing one is never replaced."""
-    signer = Node(settings).signer
+    """Create the key. An existing key is never replaced."""
+    signer = LocalNode(settings).signer
     where = signer.create_key()
     if as_json:
         render.show_json({**_json(signer.peer_id), "file": where})
@@ -37,7 +38,7 @@ def new(settings: Config, as_json: bool) -> None:
 @options.configured(choices=("signer",))
 def show(settings: Config, as_json: bool, pem: bool) -> None:
     """Show the public key."""
-    peer = Node(settings).signer.existing_peer_id()
+    peer = LocalNode(settings).signer.existing_peer_id()
     if peer is None:
         raise KeyFileError("there is no key yet", hint="make one with: plasm key new")
     if pem:
@@ -46,6 +47,26 @@ def show(settings: Config, as_json: bool, pem: bool) -> None:
         render.show_json(_json(peer))
     else:
         _show(peer)
+
+
+@key.command(cls=options.Command, epilog=exits.EPILOGUE)
+@click.argument("peer", required=False)
+@options.configured(choices=("signer",))
+def pem(settings: Config, peer: str | None) -> None:
+    """Print the public key of PEER, a PeerId, as PEM, as openssl and cosign read it; this user's own by default.
+
+    The PeerId of a node contains its public key: no network is asked.
+    """
+    if peer is None:
+        found = LocalNode(settings).signer.existing_peer_id()
+        if found is None:
+            raise KeyFileError("there is no key yet", hint="make one with: plasm key new")
+    else:
+        try:
+            found = parse_peer(peer.rpartition("/p2p/")[2])
+        except ValueError as exc:
+            raise click.BadParameter(f"{peer}: {exc}") from exc
+    click.echo(public_key_pem(found), nl=False)
 
 
 def _json(peer: PeerId) -> dict[str, str]:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import trio
 
-from plasm_core.alongside import sole
+from plasm_core.background_tasks import sole
 from plasm_core.cli import options, render
-from plasm_core.client.asking import ask
+from plasm_core.client.daemon_query import ask
 from plasm_core.config import Config
 from plasm_core.errors import PeerUnreachableError
-from plasm_core.wire import METRICS_PROTOCOL
+from plasm_core.protocol import METRICS_PROTOCOL
 
 
 @options.command()
 @options.configured(choices=())
 def metrics(settings: Config) -> None:
-    """Show what the daemon has counted since it started, in the Prometheus text format.
+    """Show the daemon's counters since its start, in the Prometheus text format.
 
     Jobs accepted, refused and ended, offers, bytes, and of the network peers, connections and messages. None of
     it names a client or says where one is.

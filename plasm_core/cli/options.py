@@ -1,50 +1,81 @@
-"""Options that several commands share, and the words their values are written in."""
+"""The base class of commands, and the options that several commands share."""
 
 from __future__ import annotations
 
 import functools
-import os
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 import click
+from click.core import ParameterSource
 
 from plasm_core import config
-from plasm_core.cli import exits, stdin
-from plasm_core.input_file import TooLargeError, is_stored, read_input
+from plasm_core.cli import completion, exits, stdin
+from plasm_core.cli.option_values import (
+    WALL_S,
+    arguments,
+    environment,
+    limits,
+    read_file,
+    read_module,
+    read_once,
+    stream_of,
+)
+from plasm_core.input_file import is_stored
 from plasm_core.output_file import OutputFile
+from plasm_core.quantities import bytes_text, gas_text, seconds_text
 from plasm_core.records import CAPABILITIES, Limits
-from plasm_core.records.manifest import DEFAULT_LIMITS, ZERO_SEED
-from plasm_core.sandbox.executor import MAX_ARGUMENT_BYTES
-from plasm_core.wire import ANY_NODE
+from plasm_core.records.manifest import DEFAULT_LIMITS, GAS_SCHEDULES, ZERO_SEED
 
 if TYPE_CHECKING:
-    from plasm_core.client.blocking import Client
     from plasm_core.client.submission import Submission
+    from plasm_core.records.files import JobFiles
+    from plasm_core.sandbox.process.file_pack import FilePack
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 MAX_STDIN_BYTES = MAX_MODULE_BYTES = 1 << 30
 
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-_UNITS |= {f"{unit}i": 1024**power for power, unit in enumerate("kmgt", start=1)}
-_SECONDS = {"": 1, "s": 1, "min": 60, "m": 60, "h": 3600}
-
-
 _HELP = {
-    "require": "What must be established for exit code 0: signature (the default), known, reexecution, quorum or audit."
+    "require": "What verification must establish for exit code 0: signature (the default), known, reexecution, quorum, audit."
 }
 
 
 class Command(click.Command):
-    """A command that drops nothing of what it is given, in silence (docs/operations.md, "What is given").
+    """A command that uses or refuses every value, and ignores none (docs/operations.md, "Options and files").
 
-    An option that takes one value is given once. No value is empty, but for the job's own words: a shell puts an
-    empty one where a variable was not set.
+    An option with one value may be given once. Values must not be empty, except the job's arguments: a shell passes
+    an empty word for a variable that is not set.
     """
+
+    def make_parser(self, ctx: click.Context) -> Any:
+        """Make a parser that leaves the job's words whole.
+
+        click would take `-quiet` for `-q` and hand `-uiet` on, and `-hash` for `-h`. An unknown `--word` is refused:
+        it may be an option of the command that is misspelt, which would do nothing.
+        """
+        parser: Any = super().make_parser(ctx)  # these methods and their state are no public API of click
+        if parser.ignore_unknown_options:
+            take_apart = parser._match_short_opt
+
+            def match(word: str, state: Any) -> None:
+                if all(f"{word[0]}{letter}" in parser._short_opt for letter in word[1:]):
+                    take_apart(word, state)
+                else:
+                    state.largs.append(word)
+
+            match_long = parser._match_long_opt
+
+            def known(word: str, value: str | None, state: Any) -> None:
+                if word.startswith("--") and word not in parser._long_opt:
+                    raise click.UsageError(_no_such_option(word, parser._long_opt, ctx), ctx)
+                match_long(word, value, state)
+
+            parser._match_short_opt = match
+            parser._match_long_opt = known
+        return parser
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         _, _, given = self.make_parser(ctx).parse_args(args=list(args))
@@ -70,6 +101,14 @@ class Command(click.Command):
         return rest
 
 
+def _no_such_option(word: str, known: Iterable[str], ctx: click.Context) -> str:
+    import difflib  # takes as long to import as a small command takes
+
+    close = difflib.get_close_matches(word, known, n=1)
+    meant = f" (did you mean {close[0]}?)" if close else ""
+    return f"no such option: {word}{meant}; if it is for the job, put -- before it: {ctx.command_path} MODULE -- {word}"
+
+
 _JOB_WORDS = frozenset({"args", "words"})
 """Parameters that hold a job's arguments, where an empty one is as good as any."""
 
@@ -84,17 +123,22 @@ def command(**attributes: Any) -> Callable[[Callable[..., Any]], click.Command]:
 
 
 def configured(
-    *, choices: tuple[str, ...], sandboxed: bool = False, reload: bool = False
+    *, choices: tuple[str, ...], sandboxed: bool = False, reload: bool = False, reuse: bool = False
 ) -> Callable[[F], F]:
     """Give a command `--config`, `--set` and a flag for each choice; it receives `settings: Config`.
 
-    `sandboxed`: give it `--require-sandbox` too. `reload`: it also receives `reload`, to read them anew.
+    `sandboxed`: also give it `--require-sandbox`. `reuse`: also give it `--reuse`. `reload`: it also receives `reload`, a function that loads the
+    settings again.
     """
 
     def decorate(command: F) -> F:
         @functools.wraps(command)
         def wrapped(*args: Any, config_file: Path | None, set_: tuple[str, ...], **values: Any) -> Any:
             overrides: dict[str, Any] = {f"plasm.{name}": values.pop(name) for name in choices}
+            if overrides.get("plasm.runtime"):
+                overrides["plasm.first_run"] = config.NO_FIRST_RUN
+            if reuse:
+                overrides["plasm.reuse"] = values.pop("reuse")
             if sandboxed:
                 given = values.pop("require_sandbox")
                 overrides["sandbox.require"] = _items(given, what="--require-sandbox")
@@ -116,13 +160,20 @@ def configured(
                 f"--{name}",
                 metavar="NAME[,NAME…]" if name in config.LISTS else "NAME",
                 help=_HELP.get(name, f"The {name} to use."),
+                shell_complete=completion.plugins(name),
             )(decorated)
         if sandboxed:
             decorated = click.option(
                 "--require-sandbox",
                 multiple=True,
                 metavar="LAYER[,LAYER…]",
-                help=f"Run nothing without these layers: {', '.join(config.SANDBOX_LAYERS)}.",
+                help=f"Refuse to run a job without these sandbox layers: {', '.join(config.SANDBOX_LAYERS)}.",
+            )(decorated)
+        if reuse:
+            decorated = click.option(
+                "--reuse",
+                is_flag=True,
+                help="Take the verified result of an earlier equal task, if there is one, and run nothing.",
             )(decorated)
         decorated = click.option(
             "--set", "set_", multiple=True, metavar="KEY=VALUE", help="A setting, as in admission.cpu_s=30."
@@ -152,94 +203,29 @@ def json_option(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")(command)
 
 
-def quantity(text: str, *, what: str) -> int:
-    """Read a count such as 65536, 1e9, 64MiB or 2G. Raises: `click.BadParameter`."""
-    match = re.fullmatch(
-        r"([0-9]{1,20}(?:\.[0-9]{1,20})?(?:e[0-9]{1,2})?)\s*([kmgt]?i?)b?", text.strip().lower()
-    )
-    if match is None or match[2] not in _UNITS:
-        raise click.BadParameter(f'{what}: expected a number such as 1e9 or 64MiB, got "{text}"')
-    value = float(match[1]) * _UNITS[match[2]]
-    return int(match[1]) * _UNITS[match[2]] if match[1].isdigit() else int(value)
-
-
-def seconds(text: str, *, what: str) -> int:
-    """Read a duration such as 30, 30s or 5min, in whole seconds. Raises: `click.BadParameter`."""
-    match = re.fullmatch(r"([0-9]{1,9})\s*(s|min|m|h)?", text.strip().lower())
-    if match is None:
-        raise click.BadParameter(f'{what}: expected a duration such as 30s or 5min, got "{text}"')
-    return int(match[1]) * _SECONDS[match[2] or ""]
-
-
-def limits(pairs: tuple[str, ...]) -> tuple[Limits, int]:
-    """Read `--limit` pairs. Return the task's limits and the wall time in seconds."""
-    values = {
-        "gas": DEFAULT_LIMITS.gas,
-        "memory": DEFAULT_LIMITS.memory_bytes,
-        "output": DEFAULT_LIMITS.output_bytes,
-        "wall": 60,
-    }
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if name not in values or not equals:
-            raise click.BadParameter(f"--limit {pair}: expected {', '.join(values)} with =VALUE")
-        read = seconds if name == "wall" else quantity
-        values[name] = read(text, what=f"--limit {name}")
-    try:
-        return (
-            Limits(gas=values["gas"], memory_bytes=values["memory"], output_bytes=values["output"]),
-            values["wall"],
-        )
-    except ValueError as exc:
-        raise click.BadParameter(f"--limit: {exc}") from exc
-
-
-def arguments(args: tuple[str, ...]) -> tuple[bytes, ...]:
-    """Encode a job's arguments. Raises: `click.BadParameter`."""
-    encoded = tuple(os.fsencode(item) for item in args)
-    if sum(map(len, encoded)) > MAX_ARGUMENT_BYTES:
-        raise click.BadParameter(f"the arguments have more than {MAX_ARGUMENT_BYTES} bytes")
-    return encoded
-
-
-def environment(pairs: tuple[str, ...]) -> tuple[bytes, ...]:
-    """Encode a job's environment. Raises: `click.BadParameter`."""
-    for pair in pairs:
-        name, equals, _ = pair.partition("=")
-        if not name or not equals:
-            raise click.BadParameter(f"--env {pair}: expected NAME=VALUE")
-    return arguments(pairs)
-
-
-def read_file(path: str, *, maximum: int, what: str) -> bytes:
-    """Read a file, `-` for stdin, bounded. Raises: `click.ClickException` (exit code 1)."""
-    try:
-        return read_input(path, maximum)
-    except TooLargeError:
-        raise click.ClickException(f"{what} {path} has more than {maximum} bytes") from None
-    except OSError as exc:
-        raise click.ClickException(f"cannot read {what} {path}: {exc.strerror}") from exc
-
-
 @attrs.frozen(kw_only=True)
 class Task:
-    """What the options of a job say, beside its module and arguments."""
+    """The options of a job, without module and arguments."""
 
     stdin_file: str | None
     env: tuple[bytes, ...]
     limits: Limits
     wall_time_s: int
     seed: str
-    capabilities: tuple[str, ...]
+    grants: tuple[str, ...]
+    entry: str | None = None
+    profile: str | None = None
 
     @property
     def terms(self) -> dict[str, Any]:
-        """What goes into the manifest, beside digests."""
+        """The terms of the manifest, without its digests."""
         return {
             "limits": self.limits,
             "wall_time_s": self.wall_time_s,
             "seed": self.seed,
-            "capabilities": self.capabilities,
+            "grants": self.grants,
+            **({} if self.entry is None else {"entry": self.entry}),
+            **({} if self.profile is None else {"profile": self.profile}),
         }
 
     def stdin(self) -> bytes:
@@ -247,33 +233,102 @@ class Task:
         if self.stdin_file is None and not stdin.is_given():
             return b""
         file = "-" if self.stdin_file is None else self.stdin_file
-        with stdin.telling(file):
-            return read_file(file, maximum=MAX_STDIN_BYTES, what="standard input")
+        hint = "; to give none: </dev/null"
+        return read_file(file, maximum=MAX_STDIN_BYTES, what="standard input", hint=hint)
 
-    def module(self, module: str, maximum: int = MAX_MODULE_BYTES) -> bytes:
-        """Read a module, `-` for stdin, of which nothing is left for the job. Raises: `click.ClickException`."""
-        return read_file(module, maximum=maximum, what="module")
+    def module(self, module: str) -> bytes:
+        """Read a module, `-` for stdin. Raises: `click.ClickException`."""
+        return read_file(module, maximum=MAX_MODULE_BYTES, what="module")
 
-    def submission(self, module: str, args: tuple[str, ...]) -> Submission:
+    def submission(
+        self,
+        module: str,
+        args: tuple[str, ...],
+        *,
+        pack: FilePack | None = None,
+        files: JobFiles | None = None,
+    ) -> Submission:
         """Make a submission of a module's file. Raises: `click.ClickException`."""
-        from plasm_core.client.submission import Submission  # trio takes long to load, and not all need it
-
-        if module == "-" and self.stdin_file == "-":
-            raise click.UsageError("standard input (-) can be read once only")
+        read_once(module, self.stdin_file)
         file = self.stdin_file
         stored = file is not None and file != "-" and is_stored(file)
         try:
-            return Submission.of(
-                self.module(module) if module == "-" else Path(module),
-                args=arguments(args),
-                env=self.env,
-                stdin=Path(file) if stored and file else self.stdin(),
-                **self.terms,
+            return self._submission(
+                # A module that comes by standard input is read before the job's input, which is what is left.
+                Path(module) if stream_of(module) is None else self.module(module),
+                args,
+                Path(file) if stored and file else self.stdin(),
+                pack,
+                files,
             )
         except OSError as exc:
             raise click.ClickException(f"cannot read {exc.filename}: {exc.strerror}") from exc
+
+    def loaded_submission(
+        self,
+        module: str,
+        args: tuple[str, ...],
+        *,
+        settings: config.Config,
+        pack: FilePack | None = None,
+        files: JobFiles | None = None,
+    ) -> Submission:
+        """Make a submission with its bytes in memory, the module's as many as the settings allow.
+
+        Raises: `click.ClickException`.
+        """
+        read_once(module, self.stdin_file)
+        return self._submission(read_module(module, settings), args, self.stdin(), pack, files)
+
+    def _submission(
+        self,
+        module: bytes | Path,
+        args: tuple[str, ...],
+        stdin: bytes | Path,
+        pack: FilePack | None = None,
+        files: JobFiles | None = None,
+    ) -> Submission:
+        from plasm_core.client.submission import Submission  # not all commands need it
+
+        try:
+            return Submission.of(
+                module,
+                pack=pack,
+                asked_files=files,
+                args=arguments(args),
+                env=self.env,
+                stdin=stdin,
+                **self.terms,
+            )
         except ValueError as exc:
             raise click.BadParameter(str(exc)) from exc
+
+
+def interpreter(command: F) -> F:
+    """Give a command `--interpreter`, for a script in place of a module."""
+    return click.option(
+        "--interpreter",
+        metavar="EXTENSION",
+        help="MODULE is a script for this interpreter of the configuration; the default is that of its extension.",
+    )(command)
+
+
+def renamed(old: str, new: str) -> Callable[[F], F]:
+    """Refuse an option by its old name with an error that names the new one."""
+
+    def refuse(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> None:
+        if values:
+            raise click.UsageError(f"{old} is called {new} now")
+
+    return click.option(old, multiple=True, hidden=True, expose_value=False, callback=refuse)
+
+
+def refuse_given(ctx: click.Context, names: Sequence[str], why: str) -> None:
+    """Refuse command-line options that would have no effect. Raises: `click.UsageError`."""
+    for parameter in ctx.command.params:
+        given = ctx.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+        if parameter.name in names and given:
+            raise click.UsageError(f"{parameter.opts[0]} {why}", ctx)
 
 
 def task(command: F) -> F:
@@ -286,7 +341,9 @@ def task(command: F) -> F:
         env: tuple[str, ...],
         limit: tuple[str, ...],
         seed: str,
-        capabilities: tuple[str, ...],
+        grants: tuple[str, ...],
+        entry: str | None,
+        profile: str | None,
         **values: Any,
     ) -> Any:
         task_limits, wall_time_s = limits(limit)
@@ -296,7 +353,9 @@ def task(command: F) -> F:
             limits=task_limits,
             wall_time_s=wall_time_s,
             seed=seed,
-            capabilities=capabilities,
+            grants=grants,
+            entry=entry,
+            profile=profile,
         )
         return command(*args, task=found, **values)
 
@@ -311,7 +370,7 @@ _TASK_OPTIONS = (
         "--stdin",
         "stdin_file",
         metavar="FILE",
-        help="Standard input, /dev/null for none; by default ours, if it is piped.",
+        help="The job's standard input, /dev/null for none; the default is ours, if it is piped.",
     ),
     click.option("--env", multiple=True, metavar="NAME=VALUE", help="An environment variable for the job."),
     click.option(
@@ -319,108 +378,38 @@ _TASK_OPTIONS = (
         "limit",
         multiple=True,
         metavar="NAME=VALUE",
-        help="A limit: gas=1e9, memory=64MiB, output=1MiB, wall=30s.",
+        help="A limit, as in gas=1e9, memory=64MiB, output=1MiB or wall=30s; output is for stdout and stderr each. "
+        f"[default: gas={gas_text(DEFAULT_LIMITS.gas)}, memory={bytes_text(DEFAULT_LIMITS.memory_bytes)}, "
+        f"output={bytes_text(DEFAULT_LIMITS.output_bytes)}, wall={seconds_text(WALL_S)}]",
     ),
-    click.option("--seed", metavar="HEX", default=ZERO_SEED, help="Seed of the job's randomness, 64 digits."),
     click.option(
-        "--capability",
-        "capabilities",
+        "--seed",
+        metavar="HEX",
+        default=ZERO_SEED,
+        help="Seed of the job's randomness, 64 hexadecimal digits. [default: zeros]",
+    ),
+    click.option(
+        "--grant",
+        "grants",
         multiple=True,
         type=click.Choice(CAPABILITIES),
         help="Grant the job the real clock or real randomness; it is then not reproducible.",
     ),
+    click.option(
+        "--entry",
+        metavar="NAME",
+        help="Call this export in place of _start, after _initialize: for a module that is a reactor.",
+    ),
+    click.option(
+        "--profile",
+        type=click.Choice(tuple(GAS_SCHEDULES)),
+        help="The determinism contract: v2 for a module with exceptions or tail calls. "
+        "[default: what the job and its module need]",
+    ),
+    renamed("--capability", "--grant"),
 )
 
 
 def output(file: str | None) -> OutputFile | None:
-    """Fail before the job runs, not after. Raises: `OutputFileError`."""
+    """Return a file to write to later, checked now. Raises: `OutputFileError`."""
     return None if file is None else OutputFile.prepared(file)
-
-
-@attrs.frozen(kw_only=True)
-class Reach:
-    """Where a command finds nodes: the daemon here, or the network."""
-
-    remote: bool
-    peer: str | None
-    bootstrap: tuple[str, ...]
-    capability: str
-    gateway: bool = False
-
-    @property
-    def transport(self) -> str:
-        """The name of the transport."""
-        return REMOTE_TRANSPORT if self.remote or self.peer is not None or self.bootstrap else "local"
-
-    def check(self) -> None:
-        """Refuse what would be dropped. Raises: `click.UsageError`."""
-        if self.transport == "local" and self.capability != ANY_NODE:
-            raise click.UsageError("--class looks for a node of the network: it needs --remote")
-        if self.transport != "local" and self.gateway:
-            raise click.UsageError("--gateway and --remote (--peer, --bootstrap) exclude each other")
-
-    def client(self, settings: config.Config, *, transport: str | None = None) -> Client:
-        """Make a client. `transport` is where a job is known to be."""
-        from plasm_core.client.aio import DEFAULT_DISCOVERY
-        from plasm_core.client.blocking import Client
-
-        if self.bootstrap:
-            settings = config.with_table(
-                settings, "discovery", DEFAULT_DISCOVERY[0], {"bootstrap": list(self.bootstrap)}
-            )
-        chosen = transport if self.transport == "local" and transport else self.transport
-        return Client(
-            settings,
-            transport=chosen,
-            peer=self.peer,
-            capability=self.capability,
-            gateway=self.gateway and chosen == "local",
-        )
-
-
-REMOTE_TRANSPORT = "libp2p"
-
-
-def reach(command: F) -> F:
-    """Give a command `--remote`, `--peer`, `--bootstrap` and `--class`; it receives `reach: Reach`."""
-
-    @functools.wraps(command)
-    def wrapped(
-        *args: Any,
-        remote: bool,
-        peer: str | None,
-        bootstrap: tuple[str, ...],
-        capability: str,
-        gateway: bool,
-        **values: Any,
-    ) -> Any:
-        found = Reach(remote=remote, peer=peer, bootstrap=bootstrap, capability=capability, gateway=gateway)
-        found.check()
-        return command(*args, reach=found, **values)
-
-    decorated: Any = wrapped
-    for option in reversed(_REACH_OPTIONS):
-        decorated = option(decorated)
-    return decorated  # type: ignore[no-any-return]
-
-
-_REACH_OPTIONS = (
-    click.option("--remote", is_flag=True, help="On a node of the network, not on the daemon here."),
-    click.option("--gateway", is_flag=True, help="On a node of the network that the daemon here looks for."),
-    click.option(
-        "--peer", metavar="PEER", help="On this node: its PeerId, or an address that ends in it (--remote)."
-    ),
-    click.option(
-        "--bootstrap",
-        multiple=True,
-        metavar="ADDRESS",
-        help="A node to begin the search at, as in /ip4/192.0.2.1/tcp/4001/p2p/12D3KooW… (--remote).",
-    ),
-    click.option(
-        "--class",
-        "capability",
-        metavar="CLASS",
-        default=ANY_NODE,
-        help="Look for nodes of this class, as in engine/wasm3 or architecture/aarch64.",
-    ),
-)

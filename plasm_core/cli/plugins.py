@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import attrs
 import click
 
-from plasm_core import plugins as registry
 from plasm_core.cli import exits, options, render
 from plasm_core.config import Config
+from plasm_core.plugins import loading as registry
 
 _MARKS = {"installed": "✓", "missing": "-", "broken": "✗", "conflict": "✗"}
 
@@ -23,7 +22,7 @@ def plugins(ctx: click.Context, as_json: bool, settings: Config) -> None:
     """
     found = registry.inventory(settings.table)
     if as_json:
-        render.show_json([attrs.asdict(item) for item in found])
+        render.show_json(render.fields_json(found))
     else:
         rows = [
             (

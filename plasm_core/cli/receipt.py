@@ -7,7 +7,7 @@ import math
 
 import click
 
-from plasm_core.cli import exits, options, render
+from plasm_core.cli import exits, option_values, options, render
 from plasm_core.output_file import OutputFile
 from plasm_core.records import Envelope, Receipt
 from plasm_core.records.consistency import contradictions
@@ -17,11 +17,11 @@ from plasm_core.records.sigstore import bundle
 
 @click.group(epilog=exits.EPILOGUE)
 def receipt() -> None:
-    """Show or export a receipt. To check it is for `plasm verify`."""
+    """Show or export a receipt. `plasm verify` verifies one."""
 
 
 def _read(file: str) -> Envelope:
-    return Envelope.from_json(options.read_file(file, maximum=MAX_ENVELOPE_BYTES, what="receipt"))
+    return Envelope.from_json(option_values.read_file(file, maximum=MAX_ENVELOPE_BYTES, what="receipt"))
 
 
 def _float(text: str) -> float | str:
@@ -34,7 +34,7 @@ def _float(text: str) -> float | str:
 @click.argument("file")
 @options.json_option
 def show(file: str, as_json: bool) -> None:
-    """Show what the receipt in FILE says. It is not checked, but for contradicting itself."""
+    """Show the content of the receipt in FILE. This checks only that the receipt does not contradict itself."""
     envelope = _read(file)
     found = Receipt.from_statement(envelope.payload)
     for rule in contradictions(found):
@@ -75,9 +75,9 @@ def show(file: str, as_json: bool) -> None:
     show_default=True,
     help="dsse: the envelope. sigstore: a bundle that cosign reads.",
 )
-@click.option("--output", "-o", metavar="FILE", default="-", help="Where to; by default stdout.")
+@click.option("--output", "-o", metavar="FILE", default="-", help="The file to write; the default is stdout.")
 def export(file: str, format_: str, output: str) -> None:
-    """Write the receipt in FILE in a form that other tools read."""
+    """Write the receipt in FILE in a format for other tools."""
     target = OutputFile.prepared(output)
     envelope = _read(file)
     data = bundle(envelope) if format_ == "sigstore" else envelope.to_json()

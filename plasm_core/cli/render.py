@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import io
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO, Any, cast
+from datetime import datetime
+from typing import IO, TYPE_CHECKING, Any, cast
 
+import attrs
 import click
-from rich.console import Console
-from rich.markup import escape
 
-from plasm_core import assurance, standard_streams
+from plasm_core import standard_streams
 from plasm_core.assurance import Standing
 from plasm_core.printable import json_text, visible
-from plasm_core.records import Decision, Receipt, Verdict
-from plasm_core.verification import BINDINGS
+from plasm_core.records import Decision, Outcome, Receipt, Verdict
+from plasm_core.records.converter import camel
+from plasm_core.records.fields import timestamp
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.live import Live
 
 _SLOW_S = 2.0
 
@@ -43,46 +47,66 @@ class _Forgiving:
 
 
 def _console(stderr: bool) -> Console:
+    from rich.console import Console  # rich takes as long to import as a small job takes to run
+
     file = cast("IO[str]", _Forgiving()) if stderr else None
     return Console(file=file, highlight=False, soft_wrap=True, emoji=False)
 
 
+def live_view() -> Live:
+    """Return a view on stderr that is updated by its caller, and gone when it is stopped."""
+    from rich.live import Live
+
+    return Live(console=_console(stderr=True), transient=True, auto_refresh=False)
+
+
 def show_error(message: str, hint: str | None = None) -> None:
-    """Show an error, and what to do about it on a line of its own."""
-    console = _console(stderr=True)
-    console.print(f"[bold red]error:[/] {_plain(message)}")
+    """Print an error, and its hint on a second line."""
+    _console(stderr=True).print(f"[bold red]error:[/] {_plain(message)}")
+    show_advice(hint)
+
+
+def show_advice(hint: str | None) -> None:
+    """Print on stderr what to do about what the line before says, if anything can be done."""
     if hint:
-        console.print(f"[bold]hint:[/] {_plain(hint)}")
+        _console(stderr=True).print(f"[bold]hint:[/] {_plain(hint)}")
 
 
 def show_unwritten(name: str, data: bytes) -> None:
-    """Show on stderr what could not be written to a file, so that it is not lost."""
+    """Print on stderr a text that could not be written to the file `name`."""
     show_mark("!", f"this was to be in {name}:", stderr=True)
     _console(stderr=True).print(data.decode("utf-8", "backslashreplace").rstrip("\n"), markup=False)
 
 
 def show_waiting(what: str) -> None:
-    """Say on stderr what is being waited for."""
+    """Print on stderr the step that is being waited for."""
     _console(stderr=True).print(f"[dim]{_plain(what)}[/]")
 
 
 def show_hint(hint: str) -> None:
-    """Show, below a line, what to do about it."""
+    """Print a hint below a line."""
     _console(stderr=False).print(f"    {_plain(hint)}")
 
 
 def _plain(text: str) -> str:
     """Escape markup, and show control characters: names in messages may come from strangers."""
+    from rich.markup import escape
+
     return escape(visible(text))
 
 
 def show_json(value: Any) -> None:
-    """Print one JSON document on stdout: strangers' words in it move no cursor."""
+    """Print one JSON document on stdout, with control characters escaped."""
     sys.stdout.write(json_text(value, indent=2) + "\n")
 
 
+def show_line_end() -> None:
+    """End a line on stderr."""
+    _Forgiving().write("\n")
+
+
 def show_page(text: str, *, stderr: bool = False) -> None:
-    """Print lines that a program reads, as they are but for what would take effect on a terminal."""
+    """Print lines for programs, unchanged except for escaped control characters."""
     words = visible(text, keep="\n\t")
     if stderr:
         _Forgiving().write(words)
@@ -91,22 +115,15 @@ def show_page(text: str, *, stderr: bool = False) -> None:
 
 
 def show_mark(mark: str, text: str, *, stderr: bool = False) -> None:
-    """Show one line behind ✓, ✗, ! or ?."""
+    """Print one line that begins with ✓, ✗, ! or ?."""
     colour = {"✓": "green", "✗": "red"}.get(mark, "yellow")
     _console(stderr).print(f"[bold {colour}]{mark}[/] {_plain(text)}")
 
 
-def forgive_encodings() -> None:
-    """Show what a terminal's encoding lacks as question marks, instead of failing on it."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
-
-
 def show_fields(rows: Sequence[tuple[str, str | Sequence[str]]], *, stderr: bool = False) -> None:
-    """Show names and values in two columns, never cutting a value: digests are there to be copied.
+    """Print names and values in two columns. Values are never cut, because users copy digests.
 
-    A value that is a list takes a line an item.
+    Each item of a list gets a line.
     """
     console = _console(stderr)
     width = max(len(name) for name, _ in rows)
@@ -117,9 +134,9 @@ def show_fields(rows: Sequence[tuple[str, str | Sequence[str]]], *, stderr: bool
             console.print(f"{' ' * width}  {_plain(other)}")
 
 
-def show_rows(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Show a table, as wide as it is."""
-    console = _console(stderr=False)
+def show_rows(titles: Sequence[str], rows: Sequence[Sequence[str]], *, stderr: bool = False) -> None:
+    """Print a table, without wrapping its lines."""
+    console = _console(stderr)
     widths = [max(len(row[column]) for row in (titles, *rows)) for column in range(len(titles))]
     for number, row in enumerate((titles, *rows)):
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -129,31 +146,13 @@ def show_rows(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def verdict_line(
     verdict: Verdict, *, matched: bool = True, standing: Standing | None = None
 ) -> tuple[str, str]:
-    """Return the mark and the sentence that say what a verdict established, and what it did not.
+    """Return the mark and the sentence that say which facts a verdict established, and which it did not.
 
-    `matched`: name what the receipt was compared with.
+    `matched`: also list the fields of the receipt that were compared. `standing`: the signing node's relation to
+    the user.
     """
-    if verdict.decision is Decision.ACCEPT:
-        words = []
-        if "signature" in verdict.established:
-            words.append(f"signed by {', '.join(map(str, verdict.signers))}")
-        who, not_re_executed = assurance.qualified(verdict, standing)
-        if who:
-            words.append(who)
-        for opinion in verdict.opinions:
-            if opinion.verifier != BINDINGS:
-                named = (_WORDS.get(item, item) for item in opinion.established if item != "signature")
-                words += opinion.reasons or named
-            elif matched and opinion.established:
-                words.append(f"{', '.join(opinion.established)} as expected")
-        if not_re_executed is not None:
-            words.append(not_re_executed)
-        return "✓", "receipt verified ✓ " + ", ".join(words)
-    word = "rejected" if verdict.decision is Decision.REJECT else "undecided"
-    return ("✗" if word == "rejected" else "?"), f"receipt {word}: " + "; ".join(verdict.reasons)
-
-
-_WORDS = {"quorum": "agreed on by a quorum", "re-execution": "re-executed"}
+    mark = {Decision.ACCEPT: "✓", Decision.REJECT: "✗"}.get(verdict.decision, "?")
+    return mark, verdict.sentence(matched=matched, standing=standing)
 
 
 def verdict_json(verdict: Verdict, standing: Standing) -> dict[str, Any]:
@@ -167,6 +166,36 @@ def verdict_json(verdict: Verdict, standing: Standing) -> dict[str, Any]:
         "standing": standing.name.lower(),
         "words": verdict_line(verdict, matched=False, standing=standing)[1],
     }
+
+
+def outcome_json(outcome: Outcome | str | None) -> dict[str, Any] | None:
+    """Return an outcome for `--json`: kind, code, trap and detail. None if there is none yet.
+
+    A status tells the kind alone: then the others are None, and the result has them.
+    """
+    if not outcome:
+        return None
+    names = [field.name for field in attrs.fields(Outcome)]
+    if isinstance(outcome, str):
+        return dict.fromkeys(names) | {"kind": outcome}
+    return attrs.asdict(outcome)
+
+
+def fields_json(record: Any) -> Any:
+    """Return an attrs record for `--json`: its fields in camel case, and so in the records that it has."""
+    if attrs.has(type(record)):
+        return {
+            camel(field.name): fields_json(getattr(record, field.name))
+            for field in attrs.fields(type(record))
+        }
+    if isinstance(record, (list, tuple)):
+        return [fields_json(item) for item in record]
+    return record
+
+
+def time_json(moment: datetime) -> str:
+    """Return a moment for `--json`: RFC 3339 with Z, as in receipts."""
+    return str(timestamp().dump(moment))
 
 
 def run_line(receipt: Receipt) -> tuple[str, str]:
@@ -185,7 +214,7 @@ def run_line(receipt: Receipt) -> tuple[str, str]:
 
 @contextmanager
 def phases() -> Iterator[Any]:
-    """Show the phase of a long job: a spinner on a terminal, plain lines for slow phases elsewhere."""
+    """Show the current phase of a long job: a spinner on a terminal, otherwise a line for each slow phase."""
     console = _console(stderr=True)
     if console.is_terminal:
         status = console.status("")
@@ -212,9 +241,13 @@ class _SlowPhases:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._timer: threading.Timer | None = None
+        self._phase = ""
 
     def show(self, phase: str) -> None:
-        """Begin a phase."""
+        """Begin a phase. One that tells how far it is, as `uploading 1 MB of 2 MB` does, is no other phase."""
+        if phase.partition(" ")[0] == self._phase and phase != self._phase:
+            return
+        self._phase = phase
         self._stop()
         if phase != "running":
             self._timer = threading.Timer(_SLOW_S, self._console.print, [f"{_plain(phase)}…"])

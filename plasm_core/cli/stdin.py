@@ -15,20 +15,18 @@ _SILENT_S = 1.0
 
 
 def is_given() -> bool:
-    """Return whether our standard input is for the job: it is open, and no terminal."""
+    """Return whether this process's standard input is for the job: it is open, and not a terminal."""
     return standard_streams.is_open(0) and not os.isatty(0)
 
 
 @contextmanager
-def telling(file: str) -> Iterator[None]:
-    """Say on a terminal, after a second, that standard input is being read, and how to give none."""
+def telling(file: str, hint: str = "") -> Iterator[None]:
+    """Print after a second on a terminal what is still being read, because it may never end. `hint`: what to do."""
     if sys.stderr is None or not sys.stderr.isatty():
         yield
         return
     name = "standard input" if file == "-" else file
-    timer = threading.Timer(
-        _SILENT_S, render.show_waiting, [f"reading {name} to its end; to give none: </dev/null"]
-    )
+    timer = threading.Timer(_SILENT_S, render.show_waiting, [f"reading {name} to its end{hint}"])
     timer.daemon = True
     timer.start()
     try:

@@ -1,4 +1,4 @@
-"""Receipts and claims that do not hold, kept as evidence of which node signed or sent them."""
+"""Store rejected receipts and claims as evidence against the node that signed or sent them."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ MAX_BYTES = 512 << 10
 def keep(
     peer: PeerId, job_id: str, reason: str, envelope: str, *, directory: Path | None = None
 ) -> Path | None:
-    """Write down what a node sent, and return where; None if it cannot be kept.
+    """Store an envelope that a node sent, and return its file; None if it cannot be stored.
 
-    The oldest files go when there are `MAX_FILES`: a node that lies often fills no disk.
+    The oldest files beyond `MAX_FILES` are deleted, so that a node that lies often cannot fill the disk.
     """
     record = {
         "node": str(peer),

@@ -1,4 +1,4 @@
-"""What a client remembers of nodes, in memory and for minutes: records, failures, and its own jobs there.
+"""Known nodes, in memory for minutes: their capability records, their failures, and this client's jobs there.
 
 docs/network.md, "For how long it remembers".
 """
@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from plasm_core.records.capabilities import CapabilityRecord
+from plasm_core.records.history import NodeHistory
 from plasm_core.records.peer import PeerId
 
 RECORD_S = 120.0
@@ -31,7 +32,7 @@ _MOST_CPU = 16
 
 @attrs.frozen(kw_only=True)
 class Candidate:
-    """A node that answered: where, what it says of itself, and how long that took (seconds)."""
+    """A node that answered: its addresses, its capability record, and its latency in seconds."""
 
     peer: PeerId
     addresses: tuple[str, ...]
@@ -39,10 +40,12 @@ class Candidate:
     latency_s: float
     group: str | None = None
     """Whom it is counted with: the /24 or /48 of the connection that it answered on, named as `Stream.remote_group`."""
+    history: NodeHistory | None = None
+    """What this client has learnt of it, if that was asked for."""
 
     @property
     def cost(self) -> float:
-        """What to choose by: the less the better. A place in the queue counts as much as 0.2 s on the way."""
+        """The cost of choosing this node: smaller is better. One place in its queue counts as 0.2 s of latency."""
         load = self.record.load
         busy = max(0, load.running - self.record.cpu + 1) + load.waiting
         return self.latency_s + _BUSY_S * busy
@@ -68,48 +71,74 @@ class _Known:
     candidate: Candidate
     heard_at: float
     jobs: int = 0
+    done: int = 0
+    """Jobs that it did since it last failed one."""
 
 
 class KnownNodes:
     """The nodes that answered, and the failures of nodes and of their /24 or /48. Bounded in number.
 
-    `clock` tells seconds; it must not go back.
+    `clock` returns seconds and never goes back.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        doubt_s: Callable[[PeerId], float] = lambda _peer: 0.0,
+    ) -> None:
+        """`doubt_s`: how many seconds of latency weigh as much as the doubt in a node."""
         self._clock = clock
+        self._doubt_s = doubt_s
         self._nodes: dict[PeerId, _Known] = {}
         self._groups: dict[PeerId, str] = {}
         self._failures: dict[PeerId | str, _Failures] = {}
         self.ever_found = False
         """Whether a node that may take jobs has ever answered."""
 
-    def heard(self, candidate: Candidate) -> None:
-        """Note that a node has told what it can."""
-        jobs = known.jobs if (known := self._nodes.pop(candidate.peer, None)) else 0
-        self._nodes[candidate.peer] = _Known(candidate, self._clock(), jobs)
+    def heard(self, candidate: Candidate, *, usable: bool = True) -> None:
+        """Store the capability record that a node sent. `usable`: it may take jobs of this client."""
+        known = self._nodes.pop(candidate.peer, None)
+        self._nodes[candidate.peer] = _Known(
+            candidate, self._clock(), known.jobs if known else 0, known.done if known else 0
+        )
         self._groups.pop(candidate.peer, None)
         if candidate.group is not None:
             self._groups[candidate.peer] = candidate.group
             for old in list(self._groups)[: -4 * _MAX_NODES]:
                 del self._groups[old]
-        self.ever_found = True
+        self.ever_found |= usable
         for peer in [peer for peer in list(self._nodes)[:-_MAX_NODES] if not self._nodes[peer].jobs]:
             del self._nodes[peer]
 
     def answered_at(self, peer: PeerId) -> tuple[str, ...]:
-        """Return the addresses that a node was reached at, none if it has not answered: others' word proves nothing."""
+        """Return the addresses at which a node answered; none if it has not.
+
+        Addresses reported by others are not included.
+        """
         known = self._nodes.get(peer)
         if known is None or known.heard_at <= self._clock() - KEPT_S:
             return ()
         return known.candidate.addresses
 
     def failed(self, peer: PeerId, weight: float = LOST) -> None:
-        """Note a failure of a node. A node that could not be talked to is to be asked anew before a job goes there."""
+        """Record a failure of a node. A node that could not be reached is queried again before a job goes there."""
         moment = self._clock()
+        if (known := self._nodes.get(peer)) is not None:
+            known.done = 0
         self._blame(peer, weight, moment)
         if (group := self._groups.get(peer)) is not None:
             self._blame(group, weight * _OF_GROUP, moment)
+
+    def succeeded(self, peer: PeerId) -> None:
+        """Note that a node did a job: its receipt was verified."""
+        if (known := self._nodes.get(peer)) is not None:
+            known.done += 1
+
+    def has_done_jobs(self, peer: PeerId) -> bool:
+        """Return whether a node has done a job of this client since it last failed one."""
+        known = self._nodes.get(peer)
+        return known is not None and known.done > 0
 
     def _blame(self, whom: PeerId | str, weight: float, moment: float) -> None:
         failures = self._failures.pop(whom, None) or _Failures()
@@ -119,30 +148,30 @@ class KnownNodes:
             del self._failures[old]
 
     def forget_record(self, peer: PeerId) -> None:
-        """Have a node asked again before it is chosen: what it said is out of date."""
+        """Drop a node's capability record, so that the node is queried again before it is chosen."""
         known = self._nodes.get(peer)
         if known is not None:
             known.heard_at = min(known.heard_at, self._clock() - RECORD_S)
 
     def failures(self, peer: PeerId) -> float:
-        """Return how much a node has failed of late, 0 if nothing counts any more."""
+        """Return the weight of the recent failures of a node and of its /24 or /48, 0 if there are none."""
         moment, group = self._clock(), self._groups.get(peer)
         own = self._failures.get(peer)
         shared = self._failures.get(group) if group is not None else None
         return (own.now(moment) if own else 0.0) + (shared.now(moment) if shared else 0.0)
 
     def own_failures(self, peer: PeerId) -> float:
-        """Return how much a node itself has failed of late."""
+        """Return the weight of a node's own recent failures, which halves every 5 minutes."""
         own = self._failures.get(peer)
         return own.now(self._clock()) if own else 0.0
 
     def fresh(self) -> list[Candidate]:
-        """Return the nodes whose records are used without asking again."""
+        """Return the nodes whose records are recent enough to use."""
         since = self._clock() - RECORD_S
         return [known.candidate for known in self._nodes.values() if known.heard_at > since]
 
     def stale(self) -> list[Candidate]:
-        """Return the nodes that are known and must be asked again."""
+        """Return the known nodes whose records are too old to use."""
         now = self._clock()
         return [
             known.candidate
@@ -151,17 +180,19 @@ class KnownNodes:
         ]
 
     def rank(self, candidate: Candidate) -> tuple[float, float]:
-        """Return what to sort by: failures, then the cost, in which this client's own jobs there count."""
+        """Return the sort key: failures, then the cost, including the doubt and this client's own jobs at the node."""
         known = self._nodes.get(candidate.peer)
-        return self.failures(candidate.peer), candidate.cost + _BUSY_S * self.excess(candidate) + (
-            1e-3 * known.jobs if known else 0.0
-        )
+        cost = candidate.cost + self._doubt_s(candidate.peer) + _BUSY_S * self.excess(candidate)
+        return self.failures(candidate.peer), cost + (1e-3 * known.jobs if known else 0.0)
 
     def excess(self, candidate: Candidate) -> int:
-        """Return how many of this client's jobs more than it has processors are at a node already."""
+        """Return by how many this client's jobs at a node, with one more, exceed the node's number of processors.
+
+        A node is taken to have one processor more than the jobs that it has done, at most: otherwise the nearest of
+        many strangers would get all jobs of a client at once, and keep them all waiting if it lied.
+        """
         known = self._nodes.get(candidate.peer)
-        # Of a claim of a thousand processors no more is believed than spreads a client's jobs.
-        return max(0, known.jobs - min(candidate.record.cpu, _MOST_CPU) + 1) if known else 0
+        return max(0, known.jobs - min(candidate.record.cpu, _MOST_CPU, known.done + 1) + 1) if known else 0
 
     @contextmanager
     def job_at(self, peer: PeerId) -> Iterator[None]:
@@ -178,14 +209,14 @@ class KnownNodes:
 
 
 class OneAtATime:
-    """Lets callers that come while something is being done wait for it, and not do it again."""
+    """Lets concurrent callers share one execution of some work: the first does it, the others wait for its result."""
 
     def __init__(self) -> None:
         self._running: trio.Event | None = None
 
     @contextmanager
     def lead(self) -> Iterator[bool]:
-        """Yield whether the caller is the one who is to do it; if not, it calls `follow`."""
+        """Yield True to the caller that has to do the work, False to one that has to call `follow`."""
         if self._running is not None:
             yield False
             return
@@ -197,6 +228,6 @@ class OneAtATime:
             event.set()
 
     async def follow(self) -> None:
-        """Wait until it is done by the one who does it, or that one has given up."""
+        """Wait until the leading caller has done the work or has given up."""
         if self._running is not None:
             await self._running.wait()

@@ -1,7 +1,8 @@
-"""What a client hands in: a manifest, and the bytes it names."""
+"""A submission: a manifest with the module and the input that it names."""
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import secrets
@@ -11,17 +12,25 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import attrs
 
-from plasm_core.client.source import Bytes, File, Source
+from plasm_core.client.fetched_files import FetchLimits
+from plasm_core.client.file_terms import FILE_TERMS, FileContent, has_files, pack_files
+from plasm_core.client.module_profile import needed_profile
+from plasm_core.client.upload import Bytes, File, Pack, Source
+from plasm_core.protocol.channels import UPLOADS, Channel
+from plasm_core.protocol.messages import Uploads
+from plasm_core.quantities import quantity, seconds
 from plasm_core.records import JobInput, Limits, Manifest, job_id
 from plasm_core.records.digest import decode_list, encode_list
+from plasm_core.records.fields import ConstraintError
+from plasm_core.records.files import FileLimits, JobFiles
 from plasm_core.records.handle import Handle
-from plasm_core.records.manifest import DEFAULT_LIMITS, ZERO_SEED, manifest_of
+from plasm_core.records.manifest import DEFAULT_LIMITS, ZERO_SEED, manifest_of, new_nonce
 from plasm_core.records.peer import PeerId
-from plasm_core.wire.frames import Channel
-from plasm_core.wire.messages import Uploads
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from plasm_core.sandbox.process.file_pack import FilePack
 
 
 Content = str | Path | bytes | Source
@@ -29,66 +38,122 @@ Content = str | Path | bytes | Source
 
 
 class Terms(TypedDict, total=False):
-    """What a job gets beside its module, and what it may use. What is left out has the client's defaults."""
+    """The input, limits and grants of a job. Omitted terms have the client's defaults."""
 
     args: Sequence[str | bytes]
+    """The arguments, without the program's name."""
     env: Mapping[str, str] | Sequence[str | bytes]
     """Names and values; or NAME=VALUE items, which may name a variable twice."""
     stdin: Content
+    """Standard input: bytes, or the path of a file."""
     limits: Limits
-    wall_time_s: int
+    """All limits of the task together; `gas`, `memory` and `output` set one each."""
+    gas: int | str
+    """The most gas, as `1_000_000` or `"1e9"`. [default: 100,000,000,000]"""
+    memory: int | str
+    """The most memory: bytes, or `"64MiB"`. [default: 256 MiB]"""
+    output: int | str
+    """The most output on each of stdout and stderr: bytes, or `"1GiB"`. [default: 64 MiB]"""
+    wall_time_s: int | str
+    """The most wall time: seconds, or `"5min"`. [default: 60]"""
     cpu: int
+    """Processors. [default: 1]"""
     seed: str
     """64 hexadecimal digits."""
     attempts: int
     """How often a node may start it in all."""
-    capabilities: Sequence[str]
+    entry: str
+    """The export to call in place of `_start`, after `_initialize` if there is one: for a reactor."""
+    files: Mapping[str, FileContent]
+    """Files for the job, by their paths in its tree: bytes, or the path of a file or directory (docs/files.md)."""
+    outputs: Sequence[str]
+    """Paths of the job's tree to keep: files, or directories, which are made if the path ends with a slash."""
+    file_limits: FileLimits
+    """The most bytes and names that the job's files may come to."""
+    profile: str
+    """`plasm.det/v2` for a module with exceptions or tail calls. [default: what the job and its module need]"""
+    grants: Sequence[str]
+    """`clock.real`, `random.real`: the manifest's `capabilities`. With any, the job is not reproducible."""
 
 
 @attrs.frozen(kw_only=True)
 class Submission:
-    """A job to submit, however often: with the same secret it stays one job.
+    """A job to submit: manifest, inputs and secret. Submitting it twice to one node gives one job.
 
-    Handing the same submission to another node is another job there, with a token of its own.
+    Submitted to another node it is a separate job there, with a token of its own.
     """
 
     manifest_json: bytes
     sources: dict[Channel, Source]
+    pack: FilePack | None = attrs.field(default=None, repr=False)
+    """The input tree of a job with files."""
     secret: bytes = attrs.field(factory=lambda: secrets.token_bytes(32), repr=False)
 
     @classmethod
-    def of(cls, module: Content, **terms: Unpack[Terms]) -> Submission:
-        """Make a submission of a module.
+    def of(
+        cls,
+        module: Content,
+        *,
+        pack: FilePack | None = None,
+        asked_files: JobFiles | None = None,
+        **terms: Unpack[Terms],
+    ) -> Submission:
+        """Make a submission from a module and its terms.
 
-        Raises: TypeError on a term that there is not, or of the wrong type; ValueError on what no manifest takes;
+            from plasm_core import Client, Submission
+
+            job = Submission.of("examples/hello/hello.wasm", args=["some", "words"])
+            print(job.manifest.module, job.manifest.limits.gas)
+            print(Client().run(job))
+
+        `pack`, `asked_files`: files that were read before, in place of the terms `files` and `outputs`; the pack stays
+        the caller's. Raises: TypeError for an unknown term or a wrong type; ValueError for a value that no manifest can hold;
         OSError if a file cannot be read.
         """
         check_terms(terms)
-        inputs = JobInput(args=_args(terms.get("args", ())), env=_env(terms.get("env", {})))
-        code = _source(module, "the module")
-        stdin = _source(terms.get("stdin", b""), "stdin")
+        if pack is None and has_files(terms):
+            pack, asked_files = pack_files(terms)
+            with contextlib.ExitStack() as undo:
+                undo.callback(pack.close)
+                own = cls.of(module, pack=pack, asked_files=asked_files, **_without_files(terms))
+                own.sources[Channel.FILES] = Pack(pack, owned=True)
+                undo.pop_all()
+            return own
+        grants = _items("grants", terms.get("grants", ()), (str,))
+        inputs = JobInput(
+            args=argument_bytes(terms.get("args", ())), env=environment_bytes(terms.get("env", {}))
+        )
+        code = source_of(module, "the module")
+        stdin = source_of(terms.get("stdin", b""), "stdin")
         manifest = manifest_of(
             module=code.digest,
             inputs=inputs,
             stdin=stdin.digest,
-            limits=terms.get("limits", DEFAULT_LIMITS),
+            limits=_limits(terms),
             seed=terms.get("seed", ZERO_SEED),
-            wall_time_s=terms.get("wall_time_s", 60),
+            wall_time_s=_number(terms, "wall_time_s", 60),
             cpu=terms.get("cpu", 1),
             attempts=terms.get("attempts", 3),
-            capabilities=terms.get("capabilities", ()),
+            grants=grants,
+            files=asked_files,
+            entry=terms.get("entry"),
+            profile=terms.get("profile") or needed_profile(code),
         )
-        sources = {
+        sources: dict[Channel, Source] = {
             Channel.MODULE: code,
             Channel.ARGS: Bytes(encode_list(inputs.args)),
             Channel.ENV: Bytes(encode_list(inputs.env)),
             Channel.STDIN: stdin,
         }
-        return cls(manifest_json=manifest.to_json(), sources=sources)
+        if pack is not None:
+            sources[Channel.FILES] = Pack(pack)
+        return cls(manifest_json=manifest.to_json(), sources=sources, pack=pack)
 
     def load(self) -> tuple[bytes, JobInput]:
         """Read the module and the input. Raises: OSError."""
-        data = {channel: source.read(0, source.size_bytes) for channel, source in self.sources.items()}
+        data = {
+            channel: self.sources[channel].read(0, self.sources[channel].size_bytes) for channel in UPLOADS
+        }
         inputs = JobInput(
             args=decode_list(data[Channel.ARGS]),
             env=decode_list(data[Channel.ENV]),
@@ -97,7 +162,7 @@ class Submission:
         return data[Channel.MODULE], inputs
 
     def close(self) -> None:
-        """Close its files."""
+        """Close the files that it reads from."""
         for source in self.sources.values():
             source.close()
 
@@ -109,31 +174,53 @@ class Submission:
 
     @property
     def manifest(self) -> Manifest:
-        """The manifest."""
+        """The manifest, parsed."""
         return Manifest.from_json(self.manifest_json)
 
     @property
+    def fetch_limits(self) -> FetchLimits:
+        """What the job's outputs may come to, all together."""
+        files = self.manifest.files
+        if files is None or self.pack is None:
+            return FetchLimits(entries=0, file_bytes=0)
+        return FetchLimits(
+            entries=files.limits.entries + 1, file_bytes=files.limits.data_bytes + self.pack.file_bytes
+        )
+
+    @property
     def sizes(self) -> Uploads:
-        """The bytes of each upload."""
+        """The size of each upload in bytes."""
         return Uploads(**{channel.label: source.size_bytes for channel, source in self.sources.items()})
 
+    def another(self) -> Submission:
+        """Return another job of the same task: by their ids nobody sees that the two belong together."""
+        manifest = attrs.evolve(self.manifest, nonce=new_nonce())
+        return attrs.evolve(self, manifest_json=manifest.to_json(), secret=secrets.token_bytes(32))
+
     def handle(self, peer: PeerId) -> Handle:
-        """Return what opens the job at a node."""
+        """Return the handle of the job at a node."""
         return Handle(job_id=job_id(self.manifest_json), secret=self.secret, peer=peer)
+
+
+def _without_files(terms: Terms) -> Terms:
+    return {name: value for name, value in terms.items() if name not in FILE_TERMS}  # type: ignore[return-value]
 
 
 _TYPES: dict[str, type] = {
     "limits": Limits,
-    "wall_time_s": int,
     "cpu": int,
     "seed": str,
+    "entry": str,
+    "profile": str,
     "attempts": int,
 }
 
 
 def check_terms(terms: Mapping[str, Any]) -> None:
-    """Refuse terms that there are not, and values of the wrong type. Raises: TypeError."""
+    """Check the names and types of terms. Raises: TypeError for unknown ones and wrong types."""
     known = Terms.__annotations__
+    if "capabilities" in terms:
+        raise TypeError("the term capabilities is called grants now")
     for name in terms:
         if name not in known:
             near = difflib.get_close_matches(name, [*known, "timeout_s"], 1, 0.5)
@@ -142,7 +229,32 @@ def check_terms(terms: Mapping[str, Any]) -> None:
     for name, kind in _TYPES.items():
         if name in terms and (not isinstance(terms[name], kind) or isinstance(terms[name], bool)):
             raise TypeError(f"{name}: expected {kind.__name__}, got {type(terms[name]).__name__}")
-    _items("capabilities", terms.get("capabilities", ()), (str,))
+
+
+def _limits(terms: Terms) -> Limits:
+    """Return the limits of a task. Raises: TypeError, ValueError."""
+    limits = terms.get("limits", DEFAULT_LIMITS)
+    try:
+        return Limits(
+            gas=_number(terms, "gas", limits.gas),
+            memory_bytes=_number(terms, "memory", limits.memory_bytes),
+            output_bytes=_number(terms, "output", limits.output_bytes),
+        )
+    except ConstraintError as exc:
+        raise ValueError(f"limits: {exc}") from exc
+
+
+def _number(terms: Mapping[str, Any], name: str, default: int) -> int:
+    """Return a number that may be given as text. Raises: TypeError, ValueError."""
+    value = terms.get(name, default)
+    if isinstance(value, str):
+        try:
+            return seconds(value) if name == "wall_time_s" else quantity(value)
+        except ValueError as exc:
+            raise ValueError(f"{name}: {exc}") from exc
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name}: expected int or str, got {type(value).__name__}")
+    return value
 
 
 def _items(name: str, value: Any, kinds: tuple[type, ...]) -> tuple[Any, ...]:
@@ -158,11 +270,12 @@ def _items(name: str, value: Any, kinds: tuple[type, ...]) -> tuple[Any, ...]:
     return items
 
 
-def _args(value: Any) -> tuple[bytes, ...]:
+def argument_bytes(value: Any) -> tuple[bytes, ...]:
+    """Encode arguments. Raises: TypeError."""
     return tuple(os.fsencode(item) for item in _items("args", value, (str, bytes)))
 
 
-def _env(value: Any) -> tuple[bytes, ...]:
+def environment_bytes(value: Any) -> tuple[bytes, ...]:
     """Encode variables. Raises: TypeError; ValueError on what would be another variable than was meant."""
     if not isinstance(value, Mapping):
         items = tuple(os.fsencode(item) for item in _items("env", value, (str, bytes)))
@@ -181,11 +294,14 @@ def _env(value: Any) -> tuple[bytes, ...]:
     return items
 
 
-def _source(content: Content, what: str) -> Source:
+def source_of(content: Content, what: str) -> Source:
+    """Return bytes, or the file at a path, to read from; `what` names it in errors. Raises: TypeError, ValueError, OSError."""
     if isinstance(content, Source):
         return content
     if isinstance(content, (bytes, bytearray, memoryview)):
         return Bytes(bytes(content))
     if not isinstance(content, (str, os.PathLike)):
         raise TypeError(f"{what}: expected bytes, or the path of a file, got {type(content).__name__}")
+    if not os.fspath(content):
+        raise ValueError(f"{what}: the path is empty")
     return File(Path(content))

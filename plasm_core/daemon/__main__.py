@@ -1,5 +1,5 @@
 """`python -m plasm_core.daemon`."""
 
-from plasm_core.daemon.main import main
+from plasm_core.daemon.entry import main
 
 main()

@@ -8,17 +8,19 @@ from collections.abc import Callable
 
 import trio
 
-from plasm_core.alongside import alongside
-from plasm_core.client.aio import AsyncClient
+from plasm_core.background_tasks import alongside
+from plasm_core.client.async_client import AsyncClient
+from plasm_core.client.output import Sink
 from plasm_core.client.result import JobResult
-from plasm_core.client.sink import Sink
-from plasm_core.client.source import Bytes, Source
 from plasm_core.client.submission import Submission
+from plasm_core.client.upload import Bytes, Pack, Source
+from plasm_core.daemon.store import Job, Spool
 from plasm_core.errors import PlasmError
+from plasm_core.protocol.channels import Channel
 from plasm_core.records import Handle, JobInput
 from plasm_core.records.digest import encode_list
-from plasm_core.store import Job, Spool
-from plasm_core.wire.frames import Channel
+from plasm_core.records.output import OutputDigest, OutputStream
+from plasm_core.sandbox.process.file_pack import FilePack
 
 log = logging.getLogger(__name__)
 
@@ -31,11 +33,10 @@ class GatewayCancelledError(PlasmError):
 
 
 class SpoolSink(Sink):
-    """Keeps a remote job's output as if it were one's own, that of each node apart.
+    """Stores the output of a job that another node runs in this node's spool.
 
-    Output belongs to the node that it came from: when another node is to bring it, the store begins another
-    attempt, whose outputs are empty, and those who follow the job are told so. `grown` is called when there is
-    more, `again` for the next attempt and its spool.
+    When another node takes over the job, the store begins a new attempt with empty outputs, and the job's followers
+    are told. `grown` is called when there is more output, `again` returns the next attempt and its spool.
     """
 
     def __init__(
@@ -47,10 +48,14 @@ class SpoolSink(Sink):
         self._again = again
         self._kept = False
 
-    def write(self, channel: Channel, data: bytes) -> None:
+    def write(self, stream: OutputStream, data: bytes) -> None:
         self._kept = True
-        self.spool.append(1 if channel is Channel.STDOUT else 2, data)
+        self.spool.append(stream, data)
         self._grown()
+
+    def seal(self) -> dict[OutputStream, OutputDigest]:
+        """Accept no more output, and return what the receipt says of it."""
+        return self.spool.seal()
 
     def restart(self) -> None:
         if self._kept:
@@ -59,7 +64,7 @@ class SpoolSink(Sink):
 
 
 class Gateway:
-    """Hands jobs on by a client with an identity of its own, so that nodes do not learn whose they are."""
+    """Submits jobs to other nodes under an identity of its own, so that they do not learn whose jobs they are."""
 
     def __init__(self, client: AsyncClient, jobs: int) -> None:
         self._client = client
@@ -73,25 +78,29 @@ class Gateway:
         stdin: Source,
         sink: Sink,
         *,
+        pack: FilePack | None = None,
         cancelled: threading.Event,
         begun: Callable[[], object],
         timeout_s: float,
     ) -> JobResult:
-        """Have a job run, and return its verified result. Blocking: called in a thread of the loop.
+        """Submit a job, and return its verified result. Blocks: call it in a thread of the loop.
 
-        `begun` is called, in the loop, when the first node has taken it; others may have to after it.
+        `pack`: the input tree of a job with files.
+
+        `begun` is called in the loop when the first node has accepted the job; other nodes may have to take it
+        over.
 
         Raises: `GatewayCancelledError`; as `AsyncClient.run`.
         """
-        job = Submission(
-            manifest_json=manifest_json,
-            sources={
-                Channel.MODULE: Bytes(module),
-                Channel.ARGS: Bytes(encode_list(inputs.args)),
-                Channel.ENV: Bytes(encode_list(inputs.env)),
-                Channel.STDIN: stdin,
-            },
-        )
+        sources: dict[Channel, Source] = {
+            Channel.MODULE: Bytes(module),
+            Channel.ARGS: Bytes(encode_list(inputs.args)),
+            Channel.ENV: Bytes(encode_list(inputs.env)),
+            Channel.STDIN: stdin,
+        }
+        if pack is not None:
+            sources[Channel.FILES] = Pack(pack)
+        job = Submission(manifest_json=manifest_json, sources=sources, pack=pack)
         return trio.from_thread.run(self._run, job, sink, cancelled, begun, timeout_s)
 
     async def _run(

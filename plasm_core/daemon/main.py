@@ -2,46 +2,65 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import attrs
 import click
 import trio
 
-import plasm_core
 from plasm_core import config as configuration
-from plasm_core import paths, plugins
-from plasm_core.abc import Directory, Discovery, Network, Stream, StreamHandler, Transport
-from plasm_core.alongside import alongside, sole
+from plasm_core import logs, paths
+from plasm_core.background_tasks import alongside, sole
 from plasm_core.cli import exits, options
 from plasm_core.cli.commands import reporting
-from plasm_core.client.aio import DEFAULT_DISCOVERY, open_client
+from plasm_core.client.opening import DEFAULT_DISCOVERY, open_client
 from plasm_core.config import Config
-from plasm_core.daemon import logs
+from plasm_core.daemon import detach as background
+from plasm_core.daemon.admin.all_jobs import cancel_job, tell_jobs
+from plasm_core.daemon.admin.health import Parts, tell_health
+from plasm_core.daemon.admin.metrics import log_metrics, tell_metrics
+from plasm_core.daemon.check import check_start
 from plasm_core.daemon.gateway import Gateway
-from plasm_core.daemon.health import Parts, tell_health
-from plasm_core.daemon.metrics import log_metrics, tell_metrics
-from plasm_core.daemon.notify import keep_notified, notify
-from plasm_core.daemon.policy import check_lending
+from plasm_core.daemon.networks import Networks
 from plasm_core.daemon.service import Service, open_service
 from plasm_core.daemon.session import Session
-from plasm_core.errors import ConfigError, TransportError
-from plasm_core.node import Node
-from plasm_core.store import Store
-from plasm_core.wire import CAPABILITIES_PROTOCOL, HEALTH_PROTOCOL, JOB_PROTOCOL, METRICS_PROTOCOL
+from plasm_core.daemon.store import Store
+from plasm_core.errors import ConfigError
+from plasm_core.local_node import LocalNode
+from plasm_core.plugins import loading
+from plasm_core.plugins.interfaces import Discovery, Stream, StreamHandler, Transport
+from plasm_core.policy import check_lending
+from plasm_core.protocol import (
+    CANCEL_PROTOCOL,
+    CAPABILITIES_PROTOCOL,
+    HEALTH_PROTOCOL,
+    JOB_PROTOCOL,
+    JOBS_PROTOCOL,
+    METRICS_PROTOCOL,
+)
+from plasm_core.protocol.single_answer import answering
+from plasm_core.starting import StartMark
+from plasm_core.systemd_notify import keep_notified, notify
+from plasm_core.version import __version__
 
 log = logging.getLogger(__name__)
 
-_TELL_S = 10
-
 
 @options.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--check", is_flag=True, help="Check the configuration and everything it names, and exit.")
+@click.option("--check", is_flag=True, help="Find what would keep the daemon from starting, and exit.")
+@click.option(
+    "--detach", is_flag=True, help="Start in the background, and return when the daemon is ready for jobs."
+)
+@click.option(
+    "--stop", "stop_it", is_flag=True, help="Stop this user's daemon, and return when it has ended."
+)
 @options.configured(
     choices=("runtime", "validator", "transport", "discovery", "signer", "verifier"),
     sandboxed=True,
@@ -51,39 +70,88 @@ _TELL_S = 10
     "--bootstrap",
     multiple=True,
     metavar="ADDRESS",
-    help="A node of the network to begin at, as in /ip4/192.0.2.1/tcp/4001/p2p/12D3KooW…",
+    help="A bootstrap node of the network, as in /ip4/192.0.2.1/tcp/4001/p2p/12D3KooW…",
 )
 @click.option("--lend", is_flag=True, help="Run strangers' jobs too, as policy.lend=true does.")
-@click.version_option(plasm_core.__version__, prog_name="plasmd")
+@click.option(
+    "--gateway",
+    is_flag=True,
+    help="Submit local clients' jobs to other nodes, as gateway.enabled=true does. This opens no port.",
+)
+@click.version_option(__version__, prog_name="plasmd")
+@click.pass_context
 def plasmd(
-    check: bool, lend: bool, bootstrap: tuple[str, ...], settings: Config, reload: Callable[[], Config]
+    ctx: click.Context,
+    check: bool,
+    detach: bool,
+    stop_it: bool,
+    lend: bool,
+    gateway: bool,
+    bootstrap: tuple[str, ...],
+    settings: Config,
+    reload: Callable[[], Config],
 ) -> None:
-    """Take jobs over sockets, keep them, run them, and hand out their results with signed receipts.
+    """Accept jobs over sockets, store them, run them, and return their results with signed receipts.
 
-    SIGTERM and Ctrl-C end it: it takes no more jobs, lets those that run end within daemon.shutdown_s, and
-    puts the others back into the queue. SIGHUP reads the configuration anew.
+    SIGTERM and Ctrl-C stop the daemon: it accepts no more jobs, lets running jobs end within daemon.shutdown_s, and
+    puts the others back into the queue. SIGHUP reloads the configuration.
+
+    With --detach the log goes to plasmd.log in the state directory.
     """
+    if detach + stop_it + check > 1:
+        raise click.UsageError("--check, --detach and --stop exclude one another")
 
     def completed(given: Config) -> Config:
         if lend:
             given = attrs.evolve(given, policy=attrs.evolve(given.policy, lend=True))
+        if gateway:
+            given = attrs.evolve(given, gateway=attrs.evolve(given.gateway, enabled=True))
         if bootstrap:
             table = {"bootstrap": list(bootstrap)}
             given = configuration.with_table(given, "discovery", DEFAULT_DISCOVERY[0], table)
         return given
 
     settings = completed(settings)
+    socket = own_socket(settings)
+    if stop_it:
+        background.stop(socket, settings.daemon.shutdown_s)
+        return
+    mark = ctx.ensure_object(StartMark)
+    if not check:
+        mark.set(socket)
+    ready = background.detach(mark.leave) if detach else _ignore
     logs.set_up(settings.daemon)
-    with Node(settings) as node:
-        transports, discoveries = check_all(node)
+    with LocalNode(settings) as node:
+        try:
+            transports, discoveries = check_all(node)
+        except ConfigError as exc:
+            raise settings.located(exc) from exc
+        used = {discovery.name for discovery in discoveries}
+        if settings.gateway.enabled:
+            used.add(_discovery_of_gateway(settings))
+        if bootstrap and DEFAULT_DISCOVERY[0] not in used:
+            raise click.UsageError(
+                "--bootstrap begins at a node of a network: it needs --transport libp2p, to be a node, or --gateway"
+            )
         if check:
-            click.echo("the configuration is valid")
+            untried = check_start(settings, transports)
+            click.echo("the configuration is valid" + (f"; {untried}" if untried else ""))
             return
         with sole():
-            trio.run(serve, node, transports, discoveries, lambda: completed(reload()))
+            trio.run(serve, node, transports, discoveries, lambda: completed(reload()), mark.clear, ready)
 
 
-def check_all(node: Node) -> tuple[list[Transport], list[Discovery]]:
+def _ignore() -> None:
+    """Tell nobody."""
+
+
+def own_socket(config: Config) -> Path:
+    """Return the daemon's own socket."""
+    given = config.table("transport", "local").get("socket")
+    return Path(given) if isinstance(given, str) and given else paths.own_socket()
+
+
+def check_all(node: LocalNode) -> tuple[list[Transport], list[Discovery]]:
     """Make everything that the configuration names, so that a mistake is found before anything is done.
 
     The local transport is always among the transports: without it the daemon's own user could not reach it.
@@ -95,42 +163,51 @@ def check_all(node: Node) -> tuple[list[Transport], list[Discovery]]:
     table, chosen = node.config.table, node.config.plasm
     transports = ("local", *(name for name in chosen.transport if name != "local"))
     discoveries = chosen.discovery or (DEFAULT_DISCOVERY if len(transports) > 1 else ())
+    if node.config.gateway.enabled:
+        gateway, finder = node.config.gateway.transport, _discovery_of_gateway(node.config)
+        loading.create(Transport, gateway, table("transport", gateway))  # type: ignore[type-abstract]
+        loading.create(Discovery, finder, table("discovery", finder))  # type: ignore[type-abstract]
     return (
-        [plugins.create(Transport, name, table("transport", name)) for name in transports],  # type: ignore[type-abstract]
-        [plugins.create(Discovery, name, table("discovery", name)) for name in discoveries],  # type: ignore[type-abstract]
+        [loading.create(Transport, name, table("transport", name)) for name in transports],  # type: ignore[type-abstract]
+        [loading.create(Discovery, name, table("discovery", name)) for name in discoveries],  # type: ignore[type-abstract]
     )
 
 
 async def serve(
-    node: Node,
+    node: LocalNode,
     transports: Sequence[Transport],
     discoveries: Sequence[Discovery],
     reload: Callable[[], Config],
+    listening: Callable[[], None],
+    ready: Callable[[], None],
 ) -> None:
-    """Run the daemon until a signal ends it. Raises: `PlasmError` if it cannot start."""
+    """Run the daemon until a signal ends it.
+
+    `listening` is called when its own socket listens, `ready` when all is open.
+
+    Raises: `PlasmError` if it cannot start.
+    """
     state = paths.private_directory(paths.state_directory())
     async with AsyncExitStack() as stack:
-        ended = await stack.enter_async_context(_signals(node, reload))
+        signals = await stack.enter_async_context(_signals())
         store = stack.enter_context(await trio.to_thread.run_sync(Store, state, node.config.storage))
-        service = await stack.enter_async_context(open_service(node, store))
-        ended.service = service
-        parts = Parts(service=service)
-        service.whereabouts = parts.advertised
+        gateway = await _open_gateway(stack, node.config) if node.config.gateway.enabled else None
+        networks = Networks(stack)
+        service = await stack.enter_async_context(
+            open_service(node, store, gateway=gateway, addresses=networks.advertised)
+        )
+        signals.tell_status(service.summary)
+        await stack.enter_async_context(alongside(lambda: _reload_when_told(signals, service, reload)))
+        parts = Parts(service=service, open=networks)
         for transport in transports:
-            handlers = {JOB_PROTOCOL: _handler(service), CAPABILITIES_PROTOCOL: _tell_capabilities(service)}
+            await networks.listen(transport, node.signer, _handlers(transport, parts))
             if transport.name == "local":
-                handlers |= {HEALTH_PROTOCOL: tell_health(parts), METRICS_PROTOCOL: tell_metrics(parts)}
-            network = await stack.enter_async_context(transport.open(node.signer, handlers))
-            log.info("listening transport=%s addresses=%s", transport.name, " ".join(network.addresses))
-            parts.networks[transport.name] = network
+                listening()
         for discovery in discoveries:
-            directory = await _open_discovery(stack, discovery, list(parts.networks.values()))
-            parts.directories[discovery.name] = directory
+            directory = await networks.discover(discovery)
             if node.config.policy.lend:
                 directory.advertise(service.record().classes)
         await stack.enter_async_context(alongside(lambda: log_metrics(parts)))
-        if node.config.gateway.enabled:
-            await _open_gateway(stack, service, node.config)
         log.info(
             "ready peer=%s runtime=%s cpu=%d memory_bytes=%d lends=%s",
             *(service.peer, node.config.plasm.runtime),
@@ -138,120 +215,125 @@ async def serve(
             "yes" if node.config.policy.lend else "no",
         )
         notify("READY=1")
-        await ended.event.wait()
+        ready()
+        await signals.ended.wait()
         log.info("ending")
         notify("STOPPING=1")
-        service.is_stopping = True
         await service.stop()
     log.info("ended")
 
 
-async def _open_discovery(
-    stack: AsyncExitStack, discovery: Discovery, networks: Sequence[Network]
-) -> Directory:
-    """Open a discovery on the network that it can use. Raises: `TransportError` if it can use none."""
-    problem = TransportError(f"the discovery {discovery.name} has no transport")
-    for network in networks:
-        try:
-            directory = await stack.enter_async_context(discovery.open(network))
-        except TransportError as exc:
-            problem = exc
-            continue
-        log.info("discovery=%s neighbours=%d", discovery.name, len(directory.neighbours))
-        return directory
-    raise problem
+def _discovery_of_gateway(config: Config) -> str:
+    return (config.plasm.discovery or DEFAULT_DISCOVERY)[0]
 
 
-async def _open_gateway(stack: AsyncExitStack, service: Service, config: Config) -> None:
-    """Let the service hand jobs on, by a client that remembers no peers and has an identity of its own."""
-    name = (config.plasm.discovery or DEFAULT_DISCOVERY)[0]
-    apart = configuration.with_table(config, "discovery", name, {"cache": ""})
-    client = await stack.enter_async_context(open_client(apart, transport=config.gateway.transport))
-    service.gateway = Gateway(client, config.gateway.jobs)
+async def _open_gateway(stack: AsyncExitStack, config: Config) -> Gateway:
+    """Return what hands jobs on, by a client that remembers no peers and has an identity of its own."""
+    name = _discovery_of_gateway(config)
+    discovery = loading.load("discovery", name)
+    if attrs.has(discovery) and "cache" in attrs.fields_dict(discovery):
+        config = configuration.with_table(config, "discovery", name, {"cache": ""})
+    client = await stack.enter_async_context(open_client(config, transport=config.gateway.transport))
     log.info("gateway transport=%s", config.gateway.transport)
+    return Gateway(client, config.gateway.jobs)
 
 
-def _tell_capabilities(service: Service) -> StreamHandler:
-    """Answer with the signed capability record: u32 big-endian length, then its envelope's JSON."""
-
-    async def handle(stream: Stream) -> None:
-        envelope = service.capabilities.envelope().encode()
-        with trio.fail_after(_TELL_S):
-            await stream.send_all(len(envelope).to_bytes(4, "big") + envelope)
-            await stream.aclose()
-
-    return handle
+def _handlers(transport: Transport, parts: Parts) -> dict[str, StreamHandler]:
+    """Return what answers on a transport, by protocol: health and metrics on the daemon's own socket only."""
+    service = parts.service
+    handlers = {JOB_PROTOCOL: _handler(service), CAPABILITIES_PROTOCOL: _tell_capabilities(service)}
+    if transport.name == "local":
+        handlers |= {HEALTH_PROTOCOL: tell_health(parts), METRICS_PROTOCOL: tell_metrics(parts)}
+        handlers |= {JOBS_PROTOCOL: tell_jobs(service), CANCEL_PROTOCOL: cancel_job(service)}
+    return handlers
 
 
 def _handler(service: Service) -> StreamHandler:
+    """Serve one client on each stream."""
+
     async def handle(stream: Stream) -> None:
         await Session(service, stream).serve()
 
     return handle
 
 
-class _Ending:
-    """Whether a signal has come, and the service that hears of SIGHUP."""
+def _tell_capabilities(service: Service) -> StreamHandler:
+    """Answer with the signed capability record: its envelope's JSON."""
+    return answering(lambda: service.capabilities.envelope().encode())
+
+
+class _Signals:
+    """What signals have asked for, and what the service manager is told meanwhile."""
 
     def __init__(self) -> None:
-        self.event = trio.Event()
-        self.service: Service | None = None
+        self.ended = trio.Event()
+        self._ask_reload, self.reloads = trio.open_memory_channel[None](1)
+        self._status: Callable[[], str] = lambda: "starting"
 
     def status(self) -> str:
         """Say in a line what the daemon does."""
-        service = self.service
-        if service is None:
-            return "starting"
-        word = "ending" if service.is_stopping else "serving"
-        return f"{word}: {len(service.slots)} running, {len(service.queue)} waiting, {len(service.offers)} uploading"
+        return self._status()
 
+    def tell_status(self, status: Callable[[], str]) -> None:
+        """Have the service manager told this from now on."""
+        self._status = status
 
-@asynccontextmanager
-async def _signals(node: Node, reload: Callable[[], Config]) -> AsyncIterator[_Ending]:
-    """Deal with signals, and keep the service manager informed, until the context ends."""
-    ending = _Ending()
-
-    async def listen() -> None:
+    async def listen(self) -> None:
+        """Take signals, for ever. SIGHUP waits until the service is there to be reconfigured."""
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
             async for number in received:
                 if number == signal.SIGHUP:
-                    _reload(ending, node, reload)
-                elif ending.event.is_set():
+                    with contextlib.suppress(trio.WouldBlock):  # it is asked for already
+                        self._ask_reload.send_nowait(None)
+                elif self.ended.is_set():
                     log.warning("ending at once")
                     os._exit(exits.FAILURE)
                 else:
-                    log.info("signal=%s", signal.Signals(number).name)
-                    ending.event.set()
+                    log.info("signal received signal=%s", signal.Signals(number).name)
+                    self.ended.set()
 
-    async with alongside(listen, lambda: keep_notified(ending.status)):
-        yield ending
+
+@asynccontextmanager
+async def _signals() -> AsyncIterator[_Signals]:
+    """Deal with signals, and keep the service manager informed, until the context ends."""
+    signals = _Signals()
+    async with alongside(signals.listen, lambda: keep_notified(signals.status)):
+        yield signals
+
+
+async def _reload_when_told(signals: _Signals, service: Service, reload: Callable[[], Config]) -> None:
+    async for _ in signals.reloads:
+        _reload(service, reload)
 
 
 _FIXED = ("plasm", "sandbox", "storage", "components")
 
 
-def _reload(ending: _Ending, node: Node, reload: Callable[[], Config]) -> None:
-    """Read the configuration anew, and take over what may change while the daemon runs."""
+def _reload(service: Service, reload: Callable[[], Config]) -> None:
+    """Reload the configuration, and apply the settings that may change while the daemon runs."""
+    node = service.node
     try:
         fresh = reload()
         check_lending(fresh, node.runtime())
     except ConfigError as exc:
-        log.error("configuration not read anew: it is as before reason=%s", exc)
+        log.error("configuration not reloaded: it is as before reason=%s", exc)
         return
     fixed = [name for name in _FIXED if getattr(fresh, name) != getattr(node.config, name)]
     if fixed:
         log.warning("changes that need a restart sections=%s", " ".join(fixed))
     merged = configuration.keep(fresh, node.config, _FIXED)
     logs.set_up(merged.daemon)
-    if ending.service is not None:
-        ending.service.reconfigure(merged)
-    log.info("configuration read anew")
+    service.reconfigure(merged)
+    log.info("configuration reloaded")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the daemon and exit with the code that its end has."""
+def main(arguments: Sequence[str] | None = None, mark: StartMark | None = None) -> None:
+    """Run the daemon and exit with the code that its end has. `mark`: that it is starting."""
     with reporting():
         plasmd.main(
-            args=None if arguments is None else list(arguments), prog_name="plasmd", standalone_mode=False
+            args=None if arguments is None else list(arguments),
+            prog_name="plasmd",
+            standalone_mode=False,
+            obj=mark,
         )
         sys.exit(0)

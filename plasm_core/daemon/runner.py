@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 
 import attrs
 
 from plasm_core.client.result import JobResult
-from plasm_core.client.source import Bytes, File, Source
+from plasm_core.client.upload import Bytes, File, Source
 from plasm_core.daemon.gateway import Gateway, GatewayCancelledError, SpoolSink
+from plasm_core.daemon.store import Job, OpenInputs, Spool, Store
 from plasm_core.errors import JobEndedError, PlasmError, StorageError
-from plasm_core.issuer import Produced, receipt_of, sign
-from plasm_core.node import Node
+from plasm_core.execution import NO_OUTPUTS, certify, execute, not_run
+from plasm_core.local_node import LocalNode
 from plasm_core.records import Outcome
-from plasm_core.sandbox.executor import Run, StdinFile, printable
+from plasm_core.records.files import Product
+from plasm_core.records.output import OutputDigest, OutputStream
+from plasm_core.records.run import Run
+from plasm_core.sandbox.process.file_pack import FilePack
+from plasm_core.sandbox.process.supervision import StdinFile, printable
 from plasm_core.stopwatch import Stopwatch
-from plasm_core.store import Job, OpenInputs, Spool, Store, Stream
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +34,13 @@ _AGAIN_S = 5.0
 
 @attrs.define(eq=False)
 class Attempt:
-    """What the thread that runs a job shares with the others. `client` is whose shared worker it may have.
+    """The state that a job's thread shares with the event loop.
 
-    `cancelled` ends the run; `stopping` says that it was for the daemon's own end. `deadline` is the moment by
-    which the job must have ended, in seconds of `time.monotonic`. `changed` and `grown` are called in the
-    thread: with the job in its new state, and when there is more output. `cpu_time_s` is the processor time that the
-    run took, `node_cpu_s` what the node took for it beside: compiling, and the thread itself, which takes the output.
+    `client`: the owner whose shared worker may be used. `cancelled` ends the run; `stopping` says that the daemon's
+    shutdown is the reason. `deadline`: when the job must have ended, in seconds of `time.monotonic`. The thread
+    calls `changed` with the job in its new state, and `grown` when there is more output. `cpu_time_s`: processor
+    time of the run. `gas_used`: the gas of the run. `node_cpu_s`: processor time that the node used for the job in
+    addition, for compiling and for receiving output.
     """
 
     row: int
@@ -46,25 +51,51 @@ class Attempt:
     cancelled: threading.Event = attrs.field(factory=threading.Event)
     stopping: bool = False
     cpu_time_s: float = 0.0
+    gas_used: int = 0
     node_cpu_s: float = 0.0
 
+    def stop(self) -> None:
+        """End the run because the daemon stops: the job returns to the queue."""
+        self.stopping = True
+        self.cancelled.set()
+
     def meter(self, cpu_s: float) -> None:
-        """Take note of processor time that the node used for the job."""
+        """Add processor time, in seconds, that the node used for the job."""
         self.node_cpu_s += cpu_s
+
+
+@attrs.frozen(kw_only=True)
+class Keeping:
+    """A job that has ended and whose result is being written to the disk. `run`: how it ended."""
+
+    job: Job
+    spool: Spool
+    run: Run
+    done: Future[Job]
+
+
+@attrs.frozen(kw_only=True)
+class _Ran:
+    """A run that has ended here, and what the job left, which is kept by now."""
+
+    run: Run
+    files: tuple[Product, ...] = ()
 
 
 class Runner:
     """Runs jobs of a store on a node."""
 
-    def __init__(self, node: Node, store: Store) -> None:
+    def __init__(self, node: LocalNode, store: Store, gateway: Gateway | None = None) -> None:
         self._node = node
         self._store = store
-        self.gateway: Gateway | None = None
+        self._gateway = gateway
 
-    def execute(self, attempt: Attempt) -> Job:
-        """Run a queued job. Return it with its result, or queued again if the node failed it or stops.
+    def execute(self, attempt: Attempt) -> Job | Keeping:
+        """Run a queued job.
 
-        Raises: `StorageError` if it cannot be started.
+        Return the job, queued again if the node failed or stops, or the result that is being written.
+
+        Raises: `StorageError` if the job cannot be started.
         """
         began_s = time.thread_time()
         try:
@@ -72,22 +103,24 @@ class Runner:
         finally:
             attempt.meter(time.thread_time() - began_s)
 
-    def _execute(self, attempt: Attempt) -> Job:
+    def _execute(self, attempt: Attempt) -> Job | Keeping:
         try:
             job, spool = self._store.begin(attempt.row)
         except JobEndedError:
             return self._store.get(attempt.row)
-        attempt.changed(job)
+        if job.route == "network":
+            attempt.changed(job)
         sink = SpoolSink(job, spool, attempt.grown, lambda: self._again(attempt))
-        run = self._attempt(job, sink, attempt)
+        ran = self._attempt(job, sink, attempt)
         job, spool = sink.job, sink.spool  # a job that was handed on may be in another attempt by now
-        if isinstance(run, Run):
-            attempt.cpu_time_s = run.cpu_time_s
-        if isinstance(run, JobResult):
+        if isinstance(ran, JobResult):
             try:
-                return self._keep_given(job, spool, run)
+                return self._keep_given(job, spool, ran)
             except StorageError as exc:
-                run = self._failed_storage(job, spool, exc)
+                ran = _Ran(run=self._failed_storage(job, spool, exc))
+        run = ran.run
+        attempt.cpu_time_s = run.cpu_time_s
+        attempt.gas_used = run.gas_used
         stopped = run.outcome.kind == "cancelled" and attempt.stopping
         if run.outcome.kind == "system_error":
             log.warning("run failed job=%s attempt=%d reason=%s", job.job_id, job.attempt, run.outcome.detail)
@@ -99,15 +132,18 @@ class Runner:
                 again = job if stopped else None  # the next start does it
             if again is not None:
                 return again
-        return self._finish(job, spool, run, attempt)
+        try:
+            return Keeping(job=job, spool=spool, run=run, done=self._keep(job, run, spool.seal(), ran.files))
+        except StorageError as exc:
+            return Keeping(job=job, spool=spool, run=run, done=_failed(exc))
 
     def end_unrun(self, job: Job, outcome: Outcome) -> Job:
-        """Give a job that does not run a result: it was cancelled, or waited too long, or cannot be run.
+        """Store the result of a job that did not run: it was cancelled, waited too long, or cannot be run.
 
         Raises: `JobEndedError`, `StorageError`.
         """
         job = self._store.get(job.row)  # with its manifest
-        return self._keep(job, _ended(outcome, Stopwatch()), dict.fromkeys(Stream, _NOTHING))
+        return self._keep(job, not_run(outcome), NO_OUTPUTS).result()
 
     def _again(self, attempt: Attempt) -> tuple[Job, Spool]:
         """Begin another attempt of a job that is handed on: a node failed it, and this daemon did not.
@@ -120,81 +156,106 @@ class Runner:
         attempt.changed(self._store.started(attempt.row))
         return job, spool
 
-    def _attempt(self, job: Job, sink: SpoolSink, attempt: Attempt) -> Run | JobResult:
+    def _attempt(self, job: Job, sink: SpoolSink, attempt: Attempt) -> _Ran | JobResult:
         """Run the guest, here or at another node. Whatever goes wrong with that is a system error."""
         watch = Stopwatch()
         try:
             with self._store.open_inputs(job) as inputs:
                 if job.route == "network":
                     return self._hand_on(job, inputs, sink, attempt)
-                return self._run_guest(job, inputs, sink.spool, attempt)
+                return self._run_guest(job, inputs, sink, attempt)
         except GatewayCancelledError:
-            return _ended(Outcome(kind="cancelled", detail="by its owner"), watch)
+            return _Ran(run=not_run(Outcome(kind="cancelled", detail="on request"), watch))
         except StorageError as exc:
-            return self._failed_storage(job, sink.spool, exc)
+            return _Ran(run=self._failed_storage(job, sink.spool, exc))
         except PlasmError as exc:
             reason = str(exc)
         except Exception as exc:
             log.exception("unexpected error job=%s", job.job_id)
             reason = f"internal error: {type(exc).__name__}"
         self._discard(sink.spool)
-        return _ended(Outcome(kind="system_error", detail=printable(reason)), watch)
+        return _Ran(run=not_run(Outcome(kind="system_error", detail=printable(reason)), watch))
 
     def _hand_on(self, job: Job, inputs: OpenInputs, sink: SpoolSink, attempt: Attempt) -> JobResult:
         """Have a node of the network run the job. Raises: `PlasmError`."""
-        if self.gateway is None:
+        if self._gateway is None:
             raise PlasmError("this daemon hands no jobs on any more")
-        stdin: Source = File(inputs.stdin_path) if inputs.stdin_bytes else Bytes(b"")
-        with contextlib.closing(stdin):
-            return self.gateway.run(
+        stdin: Source = File(inputs.stdin_path) if inputs.stdin_fd >= 0 else Bytes(inputs.inputs.stdin)
+        with contextlib.ExitStack() as opened:
+            opened.enter_context(contextlib.closing(stdin))
+            pack = opened.enter_context(self._store.trees.open(job.tree)) if job.tree else None
+            return self._gateway.run(
                 job.manifest_json,
                 self._store.modules.read(job.module),
                 inputs.inputs,
                 stdin,
                 sink,
+                pack=pack,
                 cancelled=attempt.cancelled,
                 begun=lambda: attempt.changed(self._store.started(job.row)),
                 timeout_s=max(1.0, attempt.deadline - time.monotonic()),
             )
 
-    def _run_guest(self, job: Job, inputs: OpenInputs, spool: Spool, attempt: Attempt) -> Run:
+    def _run_guest(self, job: Job, inputs: OpenInputs, sink: SpoolSink, attempt: Attempt) -> _Ran:
         """Run the guest here. Raises: `PlasmError`."""
         left_s = attempt.deadline - time.monotonic()
         if left_s < 1:
             outcome = Outcome(kind="timed_out", detail="before it could be started again")
-            return _ended(outcome, Stopwatch())
+            return _Ran(run=not_run(outcome))
+        if not job.tree:
+            return self._run_with(None, job, inputs, sink, attempt, left_s)
+        with self._store.trees.open(job.tree) as pack:
+            return self._run_with(pack, job, inputs, sink, attempt, left_s)
+
+    def _run_with(
+        self,
+        pack: FilePack | None,
+        job: Job,
+        inputs: OpenInputs,
+        sink: SpoolSink,
+        attempt: Attempt,
+        left_s: float,
+    ) -> _Ran:
+        """Run the guest with its input tree, and keep the files that it leaves. Raises: `PlasmError`."""
         manifest = job.manifest
 
-        def take(stream: int, data: bytes) -> None:
-            spool.append(stream, data)
-            attempt.grown()
+        def tell(phase: str) -> None:
+            # A module that is compiled already starts at once: its followers are told RUNNING alone.
+            if phase != "running":
+                attempt.changed(job)
 
-        modules = self._store.modules
-        with self._node.admission().admit_stored(
-            job.module, lambda: modules.read(job.module), manifest.limits, meter=attempt.meter
-        ) as program:
-            if attempt.cancelled.is_set():
-                return _ended(Outcome(kind="cancelled", detail="by its owner"), Stopwatch())
-            attempt.changed(self._store.started(job.row))
-            return self._node.executor.run(
-                program,
-                attrs.evolve(manifest, wall_time_s=min(manifest.wall_time_s, int(left_s))),
-                inputs.inputs,
-                take,
-                client=attempt.client,
-                cancelled=attempt.cancelled,
-                stdin=StdinFile(fd=inputs.stdin_fd, size_bytes=inputs.stdin_bytes),
-                close_program=True,
-            )
+        executed = execute(
+            self._node,
+            attrs.evolve(manifest, wall_time_s=min(manifest.wall_time_s, int(left_s))),
+            lambda: self._store.modules.read(job.module),
+            inputs.inputs,
+            sink,
+            client=attempt.client,
+            stdin=StdinFile(fd=inputs.stdin_fd, size_bytes=inputs.stdin_bytes)
+            if inputs.stdin_fd >= 0
+            else None,
+            cancelled=attempt.cancelled,
+            progress=tell,
+            admitted=lambda: attempt.changed(self._store.started(job.row)),
+            meter=attempt.meter,
+            files=pack,
+            scratch=sink.spool.scratch,
+        )
+        left = executed.files
+        if left is None:
+            return _Ran(run=executed.run)
+        with contextlib.closing(left):
+            sink.spool.keep_files(left)
+            return _Ran(run=executed.run, files=left.digests)
 
     def _keep_given(self, job: Job, spool: Spool, given: JobResult) -> Job:
         """Keep what another node gave. Raises: `StorageError`."""
         kept = spool.seal()
-        if (kept[Stream.STDOUT].digest, kept[Stream.STDERR].digest) != (
-            given.receipt.stdout,
-            given.receipt.stderr,
-        ):
+        if any(given.receipt.output(stream).sha256 != digest.sha256 for stream, digest in kept.items()):
             raise StorageError("what was kept of the output is not what the receipt says")
+        if given.fetched is not None:
+            with contextlib.closing(given.fetched):
+                spool.keep_files(given.fetched)
         return self._store.finish(
             job.row,
             outcome=given.outcome,
@@ -206,7 +267,7 @@ class Runner:
         log.error("storage failed job=%s reason=%s", job.job_id, exc)
         self._discard(spool)
         outcome = Outcome(kind="system_error", detail=printable(str(exc)))
-        return _ended(outcome, Stopwatch())
+        return not_run(outcome)
 
     def _discard(self, spool: Spool) -> None:
         try:
@@ -214,52 +275,46 @@ class Runner:
         except StorageError as exc:
             log.error("cannot empty an output reason=%s", exc)
 
-    def _finish(self, job: Job, spool: Spool, run: Run, attempt: Attempt) -> Job:
-        """Keep the result. While the disk will not have it, try again: the job is accepted."""
+    def keep_again(self, keeping: Keeping, attempt: Attempt) -> Job:
+        """Write a result that the disk did not take, again and again until it does: an accepted job must get its result."""
+        job, spool, run = keeping.job, keeping.spool, keeping.run
+        problem = keeping.done.exception()
         while True:
-            outputs = {
-                stream: Produced(size_bytes=output.size_bytes, hexdigest=output.digest)
-                for stream, output in spool.seal().items()
-            }
-            try:
-                return self._keep(job, run, outputs)
-            except StorageError as exc:
-                log.error("cannot keep a result job=%s reason=%s", job.job_id, exc)
+            if not isinstance(problem, StorageError):
+                assert problem is not None
+                raise problem
+            log.error("cannot keep a result job=%s reason=%s", job.job_id, problem)
             if attempt.stopping:
                 return job  # it runs again after the next start
             time.sleep(_AGAIN_S)
             self._discard(spool)
             reason = "the node could not keep its result"
             run = attrs.evolve(run, outcome=Outcome(kind="system_error", detail=reason))
+            try:
+                return self._keep(job, run, spool.seal()).result()
+            except StorageError as exc:
+                problem = exc
 
-    def _keep(self, job: Job, run: Run, outputs: dict[Stream, Produced]) -> Job:
-        receipt = receipt_of(
+    def _keep(
+        self,
+        job: Job,
+        run: Run,
+        outputs: Mapping[OutputStream, OutputDigest],
+        files: tuple[Product, ...] = (),
+    ) -> Future[Job]:
+        completed = certify(
+            self._node,
             run,
+            outputs,
             manifest_json=job.manifest_json,
             manifest=job.manifest,
-            stdout=outputs[Stream.STDOUT],
-            stderr=outputs[Stream.STDERR],
-            runtime=self._node.runtime(),
-            isolation=self._node.executor.isolation,
-            signer=self._node.signer,
             attempt=max(1, job.counted_attempts),
+            files=files,
         )
-        envelope = sign(receipt, self._node.signer).to_json()
-        return self._store.finish(job.row, outcome=run.outcome, envelope=envelope)
+        return self._store.finishing(job.row, outcome=run.outcome, envelope=completed.envelope.to_json())
 
 
-_NOTHING = Produced(size_bytes=0, hexdigest=hashlib.sha256().hexdigest())
-
-
-def _ended(outcome: Outcome, watch: Stopwatch) -> Run:
-    """Return the run of a guest that never ran."""
-    finished_at, wall_time_s = watch.read()
-    return Run(
-        outcome=outcome,
-        gas_used=0,
-        started_at=watch.started_at,
-        finished_at=finished_at,
-        wall_time_s=wall_time_s,
-        cpu_time_s=0.0,
-        peak_memory_bytes=0,
-    )
+def _failed(exc: StorageError) -> Future[Job]:
+    failed: Future[Job] = Future()
+    failed.set_exception(exc)
+    return failed

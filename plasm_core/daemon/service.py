@@ -5,33 +5,38 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 
 import trio
 
 from plasm_core import paths
-from plasm_core.alongside import alongside
+from plasm_core.background_tasks import alongside
 from plasm_core.config import Config
-from plasm_core.counters import Counters
-from plasm_core.daemon.capability import SignedRecord, record_of
-from plasm_core.daemon.compiling import Turn, Turns
+from plasm_core.daemon import series
+from plasm_core.daemon.capability_record import SignedRecord, record_of
 from plasm_core.daemon.gateway import Gateway
-from plasm_core.daemon.offers import Offer, Offers
-from plasm_core.daemon.owners import Owner, Owners, recovered
-from plasm_core.daemon.policy import check_submission
-from plasm_core.daemon.quotas import Quotas
-from plasm_core.daemon.runner import Attempt, Runner
-from plasm_core.daemon.track import Track, demand_for, present, status_of
+from plasm_core.daemon.reservations import Offer, Offers
+from plasm_core.daemon.runner import Attempt, Keeping, Runner
+from plasm_core.daemon.scheduling.compile_turns import Turn, Turns
+from plasm_core.daemon.scheduling.fair_queue import FairQueue
+from plasm_core.daemon.scheduling.owners import Owner, Owners, recovered
+from plasm_core.daemon.scheduling.quotas import Quotas
+from plasm_core.daemon.scheduling.slots import Slots, demand_of, lendable_bytes
+from plasm_core.daemon.scheduling.usage import UsageLog
+from plasm_core.daemon.settled import in_thread_if, settled
+from plasm_core.daemon.store import Accepted, Job, Store
+from plasm_core.daemon.tracked_job import Track, demand_for, present, status_of
 from plasm_core.errors import JobEndedError, RefusedError, StorageError
+from plasm_core.execution import FILES_FEATURE
+from plasm_core.local_node import LocalNode
 from plasm_core.machine import Demand, machine
-from plasm_core.node import Node
-from plasm_core.queue import FairQueue
+from plasm_core.metrics import Counters
+from plasm_core.policy import check_submission
+from plasm_core.protocol.messages import Status, Submit
 from plasm_core.records import Manifest, Outcome, PeerId
 from plasm_core.records.capabilities import CapabilityRecord, Load
-from plasm_core.slots import Slots, demand_of, lendable_bytes
-from plasm_core.store import Job, Store
-from plasm_core.wire.messages import Status, Submit
 
 log = logging.getLogger(__name__)
 
@@ -43,13 +48,21 @@ _AGAIN_S = 5.0
 _LAST_WORDS_S = 2.0
 _KILL_S = 10.0
 """How long ending a run may take, once it is to end."""
-_BY_OWNER = "by its owner"
+_ON_REQUEST = "on request"
 
 
 class Service:
     """Takes, runs and ends jobs. All its methods belong to the loop that `open_service` runs in."""
 
-    def __init__(self, node: Node, store: Store) -> None:
+    def __init__(
+        self,
+        node: LocalNode,
+        store: Store,
+        *,
+        gateway: Gateway | None = None,
+        addresses: Callable[[], tuple[str, ...]] = tuple,
+    ) -> None:
+        """`gateway` hands jobs on to the network; `addresses` tells where others reach this node."""
         config = node.config
         self.node = node
         self.store = store
@@ -57,15 +70,20 @@ class Service:
             capacity=config.queue.jobs, per_owner=config.queue.jobs_per_client
         )
         self.slots: Slots[int] = Slots(_lent(config))
-        self.quotas = Quotas(config.clients)
+        self.quotas = Quotas(config.clients, lambda: store.now().timestamp())
+        self._usage = UsageLog(self.quotas, store)
         self.owners = Owners(paths.secret(paths.owners_key()))
         self.counters = Counters()
+        series.begin(self.counters)
         self.offers = Offers(store, self.queue, self.quotas, config.queue)
         self.is_stopping = False
         self._ends_at: float | None = None
         self._answers_due = 0
+        self._keeping: set[Attempt] = set()
         self._config = config
-        self._runner = Runner(node, store)
+        self._gateway = gateway
+        self._addresses = addresses
+        self._runner = Runner(node, store, gateway)
         self._tracks: dict[int, Track] = {}
         self._work = trio.lowlevel.ParkingLot()
         compiling, threads = _thread_limits(self.slots.total, config)
@@ -73,45 +91,58 @@ class Service:
         self._token = trio.lowlevel.current_trio_token()
         self._make_room()
         self.capabilities = SignedRecord(node.signer, self.record)
-        self.whereabouts: Callable[[], tuple[str, ...]] = tuple
-        """Tells where others reach this node, for its capability record."""
-
-    @property
-    def gateway(self) -> Gateway | None:
-        """What hands jobs on to the network, if anything does."""
-        return self._runner.gateway
-
-    @gateway.setter
-    def gateway(self, gateway: Gateway) -> None:
-        self._runner.gateway = gateway
 
     @property
     def peer(self) -> PeerId:
         """The node's identity."""
         return self.node.signer.peer_id
 
+    @property
+    def features(self) -> tuple[str, ...]:
+        """What the node's hello says that it can do."""
+        return (FILES_FEATURE,) if self._runs_files or self._gateway is not None else ()
+
+    @property
+    def _runs_files(self) -> bool:
+        return FILES_FEATURE in self.node.runtime().features
+
     def reconfigure(self, config: Config) -> None:
         """Take over what may change while it runs: limits and policy."""
         self._config = config
-        self.node.config = config
-        self.offers.limits = config.queue
-        self.quotas.limits = config.clients
-        self.queue.capacity = config.queue.jobs
-        self.queue.per_owner = config.queue.jobs_per_client
-        self.slots.total = _lent(config)
+        self.node.reconfigure(config)
+        self.offers.reconfigure(config.queue)
+        self.quotas.reconfigure(config.clients)
+        self.queue.resize(capacity=config.queue.jobs, per_owner=config.queue.jobs_per_client)
+        self.slots.resize(_lent(config))
         self._make_room()
-        self._turns.total, self._threads.total_tokens = _thread_limits(self.slots.total, config)
+        compiling, self._threads.total_tokens = _thread_limits(self.slots.total, config)
+        self._turns.resize(compiling)
         self._work.unpark_all()
 
+    def summary(self) -> str:
+        """Say in a line what the service does."""
+        word = "ending" if self.is_stopping else "serving"
+        return f"{word}: {len(self.slots)} running, {len(self.queue)} waiting, {len(self.offers)} uploading"
+
     async def find(self, job_id: str, token: bytes) -> Job:
-        """Return the job that a token opens. Raises: `RefusedError` (`unknown_job`, `released`, `expired`)."""
-        job = await self.look_up(job_id, token)
+        """Return the job that a token opens. Raises: `RefusedError` (`unknown_job`, `released`, `expired`).
+
+        The disk is asked also if there is no job of the id: an answer that came sooner would tell that to those who
+        have no token.
+        """
+        job = await self._stored(job_id, token)
         if job is None:
             raise RefusedError("unknown_job", "there is no job of this id that this token opens")
         return job
 
     async def look_up(self, job_id: str, token: bytes) -> Job | None:
-        """Return the job that a token opens, None if there is none. Raises: `RefusedError` if it is gone."""
+        """Return the job that a token opens, None if there is none. Raises: `RefusedError` if it is gone.
+
+        It is for those who submit the job, who know its manifest: how long it takes tells whether there is one.
+        """
+        return await self._stored(job_id, token) if self.store.may_have(job_id) else None
+
+    async def _stored(self, job_id: str, token: bytes) -> Job | None:
         job = await trio.to_thread.run_sync(self.store.find, job_id, token)
         return None if job is None else await self.current(present(job))
 
@@ -124,32 +155,45 @@ class Service:
         return track.job if track is not None else job
 
     def record(self) -> CapabilityRecord:
-        """Return what the node says of itself now."""
+        """Return the node's present capability record."""
         return record_of(
             self.node,
             self._config,
             lent=self.slots.total,
             lends=self._config.policy.lend and not self.is_stopping,
             load=Load(running=len(self.slots), waiting=len(self.queue), capacity=self.queue.capacity),
-            addresses=self.whereabouts(),
+            addresses=self._addresses(),
         )
 
     def track(self, job: Job) -> Track | None:
         """Return the track of a job that has no result yet, and so of every `current` one that is live."""
         return self._tracks.get(job.row)
 
+    def live(self) -> list[Job]:
+        """Return the jobs without a result, in the order of acceptance."""
+        return [self._tracks[row].job for row in sorted(self._tracks)]
+
+    def oldest_waiting_s(self) -> float:
+        """Return how long the job that was accepted first among those that wait has waited, in seconds; 0 if none waits."""
+        moments = [track.job.accepted_at for row, track in self._tracks.items() if row in self.queue]
+        return max(0.0, (self.store.now() - min(moments)).total_seconds()) if moments else 0.0
+
     def status(self, job: Job) -> Status:
-        """Return where a job stands, as clients are told."""
+        """Return a job's status, as the protocol sends it to clients."""
         return status_of(job, self.store, self.queue.position(job.row) if job.state.live else None)
 
     def check(self, manifest: Manifest, submit: Submit, *, stranger: PeerId | None = None) -> None:
-        """Refuse what this node does not take. `stranger`: a client of another machine.
+        """Check a submission against policy and limits. `stranger`: a client of another machine.
 
         Raises: `RefusedError`.
         """
         if self.is_stopping:
             raise RefusedError("shutting_down", "the node is about to end", retry_after_s=10)
-        check_submission(manifest, submit, self._config, stranger=stranger, hands_on=self.gateway is not None)
+        check_submission(
+            manifest, submit, self._config, stranger=stranger, hands_on=self._gateway is not None
+        )
+        if manifest.files is not None and submit.route != "network" and not self._runs_files:
+            raise RefusedError("files_unsupported", "this node takes no jobs with files")
         if submit.route != "network":
             self.slots.check(demand_of(manifest))
 
@@ -166,14 +210,8 @@ class Service:
                 await self._compile(offer, progress)
             if self.is_stopping:
                 raise RefusedError("shutting_down", "the node is about to end", retry_after_s=10)
-            accepted = await trio.to_thread.run_sync(
-                lambda: self.store.accept(
-                    offer.inputs,
-                    manifest_json=offer.manifest_json,
-                    token=token,
-                    route=offer.route,
-                    holder=offer.owner.holder,
-                )
+            accepted = await settled(
+                await in_thread_if(not offer.inputs.is_small, self._accepting, offer, token)
             )
         except Exception:
             await self.offers.discard(offer)
@@ -188,11 +226,32 @@ class Service:
         self.offers.remove(offer)
         return present(job), accepted.created
 
+    def _accepting(self, offer: Offer, token: bytes) -> Future[Accepted]:
+        return self.store.accepting(
+            offer.inputs,
+            manifest=offer.manifest,
+            manifest_json=offer.manifest_json,
+            token=token,
+            route=offer.route,
+            holder=offer.owner.holder,
+        )
+
     async def _compile(self, offer: Offer, progress: Callable[[str], None]) -> None:
         """Check and compile an offer's module when it is its owner's turn. Raises: `RefusedError`, `SandboxError`.
 
         When cancelled, the thread goes on to its end, and keeps the turn until then.
         """
+        admission = self.node.admission()
+        if (
+            program := admission.admit_at_hand(
+                *(offer.manifest.module, offer.manifest.limits),
+                entry=offer.manifest.entry,
+                profile=offer.manifest.profile,
+            )
+        ) is not None:
+            program.close()
+            self.quotas.check(offer.owner.counted, uploads=False)
+            return
         turn = await self._turns.take(offer.owner)
         try:
             # The processor time that it had when it came may be used up by now.
@@ -221,7 +280,13 @@ class Service:
 
         try:
             module = self.store.modules.read(manifest.module)
-            self.node.admission().admit(module, manifest.limits, progress=tell, meter=meter).close()
+            self.node.admission().admit(
+                *(module, manifest.limits),
+                entry=manifest.entry,
+                profile=manifest.profile,
+                progress=tell,
+                meter=meter,
+            ).close()
         finally:
             meter(time.thread_time() - began_s)
             self._token.run_sync_soon(self._turns.give_back, turn)
@@ -238,7 +303,7 @@ class Service:
         log.info("job is being cancelled job=%s", job.job_id)
         await trio.to_thread.run_sync(self.store.cancel, job.row)
         if self.queue.remove(job.row):
-            await self._end_unrun(track, Outcome(kind="cancelled", detail=_BY_OWNER))
+            await self._end_unrun(track, Outcome(kind="cancelled", detail=_ON_REQUEST))
         elif track.attempt is not None:
             track.attempt.cancelled.set()
         while self._tracks.get(job.row) is track:
@@ -254,7 +319,8 @@ class Service:
         return released
 
     async def recover(self) -> None:
-        """Take up what an earlier process left. Raises: `StorageError`."""
+        """Restore the jobs that an earlier process stored. Raises: `StorageError`."""
+        await self._usage.restore()
         found = await trio.to_thread.run_sync(self.store.recover)
         for job in (*found.queued, *found.exhausted, *found.cancelling):
             self._tracks[job.row] = Track(job, recovered(job), demand_for(job))
@@ -264,7 +330,7 @@ class Service:
             reason = f"the node was interrupted {job.interruptions} times while it ran"
             await self._end_unrun(self._tracks[job.row], Outcome(kind="system_error", detail=reason))
         for job in found.cancelling:
-            await self._end_unrun(self._tracks[job.row], Outcome(kind="cancelled", detail=_BY_OWNER))
+            await self._end_unrun(self._tracks[job.row], Outcome(kind="cancelled", detail=_ON_REQUEST))
         log.info(
             "recovered queued=%d exhausted=%d cancelled=%d",
             *map(len, (found.queued, found.exhausted, found.cancelling)),
@@ -275,6 +341,7 @@ class Service:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.offers.expire)
             nursery.start_soon(self._expire)
+            nursery.start_soon(self._usage.run)
             nursery.start_soon(self._end_overdue)
             nursery.start_soon(self._tell_positions)
             while True:
@@ -294,7 +361,7 @@ class Service:
         self.node.executor.make_room(max(0, self.slots.free.memory_bytes))
 
     def _next(self) -> int | None:
-        suspected = any(track.is_suspect and track.attempt is not None for track in self._tracks.values())
+        suspected = any(self._tracks[row].is_suspect for row in self.slots.running)
         heads = ((row, self._tracks[row]) for row in self.queue.heads())
         return self.slots.choose(
             (row, self._demand(track))
@@ -323,34 +390,53 @@ class Service:
 
     async def _execute(self, track: Track, attempt: Attempt) -> None:
         row = track.job.row
+        ended: Job | Keeping
         try:
-            job = await trio.to_thread.run_sync(
+            ended = await trio.to_thread.run_sync(
                 self._runner.execute, attempt, limiter=self._threads, abandon_on_cancel=True
             )
         except StorageError as exc:
             log.error("job cannot be started job=%s reason=%s", track.job.job_id, exc)
             await trio.sleep(_AGAIN_S)
-            job = track.job
+            ended = track.job
         except Exception:
             log.exception("job cannot be started job=%s", track.job.job_id)
             await trio.sleep(_AGAIN_S)
-            job = track.job
+            ended = track.job
         finally:
             self.slots.give_back(row)
             self._make_room()
             self.quotas.ended(track.owner.counted)
             self.quotas.charge(track.owner.counted, cpu_s=attempt.cpu_time_s + attempt.node_cpu_s)
             self.counters.add("job_cpu_seconds_total", attempt.cpu_time_s)
+            self.counters.add("job_gas_total", attempt.gas_used)
             self.counters.add("job_node_cpu_seconds_total", attempt.node_cpu_s)
             track.attempt = None
             self._work.unpark_all()
+        job = ended if isinstance(ended, Job) else await self._kept(ended, attempt)
         if not job.state.live:
             self._ended(track, job)
         elif attempt.cancelled.is_set() and not attempt.stopping:
-            await self._end_unrun(track, Outcome(kind="cancelled", detail=_BY_OWNER))
+            await self._end_unrun(track, Outcome(kind="cancelled", detail=_ON_REQUEST))
         else:
             self._changed(track, job)
             self._enqueue(track, first=True)
+
+    async def _kept(self, keeping: Keeping, attempt: Attempt) -> Job:
+        """Return a job when its result is on the disk. Others run meanwhile."""
+        self._keeping.add(attempt)
+        try:
+            try:
+                return await settled(keeping.done)
+            except JobEndedError:
+                return await trio.to_thread.run_sync(self.store.get, keeping.job.row)
+            except StorageError:
+                return await trio.to_thread.run_sync(
+                    self._runner.keep_again, keeping, attempt, limiter=self._threads, abandon_on_cancel=True
+                )
+        finally:
+            self._keeping.discard(attempt)
+            self._work.unpark_all()
 
     def _changed(self, track: Track, job: Job) -> None:
         if self._tracks.get(job.row) is track:
@@ -430,12 +516,11 @@ class Service:
             log.info(
                 "waiting for jobs running=%d at_most_s=%d", len(self.slots), self._config.daemon.shutdown_s
             )
-        while len(self.slots) and trio.current_time() < deadline + _KILL_S:
+        while (len(self.slots) or self._keeping) and trio.current_time() < deadline + _KILL_S:
             if trio.current_time() >= deadline:
-                for track in self._tracks.values():
-                    if track.attempt is not None:
-                        track.attempt.stopping = True
-                        track.attempt.cancelled.set()
+                running = [track.attempt for track in self._tracks.values() if track.attempt is not None]
+                for attempt in (*running, *self._keeping):
+                    attempt.stop()
             with trio.move_on_after(0.2):
                 await self._work.park()
         if len(self.slots):
@@ -445,6 +530,7 @@ class Service:
             while self._answers_due:  # noqa: ASYNC110 - a moment, once in a life
                 await trio.sleep(0.02)
         await self.offers.close()
+        await self._usage.save()
 
 
 def _thread_limits(total: Demand, config: Config) -> tuple[int, int]:
@@ -472,9 +558,18 @@ def _lent(config: Config) -> Demand:
 
 
 @asynccontextmanager
-async def open_service(node: Node, store: Store) -> AsyncIterator[Service]:
-    """Recover, and run jobs until the context ends: then no job is started, and those that run are ended."""
-    service = Service(node, store)
+async def open_service(
+    node: LocalNode,
+    store: Store,
+    *,
+    gateway: Gateway | None = None,
+    addresses: Callable[[], tuple[str, ...]] = tuple,
+) -> AsyncIterator[Service]:
+    """Recover, and run jobs until the context ends: then no job is started, and those that run are ended.
+
+    `gateway`, `addresses`: see `Service`.
+    """
+    service = Service(node, store, gateway=gateway, addresses=addresses)
     await service.recover()
     async with alongside(service.run):
         try:

@@ -1,19 +1,21 @@
-"""One stream: a client's conversation with the daemon."""
+"""One stream: a client's conversations with the daemon, one after the other."""
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 
 import trio
 
-import plasm_core
-from plasm_core.abc import Stream
-from plasm_core.alongside import alongside
-from plasm_core.daemon.news import News
-from plasm_core.daemon.offers import Offer, SupersededError
+from plasm_core.background_tasks import alongside
+from plasm_core.daemon.change_event import News
+from plasm_core.daemon.reservations import Offer, SupersededError
 from plasm_core.daemon.service import Service
+from plasm_core.daemon.store import Job
+from plasm_core.daemon.store.left_files import LeftFile
 from plasm_core.errors import (
+    DiskFullError,
     InvalidRecordError,
     OutputGoneError,
     PlasmError,
@@ -23,19 +25,20 @@ from plasm_core.errors import (
     StorageFullError,
     StreamError,
 )
+from plasm_core.plugins.interfaces import Stream
 from plasm_core.printable import cleaned
-from plasm_core.records import Manifest, job_id
-from plasm_core.store import Job
-from plasm_core.store import Stream as Output
-from plasm_core.wire.frames import Channel, Data
-from plasm_core.wire.messages import (
+from plasm_core.protocol.channels import OUTPUTS, Channel
+from plasm_core.protocol.frames import Data
+from plasm_core.protocol.messages import (
     AskCapabilities,
     AskStatus,
     Attach,
     Cancel,
     Error,
+    Fetch,
     Hello,
     Message,
+    OutputContents,
     Possession,
     Question,
     Refused,
@@ -44,21 +47,27 @@ from plasm_core.wire.messages import (
     Submit,
     withdraws_output,
 )
-from plasm_core.wire.node import NodeConversation, Phase
+from plasm_core.protocol.node_session import NodeConversation, Phase
+from plasm_core.records import Manifest, job_id
+from plasm_core.version import __version__
 
 log = logging.getLogger(__name__)
 
-AGENT = f"plasm/{plasm_core.__version__}"
+AGENT = f"plasm/{__version__}"
 HEARTBEAT_S = 10.0
 SILENCE_S = 30.0
 PATIENCE_S = 30.0
 """How long a client may keep the node waiting for what takes no work."""
+KEEP_S = 5
+"""How long a stream is kept for another conversation. Less than `HEARTBEAT_S`: nobody speaks on it meanwhile."""
 _LINGER_S = 5.0
 _FULL_S = 60
+_LOOK_S = 2.0
+"""How often a fetch looks whether its job is still there."""
+_WRITE_S, _WRITE_BYTES = 0.1, 1 << 18
+"""An upload that comes fast is stored in pieces of so many bytes: each write takes a thread."""
 _GATHER_S, _GATHER_BYTES = 0.02, 1 << 14
 """Less output than this is sent no sooner than so long after the last: a frame costs the same, however small."""
-
-_OUTPUTS = {Channel.STDOUT: Output.STDOUT, Channel.STDERR: Output.STDERR}
 
 
 class _Left(Exception):
@@ -82,13 +91,21 @@ class Session:
         self._output_sent_at = -math.inf
 
     async def serve(self) -> None:
-        """Converse until all is said, or the client goes. Never raises what the client is to blame for."""
+        """Serve the stream until the conversation ends or the client leaves.
+
+        Never raises an error that the client caused.
+        """
         self._service.counters.add("sessions_total")
         try:
             try:
-                await self._send(self._conversation.hello(Hello(peer=str(self._service.peer), agent=AGENT)))
+                hello = Hello(
+                    peer=str(self._service.peer), agent=AGENT, keep_s=KEEP_S, features=self._service.features
+                )
+                await self._send(self._conversation.hello(hello))
                 async with alongside(self._read, self._beat):
-                    await self._converse()
+                    await self._converse(await self._next())
+                    while (opening := await self._another()) is not None:
+                        await self._converse(opening)
             except ProtocolError as exc:
                 await self._complain("protocol", str(exc))
             except SupersededError as exc:
@@ -149,7 +166,8 @@ class Session:
             for item in self._conversation.receive(data):
                 if isinstance(item, Error):
                     raise _Left(f"{item.code}: {item.message}")
-                await self._said.send(item)
+                if item is not None:
+                    await self._said.send(item)
                 await self._stream.pause()
             self._news.tell()
 
@@ -157,9 +175,16 @@ class Session:
         with trio.fail_after(PATIENCE_S):
             return await self._heard.receive()
 
-    async def _converse(self) -> None:
-        """Answer the opening message."""
-        opening = await self._next()
+    async def _another(self) -> Message | Data | None:
+        """Return the opening message of another conversation; None if the stream is not kept, or nothing came."""
+        if not (self._conversation.is_over or self._service.is_stopping):
+            with trio.move_on_after(KEEP_S):
+                return await self._heard.receive()
+        return None
+
+    async def _converse(self, opening: Message | Data) -> None:
+        """Answer an opening message."""
+        self._output_sent_at = -math.inf
         try:
             if isinstance(opening, Submit):
                 try:
@@ -169,28 +194,42 @@ class Session:
                 except StorageError as exc:
                     if self._conversation.phase is Phase.FOLLOWING:
                         raise
-                    log.error("job refused reason=storage_failed detail=%s", exc)
-                    raise RefusedError("storage_failed", "the node's disk fails") from exc
+                    await self._refuse(
+                        RefusedError("storage_failed", "the node's disk fails"),
+                        detail=exc,
+                        level=logging.ERROR,
+                    )
             elif isinstance(opening, Attach):
                 job = await self._service.find(opening.job_id, bytes.fromhex(opening.token))
                 await self._attached(job)
             elif isinstance(opening, Question):
                 await self._answer(opening)
+            elif isinstance(opening, Fetch):
+                await self._send_file(opening)
             elif isinstance(opening, AskCapabilities):
                 await self._send(self._conversation.capabilities(self._service.capabilities.envelope()))
         except RefusedError as exc:
             await self._refuse(exc)
-        except StorageFullError as exc:
-            await self._refuse(
-                RefusedError("storage_full", "the node has no room for this now", retry_after_s=_FULL_S)
+        except DiskFullError as exc:
+            hint = "its operator has to free some space on the file system of its state directory"
+            refusal = RefusedError(
+                "storage_full", "the node's disk is full", retry_after_s=_FULL_S, hint=hint
             )
-            log.warning("job refused reason=storage_full detail=%s", exc)
+            await self._refuse(refusal, detail=exc, level=logging.ERROR)
+        except StorageFullError as exc:
+            refusal = RefusedError("storage_full", "the node has no room for this now", retry_after_s=_FULL_S)
+            await self._refuse(refusal, detail=exc, level=logging.WARNING)
 
-    async def _refuse(self, exc: RefusedError) -> None:
+    async def _refuse(
+        self, exc: RefusedError, *, detail: StorageError | None = None, level: int = logging.INFO
+    ) -> None:
         if self._conversation.phase is Phase.FOLLOWING:
             await self._complain(exc.reason, str(exc))
             return
-        log.info("refused reason=%s", exc.reason)
+        if detail is None:
+            log.log(level, "refused reason=%s", exc.reason)
+        else:
+            log.log(level, "refused reason=%s detail=%s", exc.reason, detail)
         self._service.counters.add("jobs_refused_total", reason=exc.reason)
         refusal = Refused(
             reason=exc.reason,
@@ -210,6 +249,48 @@ class Session:
             else:
                 assert isinstance(question, AskStatus)
             await self._send(self._conversation.status(job.job_id, self._service.status(job)))
+
+    async def _send_file(self, fetch: Fetch) -> None:
+        """Send what is fetched of an output, as there is credit."""
+        conversation, service = self._conversation, self._service
+        job = await service.find(fetch.job_id, bytes.fromhex(fetch.token))
+        if job.state.live:
+            raise RefusedError("not_ended", "the job has not ended")
+        try:
+            left = await trio.to_thread.run_sync(service.store.open_file, job, fetch.path)
+        except OutputGoneError as exc:
+            raise RefusedError("released", str(exc)) from exc
+        if left is None:
+            await self._send(conversation.contents(OutputContents(job_id=job.job_id, kind="none", size=0)))
+            return
+        with left:
+            async with alongside(functools.partial(self._while_kept, fetch)):
+                await self._send_contents(left, job)
+
+    async def _while_kept(self, fetch: Fetch) -> None:
+        """Break a fetch off when its job is gone: a file that is open keeps its room on the disk."""
+        while True:
+            await trio.sleep(_LOOK_S)
+            try:
+                await self._service.find(fetch.job_id, bytes.fromhex(fetch.token))
+            except RefusedError as exc:
+                raise _Left(f"what it fetches is gone: {exc.reason}") from exc
+
+    async def _send_contents(self, left: LeftFile, job: Job) -> None:
+        conversation = self._conversation
+        found = OutputContents(job_id=job.job_id, kind=left.kind, size=left.size_bytes)
+        await self._send(conversation.contents(found))
+        while wanted := conversation.left_to_fetch:
+            seen = self._news.count
+            position, room = conversation.room[Channel.CONTENTS]
+            if not room:
+                await self._news.after(seen)
+                continue
+            data = await trio.to_thread.run_sync(left.read, position, min(room, wanted))
+            if not data:
+                raise StorageError("a file that a job left was cut short")
+            await self._send(conversation.fetched(data))
+            self._service.counters.add("sent_bytes_total", len(data))
 
     async def _submit(self, submit: Submit) -> None:
         manifest_json = submit.manifest.encode()
@@ -234,8 +315,12 @@ class Session:
             job, created = await self._upload(offer, token)
         status = self._service.status(job)
         answer = self._conversation.accepted if created else self._conversation.attached
+        follows = (
+            self._conversation.follows
+        )  # not once the answer is sent: the next conversation may have begun
         await self._send(answer(identity, status))
-        await self._follow(job, status)
+        if follows:
+            await self._follow(job, status)
 
     async def _upload(self, offer: Offer, token: bytes) -> tuple[Job, bool]:
         conversation, offers = self._conversation, self._service.offers
@@ -248,13 +333,21 @@ class Session:
                 received=offer.received,
             )
         )
+        held: dict[Channel, bytearray] = {}
+        written_at: dict[Channel, float] = {}
         while not offer.is_complete:
             item = await self._next()
             if isinstance(item, Possession):
-                known = await offers.prove(offer, item.proof)
-                await self._send(conversation.possessed(known))
+                known = await offers.prove(offer, item.proof, item.about)
+                await self._send(conversation.possessed(known, item.about))
             elif isinstance(item, Data):
-                await offers.write(offer, item.channel, item.data)
+                data = held.setdefault(item.channel, bytearray())
+                data += item.data
+                is_due = trio.current_time() >= written_at.get(item.channel, -math.inf) + _WRITE_S
+                if len(data) >= _WRITE_BYTES or is_due or conversation.is_received(item.channel):
+                    written_at[item.channel] = trio.current_time()
+                    await offers.write(offer, item.channel, bytes(data))
+                    data.clear()
                 self._service.counters.add("received_bytes_total", len(item.data))
                 await self._send(conversation.credit(item.channel))
         phases: list[str] = []
@@ -289,8 +382,10 @@ class Session:
 
     async def _attached(self, job: Job) -> None:
         status = self._service.status(job)
+        follows = self._conversation.follows
         await self._send(self._conversation.attached(job.job_id, status))
-        await self._follow(job, status)
+        if follows:
+            await self._follow(job, status)
 
     async def _follow(self, job: Job, told: Status) -> None:
         """Tell states, send outputs as there is credit, and the result at the end. `told` is told already."""
@@ -310,9 +405,12 @@ class Session:
                 seen = news.count
                 job = track.job if track is not None else job
                 status = self._service.status(job)
-                if _differs(status, told):
-                    await self._send(conversation.state(status))
-                    told = status
+                frames = conversation.state(status) if _differs(status, told) else b""
+                told = status if frames else told
+                rest = self._rest(job, status)
+                await self._send(frames + (rest or b""))
+                if rest is not None:
+                    return
                 if await self._send_outputs(job, status):
                     continue
                 if job.envelope is not None and self._is_sent(status):
@@ -320,12 +418,37 @@ class Session:
                     return
                 await news.after(seen)
 
+    def _rest(self, job: Job, status: Status) -> bytes | None:
+        """Return the last frames at once, the outputs' and the result's; None if not all of them are at hand.
+
+        Raises: `ProtocolError`.
+        """
+        conversation, outputs = self._conversation, []
+        if job.envelope is None or job.attempt != conversation.attempt:
+            return None
+        for channel, (position, room) in conversation.room.items():
+            left = status.output_bytes(channel.output) - position
+            if left > room:
+                return None
+            if left > 0:
+                try:
+                    data = self._service.store.output_now(job, channel.output, position, left)
+                except OutputGoneError:
+                    return None
+                if data is None or len(data) < left:
+                    return None
+                outputs.append((channel, data))
+        frames = b"".join(conversation.output(channel, data) for channel, data in outputs)
+        self._is_sent(status)  # it is, unless the client says that it has more than there is
+        self._service.counters.add("sent_bytes_total", sum(len(data) for _, data in outputs))
+        return frames + conversation.result(status, job.envelope.decode())
+
     async def _send_outputs(self, job: Job, status: Status) -> bool:
         """Send some of each output, and return whether there was any to send. `status` tells how much there is."""
         sent = False
         if job.attempt != self._conversation.attempt:
             return sent
-        there = {Channel.STDOUT: status.stdout_bytes, Channel.STDERR: status.stderr_bytes}
+        there = {channel: status.output_bytes(channel.output) for channel in OUTPUTS}
         left = {
             channel: there[channel] - position
             for channel, (position, room) in self._conversation.room.items()
@@ -337,9 +460,12 @@ class Session:
             if left.get(channel, 0) <= 0:
                 continue
             try:
-                data = await trio.to_thread.run_sync(
-                    self._service.store.read_output, job, _OUTPUTS[channel], position, room
-                )
+                store = self._service.store
+                data = store.output_now(job, channel.output, position, room)
+                if data is None:
+                    data = await trio.to_thread.run_sync(
+                        store.read_output, job, channel.output, position, room
+                    )
             except OutputGoneError as exc:
                 track = self._service.track(job)
                 if track is not None or job.state.live:
@@ -353,7 +479,7 @@ class Session:
 
     def _is_sent(self, status: Status) -> bool:
         positions = {channel: position for channel, (position, _) in self._conversation.room.items()}
-        wanted = {Channel.STDOUT: status.stdout_bytes, Channel.STDERR: status.stderr_bytes}
+        wanted = {channel: status.output_bytes(channel.output) for channel in OUTPUTS}
         if withdraws_output(status):
             return True
         beyond = [channel.label for channel in wanted if positions[channel] > wanted[channel]]

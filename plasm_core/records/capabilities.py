@@ -17,12 +17,15 @@ CAPABILITIES_TYPE = "application/vnd.phase.capabilities+json"
 CAPABILITIES_FORMAT = "phase.capabilities/v0"
 MAX_CAPABILITIES_BYTES = 65_536
 
+FILES = "files"
+"""The feature of engines that run jobs with files."""
+
 _WORD = r"[A-Za-z0-9._+/:@-]+"
 
 
 @attrs.frozen(kw_only=True)
 class EngineOffer:
-    """An engine, and the features of modules (docs/determinism.md) that it runs."""
+    """An engine of a node, and the module features (docs/determinism.md) that it supports."""
 
     json_open = True
 
@@ -33,7 +36,7 @@ class EngineOffer:
 
 @attrs.frozen(kw_only=True)
 class OfferedLimits:
-    """The greatest limits that a job may ask for, and the greatest sizes of what is uploaded."""
+    """The greatest limits that a job may ask for, and the greatest sizes of its uploads."""
 
     json_open = True
 
@@ -44,11 +47,13 @@ class OfferedLimits:
     cpu: int = constrained(integer(1))
     module_bytes: int = constrained(integer(0))
     stdin_bytes: int = constrained(integer(0))
+    tree_bytes: int = constrained(integer(0), default=0)
+    """Of the pack of a job's input files (docs/protocol.md)."""
 
 
 @attrs.frozen(kw_only=True)
 class Load:
-    """How busy a node was when it signed."""
+    """A node's load at the time of signing."""
 
     json_open = True
 
@@ -59,7 +64,10 @@ class Load:
 
 @attrs.frozen(kw_only=True)
 class CapabilityRecord:
-    """What a node can, allows and is busy with. `lends`: it runs strangers' jobs."""
+    """A node's description of itself: engines, limits, grants, load and addresses.
+
+    `lends`: it runs strangers' jobs.
+    """
 
     json_open = True
 
@@ -83,7 +91,7 @@ class CapabilityRecord:
     expires_at: datetime = constrained(timestamp())
 
     def to_json(self) -> bytes:
-        """Encode the record: the payload that is signed."""
+        """Encode the record as JSON, the payload of its envelope."""
         return encode_json(self)
 
     @classmethod
@@ -94,31 +102,37 @@ class CapabilityRecord:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The capability classes under which the node is found (docs/network.md, "Discovery")."""
+        """The node classes under which the node lists itself (docs/network.md, "Discovery")."""
         return (
             *(f"wasi/{level}" for level in self.wasi),
             *(f"engine/{engine.name}" for engine in self.engines),
             f"architecture/{self.architecture}",
         )
 
-    def lacks(self, manifest: Manifest, *, module_bytes: int, stdin_bytes: int) -> str | None:
-        """Return what a job needs that the node says it does not give, or None."""
+    def lacks(
+        self, manifest: Manifest, *, module_bytes: int, stdin_bytes: int, tree_bytes: int = 0
+    ) -> str | None:
+        """Return which requirement of a job the node does not meet, by its record, or None."""
         limits, asked = self.limits, manifest.limits
+        files = 0 if manifest.files is None else manifest.files.limits.memory_bytes
         if not self.lends:
             return "it does not lend"
         if manifest.profile not in self.profiles:
             return f"profile {manifest.profile}"
+        if manifest.files is not None and not any(FILES in engine.features for engine in self.engines):
+            return "files"
         missing = sorted(set(manifest.capabilities) - set(self.capabilities))
         if missing:
             return f"capability {missing[0]}"
         for what, wanted, given in (
             ("gas", asked.gas, limits.gas),
-            ("memory_bytes", asked.memory_bytes, limits.memory_bytes),
+            ("memory_bytes", asked.memory_bytes + files, limits.memory_bytes),
             ("output_bytes", asked.output_bytes, limits.output_bytes),
             ("wall_time_s", manifest.wall_time_s, limits.wall_time_s),
             ("cpu", manifest.cpu, limits.cpu),
             ("module_bytes", module_bytes, limits.module_bytes),
             ("stdin_bytes", stdin_bytes, limits.stdin_bytes),
+            ("tree_bytes", tree_bytes, limits.tree_bytes),
         ):
             if wanted > given:
                 return f"{what} {wanted}, of which it gives {given}"

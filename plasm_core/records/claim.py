@@ -8,6 +8,7 @@ from typing import Protocol
 import attrs
 
 from plasm_core.records.envelope import Envelope
+from plasm_core.records.history import NodeHistory
 from plasm_core.records.manifest import Manifest
 from plasm_core.records.observables import Observables
 from plasm_core.records.peer import PeerId
@@ -15,27 +16,30 @@ from plasm_core.records.receipt import Asked, Receipt
 
 
 class Laboratory(Protocol):
-    """Runs the job again on this machine, in the sandbox. The caller has its module and input."""
+    """Runs a job again on this machine, in the sandbox. The caller has its module and input."""
 
     def runtimes(self, asked: Asked, among: Sequence[str]) -> tuple[str, ...]:
-        """Return those of the runtimes that are installed and can run what was asked, in the order given.
+        """Return those runtimes of `among` that are installed and can run the job, in the order given.
 
-        No other is imported. Raises: as `run`.
+        No other runtime is imported. Raises: as `run`.
         """
 
     def run(self, asked: Asked, *, runtime: str, wall_time_s: int) -> Observables:
-        """Run what a receipt says was asked, and return what was observed.
+        """Run the job that a receipt describes, and return its observables.
 
-        Raises: `PlasmError` if it cannot be run, as when the bytes at hand are not those it names.
+        Raises: `PlasmError` if it cannot be run, for example because the module has another digest.
         """
 
 
 @attrs.frozen(kw_only=True)
 class Claim:
-    """One node's answer. `receipt` was parsed from `envelope.payload`, whose signatures are unchecked.
+    """One node's receipt as a verifier gets it.
 
-    `trusted` are the keys the caller trusts: its own, pinned ones, or the peer it dialled.
-    `manifest` is there when the caller has it, `laboratory` when it can have the job run again.
+    `receipt` was parsed from `envelope.payload`; signatures are unchecked.
+
+    `trusted`: the keys that the caller trusts: its own, pinned ones, or the dialled peer's. `manifest`: set if the
+    caller has it. `laboratory`: set if the caller can run the job again. `history`: what the caller has learnt of the
+    node and of its network; None if it keeps no record of nodes.
     """
 
     envelope: Envelope
@@ -43,3 +47,14 @@ class Claim:
     trusted: frozenset[PeerId] = frozenset()
     manifest: Manifest | None = None
     laboratory: Laboratory | None = attrs.field(default=None, eq=False, repr=False)
+    history: NodeHistory | None = None
+
+    @property
+    def why_unsettled(self) -> str:
+        """Why nobody can re-check the claim, or nothing if anyone can."""
+        result = self.receipt.result
+        if not result.reproducible:
+            return "the job used the real time or real randomness: no other run needs to agree"
+        if not result.outcome.recheckable:
+            return f"that the job {result.outcome} is only the node's claim"
+        return ""

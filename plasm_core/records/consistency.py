@@ -16,7 +16,7 @@ from plasm_core.records.receipt import Receipt
 
 CALL_GAS = 1_000
 VECTOR_GAS = 8
-"""What `fd_write` costs, and each vector of it, besides 1 a byte (docs/determinism.md, "Gas")."""
+"""The gas of `fd_write`, and of each of its vectors, in addition to 1 for each byte (docs/determinism.md, "Gas")."""
 
 EARLIEST = datetime(1970, 1, 1, tzinfo=timezone.utc)
 LATEST = datetime(2262, 4, 11, 23, 47, 16, tzinfo=timezone.utc)
@@ -33,10 +33,9 @@ NOTHING = sha256(b"")
 
 
 def contradictions(receipt: Receipt, manifest: Manifest | None = None) -> tuple[str, ...]:
-    """Return the names of the rules that a receipt breaks. `manifest` is there if the caller has it.
+    """Return the names of the consistency rules that a receipt breaks. `manifest`: set if the caller has it.
 
-    The rules of one field with another that parsing checks are not among them: those of `Outcome`, of
-    `reproducible` and of the task digest.
+    Rules that parsing checks are not included: those of `Outcome`, of `reproducible` and of the task digest.
     """
     broken = [name for name, holds in _RULES.items() if not holds(receipt)]
     if manifest is not None and receipt.claims.attempt > manifest.retry.attempts:
@@ -64,7 +63,7 @@ def _gas_covers_run(receipt: Receipt) -> bool:
     result = receipt.result
     if not result.outcome.recheckable or not _output_within_limit(receipt):
         return True
-    least = 1  # entering _start
+    least = 1  # entering _start or the job's entry
     least += sum(CALL_GAS + VECTOR_GAS + size for _, size in _outputs(receipt) if size)
     least += 1 if result.outcome.kind == "output_limit" else 0  # the byte too many
     return result.gas_used >= least

@@ -5,6 +5,8 @@ A record is parsed once, at the edge, and every problem is named with its path.
 
 from __future__ import annotations
 
+import collections.abc
+import itertools
 import json
 import re
 import typing
@@ -17,7 +19,15 @@ from cattrs.errors import AttributeValidationNote
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from plasm_core.errors import InvalidRecordError, PlasmError
-from plasm_core.records.fields import JSON_NAME, Constraint, ConstraintError, constraint_of
+from plasm_core.records.fields import (
+    JSON_NAME,
+    OPTIONAL,
+    OPTIONAL_RECORD,
+    Constraint,
+    ConstraintError,
+    as_text,
+    constraint_of,
+)
 
 T = TypeVar("T")
 
@@ -27,7 +37,10 @@ MAX_NUMBER_CHARACTERS = 1000
 MAX_ITEMS = 1024
 """How many records a list may have."""
 
-_BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
+# A string that is not closed ends with the text: were it no match, each quote in it would be tried as a beginning.
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_DEEPER = [1 if byte in b"[{" else -1 for byte in range(256)]
 _Path = tuple[str, ...]
 
 
@@ -49,18 +62,32 @@ def _loader(constraint: Constraint) -> Callable[[Any, Any], Any]:
     return lambda value, _: constraint.structure(value)
 
 
-def _overrides(cls: type, *, loading: bool) -> dict[str, Any]:
+def _optional_loader(converter: Converter) -> Callable[[Any, Any], Any]:
+    def load(value: Any, kind: Any) -> Any:
+        (record,) = (item for item in typing.get_args(kind) if item is not type(None))
+        return converter.structure(value, record)
+
+    return load
+
+
+def _overrides(cls: type, converter: Converter, *, loading: bool) -> dict[str, Any]:
     """Return cattrs' keyword for each field: its JSON name, and its constraint's conversion."""
     overrides = {}
     for attribute in attrs.fields(cls):
         constraint = constraint_of(attribute)
         rename = json_name(cls, attribute)
         if constraint is None:
-            overrides[attribute.name] = override(rename=rename)
+            is_optional = OPTIONAL_RECORD in attribute.metadata
+            hook = _optional_loader(converter) if is_optional and loading else None
+            overrides[attribute.name] = override(rename=rename, omit_if_default=is_optional, struct_hook=hook)
         elif loading:
             overrides[attribute.name] = override(rename=rename, struct_hook=_loader(constraint))
         else:
-            overrides[attribute.name] = override(rename=rename, unstruct_hook=constraint.dump)
+            overrides[attribute.name] = override(
+                rename=rename,
+                unstruct_hook=constraint.dump,
+                omit_if_default=OPTIONAL in attribute.metadata,
+            )
     return overrides
 
 
@@ -73,7 +100,7 @@ def make_converter() -> Converter:
             cls,
             converter,
             _cattrs_forbid_extra_keys=not getattr(cls, "json_open", False),
-            **_overrides(cls, loading=True),
+            **_overrides(cls, converter, loading=True),
         )
 
         def hook(value: Any, kind: Any) -> Any:
@@ -84,7 +111,7 @@ def make_converter() -> Converter:
         return hook
 
     def unstructure(cls: type) -> Any:
-        return make_dict_unstructure_fn(cls, converter, **_overrides(cls, loading=False))
+        return make_dict_unstructure_fn(cls, converter, **_overrides(cls, converter, loading=False))
 
     def sequence(kind: Any) -> Any:
         (item, *_) = typing.get_args(kind)
@@ -98,10 +125,97 @@ def make_converter() -> Converter:
 
         return hook
 
+    for kind, (accepted, expected) in _PLAIN.items():
+        converter.register_structure_hook(kind, _plain(kind, accepted, expected))
+    converter.register_structure_hook_factory(_is_list, lambda kind: _list(converter, kind))
+    converter.register_structure_hook_factory(_is_table, lambda kind: _table(converter, kind))
     converter.register_structure_hook_factory(attrs.has, structure)
     converter.register_structure_hook_factory(_is_tuple_of_records, sequence)
     converter.register_unstructure_hook_factory(attrs.has, unstructure)
     return converter
+
+
+_PLAIN: dict[type, tuple[tuple[type, ...], str]] = {
+    bool: ((bool,), "true or false"),
+    int: ((int,), "a whole number"),
+    float: ((float, int), "a number"),
+    str: ((str,), "a string"),
+    bytes: ((bytes,), "bytes"),
+}
+"""What a field without a constraint takes, as fields of plugins have: cattrs would convert, as in `int("5")`."""
+
+
+def _plain(kind: type, accepted: tuple[type, ...], expected: str) -> Callable[[Any, Any], Any]:
+    def hook(value: Any, wanted: Any) -> Any:  # the kind, or an enumeration of it
+        if kind is str:
+            value = as_text(value)
+        if not isinstance(value, accepted) or (kind is not bool and isinstance(value, bool)):
+            raise ConstraintError(f"expected {expected}, got {_said(value)}")
+        return wanted(value)
+
+    return hook
+
+
+_LISTS = (tuple, list, set, frozenset, collections.abc.Sequence, collections.abc.Set)
+_TABLES = (dict, collections.abc.Mapping)
+
+
+def _is_list(kind: Any) -> bool:
+    """Return whether a type is a list, tuple or set, but for those of records, whose problems have paths of their own."""
+    return (typing.get_origin(kind) or kind) in _LISTS and not any(map(attrs.has, typing.get_args(kind)))
+
+
+def _list(converter: Converter, kind: Any) -> Callable[[Any, Any], Any]:
+    """Return what makes a list's items a tuple, list or set. A string is no list of its letters."""
+    origin, items = typing.get_origin(kind) or kind, typing.get_args(kind)
+    fixed = origin is tuple and items and items[-1] is not Ellipsis
+    made = {collections.abc.Sequence: tuple, collections.abc.Set: frozenset}.get(origin, origin)
+
+    def hook(value: Any, _: Any) -> Any:
+        if not isinstance(value, list):
+            raise ConstraintError(f"expected a list, got {_said(value)}")
+        if fixed and len(value) != len(items):
+            raise ConstraintError(f"expected a list of {len(items)} items, got {len(value)}")
+        kinds = items if fixed else (items[0] if items else Any,) * len(value)
+        return made(
+            _item(converter, f"item {number}", *pair)
+            for number, pair in enumerate(zip(value, kinds, strict=False), 1)
+        )
+
+    return hook
+
+
+def _is_table(kind: Any) -> bool:
+    return (typing.get_origin(kind) or kind) in _TABLES
+
+
+def _table(converter: Converter, kind: Any) -> Callable[[Any, Any], Any]:
+    _, values = typing.get_args(kind) or (str, Any)
+
+    def hook(value: Any, _: Any) -> Any:
+        if not isinstance(value, dict):
+            raise ConstraintError(f"expected a table, got {_said(value)}")
+        return {name: _item(converter, name, item, values) for name, item in value.items()}
+
+    return hook
+
+
+def _item(converter: Converter, where: str, value: Any, kind: Any) -> Any:
+    """Structure what is in a list or table. Raises: `ConstraintError`, which says where."""
+    if kind is Any:
+        return value
+    try:
+        return converter.structure(value, kind)
+    except Exception as exc:
+        found = "; ".join(f"{path}: {text}" if path else text for path, text in problems_of(exc))
+        raise ConstraintError(f"{where}: {found}") from exc
+
+
+def _said(value: Any) -> str:
+    return f"the {_KINDS.get(type(value), type(value).__name__)} {value!r:.60}"
+
+
+_KINDS = {str: "string", list: "list", dict: "table", int: "number", float: "number", bool: "value"}
 
 
 def _is_tuple_of_records(kind: Any) -> bool:
@@ -113,7 +227,7 @@ _converter = make_converter()
 
 
 def problems_of(exc: Exception, path: _Path = ()) -> list[tuple[str, str]]:
-    """Flatten cattrs' nested errors to (path, message)."""
+    """Flatten cattrs' nested errors to a list of (path, message)."""
     if isinstance(exc, ClassValidationError):
         with_notes, without = exc.group_exceptions()
         found = [
@@ -144,7 +258,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a name occurs twice in one object")
-    if any("\0" in name for name in found):
+    if "\0" in "".join(found):
         raise ValueError("a name has a NUL in it")
     return found
 
@@ -160,21 +274,23 @@ def _float(text: str) -> float:
     return float(text)
 
 
-def _is_too_deep(text: str) -> bool:
+def _is_too_deep(data: bytes) -> bool:
     """Return whether lists and objects are nested deeper than `MAX_DEPTH`, strings set aside."""
-    if text.count("[") + text.count("{") <= MAX_DEPTH:
+    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
         return False
-    depth = 0
-    for match in _BRACKETS.finditer(text):
-        bracket = match[0]
-        depth += 1 if bracket in "[{" else -1 if bracket in "]}" else 0
-        if depth > MAX_DEPTH:
-            return True
-    return False
+    brackets = _STRING.sub(b"", data).translate(None, _NO_BRACKETS)
+    return max(itertools.accumulate(map(_DEEPER.__getitem__, brackets)), default=0) > MAX_DEPTH
 
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
+
+
+# Made once: json.loads and json.dumps would make one for each call.
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_constant=_no_constant, parse_float=_float, parse_int=_integer
+)
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def parse_json(data: bytes, *, record: str, maximum: int) -> Any:
@@ -186,15 +302,11 @@ def parse_json(data: bytes, *, record: str, maximum: int) -> Any:
         raise InvalidRecordError(record, [("", f"{len(data)} bytes, more than the {maximum} allowed")])
     try:
         text = data.decode("utf-8")
-        if _is_too_deep(text):
+        if _is_too_deep(data):
             raise InvalidRecordError(record, [("", "nested too deeply")])
-        value = json.loads(
-            text,
-            object_pairs_hook=_object,
-            parse_constant=_no_constant,
-            parse_float=_float,
-            parse_int=_integer,
-        )
+        if text.startswith("\ufeff"):
+            raise ValueError("Unexpected UTF-8 BOM")
+        value = _DECODER.decode(text)
         if "\\u" in text:  # an escape may name half a character, which no UTF-8 can hold
             json.dumps(value, ensure_ascii=False).encode("utf-8")
         return value
@@ -213,10 +325,10 @@ def structure(value: Any, cls: type[T], *, record: str) -> T:
 
 
 def unstructure(value: object) -> Any:
-    """Turn a record into what `json.dumps` takes."""
+    """Convert a record to data that `json.dumps` accepts."""
     return _converter.unstructure(value)
 
 
 def encode_json(value: object) -> bytes:
     """Encode a record or plain data as compact UTF-8 JSON."""
-    return json.dumps(unstructure(value), ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+    return _ENCODER.encode(unstructure(value)).encode("utf-8")

@@ -34,12 +34,12 @@ def decode_list(data: bytes) -> tuple[bytes, ...]:
 
 
 def list_digest(items: Iterable[bytes]) -> str:
-    """Return the digest of a list of byte strings, as `args` and `env` are named by."""
+    """Return the SHA-256 digest of a list's encoding, which identifies `args` and `env` in manifests and receipts."""
     return sha256(encode_list(items))
 
 
 def tagged_digest(fields: Iterable[tuple[str, bytes]]) -> str:
-    """Return the digest of u32le(len(name)) ‖ name ‖ u64le(len(value)) ‖ value for each field, in order."""
+    """Return the SHA-256 digest of u32le(len(name)) ‖ name ‖ u64le(len(value)) ‖ value for each field, in order."""
     digest = hashlib.sha256()
     for name, value in fields:
         encoded = name.encode()

@@ -19,10 +19,9 @@ _SMALL_ORDER_Y = frozenset({0, 1, _P - 1, _ORDER_8_Y, _P - _ORDER_8_Y})
 
 
 def point_problem(encoded: bytes) -> str | None:
-    """Return why 32 bytes must not stand for a point, or None.
+    """Return why 32 bytes cannot be an acceptable encoding of a point (RFC 8032, section 5.1.3), or None.
 
-    Whether there is a point of that y-coordinate on the curve is not checked: no signature is valid under a
-    key that is none.
+    It is not checked that the curve has a point with that y-coordinate: without one, no signature is valid.
     """
     y = int.from_bytes(encoded, "little") & (2**255 - 1)
     if y >= _P:
@@ -33,7 +32,7 @@ def point_problem(encoded: bytes) -> str | None:
 
 
 def key_problem(public_key: bytes) -> str | None:
-    """Return why some bytes are no Ed25519 public key that proves anything, or None."""
+    """Return why bytes are not an acceptable Ed25519 public key (wrong length, not canonical, small order), or None."""
     if len(public_key) != PUBLIC_KEY_BYTES:
         return f"an Ed25519 public key has {PUBLIC_KEY_BYTES} bytes"
     problem = point_problem(public_key)

@@ -27,7 +27,7 @@ def pae(payload_type: str, payload: bytes) -> bytes:
 
 
 def key_id(public_key: bytes) -> str:
-    """Return the keyid of an Ed25519 public key, as securesystemslib computes it. A hint, never trust."""
+    """Return the keyid of an Ed25519 public key, as securesystemslib computes it. A keyid is a hint, not a proof."""
     text = f'{{"keytype":"ed25519","keyval":{{"public":"{public_key.hex()}"}},"scheme":"ed25519"}}'
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -52,26 +52,31 @@ class Envelope:
 
     @property
     def signed_bytes(self) -> bytes:
-        """The bytes each signature is over."""
+        """The bytes that each signature signs."""
         return pae(self.payload_type, self.payload)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the envelope as plain data, with base64 in the standard alphabet."""
+        return {
+            "payload": base64.b64encode(self.payload).decode(),
+            "payloadType": self.payload_type,
+            "signatures": [
+                {"keyid": item.key_id, "sig": base64.b64encode(item.sig).decode()} for item in self.signatures
+            ],
+        }
+
     def to_json(self) -> bytes:
-        """Encode the envelope, base64 in the standard alphabet."""
-        return encode_json(
-            {
-                "payload": base64.b64encode(self.payload).decode(),
-                "payloadType": self.payload_type,
-                "signatures": [
-                    {"keyid": item.key_id, "sig": base64.b64encode(item.sig).decode()}
-                    for item in self.signatures
-                ],
-            }
-        )
+        """Encode the envelope as JSON, with base64 in the standard alphabet."""
+        return encode_json(self.to_dict())
 
     @classmethod
     def from_json(cls, data: bytes) -> Envelope:
         """Parse an envelope. Unknown fields are ignored. Raises: `InvalidRecordError`."""
-        value = parse_json(data, record="envelope", maximum=MAX_ENVELOPE_BYTES)
+        return cls.from_value(parse_json(data, record="envelope", maximum=MAX_ENVELOPE_BYTES))
+
+    @classmethod
+    def from_value(cls, value: Any) -> Envelope:
+        """Read an envelope from parsed JSON. Unknown fields are ignored. Raises: `InvalidRecordError`."""
         problems: list[tuple[str, str]] = []
         if not isinstance(value, dict):
             raise InvalidRecordError("envelope", [("", "expected an object")])
@@ -113,10 +118,10 @@ def _base64_field(value: dict[str, Any], name: str, where: str, problems: list[t
 
 
 def decode_base64(text: object) -> bytes:
-    """Decode base64 in either alphabet, padded, canonical. Raises: ValueError.
+    """Decode canonical, padded base64 in either alphabet. Raises: ValueError.
 
-    Canonical: a text with stray bits or characters, which lax decoders read alike, is refused,
-    so that no byte of a signed envelope can be changed without notice.
+    Stray bits and characters, which lax decoders ignore, are refused: no byte of a signed envelope can be changed
+    without an effect.
     """
     if not isinstance(text, str) or not text.isascii():
         raise ValueError("expected base64")

@@ -5,6 +5,7 @@ One constraint serves all three, so that the code and the published schema canno
 
 from __future__ import annotations
 
+import enum
 import re
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -17,14 +18,34 @@ MAX_INTEGER = 2**53 - 1
 
 _CONSTRAINT = "plasm.constraint"
 JSON_NAME = "plasm.json_name"
+OPTIONAL_RECORD = "plasm.optional_record"
+OPTIONAL = "plasm.optional"
 
 
 class ConstraintError(ValueError):
-    """A value is not what its field takes."""
+    """A value violates the constraint of its field."""
+
+
+class WrittenInteger(int):
+    """An integer from a variable or `--set`, with its text: a field for strings takes the text, as of a user's number."""
+
+    text: str
+
+    @classmethod
+    def read(cls, text: str, value: int) -> WrittenInteger:
+        """Return a value with the text that it was read from."""
+        made = cls(value)
+        made.text = text
+        return made
+
+
+def as_text(value: object) -> object:
+    """Return what a field for strings is given: the text of a `WrittenInteger`, anything else as it is."""
+    return value.text if isinstance(value, WrittenInteger) else value
 
 
 def shown(value: object) -> str:
-    """Show a wrong value in an error message: short, on one line, strings in double quotes."""
+    """Return a wrong value for an error message: short, on one line, strings in double quotes."""
     if isinstance(value, str):
         text = '"' + value.encode("unicode_escape").decode("ascii") + '"'
     elif value is None or isinstance(value, bool):
@@ -41,10 +62,10 @@ def shown(value: object) -> str:
 
 @attrs.frozen(kw_only=True)
 class Constraint:
-    """What one field takes.
+    """The values that a field accepts, and their JSON form.
 
-    `expected` completes "expected …", for the value that was wrong; `accepts` tells a good value from a bad
-    one; `load` and `dump` convert between the JSON form and the record's.
+    `expected` completes "expected …" in errors. `accepts` tests a value. `load` and `dump` convert from and to the
+    JSON form.
     """
 
     expected: Callable[[Any], str]
@@ -54,12 +75,12 @@ class Constraint:
     dump: Callable[[Any], Any] = lambda value: value
 
     def check(self, value: object) -> None:
-        """Raise `ConstraintError` unless `value` is what the field takes."""
+        """Raise `ConstraintError` unless the field accepts `value`."""
         if not self.accepts(value):
             raise self._error(value)
 
     def structure(self, value: object) -> Any:
-        """Convert a value out of JSON. Raises: `ConstraintError`."""
+        """Convert a value from JSON. Raises: `ConstraintError`."""
         try:
             loaded = self.load(value)
         except (ValueError, TypeError, AttributeError, OverflowError):
@@ -75,9 +96,9 @@ class Constraint:
 def constrained(
     constraint: Constraint, *, default: Any = attrs.NOTHING, name: str | None = None, shown: bool = True
 ) -> Any:
-    """Make an attrs field that takes what the constraint says.
+    """Return an attrs field with a constraint.
 
-    `name` is its name in JSON, if unusual; a secret is not `shown` in the record's repr.
+    `name`: its name in JSON, if it differs. `shown` False: the record's repr leaves it out, for a secret.
     """
 
     def validate(_instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -90,8 +111,27 @@ def constrained(
     return attrs.field(validator=validate, default=default, metadata=metadata, repr=shown)
 
 
+def optional(constraint: Constraint) -> Any:
+    """Make an attrs field with a constraint that may be left out: it is None then, and in JSON not there."""
+
+    def validate(_instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        if value is not None:
+            try:
+                constraint.check(value)
+            except ConstraintError as exc:
+                raise ConstraintError(f"{attribute.name}: {exc}") from None
+
+    metadata = {_CONSTRAINT: constraint, OPTIONAL: True}
+    return attrs.field(validator=validate, default=None, metadata=metadata)
+
+
+def optional_record() -> Any:
+    """Make an attrs field for a record that may be left out: it is None then, and in JSON not there."""
+    return attrs.field(default=None, metadata={OPTIONAL_RECORD: True})
+
+
 def constraint_of(attribute: attrs.Attribute[Any]) -> Constraint | None:
-    """Return the constraint of a field, if it has one."""
+    """Return a field's constraint, None if it has none."""
     found = attribute.metadata.get(_CONSTRAINT)
     return found if isinstance(found, Constraint) else None
 
@@ -106,7 +146,7 @@ def _whole(value: object) -> object:
 
 
 def integer(minimum: int, maximum: int = MAX_INTEGER) -> Constraint:
-    """An integer within bounds."""
+    """Return the constraint for an integer within bounds."""
 
     def expected(value: object) -> str:
         above = isinstance(value, (int, float)) and value > maximum
@@ -120,8 +160,21 @@ def integer(minimum: int, maximum: int = MAX_INTEGER) -> Constraint:
     )
 
 
+def number(minimum: float, maximum: float) -> Constraint:
+    """Return the constraint for a number within bounds, stored as a float. An integer is one too."""
+    return Constraint(
+        expected=lambda _: f"a number from {minimum:g} to {maximum:g}",
+        schema={"type": "number", "minimum": minimum, "maximum": maximum},
+        accepts=lambda value: isinstance(value, float) and minimum <= value <= maximum,
+        load=lambda value: float(value) if _is_int(value) else value,
+    )
+
+
 def counter(maximum: int = 2**64 - 1) -> Constraint:
-    """A 64-bit count, written as a decimal string since PHP and JavaScript lose precision."""
+    """Return the constraint for a 64-bit count. Its JSON form is a decimal string:
+
+    PHP and JavaScript lose precision.
+    """
 
     def load(value: object) -> int:
         if not isinstance(value, str) or not re.fullmatch(r"0|[1-9][0-9]{0,19}", value):
@@ -138,7 +191,7 @@ def counter(maximum: int = 2**64 - 1) -> Constraint:
 
 
 def text(*, pattern: str = r".*", maximum: int = 256, expected: str = "a string") -> Constraint:
-    """A string that matches a pattern as a whole."""
+    """Return the constraint for a string of at most `maximum` characters that matches the whole `pattern`."""
     compiled = re.compile(pattern, re.ASCII)
     return Constraint(
         expected=lambda _: f"{expected} of at most {maximum} characters",
@@ -146,11 +199,12 @@ def text(*, pattern: str = r".*", maximum: int = 256, expected: str = "a string"
         accepts=lambda value: (
             isinstance(value, str) and len(value) <= maximum and compiled.fullmatch(value) is not None
         ),
+        load=as_text,
     )
 
 
 def lower_hex(length_bytes: int) -> Constraint:
-    """Bytes of a fixed length in lower-case hexadecimal."""
+    """Return the constraint for `length` bytes in lower-case hexadecimal."""
     digits = 2 * length_bytes
     compiled = re.compile(f"[0-9a-f]{{{digits}}}")
     return Constraint(
@@ -161,12 +215,12 @@ def lower_hex(length_bytes: int) -> Constraint:
 
 
 def digest() -> Constraint:
-    """A SHA-256 digest in hexadecimal."""
+    """Return the constraint for a SHA-256 digest in lower-case hexadecimal."""
     return lower_hex(32)
 
 
 def one_of(*names: str) -> Constraint:
-    """One of a few names."""
+    """Return the constraint for one of the given strings."""
     return Constraint(
         expected=lambda _: " or ".join(f'"{name}"' for name in names),
         schema={"enum": list(names)},
@@ -174,8 +228,20 @@ def one_of(*names: str) -> Constraint:
     )
 
 
+def member_of(names: type[enum.Enum]) -> Constraint:
+    """Return the constraint for a member of an enumeration of strings."""
+    constraint = one_of(*(member.value for member in names))
+    return Constraint(
+        expected=constraint.expected,
+        schema=constraint.schema,
+        accepts=lambda value: isinstance(value, names),
+        load=lambda value: names(value),
+        dump=lambda value: value.value,
+    )
+
+
 def names_of(*names: str) -> Constraint:
-    """A list of distinct names out of a few, in any order; held as a sorted tuple."""
+    """Return the constraint for a list of distinct strings out of those given, in any order; stored as a sorted tuple."""
 
     def load(value: object) -> tuple[str, ...]:
         if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
@@ -198,7 +264,7 @@ def names_of(*names: str) -> Constraint:
 
 
 def names(pattern: str, maximum: int = 64) -> Constraint:
-    """A list of names that match a pattern, in order; held as a tuple."""
+    """Return the constraint for a list of strings that match a pattern, in order; stored as a tuple."""
     compiled = re.compile(pattern, re.ASCII)
 
     def accepts(value: object) -> bool:
@@ -219,7 +285,7 @@ def names(pattern: str, maximum: int = 64) -> Constraint:
 
 
 def raw_bytes(length: int) -> Constraint:
-    """A fixed number of bytes. Not for JSON."""
+    """Return the constraint for a fixed number of bytes. It has no JSON form."""
     return Constraint(
         expected=lambda _: f"{length} bytes",
         schema={},
@@ -228,7 +294,7 @@ def raw_bytes(length: int) -> Constraint:
 
 
 def boolean() -> Constraint:
-    """true or false."""
+    """Return the constraint for true or false."""
     return Constraint(
         expected=lambda _: "true or false",
         schema={"type": "boolean"},
@@ -240,13 +306,13 @@ _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z"
 
 
 def timestamp() -> Constraint:
-    """A moment in UTC, RFC 3339 with `Z`."""
+    """Return the constraint for a moment in UTC: RFC 3339 with `Z`."""
 
     def load(value: object) -> datetime:
         if not isinstance(value, str) or not re.fullmatch(_TIME, value, re.ASCII):
             raise ConstraintError("not a timestamp")
         seconds, _, fraction = value[:-1].partition(".")
-        moment = datetime.strptime(seconds, "%Y-%m-%dT%H:%M:%S")
+        moment = datetime.fromisoformat(seconds)
         return moment.replace(microsecond=int(fraction.ljust(6, "0") or 0), tzinfo=timezone.utc)
 
     return Constraint(

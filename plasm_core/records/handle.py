@@ -20,10 +20,10 @@ _PREFIX = "phase0-"
 
 @attrs.frozen(kw_only=True)
 class Handle:
-    """Job id (hexadecimal), a 32-byte secret, and the node that holds the job.
+    """A job id (hexadecimal), a 32-byte secret, and the node that has the job.
 
-    As text: `phase0-` and base64url, unpadded, of job id ‖ secret ‖ PeerId (binary) ‖ the first
-    4 bytes of the SHA-256 of all that, so that a handle cut short in a mail is recognised.
+    As text: `phase0-`, then unpadded base64url of job id ‖ secret ‖ PeerId (binary) ‖ checksum. The checksum is the
+    first 4 bytes of the SHA-256 of what precedes it, so that a truncated handle is detected.
     """
 
     job_id: str = constrained(digest())
@@ -42,7 +42,7 @@ class Handle:
 
     @classmethod
     def parse(cls, text: str) -> Handle:
-        """Read a handle. Raises: `InvalidRecordError`."""
+        """Parse a handle's text. Raises: `InvalidRecordError`."""
 
         def invalid(problem: str) -> InvalidRecordError:
             return InvalidRecordError("handle", [("", problem)])
@@ -66,5 +66,5 @@ class Handle:
         return cls(job_id=body[:32].hex(), secret=body[32:64], peer=peer)
 
     def token(self, peer: PeerId | None = None) -> bytes:
-        """Return what opens the job at a node: HMAC-SHA256(secret, PeerId), 32 bytes."""
+        """Return the token for a node: HMAC-SHA256(secret, the PeerId's multihash), 32 bytes."""
         return hmac.new(self.secret, (peer or self.peer).multihash, hashlib.sha256).digest()

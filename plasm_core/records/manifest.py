@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import re
 import secrets
 import struct
 from collections.abc import Sequence
@@ -11,45 +13,96 @@ import attrs
 
 from plasm_core.records.converter import encode_json, parse_json, structure
 from plasm_core.records.digest import list_digest, sha256, tagged_digest
-from plasm_core.records.fields import constrained, digest, integer, lower_hex, names_of, one_of
+from plasm_core.records.fields import (
+    Constraint,
+    ConstraintError,
+    constrained,
+    digest,
+    integer,
+    lower_hex,
+    names_of,
+    one_of,
+    optional,
+    optional_record,
+)
+from plasm_core.records.files import JobFiles
 
 MANIFEST_FORMAT = "phase.manifest/v0"
 PROFILE = "plasm.det/v1"
 GAS_SCHEDULE = "plasm.gas/v1"
+PROFILE_V2 = "plasm.det/v2"
+"""The profile of a job with files (docs/files.md), an entry, or a module with exceptions or tail calls
+(docs/determinism.md)."""
+GAS_SCHEDULE_V2 = "plasm.gas/v2"
+GAS_SCHEDULES = {PROFILE: GAS_SCHEDULE, PROFILE_V2: GAS_SCHEDULE_V2}
+"""The gas schedule that belongs to each profile."""
 CAPABILITIES = ("clock.real", "random.real")
 """All there is to ask for. A job that asks for either cannot be reproduced."""
 
 MAX_MANIFEST_BYTES = 65_536
+_SMALL_MANIFEST_BYTES = 2048
+"""Most have some 900 bytes. Larger ones are parsed each time."""
 ZERO_SEED = "00" * 32
+MAX_ENTRY_BYTES = 255
+NO_ENTRIES = ("_start", "_initialize")
+"""No names of entries: a job without an entry calls the first, one with an entry calls the second before it."""
+_ENTRY_PATTERN = r"[^\x00-\x1f\x7f]+"
+
+
+def entry_name() -> Constraint:
+    """The name of an exported function to call in place of `_start`: 1 to 255 bytes of UTF-8."""
+    pattern = re.compile(_ENTRY_PATTERN)
+
+    def accepts(value: object) -> bool:
+        if not isinstance(value, str) or value in NO_ENTRIES or pattern.fullmatch(value) is None:
+            return False
+        try:
+            return len(value.encode()) <= MAX_ENTRY_BYTES
+        except UnicodeEncodeError:
+            return False
+
+    return Constraint(
+        expected=lambda _: (
+            f"the name of an export of at most {MAX_ENTRY_BYTES} bytes, other than {' and '.join(NO_ENTRIES)}"
+        ),
+        schema={
+            "type": "string",
+            "maxLength": MAX_ENTRY_BYTES,
+            "pattern": f"^({_ENTRY_PATTERN})$",
+            "not": {"enum": list(NO_ENTRIES)},
+        },
+        accepts=accepts,
+    )
 
 
 @attrs.frozen(kw_only=True)
 class Limits:
-    """The limits that are part of the task: reaching one is an outcome anyone can re-check."""
+    """The limits that are part of the task. Anyone who runs the task again can check that it reached one."""
 
     gas: int = constrained(integer(1))
     memory_bytes: int = constrained(integer(65_536, 2**32))
     output_bytes: int = constrained(integer(0, 2**40))
 
 
-DEFAULT_LIMITS = Limits(gas=10_000_000_000, memory_bytes=256 << 20, output_bytes=64 << 20)
+DEFAULT_GAS, DEFAULT_MEMORY_BYTES = 100_000_000_000, 256 << 20
+DEFAULT_LIMITS = Limits(gas=DEFAULT_GAS, memory_bytes=DEFAULT_MEMORY_BYTES, output_bytes=64 << 20)
 """What our clients ask for when their user names nothing. A manifest itself has no defaults:
 a task must not mean one thing to its sender and another to its node."""
 
 
 @attrs.frozen(kw_only=True)
 class Retry:
-    """How often a run may be started in all, when a node fails."""
+    """The most attempts at a job, in case a node fails."""
 
     attempts: int = constrained(integer(1, 100))
 
 
 @attrs.frozen(kw_only=True)
 class Manifest:
-    """A job as submitted. Digests are of the raw module and stdin, and of the list encodings of args and env."""
+    """A job as it is submitted. `module` and `stdin` are digests of bytes, `args` and `env` of list encodings."""
 
     format: str = constrained(one_of(MANIFEST_FORMAT))
-    profile: str = constrained(one_of(PROFILE))
+    profile: str = constrained(one_of(*GAS_SCHEDULES))
     module: str = constrained(digest())
     args: str = constrained(digest())
     env: str = constrained(digest())
@@ -61,6 +114,11 @@ class Manifest:
     capabilities: tuple[str, ...] = constrained(names_of(*CAPABILITIES))
     retry: Retry
     nonce: str = constrained(lower_hex(16))
+    files: JobFiles | None = optional_record()
+    entry: str | None = optional(entry_name())
+
+    def __attrs_post_init__(self) -> None:
+        check_profile(self.profile, self.files, self.entry)
 
     def to_json(self) -> bytes:
         """Encode the manifest. The job id is the digest of exactly these bytes."""
@@ -69,12 +127,11 @@ class Manifest:
     @classmethod
     def from_json(cls, data: bytes) -> Manifest:
         """Parse a manifest. Raises: `InvalidRecordError`, naming every problem with its path."""
-        value = parse_json(data, record="manifest", maximum=MAX_MANIFEST_BYTES)
-        return structure(value, cls, record="manifest")
+        return _parsed_lately(data) if len(data) <= _SMALL_MANIFEST_BYTES else _parsed(data)
 
     @property
     def task_digest(self) -> str:
-        """What is computed: equal task digests must give equal observables."""
+        """The digest of the task: equal task digests must give equal observables."""
         return task_digest(
             profile=self.profile,
             module=self.module,
@@ -84,12 +141,37 @@ class Manifest:
             seed=self.seed,
             limits=self.limits,
             capabilities=self.capabilities,
+            files=self.files,
+            entry=self.entry,
         )
 
     @property
     def reproducible(self) -> bool:
-        """Whether another run must give the same observables."""
+        """Whether every run must give the same observables: no grant was asked for."""
         return not self.capabilities
+
+
+def _parsed(data: bytes) -> Manifest:
+    value = parse_json(data, record="manifest", maximum=MAX_MANIFEST_BYTES)
+    return structure(value, Manifest, record="manifest")
+
+
+_parsed_lately = functools.lru_cache(maxsize=256)(_parsed)
+"""A client and a node read the manifest of one job several times. It is frozen, so all of them may share it."""
+
+
+def check_profile(profile: str, files: object, entry: str | None) -> None:
+    """Refuse files and an entry outside the profile that has them. Raises: `ConstraintError`.
+
+    Without them a task may have that profile for its module's sake, which is known only at admission.
+    """
+    if profile == PROFILE and profile_for(files, entry) != PROFILE:
+        raise ConstraintError(f"files and an entry go with the profile {PROFILE_V2}")
+
+
+def profile_for(files: object, entry: str | None) -> str:
+    """Return the least profile of a task with these fields."""
+    return PROFILE if files is None and entry is None else PROFILE_V2
 
 
 def task_digest(
@@ -102,8 +184,10 @@ def task_digest(
     seed: str,
     limits: Limits,
     capabilities: Sequence[str],
+    files: JobFiles | None = None,
+    entry: str | None = None,
 ) -> str:
-    """Return the task digest of docs/determinism.md. Digests and seed come in hexadecimal."""
+    """Return the task digest (docs/determinism.md). Digests and seed are given in hexadecimal."""
     return tagged_digest(
         [
             ("profile", profile.encode()),
@@ -116,6 +200,8 @@ def task_digest(
             ("memory", struct.pack("<Q", limits.memory_bytes)),
             ("output", struct.pack("<Q", limits.output_bytes)),
             ("capabilities", "\n".join(sorted(capabilities)).encode()),
+            *(files.digested if files is not None else ()),
+            *([("entry", entry.encode())] if entry is not None else ()),
         ]
     )
 
@@ -132,7 +218,7 @@ def new_nonce() -> str:
 
 @attrs.frozen(kw_only=True)
 class JobInput:
-    """The bytes a manifest names by digest, without the module. `env` holds `NAME=value` strings."""
+    """The args, env and stdin that a manifest identifies by digest. `env` holds `NAME=value` strings."""
 
     args: tuple[bytes, ...] = ()
     env: tuple[bytes, ...] = ()
@@ -145,7 +231,7 @@ class JobInput:
             raise ValueError("each item of env is NAME=value")
 
     def mismatches(self, manifest: Manifest) -> list[str]:
-        """Return the names of the inputs whose digest is not the manifest's."""
+        """Return the names of the inputs whose digests differ from the manifest's."""
         found = {
             "args": list_digest(self.args),
             "env": list_digest(self.env),
@@ -164,12 +250,21 @@ def manifest_of(
     wall_time_s: int = 60,
     cpu: int = 1,
     attempts: int = 3,
-    capabilities: Sequence[str] = (),
+    grants: Sequence[str] = (),
+    files: JobFiles | None = None,
+    entry: str | None = None,
+    profile: str | None = None,
 ) -> Manifest:
-    """Make a manifest with a fresh nonce. `module` and `stdin` are digests; of `inputs` args and env count."""
+    """Make a manifest with a fresh nonce.
+
+    `profile`: None for the least that its fields need; a module may need another.
+
+    `module` and `stdin` are digests. Of `inputs`, only args and env are used. `grants` become the field
+    `capabilities`.
+    """
     return Manifest(
         format=MANIFEST_FORMAT,
-        profile=PROFILE,
+        profile=profile or profile_for(files, entry),
         module=module,
         args=list_digest(inputs.args),
         env=list_digest(inputs.env),
@@ -178,9 +273,11 @@ def manifest_of(
         limits=limits,
         wall_time_s=wall_time_s,
         cpu=cpu,
-        capabilities=tuple(sorted(set(capabilities))),
+        capabilities=tuple(sorted(set(grants))),
         retry=Retry(attempts=attempts),
         nonce=new_nonce(),
+        files=files,
+        entry=entry,
     )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import attrs
 
+from plasm_core.records.files import Product
 from plasm_core.records.outcome import Outcome
 from plasm_core.records.receipt import Receipt
 
 
 @attrs.frozen(kw_only=True)
 class Observables:
-    """What can be observed of one execution. Outputs by digest and size."""
+    """The observable results of one execution: outcome, gas, and digest and size of each output."""
 
     outcome: Outcome
     gas_used: int
@@ -18,10 +19,11 @@ class Observables:
     stdout_bytes: int
     stderr: str
     stderr_bytes: int
+    files: tuple[Product, ...] = ()
 
     @classmethod
     def of(cls, receipt: Receipt) -> Observables:
-        """Return what a receipt says was observed."""
+        """Return the observables that a receipt states."""
         return cls(
             outcome=receipt.result.outcome,
             gas_used=receipt.result.gas_used,
@@ -29,12 +31,24 @@ class Observables:
             stdout_bytes=receipt.result.stdout_bytes,
             stderr=receipt.stderr,
             stderr_bytes=receipt.result.stderr_bytes,
+            files=receipt.files,
         )
 
     def differences(self, other: Observables) -> tuple[str, ...]:
         """Return what differs, a sentence each: what it is here, then what it is there."""
-        return tuple(
+        found = [
             f"{field.name.replace('_', ' ')} is {getattr(self, field.name)}, not {getattr(other, field.name)}"
             for field in attrs.fields(Observables)
-            if getattr(self, field.name) != getattr(other, field.name)
-        )
+            if field.name != "files" and getattr(self, field.name) != getattr(other, field.name)
+        ]
+        here, there = ({item.path: item for item in each.files} for each in (self, other))
+        found += [
+            f"the output {path} is {_told(here.get(path))}, not {_told(there.get(path))}"
+            for path in sorted(here.keys() | there.keys())
+            if here.get(path) != there.get(path)
+        ]
+        return tuple(found)
+
+
+def _told(item: Product | None) -> str:
+    return "missing" if item is None else f"the {item.kind} {item.sha256}"

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import attrs
 
-from plasm_core.engine import TRAP_KINDS
 from plasm_core.records.fields import Constraint, ConstraintError, constrained, integer, one_of, text
+from plasm_core.records.job import JobState
+from plasm_core.trap_kinds import TRAP_KINDS
 
 RECHECKABLE = ("exited", "trapped", "out_of_gas", "output_limit")
 CLAIMED = ("timed_out", "cancelled", "system_error")
+_STATES = {"cancelled": JobState.CANCELED, "system_error": JobState.SYSTEM_ERROR}
 
 
 def optional(constraint: Constraint) -> Constraint:
-    """The same, or null."""
+    """Return a constraint that also accepts null."""
     return Constraint(
         expected=constraint.expected,
         schema=constraint.schema,
@@ -24,7 +26,10 @@ def optional(constraint: Constraint) -> Constraint:
 
 @attrs.frozen(kw_only=True)
 class Outcome:
-    """The end of a run: `code` goes with `exited`, `trap` with `trapped`, `detail` with the node's claims."""
+    """The end of a run.
+
+    `code`: only for `exited`; `trap`: only for `trapped`; `detail`: for outcomes that only the node can know.
+    """
 
     json_camel = True
     json_open = True
@@ -44,20 +49,20 @@ class Outcome:
 
     @property
     def recheckable(self) -> bool:
-        """Whether another run of the task must end so too."""
+        """Whether every other run of the task must end in the same way."""
         return self.kind in RECHECKABLE
 
     @property
     def ok(self) -> bool:
-        """Whether the job did what its author calls success."""
+        """Whether the job exited with code 0."""
         return self.kind == "exited" and self.code == 0
 
     @property
-    def state(self) -> str:
-        """The state of the job's life cycle that this outcome ends in, in GA4GH TES words."""
+    def state(self) -> JobState:
+        """The state of a job with this outcome."""
         if self.ok:
-            return "COMPLETE"
-        return {"cancelled": "CANCELED", "system_error": "SYSTEM_ERROR"}.get(self.kind, "EXECUTOR_ERROR")
+            return JobState.COMPLETE
+        return _STATES.get(self.kind, JobState.EXECUTOR_ERROR)
 
     def __str__(self) -> str:
         if self.kind == "exited":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 import attrs
@@ -11,6 +12,7 @@ from plasm_core.records.fields import Constraint, names
 
 _ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _TEXT = r"12D3KooW[1-9A-HJ-NP-Za-km-z]{44}"
+_PATTERN = re.compile(_TEXT)
 # identity multihash of 36 bytes: protobuf PublicKey{Type: Ed25519 (1), Data: 32 bytes}
 _PREFIX = bytes.fromhex("002408011220")
 
@@ -34,12 +36,17 @@ def base58_decode(text: str) -> bytes:
     return b"\0" * (len(text) - len(text.lstrip("1"))) + body
 
 
+_TEXT_CHARACTERS = 52
+_NO_PEER_ID = "not the PeerId of an Ed25519 key (12D3KooW…)"
+
+
 @attrs.frozen
 class PeerId:
-    """The identity of a node that signs with Ed25519. `public_key` is 32 raw bytes.
+    """The identity of a node: its Ed25519 public key. `public_key`: 32 raw bytes.
 
-    Whatever comes from outside is read by `from_public_key`, `parse` or `from_multihash`, which refuse keys that
-    prove nothing. No signature is valid under such a key, however it was made (`plasm_core.signatures`).
+    Use `from_public_key`, `parse` or `from_multihash` for data from outside: they refuse weak keys (not canonical,
+    or of small order). No signature is valid under a weak key, even if the object was constructed directly
+    (`plasm_core.signing`).
     """
 
     public_key: bytes = attrs.field()
@@ -56,33 +63,48 @@ class PeerId:
 
     def __str__(self) -> str:
         """The text form, `12D3Koo…`."""
-        return base58_encode(self.multihash)
+        return _text_of(self.multihash)
 
     @classmethod
     def parse(cls, text: str) -> PeerId:
-        """Read the text form. Raises: ValueError, also if the key proves nothing."""
-        if not re.fullmatch(_TEXT, text):
-            raise ValueError("not the PeerId of an Ed25519 key (12D3KooW…)")
-        return cls.from_multihash(base58_decode(text))
+        """Parse the text form. Raises: ValueError, also for a weak key."""
+        if len(text) != _TEXT_CHARACTERS:
+            raise ValueError(_NO_PEER_ID)
+        return _parsed(text)
 
     @classmethod
     def from_multihash(cls, data: bytes) -> PeerId:
-        """Read the binary form. Raises: ValueError, also if the key proves nothing."""
+        """Parse the binary form. Raises: ValueError, also for a weak key."""
         if len(data) != 38 or not data.startswith(_PREFIX):
             raise ValueError("not the PeerId of an Ed25519 key")
         return cls.from_public_key(data[len(_PREFIX) :])
 
     @classmethod
     def from_public_key(cls, public_key: bytes) -> PeerId:
-        """Read a raw public key. Raises: ValueError unless it is an Ed25519 key that proves something."""
+        """Return the PeerId of a raw Ed25519 public key, 32 bytes.
+
+        Raises: ValueError if its length is wrong, or if the key has small order (docs/receipts.md, "Keys and signatures").
+        """
         problem = key_problem(public_key)
         if problem is not None:
             raise ValueError(problem)
         return cls(public_key)
 
 
+@functools.lru_cache(maxsize=1024)
+def _text_of(multihash: bytes) -> str:
+    return base58_encode(multihash)
+
+
+@functools.lru_cache(maxsize=1024)
+def _parsed(text: str) -> PeerId:
+    if not _PATTERN.fullmatch(text):
+        raise ValueError(_NO_PEER_ID)
+    return PeerId.from_multihash(base58_decode(text))
+
+
 def peer_name() -> Constraint:
-    """The text form of a PeerId, held as text."""
+    """Return the constraint for a PeerId in its text form, stored as text."""
     return Constraint(
         expected=lambda _: "the PeerId of an Ed25519 key (12D3KooW…)",
         schema={"type": "string", "pattern": f"^{_TEXT}$"},
@@ -91,7 +113,7 @@ def peer_name() -> Constraint:
 
 
 def peer_names() -> Constraint:
-    """A list of PeerIds in their text form, as a configuration names them; held as a tuple."""
+    """Return the constraint for a list of PeerIds in their text form, stored as a tuple of texts."""
     listed = names(_TEXT)
 
     def accepts(value: object) -> bool:
@@ -103,7 +125,7 @@ def peer_names() -> Constraint:
 
 
 def is_peer_id(text: str) -> bool:
-    """Return whether a text is a PeerId that proves something."""
+    """Return whether a text is a PeerId with an acceptable key."""
     try:
         PeerId.parse(text)
     except ValueError:
@@ -112,7 +134,7 @@ def is_peer_id(text: str) -> bool:
 
 
 def peer_id() -> Constraint:
-    """A field that holds a PeerId, in JSON its text form."""
+    """Return an attrs field for a PeerId, in JSON its text form."""
     return Constraint(
         expected=lambda _: "the PeerId of an Ed25519 key (12D3KooW…)",
         schema={"type": "string", "pattern": f"^{_TEXT}$"},

@@ -11,18 +11,24 @@ MAX_EXECUTIONS = 64
 
 @attrs.frozen(kw_only=True)
 class Plan:
-    """At least so many executions, on so many distinct nodes and so many distinct runtimes among them.
+    """The least number of executions, of distinct nodes, networks and runtimes that a verifier needs.
 
-    Which node answered is proved by its signature; which runtime it used is only its claim.
+    A node proves its identity by its signature; which runtime it used is only its claim. A network is a /24 or /48, or
+    a relay: keys cost nothing, addresses something. `apart_s`: each execution but the first is asked for at a random
+    time of so many seconds after the one before, so that no node sees that others were asked.
     """
 
     executions: int = constrained(integer(1, MAX_EXECUTIONS), default=1)
     nodes: int = constrained(integer(1, MAX_EXECUTIONS), default=1)
     runtimes: int = constrained(integer(1, MAX_EXECUTIONS), default=1)
+    networks: int = constrained(integer(1, MAX_EXECUTIONS), default=1)
+    apart_s: int = constrained(integer(0, 86_400), default=0)
 
     def __attrs_post_init__(self) -> None:
-        if max(self.nodes, self.runtimes) > self.executions:
-            raise ConstraintError(f"{self.executions} executions are too few for as many nodes and runtimes")
+        if max(self.nodes, self.runtimes, self.networks) > self.executions:
+            raise ConstraintError(
+                f"{self.executions} executions are too few for as many nodes, networks and runtimes"
+            )
 
     def __or__(self, other: Plan) -> Plan:
         """Return the smallest plan that contains both."""
@@ -30,4 +36,6 @@ class Plan:
             executions=max(self.executions, other.executions),
             nodes=max(self.nodes, other.nodes),
             runtimes=max(self.runtimes, other.runtimes),
+            networks=max(self.networks, other.networks),
+            apart_s=max(self.apart_s, other.apart_s),
         )

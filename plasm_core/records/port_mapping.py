@@ -9,7 +9,7 @@ import attrs
 
 @attrs.frozen(kw_only=True)
 class PortMapping:
-    """`carrier`: `tcp` or `quic`. `way`: the protocol by which the router was asked."""
+    """A port that a router forwards. `carrier`: `tcp` or `quic`. `way`: the protocol by which the router was asked."""
 
     carrier: str
     port: int
@@ -19,7 +19,7 @@ class PortMapping:
 
     @property
     def is_public(self) -> bool:
-        """Whether the router itself has an address that strangers can send to."""
+        """Whether the router's external address is public: not itself behind another router."""
         return self.external_ip.is_global
 
     def __str__(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
 from enum import Enum
 
@@ -10,8 +11,8 @@ import attrs
 from plasm_core.records.port_mapping import PortMapping
 
 
-class Verdict(str, Enum):
-    """What was found out about an address, or a node."""
+class ReachabilityVerdict(str, Enum):
+    """Whether an address or a node can be reached: public, private or unknown."""
 
     PUBLIC = "public"
     """Anyone reaches it."""
@@ -22,28 +23,35 @@ class Verdict(str, Enum):
 
 @attrs.frozen(kw_only=True)
 class AddressReach:
-    """One address of a node, as others see it. `evidence`: who tried to dial it, and what came of it."""
+    """An address of a node, and whether others can reach it.
+
+    `evidence`: which peers dialled it, and with what result.
+    """
 
     address: str
-    verdict: Verdict
+    verdict: ReachabilityVerdict
     evidence: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
-class Change:
-    """Something that happened to a node's being reached, in words, and when."""
+class ReachabilityChange:
+    """A change of a node's reachability, in words, with its time.
+
+    `at`: by the wall clock, for comparison with logs. `noted_s`: in seconds of a monotonic clock.
+    """
 
     at: datetime
     what: str
+    noted_s: float = attrs.field(factory=lambda: time.monotonic())
 
 
 @attrs.frozen(kw_only=True)
 class Reachability:
-    """What a node knows of its being reached.
+    """A node's knowledge of its own reachability.
 
-    `advertised`: the addresses that others are told. `mappings`: ports that a router forwards on request.
-    `unmapped`: why it does not forward all that it should. `relays`: the peers through which it is reached while
-    nobody reaches it straight. `changes`: what happened of late, the latest first.
+    `advertised`: the addresses that it advertises. `mappings`: the ports that a router forwards. `unmapped`: why
+    the router does not forward some ports. `relays`: the relays that forward connections while the node is not
+    public. `changes`: recent changes, the latest first.
     """
 
     addresses: tuple[AddressReach, ...] = ()
@@ -51,14 +59,18 @@ class Reachability:
     mappings: tuple[PortMapping, ...] = ()
     unmapped: tuple[str, ...] = ()
     relays: tuple[str, ...] = ()
-    changes: tuple[Change, ...] = ()
+    changes: tuple[ReachabilityChange, ...] = ()
     bootstrap: tuple[tuple[str, bool], ...] = ()
     """Where it is to begin, and whether it got there the last time it tried."""
 
     @property
-    def verdict(self) -> Verdict:
-        """The node's: public if any address is, private if all are, as far as is known."""
+    def verdict(self) -> ReachabilityVerdict:
+        """The node's verdict: public if an address is, private if all known ones are, else unknown."""
         verdicts = {item.verdict for item in self.addresses}
-        if Verdict.PUBLIC in verdicts:
-            return Verdict.PUBLIC
-        return Verdict.PRIVATE if verdicts == {Verdict.PRIVATE} else Verdict.UNKNOWN
+        if ReachabilityVerdict.PUBLIC in verdicts:
+            return ReachabilityVerdict.PUBLIC
+        return (
+            ReachabilityVerdict.PRIVATE
+            if verdicts == {ReachabilityVerdict.PRIVATE}
+            else ReachabilityVerdict.UNKNOWN
+        )

@@ -22,11 +22,23 @@ from plasm_core.records.fields import (
     lower_hex,
     names_of,
     one_of,
+    optional,
+    optional_record,
     text,
     timestamp,
 )
-from plasm_core.records.manifest import CAPABILITIES, GAS_SCHEDULE, PROFILE, Limits, Manifest, task_digest
+from plasm_core.records.files import MAX_PATHS, AskedFiles, Product
+from plasm_core.records.manifest import (
+    CAPABILITIES,
+    GAS_SCHEDULES,
+    Limits,
+    Manifest,
+    check_profile,
+    entry_name,
+    task_digest,
+)
 from plasm_core.records.outcome import Outcome
+from plasm_core.records.output import OutputDigest, OutputStream
 from plasm_core.records.peer import PeerId, peer_id
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -36,7 +48,7 @@ MAX_STATEMENT_BYTES = 512 << 10
 
 @attrs.frozen(kw_only=True)
 class AskedLimits:
-    """The task's limits, as strings."""
+    """The task's limits as decimal strings."""
 
     json_camel = True
     json_open = True
@@ -48,14 +60,14 @@ class AskedLimits:
 
 @attrs.frozen(kw_only=True)
 class Asked:
-    """What was asked: the task in full by digests, and the submission."""
+    """The request that a receipt answers: the task by its digests, and the submission."""
 
     json_camel = True
     json_open = True
 
     job_id: str = constrained(digest())
     task_digest: str = constrained(digest())
-    profile: str = constrained(one_of(PROFILE))
+    profile: str = constrained(one_of(*GAS_SCHEDULES))
     module: str = constrained(digest())
     args: str = constrained(digest())
     env: str = constrained(digest())
@@ -63,10 +75,15 @@ class Asked:
     seed: str = constrained(lower_hex(32))
     limits: AskedLimits
     capabilities: tuple[str, ...] = constrained(names_of(*CAPABILITIES))
+    files: AskedFiles | None = optional_record()
+    entry: str | None = optional(entry_name())
+
+    def __attrs_post_init__(self) -> None:
+        check_profile(self.profile, self.files, self.entry)
 
     @classmethod
     def of(cls, manifest: Manifest, job_id: str) -> Asked:
-        """Restate a manifest."""
+        """Copy a manifest's fields."""
         return cls(
             job_id=job_id,
             task_digest=manifest.task_digest,
@@ -78,10 +95,12 @@ class Asked:
             seed=manifest.seed,
             limits=AskedLimits(**attrs.asdict(manifest.limits)),
             capabilities=manifest.capabilities,
+            files=None if manifest.files is None else AskedFiles.of(manifest.files),
+            entry=manifest.entry,
         )
 
     def computed_task_digest(self) -> str:
-        """Compute the task digest from the fields beside it."""
+        """The task digest, computed from the other fields."""
         return task_digest(
             profile=self.profile,
             module=self.module,
@@ -91,12 +110,14 @@ class Asked:
             seed=self.seed,
             limits=Limits(**attrs.asdict(self.limits)),
             capabilities=self.capabilities,
+            files=None if self.files is None else self.files.as_asked(),
+            entry=self.entry,
         )
 
 
 @attrs.frozen(kw_only=True)
 class Result:
-    """What anyone can re-check, if the outcome is re-checkable and the run reproducible."""
+    """The part of a receipt that others can check, if the outcome is re-checkable and the run reproducible."""
 
     json_camel = True
     json_open = True
@@ -104,14 +125,14 @@ class Result:
     outcome: Outcome
     reproducible: bool = constrained(boolean())
     gas_used: int = constrained(counter())
-    gas_schedule: str = constrained(one_of(GAS_SCHEDULE))
+    gas_schedule: str = constrained(one_of(*GAS_SCHEDULES.values()))
     stdout_bytes: int = constrained(counter())
     stderr_bytes: int = constrained(counter())
 
 
 @attrs.frozen(kw_only=True)
 class RuntimeClaim:
-    """Which engine the node says it used."""
+    """The engine that the node claims it used."""
 
     json_camel = True
     json_open = True
@@ -122,7 +143,7 @@ class RuntimeClaim:
 
 @attrs.frozen(kw_only=True)
 class Claims:
-    """What is only the node's word."""
+    """The node's statements that nobody can check: times, memory and engine."""
 
     json_camel = True
     json_open = True
@@ -139,7 +160,7 @@ class Claims:
 
 @attrs.frozen(kw_only=True)
 class Receipt:
-    """What a node says of one run. `stdout` and `stderr` are the digests of what it put out."""
+    """What a node says of one run. `stdout` and `stderr` are the digests of what it put out, `files` its outputs."""
 
     stdout: str = constrained(digest())
     stderr: str = constrained(digest())
@@ -147,15 +168,23 @@ class Receipt:
     result: Result
     claims: Claims
     node: PeerId
+    files: tuple[Product, ...] = ()
+
+    def output(self, stream: OutputStream) -> OutputDigest:
+        """Return size and digest of one output, as the receipt states them."""
+        if stream is OutputStream.STDOUT:
+            return OutputDigest(size_bytes=self.result.stdout_bytes, sha256=self.stdout)
+        return OutputDigest(size_bytes=self.result.stderr_bytes, sha256=self.stderr)
 
     def to_statement(self) -> bytes:
-        """Encode as the in-toto Statement that gets signed."""
+        """Encode the receipt as an in-toto Statement, the bytes that are signed."""
         return encode_json(
             {
                 "_type": STATEMENT_TYPE,
                 "subject": [
                     {"name": "stdout", "digest": {"sha256": self.stdout}},
                     {"name": "stderr", "digest": {"sha256": self.stderr}},
+                    *({"name": item.subject, "digest": {"sha256": item.sha256}} for item in self.files),
                 ],
                 "predicateType": PREDICATE_TYPE,
                 "predicate": _without_nulls(
@@ -173,14 +202,17 @@ class Receipt:
 
     @classmethod
     def from_statement(cls, data: bytes) -> Receipt:
-        """Parse a statement. Raises: `InvalidRecordError`, also if its task digest is not that of its fields."""
+        """Parse a statement. Raises: `InvalidRecordError`, also if the task digest does not match the other fields."""
         value = parse_json(data, record="receipt", maximum=MAX_STATEMENT_BYTES)
         statement = structure(value, Statement, record="receipt")
         digests = {subject.name: subject.digest.sha256 for subject in statement.subject}
-        if sorted(subject.name for subject in statement.subject) != ["stderr", "stdout"]:
-            raise InvalidRecordError("receipt", [("subject", "expected stdout and stderr, once each")])
         predicate = statement.predicate
         asked, result = predicate.asked, predicate.result
+        files = _output_files(statement.subject, asked)
+        if files and not result.outcome.recheckable:
+            raise InvalidRecordError("receipt", [("subject", f"a job that {result.outcome} leaves no files")])
+        if result.gas_schedule != GAS_SCHEDULES[asked.profile]:
+            raise InvalidRecordError("receipt", [("predicate.result.gasSchedule", "not that of the profile")])
         try:
             computed = asked.computed_task_digest()
         except ValueError as exc:
@@ -200,6 +232,7 @@ class Receipt:
             result=result,
             claims=predicate.claims,
             node=predicate.node.peer_id,
+            files=files,
         )
 
 
@@ -235,7 +268,13 @@ class _Digest:
 class _Subject:
     json_open = True
 
-    name: str = constrained(one_of("stdout", "stderr"))
+    name: str = constrained(
+        text(
+            pattern=r"stdout|stderr|(file|tree):[^\x00-\x1f\x7f]+",
+            maximum=1_029,
+            expected="the name of an output",
+        )
+    )
     digest: _Digest
 
 
@@ -250,6 +289,22 @@ class Statement:
     subject: tuple[_Subject, ...]
     predicate_type: str = constrained(one_of(PREDICATE_TYPE))
     predicate: Predicate
+
+
+def _output_files(subjects: tuple[_Subject, ...], asked: Asked) -> tuple[Product, ...]:
+    """Return the outputs that subjects name, in the order of the task. Raises: `InvalidRecordError`."""
+    names = [subject.name for subject in subjects]
+    if len(subjects) > 2 + MAX_PATHS or names.count("stdout") != 1 or names.count("stderr") != 1:
+        raise InvalidRecordError("receipt", [("subject", "expected stdout and stderr, once each")])
+    found: dict[str, Product] = {}
+    for subject in subjects:
+        kind, colon, path = subject.name.partition(":")
+        if not colon:
+            continue
+        if asked.files is None or path not in asked.files.outputs or path in found:
+            raise InvalidRecordError("receipt", [("subject", f"{path!a} is not an output of the task, once")])
+        found[path] = Product(path=path, kind=kind, sha256=subject.digest.sha256)
+    return tuple(found[path] for path in sorted(found))
 
 
 def _without_nulls(value: Any) -> Any:

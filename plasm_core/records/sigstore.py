@@ -12,9 +12,9 @@ BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 
 
 def bundle(envelope: Envelope) -> bytes:
-    """Return the bundle: the envelope with its first signature, and the hint to its key. Version 0.3.
+    """Return a Sigstore bundle, version 0.3: the envelope with its first signature, and the hint to its key.
 
-    A bundle has one signature: verifiers refuse one with more.
+    A bundle has exactly one signature; verifiers refuse one with more.
     """
     envelope = attrs.evolve(envelope, signatures=envelope.signatures[:1])
     return json.dumps(

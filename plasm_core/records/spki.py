@@ -17,7 +17,7 @@ def public_key_pem(peer: PeerId) -> str:
 
 
 def read_public_key(data: bytes) -> PeerId:
-    """Read a PEM file of an Ed25519 public key. Raises: ValueError, also if the key proves nothing."""
+    """Read an Ed25519 public key from a PEM file. Raises: ValueError, also for a weak key."""
     match = re.search(rb"-----BEGIN PUBLIC KEY-----([A-Za-z0-9+/=\s]{1,4096})-----END PUBLIC KEY-----", data)
     if match is None:
         raise ValueError("not a public key in PEM form")

@@ -10,12 +10,14 @@ from pathlib import Path
 import attrs
 import pytest
 
-from plasm_core.abc import Runtime
 from plasm_core.config import Choice, Config, Policy, SandboxConfig
-from plasm_core.node import Node
+from plasm_core.execution import run_job
+from plasm_core.local_node import LocalNode
+from plasm_core.plugins.interfaces import Runtime
 from plasm_core.records import JobInput, Limits, Outcome, Receipt, manifest_for
 from plasm_core.records.converter import unstructure
-from plasm_core.testing.script import Done, Script
+from plasm_core.records.output import OutputStream
+from plasm_core.testing.script import Script, ScriptOutcome
 
 MODULES = Path(__file__).parent / "modules"
 
@@ -56,7 +58,7 @@ class Ended:
 class Bench:
     """A node with one runtime, on which tests run jobs."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: LocalNode) -> None:
         self.node = node
 
     def run(
@@ -71,12 +73,14 @@ class Bench:
         output_bytes: int = AMPLE.output_bytes,
         seed: bytes = bytes(32),
         wall_time_s: int = 60,
-        capabilities: Sequence[str] = (),
+        grants: Sequence[str] = (),
+        entry: str | None = None,
+        profile: str | None = None,
         cancelled: threading.Event | None = None,
-        output: Callable[[int, bytes], None] = lambda _stream, _data: None,
+        output: Callable[[OutputStream, bytes], None] = lambda _stream, _data: None,
         progress: Callable[[str], None] = lambda _phase: None,
     ) -> Ended:
-        """Run a module, by name one of `modules/`. Raises: what `Node.run` raises."""
+        """Run a module, by name one of `modules/`. Raises: what `run_job` raises."""
         code = module_named(module) if isinstance(module, str) else module
         inputs = JobInput(args=tuple(args), env=tuple(env), stdin=stdin)
         limits = Limits(gas=gas, memory_bytes=memory_bytes, output_bytes=output_bytes)
@@ -86,21 +90,23 @@ class Bench:
             limits=limits,
             seed=seed.hex(),
             wall_time_s=wall_time_s,
-            capabilities=capabilities,
+            grants=grants,
+            entry=entry,
+            profile=profile,
         )
-        streams = {1: bytearray(), 2: bytearray()}
+        streams = {stream: bytearray() for stream in OutputStream}
 
-        def take(stream: int, data: bytes) -> None:
+        def take(stream: OutputStream, data: bytes) -> None:
             streams[stream] += data
             output(stream, data)
 
-        completed = self.node.run(code, inputs, manifest, take, progress=progress, cancelled=cancelled)
+        completed = run_job(self.node, code, inputs, manifest, take, progress=progress, cancelled=cancelled)
         receipt = completed.receipt
         return Ended(
             outcome=receipt.result.outcome,
             gas_used=receipt.result.gas_used,
-            stdout=bytes(streams[1]),
-            stderr=bytes(streams[2]),
+            stdout=bytes(streams[OutputStream.STDOUT]),
+            stderr=bytes(streams[OutputStream.STDERR]),
             receipt=receipt,
         )
 
@@ -113,9 +119,9 @@ class Bench:
         stdin: bytes = b"",
         gas: int = AMPLE.gas,
         seed: bytes = bytes(32),
-        capabilities: Sequence[str] = (),
-    ) -> Done:
-        """Make a script's host calls, with what standard input holds behind the script, and exit with 0."""
+        grants: Sequence[str] = (),
+    ) -> ScriptOutcome:
+        """Make a script's host calls and exit with 0. `stdin` follows the script in standard input."""
         ended = self.run(
             "calls",
             args=args,
@@ -123,7 +129,7 @@ class Bench:
             stdin=script.image() + stdin,
             gas=gas,
             seed=seed,
-            capabilities=capabilities,
+            grants=grants,
         )
         assert ended.outcome == exited(0)
         return script.done(ended.stdout, ended.stderr)
@@ -137,7 +143,7 @@ def open_bench(
     policy: Policy | None = None,
     sandbox: SandboxConfig | None = None,
 ) -> Iterator[Bench]:
-    """Give a bench for an installed runtime, whose state and cache lie in a directory."""
+    """Open a bench with an installed runtime. Its state and cache are in a directory."""
     table = unstructure(runtime) if attrs.has(type(runtime)) else {}
     config = Config(
         plasm=Choice(runtime=runtime.name),
@@ -149,7 +155,7 @@ def open_bench(
         for name in ("STATE", "CACHE", "CONFIG"):
             patch.delenv(f"{name}_DIRECTORY", raising=False)
             patch.setenv(f"XDG_{name}_HOME", str(directory / name.lower()))
-        node = Node(config)
+        node = LocalNode(config)
         # Its key and cache are found now: a test may change the environment.
         assert node.signer.peer_id
         assert node.admission()

@@ -9,9 +9,8 @@ from typing import ClassVar
 import attrs
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from plasm_core.abc import Signer
 from plasm_core.errors import PlasmError
-from plasm_core.issuer import sign
+from plasm_core.plugins.interfaces import Signer
 from plasm_core.records import (
     GAS_SCHEDULE,
     Asked,
@@ -30,6 +29,7 @@ from plasm_core.records import (
     manifest_for,
     sha256,
 )
+from plasm_core.signing import sign_receipt
 
 MODULE = b"\0asm\x01\0\0\0"
 STDOUT = b"dlroW ,olleH\n"
@@ -70,7 +70,7 @@ OTHER_SIGNER = SeedSigner(bytes(range(32, 64)))
 
 def manifest(*, capabilities: Sequence[str] = (), inputs: JobInput | None = None) -> Manifest:
     """Return a manifest, with a nonce that is always the same."""
-    made = manifest_for(MODULE, inputs or JobInput(), capabilities=capabilities)
+    made = manifest_for(MODULE, inputs or JobInput(), grants=capabilities)
     return attrs.evolve(made, nonce="ab" * 16)
 
 
@@ -119,10 +119,10 @@ def claim(
     manifest: Manifest | None = None,
     laboratory: Laboratory | None = None,
 ) -> Claim:
-    """Return the claim that a receipt is, signed. `trusted`: whether the caller trusts the node it names."""
+    """Return the signed claim for a receipt. `trusted`: whether the caller trusts the node that it names."""
     of = of or receipt(node=signer.peer_id)
     return Claim(
-        envelope=sign(of, signer),
+        envelope=sign_receipt(of, signer),
         receipt=of,
         trusted=frozenset({of.node} if trusted else ()),
         manifest=manifest,
@@ -132,9 +132,9 @@ def claim(
 
 @attrs.frozen
 class FakeLaboratory:
-    """A laboratory whose runtimes observe what they are told to, or fail as they are told to.
+    """A laboratory whose runtimes return given observables or raise given errors.
 
-    `runs` tells in which order they were asked.
+    `runs`: the runtimes in the order in which they were used.
     """
 
     answers: Mapping[str, Observables | PlasmError]

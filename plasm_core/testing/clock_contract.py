@@ -33,7 +33,7 @@ SECOND_NS = 1_000_000_000
 
 
 class ClockContract:
-    """Holds a runtime to what time it may be. Mixed into a class that gives `bench`."""
+    """Tests the clocks that a runtime gives to jobs. A mixin for a class with the fixture `bench`."""
 
     # -- clocks
 

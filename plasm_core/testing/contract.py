@@ -11,4 +11,7 @@ __all__ = ["RuntimeContract", "SignerContract", "VerifierContract"]
 
 
 class RuntimeContract(EngineContract, MachineContract):
-    """All that docs/determinism.md asks of a runtime. A subclass named `Test…` gives `runtime()`."""
+    """All requirements of docs/determinism.md on a runtime.
+
+    A subclass named `Test…` defines the fixture `runtime()`.
+    """

@@ -33,7 +33,7 @@ DIRECTORY_ARGUMENT = {"path_symlink": 2}
 
 
 class DescriptorContract:
-    """Holds a runtime to what a job may read and write. Mixed into a class that gives `bench`."""
+    """Tests the file descriptors that a runtime gives to jobs. A mixin for a class with the fixture `bench`."""
 
     # -- standard streams
 

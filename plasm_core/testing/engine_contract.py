@@ -12,8 +12,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from plasm_core.abc import Runtime
-from plasm_core.engine import TRAP_KINDS
+from plasm_core.plugins.interfaces import Runtime
+from plasm_core.records import Outcome
+from plasm_core.records.manifest import PROFILE, PROFILE_V2
 from plasm_core.testing.bench import (
     AMPLE,
     OUT_OF_GAS,
@@ -23,6 +24,7 @@ from plasm_core.testing.bench import (
     open_bench,
     trapped,
 )
+from plasm_core.trap_kinds import TRAP_KINDS
 
 PAGE = 65_536
 STACK_UNITS = 262_144
@@ -36,7 +38,7 @@ CANONICAL_F32, CANONICAL_F64 = 0x7FC0_0000, 0x7FF8_0000_0000_0000
 
 
 class EngineContract:
-    """Holds a runtime to the contract where an engine could get it wrong. A subclass gives the runtime."""
+    """Tests the parts of the contract that an engine could get wrong. A subclass defines the fixture `runtime`."""
 
     @classmethod
     @abstractmethod
@@ -46,12 +48,12 @@ class EngineContract:
     @pytest.fixture(scope="class")
     @classmethod
     def bench(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-        """Return a node with the runtime. All share one cache for the session."""
+        """Return a node with the runtime. All tests of the session share one cache."""
         with open_bench(cls.runtime(), tmp_path_factory.getbasetemp() / "bench") as bench:
             yield bench
 
     def needs(self, *features: str) -> None:
-        """Skip a test if the runtime refuses modules that use one of these."""
+        """Skip a test if the runtime refuses modules with one of these features."""
         lacking = sorted(set(features) - self.runtime().features)
         if lacking:
             pytest.skip(f"the runtime does not claim {', '.join(lacking)}")
@@ -60,7 +62,12 @@ class EngineContract:
 
     @pytest.mark.parametrize("kind", TRAP_KINDS)
     def test_each_kind_of_trap_is_told(self, bench: Bench, kind: str) -> None:
-        assert bench.run(f"trap_{kind}").outcome == trapped(kind)
+        profile = PROFILE
+        if kind in ("uncaught_exception", "null_reference"):
+            self.needs("exceptions")
+            profile = PROFILE_V2
+
+        assert bench.run(f"trap_{kind}", profile=profile).outcome == trapped(kind)
 
     @pytest.mark.parametrize(
         ("variant", "kind"),
@@ -95,7 +102,7 @@ class EngineContract:
         assert not ended.outcome.recheckable
 
     def test_a_run_ends_when_its_owner_cancels(self, bench: Bench) -> None:
-        """The job writes 1 GiB; it is cancelled as soon as the first of it arrives."""
+        """The job writes 1 GiB; it is cancelled when the first bytes arrive."""
         cancelled = threading.Event()
 
         ended = bench.run(
@@ -112,7 +119,7 @@ class EngineContract:
     # -- the start function
 
     def test_the_start_function_runs_first_and_is_metered(self, bench: Bench) -> None:
-        """Each of the two functions: entry 1, four constants and a call, 1,000, a vector 8, its bytes."""
+        """Gas of each of the two functions: 1 for the entry, 4 constants and a call, 1,000 for the host call, 8 for its vector, and its bytes."""
         ended = bench.run("start_order")
 
         assert (ended.outcome, ended.stdout) == (exited(0), b"startmain")
@@ -132,7 +139,7 @@ class EngineContract:
     # -- memory
 
     def test_memory_grows_to_the_limit_and_no_further(self, bench: Bench) -> None:
-        """Limits that are no whole pages round down: 10 pages and a half are 10."""
+        """A limit that is not a whole number of pages is rounded down: 10.5 pages are 10."""
         ended = bench.run("grow", stdin=struct.pack("<12I", *[1] * 12), memory_bytes=10 * PAGE + PAGE // 2)
 
         assert ended.outcome == exited(0)
@@ -190,7 +197,7 @@ class EngineContract:
     def test_a_run_needs_exactly_the_gas_of_the_schedule(
         self, bench: Bench, module: str, gas: int, outcome: object
     ) -> None:
-        """With as much it ends as it should, with one less it is out of gas, however it would have ended."""
+        """With exactly that gas it ends normally; with one less it is out of gas, whatever its normal end."""
         enough = bench.run(module, gas=gas)
         short = bench.run(module, gas=gas - 1) if gas > 1 else None
 
@@ -198,7 +205,7 @@ class EngineContract:
         assert short is None or (short.outcome, short.gas_used) == (OUT_OF_GAS, gas - 1)
 
     def test_bulk_instructions_cost_their_count(self, bench: Bench) -> None:
-        self.needs("bulk-memory")
+        self.needs("bulk-memory", "bulk-memory-opt", "bulk-table")
 
         filled = bench.run("gas_bulk")
         beyond = bench.run("gas_bulk_trap")
@@ -208,7 +215,7 @@ class EngineContract:
         assert beyond.gas_used == 1 + 4 + 200_000
 
     def test_table_instructions_cost_their_count_and_tables_are_limited(self, bench: Bench) -> None:
-        self.needs("bulk-memory", "reference-types")
+        self.needs("bulk-table", "reference-types")
 
         ended = bench.run("gas_table")
 
@@ -300,6 +307,42 @@ class EngineContract:
             0,
             0,
         )
+
+    # -- an entry in place of _start (modules/entry.wat)
+
+    @pytest.mark.parametrize(
+        ("entry", "ended", "stdout"),
+        [
+            ("nothing", exited(0), b"si"),
+            ("returns", exited(0), b"sie"),
+            ("seven", exited(7), b"sie"),
+            ("greatest", exited(2**32 - 1), b"si"),
+            ("exits", exited(3), b"si"),
+            ("yields", exited(0), b"si"),
+            ("a name: é", exited(1), b"si"),
+            ("traps", trapped("unreachable"), b"si"),
+            ("deep", trapped("stack_exhausted"), b"si"),
+        ],
+    )
+    def test_an_entry_is_called_after_initialize(
+        self, bench: Bench, entry: str, ended: Outcome, stdout: bytes
+    ) -> None:
+        run = bench.run("entry", entry=entry)
+
+        assert (run.outcome, run.stdout) == (ended, stdout)
+
+    def test_calling_an_entry_costs_nothing_of_its_own(self, bench: Bench) -> None:
+        """A function that writes costs 1 for its entry, 2 for a constant and a call; $write 1, 5 and the host call."""
+        writes = (1 + 2) + (1 + 5) + (1_000 + 8 + 1)
+
+        assert bench.run("entry", entry="nothing").gas_used == 2 * writes + 1
+        assert bench.run("entry", entry="seven").gas_used == 3 * writes + 1
+        assert bench.run("entry", entry="yields").gas_used == 2 * writes + 1_000
+
+    def test_an_entry_runs_out_of_gas(self, bench: Bench) -> None:
+        ended = bench.run("entry", entry="loops", gas=100_000)
+
+        assert (ended.outcome, ended.gas_used) == (OUT_OF_GAS, 100_000)
 
     # -- determinism
 

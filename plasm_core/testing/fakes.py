@@ -6,19 +6,19 @@ from __future__ import annotations
 
 import attrs
 
-from plasm_core.engine import Instance, Memory
+from plasm_core.plugins.engine import Instance, Memory
 
 
 @attrs.frozen
 class Step:
-    """One thing that happened: `what` is charge, read, write, stdin or output; `count` its gas or bytes."""
+    """One recorded action. `what`: charge, read, write, stdin or output. `count`: its gas or bytes."""
 
     what: str
     count: int
 
 
 class FakeMemory(Memory):
-    """A memory of a few bytes. An access outside of it fails the test."""
+    """A small memory. An access out of bounds fails the test."""
 
     def __init__(self, size: int, journal: list[Step]) -> None:
         self.data = bytearray(size)
@@ -42,7 +42,7 @@ class FakeMemory(Memory):
 
 
 class FakeInstance(Instance):
-    """An instance without code: a memory and one global, the gas. Gas that grows fails the test."""
+    """An instance without code: a memory, and the gas counter as its one global. An increase of gas fails the test."""
 
     def __init__(self, *, gas: int, memory_bytes: int = 1 << 16, gas_global: str = "gas") -> None:
         self.journal: list[Step] = []
@@ -69,7 +69,7 @@ class FakeInstance(Instance):
 
 
 class FakeStdin:
-    """Standard input of some bytes, as the host takes it. It gives few at a time."""
+    """Standard input with given bytes. Each read returns only a few of them."""
 
     def __init__(self, data: bytes, journal: list[Step]) -> None:
         self._left = data
@@ -87,7 +87,7 @@ class FakeStdin:
 
 
 class FakeOutput:
-    """Takes what a guest writes."""
+    """Stores the output of a guest."""
 
     def __init__(self, journal: list[Step]) -> None:
         self.streams = {1: b"", 2: b""}

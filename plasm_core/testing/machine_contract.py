@@ -29,7 +29,7 @@ from plasm_core.testing.script import (
 
 
 def random_stream(seed: bytes, count: int) -> bytes:
-    """Return the first bytes of the documented stream."""
+    """Return the first bytes of the random stream that docs/determinism.md specifies."""
     blocks = (
         hashlib.sha256(b"plasm.det/v1 random" + seed + struct.pack("<Q", number)).digest()
         for number in range(count // 32 + 1)
@@ -38,7 +38,7 @@ def random_stream(seed: bytes, count: int) -> bytes:
 
 
 def garbage_for(name: str, descriptor: int) -> list[int]:
-    """Return arguments that are as far off as can be, but for the descriptor."""
+    """Return invalid arguments for a host function: every argument but the descriptor is as wrong as possible."""
     arguments = [GARBAGE if kind == "i" else 2**64 - 16 for kind in FUNCTIONS[name]]
     if name.startswith(("fd_", "path_", "sock_")):
         arguments[DIRECTORY_ARGUMENT.get(name, 0)] = descriptor
@@ -46,7 +46,7 @@ def garbage_for(name: str, descriptor: int) -> list[int]:
 
 
 class MachineContract(DescriptorContract, ClockContract):
-    """Holds a runtime to all that a job may see. Mixed into a class that gives `bench`."""
+    """Tests everything that a job can observe of its machine. A mixin for a class with the fixture `bench`."""
 
     # -- arguments and environment
 
@@ -124,7 +124,7 @@ class MachineContract(DescriptorContract, ClockContract):
 
     @pytest.mark.parametrize("descriptor", [0, 1, 2, GARBAGE])
     def test_every_function_survives_garbage(self, bench: Bench, descriptor: int) -> None:
-        """Each answers with an errno; those that would have written there, with fault."""
+        """Each call returns an errno; calls that would write to memory return fault."""
         names = sorted(set(FUNCTIONS) - {"proc_exit"})
         faulting = {
             "args_get",
@@ -149,7 +149,7 @@ class MachineContract(DescriptorContract, ClockContract):
 
     @pytest.mark.parametrize("name", ["clock_res_get", "clock_time_get", "poll_oneoff"])
     def test_pointers_are_unsigned(self, bench: Bench, name: str) -> None:
-        """An engine that hands over signed integers makes of them offsets before the memory."""
+        """An engine that passes signed integers would turn them into offsets before the memory."""
         arguments = {
             "clock_res_get": (0, GARBAGE),
             "clock_time_get": (0, 2**64 - 1, GARBAGE),

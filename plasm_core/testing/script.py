@@ -6,61 +6,10 @@ import struct
 
 import attrs
 
-# As modules/calls.wat imports them.
-FUNCTIONS: dict[str, str] = {
-    name: params
-    for name, _, params in (
-        line.partition(" ")
-        for line in """\
-args_get ii
-args_sizes_get ii
-environ_get ii
-environ_sizes_get ii
-clock_res_get ii
-clock_time_get iIi
-fd_advise iIIi
-fd_allocate iII
-fd_close i
-fd_datasync i
-fd_fdstat_get ii
-fd_fdstat_set_flags ii
-fd_fdstat_set_rights iII
-fd_filestat_get ii
-fd_filestat_set_size iI
-fd_filestat_set_times iIIi
-fd_pread iiiIi
-fd_prestat_dir_name iii
-fd_prestat_get ii
-fd_pwrite iiiIi
-fd_read iiii
-fd_readdir iiiIi
-fd_renumber ii
-fd_seek iIii
-fd_sync i
-fd_tell ii
-fd_write iiii
-path_create_directory iii
-path_filestat_get iiiii
-path_filestat_set_times iiiiIIi
-path_link iiiiiii
-path_open iiiiiIIii
-path_readlink iiiiii
-path_remove_directory iii
-path_rename iiiiii
-path_symlink iiiii
-path_unlink_file iii
-poll_oneoff iiii
-proc_exit i
-proc_raise i
-random_get ii
-sched_yield
-sock_accept iii
-sock_recv iiiiii
-sock_send iiiii
-sock_shutdown ii""".splitlines()
-    )
-}
-"""The functions of `wasi_snapshot_preview1` (witx) by name, with their parameters: 'i' an i32, 'I' an i64."""
+from plasm_core.sandbox.wasi import abi
+
+FUNCTIONS: dict[str, str] = {name: parameters for name, (parameters, _) in abi.FUNCTIONS.items()}
+"""The functions of `wasi_snapshot_preview1` by name, with their parameter types, in the order of modules/calls.wat."""
 
 _ORDER = list(FUNCTIONS)
 
@@ -75,8 +24,8 @@ SUCCESS, BADF, FAULT, INVAL, NOTDIR, NOTSOCK, SPIPE, NOTCAPABLE = 0, 8, 21, 28, 
 
 
 @attrs.frozen(kw_only=True)
-class Done:
-    """What came of a script: each call's errno, the whole memory, and what the calls wrote themselves."""
+class ScriptOutcome:
+    """The result of a script: each call's errno, the whole memory, and the output of the calls themselves."""
 
     errnos: list[int]
     memory: bytes
@@ -93,9 +42,9 @@ class Done:
 
 
 class Script:
-    """Host calls over a memory of 131,072 bytes. The first 65,536, and from 98,304 on, are the test's.
+    """Host calls with a memory of 131,072 bytes. The test may use bytes 0 to 65,535, and those from 98,304.
 
-    `dump_to` is the descriptor that the memory is written to at the end, so not the one under test.
+    `dump_to`: the descriptor to which the memory is written at the end, not the one under test.
     """
 
     def __init__(self, *, dump_to: int = 2) -> None:
@@ -119,7 +68,7 @@ class Script:
         self._calls.append(_CALL.pack(_ORDER.index(name), 0xFFFF_FFFF, *padded))
 
     def image(self) -> bytes:
-        """Return what standard input must begin with."""
+        """Return the bytes with which standard input must begin."""
         whole = (0, MEMORY_BYTES)
         memory = bytearray(self._memory)
         head = struct.pack("<II4I", len(self._calls), self._dump_to, *whole, *whole)
@@ -128,8 +77,8 @@ class Script:
         memory[_CALLS : _CALLS + len(calls)] = calls
         return bytes(memory)
 
-    def done(self, stdout: bytes, stderr: bytes) -> Done:
-        """Read the dump, which ends the stream it was sent to."""
+    def done(self, stdout: bytes, stderr: bytes) -> ScriptOutcome:
+        """Parse the output of the script's run, which ends with the memory."""
         streams = {1: stdout, 2: stderr}
         dumped = max(streams, key=lambda stream: len(streams[stream]))
         memory = streams[dumped][-MEMORY_BYTES:]
@@ -138,7 +87,7 @@ class Script:
             struct.unpack_from("<I", memory, _CALLS + _CALL.size * number + 4)[0]
             for number in range(len(self._calls))
         ]
-        return Done(errnos=errnos, memory=memory, stdout=streams[1], stderr=streams[2])
+        return ScriptOutcome(errnos=errnos, memory=memory, stdout=streams[1], stderr=streams[2])
 
 
 @attrs.frozen(kw_only=True)
@@ -168,7 +117,7 @@ def fd_subscription(userdata: int, kind: int, fd: int) -> bytes:
     return struct.pack("<QB7xI28x", userdata, kind, fd)
 
 
-def events_at(done: Done, address: int, count: int) -> list[Event]:
+def events_at(done: ScriptOutcome, address: int, count: int) -> list[Event]:
     """Decode the events that poll_oneoff wrote, 32 bytes each."""
     found = []
     for number in range(count):

@@ -9,30 +9,30 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from plasm_core import plugins
-from plasm_core.abc import Signer
 from plasm_core.errors import KeyFileError
-from plasm_core.issuer import sign
+from plasm_core.plugins import loading
+from plasm_core.plugins.interfaces import Signer
+from plasm_core.signing import sign_receipt
 from plasm_core.testing.claims import receipt
 
 MESSAGES = (b"", b"message", bytes(1 << 16))
 
 
 class SignerContract:
-    """Holds a signer to what receipts need. A subclass named `Test…` gives the signer."""
+    """Tests the requirements of receipts on a signer. A subclass named `Test…` defines the fixture `signer`."""
 
     @classmethod
     @abstractmethod
     def signer(cls, directory: Path) -> Signer:
-        """Return the signer whose key is in a directory, in which there is none at first.
+        """Return a signer whose key is in a directory that is empty at first.
 
-        Asked twice for one directory, it is twice the same key's. The plugin must be installed.
+        Two calls with one directory give signers with the same key. The plugin must be installed.
         """
 
     def test_it_is_installed_under_its_name(self, tmp_path: Path) -> None:
         signer = self.signer(tmp_path)
 
-        assert plugins.load("signer", signer.name) is type(signer)
+        assert loading.load("signer", signer.name) is type(signer)
 
     @pytest.mark.parametrize("message", MESSAGES, ids=len)
     def test_it_signs_with_the_key_that_it_names(self, tmp_path: Path, message: bytes) -> None:
@@ -47,7 +47,7 @@ class SignerContract:
 
     def test_a_receipt_it_signs_verifies(self, tmp_path: Path) -> None:
         signer = self.signer(tmp_path)
-        envelope = sign(receipt(node=signer.peer_id), signer)
+        envelope = sign_receipt(receipt(node=signer.peer_id), signer)
 
         key = Ed25519PublicKey.from_public_bytes(signer.peer_id.public_key)
         key.verify(envelope.signatures[0].sig, envelope.signed_bytes)

@@ -17,15 +17,15 @@ from abc import ABC, abstractmethod
 import pytest
 import trio
 
-from plasm_core.abc import Network, Stream, Transport
 from plasm_core.errors import PeerUnreachableError, PlasmError, StreamError
+from plasm_core.plugins.interfaces import Network, Stream, Transport
 
 PROTOCOL = "/plasm/contract/1.0.0"
 _DEADLINE_S = 30
 
 
 class TransportContract(ABC):
-    """The tests. `transport` makes one that listens where no other test does."""
+    """The tests of a transport. The fixture `transport` returns one that listens where no other test does."""
 
     @abstractmethod
     def transport(self) -> Transport:
@@ -101,6 +101,32 @@ class TransportContract(ABC):
             await stream.aclose()
 
         assert received == b"bye"
+
+    @pytest.mark.trio
+    async def test_a_stream_is_not_silent_when_bytes_or_its_end_have_come(self, transport: Transport) -> None:
+        """A client would take an earlier answer, or the end, for the answer to its next question."""
+
+        async def answer(stream: Stream) -> None:
+            while (await stream.receive_some()) == b"question":
+                await stream.send_all(b"answer")
+            await stream.aclose()
+
+        async with transport.open(None, {PROTOCOL: answer}) as network:
+            stream = await self._dial(network)
+            with trio.fail_after(_DEADLINE_S):
+                await stream.send_all(b"question")
+                assert await stream.receive_some(1) == b"a"
+                is_silent_amid_an_answer = stream.is_silent()
+                received = b"a"
+                while len(received) < len(b"answer"):
+                    received += await stream.receive_some()
+                await stream.send_all(b"end")
+                while stream.is_silent():  # noqa: ASYNC110 - there is nothing to wait on but reading
+                    await trio.sleep(0.01)
+            await stream.aclose()
+
+        assert not is_silent_amid_an_answer
+        assert not stream.is_silent()
 
     @pytest.mark.trio
     async def test_a_reader_that_waits_holds_the_writer(self, transport: Transport) -> None:

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import attrs
 import pytest
 
-from plasm_core import plugins
-from plasm_core.abc import Verifier
 from plasm_core.errors import RefusedError
+from plasm_core.plugins import loading
+from plasm_core.plugins.interfaces import Verifier
 from plasm_core.records import Claim, Decision, Manifest, Observables, Opinion, Outcome, Plan
 from plasm_core.testing.claims import (
     OTHER_SIGNER,
@@ -36,7 +36,7 @@ OUTCOMES = [
 
 
 def laboratory(observed: Observables | RefusedError) -> FakeLaboratory:
-    """Return a laboratory whose every runtime observes the same."""
+    """Return a laboratory whose runtimes all return the same observables."""
     return FakeLaboratory(dict.fromkeys(RUNTIMES, observed))
 
 
@@ -87,7 +87,10 @@ CASES: dict[str, tuple[Claim, ...]] = {
 
 
 class VerifierContract:
-    """Holds a verifier to what verification relies on. A subclass named `Test…` gives the verifier."""
+    """Tests the requirements of verification on a verifier.
+
+    A subclass named `Test…` defines the fixture `verifier`.
+    """
 
     @classmethod
     @abstractmethod
@@ -97,7 +100,7 @@ class VerifierContract:
     def test_it_is_installed_under_its_name(self) -> None:
         verifier = self.verifier()
 
-        assert plugins.load("verifier", verifier.name) is type(verifier)
+        assert loading.load("verifier", verifier.name) is type(verifier)
 
     def test_its_name_can_be_chosen_on_a_command_line(self) -> None:
         assert re.fullmatch("[a-z0-9]{1,64}", self.verifier().name)
@@ -111,7 +114,7 @@ class VerifierContract:
 
     @pytest.mark.parametrize("case", CASES)
     def test_it_gives_an_opinion_on_whatever_it_is_shown(self, case: str) -> None:
-        """Any node can make any of these claims. What raises counts as undecided, but explains nothing."""
+        """Any node can make any of these claims. An exception counts as undecided, but gives no reason."""
         verifier = self.verifier()
         opinion = verifier.judge(CASES[case])
 
@@ -133,7 +136,7 @@ class VerifierContract:
 
     @pytest.mark.parametrize("case", CASES)
     def test_its_decision_depends_on_the_claims_alone(self, case: str) -> None:
-        """Neither on how often it was asked nor on their order."""
+        """The decision does not depend on the number or the order of the calls."""
         verifier, claims = self.verifier(), CASES[case]
         decision = verifier.judge(claims).decision
 
@@ -143,7 +146,7 @@ class VerifierContract:
     # -- what the words in `established` promise
 
     def needs(self, claims: Sequence[Claim], word: str) -> None:
-        """Skip a test unless the verifier establishes this of true claims."""
+        """Skip a test unless the verifier establishes this fact for true claims."""
         if word not in self.verifier().judge(claims).established:
             pytest.skip(f"it does not establish {word}")
 
@@ -182,7 +185,7 @@ class VerifierContract:
 
 
 def assert_texts(texts: object) -> None:
-    """Hold texts to what is shown on one line."""
+    """Check that texts are short and printable, so that they can be shown on one line."""
     assert isinstance(texts, tuple)
     for text in texts:
         assert isinstance(text, str)

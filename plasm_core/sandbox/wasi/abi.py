@@ -2,11 +2,70 @@
 
 from __future__ import annotations
 
-BADF, FAULT, INVAL, NOSYS, NOTDIR, NOTSOCK, NOTSUP, SPIPE, NOTCAPABLE = 8, 21, 28, 52, 54, 57, 58, 70, 76
 
+class Errno(Exception):
+    """An error that a host function answers. `code` is its number."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+BADF, FAULT, INVAL, NOSYS, NOTDIR, NOTSOCK, NOTSUP, SPIPE, NOTCAPABLE = 8, 21, 28, 52, 54, 57, 58, 70, 76
+BUSY, EXIST, ILSEQ, ISDIR, LOOP, NAMETOOLONG, NFILE, NOENT, NOSPC, NOTEMPTY = (
+    10,
+    20,
+    25,
+    31,
+    32,
+    37,
+    41,
+    44,
+    51,
+    55,
+)
+PERM, ROFS, XDEV = 63, 69, 75
+
+RIGHT_FD_DATASYNC = 1 << 0
 RIGHT_FD_READ = 1 << 1
+RIGHT_FD_SEEK = 1 << 2
+RIGHT_FD_FDSTAT_SET_FLAGS = 1 << 3
+RIGHT_FD_SYNC = 1 << 4
+RIGHT_FD_TELL = 1 << 5
 RIGHT_FD_WRITE = 1 << 6
+RIGHT_FD_ADVISE = 1 << 7
+RIGHT_FD_ALLOCATE = 1 << 8
+RIGHT_PATH_CREATE_DIRECTORY = 1 << 9
+RIGHT_PATH_CREATE_FILE = 1 << 10
+RIGHT_PATH_LINK_SOURCE = 1 << 11
+RIGHT_PATH_LINK_TARGET = 1 << 12
+RIGHT_PATH_OPEN = 1 << 13
+RIGHT_FD_READDIR = 1 << 14
+RIGHT_PATH_READLINK = 1 << 15
+RIGHT_PATH_RENAME_SOURCE = 1 << 16
+RIGHT_PATH_RENAME_TARGET = 1 << 17
+RIGHT_PATH_FILESTAT_GET = 1 << 18
+RIGHT_PATH_FILESTAT_SET_SIZE = 1 << 19
+RIGHT_PATH_FILESTAT_SET_TIMES = 1 << 20
+RIGHT_FD_FILESTAT_GET = 1 << 21
+RIGHT_FD_FILESTAT_SET_SIZE = 1 << 22
+RIGHT_FD_FILESTAT_SET_TIMES = 1 << 23
+RIGHT_PATH_SYMLINK = 1 << 24
+RIGHT_PATH_REMOVE_DIRECTORY = 1 << 25
+RIGHT_PATH_UNLINK_FILE = 1 << 26
 RIGHT_POLL = 1 << 27
+
+DIRECTORY_RIGHTS = 0x07BF_FE19
+"""What can be done with a directory: each right of a path, readdir, filestat, sync, and flags."""
+FILE_RIGHTS = 0x08E0_01FF
+"""What can be done with a file: each right of a descriptor but readdir."""
+
+LOOKUP_FOLLOW = 1
+OPEN_CREATE, OPEN_DIRECTORY, OPEN_EXCLUSIVE, OPEN_TRUNCATE = 1, 2, 4, 8
+FLAG_APPEND, ALL_FLAGS = 1, 31
+SET_ATIM, SET_ATIM_NOW, SET_MTIM, SET_MTIM_NOW = 1, 2, 4, 8
+WHENCE_SET, WHENCE_CURRENT, WHENCE_END = range(3)
+LAST_ADVICE = 5
 
 CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_PROCESS, CLOCK_THREAD = range(4)
 

@@ -1,6 +1,7 @@
 """The host functions: default-deny, every pointer checked, every loop bounded and charged.
 
-A job sees three descriptors, a virtual clock, seeded randomness, and nothing else.
+A job sees three descriptors, a virtual clock, seeded randomness, and nothing else; a job with files, its own tree
+besides (`file_calls`).
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import struct
 
 from plasm_core.sandbox.wasi import abi
+from plasm_core.sandbox.wasi.abi import Errno
 from plasm_core.sandbox.wasi.machine import RealClock, RealRandom, SeededRandom, VirtualClock
 from plasm_core.sandbox.wasi.poll import (
     EVENT_BYTES,
@@ -24,10 +26,10 @@ _CHUNK = 1 << 16
 
 TYPE_CHECKING = False  # importing typing would cost every worker
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Protocol
 
-    from plasm_core.engine import HostFunction, Instance, Memory
+    from plasm_core.plugins.engine import HostFunction, Instance, Memory
 
     class Stdin(Protocol):
         """Where standard input comes from."""
@@ -37,6 +39,21 @@ if TYPE_CHECKING:
 
         def remaining(self) -> int:
             """Return how many bytes are left."""
+
+    class Files(Protocol):
+        """The files of a job."""
+
+        def functions(self) -> Mapping[str, Callable[..., int | None]]:
+            """Return the host functions over them, by name."""
+
+        def has(self, fd: int) -> bool:
+            """Return whether a descriptor is of one of them."""
+
+        def ready_bytes(self, fd: int, *, writing: bool) -> int:
+            """Return how many bytes such a descriptor has left to read, or room for. Raises: `Errno`."""
+
+        def close(self) -> None:
+            """Forget them."""
 
 
 _RIGHTS = {
@@ -69,23 +86,17 @@ class Exit(Exception):
 
 
 class OutOfGas(Exception):
-    """A host call's charge took the counter below zero."""
+    """The gas charge of a host call made the gas counter negative."""
 
 
 class OutputLimit(Exception):
-    """The guest wrote more than its cap to stdout or stderr."""
-
-
-class _Errno(Exception):
-    def __init__(self, code: int) -> None:
-        super().__init__(code)
-        self.code = code
+    """The guest wrote more than its limit to stdout or stderr."""
 
 
 class Strings:
-    """Arguments or environment, as they are written to memory: joined once, however often the guest asks.
+    """Arguments or environment in the layout of guest memory, joined once for all calls.
 
-    Asking for their sizes costs the same gas however many there are, so it must cost the same time.
+    The gas for asking for their sizes does not depend on their number, so the time must not either.
     """
 
     def __init__(self, strings: list[bytes]) -> None:
@@ -96,7 +107,7 @@ class Strings:
         self._ones = 0
 
     def pointers(self, buffer: int) -> bytes:
-        """Return the addresses of all strings if they begin at `buffer`, which must have room for them below 4 GiB."""
+        """Return the addresses of all strings if the first is at `buffer`. They must fit below 4 GiB."""
         if self._offsets < 0:
             offsets, offset = [], 0
             for length in self._lengths:
@@ -137,89 +148,102 @@ class HostJob:
 
 
 class Host:
-    """The functions of `wasi_snapshot_preview1` over one instance. Made first, given its job later."""
+    """The functions of `wasi_snapshot_preview1` over one instance. Created first, given its job later."""
 
     def __init__(self, gas_global: str) -> None:
         self._gas_global = gas_global
         self._instance: Instance
-        self._memory: Memory
+        self.memory: Memory
         self._job: HostJob
-        self._streams = {0: 0, 1: 1, 2: 2}  # descriptor → stream
-        self._rights = dict(_RIGHTS)  # by descriptor
-        self.functions: dict[str, tuple[str, str, HostFunction]] = {
-            name: (params, results, self._wrapped(getattr(self, name)))
-            for name, (params, results) in abi.FUNCTIONS.items()
-        }
+        self._files: Files | None = None
+        self.streams = {0: 0, 1: 1, 2: 2}  # descriptor → stream
+        self.rights = dict(_RIGHTS)  # by descriptor
+        self._called: dict[str, Callable[..., int | None]] = {}
+        self.functions: dict[str, tuple[str, str, HostFunction]] = {}
+        for name, (params, results) in abi.FUNCTIONS.items():
+            self._called[name] = getattr(self, name)
+            self.functions[name] = (params, results, self._wrapped(name))
         """Every function of the module with its type, as `LoadedModule.instantiate` takes them."""
 
     def attach(self, instance: Instance) -> None:
-        """Give the host the instance whose memory and gas it works on."""
+        """Set the instance whose memory and gas the host uses."""
         self._instance = instance
-        self._memory = instance.memory
+        self.memory = instance.memory
 
     def detach(self) -> None:
-        """Let go of all that holds this host in turn, so that nothing is left for a garbage collector."""
+        """Break the reference cycles that contain this host, so that memory is freed without a garbage collection."""
         self.functions.clear()
-        del self._instance, self._memory
+        self._called.clear()
+        if self._files is not None:
+            self._files.close()
+            self._files = None
+        del self._instance, self.memory
 
     def begin(self, job: HostJob) -> None:
         """Give the host its job. One host serves one job."""
         self._job = job
 
-    def _wrapped(self, function: Callable[..., int | None]) -> HostFunction:
+    def take_files(self, files: Files) -> None:
+        """Give the host its job's files, whose functions take the place of its own. Call it after `begin`."""
+        self._files = files
+        self._called.update(files.functions())
+
+    def _wrapped(self, name: str) -> HostFunction:
+        called = self._called
+
         def call(*arguments: int) -> int | None:
-            self._charge(CALL_GAS)
+            self.charge(CALL_GAS)
             try:
-                return function(*arguments)
-            except _Errno as exc:
+                return called[name](*arguments)
+            except Errno as exc:
                 return exc.code
 
         return call
 
     # -- gas and memory
 
-    def _charge(self, amount: int) -> None:
+    def charge(self, amount: int) -> None:
         left = self._instance.get_global(self._gas_global) - amount
         self._instance.set_global(self._gas_global, left)
         if left < 0:
             raise OutOfGas
 
-    def _check(self, pointer: int, length: int) -> None:
-        if pointer + length > self._memory.size():
-            raise _Errno(abi.FAULT)
+    def check(self, pointer: int, length: int) -> None:
+        if pointer + length > self.memory.size():
+            raise Errno(abi.FAULT)
 
-    def _read(self, pointer: int, length: int) -> bytes:
-        self._check(pointer, length)
-        return self._memory.read(pointer, length)
+    def read(self, pointer: int, length: int) -> bytes:
+        self.check(pointer, length)
+        return self.memory.read(pointer, length)
 
-    def _write(self, pointer: int, data: bytes) -> None:
-        self._check(pointer, len(data))
-        self._memory.write(pointer, data)
+    def write(self, pointer: int, data: bytes) -> None:
+        self.check(pointer, len(data))
+        self.memory.write(pointer, data)
 
     def _descriptor(self, fd: int, right: int = 0) -> int:
         """Return the stream of an open descriptor that has a right. Raises: badf, notcapable."""
-        stream = self._streams.get(fd)
+        stream = self.streams.get(fd)
         if stream is None:
-            raise _Errno(abi.BADF)
-        if right & ~self._rights[fd]:
-            raise _Errno(abi.NOTCAPABLE)
+            raise Errno(abi.BADF)
+        if right & ~self.rights[fd]:
+            raise Errno(abi.NOTCAPABLE)
         return stream
 
     # -- arguments and environment
 
     def _strings_get(self, strings: Strings, pointers: int, buffer: int) -> int:
-        self._charge(4 * strings.count + len(strings.joined))
-        self._check(pointers, 4 * strings.count)
-        self._check(buffer, len(strings.joined))
+        self.charge(4 * strings.count + len(strings.joined))
+        self.check(pointers, 4 * strings.count)
+        self.check(buffer, len(strings.joined))
         if strings.count:
-            self._memory.write(buffer, strings.joined)
-            self._memory.write(pointers, strings.pointers(buffer))
+            self.memory.write(buffer, strings.joined)
+            self.memory.write(pointers, strings.pointers(buffer))
         return 0
 
     def _strings_sizes(self, strings: Strings, count: int, size: int) -> int:
-        self._check(count, 4)
-        self._write(size, struct.pack("<I", len(strings.joined)))
-        self._write(count, struct.pack("<I", strings.count))
+        self.check(count, 4)
+        self.write(size, struct.pack("<I", len(strings.joined)))
+        self.write(count, struct.pack("<I", strings.count))
         return 0
 
     def args_get(self, argv: int, argv_buf: int) -> int:
@@ -239,21 +263,21 @@ class Host:
     def clock_res_get(self, clock: int, resolution: int) -> int:
         if clock > abi.CLOCK_THREAD:
             return abi.INVAL
-        self._write(resolution, struct.pack("<Q", 1_000))
+        self.write(resolution, struct.pack("<Q", 1_000))
         return 0
 
     def clock_time_get(self, clock: int, _precision: int, timestamp: int) -> int:
         if clock > abi.CLOCK_THREAD:
             return abi.INVAL
-        self._check(timestamp, 8)
-        self._write(timestamp, struct.pack("<Q", self._job.clock.read(clock)))
+        self.check(timestamp, 8)
+        self.write(timestamp, struct.pack("<Q", self._job.clock.read(clock)))
         return 0
 
     def random_get(self, buffer: int, length: int) -> int:
-        self._charge(length)
-        self._check(buffer, length)
+        self.charge(length)
+        self.check(buffer, length)
         for start in range(0, length, _CHUNK):
-            self._write(buffer + start, self._job.random.take(min(_CHUNK, length - start)))
+            self.write(buffer + start, self._job.random.take(min(_CHUNK, length - start)))
         return 0
 
     def proc_exit(self, code: int) -> None:
@@ -267,58 +291,66 @@ class Host:
 
     # -- descriptors
 
-    def _vectors(self, iovs: int, count: int) -> list[tuple[int, int]]:
+    def vectors(self, iovs: int, count: int) -> list[tuple[int, int]]:
         """Read a list of (pointer, length), each checked."""
         if count > MAX_VECTORS:
-            raise _Errno(abi.INVAL)
-        self._charge(8 * count)
-        vectors = list(struct.iter_unpack("<II", self._read(iovs, 8 * count)))
-        size = self._memory.size()
+            raise Errno(abi.INVAL)
+        self.charge(8 * count)
+        vectors = list(struct.iter_unpack("<II", self.read(iovs, 8 * count)))
+        size = self.memory.size()
         for pointer, length in vectors:
             if pointer + length > size:
-                raise _Errno(abi.FAULT)
+                raise Errno(abi.FAULT)
         return vectors
 
-    def fd_read(self, fd: int, iovs: int, count: int, nread: int) -> int:
-        self._descriptor(fd, abi.RIGHT_FD_READ)
-        vectors = self._vectors(iovs, count)
-        self._check(nread, 4)
-        stdin = self._job.stdin
-        wanted = min(sum(length for _, length in vectors), stdin.remaining(), 0xFFFF_FFFF)
-        self._charge(wanted)
-        left, data, at = wanted, b"", 0
+    def fill(self, vectors: list[tuple[int, int]], count: int, read: Callable[[int], bytes]) -> None:
+        """Fill vectors with `count` bytes. `read(most)` returns the next of them, at least one."""
+        left, data, at = count, b"", 0
         pieces: list[tuple[int, bytes]] = []
         for pointer, length in vectors:
             end = pointer + min(length, left)
             while pointer < end:
                 if at == len(data):  # one read serves as many vectors as it can
-                    self._memory.scatter(pieces)
-                    data, at, pieces = stdin.read(min(_CHUNK, left)), 0, []
+                    self.memory.scatter(pieces)
+                    data, at, pieces = read(min(_CHUNK, left)), 0, []
                 piece = data[at : at + end - pointer]
                 pieces.append((pointer, piece))
                 size = len(piece)
                 at += size
                 left -= size
                 pointer += size
-        self._memory.scatter(pieces)
-        self._write(nread, struct.pack("<I", wanted))
+        self.memory.scatter(pieces)
+
+    def gathered(self, vectors: list[tuple[int, int]], count: int) -> Iterator[bytes]:
+        """Return the first `count` bytes that vectors hold, piece by piece."""
+        return map(self.memory.gather, _chunks(vectors, count))
+
+    def fd_read(self, fd: int, iovs: int, count: int, nread: int) -> int:
+        self._descriptor(fd, abi.RIGHT_FD_READ)
+        vectors = self.vectors(iovs, count)
+        self.check(nread, 4)
+        stdin = self._job.stdin
+        wanted = min(sum(length for _, length in vectors), stdin.remaining(), 0xFFFF_FFFF)
+        self.charge(wanted)
+        self.fill(vectors, wanted, stdin.read)
+        self.write(nread, struct.pack("<I", wanted))
         return 0
 
     def fd_write(self, fd: int, iovs: int, count: int, nwritten: int) -> int:
         stream = self._descriptor(fd, abi.RIGHT_FD_WRITE)
-        vectors = self._vectors(iovs, count)
-        self._check(nwritten, 4)
+        vectors = self.vectors(iovs, count)
+        self.check(nwritten, 4)
         total = sum(length for _, length in vectors)
         if total > 0xFFFF_FFFF:
             return abi.INVAL
-        self._charge(total)
+        self.charge(total)
         left, room = self._job.left, min(total, self._job.left[stream])
         left[stream] -= room
-        for pieces in _chunks(vectors, room):
-            self._job.output(stream, self._memory.gather(pieces))
+        for data in self.gathered(vectors, room):
+            self._job.output(stream, data)
         if room < total:
             raise OutputLimit
-        self._write(nwritten, struct.pack("<I", total))
+        self.write(nwritten, struct.pack("<I", total))
         return 0
 
     def fd_pread(self, fd: int, _iovs: int, _count: int, _offset: int, _nread: int) -> int:
@@ -339,20 +371,20 @@ class Host:
 
     def fd_close(self, fd: int) -> int:
         self._descriptor(fd)
-        del self._streams[fd], self._rights[fd]
+        del self.streams[fd], self.rights[fd]
         return 0
 
     def fd_renumber(self, source: int, target: int) -> int:
         self._descriptor(source)
         self._descriptor(target)
         if source != target:
-            self._streams[target] = self._streams.pop(source)
-            self._rights[target] = self._rights.pop(source)
+            self.streams[target] = self.streams.pop(source)
+            self.rights[target] = self.rights.pop(source)
         return 0
 
     def fd_fdstat_get(self, fd: int, stat: int) -> int:
         self._descriptor(fd)
-        self._write(stat, struct.pack("<B7xQQ", 0, self._rights[fd], 0))
+        self.write(stat, struct.pack("<B7xQQ", 0, self.rights[fd], 0))
         return 0
 
     def fd_fdstat_set_flags(self, fd: int, flags: int) -> int:
@@ -361,14 +393,14 @@ class Host:
 
     def fd_fdstat_set_rights(self, fd: int, rights: int, inheriting: int) -> int:
         self._descriptor(fd)
-        if rights & ~self._rights[fd] or inheriting:
+        if rights & ~self.rights[fd] or inheriting:
             return abi.NOTCAPABLE
-        self._rights[fd] = rights
+        self.rights[fd] = rights
         return 0
 
     def fd_filestat_get(self, fd: int, stat: int) -> int:
         self._descriptor(fd)
-        self._write(stat, bytes(64))
+        self.write(stat, bytes(64))
         return 0
 
     def _not_capable(self, fd: int, *_rest: int) -> int:
@@ -405,25 +437,29 @@ class Host:
     def poll_oneoff(self, subscriptions: int, events: int, count: int, nevents: int) -> int:
         if not 1 <= count <= MAX_SUBSCRIPTIONS:
             return abi.INVAL
-        self._charge(SUBSCRIPTION_BYTES * count)
-        data = self._read(subscriptions, SUBSCRIPTION_BYTES * count)
-        self._check(events, EVENT_BYTES * count)
-        self._check(nevents, 4)
+        self.charge(SUBSCRIPTION_BYTES * count)
+        data = self.read(subscriptions, SUBSCRIPTION_BYTES * count)
+        self.check(events, EVENT_BYTES * count)
+        self.check(nevents, 4)
         asked = read_subscriptions(data)
         if any(item.kind > abi.EVENT_FD_WRITE for item in asked):
             return abi.INVAL
         ready = [self._event(item) for item in wait(asked, self._job.clock)]
-        self._write(events, b"".join(ready))
-        self._write(nevents, struct.pack("<I", len(ready)))
+        self.write(events, b"".join(ready))
+        self.write(nevents, struct.pack("<I", len(ready)))
         return 0
 
     def _event(self, item: Subscription) -> bytes:
         if item.kind == abi.EVENT_CLOCK:
             return item.event(abi.INVAL if item.clock > abi.CLOCK_THREAD else 0)
         try:
+            if self._files is not None and self._files.has(item.clock):
+                return item.event(
+                    0, self._files.ready_bytes(item.clock, writing=item.kind == abi.EVENT_FD_WRITE)
+                )
             right = abi.RIGHT_FD_READ if item.kind == abi.EVENT_FD_READ else abi.RIGHT_FD_WRITE
             stream = self._descriptor(item.clock, right | abi.RIGHT_POLL)
-        except _Errno as exc:
+        except Errno as exc:
             return item.event(exc.code)
         size = self._job.left[stream] if stream else self._job.stdin.remaining()
         return item.event(0, size, 0 if size else abi.HANGUP)

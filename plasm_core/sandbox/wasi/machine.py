@@ -27,11 +27,11 @@ class VirtualClock:
         self._now = 0
 
     def start_of(self, clock: int) -> int:
-        """Return what the clock showed at the job's start."""
+        """Return what a clock showed at the job's start, in nanoseconds."""
         return EPOCH_NS if clock == CLOCK_REALTIME else 0
 
     def read(self, clock: int) -> int:
-        """Return the clock's time, then advance."""
+        """Return the clock's time in nanoseconds, then advance it."""
         value = self.start_of(clock) + self._now
         self._now = min(self._now + STEP_NS, LAST_NS)
         return value
@@ -41,7 +41,7 @@ class VirtualClock:
         return self._now
 
     def wait_until(self, deadline: int) -> None:
-        """Jump to a time since the start, if it is ahead."""
+        """Jump to a time, in nanoseconds since the start, if it is in the future."""
         self._now = max(self._now, min(deadline, LAST_NS))
 
 

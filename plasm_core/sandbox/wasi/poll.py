@@ -17,7 +17,10 @@ MAX_SUBSCRIPTIONS = 1_024
 
 
 class Subscription:
-    """One subscription. `clock` is the descriptor where `kind` is not a clock; the timeout is in nanoseconds."""
+    """One subscription of poll_oneoff. `clock`: the clock, or for other kinds the descriptor.
+
+    Timeouts in nanoseconds.
+    """
 
     def __init__(self, userdata: int, kind: int, clock: int, timeout: int, flags: int) -> None:
         self.userdata = userdata
@@ -27,7 +30,10 @@ class Subscription:
         self.flags = flags
 
     def deadline(self, clock: VirtualClock, start: int) -> int:
-        """Return when a clock's subscription is due, if the call came at `start`. Both since the job's start."""
+        """Return when a clock subscription is due, for a call at `start`.
+
+        Both in nanoseconds since the job's start.
+        """
         if self.flags & abi.CLOCK_ABSOLUTE:
             deadline = self.timeout - clock.start_of(self.clock)
         else:
@@ -35,17 +41,17 @@ class Subscription:
         return min(deadline, 2**63 - 1)
 
     def event(self, error: int, size: int = 0, flags: int = 0) -> bytes:
-        """Return the event that answers it. `size`: how many bytes can be read or written."""
+        """Return the encoded event for the subscription. `size`: the number of readable or writable bytes."""
         return _EVENT.pack(self.userdata, error, self.kind, size, flags)
 
 
 def read_subscriptions(data: bytes) -> list[Subscription]:
-    """Read them as they lie in memory, one behind the other."""
+    """Decode the subscriptions in guest memory, which follow one another."""
     return [Subscription(*fields) for fields in _SUBSCRIPTION.iter_unpack(data)]
 
 
 def wait(asked: list[Subscription], clock: VirtualClock) -> list[Subscription]:
-    """Wait, if all are for clocks, until the first is due. Return those that are ready, in their order."""
+    """Wait until the first subscription is due, if all are for clocks. Return those that are ready, in their order."""
     start = clock.now()
     deadlines = {
         index: item.deadline(clock, start)

@@ -10,19 +10,19 @@ import os
 import struct
 import time
 
-from plasm_core.engine import EngineFailure, GuestEnd, HostedEngine, HostedModule
+from plasm_core.plugins.engine import EngineFailure, GuestEnd, HostedEngine, HostedModule
 from plasm_runtime_v8.library import Context, V8Error, deepen_thread_stacks, open_library
 
 TYPE_CHECKING = False  # importing typing would cost every worker
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from plasm_core.engine import GuestJob
+    from plasm_core.plugins.engine import GuestFiles, GuestJob
 
 _HEAD_BYTES = 16
 _DATA_BYTES = 1 << 16
 # Requests of the script: what stands in the head, as u32 request, u32 length; the answer of CLOCK is u64 at 8.
-_STDOUT, _STDERR, _STDIN, _MONOTONIC, _REALTIME, _SLEEP, _RANDOM = range(1, 8)
+_STDOUT, _STDERR, _STDIN, _MONOTONIC, _REALTIME, _SLEEP, _RANDOM, _PACK, _ENTRY, _DATA = range(1, 11)
 _LONGEST_SLEEP_S = 3600.0
 
 
@@ -32,7 +32,7 @@ def _script(name: str) -> str:
 
 
 class V8Engine(HostedEngine):
-    """Compiles lazily while it runs: an artefact is the metered module itself."""
+    """The V8 engine. V8 compiles functions while it runs, so the artefact is the metered module itself."""
 
     def __init__(self) -> None:
         try:
@@ -40,8 +40,11 @@ class V8Engine(HostedEngine):
             deepen_thread_stacks()
         except V8Error as exc:
             raise EngineFailure(f"v8: {exc}") from exc
-        host, _, _ = _script("wasi.mjs").partition("\nexport {")  # a script, where there are no modules
-        self._sources = (host, _script("runner.js"))
+        # Scripts, where there are no modules: without what they export, and import of one another.
+        host, _, _ = _script("wasi.mjs").partition("\nexport {")
+        _, _, files = _script("files.mjs").partition('} from "./wasi.mjs";\n')
+        files, _, _ = files.partition("\nexport {")
+        self._sources = (host, files, _script("runner.js"))
 
     def compile(self, module: bytes) -> bytes:
         _Isolate(self._library, self._sources).compile(module)
@@ -83,7 +86,7 @@ class _Isolate:
 
 
 class V8Module(HostedModule):
-    """A compiled module in an isolate of its own: it serves one job."""
+    """A compiled module in an isolate of its own, for one job."""
 
     def __init__(self, isolate: _Isolate) -> None:
         self._isolate = isolate
@@ -101,6 +104,13 @@ class V8Module(HostedModule):
                 shared[_HEAD_BYTES : _HEAD_BYTES + len(data)] = data
             elif request == _RANDOM:
                 shared[_HEAD_BYTES : _HEAD_BYTES + length] = os.urandom(length)
+            elif request == _PACK and job.files is not None:
+                offset = struct.unpack_from("<Q", shared, 8)[0]
+                shared[_HEAD_BYTES : _HEAD_BYTES + length] = job.files.read(offset, length)
+            elif request == _ENTRY and job.files is not None:
+                job.files.entry(bytes(shared[_HEAD_BYTES : _HEAD_BYTES + length]))
+            elif request == _DATA and job.files is not None:
+                job.files.data(bytes(shared[_HEAD_BYTES : _HEAD_BYTES + length]))
             elif request == _MONOTONIC:
                 struct.pack_into("<Q", shared, 8, time.monotonic_ns() - started_ns)
             elif request == _REALTIME:
@@ -127,7 +137,7 @@ class V8Module(HostedModule):
                 f"plasm.run({{args: [{_texts(job.args)}], env: [{_texts(job.env)}], seed: '{job.seed.hex()}', "
                 f"outputBytes: {job.output_bytes}, stdinBytes: {job.stdin.remaining()}, gas: {job.gas}n, "
                 f"pages: {job.pages}, hasStart: {int(job.has_start)}, realClock: {int(job.real_clock)}, "
-                f"realRandom: {int(job.real_random)}, names: {{{names}}}}})"
+                f"realRandom: {int(job.real_random)}, names: {{{names}}}, files: {_files(job.files)}}})"
             )
         except V8Error as exc:
             raise EngineFailure(f"v8: {' '.join(str(exc).split())[:500]}") from exc
@@ -137,6 +147,17 @@ class V8Module(HostedModule):
         if kind == "system_error":
             raise EngineFailure(f"v8: {' '.join(detail.split())[:500]}")
         return GuestEnd(kind=kind, code=int(code), trap=trap, gas_left=int(left), fault=int(fault))
+
+
+def _files(files: GuestFiles | None) -> str:
+    """Return a job's files as a JavaScript object, without their bytes."""
+    if files is None:
+        return "null"
+    limits = f"dataBytes: {files.data_bytes}, entries: {files.entries}, descriptors: {files.descriptors}"
+    return (
+        f"{{listingBytes: {files.listing_bytes}, readOnly: [{_texts(files.read_only)}], "
+        f"outputs: [{_texts(files.outputs)}], limits: {{{limits}}}}}"
+    )
 
 
 def _texts(strings: list[bytes]) -> str:

@@ -29,7 +29,7 @@ _SHARED_BUFFER, _FIRST_ERROR = 101, 200
 
 
 class V8Error(Exception):
-    """A script failed to run, or the library is not the one expected."""
+    """A script failed, or the library has another version than expected."""
 
 
 class _Content(ctypes.Union):
@@ -163,7 +163,7 @@ class Context:
             self._library.mr_free_value(self._context, handle)
 
     def define(self, name: str, function: Callable[[], None]) -> None:
-        """Define a global function that a script calls to have `function` run. The script waits meanwhile."""
+        """Define a global function for scripts that calls `function`. The script waits until it returns."""
         number = len(self._functions) + 1
         self._functions[number] = function
         self._library.mr_eval(self._context, self._string("globalThis"), 0)

@@ -2,6 +2,7 @@
 globalThis.plasm = (() => {
   const HEAD_BYTES = 16;
   const STDOUT = 1, STDIN = 3, MONOTONIC = 4, REALTIME = 5, SLEEP = 6, RANDOM = 7;
+  const PACK = 8, ENTRY = 9, DATA = 10, ENTRY_HEAD_BYTES = 13;
   const ring = globalThis.doorbell;
   const head = new DataView(shared), data = new Uint8Array(shared, HEAD_BYTES);
   let code, module;
@@ -71,6 +72,41 @@ globalThis.plasm = (() => {
     },
   };
 
+  const readPack = (offset, target) => {
+    eachPart(target, (part) => {
+      head.setBigUint64(8, BigInt(offset), true);
+      ask(PACK, part.length);
+      part.set(data.subarray(0, part.length));
+      offset += part.length;
+      return part.length;
+    });
+  };
+  const left = {
+    entry(position, kind, size, path) {
+      const body = new DataView(data.buffer, data.byteOffset);
+      body.setUint32(0, position, true);
+      body.setUint8(4, kind);
+      body.setBigUint64(5, BigInt(size), true);
+      data.set(path, ENTRY_HEAD_BYTES);
+      ask(ENTRY, ENTRY_HEAD_BYTES + path.length);
+    },
+    data(bytes) {
+      eachPart(bytes, (part) => {
+        data.set(part);
+        ask(DATA, part.length);
+        return part.length;
+      });
+    },
+  };
+  const withFiles = (host, { listingBytes, readOnly, outputs, limits }) => {
+    const listing = new Uint8Array(listingBytes), text = (item) => textOf(unhex(item));
+    readPack(0, listing);
+    const job = { listing, readOnly: readOnly.map(text), outputs: outputs.map(text), limits };
+    const files = new Files(host, job, (offset, target) => readPack(listingBytes + offset, target));
+    host.takeFiles(files);
+    return files;
+  };
+
   return {
     buffer(size) {
       code = new SharedArrayBuffer(size);
@@ -93,6 +129,7 @@ globalThis.plasm = (() => {
           random: job.realRandom ? realRandom : undefined,
         },
       );
+      const files = job.files ? withFiles(host, job.files) : null;
       let exports, end;
       try {
         exports = new WebAssembly.Instance(module, { wasi_snapshot_preview1: host.imports }).exports;
@@ -105,10 +142,12 @@ globalThis.plasm = (() => {
       try {
         if (job.hasStart) exports[job.names.start]();
         exports._start();
-        end = { kind: "exited", code: 0, trap: "", detail: "" };
+        const code = job.names.exit ? exports[job.names.exit].value >>> 0 : 0;
+        end = { kind: "exited", code, trap: "", detail: "" };
       } catch (thrown) {
-        end = explain(thrown);
+        end = explain(host.thrown ?? thrown);
       }
+      if (files && end.kind !== "system_error") files.collect(left);
       return [
         end.kind, end.code, end.trap, exports[job.names.gas].value, exports[job.names.fault].value, end.detail,
       ].join("\t");

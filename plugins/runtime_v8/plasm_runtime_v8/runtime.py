@@ -9,7 +9,7 @@ from typing import ClassVar
 import attrs
 
 from plasm_core import hookimpl
-from plasm_core.abc import Runtime
+from plasm_core.plugins.interfaces import Runtime
 from plasm_core.records.fields import boolean, constrained
 
 
@@ -20,15 +20,15 @@ def _version() -> str:
 
 @attrs.frozen(kw_only=True)
 class V8Runtime(Runtime):
-    """Compiles functions when they are first called, then optimises those that run often.
+    """Runs modules on V8, which compiles functions at their first call and optimises frequent ones.
 
-    `strangers`: let a daemon that lends run strangers' jobs on it, although a worker that compiles while its guest
-    runs can make executable memory (docs/security.md).
+    `strangers`: allow a lending daemon to run strangers' jobs on it, although its workers can make executable
+    memory while a guest runs (docs/security.md).
     """
 
     name: ClassVar[str] = "v8"
     requires: ClassVar[tuple[str, ...]] = ("py_mini_racer",)
-    install: ClassVar[str | None] = "pip install 'phase-plasm[v8]'"
+    install: ClassVar[str | None] = "pip install 'phase-plasm[engine-v8]'"
     entry: ClassVar[str] = "plasm_runtime_v8.engine:V8Engine"
     threads: ClassVar[bool] = True
     forks: ClassVar[bool] = False
@@ -39,8 +39,12 @@ class V8Runtime(Runtime):
     features: ClassVar[frozenset[str]] = frozenset(
         {
             "bulk-memory",
+            "bulk-memory-opt",
+            "bulk-table",
+            "exceptions",
             "extended-const",
             "f32-bits",
+            "files",
             "large-frames",
             "large-memory",
             "large-module",
@@ -50,6 +54,7 @@ class V8Runtime(Runtime):
             "reference-types",
             "sign-extension",
             "simd",
+            "tail-calls",
             "whole-memory",
             "wide-types",
         }

@@ -128,6 +128,12 @@ class VirtualClock {
   }
 }
 
+// (module (func (export "trap") unreachable))
+const TRAP_MODULE = Uint8Array.of(
+  0, 97, 115, 109, 1, 0, 0, 0, 1, 4, 1, 96, 0, 0, 3, 2, 1, 0, 7, 8, 1, 4, 116, 114, 97, 112, 0, 0, 10, 5, 1, 3, 0, 0, 11,
+);
+const { trap } = new WebAssembly.Instance(new WebAssembly.Module(TRAP_MODULE)).exports;
+
 /**
  * The host of one job.
  *
@@ -146,6 +152,14 @@ class Host {
     this.random = io.random ?? new SeededRandom(job.seed);
     this.streams = new Map([[0, 0], [1, 1], [2, 2]]);
     this.rights = new Map(RIGHTS.map((right, fd) => [fd, right]));
+    this.files = null;
+    /** What ended the guest in a host function: to be explained in place of the trap that the caller catches. */
+    this.thrown = undefined;
+  }
+
+  /** Give the host its job's files (files.mjs), whose functions take the place of its own. Call it before `imports`. */
+  takeFiles(files) {
+    this.files = files;
   }
 
   /** Give the host an instance's memory and gas counter, a mutable i64 global, before the guest runs. */
@@ -158,14 +172,15 @@ class Host {
   get imports() {
     const wrapped = {};
     for (const name of FUNCTIONS) {
-      const method = this[name].bind(this);
+      const method = this.files?.[name] ? this.files[name].bind(this.files) : this[name].bind(this);
       wrapped[name] = (...values) => {
-        this.charge(CALL_GAS);
         try {
+          this.charge(CALL_GAS);
           return method(...values.map((value) => (typeof value === "number" ? value >>> 0 : BigInt.asUintN(64, value))));
         } catch (error) {
           if (error instanceof Errno) return error.code;
-          throw error;
+          this.thrown = error;
+          return trap(); // a guest's exception handlers would catch what JavaScript throws, but they catch no trap
         }
       };
     }
@@ -452,6 +467,9 @@ class Host {
   event({ userdata, kind, target }) {
     if (kind === EVENT_CLOCK) return { userdata, kind, error: target > LAST_CLOCK ? INVAL : 0, size: 0, flags: 0 };
     try {
+      if (this.files?.has(target)) {
+        return { userdata, kind, error: 0, size: this.files.readyBytes(target, kind === EVENT_FD_WRITE), flags: 0 };
+      }
       const stream = this.descriptor(target, (kind === EVENT_FD_READ ? RIGHT_FD_READ : RIGHT_FD_WRITE) | RIGHT_POLL);
       const size = stream ? this.outputLeft[stream] : this.stdinLeft;
       return { userdata, kind, error: 0, size, flags: size ? 0 : HANGUP };
@@ -490,6 +508,7 @@ const TRAPS = [
   [/divide by zero|remainder by zero/, "integer_division_by_zero"],
   [/divide result unrepresentable/, "integer_overflow"],
   [/float unrepresentable in integer range/, "integer_overflow"],
+  [/rethrowing null value/, "null_reference"],
   [/function signature mismatch/, "bad_signature"],
 ];
 
@@ -507,4 +526,7 @@ function explain(thrown) {
   return { kind: "system_error", code: 0, trap: "", detail: message };
 }
 
-export { Ended, FUNCTIONS, Host, SeededRandom, VirtualClock, explain, sha256 };
+export {
+  BADF, Ended, Errno, FUNCTIONS, Host, INVAL, NOTCAPABLE, NOTDIR, NOTSOCK, RIGHT_FD_READ, RIGHT_FD_WRITE, RIGHT_POLL,
+  SeededRandom, VirtualClock, explain, sha256,
+};

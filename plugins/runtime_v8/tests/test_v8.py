@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from plasm_core.abc import Runtime
+from plasm_core.plugins.interfaces import Runtime
 from plasm_core.testing.contract import RuntimeContract
 from plasm_runtime_v8.runtime import V8Runtime
 

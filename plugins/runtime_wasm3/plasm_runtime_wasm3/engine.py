@@ -11,7 +11,7 @@ import itertools
 from ctypes import POINTER, byref, c_char_p, c_uint32, c_uint64, c_void_p
 from importlib.machinery import PathFinder
 
-from plasm_core.engine import WASI_MODULE, Engine, EngineFailure, Instance, LoadedModule, Memory, Trap
+from plasm_core.plugins.engine import WASI_MODULE, Engine, EngineFailure, Instance, LoadedModule, Memory, Trap
 from plasm_core.sandbox.wasi.abi import FUNCTIONS
 
 TYPE_CHECKING = False  # importing typing would cost every worker
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from plasm_core.engine import HostFunction
+    from plasm_core.plugins.engine import HostFunction
 
 STACK_BYTES = 64 << 20
 """Room for the deepest recursion of docs/determinism.md, with the constants wasm3 keeps in each frame."""
@@ -99,7 +99,7 @@ def _made(pointer: int | None) -> int:
 
 
 class Wasm3Memory(Memory):
-    """The guest's memory. It moves when it grows, so it is asked for anew each time."""
+    """The guest's memory. It moves when it grows, so its address is fetched at each access."""
 
     def __init__(self, runtime: int) -> None:
         self._runtime = runtime
@@ -168,7 +168,7 @@ _dispatch = _CALLBACK(_call_host)
 
 
 class Wasm3Instance(Instance):
-    """One instance in a runtime of its own."""
+    """An instance in a wasm3 runtime of its own."""
 
     _runtime = 0
 
@@ -234,7 +234,7 @@ class Wasm3Instance(Instance):
         _raise(lib.m3_SetGlobal(item, byref(tagged)))
 
     def compile(self) -> None:
-        """Compile what has not been compiled yet."""
+        """Compile the functions that are not compiled yet."""
         _raise(lib.m3_CompileModule(self._module))
 
     def call(self, name: str) -> None:
@@ -257,7 +257,7 @@ def _never(*_: int) -> int:
 
 
 class Wasm3Module(LoadedModule):
-    """A metered module. wasm3 gives a parsed module away to its runtime, so it is parsed for each instance."""
+    """A metered module. It is parsed for each instance, because a wasm3 runtime takes ownership of a parsed module."""
 
     def __init__(self, environment: int, code: bytes) -> None:
         self._environment = environment
@@ -268,13 +268,13 @@ class Wasm3Module(LoadedModule):
 
 
 class Wasm3Engine(Engine):
-    """Interprets: its artefact is the module itself."""
+    """The wasm3 interpreter. The artefact is the metered module itself."""
 
     def __init__(self) -> None:
         self._environment = _made(lib.m3_NewEnvironment())
 
     def compile(self, module: bytes) -> bytes:
-        """Compile every function once, so that none fails when it is first called."""
+        """Compile every function once, so that no function fails at its first call."""
         stubs = {name: (*types, _never) for name, types in FUNCTIONS.items()}
         Wasm3Instance(self._environment, module, stubs).compile()
         return module

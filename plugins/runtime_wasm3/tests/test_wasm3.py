@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from plasm_core.abc import Runtime
+from plasm_core.plugins.interfaces import Runtime
 from plasm_core.testing.contract import RuntimeContract
 from plasm_runtime_wasm3.runtime import Wasm3Runtime
 
@@ -22,8 +22,8 @@ class TestWasm3(RuntimeContract):
 
 _SCARCE = """
 import resource
-from plasm_core.engine import EngineFailure
-from plasm_core.sandbox.metering import meter
+from plasm_core.plugins.engine import EngineFailure
+from plasm_core.sandbox.metering.rewrite import meter
 from plasm_core.testing.bench import module_named
 from plasm_runtime_wasm3.engine import STACK_BYTES, Wasm3Engine
 

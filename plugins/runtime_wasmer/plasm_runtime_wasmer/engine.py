@@ -5,14 +5,14 @@ from __future__ import annotations
 import wasmer
 import wasmer_compiler_cranelift
 
-from plasm_core.engine import WASI_MODULE, Engine, EngineFailure, Instance, LoadedModule, Memory, Trap
+from plasm_core.plugins.engine import WASI_MODULE, Engine, EngineFailure, Instance, LoadedModule, Memory, Trap
 
 TYPE_CHECKING = False  # importing typing would cost every worker
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from plasm_core.engine import HostFunction
+    from plasm_core.plugins.engine import HostFunction
 
 # The beginnings of wasmer's messages, longest first where one begins with another.
 _TRAP_KINDS = (
@@ -32,7 +32,7 @@ _TYPES = {"i": wasmer.Type.I32, "I": wasmer.Type.I64}
 
 
 class WasmerMemory(Memory):
-    """The guest's memory, its buffer asked for anew each time, since growth may move it."""
+    """The guest's memory. It may move when it grows, so its buffer is fetched at each access."""
 
     def __init__(self, memory: Any) -> None:
         self._memory = memory
@@ -48,7 +48,7 @@ class WasmerMemory(Memory):
 
 
 class WasmerInstance(Instance):
-    """One instance. `pending` holds what a host function raised."""
+    """An instance. `pending`: the exception that a host function raised."""
 
     def __init__(
         self, store: Any, module: Any, functions: Mapping[str, tuple[str, str, HostFunction]]
@@ -114,7 +114,7 @@ class WasmerModule(LoadedModule):
 
 
 class WasmerEngine(Engine):
-    """Compiles with Cranelift, in threads; loads without any."""
+    """The wasmer engine. It compiles with Cranelift in threads, and loads without threads."""
 
     def compile(self, module: bytes) -> bytes:
         store = wasmer.Store(wasmer.engine.JIT(wasmer_compiler_cranelift.Compiler))

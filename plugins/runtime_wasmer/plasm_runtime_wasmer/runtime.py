@@ -11,8 +11,8 @@ from typing import ClassVar
 import attrs
 
 from plasm_core import hookimpl
-from plasm_core.abc import Runtime
 from plasm_core.errors import PluginMissingError
+from plasm_core.plugins.interfaces import Runtime
 
 _QUESTION = "import wasmer, wasmer_compiler_cranelift, importlib.metadata as m; print(m.version('wasmer'))"
 _WAIT_S = 30
@@ -38,7 +38,10 @@ def _ask(python: str) -> str:
 
 @attrs.frozen(kw_only=True)
 class WasmerRuntime(Runtime):
-    """`python`: the path of a CPython up to 3.10 that has wasmer; this one by default."""
+    """Runs modules on wasmer.
+
+    `python`: the path of a CPython, 3.10 at most, with wasmer; by default the one that runs Plasm.
+    """
 
     name: ClassVar[str] = "wasmer"
     install: ClassVar[str | None] = "pip install 'phase-plasm[wasmer]'"
@@ -48,7 +51,10 @@ class WasmerRuntime(Runtime):
     features: ClassVar[frozenset[str]] = frozenset(
         {
             "bulk-memory",
+            "bulk-memory-opt",
+            "bulk-table",
             "f32-bits",
+            "files",
             "large-frames",
             "large-memory",
             "large-module",

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from plasm_core.abc import Runtime
 from plasm_core.errors import PluginMissingError
+from plasm_core.plugins.interfaces import Runtime
 from plasm_core.testing.contract import RuntimeContract
 from plasm_runtime_wasmer.runtime import WasmerRuntime
 

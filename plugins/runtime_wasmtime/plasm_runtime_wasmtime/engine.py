@@ -6,7 +6,7 @@ import ctypes
 import itertools
 from ctypes import addressof, byref, c_char, c_uint8, c_void_p
 
-from plasm_core.engine import WASI_MODULE, Engine, EngineFailure, Instance, LoadedModule, Memory, Trap
+from plasm_core.plugins.engine import WASI_MODULE, Engine, EngineFailure, Instance, LoadedModule, Memory, Trap
 from plasm_runtime_wasmtime import library
 from plasm_runtime_wasmtime.library import Item, WasmtimeError, lib
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from plasm_core.engine import HostFunction
+    from plasm_core.plugins.engine import HostFunction
 
 # Positions are wasmtime_trap_code_enum's numbers.
 _TRAP_KINDS = (
@@ -29,6 +29,10 @@ _TRAP_KINDS = (
     "integer_division_by_zero",
     "bad_conversion_to_integer",
     "unreachable",
+    None,  # interrupt
+    None,  # out of fuel
+    None,  # of atomics
+    "null_reference",
 )
 _MASKS = {"i": 0xFFFF_FFFF, "I": 0xFFFF_FFFF_FFFF_FFFF}
 _I32 = 0
@@ -37,7 +41,7 @@ _FEW = 8  # pieces of memory, which take less time one by one
 
 
 class WasmtimeMemory(Memory):
-    """The guest's memory. It never moves: its whole address space is reserved."""
+    """The guest's memory. It never moves, because its whole address space is reserved."""
 
     def __init__(self, context: int, memory: Any) -> None:
         self._context = context
@@ -105,7 +109,7 @@ _dispatch = library.CALLBACK(_call_host)
 
 
 class WasmtimeInstance(Instance):
-    """One instance in a store of its own."""
+    """An instance in a wasmtime store of its own."""
 
     def __init__(
         self, engine: int, module: c_void_p, imports: list[tuple[str, str, str, HostFunction]]
@@ -228,7 +232,7 @@ def _define(linker: int, name: str, params: str, results: str, number: int) -> N
 
 
 class WasmtimeModule(LoadedModule):
-    """A loaded module. Each instance has a store of its own."""
+    """A loaded module. Each instance gets a wasmtime store of its own."""
 
     def __init__(self, engine: int, module: c_void_p) -> None:
         self._engine = engine
@@ -244,10 +248,13 @@ class WasmtimeModule(LoadedModule):
 
 
 class WasmtimeEngine(Engine):
-    """Compiles and loads modules under the one tested configuration."""
+    """The wasmtime engine, with the one configuration that is tested.
 
-    def __init__(self, *, target: str = "native") -> None:
-        self._engine = library.new_engine(target=target)
+    `images`: map a memory's initial data from a memory file instead of copying it.
+    """
+
+    def __init__(self, *, target: str = "native", images: bool = True) -> None:
+        self._engine = library.new_engine(target=target, images=images)
 
     def compile(self, module: bytes) -> bytes:
         compiled = c_void_p()

@@ -25,13 +25,13 @@ EXTERN_FUNC, EXTERN_GLOBAL, EXTERN_MEMORY = 0, 1, 3
 
 
 class Vector(ctypes.Structure):
-    """wasm_byte_vec_t, and every other vector: a length and a pointer."""
+    """The C type wasm_byte_vec_t, also used for the other vector types: a length and a pointer."""
 
     _fields_ = (("size", c_size_t), ("data", c_void_p))
 
 
 class Item(ctypes.Structure):
-    """wasmtime_extern_t and wasmtime_val_t: a kind, and at offset 8 what it is."""
+    """The C types wasmtime_extern_t and wasmtime_val_t: a kind, and its value at offset 8."""
 
     _fields_ = (("kind", c_uint8), ("of", c_uint64 * 7))
 
@@ -92,21 +92,21 @@ _PROTOTYPES = {
 }
 
 _SWITCHES = {
-    # On: what docs/determinism.md lists.
+    # On: what docs/determinism.md lists. Exceptions and tail calls are of plasm.det/v2.
     "wasm_bulk_memory": True,
+    "wasm_exceptions": True,
     "wasm_multi_value": True,
     "wasm_reference_types": True,
     "wasm_simd": True,
+    "wasm_tail_call": True,
     # Off: everything else.
     "wasm_custom_page_sizes": False,
-    "wasm_exceptions": False,
     "wasm_function_references": False,
     "wasm_gc": False,
     "wasm_memory64": False,
     "wasm_multi_memory": False,
     "wasm_relaxed_simd": False,
     "wasm_stack_switching": False,
-    "wasm_tail_call": False,
     "wasm_threads": False,
     "wasm_wide_arithmetic": False,
     # Every NaN that an operation makes is the canonical one; nothing starts a thread; memory stays in its place.
@@ -127,10 +127,10 @@ def _load() -> ctypes.CDLL:
 lib = _load()
 
 
-def new_engine(*, target: str = "native") -> int:
-    """Return an engine under the one tested configuration: inconsistent settings abort the process."""
+def new_engine(*, target: str = "native", images: bool = True) -> int:
+    """Return a wasmtime engine with the one configuration that is tested. Inconsistent settings abort the process."""
     config = c_void_p(lib.wasm_config_new())
-    for name, value in _SWITCHES.items():
+    for name, value in {**_SWITCHES, "memory_init_cow": images}.items():
         setter = getattr(lib, f"wasmtime_config_{name}_set")
         setter.restype = None
         setter(config, c_bool(value))
@@ -153,7 +153,7 @@ def _taken(vector: Vector) -> bytes:
 
 
 class WasmtimeError(Exception):
-    """wasmtime refused."""
+    """wasmtime returned an error. The message is wasmtime's."""
 
 
 def raise_error(error: int | None) -> None:
@@ -166,7 +166,7 @@ def raise_error(error: int | None) -> None:
 
 
 def trap_message(trap: int) -> str:
-    """Return a trap's first line."""
+    """Return the first line of a trap's message."""
     message = Vector()
     lib.wasm_trap_message(trap, byref(message))
     lines = _taken(message).decode("utf-8", "replace").splitlines()
@@ -181,7 +181,7 @@ def serialized(module: c_void_p) -> bytes:
 
 
 def imported_names(module: c_void_p) -> frozenset[str]:
-    """Return the names of what a module imports."""
+    """Return the names of a module's imports."""
     found = Vector()
     lib.wasmtime_module_imports(module, byref(found))
     names = set()

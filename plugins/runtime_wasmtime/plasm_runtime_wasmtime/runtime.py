@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import importlib.metadata
+import os
 from typing import ClassVar, Literal
 
 import attrs
 
 from plasm_core import hookimpl
-from plasm_core.abc import Runtime
+from plasm_core.plugins.interfaces import Runtime
 
 
 @functools.cache
@@ -18,19 +20,39 @@ def wasmtime_version() -> str:
     return importlib.metadata.version("wasmtime")
 
 
+@functools.cache
+def allows_memory_files() -> bool:
+    """Return whether memfd_create(2) works, which wasmtime needs for memory images: some containers deny it.
+
+    A module that was compiled for images can only be loaded with images, so this is an option of the engine.
+    """
+    if not hasattr(os, "memfd_create"):
+        return True
+    try:
+        os.close(os.memfd_create("probe", os.MFD_CLOEXEC))
+    except OSError as exc:
+        return exc.errno not in (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EINVAL)
+    return True
+
+
 @attrs.frozen(kw_only=True)
 class WasmtimeRuntime(Runtime):
-    """`target`: `native`, or `pulley64`, which is slower but needs no memory that is writable and executable."""
+    """Runs modules on wasmtime. `target`: `native`, or `pulley64`, which is slower but needs no executable memory."""
 
     name: ClassVar[str] = "wasmtime"
     requires: ClassVar[tuple[str, ...]] = ("wasmtime",)
     install: ClassVar[str | None] = "pip install phase-plasm"
     entry: ClassVar[str] = "plasm_runtime_wasmtime.engine:WasmtimeEngine"
+    compiles_ahead: ClassVar[bool] = True
     features: ClassVar[frozenset[str]] = frozenset(
         {
             "bulk-memory",
+            "bulk-memory-opt",
+            "bulk-table",
+            "exceptions",
             "extended-const",
             "f32-bits",
+            "files",
             "large-frames",
             "large-memory",
             "large-module",
@@ -40,6 +62,7 @@ class WasmtimeRuntime(Runtime):
             "reference-types",
             "sign-extension",
             "simd",
+            "tail-calls",
             "whole-memory",
             "wide-types",
         }
@@ -51,7 +74,8 @@ class WasmtimeRuntime(Runtime):
         return wasmtime_version()
 
     def options(self) -> dict[str, object]:
-        return {"target": self.target}
+        images = {} if allows_memory_files() else {"images": False}
+        return {"target": self.target, **images}
 
 
 @hookimpl

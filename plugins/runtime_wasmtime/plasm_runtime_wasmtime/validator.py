@@ -7,7 +7,8 @@ from typing import ClassVar
 import attrs
 
 from plasm_core import hookimpl
-from plasm_core.abc import Validator
+from plasm_core.plugins.engine import Instance
+from plasm_core.plugins.interfaces import Validator
 from plasm_runtime_wasmtime.runtime import wasmtime_version
 
 
@@ -25,13 +26,20 @@ class WasmtimeValidator(Validator):
 
 
 class ModuleValidator:
-    """Works in the child process that prepares modules, and loads the library only there."""
+    """The validator in the child process that prepares modules. It loads the library only there."""
 
     def __init__(self) -> None:
         from plasm_runtime_wasmtime import library
 
         self._library = library
         self._engine = library.new_engine()
+
+    def instantiate(self, module: bytes) -> Instance:
+        """Compile and instantiate a module of Plasm's own, which imports nothing."""
+        from plasm_runtime_wasmtime.engine import WasmtimeEngine
+
+        engine = WasmtimeEngine()
+        return engine.load(engine.compile(module)).instantiate({})
 
     def validate(self, module: bytes) -> None:
         """Raise ValueError unless the bytes are a valid module of the accepted features."""

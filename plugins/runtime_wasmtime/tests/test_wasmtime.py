@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from plasm_core import plugins
-from plasm_core.abc import Runtime
 from plasm_core.errors import ConfigError
+from plasm_core.plugins import loading
+from plasm_core.plugins.interfaces import Runtime
 from plasm_core.testing.bench import exited, open_bench
 from plasm_core.testing.contract import RuntimeContract
 from plasm_core.testing.engine_contract import EngineContract
@@ -56,7 +56,7 @@ def test_an_artefact_that_was_tampered_with_is_never_loaded(tmp_path: Path) -> N
 )
 def test_a_typing_error_in_its_table_is_named(table: dict[str, object], named: str) -> None:
     with pytest.raises(ConfigError, match=named):
-        plugins.create(Runtime, "wasmtime", table)  # type: ignore[type-abstract]
+        loading.create(Runtime, "wasmtime", table)  # type: ignore[type-abstract]
 
 
 def test_its_target_is_part_of_what_the_cache_goes_by() -> None:

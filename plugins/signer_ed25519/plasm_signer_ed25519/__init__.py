@@ -10,8 +10,8 @@ import attrs
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from plasm_core import hookimpl
-from plasm_core.abc import Signer
 from plasm_core.paths import default_key_file
+from plasm_core.plugins.interfaces import Signer
 from plasm_core.records import PeerId
 from plasm_core.records.fields import constrained, text
 from plasm_signer_ed25519.keyfile import create, load_or_create
@@ -19,7 +19,7 @@ from plasm_signer_ed25519.keyfile import create, load_or_create
 
 @attrs.frozen(kw_only=True, slots=False)
 class Ed25519Signer(Signer):
-    """`key`: the key file, PKCS #8 PEM, made when there is none; by default the user's own."""
+    """Signs with a key file, PKCS #8 PEM. `key`: its path, by default the user's own; it is created if missing."""
 
     name: ClassVar[str] = "ed25519"
 

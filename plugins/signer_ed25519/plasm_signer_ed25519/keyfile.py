@@ -16,15 +16,15 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from plasm_core.errors import KeyFileError
-from plasm_core.ownership import check_file
+from plasm_core.ownership import check_file, open_regular
 
 MAX_KEY_BYTES = 16_384
 
 
 def load(path: Path) -> Ed25519PrivateKey:
-    """Read a key file. Raises: `KeyFileError`, also when others can read it."""
+    """Read a key file. Raises: `KeyFileError`, also if other users can read it."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             found = os.fstat(file.fileno())
             check_file(found, path)
             data = file.read(MAX_KEY_BYTES)
@@ -44,7 +44,7 @@ def load(path: Path) -> Ed25519PrivateKey:
 
 
 def create(path: Path) -> Ed25519PrivateKey:
-    """Make a key and its file, 0600, complete or not at all. Raises: `KeyFileError` if there is one."""
+    """Create a key and its file, mode 0600, atomically. Raises: `KeyFileError` if the file exists."""
     key = Ed25519PrivateKey.generate()
     data = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
@@ -70,7 +70,7 @@ def create(path: Path) -> Ed25519PrivateKey:
 
 
 def load_or_create(path: Path) -> Ed25519PrivateKey:
-    """Read a key file; make it first if there is none. Two processes that do so agree on one key."""
+    """Read a key file; create it if it is missing. Two processes that do so at once get the same key."""
     if not path.exists():
         try:
             create(path)

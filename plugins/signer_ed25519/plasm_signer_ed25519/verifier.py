@@ -8,10 +8,10 @@ from typing import ClassVar
 import attrs
 
 from plasm_core import hookimpl
-from plasm_core.abc import Verifier
+from plasm_core.plugins.interfaces import Verifier
 from plasm_core.records import Decision, Envelope, Opinion, PeerId
 from plasm_core.records.claim import Claim
-from plasm_core.signatures import is_signature_of
+from plasm_core.signing import is_signed_by
 
 
 @attrs.frozen
@@ -20,9 +20,10 @@ class SignatureVerifier(Verifier):
 
     name: ClassVar[str] = "signature"
     establishes: ClassVar[tuple[str, ...]] = ("signature",)
+    is_quick: ClassVar[bool] = True
 
     def judge(self, claims: Sequence[Claim]) -> Opinion:
-        """Judge one claim, or several of which each must hold."""
+        """Verify the signature of every claim."""
         opinions = [self._judge(claim) for claim in claims]
         for decision in (Decision.REJECT, Decision.UNDECIDED):
             for opinion in opinions:
@@ -46,9 +47,8 @@ class SignatureVerifier(Verifier):
 
 
 def signed_by(envelope: Envelope, peer: PeerId) -> bool:
-    """Return whether one of the signatures is the peer's. Key ids are hints and not looked at."""
-    message = envelope.signed_bytes
-    return any(is_signature_of(peer, signature.sig, message) for signature in envelope.signatures)
+    """Return whether one of the signatures is the peer's. Key ids are hints and are ignored."""
+    return is_signed_by(envelope, peer)
 
 
 @hookimpl

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from plasm_core.abc import Signer, Verifier
+from plasm_core.plugins.interfaces import Signer, Verifier
 from plasm_core.testing.contract import SignerContract, VerifierContract
 from plasm_signer_ed25519 import Ed25519Signer
 from plasm_signer_ed25519.verifier import SignatureVerifier

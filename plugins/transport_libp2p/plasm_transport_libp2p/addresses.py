@@ -1,4 +1,4 @@
-"""Multiaddrs: what can be dialled, where it leads, and which count together."""
+"""Multiaddrs: parsing, the rule for dialling on hearsay, and the /24 and /48 groups of addresses."""
 
 from __future__ import annotations
 
@@ -14,10 +14,7 @@ import psutil
 from multiaddr import Multiaddr
 from multiaddr.exceptions import Error as MultiaddrError
 
-from plasm_core.errors import PeerUnreachableError, TransportError
-from plasm_core.records.cid import parse_peer
-from plasm_core.records.peer import PeerId, is_peer_id
-from plasm_transport_libp2p.address_classes import (
+from plasm_core.address_classes import (
     PUBLIC,
     IPAddress,
     Private,
@@ -26,15 +23,26 @@ from plasm_transport_libp2p.address_classes import (
     is_permitted,
     ranges_of,
 )
+from plasm_core.errors import PeerUnreachableError, TransportError
+from plasm_core.records.cid import parse_peer
+from plasm_core.records.peer import PeerId, is_peer_id
 
 MAX_ADDRESS_LENGTH = 1024
+MAX_ADDRESS_BYTES = 384
+"""Of a multiaddr in binary: the longest that can be dialled, a relay's behind a name of 253 bytes, has 350.
+
+py-multiaddr takes as long to read three components of two bytes as a whole address of IPv4.
+"""
 _PORT = re.compile("[0-9]{1,5}")
+
+Port = tuple[str, int]
+"""A carrier, `tcp` or `quic`, and the number of one of its ports."""
 
 
 def from_text(text: str) -> Multiaddr:
-    """Read a multiaddr. Raises: ValueError, also where the library is laxer than PHP's client.
+    """Parse a multiaddr. Raises: ValueError, also where py-multiaddr accepts what the PHP client refuses.
 
-    The library reads ports as `int` does, with signs, blanks and the digits of every script.
+    py-multiaddr parses ports as `int` does, with signs, blanks and the digits of every script.
     """
     if not text.startswith("/"):
         raise ValueError("it does not start with /")
@@ -56,9 +64,9 @@ def from_text(text: str) -> Multiaddr:
 
 
 def parse(text: str) -> tuple[Multiaddr | None, PeerId | None]:
-    """Split an address into where and who: `/ip4/…/tcp/…/p2p/…`, either part alone too.
+    """Split an address into multiaddr and peer id, either of which may be missing: `/ip4/…/tcp/…/p2p/…`.
 
-    Raises: `PeerUnreachableError` if it is no multiaddr that could be dialled.
+    Raises: `PeerUnreachableError` if it is not a valid multiaddr.
     """
     if len(text) > MAX_ADDRESS_LENGTH:
         raise PeerUnreachableError("an address is too long to be one")
@@ -79,11 +87,13 @@ def parse(text: str) -> tuple[Multiaddr | None, PeerId | None]:
 
 
 def understood(given: str | bytes) -> Multiaddr:
-    """Make a multiaddr, and read all of it: py-multiaddr finds out late what it cannot read. Raises: ValueError.
+    """Parse a multiaddr and all its parts, since py-multiaddr validates lazily. Raises: ValueError.
 
-    It knows protocols by name whose binary form it cannot take apart again, such as ip6zone, and the errors of its
-    codecs have no common ancestor.
+    It accepts protocols whose binary form it cannot decode again, such as ip6zone, and the errors of its codecs have
+    no common base class.
     """
+    if isinstance(given, bytes) and len(given) > MAX_ADDRESS_BYTES:
+        raise ValueError(f"it is longer than {MAX_ADDRESS_BYTES} bytes")
     try:
         address = from_text(given) if isinstance(given, str) else Multiaddr(given)
         _ = kind_of(address), ip_of(address), port_of(address), str(address), address.to_bytes()
@@ -96,7 +106,7 @@ def understood(given: str | bytes) -> Multiaddr:
 
 
 def parse_listen(text: str) -> Multiaddr:
-    """Read an address to listen on. Raises: `TransportError`."""
+    """Parse an address to listen on. Raises: `TransportError` unless it is TCP or QUIC on an IP address."""
     try:
         address = understood(text)
     except ValueError as exc:
@@ -110,12 +120,12 @@ def parse_listen(text: str) -> Multiaddr:
 
 
 def is_relayed(address: Multiaddr) -> bool:
-    """Return whether an address leads through a relay, so that its IP address is not the peer's."""
+    """Return whether an address is relayed (`/p2p-circuit`): its IP address is then the relay's."""
     return any(protocol.name == "p2p-circuit" for protocol in address.protocols())
 
 
 def kind_of(address: Multiaddr) -> str | None:
-    """Return `tcp` or `quic` for an address that leads straight to a peer, `relay` for a circuit, else None."""
+    """Return `tcp` or `quic` for a direct address, `relay` for a relayed one, None for any other."""
     if is_relayed(address):
         text, _, rest = str(address).partition("/p2p-circuit")
         straight, _, relay = text.rpartition("/p2p/")
@@ -136,7 +146,7 @@ def ip_of(address: Multiaddr) -> IPAddress | None:
 
 
 def port_of(address: Multiaddr) -> int:
-    """Return the port of an address that leads straight to a peer, 0 if it has none."""
+    """Return the TCP or UDP port of an address, the relay's if it is relayed; 0 without one."""
     for protocol in address.protocols():
         if protocol.name in ("tcp", "udp"):
             return int(str(address.value_for_protocol(protocol.code)))
@@ -144,19 +154,24 @@ def port_of(address: Multiaddr) -> int:
 
 
 def is_public(address: Multiaddr) -> bool:
-    """Return whether it leads to a host that anyone on the Internet could reach. Names do not count."""
+    """Return whether the IP address is public. DNS names are not."""
     ip = ip_of(address)
     return ip is not None and class_of_ip(ip) == PUBLIC
 
 
 def is_dialled_on_hearsay(address: Multiaddr, private: Private) -> bool:
-    """Return whether to dial an address, or the relay at its head, that a stranger names. Names are not dialled."""
+    """Return whether an address that a stranger reports may be dialled, or its relay.
+
+    DNS names and port 0 may not.
+    """
     ip = ip_of(address)
-    return ip is not None and kind_of(address) is not None and is_permitted(ip, private)
+    if ip is None or kind_of(address) is None or port_of(address) == 0:
+        return False
+    return is_permitted(ip, private)
 
 
 def private_ranges(given: Iterable[str]) -> frozenset[str]:
-    """Return the private ranges that the user's own multiaddrs are in; what is no multiaddr is in none."""
+    """Return the private ranges of the user's own multiaddrs. Texts that are not valid are skipped."""
     found = []
     for text in given:
         try:
@@ -170,19 +185,19 @@ def private_ranges(given: Iterable[str]) -> frozenset[str]:
 
 
 def prefix_of(ip: IPAddress) -> str:
-    """Return the /24 or /48 that an address lies in."""
+    """Return the /24 of an IPv4 or the /48 of an IPv6 address."""
     ip = embedded(ip)
     return str(ipaddress.ip_network((ip, 24 if ip.version == 4 else 48), strict=False))
 
 
 def wide_prefix_of(ip: IPAddress) -> str:
-    """Return the /16 or /32 that an address lies in: what one network operator commonly has."""
+    """Return the /16 of an IPv4 or the /32 of an IPv6 address: a common size of one operator's network."""
     ip = embedded(ip)
     return str(ipaddress.ip_network((ip, 16 if ip.version == 4 else 32), strict=False))
 
 
 def host_ip(host: str) -> IPAddress | None:
-    """Read the host part of a socket's address."""
+    """Parse the host of a socket address; IPv4-mapped IPv6 becomes IPv4. None if it is not an IP address."""
     try:
         ip = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
@@ -190,29 +205,29 @@ def host_ip(host: str) -> IPAddress | None:
     return (ip.ipv4_mapped or ip) if isinstance(ip, ipaddress.IPv6Address) else ip
 
 
-class Groups:
-    """Names groups of addresses, so that quotas can count them and nobody can read where a client is.
+class AddressGroups:
+    """Names networks by a keyed hash, so that quotas can count them and no client's address is stored.
 
-    The secret is of this process, unless there is one that outlives it, and never leaves the machine.
+    Without a secret, a random one is made for this process.
     """
 
     def __init__(self, secret: bytes | None = None) -> None:
         self._secret = secret or secrets.token_bytes(32)
 
     def of(self, remote: tuple[str, int] | None) -> str:
-        """Return the group of a peer's host and port; those without any are one group."""
+        """Return the group of a host and port: HMAC-SHA-256 of its /24 or /48, 32 hexadecimal digits. None is a group, too."""
         ip = host_ip(remote[0]) if remote else None
         text = prefix_of(ip) if ip else "none"
         return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()[:32]
 
     def counted(self, remote: tuple[str, int] | None) -> str | None:
-        """Return the group that a connection is counted in, None for this machine's own addresses."""
+        """Return the group, or None for loopback addresses, which are not counted."""
         ip = host_ip(remote[0]) if remote else None
         return None if ip is not None and ip.is_loopback else self.of(remote)
 
 
 def expand(address: Multiaddr) -> list[Multiaddr]:
-    """Return the addresses that one stands for: those of the interfaces, if it is the unspecified one."""
+    """Return the address, or for `0.0.0.0` and `::` one for each interface; loopback only if there is no other."""
     ip = ip_of(address)
     if ip is None or not ip.is_unspecified:
         return [address]

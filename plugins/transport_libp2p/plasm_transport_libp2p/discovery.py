@@ -1,4 +1,4 @@
-"""The discovery `kademlia`: finds nodes by what they can do, with no registry and no account."""
+"""The discovery plugin `kademlia`: finds nodes by capability class through a Kademlia DHT."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import ClassVar
 import attrs
 
 from plasm_core import hookimpl
-from plasm_core.abc import Directory, Discovery, Network
-from plasm_core.errors import TransportError
+from plasm_core.errors import ConfigError, PeerUnreachableError, TransportError
 from plasm_core.paths import state_directory
+from plasm_core.plugins.interfaces import Directory, Discovery, Network
 from plasm_core.records.fields import boolean, constrained, integer, names, one_of, text
-from plasm_transport_libp2p.relay.limits import RelayLimits
+from plasm_transport_libp2p.circuit_relay.limits import RelayLimits
 
 _RELAY = RelayLimits()
 DEFAULT_PROTOCOL = "/phase/kad/1.0.0"
@@ -22,20 +22,21 @@ DEFAULT_PROTOCOL = "/phase/kad/1.0.0"
 
 @attrs.frozen(kw_only=True)
 class Kademlia(Discovery):
-    """Nodes that listen serve the directory, unless told otherwise; others only ask.
+    """A node that listens serves the directory, unless `mode` is `client`; other nodes only query it.
 
-    `bootstrap`: multiaddrs of nodes to start from. `protocol` names the network: who speaks another is not in it.
-    `allow_private`: dial private and loopback addresses that strangers tell of, as in a laboratory.
-    `map_ports`: have the router forward the ports, by NAT-PMP or UPnP. `reachability_s`: how often others are asked
-    to dial back. `relay`: bring circuits to nodes that nobody reaches straight, so many at once, with so many bytes
-    and seconds each.
-    `mdns`: tell the local network of this node, and listen who else is there.
-    `cache`: where servers are remembered for seven days; empty for nowhere.
+    `bootstrap`: multiaddrs of bootstrap nodes. `protocol`: the directory's protocol name, which separates networks.
+    `allow_private`: dial private and loopback addresses on hearsay, for test networks.
+    `map_ports`: ask the router to forward the ports, by NAT-PMP or UPnP. `reachability_s`: seconds between requests to
+    dial back. `relay`: serve as a relay for nodes that are not reachable; `relay_circuits` at once, each with at most
+    `relay_circuit_bytes` and `relay_circuit_s`.
+    `mdns`: announce this node on the local network by multicast DNS, and find other nodes there.
+    `cache`: the file that stores servers for seven days; empty for none.
     """
 
     name: ClassVar[str] = "kademlia"
     requires: ClassVar[tuple[str, ...]] = ("libp2p",)
     install: ClassVar[str | None] = "pip install 'phase-plasm[libp2p]'"
+    newest_python: ClassVar[tuple[int, int] | None] = (3, 13)  # coincurve 21, which libp2p pins
 
     bootstrap: tuple[str, ...] = constrained(names(r"/[!-~]+", 256), default=())
     protocol: str = constrained(text(pattern=r"/[!-~]+", maximum=128), default=DEFAULT_PROTOCOL)
@@ -53,31 +54,46 @@ class Kademlia(Discovery):
         default=attrs.Factory(lambda: str(state_directory() / "peers.json")),
     )
 
+    def check(self) -> None:
+        """Raise `PluginMissingError` without libp2p; `ConfigError` for an address that nobody could dial."""
+        super().check()
+        if not self.bootstrap:
+            return
+        from plasm_transport_libp2p.addresses import parse  # libp2p's addresses take a second to load
+
+        for address in self.bootstrap:
+            try:
+                where, _ = parse(address)
+            except PeerUnreachableError as exc:
+                raise ConfigError(f"discovery.kademlia.bootstrap: {exc}") from exc
+            if where is None:
+                raise ConfigError(f"discovery.kademlia.bootstrap: {address} says who, but not where")
+
     def open(self, network: Network) -> AbstractAsyncContextManager[Directory]:
         return self._open(network)
 
     @asynccontextmanager
     async def _open(self, network: Network) -> AsyncIterator[Directory]:
-        # libp2p takes a second to load: only whoever opens the discovery pays for it.
-        from plasm_transport_libp2p.kademlia.cache import Cache
-        from plasm_transport_libp2p.kademlia.directory import KademliaDirectory, Settings, running
+        # Importing py-libp2p takes a second: commands that do not open the discovery must not wait for it.
+        from plasm_transport_libp2p.kad.directory import KademliaDirectory, KademliaSettings, running
+        from plasm_transport_libp2p.kad.peer_cache import PeerCache
         from plasm_transport_libp2p.network import Libp2pNetwork
-        from plasm_transport_libp2p.reachability.keeper import Keeper
+        from plasm_transport_libp2p.reachability.service import ReachabilityService
 
         if not isinstance(network, Libp2pNetwork):
             raise TransportError("the discovery kademlia needs the transport libp2p")
-        settings = Settings(
+        settings = KademliaSettings(
             protocol=self.protocol,
             bootstrap=self.bootstrap,
             server=self.mode == "auto",
             allow_private=self.allow_private,
             mdns=self.mdns,
         )
-        directory = KademliaDirectory(network, settings, Cache(Path(self.cache) if self.cache else None))
+        directory = KademliaDirectory(network, settings, PeerCache(Path(self.cache) if self.cache else None))
         directory.announce(network.addresses)
         others = []
         if network.addresses:
-            keeper = Keeper(
+            keeper = ReachabilityService(
                 network,
                 directory,
                 network.circuits,

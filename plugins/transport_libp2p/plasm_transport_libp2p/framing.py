@@ -1,22 +1,21 @@
-"""Messages on a stream: a length as an unsigned varint, then that many bytes."""
+"""Length-prefixed messages on a stream: an unsigned varint, then that many bytes, as libp2p's protobufs are sent."""
 
 from __future__ import annotations
 
-from plasm_core.abc import Stream
 from plasm_core.errors import StreamError
+from plasm_core.plugins.interfaces import Stream
+from plasm_transport_libp2p.varint import VarintDecoder, encode_varint
+
+_MAX_LENGTH_BYTES = 5
 
 
 def encode(message: bytes) -> bytes:
-    """Return a message with its length before it."""
-    length, prefix = len(message), bytearray()
-    while length >= 0x80:
-        prefix.append(length & 0x7F | 0x80)
-        length >>= 7
-    return bytes(prefix) + bytes([length]) + message
+    """Return a message behind its length."""
+    return encode_varint(len(message)) + message
 
 
-class Reader:
-    """Reads messages, none longer than `max_bytes`."""
+class MessageReader:
+    """Reads messages from a stream, none longer than `max_bytes`."""
 
     def __init__(self, stream: Stream, max_bytes: int) -> None:
         self._stream = stream
@@ -24,30 +23,30 @@ class Reader:
         self._buffer = bytearray()
 
     async def next(self) -> bytes | None:
-        """Return the next message, None at the end. Raises: `StreamError` if it is too long or cut short."""
-        length = shift = 0
-        while True:
+        """Return the next message, None at the end of the stream. Raises: `StreamError` if it is too long or cut short."""
+        length, complete, begun = VarintDecoder(_MAX_LENGTH_BYTES), False, False
+        while not complete:
             if not await self._fill(1):
-                if shift:
+                if begun:
                     raise StreamError("the stream ended within a message")
                 return None
-            byte = self._buffer.pop(0)
-            length |= (byte & 0x7F) << shift
-            shift += 7
-            if length > self._max_bytes or shift > 35:
+            begun = True
+            try:
+                complete = length.take(self._buffer.pop(0))
+            except ValueError:
+                raise StreamError(f"a message is longer than {self._max_bytes} bytes") from None
+            if length.value > self._max_bytes:
                 raise StreamError(f"a message is longer than {self._max_bytes} bytes")
-            if not byte & 0x80:
-                break
-        if not await self._fill(length):
+        if not await self._fill(length.value):
             raise StreamError("the stream ended within a message")
-        message = bytes(self._buffer[:length])
-        del self._buffer[:length]
+        message = bytes(self._buffer[: length.value])
+        del self._buffer[: length.value]
         if self._buffer:  # the next one needs no wait
             await self._stream.pause()
         return message
 
     def rest(self) -> bytes:
-        """Take what has come after the last message: whatever the stream speaks from then on."""
+        """Return the bytes received after the last message, which belong to whatever the stream carries next."""
         rest = bytes(self._buffer)
         self._buffer.clear()
         return rest
@@ -62,8 +61,8 @@ class Reader:
 
 
 async def read_one(stream: Stream, max_bytes: int) -> bytes:
-    """Return the one message that is expected. Raises: `StreamError`."""
-    message = await Reader(stream, max_bytes).next()
+    """Return the first message. Raises: `StreamError` if there is none, or it is too long or cut short."""
+    message = await MessageReader(stream, max_bytes).next()
     if message is None:
         raise StreamError("the stream ended without the message that was expected")
     return message

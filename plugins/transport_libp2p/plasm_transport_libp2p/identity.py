@@ -1,4 +1,4 @@
-"""The node's key as libp2p takes it. The secret stays with the signer: libp2p sees signatures only."""
+"""Conversion of keys and peer ids to and from py-libp2p. The secret key stays with the signer."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from libp2p.crypto.ed25519 import Ed25519PublicKey, create_new_key_pair
 from libp2p.crypto.keys import KeyPair, KeyType, PrivateKey, PublicKey
 from libp2p.peer.id import ID
 
-from plasm_core.abc import Signer
+from plasm_core.plugins.interfaces import Signer
 from plasm_core.records.peer import PeerId
 
 
 class SignerKey(PrivateKey):
-    """A private key that signs by asking a signer. It has no bytes to give."""
+    """A private key of libp2p's that asks a signer for each signature."""
 
     def __init__(self, signer: Signer) -> None:
         self._signer = signer
@@ -25,7 +25,7 @@ class SignerKey(PrivateKey):
         return KeyType.Ed25519
 
     def sign(self, data: bytes) -> bytes:
-        """Return the signature: 64 bytes."""
+        """Return the Ed25519 signature, 64 bytes (RFC 8032)."""
         return self._signer.sign(data)
 
     def get_public_key(self) -> PublicKey:
@@ -39,7 +39,7 @@ class SignerKey(PrivateKey):
 
 
 def key_pair(signer: Signer | None) -> KeyPair:
-    """Return the signer's key, or a fresh one that nobody knows."""
+    """Return the signer's key pair, or without a signer a fresh one."""
     if signer is None:
         return create_new_key_pair()
     private_key = SignerKey(signer)
@@ -47,10 +47,10 @@ def key_pair(signer: Signer | None) -> KeyPair:
 
 
 def to_libp2p(peer: PeerId) -> ID:
-    """Return libp2p's form of an identity."""
+    """Return py-libp2p's peer id."""
     return ID(peer.multihash)
 
 
 def from_libp2p(peer: ID) -> PeerId:
-    """Return our form of an identity. Raises: ValueError if its key is not Ed25519."""
+    """Return a peer id of Plasm. Raises: ValueError if its key is not Ed25519, or is of small order."""
     return PeerId.from_multihash(peer.to_bytes())

@@ -1,4 +1,4 @@
-"""Finding nodes of the local network by multicast DNS (libp2p specification, "mdns"). Asked for, never by default."""
+"""Discovery on the local network by multicast DNS (libp2p specification, "discovery/mdns"). Off by default."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+import attrs
 import trio
 from multiaddr import Multiaddr
 from zeroconf import InterfaceChoice, ServiceBrowser, ServiceInfo, ServiceStateChange, Zeroconf
@@ -14,7 +15,6 @@ from zeroconf import InterfaceChoice, ServiceBrowser, ServiceInfo, ServiceStateC
 from plasm_core.errors import PeerUnreachableError, TransportError
 from plasm_core.records.peer import PeerId
 from plasm_transport_libp2p.addresses import ip_of, kind_of, parse
-from plasm_transport_libp2p.kademlia.contact import Contact
 
 log = logging.getLogger(__name__)
 
@@ -25,28 +25,36 @@ _MAX_WAITING = 64
 _TXT_BYTES = 255
 
 
+@attrs.frozen
+class LocalPeer:
+    """A peer of the local network, and the addresses in its announcement."""
+
+    peer: PeerId
+    addresses: tuple[Multiaddr, ...]
+
+
 @asynccontextmanager
 async def neighbourhood(
     addresses: Sequence[str], *, interfaces: Sequence[str] | None = None
-) -> AsyncIterator[trio.MemoryReceiveChannel[Contact]]:
-    """Announce a node's addresses, if it has any, and yield those that others announce.
+) -> AsyncIterator[trio.MemoryReceiveChannel[LocalPeer]]:
+    """Announce this node's addresses, if there are any, and yield the peers that others announce.
 
-    `addresses` are as `dial` takes them, with the peer. Raises: `TransportError`.
+    `addresses` end in `/p2p/` and the peer id. Raises: `TransportError` if the multicast socket cannot be opened.
     """
-    send, receive = trio.open_memory_channel[Contact](_MAX_WAITING)
+    send, receive = trio.open_memory_channel[LocalPeer](_MAX_WAITING)
     token = trio.lowlevel.current_trio_token()
 
-    def deliver(contact: Contact) -> None:
+    def deliver(contact: LocalPeer) -> None:
         try:
             send.send_nowait(contact)
         except (trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
-            log.debug("local node overlooked peer=%s", contact.peer)
+            log.debug("mdns announcement dropped peer=%s reason=queue_full", contact.peer)
 
     def changed(zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> None:
         if state_change is ServiceStateChange.Removed:
             return
         info = ServiceInfo(service_type, name)
-        info.request(zeroconf, _ASK_MS)  # false if there is no host address, which is not needed
+        info.request(zeroconf, _ASK_MS)  # its result tells of a host address, which is not needed
         for contact in contacts(info.text):
             token.run_sync_soon(deliver, contact)
 
@@ -57,7 +65,7 @@ async def neighbourhood(
         raise TransportError(f"mDNS cannot be used: {exc.strerror or exc}") from exc
     try:
         if addresses:
-            # The name says nothing of the node, so that the network does not tell where it was seen before.
+            # A random name, as the specification asks: it must not identify the node across networks.
             name = f"{secrets.token_hex(16)}.{SERVICE}"
             hosts = {ip_of(where) for contact in contacts(encode(addresses)) for where in contact.addresses}
             info = ServiceInfo(
@@ -79,7 +87,7 @@ async def neighbourhood(
 
 
 def encode(addresses: Sequence[str]) -> bytes:
-    """Return a TXT record: a `dnsaddr=` string for each address."""
+    """Return a TXT record (RFC 6763, section 6): a `dnsaddr=` string for each of the first eight addresses."""
     record = b""
     for address in addresses[:_MAX_ADDRESSES]:
         text = f"dnsaddr={address}".encode()
@@ -88,8 +96,8 @@ def encode(addresses: Sequence[str]) -> bytes:
     return record
 
 
-def contacts(record: bytes | None) -> list[Contact]:
-    """Read a TXT record, of which strangers decide what is in it."""
+def contacts(record: bytes | None) -> list[LocalPeer]:
+    """Return the peers in a TXT record. Strings that are not valid are skipped: anyone can send one."""
     found: dict[PeerId, list[Multiaddr]] = {}
     rest = record or b""
     for _ in range(2 * _MAX_ADDRESSES):
@@ -105,4 +113,4 @@ def contacts(record: bytes | None) -> list[Contact]:
             continue
         if where is not None and who is not None and kind_of(where) is not None:
             found.setdefault(who, []).append(where)
-    return [Contact(peer, tuple(where[:_MAX_ADDRESSES])) for peer, where in found.items()]
+    return [LocalPeer(peer, tuple(where[:_MAX_ADDRESSES])) for peer, where in found.items()]

@@ -1,7 +1,7 @@
-"""Agreeing on a protocol: multistream-select 1.0.0, on connections and streams, either half.
+"""Protocol negotiation: multistream-select 1.0.0 (libp2p specification, "connections"), both sides.
 
-Header and proposal go out in one write, and a dialler may add its first bytes to them, where the library waits
-twice for the other side. Every length is bounded, where the library believes what a stranger announces.
+Header and proposal leave in one write, and the initiator may add its first bytes; py-libp2p waits two round trips.
+Every length is bounded; py-libp2p allocates what a stranger announces.
 """
 
 from __future__ import annotations
@@ -10,15 +10,17 @@ from collections.abc import Container
 from typing import Protocol
 
 from plasm_core.errors import StreamError
+from plasm_transport_libp2p.varint import VarintDecoder, encode_varint
 
 _HEADER = "/multistream/1.0.0"
 _NOT_AVAILABLE = "na"
 _MAX_MESSAGE_BYTES = 1024
+_MAX_LENGTH_BYTES = 3
 _MAX_PROPOSALS = 16
 
 
-class Pipe(Protocol):
-    """What libp2p's connections and streams have in common."""
+class ByteStream(Protocol):
+    """The methods that py-libp2p's connections and streams have in common."""
 
     async def read(self, n: int | None = None) -> bytes: ...
 
@@ -26,26 +28,22 @@ class Pipe(Protocol):
 
 
 class NegotiationError(StreamError):
-    """The other side does not speak the protocol, or not multistream-select."""
+    """The peer does not speak the protocol, or not multistream-select."""
 
 
 def message(text: str) -> bytes:
-    """Return a message: its length as an unsigned varint, the text, a newline."""
+    """Return a message: the length of text and newline as an unsigned varint, the text, a newline."""
     body = text.encode() + b"\n"
-    length, prefix = len(body), bytearray()
-    while length >= 0x80:
-        prefix.append(length & 0x7F | 0x80)
-        length >>= 7
-    return bytes(prefix) + bytes([length]) + body
+    return encode_varint(len(body)) + body
 
 
 def proposal(protocol: str) -> bytes:
-    """Return what a dialler sends. It may send on at once, but must `confirm` before it reads."""
+    """Return the initiator's bytes. It may send more at once, but must `confirm` before it reads."""
     return message(_HEADER) + message(protocol)
 
 
-async def confirm(pipe: Pipe, protocol: str) -> None:
-    """Read the answer to a proposal. Raises: `NegotiationError`."""
+async def confirm(pipe: ByteStream, protocol: str) -> None:
+    """Read the answer to a proposal. Raises: `NegotiationError` unless the peer accepts it."""
     if await _read_message(pipe) != _HEADER:
         raise NegotiationError("the peer does not speak multistream-select")
     answer = await _read_message(pipe)
@@ -55,40 +53,37 @@ async def confirm(pipe: Pipe, protocol: str) -> None:
         raise NegotiationError("the peer answered for another protocol than was proposed")
 
 
-async def answer(pipe: Pipe, spoken: Container[str]) -> str:
-    """Read proposals up to one that is spoken, and accept it. Raises: `NegotiationError`."""
+async def answer(pipe: ByteStream, spoken: Container[str]) -> str:
+    """Answer proposals until one is in `spoken`, and return it. Raises: `NegotiationError` after 16."""
     if await _read_message(pipe) != _HEADER:
         raise NegotiationError("the peer does not speak multistream-select")
-    await pipe.write(message(_HEADER))  # some wait for it before they propose
+    await pipe.write(message(_HEADER))  # some initiators wait for the header before they propose
     for _ in range(_MAX_PROPOSALS):
         proposed = await _read_message(pipe)
         if proposed in spoken:
             await pipe.write(message(proposed))
             return proposed
         await pipe.write(message(_NOT_AVAILABLE))
-    raise NegotiationError("the peer proposes nothing that is spoken here")
+    raise NegotiationError("the peer proposes no protocol that this node speaks")
 
 
-async def _read_message(pipe: Pipe) -> str:
-    length = shift = 0
-    while True:
-        byte = (await read_exactly(pipe, 1))[0]
-        length |= (byte & 0x7F) << shift
-        shift += 7
-        if not byte & 0x80:
-            break
-        if shift > 14:
-            raise NegotiationError("the peer does not speak multistream-select")
-    if not 0 < length <= _MAX_MESSAGE_BYTES:
+async def _read_message(pipe: ByteStream) -> str:
+    length, complete = VarintDecoder(_MAX_LENGTH_BYTES), False
+    while not complete:
+        try:
+            complete = length.take((await read_exactly(pipe, 1))[0])
+        except ValueError:
+            raise NegotiationError("the peer does not speak multistream-select") from None
+    if not 0 < length.value <= _MAX_MESSAGE_BYTES:
         raise NegotiationError("the peer does not speak multistream-select")
-    body = await read_exactly(pipe, length)
+    body = await read_exactly(pipe, length.value)
     if not body.endswith(b"\n"):
         raise NegotiationError("the peer does not speak multistream-select")
     return body[:-1].decode("utf-8", "replace")
 
 
-async def read_exactly(pipe: Pipe, count: int) -> bytes:
-    """Read just so many bytes. Raises: `NegotiationError` if there are fewer."""
+async def read_exactly(pipe: ByteStream, count: int) -> bytes:
+    """Read exactly `count` bytes. Raises: `NegotiationError` if the stream ends before."""
     data = b""
     while len(data) < count:
         more = await pipe.read(count - len(data))

@@ -1,10 +1,10 @@
-"""The open transport: dials peers, reuses their connections, and hands their streams to handlers."""
+"""The open transport: dials peers, reuses connections, and hands inbound streams to protocol handlers."""
 
 from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -17,71 +17,54 @@ from libp2p.network.connection.swarm_connection import SwarmConn
 from libp2p.tools.anyio_service import background_trio_service
 from multiaddr import Multiaddr
 
-from plasm_core.abc import Network, Stream, StreamHandler
 from plasm_core.errors import PeerUnreachableError, StreamError
+from plasm_core.plugins.interfaces import Network, Stream, StreamHandler
 from plasm_core.records.peer import PeerId
-from plasm_transport_libp2p.addresses import Groups, expand, ip_of, is_relayed, kind_of, parse
+from plasm_transport_libp2p.address_book import MAX_ADDRESSES, AddressBook
+from plasm_transport_libp2p.addresses import AddressGroups, expand, ip_of, is_relayed, kind_of, parse
+from plasm_transport_libp2p.circuit_relay.circuit import CircuitTransport
+from plasm_transport_libp2p.dcutr.hole_punching import HolePuncher
+from plasm_transport_libp2p.host import Libp2pHost
+from plasm_transport_libp2p.host_resources import HostResources
 from plasm_transport_libp2p.identity import from_libp2p, to_libp2p
-from plasm_transport_libp2p.limits import Limits
+from plasm_transport_libp2p.limits import ConnectionLimits
 from plasm_transport_libp2p.negotiation import NegotiationError
-from plasm_transport_libp2p.relay.circuit import Circuits
-from plasm_transport_libp2p.relay.punching import Puncher
-from plasm_transport_libp2p.shares import Shares
 from plasm_transport_libp2p.stream import Libp2pStream
-from plasm_transport_libp2p.workarounds import Host, Swarm, remote_of
+from plasm_transport_libp2p.swarm import Libp2pSwarm, remote_of
 
 log = logging.getLogger(__name__)
 
-_STAGGER_S = 0.15  # an address has this head start over the next
+# Addresses are dialled one after the other with this head start (RFC 8305, "Happy Eyeballs", suggests 250 ms).
+_STAGGER_S = 0.15
 _CLOSE_S = 3.0
-_MAX_CANDIDATES = 8
-_MAX_BOOK = 4096
+_MAX_DIALLED = 4096
 _ORDER = {"tcp": 0, "quic": 1, "relay": 2}
-_ROUTERS_REMEMBER_S = 900.0
-
-
-class AddressBook:
-    """Where peers were last said to be, the most recently used of them."""
-
-    def __init__(self) -> None:
-        self._addresses: OrderedDict[PeerId, tuple[Multiaddr, ...]] = OrderedDict()
-
-    def learn(self, peer: PeerId, addresses: Iterable[Multiaddr]) -> None:
-        """Replace what is known of a peer."""
-        kept = tuple(dict.fromkeys(addresses))[:_MAX_CANDIDATES]
-        if kept:
-            self._addresses[peer] = kept
-            self._addresses.move_to_end(peer)
-            while len(self._addresses) > _MAX_BOOK:
-                self._addresses.popitem(last=False)
-
-    def addresses(self, peer: PeerId) -> tuple[Multiaddr, ...]:
-        """Return the addresses of a peer, none if it is not known."""
-        return self._addresses.get(peer, ())
+_ROUTERS_REMEMBER_S = 900.0  # beyond the 2 and 5 minutes that NATs keep UDP mappings (RFC 4787, section 4.3)
 
 
 class Libp2pNetwork(Network):
-    """One host on the network."""
+    """One libp2p host: its connections, the protocols it serves, and where it last dialled."""
 
-    def __init__(self, host: Host, swarm: Swarm, limits: Limits, circuits: Circuits) -> None:
-        self.circuits = circuits
-        self._puncher = Puncher(self)
+    def __init__(self, host: Libp2pHost, swarm: Libp2pSwarm, limits: ConnectionLimits) -> None:
         self._host = host
         self._swarm = swarm
         self._limits = limits
-        self._dialling: dict[str, trio.Lock] = {}
+        self._dial_locks: dict[str, trio.Lock] = {}
         self._spoken: dict[Any, set[str]] = {}
         self._dialled: OrderedDict[str, float] = OrderedDict()
         self.book = AddressBook()
+        self._hole_puncher = HolePuncher(self)
+        self.circuits = CircuitTransport(self, accept=self._accept, dialled=self._hole_puncher.serve)
+        swarm.transport_manager.add_transport(self.circuits)
 
     @property
-    def host(self) -> Host:
-        """The libp2p host, for protocols that are spoken below this one."""
+    def host(self) -> Libp2pHost:
+        """py-libp2p's host, for tests and for protocols that need its streams."""
         return self._host
 
     @property
     def peer_id(self) -> PeerId:
-        """Who this node is to others."""
+        """The identity of this host."""
         return from_libp2p(self._swarm.self_id)
 
     @property
@@ -90,7 +73,7 @@ class Libp2pNetwork(Network):
 
     @property
     def connected(self) -> tuple[PeerId, ...]:
-        """The peers that there are connections to."""
+        """The peers with at least one connection."""
         return tuple(from_libp2p(peer) for peer, conns in self._swarm.connections.items() if conns)
 
     @property
@@ -103,12 +86,12 @@ class Libp2pNetwork(Network):
         }
 
     def listening(self) -> list[Multiaddr]:
-        """Return where this node listens, interface by interface."""
+        """Return the listening addresses; `0.0.0.0` and `::` as one address for each network interface."""
         listening = [address for item in self._swarm.listeners.values() for address in item.get_addrs()]
         return [item for address in listening for item in expand(address)]
 
     def remote_address(self, stream: Stream) -> Multiaddr | None:
-        """Return the address at the other end of one of this network's streams."""
+        """Return the remote address of the connection that carries a stream, None if it is not known."""
         if isinstance(stream, Libp2pStream):
             return next(iter(stream.connection.get_transport_addresses()), None)
         conns = self._swarm.connections.get(to_libp2p(stream.remote_peer), []) if stream.remote_peer else []
@@ -116,11 +99,11 @@ class Libp2pNetwork(Network):
         return addresses[0] if addresses else None
 
     def was_dialled_by_peer(self, stream: Stream) -> bool:
-        """Return whether one of this network's streams is on a connection that the other side made."""
+        """Return whether a stream is on an inbound connection."""
         return isinstance(stream, Libp2pStream) and not stream.connection.is_initiator
 
     def handle(self, protocol: str, handler: StreamHandler) -> None:
-        """Serve a protocol from now on."""
+        """Serve a protocol from now on: `handler` is called with each inbound stream."""
 
         async def serve(stream: INetStream) -> None:
             await self._serve(stream, handler)
@@ -128,12 +111,12 @@ class Libp2pNetwork(Network):
         self._host.set_stream_handler(TProtocol(protocol), serve)
 
     def unhandle(self, protocol: str) -> None:
-        """Serve a protocol no longer."""
+        """Stop serving a protocol. Streams that are open go on."""
         self._host.remove_stream_handler(TProtocol(protocol))
 
     @property
     def protocols(self) -> tuple[str, ...]:
-        """What is served now."""
+        """The ids of the protocols served now."""
         return tuple(str(name) for name in self._host.multiselect.handlers)
 
     async def _serve(self, stream: INetStream, handler: StreamHandler) -> None:
@@ -155,7 +138,7 @@ class Libp2pNetwork(Network):
         return Libp2pStream(stream, peer, group, proposing=proposing)
 
     def group_of(self, address: Multiaddr) -> str:
-        """Return the group of addresses that one is counted in, which tells nobody where it is."""
+        """Return the keyed hash of an address' /24 or /48, under which quotas count it."""
         ip = ip_of(address)
         return self._swarm.groups.of((str(ip), 0) if ip is not None else None)
 
@@ -181,13 +164,13 @@ class Libp2pNetwork(Network):
             except PeerUnreachableError:
                 if self._is_usable(reused):
                     raise
-        lock = self._dialling.setdefault(name, trio.Lock())
+        lock = self._dial_locks.setdefault(name, trio.Lock())
         try:
             async with lock:
                 conn = self._connection(where, who) or await self._connect(where, who, known)
         finally:
-            if not lock.statistics().tasks_waiting and self._dialling.get(name) is lock:
-                del self._dialling[name]
+            if not lock.statistics().tasks_waiting and self._dial_locks.get(name) is lock:
+                del self._dial_locks[name]
         return await self._open(conn, protocol)
 
     def _is_usable(self, conn: SwarmConn) -> bool:
@@ -195,61 +178,57 @@ class Libp2pNetwork(Network):
 
     async def dial_peer(self, peer: PeerId, addresses: Sequence[Multiaddr], protocol: str) -> Libp2pStream:
         """Open a stream to a peer that is said to be at some addresses. Raises: `PeerUnreachableError`."""
-        # Who knows other addresses does not wait for a dial to these: they may be false.
+        # The lock is per set of addresses: a dial to false ones must not delay a caller that knows the true ones.
         name = " ".join([f"/p2p/{peer}", *map(str, addresses)])
         return await self._dial(name, None, peer, addresses, protocol)
 
     def connection_address(self, peer: PeerId) -> Multiaddr | None:
-        """Return where a peer is seen that there is a connection to, by the latest of them."""
+        """Return the remote address of a peer's latest connection, a direct one if there is any; None without one."""
         conns = self._swarm.connections.get(to_libp2p(peer), [])
         addresses = [address for conn in reversed(conns) for address in _at(conn)]
         return min(addresses, key=is_relayed, default=None)
 
-    def is_connected_straight(self, peer: PeerId) -> bool:
-        """Return whether there is a connection to a peer that is no circuit."""
+    def is_connected_directly(self, peer: PeerId) -> bool:
+        """Return whether there is a connection to a peer that goes through no relay."""
         conn = self._connection(None, peer)
         return conn is not None and not any(map(is_relayed, _at(conn)))
 
     async def dial_connected(self, peer: PeerId, protocol: str) -> Libp2pStream:
-        """Open a stream on a connection that there is, and that is no circuit. Raises: `PeerUnreachableError`."""
+        """Open a stream on an open connection that goes through no relay. Raises: `PeerUnreachableError`."""
         conn = self._connection(None, peer)
         if conn is None or any(map(is_relayed, _at(conn))):
             raise PeerUnreachableError(f"there is no connection to {peer}")
         return await self._open(conn, protocol)
 
-    async def accept(self, raw: IRawConnection, address: Multiaddr) -> None:
-        """Serve a connection that came through a relay to its end, looking for a straight way meanwhile."""
-        await self._swarm.accept(raw, address, self._puncher.propose)
-
-    def look_for_straight_ways(self) -> None:
-        """Follow the proposals of peers at the other end of circuits."""
-        self._puncher.serve()
+    async def _accept(self, raw: IRawConnection, address: Multiaddr) -> None:
+        """Serve an inbound connection through a relay until it ends, and try hole punching meanwhile."""
+        await self._swarm.accept(raw, address, self._hole_puncher.propose)
 
     async def open_on(self, conn: SwarmConn, protocol: str) -> Libp2pStream:
         """Open a stream on a connection. Raises: `PeerUnreachableError`."""
         return await self._open(conn, protocol)
 
-    async def connect_straight(self, where: Multiaddr, who: PeerId) -> None:
-        """Connect to a peer although there is a circuit. Raises: `PeerUnreachableError`."""
-        if not self.is_connected_straight(who):
+    async def connect_directly(self, where: Multiaddr, who: PeerId) -> None:
+        """Dial a peer directly, unless there is a direct connection. Raises: `PeerUnreachableError`."""
+        if not self.is_connected_directly(who):
             await self._connect_to(where, who)
 
     def send_datagram(self, where: Multiaddr, data: bytes) -> None:
-        """Send a datagram that means nothing from the socket that QUIC dials from."""
+        """Send one datagram from the UDP socket that QUIC dials from, which opens a NAT mapping to that address."""
         transport: Any = self._swarm.transport_manager.transport_for_dialing(where)
         if transport is not None:
             self._note_dial(where)
             transport.send_datagram(where, data)
 
     def _connection(self, where: Multiaddr | None, who: PeerId | None) -> SwarmConn | None:
-        """Return a connection that serves: to that peer, or to that address, if none is named."""
+        """Return an open connection to a peer, or to an address if no peer is named; a direct one first."""
         if who is not None:
             candidates = self._swarm.connections.get(to_libp2p(who), [])
         else:
             candidates = [conn for conns in self._swarm.connections.values() for conn in conns]
         for conn in sorted(candidates, key=lambda item: any(map(is_relayed, _at(item)))):
             at = next(iter(_at(conn)), None)
-            # Whoever would go through a relay is all the better served by a straight connection.
+            # A direct connection serves a caller that named a relayed address, too.
             fits = where is None or is_relayed(where) or (at is not None and kind_of(at) == kind_of(where))
             if who is None:
                 fits = at == where
@@ -263,16 +242,16 @@ class Libp2pNetwork(Network):
         if where is not None:
             return await self._connect_to(where, who)
         if who is None:
-            raise PeerUnreachableError("the address names neither a place nor a peer")
+            raise PeerUnreachableError("the address names neither a host nor a peer")
         if not known:
             raise PeerUnreachableError(f"no address of {who} is known")
-        ordered = sorted(known[:_MAX_CANDIDATES], key=lambda item: _ORDER.get(kind_of(item) or "", 3))
+        ordered = sorted(known[:MAX_ADDRESSES], key=lambda item: _ORDER.get(kind_of(item) or "", 3))
         return await _first([partial(self._connect_to, item, who) for item in ordered], who)
 
     def contacted(self, carrier: str) -> set[str]:
-        """Return the IP addresses that this node has spoken to lately, and whose packets a router may let in.
+        """Return the IP addresses that this host has sent packets to lately, which its NAT may therefore let in.
 
-        Whoever has come over a carrier unasked, and was never dialled, was let in by no such favour.
+        Not among them: inbound connections over `carrier` from hosts never dialled. No NAT mapping explains them.
         """
         known = {
             str(ip_of(item))
@@ -284,12 +263,12 @@ class Libp2pNetwork(Network):
         return known | self.dialled()
 
     def dialled(self) -> set[str]:
-        """Return the IP addresses that this node has spoken to first, lately."""
+        """Return the IP addresses dialled in the last 15 minutes."""
         since = trio.current_time() - _ROUTERS_REMEMBER_S
         return {ip for ip, at in self._dialled.items() if at > since}
 
     def forget_dialled(self, before: float) -> None:
-        """Forget whom this node spoke to before a moment: its router has another address, and let them in at the old."""
+        """Forget the dials before a moment of trio's clock: the NAT has a new address, and no mappings from before."""
         self._dialled = OrderedDict((ip, at) for ip, at in self._dialled.items() if at >= before)
 
     def _note_dial(self, where: Multiaddr) -> None:
@@ -297,11 +276,11 @@ class Libp2pNetwork(Network):
         if ip is not None:
             self._dialled.pop(str(ip), None)
             self._dialled[str(ip)] = trio.current_time()
-            while len(self._dialled) > _MAX_BOOK:
+            while len(self._dialled) > _MAX_DIALLED:
                 self._dialled.popitem(last=False)
 
     async def try_dial(self, where: Multiaddr, peer: PeerId, talk: Callable[[Any], Awaitable[None]]) -> None:
-        """Connect to a peer at an address from a fresh socket, talk on the connection, and hang up.
+        """Dial a peer at an address from a fresh socket, call `talk` with the connection, and close it.
 
         Raises: `PeerUnreachableError`.
         """
@@ -339,18 +318,18 @@ class Libp2pNetwork(Network):
 
 
 def _at(conn: Any) -> list[Multiaddr]:
-    """Return where the other end of a connection is."""
+    """Return the remote addresses of a connection."""
     addresses: list[Multiaddr] = conn.get_transport_addresses()
     return addresses
 
 
 def _is_ours(conn: Any) -> bool:
-    """Return whether this side made a connection."""
+    """Return whether a connection is outbound."""
     return bool(conn.muxed_conn.is_initiator)
 
 
 async def _first(attempts: Sequence[Callable[[], Awaitable[SwarmConn]]], who: PeerId) -> SwarmConn:
-    """Return the first success of attempts that start one after the other. Raises: `PeerUnreachableError`."""
+    """Start attempts one after the other, return the first success and cancel the rest. Raises: `PeerUnreachableError`."""
     won: list[SwarmConn] = []
     reasons: list[str] = []
     async with trio.open_nursery() as nursery:
@@ -378,23 +357,21 @@ async def open_network(
     keys: KeyPair,
     transports: list[ITransport],
     listen: Sequence[Multiaddr],
-    limits: Limits,
-    groups: Groups | None = None,
-    shares: Shares | None = None,
+    limits: ConnectionLimits,
+    groups: AddressGroups | None = None,
+    shares: HostResources | None = None,
 ) -> AsyncIterator[Libp2pNetwork]:
-    """Run a host. Raises: `TransportError` if it cannot listen on each address."""
-    circuits = Circuits()
-    swarm = Swarm(keys, [*transports, circuits], limits, shares)
+    """Run a host while the context lasts. Raises: `TransportError` if it cannot listen on every address."""
+    swarm = Libp2pSwarm(keys, transports, limits, shares)
     swarm.groups = groups or swarm.groups
-    host = Host(swarm, limits)
+    host = Libp2pHost(swarm, limits)
+    network = Libp2pNetwork(host, swarm, limits)
     failure: BaseException | None = None
     async with background_trio_service(swarm):
         await swarm.event_background_nursery_created.wait()
         try:
             for address in listen:
                 await swarm.listen_on(address)
-            network = Libp2pNetwork(host, swarm, limits, circuits)
-            circuits.attach(network)
             yield network
         except BaseException as exc:
             # Raised below: the service's nursery would wrap the caller's exception in a group.

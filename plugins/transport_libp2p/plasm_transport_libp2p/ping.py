@@ -1,18 +1,14 @@
-"""Telling that one is there: `/ipfs/ping/1.0.0` (libp2p specification, "ping").
+"""Ping, `/ipfs/ping/1.0.0` (libp2p specification, "ping"): echoes 32 bytes at a time.
 
-Implementations in other languages keep no server of the directory in their tables that does not answer it.
+Go and JavaScript drop a DHT server from their routing tables that does not answer it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import trio
 
-from plasm_core.abc import Stream
-
-if TYPE_CHECKING:
-    from plasm_transport_libp2p.network import Libp2pNetwork
+from plasm_core.plugins.interfaces import Stream
+from plasm_transport_libp2p.interfaces import ProtocolRegistrar
 
 PROTOCOL = "/ipfs/ping/1.0.0"
 PING_BYTES = 32
@@ -20,8 +16,8 @@ _IDLE_S = 60.0
 _MAX_PINGS = 1024  # on one stream
 
 
-def serve(network: Libp2pNetwork) -> None:
-    """Send back what whoever asks sends, 32 bytes at a time."""
+def serve(network: ProtocolRegistrar) -> None:
+    """Echo 32 bytes at a time to any peer that asks."""
     network.handle(PROTOCOL, _echo)
 
 

@@ -1,4 +1,4 @@
-"""Streams of the plugin API on streams of libp2p, whether yamux or QUIC carries them."""
+"""The plugin API's stream over a stream of yamux or QUIC."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from typing import Any
 import trio
 from libp2p.abc import INetStream
 
-from plasm_core.abc import Stream
 from plasm_core.errors import StreamError
 from plasm_core.records.peer import PeerId
 from plasm_transport_libp2p import negotiation
+from plasm_transport_libp2p.interfaces import PeerStream
 
 _CLOSE_S = 1.0
 
 
-class Libp2pStream(Stream):
-    """One stream. A dialled one carries its proposal with the first bytes and reads the answer before others."""
+class Libp2pStream(PeerStream):
+    """One stream. An outbound one sends its multistream-select proposal with the first bytes written, and reads the
+    answer before any other byte: that saves a round trip."""
 
     def __init__(self, stream: INetStream, peer: PeerId, group: str, *, proposing: str | None = None) -> None:
         self._stream = stream
@@ -34,7 +35,7 @@ class Libp2pStream(Stream):
 
     @property
     def connection(self) -> Any:
-        """The connection that carries it."""
+        """The muxed connection that carries the stream."""
         return self._stream.muxed_conn
 
     @property
@@ -68,11 +69,16 @@ class Libp2pStream(Stream):
         self._ended = not data
         return data
 
+    def is_silent(self) -> bool:
+        usable = not (self._broken or self._closed or self._ended or self._unconfirmed)
+        muxed: Any = getattr(self._stream, "muxed_stream", self._stream)
+        return usable and bool(muxed.is_silent)
+
     async def pause(self) -> None:
         await self.connection.turn_to_read()
 
     async def confirm(self) -> None:
-        """Make sure that the peer speaks the protocol that was proposed. Raises: `StreamError`."""
+        """Wait until the peer has accepted the proposed protocol. Raises: `StreamError` if it does not."""
         if self._unsent:
             await self.send_all(b"")
         if self._unconfirmed is None:
@@ -104,7 +110,7 @@ class Libp2pStream(Stream):
                     await self.send_all(b"")
                 await self._stream.close()
                 self._closed = True
-        except Exception:  # broken, then: there is nobody to tell
+        except Exception:  # a failure to close is a broken stream, which is reset below
             pass
         finally:
             if not self._closed:
@@ -112,7 +118,7 @@ class Libp2pStream(Stream):
         await trio.lowlevel.checkpoint()
 
     async def abort(self) -> None:
-        """Break the stream, so that the other side does not take it for ended. Never raises `StreamError`."""
+        """Reset the stream, so that the peer does not take it for ended. Never raises `StreamError`."""
         self._closed = True
         with trio.CancelScope(shield=True), trio.move_on_after(_CLOSE_S):
             await self._stream.reset()

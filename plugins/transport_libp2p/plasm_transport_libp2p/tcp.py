@@ -1,7 +1,7 @@
-"""TCP for libp2p's swarm.
+"""The TCP transport of the swarm.
 
-Written anew because the library shares a port with whoever else wants it, does not know the address of a peer
-on IPv6, and gives up a message that arrives in more than a hundred pieces.
+It replaces py-libp2p's, which sets SO_REUSEPORT, so that another process can take connections of the same port,
+does not know the remote address on IPv6, and fails on a message that arrives in more than 100 segments.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from libp2p.transport.exceptions import OpenConnectionError
 from multiaddr import Multiaddr
 
 from plasm_transport_libp2p.addresses import ip_of, kind_of
+from plasm_transport_libp2p.exact_reads import ReadBuffer
 
 log = logging.getLogger(__name__)
 
@@ -27,30 +28,29 @@ _READ_BYTES = 64 * 1024
 
 
 class TcpStream(ReadWriteCloser):
-    """A connected socket. Reads return just what was asked for."""
+    """A connected socket. `read(n)` returns exactly n bytes."""
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
-        self._buffer = bytearray()
+        self._buffer = ReadBuffer()
         try:
             host, port, *_ = stream.socket.getpeername()
             self._remote: tuple[str, int] | None = (str(host), int(port))
-        except OSError:  # gone already
+        except OSError:  # ENOTCONN: the peer has closed already
             self._remote = None
 
     async def read(self, n: int | None = None) -> bytes:
-        """Return `n` bytes, or what there is if None. Raises: `ConnectionClosedError`."""
-        while len(self._buffer) < (1 if n is None else n):
-            try:
-                data = await self._stream.receive_some(_READ_BYTES)
-            except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
-                raise ConnectionClosedError("the connection broke", transport="tcp") from exc
-            if not data:
-                raise ConnectionClosedError("the peer hung up", transport="tcp")
-            self._buffer += data
-        taken = bytes(self._buffer[:n])
-        del self._buffer[: len(taken)]
-        return taken
+        """Return `n` bytes, or if None at least one. Raises: `ConnectionClosedError`."""
+        return await self._buffer.read(n, self._receive)
+
+    async def _receive(self) -> bytes:
+        try:
+            data = bytes(await self._stream.receive_some(_READ_BYTES))
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            raise ConnectionClosedError("the connection broke", transport="tcp") from exc
+        if not data:
+            raise ConnectionClosedError("the peer closed the connection", transport="tcp")
+        return data
 
     async def write(self, data: bytes) -> None:
         """Send all. Raises: `ConnectionClosedError`."""
@@ -69,7 +69,7 @@ class TcpStream(ReadWriteCloser):
 
 
 class TcpListener(IListener):
-    """Accepts connections until it is closed. The swarm sets `background_nursery`."""
+    """Accepts connections until closed. The swarm sets `background_nursery`, in which they are served."""
 
     background_nursery: trio.Nursery
 
@@ -126,11 +126,11 @@ class TcpListener(IListener):
             await self._stopped.wait()
 
 
-class Tcp(ITransport):
-    """Dials and listens on `/ip4/…/tcp/…`, `/ip6/…/tcp/…` and, dialling only, names."""
+class TcpTransport(ITransport):
+    """Dials and listens on `/ip4|ip6/…/tcp/…`; dials `/dns|dns4|dns6/…/tcp/…`, too."""
 
     async def dial(self, maddr: Multiaddr) -> IRawConnection:
-        """Connect. Raises: `OpenConnectionError`."""
+        """Connect to an address. Raises: `OpenConnectionError`."""
         host = next(iter(maddr.values()))
         try:
             stream = await trio.open_tcp_stream(str(host), int(str(maddr.value_for_protocol("tcp"))))

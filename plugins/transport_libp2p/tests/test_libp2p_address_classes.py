@@ -13,9 +13,9 @@ pytest.importorskip("libp2p", reason="libp2p is not installed: pip install 'phas
 
 from multiaddr import Multiaddr
 
+from plasm_core.address_classes import TABLE, Private, class_of_ip
 from plasm_core.errors import PeerUnreachableError
 from plasm_core.records.peer import PeerId
-from plasm_transport_libp2p.address_classes import TABLE, Private, class_of_ip
 from plasm_transport_libp2p.addresses import is_dialled_on_hearsay, kind_of, parse, prefix_of, private_ranges
 
 VECTORS: dict[str, Any] = json.loads(

@@ -15,10 +15,10 @@ from multiaddr import Multiaddr
 
 from plasm_core.errors import PeerUnreachableError
 from plasm_core.records.peer import PeerId
-from plasm_transport_libp2p.kademlia.contact import Contact, merged, place_of
-from plasm_transport_libp2p.kademlia.lookup import MAX_QUERIES, Lookup
-from plasm_transport_libp2p.kademlia.search import Search
-from plasm_transport_libp2p.kademlia.table import RoutingTable
+from plasm_transport_libp2p.kad.contact import Contact, kad_id, merge_addresses
+from plasm_transport_libp2p.kad.lookup import MAX_QUERIES, Lookup
+from plasm_transport_libp2p.kad.search import ProviderSearch
+from plasm_transport_libp2p.kad.table import RoutingTable
 from tests.support import simulated_directory as simulated
 
 pytestmark = pytest.mark.trio
@@ -51,7 +51,7 @@ async def test_a_third_of_the_servers_hides_no_provider(
 async def test_a_peer_that_failed_is_asked_where_another_says_that_it_is(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Else whoever answers first could keep a lookup away from any server."""
+    """Otherwise the first peer to answer could keep a lookup away from any server."""
     liar, honest, victim = (somebody(f"/ip4/11.{number}.0.1/tcp/1") for number in range(3))
     false = Contact(victim.peer, tuple(Multiaddr(f"/ip4/12.{n}.0.1/tcp/1") for n in range(8)))
     reached: list[PeerId] = []
@@ -67,14 +67,14 @@ async def test_a_peer_that_failed_is_asked_where_another_says_that_it_is(
         reached.append(contact.peer)
         return []
 
-    found = await Lookup(place_of(b"key"), somebody().peer, query).run([liar, honest])
+    found = await Lookup(kad_id(b"key"), somebody().peer, query).run([liar, honest])
 
     assert reached == [victim.peer]
     assert victim.peer in {contact.peer for contact in found}
 
 
 async def test_a_liar_costs_a_lookup_few_questions(autojump_clock: trio.testing.MockClock) -> None:
-    place = place_of(b"key")
+    place = kad_id(b"key")
     liar, *sound = (somebody(f"/ip4/11.{number}.0.1/tcp/1") for number in range(12))
     asked: list[PeerId] = []
 
@@ -117,8 +117,8 @@ async def test_no_tellers_address_is_left_out(liars: int) -> None:
     true = Multiaddr("/ip4/8.8.8.8/tcp/1")
     same = [Multiaddr(f"/ip4/11.0.0.{number}/tcp/1") for number in range(60)]
 
-    assert true in merged([*[same] * liars, [true]], 16)
-    assert merged([same, [true], [true]], 8)[0] == true
+    assert true in merge_addresses([*[same] * liars, [true]], 16)
+    assert merge_addresses([same, [true], [true]], 8)[0] == true
 
 
 class Told:
@@ -140,27 +140,31 @@ class Told:
 
 
 async def searched(answers: Callable[[], list[Contact]], limit: int = 64) -> dict[PeerId, tuple[str, ...]]:
-    search = Search(somebody().peer, Told(answers), limit)  # type: ignore[arg-type]
+    search = ProviderSearch(somebody().peer, Told(answers), limit)  # type: ignore[arg-type]
     async with trio.open_nursery() as nursery:
         nursery.start_soon(search.run, "class")
         return {peer: addresses async for peer, addresses in search}
 
 
-@pytest.mark.parametrize("tellers", [1, 4])
+@pytest.mark.parametrize("reporters", [1, 4])
 @pytest.mark.parametrize("limit", [8, 64])
 async def test_nodes_that_are_made_up_do_not_fill_a_search(
-    tellers: int, limit: int, autojump_clock: trio.testing.MockClock
+    reporters: int, limit: int, autojump_clock: trio.testing.MockClock
 ) -> None:
     """Each liar names as many as an answer holds, of as many networks, and others under every key."""
     honest = somebody("/ip4/193.0.6.139/tcp/1")
 
     def answers() -> list[Contact]:
         made_up = [
-            Contact(somebody().peer, (Multiaddr(f"/ip4/45.{n}.{teller}.7/tcp/1"),), teller=f"liar {teller}")
-            for teller in range(tellers)
+            Contact(
+                somebody().peer,
+                (Multiaddr(f"/ip4/45.{n}.{reported_by}.7/tcp/1"),),
+                reported_by=f"liar {reported_by}",
+            )
+            for reported_by in range(reporters)
             for n in range(64)
         ]
-        return [*made_up, Contact(honest.peer, honest.addresses, teller="honest")]
+        return [*made_up, Contact(honest.peer, honest.addresses, reported_by="honest")]
 
     found = await searched(answers, limit)
 
@@ -176,8 +180,8 @@ async def test_the_network_of_a_node_cannot_be_used_up_by_who_names_others_in_it
     crowd = [somebody(f"/ip4/8.8.8.{number}/tcp/1") for number in range(9, 15)]
 
     def answers() -> list[Contact]:
-        told = [Contact(item.peer, item.addresses, teller="liar") for item in crowd]
-        return [*told, *(Contact(honest.peer, honest.addresses, teller=f"sound {n}") for n in range(3))]
+        told = [Contact(item.peer, item.addresses, reported_by="liar") for item in crowd]
+        return [*told, *(Contact(honest.peer, honest.addresses, reported_by=f"sound {n}") for n in range(3))]
 
     assert honest.peer in await searched(answers)
 
@@ -195,7 +199,7 @@ async def test_a_network_has_its_part_wherever_else_its_nodes_say_they_are(
 
     def answers() -> list[Contact]:
         told = RANDOM.sample([*crowd, *honest], 40)
-        return [Contact(item.peer, item.addresses, teller=f"{RANDOM.random()}") for item in told]
+        return [Contact(item.peer, item.addresses, reported_by=f"{RANDOM.random()}") for item in told]
 
     found = await searched(answers)
 

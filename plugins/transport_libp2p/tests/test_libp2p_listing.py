@@ -13,8 +13,8 @@ import trio.testing
 from multiaddr import Multiaddr
 
 from plasm_core.records.peer import PeerId
-from plasm_transport_libp2p.kademlia.contact import Contact, capability_key
-from plasm_transport_libp2p.kademlia.listing import listed
+from plasm_transport_libp2p.kad.contact import Contact, capability_key
+from plasm_transport_libp2p.kad.self_listing import self_listed_addresses
 
 pytestmark = pytest.mark.trio
 
@@ -38,7 +38,7 @@ class Servers:
 
 
 async def located(servers: Servers) -> list[Multiaddr]:
-    return await listed(servers, PEER, "peer/x")  # type: ignore[arg-type]  # of a node, what is asked of it
+    return await self_listed_addresses(servers, PEER, "peer/x")  # type: ignore[arg-type]  # of a node, what is asked of it
 
 
 async def test_where_most_say_that_it_is_comes_first(autojump_clock: trio.testing.MockClock) -> None:

@@ -9,13 +9,12 @@ pytest.importorskip("libp2p", reason="libp2p is not installed: pip install 'phas
 import trio
 from multiaddr import Multiaddr
 
-from plasm_core.abc import Stream
+from plasm_core.plugins.interfaces import Stream
 from plasm_core.records.peer import PeerId
 from plasm_transport_libp2p.discovery import DEFAULT_PROTOCOL
-from plasm_transport_libp2p.kademlia.cache import Cache
-from plasm_transport_libp2p.kademlia.contact import Contact
-from plasm_transport_libp2p.kademlia.directory import KademliaDirectory, Settings, running
-from plasm_transport_libp2p.mdns import contacts, encode
+from plasm_transport_libp2p.kad.directory import KademliaDirectory, KademliaSettings, running
+from plasm_transport_libp2p.kad.peer_cache import PeerCache
+from plasm_transport_libp2p.mdns import LocalPeer, contacts, encode
 from plasm_transport_libp2p.network import Libp2pNetwork
 from plasm_transport_libp2p.transport import Libp2pTransport
 
@@ -29,7 +28,7 @@ async def never(stream: Stream) -> None:
 @pytest.mark.trio
 async def test_two_nodes_of_one_network_meet() -> None:
     transport = Libp2pTransport(listen=("/ip4/127.0.0.1/tcp/0",))
-    settings = Settings(
+    settings = KademliaSettings(
         protocol=DEFAULT_PROTOCOL,
         bootstrap=(),
         server=True,
@@ -44,8 +43,8 @@ async def test_two_nodes_of_one_network_meet() -> None:
         ):
             assert isinstance(first, Libp2pNetwork)
             assert isinstance(second, Libp2pNetwork)
-            one = KademliaDirectory(first, settings, Cache(None))
-            two = KademliaDirectory(second, settings, Cache(None))
+            one = KademliaDirectory(first, settings, PeerCache(None))
+            two = KademliaDirectory(second, settings, PeerCache(None))
             one.announce(first.addresses)
             two.announce(second.addresses)
             async with running(one), running(two):
@@ -62,7 +61,7 @@ def test_an_announcement_is_read_as_it_was_written() -> None:
     (contact,) = contacts(encode(addresses))
 
     expected = (Multiaddr("/ip4/192.168.1.2/tcp/4001"), Multiaddr("/ip4/192.168.1.2/udp/4001/quic-v1"))
-    assert contact == Contact(PEER, expected)
+    assert contact == LocalPeer(PEER, expected)
 
 
 @pytest.mark.parametrize(

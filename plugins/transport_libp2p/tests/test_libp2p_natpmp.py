@@ -17,10 +17,10 @@ import trio
 import trio.testing
 
 from plasm_core.errors import StreamError, TransportError
-from plasm_transport_libp2p.reachability import natpmp_message as message
-from plasm_transport_libp2p.reachability.message import Port
-from plasm_transport_libp2p.reachability.natpmp import Epoch, NatPmp
-from plasm_transport_libp2p.reachability.route import default_gateway
+from plasm_transport_libp2p.addresses import Port
+from plasm_transport_libp2p.nat import natpmp_message as message
+from plasm_transport_libp2p.nat.default_route import default_gateway
+from plasm_transport_libp2p.nat.natpmp import NatPmp, RouterEpoch
 
 DEADLINE_S = 20.0
 TCP, QUIC = ("tcp", 4001), ("quic", 4001)
@@ -95,7 +95,7 @@ def test_a_router_that_speaks_another_version_is_told_apart() -> None:
     ],
 )
 def test_a_router_whose_clock_lags_has_started_anew(told_s: int, seconds: float, follows: bool) -> None:
-    epoch = Epoch(told_s=100, read_at=1000.0)
+    epoch = RouterEpoch(told_s=100, read_at=1000.0)
 
     assert epoch.is_followed_by(told_s, 1000.0 + seconds) is follows
 
@@ -285,7 +285,7 @@ async def test_a_router_that_does_not_listen_is_given_up_at_once() -> None:
         port = unused.getsockname()[1]
     forwarder = NatPmp(lambda: "127.0.0.1", port)
 
-    with pytest.raises(TransportError, match="does not speak it"):
+    with pytest.raises(TransportError, match="does not speak NAT-PMP"):
         await forwarder.map({TCP: 4001})
 
 

@@ -8,8 +8,8 @@ pytest.importorskip("libp2p", reason="libp2p is not installed: pip install 'phas
 
 import trio
 
-from plasm_core.abc import Stream
 from plasm_core.errors import StreamError
+from plasm_core.plugins.interfaces import Stream
 from plasm_core.testing.transport_contract import PROTOCOL as WORK
 from plasm_transport_libp2p import ping
 from plasm_transport_libp2p.transport import Libp2pTransport

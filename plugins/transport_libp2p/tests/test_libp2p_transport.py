@@ -12,8 +12,8 @@ pytest.importorskip("libp2p", reason="libp2p is not installed: pip install 'phas
 
 import trio
 
-from plasm_core.abc import Stream, Transport
 from plasm_core.errors import ConfigError, PeerUnreachableError, StreamError, TransportError
+from plasm_core.plugins.interfaces import Stream, Transport
 from plasm_core.records.peer import PeerId
 from plasm_core.testing.transport_contract import PROTOCOL, TransportContract
 from plasm_signer_ed25519 import Ed25519Signer
@@ -243,10 +243,10 @@ async def test_a_broken_connection_is_not_taken_for_the_end(listen: str) -> None
 
 
 async def test_wrong_configuration_is_named() -> None:
-    from plasm_core import plugins
+    from plasm_core.plugins import loading
 
     with pytest.raises(ConfigError, match=r"transport\.libp2p\.max_streams"):
-        plugins.create(Transport, "libp2p", {"max_streams": 0})  # type: ignore[type-abstract]
+        loading.create(Transport, "libp2p", {"max_streams": 0})  # type: ignore[type-abstract]
 
 
 async def test_cancelled_dials_leave_nothing_behind() -> None:

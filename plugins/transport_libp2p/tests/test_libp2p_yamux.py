@@ -19,8 +19,8 @@ from libp2p.stream_muxer.exceptions import (
     MuxedStreamReset,
 )
 
-from plasm_transport_libp2p.limits import Limits
-from plasm_transport_libp2p.yamux.connection import Yamux
+from plasm_transport_libp2p.limits import ConnectionLimits
+from plasm_transport_libp2p.yamux.connection import YamuxConnection
 from plasm_transport_libp2p.yamux.stream import INITIAL_WINDOW_BYTES, YamuxStream
 from tests.support.yamux import (
     ACK,
@@ -42,11 +42,13 @@ pytestmark = pytest.mark.trio
 
 
 @asynccontextmanager
-async def pair(limits: Limits | None = None) -> AsyncIterator[tuple[Yamux, Yamux]]:
+async def pair(
+    limits: ConnectionLimits | None = None,
+) -> AsyncIterator[tuple[YamuxConnection, YamuxConnection]]:
     ours, theirs = trio.testing.memory_stream_pair()
-    limits = limits or Limits()
-    dialler = Yamux(Pipe(ours, is_initiator=True), PEER, limits)  # type: ignore[arg-type]
-    listener = Yamux(Pipe(theirs, is_initiator=False), PEER, limits)  # type: ignore[arg-type]
+    limits = limits or ConnectionLimits()
+    dialler = YamuxConnection(Pipe(ours, is_initiator=True), PEER, limits)  # type: ignore[arg-type]
+    listener = YamuxConnection(Pipe(theirs, is_initiator=False), PEER, limits)  # type: ignore[arg-type]
     async with trio.open_nursery() as nursery:
         nursery.start_soon(dialler.start)
         nursery.start_soon(listener.start)
@@ -165,7 +167,7 @@ async def test_cancelling_a_writer_harms_nobody_else() -> None:
 
 async def test_a_silent_peer_is_given_up(autojump_clock: trio.testing.MockClock) -> None:
     """As one that is stopped, whose kernel keeps the connection up."""
-    async with stranger(Limits(heartbeat_s=10)) as (conn, _):
+    async with stranger(ConnectionLimits(heartbeat_s=10)) as (conn, _):
         started = trio.current_time()
         await closed(conn)
 
@@ -173,7 +175,7 @@ async def test_a_silent_peer_is_given_up(autojump_clock: trio.testing.MockClock)
 
 
 async def test_a_peer_that_answers_is_kept(autojump_clock: trio.testing.MockClock) -> None:
-    async with pair(Limits(heartbeat_s=10)) as (dialler, listener):
+    async with pair(ConnectionLimits(heartbeat_s=10)) as (dialler, listener):
         await trio.sleep(600)
 
         assert dialler.is_established
@@ -223,7 +225,7 @@ async def _send_ignoring_hangup(peer: Pipe, frames: bytes) -> None:
 
 async def test_who_asks_for_answers_and_does_not_read_them_is_hung_up_on() -> None:
     ours, theirs = trio.testing.lockstep_stream_pair()  # a write waits until it is read
-    conn = Yamux(Pipe(ours, is_initiator=False), PEER, Limits())  # type: ignore[arg-type]
+    conn = YamuxConnection(Pipe(ours, is_initiator=False), PEER, ConnectionLimits())  # type: ignore[arg-type]
     async with trio.open_nursery() as nursery:
         nursery.start_soon(conn.start)
         nursery.start_soon(
@@ -233,7 +235,7 @@ async def test_who_asks_for_answers_and_does_not_read_them_is_hung_up_on() -> No
 
 
 async def test_streams_beyond_the_limit_are_reset_one_by_one() -> None:
-    async with stranger(Limits(max_streams=2)) as (conn, peer):
+    async with stranger(ConnectionLimits(max_streams=2)) as (conn, peer):
         await peer.write(b"".join(frame(DATA, SYN, 2 * index + 1, 1, b"x") for index in range(4)))
         for _ in range(2):
             await conn.accept_stream()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from plasm_core.abc import Transport
-from plasm_core.hookspecs import hookimpl
+from plasm_core.plugins.hookspecs import hookimpl
+from plasm_core.plugins.interfaces import Transport
 from plasm_transport_local.transport import LocalTransport
 
 

@@ -18,8 +18,11 @@ _MAX_PATH_BYTES = 104
 """Of sun_path: 108 on Linux, 104 on macOS."""
 
 
-def bind(path: Path, *, mode: int, group: str | None) -> socket.socket:
-    """Return a listening socket at a path. Raises: `TransportError`."""
+def bind(path: Path, *, mode: int, group: str | None, trial: bool = False) -> socket.socket:
+    """Return a listening socket at a path. Raises: `TransportError`.
+
+    `trial`: leave it without a name, so that no client finds it.
+    """
     if len(os.fsencode(path)) >= _MAX_PATH_BYTES:
         raise TransportError(f"the path of the socket is too long for the system: {path}")
     try:
@@ -28,7 +31,7 @@ def bind(path: Path, *, mode: int, group: str | None) -> socket.socket:
         # A volume that containers share is open to all: clients tell an impostor by the owner of its process.
         check_directory(path.parent, own=False, shared=True)
         _clear(path)
-        return _bound(path, mode, group)
+        return _bound(path, mode, group, trial=trial)
     except OSError as exc:
         raise TransportError(
             f"cannot listen on {path}: {exc.strerror or exc}",
@@ -57,7 +60,7 @@ def _clear(path: Path) -> None:
     )
 
 
-def _bound(path: Path, mode: int, group: str | None) -> socket.socket:
+def _bound(path: Path, mode: int, group: str | None, *, trial: bool) -> socket.socket:
     temporary = path.with_name(f".{secrets.token_hex(4)}")  # short: it must fit into sun_path, too
     sock = socket.socket(socket.AF_UNIX)
     before = os.umask(0o177)
@@ -68,7 +71,10 @@ def _bound(path: Path, mode: int, group: str | None) -> socket.socket:
             os.chown(temporary, -1, _group_id(group))
         temporary.chmod(mode)
         sock.listen(BACKLOG)
-        temporary.rename(path)  # whoever sees it can connect, and none but those who may
+        if trial:
+            temporary.unlink()
+        else:
+            temporary.rename(path)  # from now on the permitted users can see the socket and connect
     except BaseException:
         os.umask(before)
         sock.close()

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 import sys
 
 import trio
 
-from plasm_core.abc import Stream
 from plasm_core.errors import StreamError
+from plasm_core.loop_fairness import LoopTurns
+from plasm_core.plugins.interfaces import Stream
 from plasm_core.records.peer import PeerId
-from plasm_core.turns import Turns
 
 MAX_LINE_BYTES = 64
 REFUSAL = "na"
 _MESSAGE_S = 200e-6
-"""What the daemon does with a message costs its loop about so much."""
+"""Seconds of the event loop that the daemon needs for one message, about."""
 
 
 class LocalStream(Stream):
-    """A Unix stream. Whoever is on the other side is known by user id only."""
+    """A stream over a Unix socket. The peer is identified by its user id only."""
 
-    def __init__(self, sock: trio.SocketStream, user: int | None, turns: Turns | None = None) -> None:
+    def __init__(self, sock: trio.SocketStream, user: int | None, turns: LoopTurns | None = None) -> None:
         self._stream = sock
-        self._turns = turns or Turns()
+        self._turns = turns
         self._group = f"user {user}" if user is not None else "local"
         self._ahead = b""
 
@@ -50,12 +51,24 @@ class LocalStream(Stream):
             self._ahead = bytes(await self._stream.receive_some(max_bytes))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             raise StreamError("the other side is gone") from exc
-        await self.pause()  # whoever is cancelled here finds the bytes at the next call
+        if self._turns is not None:
+            await self.pause()  # if the caller is cancelled here, the next call returns the bytes
         data, self._ahead = self._ahead, b""
         return data
 
+    def is_silent(self) -> bool:
+        descriptor = self._stream.socket.fileno()
+        if self._ahead or descriptor < 0:
+            return False
+        events = select.poll()
+        events.register(descriptor, select.POLLIN)
+        return not events.poll(0)
+
     async def pause(self) -> None:
-        await self._turns.turn(self._group, self, _MESSAGE_S)
+        if self._turns is None:
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._turns.turn(self._group, self, _MESSAGE_S)
 
     async def aclose(self) -> None:
         await self._stream.aclose()
@@ -65,7 +78,7 @@ class LocalStream(Stream):
         await self.send_all(line.encode() + b"\n")
 
     async def receive_line(self) -> str:
-        """Return the line that the stream begins with. Raises: `StreamError` if it begins with none."""
+        """Return the first line of the stream. Raises: `StreamError` if there is none."""
         line = b""
         while b"\n" not in line:
             more = await self.receive_some(4096)
@@ -79,7 +92,7 @@ class LocalStream(Stream):
 
 
 def user_of(sock: trio.socket.SocketType) -> int | None:
-    """Return the user id of the process on the other side, where the platform tells."""
+    """Return the user id of the peer's process; None if the platform does not report it."""
     if sys.platform == "linux":
         credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         return int(struct.unpack("3i", credentials)[1])

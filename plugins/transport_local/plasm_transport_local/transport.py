@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -13,12 +14,12 @@ import attrs
 import trio
 
 from plasm_core import paths
-from plasm_core.abc import Network, Signer, StreamHandler, Transport
 from plasm_core.errors import PeerUnreachableError, PlasmError, StreamError
+from plasm_core.fair_shares import Holder, Places
+from plasm_core.loop_fairness import LoopTurns
+from plasm_core.plugins.interfaces import Network, Signer, StreamHandler, Transport
 from plasm_core.records.fields import constrained, integer, text
 from plasm_core.records.outcome import optional
-from plasm_core.shares import Holder, Places
-from plasm_core.turns import Turns
 from plasm_transport_local.listening import bind
 from plasm_transport_local.stream import REFUSAL, LocalStream, user_of
 from plasm_transport_local.trust import check_server, user_named
@@ -27,15 +28,17 @@ log = logging.getLogger(__name__)
 
 PREFIX = "unix:"
 _GREETING_S = 10
+_BACKLOG_PAUSE_S = 0.1
 _KEPT_FOR_OPERATOR = 8
-"""The eighth part of the places is for whoever runs the daemon, and root."""
+"""One place in eight is reserved for the daemon's own user and root."""
 
 
 @attrs.frozen(kw_only=True)
 class LocalTransport(Transport):
-    """Unix sockets. `mode` is the socket's permissions in octal, `group` whom it belongs to.
+    """Unix sockets. `mode`: the socket's permissions in octal; `group`: the group that owns it.
 
-    `trusted_user`: name or number of a user whose daemon clients believe, beside their own user's and root's.
+    `trusted_user`: name or number of a user whose daemon is trusted, in addition to those of the client's user and of
+    root.
     """
 
     name = "local"
@@ -53,6 +56,11 @@ class LocalTransport(Transport):
     ) -> AbstractAsyncContextManager[Network]:
         return self._open(handlers)
 
+    def try_listening(self) -> None:
+        user_named(self.trusted_user)
+        path = Path(self.socket) if self.socket else paths.own_socket()
+        bind(path, mode=int(self.mode, 8), group=self.group, trial=True).close()
+
     @asynccontextmanager
     async def _open(self, handlers: Mapping[str, StreamHandler]) -> AsyncIterator[Network]:
         if not handlers:
@@ -62,7 +70,7 @@ class LocalTransport(Transport):
         listener = trio.SocketListener(_listening(path, self))
         inode = path.stat().st_ino
         places = Places(self.max_connections, kept=self.max_connections // _KEPT_FOR_OPERATOR)
-        turns = Turns()
+        turns = LoopTurns()
         try:
             async with trio.open_nursery() as nursery:
 
@@ -84,7 +92,7 @@ def _listening(path: Path, transport: LocalTransport) -> trio.socket.SocketType:
 
 
 async def _serve(
-    connection: trio.SocketStream, handlers: Mapping[str, StreamHandler], places: Places, turns: Turns
+    connection: trio.SocketStream, handlers: Mapping[str, StreamHandler], places: Places, turns: LoopTurns
 ) -> None:
     """Serve one connection. What goes wrong ends it and nothing else.
 
@@ -92,7 +100,7 @@ async def _serve(
     """
     user = user_of(connection.socket)
     stream, scope = LocalStream(connection, user, turns), trio.CancelScope()
-    # Whoever may end the daemon is not kept out by others; every other user is counted.
+    # A user who may end the daemon is not limited; every other user is counted.
     is_own = user is None or user in (0, os.geteuid())
     place = places.take(Holder(names=(f"user {user}",), is_own=is_own, is_bounded=False), scope.cancel)
     if place is None:
@@ -120,7 +128,7 @@ async def _serve(
 
 
 class LocalNetwork(Network):
-    """Unix sockets, dialled as `unix:/path`. `trusted`: a user whose daemons are believed."""
+    """Unix sockets, dialled as `unix:/path`. `trusted`: the user id of a user whose daemons are trusted."""
 
     def __init__(self, addresses: tuple[str, ...], *, trusted: int | None = None) -> None:
         self._addresses = addresses
@@ -133,7 +141,7 @@ class LocalNetwork(Network):
     async def dial(self, address: str, protocol: str) -> LocalStream:
         path = address.removeprefix(PREFIX)
         try:
-            connection = await trio.open_unix_socket(path)
+            connection = await _connected(path)
         except PermissionError as exc:
             raise PeerUnreachableError(
                 f"the socket {path} is not for this user", hint=_how_to_be_let_in(Path(path))
@@ -162,12 +170,34 @@ class LocalNetwork(Network):
         return stream
 
 
+async def _connected(path: str) -> trio.SocketStream:
+    """Connect to a socket, and wait as long as its backlog is full.
+
+    unix(7): connect() on a socket that does not block fails with EAGAIN then. Trio takes that for EINPROGRESS, and
+    the stream for one that is connected. Raises: OSError.
+    """
+    await trio.lowlevel.checkpoint()
+    while True:
+        sock = socket.socket(socket.AF_UNIX)
+        try:
+            sock.setblocking(False)
+            sock.connect(path)
+        except BlockingIOError:
+            sock.close()
+            await trio.sleep(_BACKLOG_PAUSE_S)
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return trio.SocketStream(trio.socket.from_stdlib_socket(sock))
+
+
 def _how_to_be_let_in(path: Path) -> str:
     for place in (path, path.parent):
         with contextlib.suppress(OSError, KeyError):
             group = place.group()
             if group != "root":
                 return (
-                    f"its users are in the group {group}: sudo usermod -a -G {group} $USER, and log in anew"
+                    f"its users are in the group {group}: sudo usermod -a -G {group} $USER, and log in again"
                 )
-    return "ask whoever runs the daemon to let you in (transport.local.group)"
+    return "ask the administrator of the daemon for access (transport.local.group)"

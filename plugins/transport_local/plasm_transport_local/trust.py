@@ -26,10 +26,10 @@ def user_named(name: str | None) -> int | None:
 
 
 def check_server(path: Path, user: int | None, trusted: int | None) -> None:
-    """Check that the process behind a socket belongs to this user, to root, or to a user that is trusted.
+    """Check that the process behind a socket belongs to this user, to root, or to a trusted user.
 
-    `user` is whose process it is, None where the platform does not tell: then the owners of the socket and of its
-    directory must be such users.
+    `user`: the process's user id. None if the platform does not report it: then the owners of the socket and of its
+    directory are checked.
 
     Raises: `PeerUnreachableError`.
     """

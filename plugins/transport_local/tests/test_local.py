@@ -14,9 +14,9 @@ import attrs
 import pytest
 import trio
 
-from plasm_core.abc import Stream, Transport
 from plasm_core.cli import exits
 from plasm_core.errors import PeerUnreachableError, TransportError
+from plasm_core.plugins.interfaces import Stream, Transport
 from plasm_core.testing.transport_contract import PROTOCOL, TransportContract
 from plasm_transport_local.listening import bind
 from plasm_transport_local.transport import LocalTransport

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
-from plasm_core import plugins
-from plasm_core.abc import Verifier
 from plasm_core.errors import ConfigError
+from plasm_core.plugins import loading
+from plasm_core.plugins.interfaces import Verifier
 from plasm_core.records import Claim, Decision, Outcome, Plan
+from plasm_core.records.history import NodeHistory
 from plasm_core.testing.claims import SeedSigner, claim, manifest, receipt
 from plasm_core.testing.contract import VerifierContract
 from plasm_verifier_quorum import QuorumVerifier
 
-NODES = [SeedSigner(bytes([number]) * 32) for number in range(4)]
+NODES = [SeedSigner(bytes([number]) * 32) for number in range(5)]
 TIMED_OUT = Outcome(kind="timed_out")
 
 
@@ -30,8 +32,10 @@ def said(node: int, gas_used: int = 5, outcome: Outcome | None = None) -> Claim:
 
 
 def test_it_plans_for_as_many_nodes_as_it_is_told() -> None:
-    assert QuorumVerifier().plan(manifest()) == Plan(executions=3, nodes=3)
-    assert QuorumVerifier(nodes=5, agree=4).plan(manifest()) == Plan(executions=5, nodes=5)
+    """On as many networks, asked apart, unless it is told that keys are enough."""
+    assert QuorumVerifier().plan(manifest()) == Plan(executions=3, nodes=3, networks=3, apart_s=2)
+    lenient = QuorumVerifier(nodes=5, agree=4, networks=False, apart_s=0)
+    assert lenient.plan(manifest()) == Plan(executions=5, nodes=5)
 
 
 @pytest.mark.parametrize(
@@ -42,6 +46,7 @@ def test_it_plans_for_as_many_nodes_as_it_is_told() -> None:
         ([said(0), said(1), said(2, outcome=TIMED_OUT)], Decision.ACCEPT),
         ([said(0), said(1), said(2, gas_used=6)], Decision.REJECT),
         ([said(0), said(1), said(1, gas_used=6)], Decision.REJECT),
+        ([said(0), said(1), said(2), said(3, gas_used=6)], Decision.REJECT),
         ([said(0)], Decision.UNDECIDED),
         ([said(0), said(0), said(0)], Decision.UNDECIDED),
         ([said(0), said(1, gas_used=6), said(2, gas_used=7)], Decision.UNDECIDED),
@@ -64,7 +69,7 @@ def test_a_job_that_nobody_can_repeat_has_no_quorum() -> None:
 def test_it_says_how_many_agree_and_who_does_not() -> None:
     assert QuorumVerifier().judge([said(0), said(1)]).reasons == ("agreed on by 2 nodes",)
     assert QuorumVerifier(nodes=4, agree=3).judge([said(0), said(1)]).reasons == (
-        "of 3 nodes that must agree, 2 do",
+        "3 nodes must agree, and 2 did",
     )
     assert QuorumVerifier().judge([said(0), said(1), said(2, gas_used=6)]).reasons == (
         f"{NODES[2].peer_id} differs from 2 nodes that agree: gas used is 6, not 5",
@@ -74,4 +79,51 @@ def test_it_says_how_many_agree_and_who_does_not() -> None:
 @pytest.mark.parametrize(("nodes", "agree"), [(4, 2), (3, 4), (2, 1), (1, 1), (65, 40)])
 def test_two_answers_can_never_both_have_a_quorum(nodes: int, agree: int) -> None:
     with pytest.raises(ConfigError, match=r"^verifier\.quorum"):
-        plugins.create(Verifier, "quorum", {"nodes": nodes, "agree": agree})  # type: ignore[type-abstract]
+        loading.create(Verifier, "quorum", {"nodes": nodes, "agree": agree})  # type: ignore[type-abstract]
+
+
+def at(node: int, network: str | None, gas_used: int = 5) -> Claim:
+    """Return the claim of a node on a network."""
+    history = NodeHistory(peer=NODES[node].peer_id, network=network)
+    return attrs.evolve(said(node, gas_used), history=history)
+
+
+def test_one_answer_copied_within_a_network_counts_once() -> None:
+    """Keys cost nothing: three of one prefix that copy a lie are no quorum, and no majority over two honest nodes."""
+    copied = [at(0, "a", 6), at(1, "a", 6), at(2, "a", 6)]
+    honest = [at(3, "b"), at(4, "c")]
+
+    opinion = QuorumVerifier().judge(copied)
+    assert (opinion.decision, opinion.more) == (Decision.UNDECIDED, 1)
+    assert opinion.reasons == ("2 networks must agree, and 1 did",)
+    opinion = QuorumVerifier().judge([*copied, *honest])
+    assert opinion.decision is Decision.REJECT
+    assert set(opinion.false) == {claim.receipt.node for claim in copied}
+    assert QuorumVerifier(networks=False).judge(copied).decision is Decision.ACCEPT
+
+
+def test_nodes_whose_network_is_not_known_count_each_for_itself() -> None:
+    """As of receipts that are verified from files."""
+    opinion = QuorumVerifier().judge([at(0, None), at(1, None)])
+
+    assert opinion.decision is Decision.ACCEPT
+    assert opinion.reasons == ("agreed on by 2 nodes",)
+
+
+def test_an_acceptance_says_on_how_many_networks_and_confirms_the_nodes() -> None:
+    opinion = QuorumVerifier().judge([at(0, "a"), at(1, "a"), at(2, "b")])
+
+    assert opinion.reasons == ("agreed on by 3 nodes on 2 networks",)
+    assert set(opinion.checked) == {node.peer_id for node in NODES[:3]}
+
+
+def test_a_rejection_names_the_nodes_that_differ_and_none_else() -> None:
+    opinion = QuorumVerifier().judge([at(0, "a"), at(1, "b"), at(2, "c", 6)])
+
+    assert opinion.false == (NODES[2].peer_id,)
+
+
+def test_more_nodes_are_asked_for_while_they_can_decide_it() -> None:
+    assert QuorumVerifier().judge([said(0), said(1, 6), said(2, 7)]).more == 1
+    assert QuorumVerifier(nodes=5, agree=4).judge([said(0), said(1, 6), said(2, 7)]).more == 3
+    assert QuorumVerifier().judge([said(node, outcome=TIMED_OUT) for node in range(3)]).more == 0

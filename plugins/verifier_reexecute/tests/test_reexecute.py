@@ -5,8 +5,8 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from plasm_core.abc import Verifier
 from plasm_core.errors import PlasmError, SandboxError
+from plasm_core.plugins.interfaces import Verifier
 from plasm_core.records import Claim, Decision, Observables, Opinion, Outcome
 from plasm_core.testing.claims import OTHER_SIGNER, FakeLaboratory, claim, manifest, receipt
 from plasm_core.testing.contract import VerifierContract

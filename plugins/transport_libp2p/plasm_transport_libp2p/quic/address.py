@@ -9,14 +9,14 @@ from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
 SocketAddress = tuple[str, int] | tuple[str, int, int, int]
-"""As `recvfrom` of an IPv4 or an IPv6 socket gives it."""
+"""Host and port, as `recvfrom` returns them; for IPv6 with flow info and scope id."""
 
 _IPV4_PREFIX_BITS = 24
 _IPV6_PREFIX_BITS = 48
 
 
 def is_quic(maddr: Multiaddr) -> bool:
-    """Tell whether an address is `/ip4|ip6/…/udp/…/quic-v1`, with or without `/p2p/…`."""
+    """Return whether an address is `/ip4|ip6/…/udp/…/quic-v1`, with or without `/p2p/…`."""
     names = [protocol.name for protocol in maddr.protocols()]
     return names[:3] in (["ip4", "udp", "quic-v1"], ["ip6", "udp", "quic-v1"]) and names[3:] in ([], ["p2p"])
 
@@ -33,7 +33,7 @@ def socket_address(maddr: Multiaddr) -> tuple[socket.AddressFamily, SocketAddres
 
 
 def peer_id(maddr: Multiaddr) -> ID | None:
-    """Return the peer that an address names."""
+    """Return the peer id in an address, None if there is none."""
     text = maddr.get_peer_id()
     return ID.from_string(text) if text else None
 
@@ -52,10 +52,10 @@ def prefix(address: SocketAddress) -> bytes:
 
 
 def is_loopback(address: SocketAddress) -> bool:
-    """Tell whether an address is of this machine alone."""
+    """Return whether an address is a loopback address."""
     return ipaddress.ip_address(address[0].partition("%")[0]).is_loopback
 
 
 def is_wildcard(address: SocketAddress) -> bool:
-    """Tell whether a socket bound to an address has every address of its family."""
+    """Return whether an address is unspecified, `0.0.0.0` or `::`."""
     return ipaddress.ip_address(address[0].partition("%")[0]).is_unspecified

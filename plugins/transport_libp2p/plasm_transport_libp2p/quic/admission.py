@@ -1,4 +1,4 @@
-"""Who may open a connection: caps in all and per address prefix, and proof of address when many try at once."""
+"""Admission of inbound QUIC connections: caps in total and per prefix, and Retry under load (RFC 9000, section 8.1.2)."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from plasm_transport_libp2p.quic.address import SocketAddress, is_loopback, pref
 from plasm_transport_libp2p.quic.limits import QuicLimits
 
 _SMALLEST_INITIAL_BYTES = 1200
-"""RFC 9000, 14.1: of a datagram, so that no answer is larger than three times what asked for it."""
+"""RFC 9000, section 14.1, of a client's Initial datagram: it bounds amplification to a factor of three."""
 _SHORTEST_CLIENT_CID_BYTES = 8
-"""RFC 9000, 7.2."""
+"""RFC 9000, section 7.2."""
 
 
-class Ignore(enum.Enum):
-    """A first packet that gets no answer."""
+class IgnoreInitial(enum.Enum):
+    """A first packet that is dropped."""
 
     IGNORE = enum.auto()
 
 
 @attrs.frozen(kw_only=True)
-class Accept:
+class AcceptInitial:
     """A first packet that opens a connection."""
 
     original_destination_cid: bytes
@@ -41,14 +41,14 @@ class Accept:
 
 
 @attrs.frozen
-class Answer:
-    """A first packet that is answered without keeping anything."""
+class StatelessReply:
+    """The datagram that answers a first packet without keeping state: Version Negotiation, Retry or a refusal."""
 
     datagram: bytes
 
 
-class Admission:
-    """Counts what is open on all sockets of one transport."""
+class HandshakeAdmission:
+    """Counts the inbound connections and handshakes of one transport, over all its sockets."""
 
     def __init__(self, limits: QuicLimits) -> None:
         self._limits = limits
@@ -64,12 +64,12 @@ class Admission:
 
     def judge(
         self, header: QuicHeader, size: int, address: SocketAddress, versions: list[int], now: float
-    ) -> Accept | Answer | Ignore:
-        """Decide on a packet of `size` bytes that belongs to no connection."""
+    ) -> AcceptInitial | StatelessReply | IgnoreInitial:
+        """Decide on a packet that belongs to no connection. `size`: bytes of its datagram; `now`: for token lifetimes."""
         if size < _SMALLEST_INITIAL_BYTES or header.packet_type is QuicPacketType.VERSION_NEGOTIATION:
-            return Ignore.IGNORE
+            return IgnoreInitial.IGNORE
         if header.version is not None and header.version not in versions:
-            return Answer(
+            return StatelessReply(
                 encode_quic_version_negotiation(
                     source_cid=header.destination_cid,
                     destination_cid=header.source_cid,
@@ -77,13 +77,13 @@ class Admission:
                 )
             )
         if header.packet_type is not QuicPacketType.INITIAL or header.version is None:
-            return Ignore.IGNORE
+            return IgnoreInitial.IGNORE
         if len(header.destination_cid) < _SHORTEST_CLIENT_CID_BYTES:
-            return Ignore.IGNORE
+            return IgnoreInitial.IGNORE
         if not header.token:
             if self._handshakes >= self._limits.retry_above:
-                return Answer(self._retry(header, header.version, address, now))
-            accept = Accept(original_destination_cid=header.destination_cid, retry_source_cid=None)
+                return StatelessReply(self._retry(header, header.version, address, now))
+            accept = AcceptInitial(original_destination_cid=header.destination_cid, retry_source_cid=None)
         else:
             try:
                 original = self._tokens.validate_token(
@@ -91,13 +91,13 @@ class Admission:
                 )
             except ValueError:
                 return _refuse(header, header.version, QuicErrorCode.INVALID_TOKEN)
-            accept = Accept(original_destination_cid=original, retry_source_cid=header.destination_cid)
+            accept = AcceptInitial(original_destination_cid=original, retry_source_cid=header.destination_cid)
         if (
             self._connections >= self._limits.connections
             or self._per_prefix[_counted(address)] >= self._limits.connections_per_prefix
         ):
             return _refuse(header, header.version, QuicErrorCode.CONNECTION_REFUSED)
-        return Ignore.IGNORE if self._handshakes >= self._limits.handshakes else accept
+        return IgnoreInitial.IGNORE if self._handshakes >= self._limits.handshakes else accept
 
     def _retry(self, header: QuicHeader, version: int, address: SocketAddress, now: float) -> bytes:
         source_cid = os.urandom(sansio.CONNECTION_ID_BYTES)
@@ -115,14 +115,14 @@ class Admission:
             retry_token=token,
         )
 
-    def admit(self, address: SocketAddress) -> Slot:
-        """Count a connection from an address, in its handshake at first."""
+    def admit(self, address: SocketAddress) -> InboundSlot:
+        """Count a new connection from an address; it starts in its handshake."""
         self._connections += 1
         self._handshakes += 1
         network = _counted(address)
         if network is not None:
             self._per_prefix[network] += 1
-        return Slot(self, network)
+        return InboundSlot(self, network)
 
     def _on_handshake_over(self) -> None:
         self._handshakes -= 1
@@ -136,23 +136,23 @@ class Admission:
             del self._per_prefix[network]
 
 
-class Slot:
-    """The place that one inbound connection takes."""
+class InboundSlot:
+    """What one inbound connection counts for, until released."""
 
-    def __init__(self, admission: Admission, network: bytes | None) -> None:
+    def __init__(self, admission: HandshakeAdmission, network: bytes | None) -> None:
         self._admission = admission
         self._network = network
         self._in_handshake = True
         self._taken = True
 
     def end_handshake(self) -> None:
-        """Make room for another handshake."""
+        """Stop counting it as a handshake. A second call does nothing."""
         if self._in_handshake:
             self._in_handshake = False
             self._admission._on_handshake_over()
 
     def release(self) -> None:
-        """Make room for another connection."""
+        """Stop counting it. A second call does nothing."""
         self.end_handshake()
         if self._taken:
             self._taken = False
@@ -160,12 +160,12 @@ class Slot:
 
 
 def _counted(address: SocketAddress) -> bytes | None:
-    """Return the network that an address is counted in, None for this machine's own, as for TCP."""
+    """Return the /24 or /48 of an address, None for loopback, which is not counted."""
     return None if is_loopback(address) else prefix(address)
 
 
-def _refuse(header: QuicHeader, version: int, error_code: QuicErrorCode) -> Answer:
-    return Answer(
+def _refuse(header: QuicHeader, version: int, error_code: QuicErrorCode) -> StatelessReply:
+    return StatelessReply(
         sansio.encode_refusal(
             version=version,
             source_cid=header.destination_cid,

@@ -1,11 +1,11 @@
-"""One QUIC connection, as py-libp2p's swarm uses it: already secured, already multiplexed."""
+"""A QUIC connection for py-libp2p's swarm, which needs neither a security upgrade nor a muxer."""
 
 from __future__ import annotations
 
 import inspect
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import trio
 from aioquic.quic import events
@@ -17,16 +17,13 @@ from libp2p.stream_muxer.exceptions import MuxedConnUnavailable
 from multiaddr import Multiaddr
 from trio.lowlevel import ParkingLot
 
+from plasm_transport_libp2p.host_resources import FLOOR_BYTES, ConnectionResources
 from plasm_transport_libp2p.quic import address
-from plasm_transport_libp2p.quic.identity import SECURITY_PROTOCOL, Identity, PeerIdentityError
+from plasm_transport_libp2p.quic.driver import ConnectionDriver, DatagramRouter
+from plasm_transport_libp2p.quic.identity import SECURITY_PROTOCOL, PeerIdentityError, TlsIdentity
 from plasm_transport_libp2p.quic.limits import QuicLimits
-from plasm_transport_libp2p.quic.link import Link
 from plasm_transport_libp2p.quic.sansio import FLOOD, SansIoConnection
 from plasm_transport_libp2p.quic.stream import QuicMuxedStream
-from plasm_transport_libp2p.shares import FLOOR_BYTES, Share
-
-if TYPE_CHECKING:
-    from plasm_transport_libp2p.quic.endpoint import Endpoint
 
 _BAD_CERTIFICATE = QuicErrorCode.CRYPTO_ERROR + 42
 """TLS alert bad_certificate (RFC 8446, 6.2)."""
@@ -36,8 +33,8 @@ _STREAM_S = 300e-6
 _READ_S = 30e-6
 
 
-class QuicMuxedConnection(Link, IMuxedConn):
-    """The identity of the peer, and the streams."""
+class QuicMuxedConnection(ConnectionDriver, IMuxedConn):
+    """One connection: verifies the peer's identity, and opens, accepts and serves streams."""
 
     negotiated_security_protocol = SECURITY_PROTOCOL
     negotiated_muxer_protocol = None
@@ -45,12 +42,12 @@ class QuicMuxedConnection(Link, IMuxedConn):
     def __init__(
         self,
         *,
-        endpoint: Endpoint,
+        endpoint: DatagramRouter,
         protocol: SansIoConnection,
-        identity: Identity,
+        identity: TlsIdentity,
         limits: QuicLimits,
         expected_peer: ID | None,
-        share: Share,
+        share: ConnectionResources,
     ) -> None:
         self.share = share
         self._unsent = 0
@@ -77,11 +74,11 @@ class QuicMuxedConnection(Link, IMuxedConn):
         return self._is_initiator
 
     def set_resource_scope(self, scope: Any) -> None:
-        """Keep what counts this connection for the resource manager until it closes."""
+        """Keep the resource manager's scope, and close it with the connection."""
         self._resource_scope = scope
 
     async def start(self) -> None:
-        """Serve the swarm's hooks until the connection has closed."""
+        """Wait until the connection has closed, then release the resource scope and call `on_close`."""
         self.event_started.set()
         await self._closed.wait()
         scope, self._resource_scope = self._resource_scope, None
@@ -93,7 +90,7 @@ class QuicMuxedConnection(Link, IMuxedConn):
             await self.on_close()
 
     async def open_stream(self) -> QuicMuxedStream:
-        """Open a stream, of which the peer learns with the first bytes.
+        """Open a stream. The peer learns of it with the first bytes sent.
 
         Raises: `MuxedConnUnavailable` if the connection is closed or the peer allows no more streams in time.
         """
@@ -125,7 +122,7 @@ class QuicMuxedConnection(Link, IMuxedConn):
         return self._accept_queue.popleft()
 
     async def close(self) -> None:
-        """Close the connection once the streams that were ended have arrived, or soon if they do not."""
+        """Close the connection once ended streams are acknowledged, after `linger_s` at the latest."""
         try:
             with trio.move_on_after(self._limits.linger_s):
                 while not self._closed.is_set() and self._protocol.has_undelivered_streams():
@@ -150,62 +147,66 @@ class QuicMuxedConnection(Link, IMuxedConn):
         return max(room, min(FLOOR_BYTES, self._limits.send_buffer_bytes) - own)
 
     def _count_unsent(self) -> None:
-        """Count what waits for a peer that does not read against the memory that its share allows."""
+        """Count unacknowledged bytes against the host's memory: a peer that does not read must not hold it."""
         unsent = 0 if self._closed.is_set() else self._protocol.unacknowledged_total()
         if unsent != self._unsent:
             self.share.take(unsent - self._unsent)
             self._unsent = unsent
 
     async def turn_to_read(self) -> None:
-        """Wait for a turn on the event loop to work off what was received."""
+        """Wait for a turn on the event loop before received bytes are handed out."""
         await self.share.turn(self, _READ_S)
 
     def blame(self, cost: float) -> None:
-        """Count what the peer made this side do for nothing, and close the connection if it is too much."""
+        """Charge the peer for useless work, and close the connection if its bucket is empty."""
         if not self._closed.is_set():
             self._protocol.blame(cost)
             self._endpoint.flush_soon(self)
 
     def add_waiting_writer(self, stream: QuicMuxedStream) -> None:
-        """Tell a stream when there is room again."""
+        """Call the stream's `on_room` once it may send again."""
         self._writers.add(stream)
 
     def send(self, stream: QuicMuxedStream, data: bytes, *, end: bool = False) -> None:
-        """Send bytes of a stream, and its end."""
+        """Send bytes of a stream, and its FIN if `end`."""
         if not self._closed.is_set():
             self._protocol.send_stream_data(stream.stream_id, data, end)
             if data:
                 self._protocol.earn(len(data))
             self._endpoint.flush_soon(self)
 
+    def stopped_with(self, stream: QuicMuxedStream) -> int | None:
+        """Return the error code with which the peer has stopped a stream, None if it has not."""
+        return None if self._closed.is_set() else self._protocol.stopped_with(stream.stream_id)
+
     def flush(self) -> None:
-        """Send now what tasks have written: the one that asks is about to wait for an answer."""
+        """Transmit now what was written: the caller is about to wait for an answer."""
         self._endpoint.flush(self)
 
     def reset_sending(self, stream: QuicMuxedStream, error_code: int) -> None:
-        """Break off the sending direction of a stream."""
+        """Send RESET_STREAM (RFC 9000, section 19.4)."""
         if not self._closed.is_set():
             self._protocol.reset_stream(stream.stream_id, error_code)
             self._endpoint.flush_soon(self)
 
     def stop_receiving(self, stream_id: int, error_code: int) -> None:
-        """Ask the peer to send no more of a stream (STOP_SENDING), if it has not ended it."""
+        """Send STOP_SENDING (RFC 9000, section 19.5), unless the peer has ended the stream."""
         if not self._closed.is_set() and self._protocol.is_receiving(stream_id):
             self._protocol.stop_stream(stream_id, error_code)
             self._endpoint.flush_soon(self)
 
     def stop_receiving_later(self, stream_id: int) -> None:
-        """Ask it when it has had its time to end the stream by itself."""
+        """Send STOP_SENDING after `stop_after_s`, unless the peer has ended the stream by then."""
         self._to_stop.append((trio.current_time() + self._limits.stop_after_s, stream_id))
         self._endpoint.flush_soon(self)
 
     def on_stream_read(self, stream: QuicMuxedStream, count: int, consumed: int) -> None:
-        """Let the peer send as much as was read."""
+        """Grant credit for bytes that were read."""
         if not self._closed.is_set() and self._protocol.consume(stream.stream_id, count, consumed):
             self._endpoint.flush_soon(self)
 
     def on_bytes_dropped(self, count: int) -> None:
-        """Let the peer send on other streams what nobody will read of this one."""
+        """Grant the connection credit for bytes that nobody will read."""
         if count and not self._closed.is_set() and self._protocol.consume_connection(count):
             self._endpoint.flush_soon(self)
 

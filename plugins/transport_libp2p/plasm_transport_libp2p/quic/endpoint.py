@@ -1,4 +1,7 @@
-"""One UDP socket and the connections on it: one loop reads, handles, then sends, and one timer serves them all."""
+"""One UDP socket and its connections: one loop reads a batch, handles it, then sends; one timer serves all.
+
+Batching is what makes it fast: datagrams sent one by one between other work cost aioquic spurious losses.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +15,27 @@ import trio
 from aioquic.quic.packet import QuicErrorCode, QuicProtocolVersion
 from libp2p.peer.id import ID
 
+from plasm_transport_libp2p.host_resources import ConnectionResources, HostResources
 from plasm_transport_libp2p.quic.address import SocketAddress
-from plasm_transport_libp2p.quic.admission import Accept, Admission, Answer, Slot
+from plasm_transport_libp2p.quic.admission import (
+    AcceptInitial,
+    HandshakeAdmission,
+    InboundSlot,
+    StatelessReply,
+)
 from plasm_transport_libp2p.quic.connection import QuicMuxedConnection
-from plasm_transport_libp2p.quic.identity import Identity
+from plasm_transport_libp2p.quic.driver import ConnectionDriver
+from plasm_transport_libp2p.quic.identity import TlsIdentity
 from plasm_transport_libp2p.quic.limits import QuicLimits
-from plasm_transport_libp2p.quic.link import Link
 from plasm_transport_libp2p.quic.sansio import CONNECTION_ID_BYTES, SansIoConnection, parse_header
 from plasm_transport_libp2p.quic.udp import UdpSocket
-from plasm_transport_libp2p.shares import Share, Shares
 
 log = logging.getLogger(__name__)
 
 _DRAIN_S = 0.0015
-"""How long one pass of the loop takes datagrams: one can hold 1,300 frames."""
+"""Time limit for reading datagrams in one pass of the loop: one datagram can hold 1,300 frames."""
+_MAX_UNSETTLED_PASSES = 3
+"""Passes that reach the time limit before their datagrams are answered together: each answer has an ACK."""
 _LONG_HEADER = 0x80
 _VERSIONS: list[int] = [QuicProtocolVersion.VERSION_1]
 
@@ -33,18 +43,18 @@ ConnectionHandler = Callable[[QuicMuxedConnection], Awaitable[None]]
 
 
 class Endpoint:
-    """Connections both accepted and dialled over one socket, which it owns."""
+    """Owns a socket, and the connections dialled and accepted on it."""
 
     def __init__(
         self,
         sock: UdpSocket,
         *,
-        identity: Identity,
+        identity: TlsIdentity,
         limits: QuicLimits,
-        admission: Admission,
-        shares: Shares | None = None,
+        admission: HandshakeAdmission,
+        shares: HostResources | None = None,
     ) -> None:
-        self._shares = shares or Shares()
+        self._shares = shares or HostResources()
         self.address = sock.address
         self.family = sock.family
         self.handler: ConnectionHandler | None = None
@@ -52,19 +62,21 @@ class Endpoint:
         self._identity = identity
         self._limits = limits
         self._admission = admission
-        self._connections: set[Link] = set()
-        self._routes: dict[bytes, Link] = {}
-        self._inbound: deque[tuple[QuicMuxedConnection, Slot]] = deque()
+        self._connections: set[ConnectionDriver] = set()
+        self._routes: dict[bytes, ConnectionDriver] = {}
+        self._inbound: deque[tuple[QuicMuxedConnection, InboundSlot]] = deque()
         self._deadline = float("inf")
         self._waiting = trio.CancelScope()
         self._scope = trio.CancelScope()
         self._closed = trio.Event()
-        self._senders: set[Link] = set()
+        self._senders: set[ConnectionDriver] = set()
+        self._touched: dict[ConnectionDriver, None] = {}
+        self._unsettled_passes = 0
         self._senders_added = trio.lowlevel.ParkingLot()
 
     @property
     def is_open(self) -> bool:
-        """Whether the socket is there for new connections."""
+        """Whether new connections can be dialled and accepted."""
         return not self._closed.is_set() and not self._scope.cancel_called
 
     @property
@@ -101,7 +113,7 @@ class Endpoint:
 
     def dial(self, remote: SocketAddress, expected_peer: ID) -> QuicMuxedConnection:
         """Begin a connection to an address."""
-        share = Share(self._shares, (remote[0], remote[1]))
+        share = ConnectionResources(self._shares, (remote[0], remote[1]))
         protocol = SansIoConnection(
             configuration=self._identity.configuration(is_client=True), limits=self._limits, share=share
         )
@@ -109,7 +121,9 @@ class Endpoint:
         connection.connect(remote, trio.current_time())
         return connection
 
-    def _add(self, protocol: SansIoConnection, expected_peer: ID | None, share: Share) -> QuicMuxedConnection:
+    def _add(
+        self, protocol: SansIoConnection, expected_peer: ID | None, share: ConnectionResources
+    ) -> QuicMuxedConnection:
         connection = QuicMuxedConnection(
             endpoint=self,
             protocol=protocol,
@@ -122,18 +136,18 @@ class Endpoint:
         self.add_route(protocol.host_cid, connection)
         return connection
 
-    def add_route(self, connection_id: bytes, connection: Link) -> None:
-        """Lead packets for a connection id to its connection."""
+    def add_route(self, connection_id: bytes, connection: ConnectionDriver) -> None:
+        """Hand packets with this destination connection id to a connection."""
         self._routes[connection_id] = connection
         connection.connection_ids.add(connection_id)
 
-    def remove_route(self, connection_id: bytes, connection: Link) -> None:
-        """Lead them there no more."""
+    def remove_route(self, connection_id: bytes, connection: ConnectionDriver) -> None:
+        """Stop handing packets with this connection id to a connection."""
         self._routes.pop(connection_id, None)
         connection.connection_ids.discard(connection_id)
 
-    def remove(self, connection: Link) -> None:
-        """Forget a connection that has ended."""
+    def remove(self, connection: ConnectionDriver) -> None:
+        """Drop a connection that has ended, and its routes."""
         self._connections.discard(connection)
         self._senders.discard(connection)
         for connection_id in list(connection.connection_ids):
@@ -141,46 +155,53 @@ class Endpoint:
         connection.release()
 
     def arm(self, at: float) -> None:
-        """See to it that the loop wakes no later than this."""
+        """Wake the loop no later than at this time of trio's clock."""
         if at < self._deadline:
             self._deadline = self._waiting.deadline = at
 
     async def _receive(self, nursery: trio.Nursery) -> None:
         while True:
-            # One scope serves until the timer fires; making one for each batch cost a tenth of a request.
+            # One scope serves until the timer fires: one for each batch took a tenth of a request's time (measured).
             self._waiting = trio.CancelScope(deadline=self._deadline)
             with self._waiting:
                 while True:
-                    await self._socket.wait_readable()
+                    if self._touched:  # the socket may be empty by now, and what it gave is to be answered
+                        await trio.lowlevel.checkpoint()
+                    else:
+                        await self._socket.wait_readable()
                     self._work(nursery)
             self._work(nursery)
 
     def _work(self, nursery: trio.Nursery) -> None:
         now = trio.current_time()
         started = time.perf_counter()
-        touched = self._drain(now)
+        is_empty = self._drain(now)
         if now >= self._deadline:
-            self._fire_timers(now, touched)
-        for connection in touched:
-            self._guard(connection, connection.settle)
+            self._fire_timers(now, self._touched)
+        if is_empty or self._unsettled_passes >= _MAX_UNSETTLED_PASSES:
+            touched, self._touched, self._unsettled_passes = self._touched, {}, 0
+            for connection in touched:
+                self._guard(connection, connection.settle)
+        else:
+            self._unsettled_passes += 1
         while self._inbound:
             nursery.start_soon(self._serve, *self._inbound.popleft())
         self._shares.turns.charge(time.perf_counter() - started)
 
-    def _drain(self, now: float) -> dict[Link, None]:
-        touched: dict[Link, None] = {}
+    def _drain(self, now: float) -> bool:
+        """Take datagrams. Returns False if time ran out before there were none."""
         until = time.perf_counter() + _DRAIN_S
         for datagram, remote in self._socket.receive_batch():
             connection = self._route(datagram, remote, now)
             if connection is not None:
                 self._guard(connection, connection.receive, datagram, remote, now)
-                touched[connection] = None
+                self._touched[connection] = None
             if time.perf_counter() > until:
-                break  # the socket stays readable: the rest is for the next pass
-        return touched
+                return False
+        return True
 
-    def _guard(self, connection: Link, function: Callable[..., None], *args: Any) -> None:
-        """Let what a peer's packet breaks break that peer's connection alone."""
+    def _guard(self, connection: ConnectionDriver, function: Callable[..., None], *args: Any) -> None:
+        """Call a function of a connection. If it raises, close that connection alone."""
         try:
             function(*args)
         except Exception:
@@ -191,7 +212,7 @@ class Endpoint:
                 log.exception("connection_abort_failed")
             self.remove(connection)
 
-    def _route(self, datagram: bytes, remote: SocketAddress, now: float) -> Link | None:
+    def _route(self, datagram: bytes, remote: SocketAddress, now: float) -> ConnectionDriver | None:
         if not datagram:
             return None
         if datagram[0] & _LONG_HEADER:
@@ -203,16 +224,16 @@ class Endpoint:
             return self._accept(datagram, remote, now)
         return connection
 
-    def _accept(self, datagram: bytes, remote: SocketAddress, now: float) -> Link | None:
+    def _accept(self, datagram: bytes, remote: SocketAddress, now: float) -> ConnectionDriver | None:
         header = parse_header(datagram)
         if header is None:
             return None
         verdict = self._admission.judge(header, len(datagram), remote, _VERSIONS, now)
-        if isinstance(verdict, Answer):
+        if isinstance(verdict, StatelessReply):
             self.send(verdict.datagram, remote)
-        if not isinstance(verdict, Accept):
+        if not isinstance(verdict, AcceptInitial):
             return None
-        share = Share(self._shares, (remote[0], remote[1]))
+        share = ConnectionResources(self._shares, (remote[0], remote[1]))
         protocol = SansIoConnection(
             configuration=self._identity.configuration(is_client=False),
             limits=self._limits,
@@ -225,8 +246,8 @@ class Endpoint:
         self._inbound.append((connection, self._admission.admit(remote)))
         return connection
 
-    async def _serve(self, connection: QuicMuxedConnection, slot: Slot) -> None:
-        """See an inbound connection through to its end, which frees its slot."""
+    async def _serve(self, connection: QuicMuxedConnection, slot: InboundSlot) -> None:
+        """Hand an inbound connection to the handler after its handshake, and free its slot when it has closed."""
         try:
             with trio.move_on_after(self._limits.handshake_timeout_s):
                 await connection.wait_handshake()
@@ -237,7 +258,7 @@ class Endpoint:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._hand_over, connection)
                 await connection.wait_closed()
-                # A swarm's handler waits for the end of the swarm, not of the connection.
+                # The swarm's handler may outlast the connection: it is cancelled here.
                 nursery.cancel_scope.cancel()
         finally:
             slot.release()
@@ -253,8 +274,8 @@ class Endpoint:
             log.exception("connection_handler_failed")
             connection.abort(QuicErrorCode.INTERNAL_ERROR, "internal error")
 
-    def _fire_timers(self, now: float, touched: dict[Link, None]) -> None:
-        # The deadline is never later than the earliest timer; it is exact only after this.
+    def _fire_timers(self, now: float, touched: dict[ConnectionDriver, None]) -> None:
+        # `_deadline` may be earlier than the earliest timer, never later; it is recomputed here.
         deadline = float("inf")
         for connection in list(self._connections):
             if connection.timer <= now:
@@ -273,16 +294,16 @@ class Endpoint:
         """Send a datagram, now or when the socket takes it."""
         self._socket.send(datagram, remote)
 
-    def flush_soon(self, connection: Link) -> None:
-        """Let a connection send once those that run now have had their say, or the socket takes datagrams again.
+    def flush_soon(self, connection: ConnectionDriver) -> None:
+        """Call a connection's `transmit` after the tasks that are running now, or once the socket takes datagrams.
 
-        So a stream's bytes and its end, or an answer and the credit for its question, leave in one datagram.
+        So a stream's bytes and its FIN, or an answer and the credit for its request, share a datagram.
         """
         self._senders.add(connection)
         self._senders_added.unpark_all()
 
-    def flush(self, connection: Link) -> None:
-        """Let a connection send now what it was to send soon."""
+    def flush(self, connection: ConnectionDriver) -> None:
+        """Call `transmit` now for a connection that `flush_soon` was called for."""
         if connection in self._senders and not self.is_blocked:
             self._senders.discard(connection)
             self._guard(connection, connection.transmit)

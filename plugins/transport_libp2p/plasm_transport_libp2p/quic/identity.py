@@ -1,7 +1,6 @@
-"""Certificates that carry a libp2p key, and the check of the peer's.
+"""TLS certificates that carry a libp2p key, and the verification of the peer's (libp2p specification, "tls").
 
-The specification is https://github.com/libp2p/specs/blob/master/tls/tls.md; certificates and their extension are
-py-libp2p's.
+py-libp2p makes and parses the certificates' extension.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ _CERTIFICATE_LIFETIME_S = 90 * 86_400.0
 
 
 class PeerIdentityError(TransportError):
-    """A peer's certificate proves no identity, or another one than was dialled."""
+    """A peer's certificate is not valid, or proves another identity than was dialled."""
 
 
-class Identity:
-    """A libp2p key, and the TLS configurations that prove it."""
+class TlsIdentity:
+    """This host's libp2p key, and the TLS configurations whose certificate proves it."""
 
     def __init__(self, private_key: PrivateKey, limits: QuicLimits) -> None:
         self.peer_id = ID.from_pubkey(private_key.get_public_key())
@@ -57,7 +56,7 @@ class Identity:
             max_datagram_size=self._limits.datagram_bytes,
             max_data=self._limits.first_window_bytes,
             max_stream_data=self._limits.stream_window_bytes,
-            # No authority signs these certificates: `verify` is the check.
+            # The certificates are self-signed: `verify` checks them, not TLS.
             verify_mode=ssl.CERT_NONE,
             certificate=tls.certificate,
             certificate_chain=tls.certificate_chain,
@@ -73,7 +72,7 @@ class Identity:
     def verify(self, certificates: list[x509.Certificate], expected: ID | None) -> ID:
         """Return the identity that a peer's certificates prove. Raises: `PeerIdentityError`.
 
-        TLS has checked that the peer holds the certificate's key; here the libp2p key vouches for that one.
+        TLS has checked that the peer holds the certificate's key. This checks that the libp2p key has signed that key.
         """
         if len(certificates) != 1:
             raise PeerIdentityError(f"the peer sent {len(certificates)} certificates instead of one")

@@ -1,4 +1,4 @@
-"""What one QUIC transport allows its peers, and how long it waits for them."""
+"""Limits and timeouts of one QUIC transport."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from typing import Any
 
 import attrs
 from attrs import validators
+
+from plasm_transport_libp2p.limits import ConnectionLimits
+
+_BEYOND_SLOTS = 64
 
 
 def _positive(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
@@ -61,6 +65,23 @@ class QuicLimits:
     """
     linger_s: float = attrs.field(default=1.0, validator=validators.ge(0))
     """How long closing a connection waits for ended streams to be acknowledged."""
+
+    @classmethod
+    def within(cls, limits: ConnectionLimits) -> QuicLimits:
+        """Return the limits of a host as QUIC counts them."""
+        return cls(
+            # More than the host has slots: it shares these out among networks, instead of first come, first served.
+            connections=limits.max_connections + _BEYOND_SLOTS,
+            connections_per_prefix=limits.max_connections_per_group,
+            streams=limits.max_streams,
+            stream_window_bytes=limits.max_window_bytes,
+            connection_window_bytes=4 * limits.max_window_bytes,
+            idle_timeout_s=2.5 * limits.heartbeat_s,
+            keep_alive_s=limits.heartbeat_s,
+            dial_timeout_s=limits.dial_timeout_s,
+            handshake_timeout_s=limits.handshake_timeout_s,
+            open_stream_timeout_s=limits.handshake_timeout_s,
+        )
 
     def __attrs_post_init__(self) -> None:
         if self.connection_window_bytes < self.stream_window_bytes:

@@ -1,7 +1,7 @@
-"""aioquic's QUIC state machine, and everything of its inside that this transport depends on.
+"""aioquic's QUIC state machine, and every use of its private names.
 
-No other module touches a private name of aioquic. Flow control differs from aioquic's, which enlarges its windows
-when bytes arrive: here a window moves when the application reads.
+Flow control differs from aioquic's, which extends windows when bytes arrive: here a window is extended when the
+application has read (RFC 9000, section 4.2).
 """
 
 from __future__ import annotations
@@ -28,33 +28,33 @@ from aioquic.quic.recovery import QuicPacketSpace
 from aioquic.quic.stream import QuicStream
 from cryptography import x509
 
-from plasm_core.budget import Budget
 from plasm_core.errors import TransportError
+from plasm_core.token_bucket import TokenBucket
+from plasm_transport_libp2p.host_resources import ConnectionResources
 from plasm_transport_libp2p.quic.limits import QuicLimits
-from plasm_transport_libp2p.shares import Share
 
 SUPPORTED_VERSION = (1, 7)
 """Of aioquic. tests/quic/test_sansio.py holds the digests of the code that is overridden or relied on."""
 
 CONNECTION_ID_BYTES = 8
 
-# What costs its sender nothing: frames, and datagrams that bring no bytes of a stream. An honest peer's
-# acknowledgements and credit answer what this side sends, which earns more than they cost.
+# Frames and datagrams that bring no bytes of a stream cost their sender nothing: a bucket of 4,000, refilled with 400
+# a second. An honest peer's acknowledgements and credit answer bytes that this side sends, which refill it by more.
 _USELESS_FRAMES = 4000.0
 _USELESS_FRAMES_PER_S = 400.0
 _EARNING_BYTES = 512
 _RESET_COSTS = 5.0  # CVE-2023-44487
 _STREAM_FRAMES = range(0x08, 0x10)
 _RESET_FRAME = 0x04
-_FREE_FRAMES = (0x00, 0x1C, 0x1D)  # padding is taken at once, and a close ends it all
+_FREE_FRAMES = (0x00, 0x1C, 0x1D)  # padding is read at once, and CONNECTION_CLOSE ends the connection
 
 
 FLOOD = "too many frames that mean nothing"
-"""Why a connection is closed, to its peer."""
+"""The reason phrase of CONNECTION_CLOSE for a flood."""
 
 
 def check_version() -> None:
-    """Raise `TransportError` unless the aioquic that is installed is one whose inside is known."""
+    """Raise `TransportError` unless the installed aioquic is the version that this module was written against."""
     installed = installed_version("aioquic")
     if tuple(int(part) for part in installed.split(".")[:2]) != SUPPORTED_VERSION:
         wanted = ".".join(map(str, SUPPORTED_VERSION))
@@ -71,7 +71,7 @@ class SansIoConnection(QuicConnection):
         *,
         configuration: QuicConfiguration,
         limits: QuicLimits,
-        share: Share,
+        share: ConnectionResources,
         original_destination_connection_id: bytes | None = None,
         retry_source_connection_id: bytes | None = None,
     ) -> None:
@@ -87,7 +87,7 @@ class SansIoConnection(QuicConnection):
         self._consumed = 0
         self._consumed_at_step = 0
         self._counted = 0
-        self._useless = Budget(capacity=_USELESS_FRAMES, per_s=_USELESS_FRAMES_PER_S)
+        self._useless = TokenBucket(capacity=_USELESS_FRAMES, per_s=_USELESS_FRAMES_PER_S)
         self._brought_bytes = False
         handlers = self._frame_handlers
         for kind, (handler, epochs) in list(handlers.items()):
@@ -99,22 +99,22 @@ class SansIoConnection(QuicConnection):
 
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
-        # A server's hello, which asks for the client's certificate, is made while its first datagram is read.
+        # The ServerHello, with the request for a client certificate, is made while the first datagram is handled.
         self.tls._request_client_certificate = not self._is_client
 
     @property
     def has_path(self) -> bool:
-        """Whether it knows where to send: a server's first datagram may have been dropped."""
+        """Whether the peer's address is known: aioquic may have dropped a client's first datagram."""
         return bool(self._network_paths)
 
     @property
     def is_unborn(self) -> bool:
-        """Whether nothing that it received was a packet of the client that it was made for."""
+        """Whether a server's connection has received no valid packet yet."""
         return not self._is_client and self._state is QuicConnectionState.FIRSTFLIGHT
 
     @property
     def close_event(self) -> ConnectionTerminated | None:
-        """Why the connection is closing, as soon as that is known."""
+        """Why the connection is closing; None while it is open."""
         return self._close_event
 
     @property
@@ -123,22 +123,30 @@ class SansIoConnection(QuicConnection):
         return self._remote_max_streams_bidi
 
     def peer_certificates(self) -> list[x509.Certificate]:
-        """Return the certificates of the peer, its own first; none if it sent none."""
+        """Return the peer's certificate chain, its own first; an empty list if it sent none."""
         own = self.tls._peer_certificate
         return [] if own is None else [own, *self.tls._peer_certificate_chain]
 
     def is_receiving(self, stream_id: int) -> bool:
-        """Tell whether more of a stream may come: the peer has neither ended nor reset it."""
+        """Return whether the peer has neither ended nor reset a stream."""
         stream = self._streams.get(stream_id)
         return stream is not None and not stream.receiver.is_finished
 
+    def stopped_with(self, stream_id: int) -> int | None:
+        """Return the error code with which sending on an open stream was stopped by the peer, None if it was not."""
+        stream = self._streams.get(stream_id)
+        if stream is None:  # its reset is acknowledged already
+            return QuicErrorCode.NO_ERROR
+        code: int | None = stream.sender._reset_error_code
+        return code
+
     def unacknowledged_bytes(self, stream_id: int) -> int:
-        """Return how much was written to a stream that the peer has not acknowledged."""
+        """Return the bytes written to a stream that the peer has not acknowledged."""
         stream = self._streams.get(stream_id)
         return 0 if stream is None else stream.sender._buffer_stop - stream.sender._buffer_start
 
     def has_undelivered_streams(self) -> bool:
-        """Tell whether a stream was ended whose end the peer has not acknowledged."""
+        """Return whether the peer has not acknowledged the FIN of some stream."""
         return any(
             stream.sender._buffer_fin is not None
             and stream.sender._reset_error_code is None
@@ -147,7 +155,7 @@ class SansIoConnection(QuicConnection):
         )
 
     def missing_bytes(self, stream_id: int) -> int:
-        """Return how much of a stream that the peer reset was counted against its window and never delivered."""
+        """Return the bytes of a reset stream that used window and were not delivered (RFC 9000, section 4.5)."""
         stream = self._streams.get(stream_id)
         return 0 if stream is None else stream.receiver.highest_offset - stream.receiver.starting_offset()
 
@@ -157,7 +165,7 @@ class SansIoConnection(QuicConnection):
         return found
 
     def _counting(self, handler: Any, context: Any, kind: int, buffer: Buffer) -> None:
-        """Handle a frame, at its cost."""
+        """Charge the peer for a frame, then handle it."""
         if kind in _STREAM_FRAMES:
             self._brought_bytes = True
         self._spend(_RESET_COSTS if kind == _RESET_FRAME else 1.0)
@@ -172,14 +180,14 @@ class SansIoConnection(QuicConnection):
             )
 
     def receive_datagram(self, data: bytes, addr: Any, now: float) -> None:
-        """Take a datagram. One that brings no bytes of a stream costs its sender something."""
+        """Handle a datagram, and charge the peer for one without bytes of a stream."""
         self._brought_bytes = False
         super().receive_datagram(data, addr, now)
         if not self._brought_bytes:
             self.blame(1.0)
 
     def blame(self, cost: float) -> None:
-        """Count what the peer made this side do for nothing, and close the connection if it is too much."""
+        """Charge the peer for useless work, and close the connection if its bucket is empty."""
         if not self._useless.spend(cost):
             self.close(
                 error_code=QuicErrorCode.PROTOCOL_VIOLATION,
@@ -188,19 +196,19 @@ class SansIoConnection(QuicConnection):
             )
 
     def earn(self, count: int) -> None:
-        """Note that `count` bytes of a stream were sent or received."""
+        """Refill the bucket for `count` bytes of streams sent or received."""
         self._useless.earn(1 + count / _EARNING_BYTES)
 
     def unacknowledged_total(self) -> int:
-        """Return how much was written to all streams that the peer has not acknowledged."""
+        """Return the bytes written to all streams that the peer has not acknowledged."""
         return sum(
             stream.sender._buffer_stop - stream.sender._buffer_start for stream in self._streams.values()
         )
 
     def consume(self, stream_id: int, count: int, consumed: int) -> bool:
-        """Note that the application took `count` bytes of a stream, `consumed` of it in all.
+        """Extend the windows after the application read `count` bytes of a stream, `consumed` of it in all.
 
-        Returns whether there is credit to send.
+        Returns whether a MAX_STREAM_DATA or MAX_DATA frame is worth sending.
         """
         due = self.consume_connection(count)
         stream = self._streams.get(stream_id)
@@ -214,7 +222,7 @@ class SansIoConnection(QuicConnection):
         return due
 
     def consume_connection(self, count: int) -> bool:
-        """Note that `count` bytes need no memory any more. Returns whether there is credit to send."""
+        """Extend the connection's window after `count` bytes were read or dropped. Returns as `consume`."""
         self._consumed += count
         if self._consumed - self._consumed_at_step >= self._ahead:
             # A reader that keeps up gets more credit ahead of what has arrived, if there is memory for it.
@@ -224,9 +232,9 @@ class SansIoConnection(QuicConnection):
         return self.extend_window()
 
     def extend_window(self) -> bool:
-        """Grant what may be granted of the connection's window now. Returns whether there is credit to send.
+        """Extend the connection's window as far as memory allows. Returns whether MAX_DATA is worth sending.
 
-        A window that was granted cannot be taken back (RFC 9000, 4.1). So a peer gets `first_window_bytes` ahead of
+        A granted window cannot be taken back (RFC 9000, section 4.1). So a peer gets `first_window_bytes` ahead of
         what it has sent, and more only as far as this host has memory to hold all that is granted.
         """
         limit = self._local_max_data
@@ -279,7 +287,7 @@ class SansIoConnection(QuicConnection):
         stream.max_stream_data_local_sent = stream.max_stream_data_local
 
     def release(self) -> None:
-        """Drop what a connection that has ended holds, about 100 KB in reference cycles."""
+        """Break the reference cycles of a closed connection, which hold about 100 KB until a garbage collection."""
         self._share.take(-self._counted)
         self._counted = 0
         self._frame_handlers.clear()
@@ -300,13 +308,13 @@ def _nothing() -> None:
 
 
 def _worth_sending(gain: int, left: int, window: int) -> bool:
-    """Tell whether a peer with `left` bytes of its window left should hear now that it has `gain` more."""
+    """Return whether to announce `gain` more bytes now to a peer with `left` bytes of its window left."""
     step = window // 4
     return gain > 0 and (gain >= step or left < step)
 
 
 def parse_header(datagram: bytes) -> QuicHeader | None:
-    """Return the header of the first packet of a datagram, or None if it is none of QUIC."""
+    """Return the header of the first packet of a datagram, None if it is not a QUIC packet."""
     try:
         return pull_quic_header(Buffer(data=datagram), host_cid_length=CONNECTION_ID_BYTES)
     except ValueError:
@@ -316,9 +324,9 @@ def parse_header(datagram: bytes) -> QuicHeader | None:
 def encode_refusal(
     *, version: int, source_cid: bytes, destination_cid: bytes, error_code: QuicErrorCode
 ) -> bytes:
-    """Return the datagram by which a server that keeps no state refuses a client's first packet.
+    """Return the Initial packet with CONNECTION_CLOSE by which a server refuses a client without keeping state.
 
-    `source_cid` is the connection id to which the client sent, from which the keys follow (RFC 9001, 5.2).
+    `source_cid`: the destination connection id of the client's packet, from which the keys derive (RFC 9001, section 5.2).
     """
     crypto = CryptoPair()
     crypto.setup_initial(cid=source_cid, is_client=False, version=version)

@@ -3,29 +3,70 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import Protocol, cast
 
 import trio
-from libp2p.abc import IMuxedStream
+from libp2p.abc import IMuxedConn, IMuxedStream
 from libp2p.stream_muxer.exceptions import MuxedStreamClosed, MuxedStreamEOF, MuxedStreamReset
 from trio.lowlevel import ParkingLot
 
-if TYPE_CHECKING:
-    from plasm_transport_libp2p.quic.connection import QuicMuxedConnection
-
 _WRITE_BYTES = 1 << 16
-"""Bytes given to aioquic at a time."""
+"""Bytes of one write to aioquic."""
 _NO_ERROR = 0
 
 
-class QuicMuxedStream(IMuxedStream):
-    """Bytes both ways; each way ends on its own.
+class StreamConnection(Protocol):
+    """The interface that a connection offers to its streams."""
 
-    One task reads at a time. Writes of several tasks are put one after the other.
+    def get_remote_address(self) -> tuple[str, int] | None:
+        """Return the host and port of the peer."""
+
+    async def turn_to_read(self) -> None:
+        """Wait for a turn on the event loop before received bytes are handed out."""
+
+    def send_room(self, stream: QuicMuxedStream) -> int:
+        """Return how many bytes the stream may send now."""
+
+    def add_waiting_writer(self, stream: QuicMuxedStream) -> None:
+        """Call `on_room` once the stream may send again."""
+
+    def send(self, stream: QuicMuxedStream, data: bytes, *, end: bool = False) -> None:
+        """Send bytes of the stream, and its FIN if `end`."""
+
+    def stopped_with(self, stream: QuicMuxedStream) -> int | None:
+        """Return the error code with which the peer has stopped the stream, None if it has not."""
+
+    def flush(self) -> None:
+        """Transmit now what was written, rather than once the running tasks wait."""
+
+    def reset_sending(self, stream: QuicMuxedStream, error_code: int) -> None:
+        """Send RESET_STREAM (RFC 9000, section 19.4)."""
+
+    def stop_receiving(self, stream_id: int, error_code: int) -> None:
+        """Send STOP_SENDING (RFC 9000, section 19.5), unless the peer has ended the stream."""
+
+    def stop_receiving_later(self, stream_id: int) -> None:
+        """Send STOP_SENDING after a while, unless the peer ends the stream before."""
+
+    def on_stream_read(self, stream: QuicMuxedStream, count: int, consumed: int) -> None:
+        """Grant credit for `count` bytes that were read, `consumed` of the stream in all."""
+
+    def on_bytes_dropped(self, count: int) -> None:
+        """Grant the connection credit for bytes that nobody will read."""
+
+    def forget(self, stream: QuicMuxedStream) -> None:
+        """Drop a stream of which nothing more is expected."""
+
+
+class QuicMuxedStream(IMuxedStream):
+    """A stream with two directions, each of which ends on its own.
+
+    One task reads at a time. Concurrent writes are sent one after the other.
     """
 
-    def __init__(self, connection: QuicMuxedConnection, stream_id: int) -> None:
-        self.muxed_conn = self._connection = connection
+    def __init__(self, connection: StreamConnection, stream_id: int) -> None:
+        self._connection = connection
+        self.muxed_conn = cast(IMuxedConn, connection)
         self.stream_id = stream_id
         self._received = bytearray()
         self._consumed = 0
@@ -41,14 +82,20 @@ class QuicMuxedStream(IMuxedStream):
 
     @property
     def unread_bytes(self) -> int:
-        """How much has arrived and was not read."""
+        """Bytes received and not read."""
         return len(self._received)
 
-    async def read(self, n: int | None = None) -> bytes:
-        """Return at least one byte and at most `n` of what has arrived, waiting for the first.
+    @property
+    def is_silent(self) -> bool:
+        """Whether both sides may send, and no byte waits to be read."""
+        reads = not (self._received or self._at_end or self._reading_stopped or self._read_error)
+        return reads and not (self._write_ended or self._write_error)
 
-        Raises: `MuxedStreamEOF` once everything that the peer sent was read; `MuxedStreamReset` if that can no
-        longer be, which is said only after what had arrived was read, unless the peer reset the stream.
+    async def read(self, n: int | None = None) -> bytes:
+        """Return between 1 and `n` of the received bytes; wait for the first.
+
+        Raises: `MuxedStreamEOF` after the last byte that the peer sent; `MuxedStreamReset` if the stream broke.
+        Received bytes are returned before that, unless the peer reset the stream.
         """
         if n == 0:
             await trio.lowlevel.checkpoint()
@@ -116,15 +163,26 @@ class QuicMuxedStream(IMuxedStream):
         for start in range(0, len(view), _WRITE_BYTES):
             self._connection.send(self, bytes(view[start : start + _WRITE_BYTES]))
 
+    def _note_stop(self) -> None:
+        """Take note of a STOP_SENDING that has arrived, but of which the event is not handled yet.
+
+        The endpoint may handle events a few passes of the loop later, and tasks run in between.
+        """
+        if self._write_error is None and not self._write_ended:
+            error_code = self._connection.stopped_with(self)
+            if error_code is not None:
+                self.on_stop_sending(error_code)
+
     def _check_writable(self) -> None:
+        self._note_stop()
         if self._write_error is not None:
             raise MuxedStreamReset(self._write_error)
         if self._write_ended:
             raise MuxedStreamClosed("the stream is closed for writing")
 
     async def close_write(self) -> None:
-        """End the sending direction: the peer reads what was written, then the end."""
-        # Without giving way to other tasks, so that the end leaves with the bytes.
+        """Send FIN: the peer reads what was written, then the end."""
+        # No checkpoint that yields: FIN then shares a datagram with the last bytes.
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._write_lock.locked():
             async with self._write_lock:
@@ -133,18 +191,19 @@ class QuicMuxedStream(IMuxedStream):
             self._end_sending()
 
     def _end_sending(self) -> None:
+        self._note_stop()
         if self._write_error is None and not self._write_ended:
             self._write_ended = True
             self._connection.send(self, b"", end=True)
             self._forget_when_done()
 
     async def close_read(self) -> None:
-        """Take no more: what has arrived is dropped, and the peer is told to send nothing (STOP_SENDING)."""
+        """Drop what was received and send STOP_SENDING (RFC 9000, section 19.5)."""
         await trio.lowlevel.checkpoint()
         self._stop_reading()
 
     async def close(self) -> None:
-        """End the sending direction and take no more; what still comes is dropped until the peer ends it too."""
+        """Send FIN, and drop what the peer still sends."""
         try:
             await self.close_write()
         finally:
@@ -154,8 +213,8 @@ class QuicMuxedStream(IMuxedStream):
             self._connection.flush()
 
     async def reset(self) -> None:
-        """Break off both directions at once. What was written and is not yet acknowledged may be lost."""
-        # Not refused to a task that is being cancelled: resetting is how it cleans up.
+        """Reset both directions. Bytes that are not acknowledged may be lost."""
+        # No checkpoint: a cancelled task must be able to reset the stream.
         if self._write_ended and self._write_error is None:
             self._write_error = "the stream was reset"
             self._connection.reset_sending(self, _NO_ERROR)
@@ -163,6 +222,7 @@ class QuicMuxedStream(IMuxedStream):
         self._stop_reading()
 
     def _break_sending(self, reason: str) -> None:
+        self._note_stop()
         if self._write_error is None and not self._write_ended:
             self._write_error = reason
             self._connection.reset_sending(self, _NO_ERROR)
@@ -187,7 +247,7 @@ class QuicMuxedStream(IMuxedStream):
         self._connection.on_bytes_dropped(count)
 
     def on_data(self, data: bytes, end: bool) -> None:
-        """Take what arrived, in order."""
+        """Process received bytes, which are in order."""
         if self._reading_stopped:
             self._connection.on_bytes_dropped(len(data))
         else:
@@ -198,25 +258,25 @@ class QuicMuxedStream(IMuxedStream):
         self._readable.unpark_all()
 
     def on_reset(self, error_code: int) -> None:
-        """Note that the peer broke off its direction."""
+        """Record that the peer has reset its direction."""
         self._read_error = f"the peer reset the stream with error {error_code:#x}"
         self._drop_received()
         self._readable.unpark_all()
         self._forget_when_done()
 
     def on_stop_sending(self, error_code: int) -> None:
-        """Note that the peer takes no more."""
+        """Record that the peer accepts no more bytes."""
         if self._write_error is None:
             self._write_error = f"the peer stopped the stream with error {error_code:#x}"
         self._writable.unpark_all()
         self._forget_when_done()
 
     def on_room(self) -> None:
-        """Note that the peer acknowledged some of what was sent."""
+        """Record that the peer has acknowledged sent bytes."""
         self._writable.unpark_all()
 
     def on_connection_lost(self, reason: str) -> None:
-        """Note that nothing more can be sent or will arrive."""
+        """Record that the connection has closed: nothing can be sent or received."""
         self._read_error = self._read_error or reason
         self._write_error = self._write_error or reason
         self._wake()
@@ -232,7 +292,7 @@ class QuicMuxedStream(IMuxedStream):
             self._connection.forget(self)
 
     def is_closed(self) -> bool:
-        """Tell whether both directions have ended."""
+        """Return whether both directions have ended."""
         return (self._write_ended or self._write_error is not None) and (
             self._reading_stopped or (not self._received and (self._at_end or self._read_error is not None))
         )

@@ -1,4 +1,4 @@
-"""A UDP socket that is read and written in batches, without waiting but where it says so."""
+"""A non-blocking UDP socket, read and written in batches."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ log = logging.getLogger(__name__)
 
 _BATCH_DATAGRAMS = 64
 _LARGEST_DATAGRAM_BYTES = 2048
-"""What peers send: no path of the internet carries more than 1,500 or so."""
+"""Of a received datagram: Internet paths carry about 1,500 bytes."""
 _BUFFER_BYTES = 4 << 20
-"""What the kernel may give: a batch of one connection must not displace another's."""
+"""Requested from the kernel: one connection's batch must not push out another's datagrams."""
 
 
 class UdpSocket:
@@ -40,16 +40,16 @@ class UdpSocket:
         self.address: SocketAddress = self._socket.getsockname()
 
     def close(self) -> None:
-        """Close the socket; what it did not take is lost."""
+        """Close the socket. Datagrams that wait are dropped."""
         self._unsent.clear()
         self._socket.close()
 
     async def wait_readable(self) -> None:
-        """Wait for a datagram."""
+        """Wait until a datagram can be read."""
         await trio.lowlevel.wait_readable(self._socket.fileno())
 
     def receive_batch(self) -> Iterator[tuple[bytes, SocketAddress]]:
-        """Yield what has arrived: at most so many datagrams that other tasks do not starve."""
+        """Yield up to 64 received datagrams, so that other tasks get their turn."""
         receive = self._socket.recvfrom
         for _ in range(_BATCH_DATAGRAMS):
             try:
@@ -57,7 +57,7 @@ class UdpSocket:
             except BlockingIOError:
                 return
             except OSError as exc:
-                # An ICMP error for what was sent before; the peer's own timer judges it.
+                # An ICMP error for an earlier datagram. It can be forged: the connection's idle timeout decides.
                 log.debug("socket_error errno=%s", exc.errno)
 
     @property
@@ -82,7 +82,7 @@ class UdpSocket:
         return True
 
     async def send_kept(self) -> None:
-        """Send what the socket did not take, waiting until it has taken all."""
+        """Send the datagrams that wait, as the socket takes them."""
         while self._unsent:
             await trio.lowlevel.wait_writable(self._socket.fileno())
             while self._unsent and self._try_send(*self._unsent[0]):

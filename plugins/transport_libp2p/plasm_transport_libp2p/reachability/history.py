@@ -1,4 +1,4 @@
-"""What happened of late to a node's being reached, in words: for the log, and for `plasm doctor`."""
+"""The latest changes of a node's reachability, as sentences for the log and for `plasm doctor`."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ import logging
 from collections import deque
 from datetime import datetime, timezone
 
-from plasm_core.records.reachability import Change
+from plasm_core.records.reachability import ReachabilityChange
 
 log = logging.getLogger(__name__)
 
-MOST = 12
+MAX_CHANGES = 12
 
 
-class History:
-    """The latest changes. One that repeats itself takes the place of the one before, so that it hides no other."""
+class ReachabilityHistory:
+    """The twelve latest changes. A repeated one replaces its earlier entry, so that it does not push out others."""
 
     def __init__(self) -> None:
-        self._changes: deque[Change] = deque(maxlen=MOST)
+        self._changes: deque[ReachabilityChange] = deque(maxlen=MAX_CHANGES)
 
     @property
-    def changes(self) -> tuple[Change, ...]:
+    def changes(self) -> tuple[ReachabilityChange, ...]:
         """The latest first."""
         return tuple(self._changes)
 
     def note(self, what: str) -> None:
-        """Take note of something that has just happened."""
+        """Record a change that has just happened, and log it."""
         log.info("reachability change=%r", what)
         known = next((change for change in self._changes if change.what == what), None)
         if known is not None:
             self._changes.remove(known)
-        self._changes.appendleft(Change(at=datetime.now(timezone.utc), what=what))
+        self._changes.appendleft(ReachabilityChange(at=datetime.now(timezone.utc), what=what))

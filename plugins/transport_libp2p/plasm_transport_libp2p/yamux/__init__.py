@@ -1,10 +1,9 @@
 """Yamux: many streams on one secured connection (hashicorp/yamux, spec.md; libp2p specification, "yamux").
 
-Written anew because the library's muxer lets a peer send beyond its window, takes a broken connection for the
-end of its streams, corrupts the connection when a writer is cancelled, polls while a window is empty and gives
-up after five seconds, and never notices a peer that has stopped answering.
+It replaces py-libp2p's, which lets a peer send beyond its window, reports a broken connection as the end of its
+streams, corrupts the connection when a writer is cancelled, polls while a window is empty and gives up after five
+seconds, and never notices a peer that has stopped answering.
 
-Here one task reads frames, one writes them, one watches the peer. Whoever sends puts frames into a bounded
-queue, so that cancelling it breaks nothing; what a peer may send ahead is its window, and more ends the
-connection.
+One task reads frames, one writes them, one pings the peer. Senders put frames into a bounded queue, so that a
+cancelled sender leaves no half frame. A peer that sends beyond its window loses the connection.
 """

@@ -1,4 +1,4 @@
-"""A connection that carries streams: one task reads frames, one writes them, one watches the peer."""
+"""A yamux connection: one task reads frames, one writes them, one pings the peer."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from libp2p.peer.id import ID
 from libp2p.stream_muxer.exceptions import MuxedConnUnavailable
 from multiaddr import Multiaddr
 
-from plasm_core.budget import Budget
-from plasm_transport_libp2p.limits import Limits
-from plasm_transport_libp2p.shares import Share, Shares
+from plasm_core.token_bucket import TokenBucket
+from plasm_transport_libp2p.host_resources import ConnectionResources, HostResources
+from plasm_transport_libp2p.limits import ConnectionLimits
 from plasm_transport_libp2p.yamux.frame import (
     ACK,
     DATA,
@@ -32,43 +32,45 @@ from plasm_transport_libp2p.yamux.frame import (
     FloodError,
     YamuxError,
 )
-from plasm_transport_libp2p.yamux.stream import Carrier, YamuxStream
+from plasm_transport_libp2p.yamux.stream import StreamCarrier, YamuxStream
 
 log = logging.getLogger(__name__)
 
 PROTOCOL = "/yamux/1.0.0"
 
-_QUEUED_REPLIES = 4096  # frames that the peer makes us send, such as pongs
-_LINGER_S = 30.0  # how long a closed stream waits for the end of the other side
+_QUEUED_REPLIES = 4096  # frames queued in answer to the peer's, such as pongs
+_LINGER_S = 30.0  # how long a closed stream waits for the peer's FIN
 _FLUSH_S = 1.0
-_PAUSE_S = 5.0  # how long a peer is not read from before the stream that holds most is reset
+_PAUSE_S = 5.0  # how long reading stops before the stream with the most unread bytes is reset
 
-# Frames that cost their sender nothing: 2,000 at once, then 200 a second. An honest peer's credit, pongs and resets
-# come to a few a second, and useful bytes and streams earn more.
+# Frames that cost their sender nothing: a bucket of 2,000, refilled with 200 a second. An honest peer sends a few
+# window updates, pongs and resets a second, and payload and streams refill the bucket, too.
 _USELESS_FRAMES = 2000.0
 _USELESS_FRAMES_PER_S = 200.0
 _EARNING_BYTES = 1024
-_STREAM_EARNS = 4.0  # when its first bytes come: its beginning, its end and its credit
-_RESET_COSTS = 5.0  # of a stream that the peer opened: more than the stream has earned (CVE-2023-44487)
+_STREAM_EARNS = 4.0  # with its first bytes, for its SYN, FIN and window updates
+_RESET_COSTS = (
+    5.0  # RST of a stream that the peer opened: more than the stream has earned (rapid reset, CVE-2023-44487)
+)
 
 # Costs on the event loop, measured on one core of a small virtual machine.
 _MESSAGE_S = 60e-6  # reading and decrypting a message of Noise
 _BYTE_S = 4e-9
 _STREAM_S = 300e-6  # the task that serves a stream, and naming its protocol
 _READ_S = 30e-6  # what a task does with what it read
-_SLICE_S = 500e-6  # of frames, before the next connection's turn
+_SLICE_S = 500e-6  # of frames of one connection, before the next one's turn
 
 
-class Yamux(Carrier):
-    """One connection. The swarm runs `start`, which lasts as long as the connection."""
+class YamuxConnection(StreamCarrier):
+    """One connection. The swarm runs `start`, which returns when the connection has closed."""
 
     def __init__(
-        self, secured: ISecureConn, peer_id: ID, limits: Limits, shares: Shares | None = None
+        self, secured: ISecureConn, peer_id: ID, limits: ConnectionLimits, shares: HostResources | None = None
     ) -> None:
         self.secured_conn = secured
         self.peer_id = peer_id
         self.limits = limits
-        self.share = Share(shares or Shares(), _remote_of(secured))
+        self.share = ConnectionResources(shares or HostResources(), _remote_of(secured))
         self.streams: dict[int, YamuxStream] = {}
         self.event_started = trio.Event()
         self.event_closed = trio.Event()
@@ -86,7 +88,9 @@ class Yamux(Carrier):
         self._lingering: deque[tuple[float, YamuxStream]] = deque()
         self._closing = False
         self._scope = trio.CancelScope()
-        self._useless = Budget(capacity=_USELESS_FRAMES, per_s=_USELESS_FRAMES_PER_S, clock=trio.current_time)
+        self._useless = TokenBucket(
+            capacity=_USELESS_FRAMES, per_s=_USELESS_FRAMES_PER_S, clock=trio.current_time
+        )
         self._payload_stream: YamuxStream | None = None
         self._payload_left = 0
         self._payload_flags = 0
@@ -104,14 +108,14 @@ class Yamux(Carrier):
 
     @property
     def is_closed(self) -> bool:
-        """Whether it has ended."""
+        """Whether it has closed."""
         return self.event_closed.is_set()
 
     def is_ours(self, stream_id: int) -> bool:
         return stream_id % 2 == self._next_id % 2
 
     async def open_stream(self) -> YamuxStream:
-        """Open a stream. Nothing is sent before its first frame. Raises: `MuxedConnUnavailable`."""
+        """Open a stream. SYN leaves with its first frame. Raises: `MuxedConnUnavailable`."""
         if self._closing:
             raise MuxedConnUnavailable("the connection has ended")
         if len(self.streams) >= 2 * self.limits.max_streams:
@@ -130,7 +134,7 @@ class Yamux(Carrier):
             raise MuxedConnUnavailable("the connection has ended") from None
 
     async def start(self) -> None:
-        """Run the connection until it ends. Never raises but when cancelled."""
+        """Run the connection until it closes. Errors are logged, not raised."""
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
@@ -152,7 +156,7 @@ class Yamux(Carrier):
         self._scope.cancel()
 
     async def _end(self) -> None:
-        """Break the streams that are open and give the connection back."""
+        """Reset the open streams, close the secured connection, and call `on_close`."""
         self._closing = True
         for stream in list(self.streams.values()):
             stream.break_off()
@@ -168,7 +172,7 @@ class Yamux(Carrier):
                 await self.on_close()
 
     async def close(self) -> None:
-        """Send what is queued, say goodbye, and end."""
+        """Flush the queue and GO_AWAY within a second, then close."""
         if not self._closing:
             self._closing = True
             self.send(GO_AWAY, 0, 0, NORMAL)
@@ -188,10 +192,10 @@ class Yamux(Carrier):
         self._queue_filled.unpark_all()
 
     def _reply(self, kind: int, flags: int, stream_id: int, length: int) -> None:
-        """Queue a frame that answers one. Raises: `YamuxError` if the peer asks faster than it reads."""
+        """Queue an answer. Raises: `YamuxError` if 4,096 answers wait because the peer does not read."""
         self._replies += 1
         if self._replies > _QUEUED_REPLIES:
-            raise YamuxError("it does not read the answers it asks for")
+            raise YamuxError("the peer does not read the answers to its frames")
         self.send(kind, flags, stream_id, length)
 
     async def wait_until_drained(self) -> None:
@@ -225,7 +229,7 @@ class Yamux(Carrier):
             await self._work_off(buffer)
 
     async def _work_off(self, buffer: bytearray) -> None:
-        """Take the frames that are there, a slice at each turn: a message can hold thousands."""
+        """Process the buffered frames in slices of 500 µs: one message can hold thousands."""
         started, beyond_s = time.perf_counter(), 0.0
         while not self._has_heard_goodbye:
             cost_s = self._take_next(buffer)
@@ -239,9 +243,9 @@ class Yamux(Carrier):
         self.share.charge(time.perf_counter() - started + beyond_s)
 
     def _take_next(self, buffer: bytearray) -> float | None:
-        """Take a frame, or a part of its payload, off a buffer. None: more must come first.
+        """Process one frame, or a part of its payload. Return None if more bytes are needed first.
 
-        Returns what it will cost the loop later, in seconds. Raises: `YamuxError`.
+        Else return the seconds of the event loop that it will cost later. Raises: `YamuxError`.
         """
         if self._payload_left:
             return self._take_payload(buffer)
@@ -270,14 +274,14 @@ class Yamux(Carrier):
             self._payload_stream, self._payload_left, self._payload_flags = stream, length, flags
             return cost_s
         if not flags & SYN:
-            # Credit, an end, a reset, or nothing at all: worth no more than what it answers.
+            # A window update, FIN, RST or an empty frame costs its sender nothing.
             self.spend(_RESET_COSTS if flags & RST and not self.is_ours(stream_id) else 1.0)
         if stream is not None:
             stream.take(kind, flags, length, b"")
         return cost_s
 
     def _take_payload(self, buffer: bytearray) -> float | None:
-        """Hand on what is there of a frame's payload, so that a frame is never held for its end to come."""
+        """Deliver the buffered part of a payload: a frame is not held until it is complete."""
         if not buffer:
             return None
         count = min(len(buffer), self._payload_left)
@@ -288,7 +292,7 @@ class Yamux(Carrier):
             flags = 0 if self._payload_left else self._payload_flags
             self._useless.earn(_STREAM_EARNS * stream.is_untouched + count / _EARNING_BYTES)
             stream.take(DATA, flags, count, payload)
-        else:  # on its way when the stream was reset here
+        else:  # it was on its way when this side reset the stream
             self._useless.earn(count / _EARNING_BYTES)
         if not self._payload_left:
             self._payload_stream = None
@@ -296,7 +300,7 @@ class Yamux(Carrier):
         return 0.0
 
     async def _make_room(self) -> None:
-        """Stop reading until the streams are read from, and reset those that hold most if they are not."""
+        """Stop reading from the connection until streams were read; after five seconds reset the largest."""
         with trio.move_on_after(min(_PAUSE_S, self.limits.heartbeat_s)):
             while not self.share.has_room:
                 await self.share.wait_for_room()
@@ -307,12 +311,12 @@ class Yamux(Carrier):
             largest.reset_now()
 
     def spend(self, cost: float = 1.0) -> None:
-        """Count what the peer made this side do for nothing. Raises: `FloodError` if that is too much."""
+        """Take the cost of useless frames out of the bucket. Raises: `FloodError` if it is empty."""
         if not self._useless.spend(cost):
-            raise FloodError("it sends what means nothing faster than an honest peer")
+            raise FloodError("the peer sends too many useless frames")
 
     def blame(self, cost: float) -> None:
-        """Count it from another task, and end the connection if it is too much."""
+        """As `spend`, from another task: close the connection if the bucket is empty."""
         try:
             self.spend(cost)
         except FloodError as exc:
@@ -332,12 +336,12 @@ class Yamux(Carrier):
             self._ping_sent_at = None
 
     def _stream_of(self, stream_id: int, flags: int) -> YamuxStream | None:
-        """Return the stream of a frame, opened if it is new and may be; None if the frame is to be dropped."""
+        """Return the stream of a frame, opened by SYN; None if the frame is to be dropped."""
         if not flags & SYN:
-            return self.streams.get(stream_id)  # None: of a stream that was reset here
-        # Ids need not come in order: a stream is announced by its first frame.
+            return self.streams.get(stream_id)  # None if this side has reset it
+        # Ids need not come in order: SYN leaves with the first frame of a stream, not when it is opened.
         if stream_id == 0 or self.is_ours(stream_id) or stream_id in self.streams:
-            raise YamuxError(f"it opened stream {stream_id}")
+            raise YamuxError(f"the peer opened stream {stream_id}")
         self.spend()  # earned back with the first bytes
         theirs = sum(not self.is_ours(number) for number in self.streams)
         if theirs >= self.limits.max_streams or self._closing:
@@ -354,7 +358,7 @@ class Yamux(Carrier):
         return stream
 
     async def _watch(self) -> None:
-        """Ping the peer, end the connection of one that is silent, reset streams that were left half open."""
+        """Ping the peer, close the connection if it is silent for 2.5 intervals, and reset streams left half open."""
         interval_s = self.limits.heartbeat_s
         while True:
             await trio.sleep(interval_s)
@@ -386,5 +390,5 @@ class Yamux(Carrier):
 
 
 def _remote_of(secured: ISecureConn) -> tuple[str, int] | None:
-    """Return the host and port of a connection that may or may not know them."""
+    """Return the host and port of a connection, None if it does not know them."""
     return secured.get_remote_address() if hasattr(secured, "get_remote_address") else None

@@ -1,4 +1,4 @@
-"""The frames of yamux: a header of 12 bytes, and behind one of data its payload."""
+"""Yamux frames (spec.md, "Framing"): a header of 12 bytes, and after a DATA header its payload."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ HEADER = struct.Struct("!BBHII")  # version, type, flags, stream, length
 DATA, WINDOW, PING, GO_AWAY = range(4)
 SYN, ACK, FIN, RST = 1, 2, 4, 8
 NORMAL = 0
-"""Why a connection ends, in the frame that says so."""
+"""GO_AWAY code of a normal close."""
 
-MAX_PAYLOAD_BYTES = 65_519 - HEADER.size  # with its header just one Noise message
+MAX_PAYLOAD_BYTES = 65_519 - HEADER.size  # header and payload fill one Noise message
 
 
 class YamuxError(Exception):
@@ -18,4 +18,4 @@ class YamuxError(Exception):
 
 
 class FloodError(YamuxError):
-    """The peer sends more than it may of what costs it nothing."""
+    """The peer sends too many useless frames."""

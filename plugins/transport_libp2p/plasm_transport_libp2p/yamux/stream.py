@@ -1,4 +1,4 @@
-"""One of the streams on a connection: its windows, its ends, and what has been received."""
+"""A yamux stream: flow control, half-close and reset, and the receive buffer."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import trio
 from libp2p.abc import IMuxedConn, IMuxedStream
 from libp2p.stream_muxer.exceptions import MuxedStreamClosed, MuxedStreamEOF, MuxedStreamReset
 
-from plasm_transport_libp2p.limits import Limits
-from plasm_transport_libp2p.shares import Share
+from plasm_transport_libp2p.host_resources import ConnectionResources
+from plasm_transport_libp2p.limits import ConnectionLimits
 from plasm_transport_libp2p.yamux.frame import (
     ACK,
     DATA,
@@ -21,22 +21,22 @@ from plasm_transport_libp2p.yamux.frame import (
     YamuxError,
 )
 
-INITIAL_WINDOW_BYTES = 256 * 1024  # fixed by the specification
+INITIAL_WINDOW_BYTES = 256 * 1024  # fixed by the specification (spec.md, "Flow Control")
 _MAX_SEND_WINDOW_BYTES = 2**32 - 1
 _QUEUED_BYTES = 256 * 1024  # writers wait while more is queued
 
 
-class Carrier(IMuxedConn):
-    """What a stream asks of its connection."""
+class StreamCarrier(IMuxedConn):
+    """What a stream needs of its connection."""
 
-    limits: Limits
-    share: Share
+    limits: ConnectionLimits
+    share: ConnectionResources
     streams: dict[int, YamuxStream]
     queued_bytes: int
 
     @abstractmethod
     def is_ours(self, stream_id: int) -> bool:
-        """Return whether this side opens streams of that parity."""
+        """Return whether this side opened the stream: the dialler's ids are odd."""
 
     @abstractmethod
     def send(self, kind: int, flags: int, stream_id: int, length: int, payload: bytes = b"") -> None:
@@ -44,19 +44,19 @@ class Carrier(IMuxedConn):
 
     @abstractmethod
     async def wait_until_drained(self) -> None:
-        """Wait until something of the queue was sent."""
+        """Wait until frames of the queue were written."""
 
     @abstractmethod
     async def turn_to_read(self) -> None:
-        """Wait for a turn on the event loop to work off what was received."""
+        """Wait for a turn on the event loop before received bytes are handed out."""
 
     @abstractmethod
     def linger(self, stream: YamuxStream) -> None:
-        """Reset a stream later, if its peer has not ended it by then."""
+        """Reset a stream after 30 seconds, unless the peer has sent FIN."""
 
     @abstractmethod
     def forget(self, stream: YamuxStream) -> None:
-        """Take a stream off the account."""
+        """Drop a stream that has ended."""
 
     @abstractmethod
     def get_remote_address(self) -> tuple[str, int] | None:
@@ -64,9 +64,9 @@ class Carrier(IMuxedConn):
 
 
 class YamuxStream(IMuxedStream):
-    """One stream. One task reads and one writes at a time."""
+    """One stream. At most one task reads and one writes at a time."""
 
-    def __init__(self, conn: Carrier, stream_id: int) -> None:
+    def __init__(self, conn: StreamCarrier, stream_id: int) -> None:
         self.muxed_conn = conn
         self._conn = conn
         self.stream_id = stream_id
@@ -83,17 +83,23 @@ class YamuxStream(IMuxedStream):
 
     @property
     def unread_bytes(self) -> int:
-        """How much has arrived and was not read."""
+        """Bytes received and not read."""
         return len(self._received)
 
     @property
+    def is_silent(self) -> bool:
+        """Whether both sides may send, and no byte waits to be read."""
+        ended = self._received or self._finished_by_peer or self._finished_by_us or self._broken
+        return self.is_open and not ended
+
+    @property
     def is_untouched(self) -> bool:
-        """Whether no byte has come on it yet."""
+        """Whether no byte was received yet."""
         return self._allowance == INITIAL_WINDOW_BYTES == self._window
 
     @property
     def is_open(self) -> bool:
-        """Whether the connection still keeps account of it."""
+        """Whether the connection still has the stream."""
         return self.stream_id in self._conn.streams
 
     async def read(self, n: int | None = None) -> bytes:
@@ -105,8 +111,8 @@ class YamuxStream(IMuxedStream):
         has_turn = False
         while not (self._received and has_turn):
             if self._received:
-                # Before the bytes are taken, so that a reader that is cancelled here has lost none. A reset that
-                # comes meanwhile takes them away.
+                # The turn comes before the bytes are taken: a reader cancelled while it waits must not lose any. An RST
+                # that arrives meanwhile drops them.
                 await self._conn.turn_to_read()
                 has_turn = True
                 continue
@@ -145,12 +151,12 @@ class YamuxStream(IMuxedStream):
             raise MuxedStreamClosed(f"stream {self.stream_id} is closed for writing")
 
     async def close_write(self) -> None:
-        """End this side. The other may go on."""
+        """Send FIN. The peer may go on sending."""
         self._finish()
         await trio.lowlevel.checkpoint()
 
     async def close(self) -> None:
-        """End this side and discard what the other still sends; reset the stream if it does not end too."""
+        """Send FIN and drop what the peer still sends; reset the stream after 30 seconds without its FIN."""
         self._finish()
         if self.is_open and not self._abandoned:
             self._abandoned = True
@@ -165,19 +171,19 @@ class YamuxStream(IMuxedStream):
             self._forget_if_done()
 
     async def reset(self) -> None:
-        """Break the stream at once."""
+        """Send RST, and drop what was received."""
         self.reset_now()
         await trio.lowlevel.checkpoint()
 
     def reset_now(self) -> None:
-        """Break the stream, without waiting."""
+        """As `reset`, without a checkpoint."""
         if self.is_open and not self._broken:
             if self._announced or not self._conn.is_ours(self.stream_id):
                 self._send(WINDOW, 0, flags=RST)
             self.break_off()
 
     def break_off(self) -> None:
-        """Take note that the stream is broken: by a reset, or with its connection."""
+        """Mark the stream as reset by the peer, or broken with its connection, and wake its tasks."""
         self._broken = True
         self._drop_received()
         self._conn.forget(self)
@@ -188,12 +194,12 @@ class YamuxStream(IMuxedStream):
         self._received.clear()
 
     def check_window(self, length: int) -> None:
-        """Refuse a frame of so many bytes that the peer may not send. Raises: `YamuxError`."""
+        """Raise `YamuxError` if the peer may not send that many bytes: beyond its window, or after FIN."""
         if length > self._allowance or self._finished_by_peer:
             raise YamuxError(f"{length} bytes beyond the window")
 
     def take(self, kind: int, flags: int, length: int, payload: bytes) -> None:
-        """Take a frame from the peer. Raises: `YamuxError`."""
+        """Process a frame of the peer. Raises: `YamuxError`."""
         if flags & RST:
             self.break_off()
             return
@@ -211,7 +217,7 @@ class YamuxStream(IMuxedStream):
         self._changed.unpark_all()
 
     def _grant(self) -> None:
-        """Let the peer send more, once it is worth a frame. A reader that keeps up gets a larger window."""
+        """Send a window update once half of the window was read. The window doubles for a reader that keeps up."""
         if self._broken or self._finished_by_peer or self._abandoned:
             return
         credit = self._window - self._allowance - len(self._received)
@@ -223,7 +229,7 @@ class YamuxStream(IMuxedStream):
             self._send(WINDOW, credit)
 
     def acknowledge(self) -> None:
-        """Tell the peer that the stream it opened is taken."""
+        """Send ACK for a stream that the peer opened."""
         self._send(WINDOW, 0)
 
     def _send(self, kind: int, length: int, *, flags: int = 0, payload: bytes = b"") -> None:
@@ -237,7 +243,7 @@ class YamuxStream(IMuxedStream):
             self._conn.forget(self)
 
     def set_deadline(self, ttl: int) -> None:
-        """Raise: deadlines are the caller's."""
+        """Raise `NotImplementedError`: callers use cancel scopes."""
         raise NotImplementedError("use a cancel scope")
 
     def get_remote_address(self) -> tuple[str, int] | None:

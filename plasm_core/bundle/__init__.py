@@ -1,0 +1,1 @@
+"""Bundles: receipts with everything that they name, in one zip file that is a Process Run Crate."""

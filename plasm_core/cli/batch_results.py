@@ -1,0 +1,126 @@
+"""The results of a batch, written out in the order of its inputs."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+import sys
+from pathlib import Path
+from typing import IO, Any
+
+from plasm_core.batch.folder import BatchFolder, storage_errors
+from plasm_core.batch.rows import BatchJobState, JobRow, stored_outcome
+from plasm_core.cli import render
+from plasm_core.errors import OutputFileError
+from plasm_core.records.manifest import Manifest, job_id
+from plasm_core.records.output import OutputStream
+
+_INLINE_BYTES = 64 << 10
+
+
+class Results:
+    """Writes each job's end to stdout, and into a folder of its own under `out`."""
+
+    def __init__(self, folder: BatchFolder, *, form: str, out: Path | None) -> None:
+        self._folder = folder
+        self._form = form
+        self._out = out
+
+    @property
+    def shares_terminal(self) -> bool:
+        """Whether results appear where progress is shown."""
+        return self._form != "none" and sys.stdout.isatty()
+
+    def write(self, rows: list[JobRow]) -> None:
+        """Write some jobs out. Raises: `OutputFileError`; BrokenPipeError if nobody reads them."""
+        for row in rows:
+            written = self._write_folder(row) if self._out is not None else None
+            if self._form == "raw" and row.state is BatchJobState.SUCCEEDED:
+                self._folder.outputs(row.number).copy(row, OutputStream.STDOUT, sys.stdout.buffer)
+            elif self._form == "jsonl":
+                line = json.dumps(self._described(row, written), ensure_ascii=True)
+                sys.stdout.buffer.write(line.encode() + b"\n")
+        sys.stdout.buffer.flush()
+
+    def _write_folder(self, row: JobRow) -> Path:
+        """Write the folder of a job. Raises: `OutputFileError`."""
+        assert self._out is not None
+        place = self._out / f"{row.number:06d}"
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            if row.envelope is not None:
+                for stream in OutputStream:
+                    _written(place / stream.label, lambda file, stream=stream: self._copy(row, stream, file))
+                _written(place / "receipt.json", lambda file: file.write(row.envelope + b"\n"))
+                _written(place / "manifest.json", lambda file: file.write(row.manifest))
+            if row.state is not BatchJobState.SUCCEEDED:
+                _written(place / "error", lambda file: file.write(row.reason.encode() + b"\n"))
+            else:
+                (place / "error").unlink(missing_ok=True)
+        except OSError as exc:
+            raise OutputFileError(
+                f"cannot write {exc.filename or place}: {exc.strerror}",
+                hint=f"the results are kept: plasm map --resume {self._folder.path} --out DIR writes them again",
+            ) from exc
+        return place
+
+    def _copy(self, row: JobRow, stream: OutputStream, file: IO[bytes]) -> None:
+        self._folder.outputs(row.number).copy(row, stream, file)
+
+    def _described(self, row: JobRow, written: Path | None) -> dict[str, Any]:
+        """Return a job's end as `--format jsonl` has it."""
+        found: dict[str, Any] = {"number": row.number, "input": row.label, "state": row.state.value}
+        if row.outcome is not None:
+            found["outcome"] = render.outcome_json(stored_outcome(row.outcome))
+            found["gasUsed"] = row.gas_used
+            found["node"] = row.peer
+        if row.manifest is not None:
+            found["jobId"] = job_id(row.manifest)
+            found["taskDigest"] = Manifest.from_json(row.manifest).task_digest
+        if row.state is not BatchJobState.SUCCEEDED:
+            found["reason"] = row.reason
+        if row.envelope is None:
+            return found
+        if written is not None:
+            found["receipt"] = str(written / "receipt.json")
+        for stream in OutputStream:
+            inline = row.stdout if stream is OutputStream.STDOUT else row.stderr
+            if inline is None or len(inline) > _INLINE_BYTES:
+                place = (
+                    self._folder.outputs(row.number).file(stream)
+                    if written is None
+                    else written / stream.label
+                )
+                if inline is not None and written is None:
+                    found[f"{stream.label}Base64"] = base64.b64encode(inline).decode()
+                else:
+                    found[f"{stream.label}Path"] = str(place)
+                continue
+            try:
+                found[stream.label] = inline.decode("utf-8")
+            except UnicodeDecodeError:
+                found[f"{stream.label}Base64"] = base64.b64encode(inline).decode()
+        return found
+
+
+def _written(path: Path, write: Any) -> None:
+    """Write a file whole or not at all. Raises: OSError."""
+    part = path.with_name(f".plasm-{secrets.token_hex(16)}.new")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        with os.fdopen(os.open(part, flags, 0o666), "wb") as file:
+            write(file)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def last_line(folder: BatchFolder, row: JobRow) -> str:
+    """Return the last line of what a job wrote to stderr, for a summary: at most 120 characters."""
+    if row.stderr is None:
+        return ""
+    with storage_errors(folder.path):
+        lines = row.stderr.decode("utf-8", "replace").strip().splitlines()
+    return lines[-1][:120] if lines else ""

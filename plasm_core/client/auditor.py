@@ -1,0 +1,203 @@
+"""Audits of accepted results by other nodes: ordinary jobs under a fresh key, at the random times that were drawn."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime, timedelta, timezone
+from typing import Protocol
+
+import attrs
+import trio
+
+from plasm_core.client import kept_inputs
+from plasm_core.client.reputation import Judged, Reputation
+from plasm_core.client.reputation_store import AcceptedResult, Lesson
+from plasm_core.client.result import JobResult
+from plasm_core.client.result_verification import Judge
+from plasm_core.client.submission import Submission
+from plasm_core.errors import PlasmError, RefusedError, StorageError
+from plasm_core.records import Claim, Decision, Envelope, Observables, Opinion, PeerId, Receipt, Verdict
+from plasm_core.records.credibility import answer_error, node_error
+from plasm_core.records.second_run import ENGINES, run_again
+
+log = logging.getLogger(__name__)
+
+_LOOK_S = 30.0
+_AGAIN_S = 6 * 3600
+"""When an audit that came to no end, as of a process that was killed, is due again."""
+_TIMEOUT_S = 3600.0
+_GOOD_ERROR = 0.1
+"""Two nodes that agree confirm each other if their answer is no likelier to be wrong."""
+
+
+class OtherClient(Protocol):
+    """The part of an `AsyncClient` that an audit uses."""
+
+    async def run(
+        self, submission: Submission, *, timeout_s: float | None, avoid: Collection[PeerId | str]
+    ) -> JobResult:
+        """Submit a job and wait for its verified result. Raises: `PlasmError`."""
+
+
+@attrs.frozen(kw_only=True)
+class Audited:
+    """What the check of an accepted result found. `is_right` None: it could not be told, and `reason` says why."""
+
+    result: AcceptedResult
+    is_right: bool | None
+    reason: str
+
+
+class Auditor:
+    """Checks accepted results. `another` opens a client under a fresh key; `judge` has this machine's engines."""
+
+    def __init__(
+        self,
+        reputation: Reputation,
+        another: Callable[[], AbstractAsyncContextManager[OtherClient]],
+        judge: Judge,
+    ) -> None:
+        self._reputation = reputation
+        self._another = another
+        self._judge = judge
+
+    async def run(self) -> None:
+        """Have results checked whenever they are due. Does not return."""
+        store = self._reputation.store
+        while store is not None:
+            wait_s = _LOOK_S
+            try:
+                due_s = await trio.to_thread.run_sync(store.next_due)
+                wait_s = _LOOK_S if due_s is None else min(due_s, _LOOK_S)
+                if due_s == 0:
+                    await self.audit_due()
+            except StorageError as exc:
+                log.warning("no audits reason=%s", exc)
+            await trio.sleep(max(0.1, wait_s))
+        await trio.sleep_forever()
+
+    async def audit_due(self) -> list[Audited]:
+        """Check all results that are due by now, one after the other. Raises: `StorageError`."""
+        store, found = self._reputation.store, []
+        while store is not None and (due := await trio.to_thread.run_sync(store.due)):
+            for result in due:
+                again_at = datetime.now(timezone.utc) + timedelta(seconds=_AGAIN_S)
+                taken = await trio.to_thread.run_sync(lambda: store.claim_audit(result, again_at=again_at))  # noqa: B023
+                if taken:
+                    found.append(await self.audit(result))
+        return found
+
+    async def audit(self, result: AcceptedResult) -> Audited:
+        """Have another node run the job of an accepted result, and compare."""
+        try:
+            job = await trio.to_thread.run_sync(kept_inputs.load, result.manifest_json)
+            claims = [_claim(result.envelope_json)]
+            async with self._another() as client:
+                claims.append(await self._second(client, job, claims))
+                if _differ(claims):
+                    convicted = await self._convict(job, claims)
+                    if convicted:
+                        reason = f"a fraud proof names {', '.join(map(str, convicted))}"
+                        return await self._settle(
+                            result, is_right=result.peer not in convicted, reason=reason
+                        )
+                    claims.append(await self._second(client, job, claims))
+        except (PlasmError, OSError) as exc:
+            log.info("audit not finished node=%s job=%s reason=%s", result.peer, result.job_id, exc)
+            return Audited(result=result, is_right=None, reason=str(exc))
+        return await self._compare(result, claims)
+
+    async def _second(self, client: OtherClient, job: Submission, claims: list[Claim]) -> Claim:
+        """Return what another node says, in another network than those that have said something."""
+        avoid: set[PeerId | str] = {claim.receipt.node for claim in claims}
+        avoid.update(
+            network
+            for claim in claims
+            if (network := self._reputation.network(claim.receipt.node)) is not None
+        )
+        found = await client.run(job, timeout_s=_TIMEOUT_S, avoid=avoid)
+        return _claim(found.envelope.to_json())
+
+    async def _convict(self, job: Submission, claims: list[Claim]) -> Collection[PeerId]:
+        judged = _judged(claims, job)
+        laboratory = self._judge.laboratory(job)
+        return await trio.to_thread.run_sync(self._reputation.convict, judged, laboratory)
+
+    async def _compare(self, result: AcceptedResult, claims: list[Claim]) -> Audited:
+        """Return what two that agree, or three of which two do, say of a result, and note it."""
+        first = Observables.of(claims[0].receipt)
+        agreeing = [claim for claim in claims if Observables.of(claim.receipt) == first]
+        if len(agreeing) == 1 and len({Observables.of(claim.receipt) for claim in claims}) > 2:
+            return Audited(result=result, is_right=None, reason="three nodes say three things")
+        is_right = len(agreeing) > 1
+        right = agreeing if is_right else [claim for claim in claims if claim not in agreeing]
+        odd = [claim for claim in claims if claim not in right]
+        errors = [node_error(self._reputation.history(claim.receipt.node)) for claim in right]
+        confirms = int(answer_error(errors) <= _GOOD_ERROR)
+        lessons = [Lesson(peer=claim.receipt.node, checked=confirms) for claim in right]
+        lessons += [Lesson(peer=claim.receipt.node, failed=1) for claim in odd]
+        store = self._reputation.store
+        assert store is not None
+        await trio.to_thread.run_sync(store.learn, lessons)
+        reason = f"{len(right)} nodes agree" + (" on something else" if not is_right else "")
+        return await self._settle(result, is_right=is_right, reason=reason)
+
+    async def _settle(self, result: AcceptedResult, *, is_right: bool, reason: str) -> Audited:
+        store = self._reputation.store
+        assert store is not None
+        await trio.to_thread.run_sync(lambda: store.settle(result.peer, result.job_id, is_right=is_right))
+        level = logging.INFO if is_right else logging.WARNING
+        log.log(
+            level, "audited node=%s job=%s right=%s reason=%s", result.peer, result.job_id, is_right, reason
+        )
+        return Audited(result=result, is_right=is_right, reason=reason)
+
+
+def check_here(result: AcceptedResult, reputation: Reputation, judge: Judge) -> Audited:
+    """Run the job of an accepted result on this machine, compare, and note what was found. It takes as long as the job."""
+    store = reputation.store
+    assert store is not None
+    try:
+        job = kept_inputs.load(result.manifest_json)
+        claim = _claim(result.envelope_json)
+        laboratory = judge.laboratory(job)
+        runtime, found = run_again(
+            laboratory,
+            claim.receipt.asked,
+            runtimes=ENGINES,
+            used={claim.receipt.claims.runtime.name},
+            wall_time_s=job.manifest.wall_time_s,
+        )
+        is_right = found == Observables.of(claim.receipt)
+        if is_right:
+            store.learn([Lesson(peer=result.peer, checked=1)])
+        else:
+            reputation.convict(_judged([claim], job, false=(result.peer,)), laboratory)
+        store.settle(result.peer, result.job_id, is_right=is_right)
+    except (PlasmError, OSError) as exc:
+        return Audited(result=result, is_right=None, reason=str(exc))
+    differs = "; ".join(found.differences(Observables.of(claim.receipt)))
+    return Audited(
+        result=result, is_right=is_right, reason=f"re-executed on {runtime}" + (differs and f": {differs}")
+    )
+
+
+def _claim(envelope_json: bytes) -> Claim:
+    """Read what a node has signed. Raises: `InvalidRecordError`, `RefusedError` if nobody can re-check it."""
+    envelope = Envelope.from_json(envelope_json)
+    claim = Claim(envelope=envelope, receipt=Receipt.from_statement(envelope.payload))
+    if claim.why_unsettled:
+        raise RefusedError("not_recheckable", claim.why_unsettled)
+    return claim
+
+
+def _judged(claims: list[Claim], job: Submission, *, false: tuple[PeerId, ...] = ()) -> Judged:
+    opinion = Opinion(verifier="audit", decision=Decision.REJECT, false=false)
+    verdict = Verdict(opinions=(opinion,) if false else ())
+    return Judged(nodes=[claim.receipt.node for claim in claims], claims=claims, verdict=verdict, job=job)
+
+
+def _differ(claims: list[Claim]) -> bool:
+    return len({Observables.of(claim.receipt) for claim in claims}) > 1

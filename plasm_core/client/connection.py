@@ -1,0 +1,161 @@
+"""One conversation over one stream: heartbeats both ways, and a deadline on every silence."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+
+import trio
+
+from plasm_core.background_tasks import alongside
+from plasm_core.errors import ConnectionLostError, ProtocolError, StreamError
+from plasm_core.plugins.interfaces import Stream
+from plasm_core.protocol.client_session import ClientConversation
+from plasm_core.protocol.frames import Data
+from plasm_core.protocol.messages import Error, Message
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_S = 10.0
+SILENCE_S = 30.0
+_CLOSE_S = 1.0
+TALK_BURST, TALK_PER_S = 1000, 200.0
+"""How many heartbeats, `progress`, `state` and tiny `credit` messages may come at once, and how many more each second."""
+
+
+class Link:
+    """A stream to a node with the state of one conversation. One task receives; any task may send."""
+
+    def __init__(self, stream: Stream, *, keep_s: int | None = None, features: tuple[str, ...] = ()) -> None:
+        """`keep_s`, `features`: as of `ClientConversation`."""
+        self.stream = stream
+        self.conversation = ClientConversation(keep_s=keep_s, features=features)
+        self._said: collections.deque[Message | Data] = collections.deque()
+        self._unread: Iterator[Message | Data | None] | None = None
+        self.heard = trio.lowlevel.ParkingLot()
+        """Wakes whenever bytes came: there may be new credit."""
+        self._sending = trio.Lock()
+        self._sent_at = self._began = trio.current_time()
+        self._is_amid_frame = False
+        self.keep: Callable[[], bool] = lambda: False
+        """Takes the stream over when all is said, and returns whether it did; otherwise it is closed."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all is said, and another conversation may begin on the stream."""
+        conversation = self.conversation
+        return (
+            conversation.is_kept
+            and conversation.is_between_frames
+            and not (self._is_amid_frame or self._said or self._unread)
+        )
+
+    async def send(self, frames: bytes) -> None:
+        """Send encoded frames. Raises: `ConnectionLostError`."""
+        if not frames:
+            return
+        async with self._sending:
+            try:
+                self._is_amid_frame = True
+                with trio.fail_after(SILENCE_S):
+                    await self.stream.send_all(frames)
+                self._is_amid_frame = False
+            except StreamError as exc:
+                raise ConnectionLostError(f"the connection broke while sending: {exc}") from exc
+            except trio.TooSlowError:
+                raise ConnectionLostError(
+                    f"the node took nothing of what was sent for {SILENCE_S:.0f} s"
+                ) from None
+            self._sent_at = trio.current_time()
+
+    async def receive(self) -> Message | Data:
+        """Return the next message or data from the node.
+
+        Raises: `ConnectionLostError` if the stream broke, ended or stayed silent; `ProtocolError`.
+        """
+        while not self._said:
+            await self._read()
+        said = self._said.popleft()
+        if isinstance(said, Error):
+            raise _error(said)
+        return said
+
+    async def _read(self) -> None:
+        """Read what there is, or else what comes next, in turn with others. Cancelled, it goes on the next time."""
+        if self._unread is None:
+            self._unread = self.conversation.receive(await self._receive_some())
+        try:
+            for item in self._unread:
+                if item is not None:
+                    self._said.append(item)
+                self._check_talk()
+                await self.stream.pause()
+            self._unread = None
+        except ProtocolError as exc:
+            await self._complain(str(exc))
+            raise
+        finally:
+            self.heard.unpark_all()
+
+    async def _receive_some(self) -> bytes:
+        waiting_for = self.conversation.phase.value
+        data = b""
+        with trio.move_on_after(SILENCE_S) as scope:
+            try:
+                data = await self.stream.receive_some()
+            except StreamError as exc:
+                raise ConnectionLostError(f"the connection broke while {waiting_for}: {exc}") from exc
+        if scope.cancelled_caught:
+            raise ConnectionLostError(f"heard nothing for {SILENCE_S:.0f} s while {waiting_for}")
+        if not data:
+            raise ConnectionLostError(f"the node closed the connection while {waiting_for}")
+        return data
+
+    def _check_talk(self) -> None:
+        """Refuse to listen to who talks without end: it costs this side more than the other, and other jobs their time."""
+        allowed = TALK_BURST + TALK_PER_S * (trio.current_time() - self._began)
+        if self.conversation.talk > allowed:
+            raise ProtocolError(f"the node has sent {self.conversation.talk} messages that say little")
+
+    async def _complain(self, message: str) -> None:
+        with trio.move_on_after(_CLOSE_S), contextlib.suppress(ConnectionLostError):
+            await self.send(self.conversation.error("protocol", message[:500]))
+
+    async def beat(self) -> None:
+        """Send a heartbeat whenever nothing else was sent for a while, until the connection ends."""
+        with contextlib.suppress(ConnectionLostError):  # the receiving task gets the error
+            while True:
+                due = self._sent_at + HEARTBEAT_S
+                if trio.current_time() < due:
+                    await trio.sleep_until(due)
+                else:
+                    await self.send(self.conversation.heartbeat())
+
+
+def _error(message: Error) -> Exception:
+    if message.code == "protocol":
+        return ProtocolError(f"the node says that we broke the protocol: {message.message}")
+    return ConnectionLostError(f"the node closes: {message.message} ({message.code})")
+
+
+@asynccontextmanager
+async def open_link(
+    stream: Stream, *, keep_s: int | None = None, features: tuple[str, ...] = ()
+) -> AsyncIterator[Link]:
+    """Converse over a stream until the context ends; then it is closed, unless `Link.keep` takes it over.
+
+    `keep_s`, `features`: as of `ClientConversation`.
+    """
+    link, is_kept = Link(stream, keep_s=keep_s, features=features), False
+    try:
+        async with alongside(link.beat):
+            yield link
+        is_kept = link.is_over and link.keep()
+    finally:
+        if not is_kept:
+            with trio.move_on_after(_CLOSE_S) as scope:
+                scope.shield = True
+                await stream.aclose()

@@ -1,0 +1,61 @@
+"""Fetching the files that a job left: from its node, in windows, and again where a connection broke off."""
+
+from __future__ import annotations
+
+import trio
+
+from plasm_core.client import session
+from plasm_core.client.connection import Link
+from plasm_core.client.dial import Dialler
+from plasm_core.client.failover import Choice, persist
+from plasm_core.client.fetched_files import Fetching
+from plasm_core.client.wait_limits import LEAST_BYTES_PER_S
+from plasm_core.client.watcher import Watcher, silent
+from plasm_core.errors import NodeStalledError
+from plasm_core.quantities import shown_bytes
+from plasm_core.records import Handle, PeerId
+
+FETCH_S = 60.0
+"""How long a node may serve nothing of a file; each byte that comes buys more (`LEAST_BYTES_PER_S`)."""
+_TELL_S = 0.25
+
+
+async def fetch_output(
+    dialler: Dialler,
+    handle: Handle,
+    fetching: Fetching,
+    timeout_s: float | None,
+    watch: Watcher = silent,
+) -> None:
+    """Fetch one output from the node that ran its job, over several connections if need be.
+
+    Raises: `NodeStalledError` if it comes too slowly from a node that is not this user's own; as `AsyncClient.submit`.
+    """
+    began = told_at = trio.current_time()
+
+    with trio.CancelScope() as patience:
+
+        def took() -> None:
+            nonlocal told_at
+            if not dialler.is_own:
+                patience.deadline = began + FETCH_S + fetching.taken / LEAST_BYTES_PER_S
+            if trio.current_time() >= told_at + _TELL_S:
+                told_at = trio.current_time()
+                watch(f"fetching {shown_bytes(fetching.taken)} of {shown_bytes(fetching.size or 0)}", None)
+
+        async def once(link: Link, _peer: PeerId) -> None:
+            await session.fetch(
+                link,
+                handle,
+                fetching.product.path,
+                offset=fetching.offset + fetching.taken,
+                length=fetching.length - fetching.taken,
+                begin=fetching.take_size,
+                take=fetching.write,
+                took=took,
+            )
+
+        took()
+        await persist(dialler, Choice(node=handle.peer), once, timeout_s, "the job's files", watch)
+    if patience.cancelled_caught:
+        raise NodeStalledError(f"the node {handle.peer} has not served the job's files in time")

@@ -1,0 +1,50 @@
+"""Which profile a module needs, as far as its sections tell: a client has no engine to ask."""
+
+from __future__ import annotations
+
+from plasm_core.client.upload import Source
+from plasm_core.records.manifest import PROFILE_V2
+
+_MAGIC = b"\0asm\x01\0\0\0"
+_CUSTOM, _TAG = 0, 13
+_HEAD_BYTES = 6  # a section's number and length
+_MAX_SECTIONS = 1_000
+_FEATURES, _TAIL_CALL = b"\x0ftarget_features", b"+\x09tail-call"
+"""The custom section in which LLVM lists a module's features (WebAssembly tool conventions, "Target Features")."""
+_MAX_FEATURES_BYTES = 4_096
+
+
+def needed_profile(module: Source) -> str | None:
+    """Return the profile that a module needs by its sections, None if they name no need.
+
+    A section of tags means exceptions. Tail calls are told by LLVM's list of features only, which `strip` removes: a
+    node refuses the job then, and names the option. Reads a few bytes of each section. Raises: OSError.
+    """
+    if module.read(0, len(_MAGIC)) != _MAGIC:
+        return None
+    position = len(_MAGIC)
+    for _ in range(_MAX_SECTIONS):
+        head = module.read(position, _HEAD_BYTES)
+        size = _length(head[1:])
+        if size is None:
+            return None
+        length, taken = size
+        position += 1 + taken
+        if head[0] == _TAG:
+            return PROFILE_V2
+        if head[0] == _CUSTOM:
+            content = module.read(position, min(length, _MAX_FEATURES_BYTES))
+            if content.startswith(_FEATURES) and _TAIL_CALL in content:
+                return PROFILE_V2
+        position += length
+    return None
+
+
+def _length(data: bytes) -> tuple[int, int] | None:
+    """Return an unsigned LEB128 and how many bytes it takes, None if it is cut short or too long."""
+    value = 0
+    for index, byte in enumerate(data):
+        value |= (byte & 0x7F) << 7 * index
+        if byte < 0x80:
+            return value, index + 1
+    return None

@@ -1,0 +1,310 @@
+"""Results that were verified before, by task digest: the same task is not run twice (`--reuse`).
+
+A task fixes output, exit code and gas, so that the verified result of an equal task is this task's result, too. The
+cache is this user's alone, in a directory that nobody else may enter. It is read with care all the same: the receipt is
+verified again, with the outputs that are kept beside it. What was established beyond the signature, and whose node it
+was, is kept as it was found then.
+
+An entry is one file: a line of JSON, the manifest of the job that was run, its envelope, stdout and stderr.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import re
+import secrets
+import time
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from plasm_core import assurance
+from plasm_core.assurance import Standing
+from plasm_core.client.output import Sink
+from plasm_core.client.result import JobResult
+from plasm_core.errors import PlasmError
+from plasm_core.ownership import check_file, open_regular
+from plasm_core.paths import cache_directory, private_directory
+from plasm_core.plugins.interfaces import Verifier
+from plasm_core.records import Decision, Envelope, Handle, Manifest, Opinion, PeerId, sha256
+from plasm_core.records.output import OutputDigest, OutputHasher, OutputStream
+from plasm_core.records.verdict import BINDINGS
+from plasm_core.verification import Expectation, verify
+
+log = logging.getLogger(__name__)
+
+FORMAT = "plasm.reuse/v1"
+MAX_ENTRY_BYTES = 32 << 20
+"""The most output of a job that is kept, both streams together."""
+MAX_BYTES = 512 << 20
+"""The most that is kept in all. The results that were used the longest ago are forgotten first."""
+MAX_ENTRIES = 100_000
+_MAX_HEADER_BYTES = 64 << 10
+_MAX_RECORD_BYTES = 1 << 20
+_LEFT_OVER_S = 3600
+_NAME = re.compile(r"[0-9a-f]{64}")
+
+
+class Copying(Sink):
+    """Passes output on, and keeps a copy of it as long as it is not too large to be kept."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._kept: dict[OutputStream, bytearray] | None = _nothing()
+
+    @property
+    def in_memory(self) -> bool:
+        return self._sink.in_memory
+
+    def write(self, stream: OutputStream, data: bytes) -> None:
+        if self._kept is not None:
+            if sum(map(len, self._kept.values())) + len(data) > MAX_ENTRY_BYTES:
+                self._kept = None
+            else:
+                self._kept[stream] += data
+        self._sink.write(stream, data)
+
+    def restart(self) -> None:
+        self._kept = _nothing()
+        self._sink.restart()
+
+    def settle(self) -> None:
+        self._sink.settle()
+
+    @property
+    def outputs(self) -> dict[OutputStream, bytes] | None:
+        """Both outputs; None if there were too many bytes."""
+        return None if self._kept is None else {stream: bytes(data) for stream, data in self._kept.items()}
+
+
+def _nothing() -> dict[OutputStream, bytearray]:
+    return {stream: bytearray() for stream in OutputStream}
+
+
+@attrs.frozen(kw_only=True)
+class KeptResult:
+    """A result of the cache, verified again: the result without its output, and the output."""
+
+    result: JobResult
+    outputs: dict[OutputStream, bytes]
+
+
+class ResultCache:
+    """The verified results of one user. Several processes may use it at once.
+
+    No method raises: a result that cannot be read or stored is one that is not there, and a line of the log.
+    """
+
+    def __init__(self, directory: Path | None = None) -> None:
+        self._given = directory
+
+    def find(
+        self, manifest: Manifest, verifiers: Sequence[Verifier], *, require: str, denied: Collection[str] = ()
+    ) -> KeptResult | None:
+        """Return an earlier result of an equal task, None if there is none that establishes as much.
+
+        `verifiers`: each of them but `signature` must have accepted it then, with the settings that it has now, and
+        `signature` accepts it now.
+        `denied`: PeerIds of nodes whose results are not taken any more.
+        """
+        if not _is_kept(manifest):
+            return None
+        try:
+            path = self._directory() / manifest.task_digest
+            with open_regular(path) as file:
+                check_file(os.fstat(file.fileno()), path)
+                header = json.loads(file.readline(_MAX_HEADER_BYTES))
+                sizes = _sizes(header)
+                parts = [file.read(size) for size in sizes]
+                if [len(part) for part in parts] != sizes or file.read(1):
+                    raise ValueError("its length is wrong")
+            kept = _verified(header, parts, manifest, verifiers)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, PlasmError) as exc:
+            log.warning("kept result not usable task=%s error=%s", manifest.task_digest, exc)
+            return None
+        if kept is None or str(kept.result.receipt.node) in denied:
+            return None
+        if assurance.lacking(require, kept.result.verdict, kept.result.standing) is not None:
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(path)  # it was used now
+        return kept
+
+    def keep(
+        self,
+        manifest_json: bytes,
+        result: JobResult,
+        outputs: dict[OutputStream, bytes] | None,
+        verifiers: Sequence[Verifier],
+    ) -> None:
+        """Keep a result that `verifiers` have accepted, if it is one that the task alone fixes."""
+        manifest = Manifest.from_json(manifest_json)
+        if (
+            outputs is None
+            or result.reused
+            or sum(map(len, outputs.values())) > MAX_ENTRY_BYTES
+            or not _is_kept(manifest)
+            or not result.outcome.recheckable
+            or result.verdict.decision is not Decision.ACCEPT
+        ):
+            return
+        parts = [manifest_json, result.envelope.to_json(), *(outputs[stream] for stream in OutputStream)]
+        header = {
+            "format": FORMAT,
+            "sizes": [len(part) for part in parts],
+            "state": result.state,
+            "standing": result.standing.name,
+            "signer": str(result.receipt.node),
+            "settings": _settings(verifiers),
+            "opinions": [_opinion_json(item) for item in _others(result.verdict.opinions)],
+        }
+        line = json.dumps(header).encode() + b"\n"
+        if len(line) > _MAX_HEADER_BYTES:
+            return
+        try:
+            directory = self._directory()
+            self._make_room(directory, len(line) + sum(map(len, parts)))
+            draft = directory / f".{secrets.token_hex(16)}.new"
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            try:
+                with os.fdopen(os.open(draft, flags, 0o600), "wb") as file:
+                    file.writelines([line, *parts])
+                os.replace(draft, directory / manifest.task_digest)
+            finally:
+                draft.unlink(missing_ok=True)
+        except OSError as exc:
+            log.warning("result not kept task=%s error=%s", manifest.task_digest, exc)
+
+    def _directory(self) -> Path:
+        return private_directory(self._given or cache_directory() / "results")
+
+    def _make_room(self, directory: Path, size_bytes: int) -> None:
+        """Forget what was used the longest ago until there is room for so much more. Raises: OSError."""
+        found = []
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):
+                    status = entry.stat(follow_symlinks=False)
+                    if _NAME.fullmatch(entry.name):
+                        found.append((status.st_mtime, status.st_size, entry.path))
+                    elif status.st_mtime < time.time() - _LEFT_OVER_S:
+                        os.unlink(entry.path)  # of a process that was killed while it wrote
+        total = sum(size for _, size, _ in found) + size_bytes
+        count = len(found) + 1
+        for _, size, path in sorted(found):
+            if total <= MAX_BYTES and count <= MAX_ENTRIES:
+                break
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+            total, count = total - size, count - 1
+
+
+def _is_kept(manifest: Manifest) -> bool:
+    """Return whether the manifest's result is fixed by its task, and has no files, which are not kept."""
+    return manifest.reproducible and manifest.files is None
+
+
+def _sizes(header: Any) -> list[int]:
+    """Return the sizes of the parts behind the header. Raises: ValueError, KeyError, TypeError."""
+    if header["format"] != FORMAT:
+        raise ValueError(f"it has the format {header['format']!r:.40}")
+    sizes = header["sizes"]
+    if len(sizes) != 4 or not all(type(size) is int and size >= 0 for size in sizes):
+        raise ValueError("its sizes are none")
+    if max(sizes[:2]) > _MAX_RECORD_BYTES or sum(sizes[2:]) > MAX_ENTRY_BYTES:
+        raise ValueError("it is too large")
+    return list(sizes)
+
+
+def _verified(
+    header: Any, parts: list[bytes], wanted: Manifest, verifiers: Sequence[Verifier]
+) -> KeptResult | None:
+    """Verify a kept result; None if it establishes too little. Raises: ValueError, KeyError, TypeError, `PlasmError`."""
+    manifest_json, envelope_json, *written = parts
+    outputs = dict(zip(OutputStream, written, strict=True))
+    manifest = Manifest.from_json(manifest_json)
+    if manifest.task_digest != wanted.task_digest:
+        raise ValueError("it is another task's")
+    others, kept_settings = [_opinion_of(item) for item in header["opinions"]], dict(header["settings"])
+    signature = [verifier for verifier in verifiers if verifier.name == "signature"]
+    before = {item.verifier: kept_settings.get(item.verifier) for item in others}
+    settings = _settings(verifiers)
+    if not signature or any(before.get(name) != now for name, now in settings.items()):
+        return None
+    signer = PeerId.parse(header["signer"])
+    receipt, verdict = verify(
+        envelope_json,
+        Expectation(peer=signer, manifest_json=manifest_json, outputs=dict(_digests(outputs))),
+        signature,
+    )
+    if receipt is None or verdict.decision is not Decision.ACCEPT:
+        raise ValueError("; ".join(verdict.reasons) or "its receipt is not verified")
+    if not receipt.result.outcome.recheckable:
+        raise ValueError("its outcome is not fixed by its task alone")
+    standing = Standing[header["standing"]]
+    verdict = attrs.evolve(verdict, opinions=(*verdict.opinions, *others), standing=standing)
+    result = JobResult(
+        handle=Handle(job_id=receipt.asked.job_id, secret=secrets.token_bytes(32), peer=signer),
+        state=receipt.result.outcome.state,
+        receipt=receipt,
+        envelope=Envelope.from_json(envelope_json),
+        verdict=verdict,
+        standing=standing,
+        earlier=manifest_json,
+    )
+    return KeptResult(result=result, outputs=outputs)
+
+
+def _settings(verifiers: Sequence[Verifier]) -> dict[str, str]:
+    """Return a digest of each verifier's settings: a quorum of two is none of five."""
+    found = {}
+    for verifier in verifiers:
+        fields = getattr(type(verifier), "__attrs_attrs__", ())
+        values = {field.name: getattr(verifier, field.name) for field in fields if field.init}
+        if verifier.name != "signature":
+            found[verifier.name] = sha256(json.dumps(values, sort_keys=True, default=repr).encode())
+    return found
+
+
+def _digests(outputs: dict[OutputStream, bytes]) -> Iterator[tuple[OutputStream, OutputDigest]]:
+    for stream, data in outputs.items():
+        hasher = OutputHasher()
+        hasher.update(data)
+        yield stream, hasher.digest
+
+
+def _others(opinions: Sequence[Opinion]) -> list[Opinion]:
+    """Return the opinions that cannot be formed again from the receipt alone."""
+    return [item for item in opinions if item.verifier not in (BINDINGS, "signature")]
+
+
+def _opinion_json(item: Opinion) -> dict[str, Any]:
+    return {
+        "verifier": item.verifier,
+        "reasons": list(item.reasons),
+        "established": list(item.established),
+        "signers": [str(peer) for peer in item.signers],
+        "checked": [str(peer) for peer in item.checked],
+        "error": item.error,
+    }
+
+
+def _opinion_of(item: Any) -> Opinion:
+    """Return an opinion that accepted. Raises: ValueError, KeyError, TypeError."""
+    error = item["error"]
+    return Opinion(
+        verifier=str(item["verifier"]),
+        decision=Decision.ACCEPT,
+        reasons=tuple(map(str, item["reasons"])),
+        established=tuple(map(str, item["established"])),
+        signers=tuple(map(PeerId.parse, item["signers"])),
+        checked=tuple(map(PeerId.parse, item["checked"])),
+        error=None if error is None else float(error),
+    )

@@ -1,0 +1,392 @@
+"""A client's sessions with a node: submit a job, follow it, query its status."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Collection
+
+import attrs
+import trio
+
+from plasm_core.background_tasks import alongside
+from plasm_core.client.connection import Link
+from plasm_core.client.output import Sink, call_sink
+from plasm_core.client.submission import Submission
+from plasm_core.client.upload import Bytes, Source
+from plasm_core.client.wait_limits import ANSWER_NAMED_S, Bounds, within
+from plasm_core.client.watcher import Watcher, silent
+from plasm_core.errors import ConnectionLostError, ProtocolError, RefusedError
+from plasm_core.protocol.channels import OUTPUTS, Channel
+from plasm_core.protocol.client_session import Phase
+from plasm_core.protocol.frames import Data
+from plasm_core.protocol.messages import (
+    NOTHING,
+    Accepted,
+    Attach,
+    Attached,
+    Fetch,
+    Hello,
+    Message,
+    Offered,
+    OutputContents,
+    Outputs,
+    Progress,
+    Refused,
+    Result,
+    State,
+    Status,
+    StatusIs,
+    Submit,
+    withdraws_output,
+)
+from plasm_core.quantities import shown_bytes
+from plasm_core.records.handle import Handle
+from plasm_core.records.peer import PeerId
+
+WINDOW_BYTES = 1 << 20
+FILES = "files"
+"""The feature of nodes that take jobs with files."""
+_TELL_S = 0.25
+PROVE_FROM_BYTES = 256 << 10
+"""A module that is smaller is sent at once: asking whether the node has it takes as long."""
+
+
+async def greeted(link: Link) -> PeerId:
+    """Receive `hello` and return the node's PeerId. Raises: `ConnectionLostError`, `ProtocolError`."""
+    while True:
+        message = await link.receive()
+        if isinstance(message, Hello):
+            try:
+                return PeerId.parse(message.peer)
+            except ValueError as exc:
+                raise ProtocolError(f"the node has no proper identity: {exc}") from exc
+
+
+def _refusal(message: Refused) -> RefusedError:
+    return RefusedError(
+        message.reason, message.message, hint=message.hint, retry_after_s=message.retry_after_s
+    )
+
+
+async def submit(
+    link: Link,
+    submission: Submission,
+    peer: PeerId,
+    *,
+    follow: bool,
+    route: str = "here",
+    watch: Watcher = silent,
+    bounds: Bounds | None = None,
+    has_files: bool = False,
+) -> Status:
+    """Submit a job, and return its status once the node has stored it. With `follow`, its output comes next.
+
+    `has_files`: the node may have the job's files, so that proving to have them too may spare sending them.
+
+    Raises: `RefusedError`, `ConnectionLostError`, `NodeStalledError`, `ProtocolError`; OSError from a source.
+    """
+    if submission.pack is not None and FILES not in link.conversation.features:
+        raise RefusedError("files_unsupported", "the node takes no jobs with files")
+    credit = Outputs(stdout=WINDOW_BYTES, stderr=WINDOW_BYTES) if follow else NOTHING
+    bounds = bounds or Bounds()
+    conversation, ready = link.conversation, trio.Event()
+    request = Submit(
+        manifest=submission.manifest_json.decode(),
+        token=submission.handle(peer).token(peer).hex(),
+        sizes=submission.sizes,
+        credit=credit,
+        route=route,
+        follow=False if conversation.keep_s is not None and not follow else None,
+    )
+    await link.send(conversation.ask(request))
+
+    async def upload() -> None:
+        await ready.wait()
+        try:
+            await _upload(link, submission.sources, watch)
+        except ConnectionLostError:
+            await trio.sleep_forever()  # the receiving task gets the error
+
+    async with alongside(upload):
+        with within(bounds.answer_s, peer, "offered to take the job or refused it"):
+            message = await link.receive()
+        with within(bounds.acceptance_s, peer, "accepted the job"):
+            while not isinstance(message, (Accepted, Attached)):
+                if isinstance(message, Refused):
+                    raise _refusal(message)
+                if isinstance(message, Offered):
+                    _must_be_about(submission.handle(peer).job_id, message.job_id)
+                    watch("uploading", None)
+                    module = submission.sources[Channel.MODULE]
+                    if module.size_bytes >= PROVE_FROM_BYTES and message.received.module == 0:
+                        proof = await _prove(module, message.challenge)
+                        await link.send(conversation.prove(proof))
+                    files = submission.sources.get(Channel.FILES)
+                    worth = files is not None and files.size_bytes >= PROVE_FROM_BYTES
+                    if has_files and worth and files is not None and not message.received.files:
+                        proof = await _prove(files, message.challenge)
+                        await link.send(conversation.prove(proof, Channel.FILES))
+                    ready.set()
+                elif isinstance(message, Progress):
+                    watch(message.phase, None)
+                message = await link.receive()
+    _must_be_about(submission.handle(peer).job_id, message.job_id)
+    bounds.accepted()
+    return message.status
+
+
+def _must_be_about(asked: str, answered: str) -> None:
+    if asked != answered:
+        raise ProtocolError(f"the node answers about the job {answered}, not {asked}")
+
+
+async def _read(source: Source, offset: int, maximum: int) -> bytes:
+    if source.in_memory:
+        return source.read(offset, maximum)
+    return await trio.to_thread.run_sync(source.read, offset, maximum)
+
+
+async def _prove(source: Source, challenge: str) -> str:
+    data = bytes.fromhex(challenge)
+    return (
+        source.proof(data) if isinstance(source, Bytes) else await trio.to_thread.run_sync(source.proof, data)
+    )
+
+
+async def _upload(link: Link, sources: dict[Channel, Source], watch: Watcher) -> None:
+    """Send what there is credit for, as long as there is anything to send."""
+    total = sum(source.size_bytes for source in sources.values())
+    told_at = trio.current_time()
+    while True:
+        sent = False
+        for channel, (position, room) in link.conversation.room.items():
+            if room:
+                source = sources[channel]
+                data = await _read(source, position, room)
+                await link.send(link.conversation.upload(channel, data))
+                sent = True
+        if sent and trio.current_time() >= told_at + _TELL_S:
+            told_at = trio.current_time()
+            left = sum(sources[item].size_bytes - at for item, (at, _) in link.conversation.room.items())
+            watch(f"uploading {shown_bytes(total - left)} of {shown_bytes(total)}", None)
+        if not sent:
+            await link.heard.park()
+
+
+NEVER = -1
+"""The attempt of one that has followed none: its sink begins with the first."""
+
+
+@attrs.define
+class Following:
+    """How much of a job's output the client has received, so that another connection can continue there."""
+
+    attempt: int = 0
+    offsets: dict[Channel, int] = attrs.field(factory=lambda: dict.fromkeys(OUTPUTS, 0))
+
+
+async def attach(
+    link: Link,
+    handle: Handle,
+    following: Following,
+    *,
+    outputs: Collection[Channel] = OUTPUTS,
+    answer_s: float = ANSWER_NAMED_S,
+) -> Status:
+    """Attach to an accepted job, to follow it from the position in `following`. Raises: as `submit`.
+
+    `outputs`: those that the node may send.
+    """
+    offsets = {channel.label: following.offsets[channel] for channel in OUTPUTS}
+    ends = {
+        channel.label: following.offsets[channel] + (WINDOW_BYTES if channel in outputs else 0)
+        for channel in OUTPUTS
+    }
+    request = Attach(
+        job_id=handle.job_id,
+        token=handle.token().hex(),
+        credit=Outputs(**ends),
+        offsets=Outputs(**offsets),
+        attempt=following.attempt,
+    )
+    await link.send(link.conversation.ask(request))
+    with within(answer_s, handle.peer, "told where the job stands"):
+        while True:
+            message = await link.receive()
+            if isinstance(message, Refused):
+                raise _refusal(message)
+            if isinstance(message, Attached):
+                _must_be_about(handle.job_id, message.job_id)
+                return message.status
+
+
+async def follow(
+    link: Link,
+    status: Status,
+    following: Following,
+    sink: Sink,
+    *,
+    watch: Watcher = silent,
+    bounds: Bounds | None = None,
+) -> Result:
+    """Receive a job's output and its result. `status` is the status in `accepted` or `attached`.
+
+    Raises: `ConnectionLostError`, after which `following` holds the position to continue at; `NodeStalledError`;
+    `ProtocolError`, also for more output than the bounds allow; and what the sink raises.
+    """
+    bounds = bounds or Bounds(own=True)
+    await _start(following, status.attempt, sink)
+    bounds.is_in(status.state)
+    watch(status.state, status)
+    while True:
+        what = "run the job to its end" if bounds.running_at is not None else "started the job"
+        with within(bounds.until(sum(following.offsets.values())) - trio.current_time(), None, what):
+            message = await link.receive()
+        if isinstance(message, Data):
+            _check_room(message, bounds.output_bytes)
+            began = trio.current_time()
+            await _take(link, message, following, sink)
+            bounds.excuse(trio.current_time() - began)
+        elif isinstance(message, State):
+            await _start(following, message.status.attempt, sink)
+            bounds.is_in(message.status.state)
+            watch(message.status.state, message.status)
+        elif isinstance(message, Result):
+            if withdraws_output(message.status) and any(following.offsets.values()):
+                following.offsets = dict.fromkeys(OUTPUTS, 0)
+                await call_sink(sink, sink.restart)
+            return message
+
+
+def _check_room(data: Data, maximum_bytes: int | None) -> None:
+    end = data.offset + len(data.data)
+    if maximum_bytes is not None and end > maximum_bytes:
+        raise ProtocolError(
+            f"{end} bytes of {data.channel.label}, of which the job may write {maximum_bytes}"
+        )
+
+
+async def catch_up(
+    link: Link,
+    status: Status,
+    following: Following,
+    sink: Sink,
+    *,
+    output_bytes: int | None = None,
+    came: Callable[[], None] = lambda: None,
+) -> None:
+    """Receive the output that existed at `status`, then return. `came` is called after each piece.
+
+    Raises: as `follow`.
+    """
+    await _start(following, status.attempt, sink)
+    wanted = {channel: status.output_bytes(channel.output) for channel in OUTPUTS}
+    while any(following.offsets[channel] < size for channel, size in wanted.items()):
+        message = await link.receive()
+        if isinstance(message, Data):
+            _check_room(message, output_bytes)
+            await _take(link, message, following, sink)
+            came()
+        elif isinstance(message, Result) or (
+            isinstance(message, State) and message.status.attempt != following.attempt
+        ):
+            return
+
+
+async def fetch(
+    link: Link,
+    handle: Handle,
+    path: str,
+    *,
+    offset: int,
+    length: int,
+    begin: Callable[[OutputContents], None],
+    take: Callable[[bytes], None],
+    took: Callable[[], None],
+    answer_s: float = ANSWER_NAMED_S,
+) -> None:
+    """Fetch bytes of an output of an ended job.
+
+    `begin` is told what there is; `take` gets bytes, in a thread; `took` is called behind it, in the loop.
+
+    Raises: as `submit`; what `begin` and `take` raise.
+    """
+    conversation = link.conversation
+    request = Fetch(
+        job_id=handle.job_id,
+        token=handle.token().hex(),
+        path=path,
+        offset=offset,
+        length=length,
+        credit=offset + WINDOW_BYTES,
+    )
+    await link.send(conversation.ask(request))
+    with within(answer_s, handle.peer, "told what there is of a file"):
+        message = await link.receive()
+        while isinstance(message, Hello):
+            message = await link.receive()
+    if isinstance(message, Refused):
+        raise _refusal(message)
+    if not isinstance(message, OutputContents):
+        raise ProtocolError(f"expected contents, got {'data' if isinstance(message, Data) else message.type}")
+    _must_be_about(handle.job_id, message.job_id)
+    begin(message)
+    taken, end = offset, min(offset + length, message.size)
+    while taken < end:
+        data = await link.receive()
+        if isinstance(data, Refused):
+            raise _refusal(data)
+        if not isinstance(data, Data):
+            raise ProtocolError(f"expected data, got {data.type}")
+        await trio.to_thread.run_sync(take, data.data)
+        took()
+        taken += len(data.data)
+        if conversation.phase is Phase.FETCHING:
+            with contextlib.suppress(ConnectionLostError):  # as in `_take`
+                await link.send(conversation.credit(Channel.CONTENTS, WINDOW_BYTES, taken))
+
+
+async def _take(link: Link, data: Data, following: Following, sink: Sink) -> None:
+    """Pass output on, and give credit for as much more: the window moves with what is out of the way."""
+    await call_sink(sink, sink.write, data.channel.output, data.data)
+    following.offsets[data.channel] += len(data.data)
+    conversation = link.conversation
+    if conversation.phase is Phase.FOLLOWING and conversation.attempt == following.attempt:
+        consumed = following.offsets[data.channel]
+        with contextlib.suppress(ConnectionLostError):  # the node may have said all; if not, receiving tells
+            await link.send(conversation.credit(data.channel, WINDOW_BYTES, consumed))
+
+
+async def _start(following: Following, attempt: int, sink: Sink) -> None:
+    if attempt != following.attempt:
+        following.attempt = attempt
+        following.offsets = dict.fromkeys(OUTPUTS, 0)
+        await call_sink(sink, sink.restart)
+
+
+async def ended(link: Link, status: Status, *, watch: Watcher = silent) -> Status:
+    """Wait until an attached job has ended; no output is received. Raises: as `follow`."""
+    while not status.has_ended:
+        message = await link.receive()
+        if isinstance(message, (State, Result)):
+            status = message.status
+            watch(status.state, status)
+    return status
+
+
+async def ask(link: Link, question: Message) -> Message:
+    """Send a question, and return its one answer. Raises: as `submit`."""
+    await link.send(link.conversation.ask(question))
+    while True:
+        message = await link.receive()
+        if isinstance(message, Refused):
+            raise _refusal(message)
+        if not isinstance(message, (Hello, Data)):
+            return message
+
+
+def status_of(message: Message) -> Status:
+    """Return the status in an answer. Raises: `ProtocolError` if there is none."""
+    if not isinstance(message, StatusIs):
+        raise ProtocolError(f"expected a status, got {message.type}")
+    return message.status

@@ -1,0 +1,263 @@
+"""The files of an archive, .tar or .zip, as a job's input tree: read where they lie, and never extracted (docs/files.md).
+
+An archive may be hostile. Its entries and their sizes are counted before any file of it is read.
+"""
+
+from __future__ import annotations
+
+import bz2
+import errno
+import gzip
+import io
+import lzma
+import os
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import IO
+
+import attrs
+
+from plasm_core.client.tar_reader import TarError, read_tar
+from plasm_core.scratch_file import scratch_file
+from plasm_core.tree_listing import MAX_ENTRIES, shown
+
+MAX_BYTES = 4 << 30
+"""What the files of an archive may come to, unpacked; the default of a node too (`limits.tree_bytes`)."""
+_CHUNK_BYTES = 1 << 20
+_XZ_MEMORY_BYTES = 256 << 20
+_MAX_DIRECTORY_BYTES = 64 << 20
+_ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
+_DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, struct.error),
+    *(NotImplementedError, UnicodeDecodeError, OverflowError, RuntimeError),
+)
+"""What the standard library's readers raise on damaged archives, and OSError without a number."""
+# End of central directory: signature, two disk numbers, two counts, its size and offset, length of the comment.
+_ZIP_END = struct.Struct("<4s4H2IH")
+_ZIP64_LOCATOR = b"PK\x06\x07"
+
+
+class ArchiveError(ValueError):
+    """An archive cannot be a job's tree. The text says why."""
+
+
+@attrs.frozen(kw_only=True)
+class ArchiveEntry:
+    """A file, or a directory: then `open` is None. `path` is relative, with single slashes."""
+
+    path: bytes
+    size: int = 0
+    open: Callable[[], IO[bytes]] | None = None
+
+
+class TreeArchive:
+    """An open archive. Raises: `ArchiveError`, OSError."""
+
+    def __init__(self, file: str | Path) -> None:
+        self._name = os.fspath(file)
+        self._opened = ExitStack()
+        try:
+            fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would wait for its writer
+            opened: IO[bytes] = self._opened.enter_context(os.fdopen(fd, "rb"))
+            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+                raise ArchiveError(f"{self._name} is no regular file")
+            with self._telling():
+                self._entries = self._bounded(self._read(opened))
+        except BaseException:
+            self._opened.close()
+            raise
+
+    def close(self) -> None:
+        """Close it. What is read from it must be read before."""
+        self._opened.close()
+
+    def __iter__(self) -> Iterator[ArchiveEntry]:
+        return iter(self._entries)
+
+    def _read(self, file: IO[bytes]) -> Iterator[ArchiveEntry]:
+        head = file.read(8)
+        if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+            return self._zip(file)
+        if head.startswith(b"\x1f\x8b"):
+            return self._tar(self._unpacked(gzip.open(_from_start(file))))
+        if head.startswith(b"BZh"):
+            return self._tar(self._unpacked(bz2.BZ2File(_from_start(file))))
+        if head.startswith(b"\xfd7zXZ\0"):
+            return self._tar(self._xz(_from_start(file)))
+        return self._tar(file)
+
+    def _bounded(self, entries: Iterator[ArchiveEntry]) -> list[ArchiveEntry]:
+        """Return all entries, if they are not too many and not too large. Raises: `ArchiveError`."""
+        found: list[ArchiveEntry] = []
+        total = 0
+        with self._telling():
+            for entry in entries:
+                total += entry.size
+                if total > MAX_BYTES:
+                    raise self._error(f"its files have more than {MAX_BYTES} bytes")
+                if len(found) >= MAX_ENTRIES:
+                    raise self._error(f"it has more than {MAX_ENTRIES} entries")
+                if entry.path:
+                    found.append(entry)
+        return found
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Tell of what is wrong with the archive. Raises: `ArchiveError`; OSError."""
+        try:
+            yield
+        except TarError as exc:
+            raise self._error(str(exc)) from exc
+        except _DAMAGED as exc:
+            raise self._error(f"it is damaged: {exc}") from exc
+        except OSError as exc:
+            if exc.errno in (None, errno.EINVAL):  # wrong data; a place before the file's beginning
+                raise self._error(f"it is damaged: {exc}") from exc
+            raise
+
+    def _error(self, what: str) -> ArchiveError:
+        return ArchiveError(f"{self._name}: {what}")
+
+    def _path(self, name: bytes) -> bytes:
+        """Return an entry's path, empty for the archive's root. Raises: `ArchiveError`."""
+        if name.startswith(b"/"):
+            raise self._error(f"{shown(name)} is an absolute path")
+        parts = [part for part in name.split(b"/") if part not in (b"", b".")]
+        if b".." in parts:
+            raise self._error(f"{shown(name)} leads out of the archive")
+        return b"/".join(parts)
+
+    # -- tar
+
+    def _tar(self, file: IO[bytes]) -> Iterator[ArchiveEntry]:
+        for entry in read_tar(file):
+            path = self._path(entry.name)
+            if entry.is_directory:
+                yield ArchiveEntry(path=path)
+            elif not path:
+                raise self._error("it has a file without a name")
+            else:
+                yield ArchiveEntry(path=path, size=entry.size, open=_part(file, entry.offset, entry.size))
+
+    def _unpacked(self, packed: gzip.GzipFile | bz2.BZ2File) -> IO[bytes]:
+        """Return what a compressed tar has, in a file without a name. Raises: `ArchiveError`; `StorageError`."""
+        unpacked = self._opened.enter_context(scratch_file())
+        with packed:
+            self._copy(iter(lambda: packed.read(_CHUNK_BYTES), b""), unpacked)
+        return unpacked
+
+    def _xz(self, file: IO[bytes]) -> IO[bytes]:
+        """Return the same of xz, whose dictionary takes as much memory as the archive says."""
+        unpacked = self._opened.enter_context(scratch_file())
+        self._copy(_xz_chunks(file), unpacked)
+        return unpacked
+
+    def _copy(self, chunks: Iterator[bytes], unpacked: IO[bytes]) -> None:
+        size = 0
+        for chunk in chunks:
+            size += len(chunk)
+            if size > MAX_BYTES:
+                raise self._error(f"unpacked it has more than {MAX_BYTES} bytes")
+            unpacked.write(chunk)
+
+    # -- zip
+
+    def _zip(self, file: IO[bytes]) -> Iterator[ArchiveEntry]:
+        self._check_zip_directory(file)
+        archive = self._opened.enter_context(zipfile.ZipFile(file))
+        for info in archive.infolist():
+            name = info.orig_filename.encode("utf-8", "surrogateescape")
+            path = self._path(name)
+            kind = stat.S_IFMT(info.external_attr >> 16) if info.create_system == 3 else 0
+            if info.flag_bits & 1:
+                raise self._error(f"{shown(name)} is encrypted")
+            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise self._error(f"{shown(name)} is a link or a device")
+            if name.endswith(b"/") or kind == stat.S_IFDIR:
+                yield ArchiveEntry(path=path)
+                continue
+            if info.compress_type not in _ZIP_METHODS:
+                raise self._error(f"{shown(name)} is compressed by the method {info.compress_type}")
+            if not path:
+                raise self._error("it has a file without a name")
+            yield ArchiveEntry(path=path, size=info.file_size, open=self._member(archive, info))
+
+    def _check_zip_directory(self, file: IO[bytes]) -> None:
+        """Refuse a directory that is too large, before zipfile reads it into memory. Raises: `ArchiveError`."""
+        end = file.seek(0, os.SEEK_END)
+        start = max(0, end - _ZIP_END.size - 65_535 - 20)
+        file.seek(start)
+        tail = file.read()
+        at = tail.rfind(b"PK\x05\x06")
+        if at < 0 or len(tail) - at < _ZIP_END.size:
+            raise self._error("it is damaged: a zip archive without its end")
+        size = _ZIP_END.unpack_from(tail, at)[5]
+        if tail[max(0, at - 20) : at].startswith(_ZIP64_LOCATOR):
+            raise self._error(f"it has a zip64 directory, for more than {MAX_ENTRIES} entries or 4 GiB")
+        if size > _MAX_DIRECTORY_BYTES:
+            raise self._error(f"its directory has more than {_MAX_DIRECTORY_BYTES} bytes")
+
+    def _member(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], IO[bytes]]:
+        def opened() -> IO[bytes]:
+            with self._telling():
+                return _Checked(archive.open(info), self._telling)  # type: ignore[return-value]
+
+        return opened
+
+
+class _Checked(io.RawIOBase):
+    """A file of a zip archive: what zipfile finds wrong with it is told as of the archive."""
+
+    def __init__(self, file: IO[bytes], telling: Callable[[], AbstractContextManager[None]]) -> None:
+        self._file = file
+        self._telling = telling
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes. Raises: `ArchiveError`."""
+        with self._telling():
+            return self._file.read(size)
+
+    def close(self) -> None:
+        """Close it."""
+        self._file.close()
+        super().close()
+
+
+class _Part(io.RawIOBase):
+    """Some bytes of a file, which other parts are read from too."""
+
+    def __init__(self, file: IO[bytes], offset: int, size: int) -> None:
+        self._file, self._at, self._left = file, offset, size
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes."""
+        self._file.seek(self._at)
+        data = self._file.read(self._left if size < 0 else min(size, self._left))
+        if not data and self._left:
+            raise ArchiveError("the archive has changed while it was read")
+        self._at += len(data)
+        self._left -= len(data)
+        return data
+
+
+def _part(file: IO[bytes], offset: int, size: int) -> Callable[[], IO[bytes]]:
+    return lambda: _Part(file, offset, size)  # type: ignore[return-value]
+
+
+def _from_start(file: IO[bytes]) -> IO[bytes]:
+    file.seek(0)
+    return file
+
+
+def _xz_chunks(file: IO[bytes]) -> Iterator[bytes]:
+    unpacker = lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_BYTES)
+    while not unpacker.eof:
+        data = file.read(_CHUNK_BYTES) if unpacker.needs_input else b""
+        if unpacker.needs_input and not data:
+            raise EOFError("it ends too early")
+        yield unpacker.decompress(data, _CHUNK_BYTES)

@@ -1,0 +1,14 @@
+"""What a client's caller is told while it waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from plasm_core.protocol.messages import Status
+
+Watcher = Callable[[str, Status | None], None]
+"""Told what happens: a phase (`uploading`, `checking`, …) or a state, with the status where there is one."""
+
+
+def silent(_phase: str, _status: Status | None) -> None:
+    """Ignore all phases and states."""

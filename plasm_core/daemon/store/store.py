@@ -1,0 +1,726 @@
+"""The store: every job that was accepted, until it is forgotten."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import sqlite3
+import threading
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import attrs
+
+from plasm_core.config import StorageLimits
+from plasm_core.daemon.store.ballast import Ballast
+from plasm_core.daemon.store.budget import Allowance, Budget
+from plasm_core.daemon.store.database import Change, Database
+from plasm_core.daemon.store.disk import remove_tree, storage_errors, sync_directory
+from plasm_core.daemon.store.inputs import (
+    SMALL_BYTES,
+    OpenInputs,
+    StagedInputs,
+    open_inputs,
+    read_inputs,
+    remove_inputs,
+)
+from plasm_core.daemon.store.job import Accepted, Gone, Job, Recovery, Totals
+from plasm_core.daemon.store.job_table import INPUTS, OUTPUTS, STDOUT, JobTable
+from plasm_core.daemon.store.known_jobs import KnownJobs
+from plasm_core.daemon.store.left_files import LeftFile, open_file
+from plasm_core.daemon.store.lock import DirectoryLock
+from plasm_core.daemon.store.modules import Modules, Pin
+from plasm_core.daemon.store.persistent_clock import SteadyClock
+from plasm_core.daemon.store.recent import Recent
+from plasm_core.daemon.store.schema import Schema, current_schema
+from plasm_core.daemon.store.spool import Spool, read_output, remove_outputs
+from plasm_core.daemon.store.trees import Trees
+from plasm_core.daemon.store.usage import UsageTable
+from plasm_core.errors import JobEndedError, OutputGoneError, RefusedError, StorageError, StorageFullError
+from plasm_core.fair_shares import NOBODY, Holder
+from plasm_core.paths import private_directory
+from plasm_core.records import JobInput, Manifest, Outcome, job_id
+from plasm_core.records.job import JobState
+from plasm_core.records.output import OutputDigest, OutputStream
+
+_RECENT_BYTES = 8 << 20
+_FEW_JOBS = 4
+_GATHER_PER_JOB_S, _MOST_GATHER_S = 0.0003, 0.01
+"""With 32 jobs a commit waits 10 ms, a tenth of what a job then takes: a sync, and a commit's work, serve several."""
+
+
+@attrs.define
+class _Live:
+    """A job without a result, as it is now, and what it holds.
+
+    `job` is without its manifest: thousands may wait. `has_files`: whether its directory is there. `was_there`: the
+    job was accepted before the store was opened, so a daemon may have died of it.
+    """
+
+    job: Job
+    allowance: Allowance
+    pins: tuple[Pin, ...]
+    spool: Spool | None = None
+    has_files: bool = False
+    was_there: bool = False
+
+
+class Store:
+    """A state directory: `plasmd.db`, `modules/`, `trees/`, `jobs/<random>/`. Thread-safe.
+
+    A job that is accepted is on the disk, and so is its result: then what was handed in returns, or its future is
+    done. Methods that return a future do not wait for the disk where inputs and outputs are small. What a run does in
+    between is in memory. That an attempt has begun is handed to the system without a sync, so that it survives the
+    end of the process; for a job that a daemon may have died of, it is on the disk before the attempt begins.
+    A method that raises `StorageError` has changed nothing that a job depends on.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        limits: StorageLimits,
+        *,
+        schema: Schema | None = None,
+        clock: Callable[[], datetime] | None = None,
+    ) -> None:
+        """Open a state directory, made if it is not there, and clear what a crash left. Then call `recover`.
+
+        Raises: `StateInUseError`, `StorageError`.
+        """
+        self.limits = limits
+        self._directory = directory
+        self._jobs = directory / "jobs"
+        self._steady: SteadyClock | None = None
+        # Nobody who has it waits for the database's writer, which takes it itself.
+        self._lock = threading.RLock()
+        self._clearing = threading.Lock()
+        self._live: dict[int, _Live] = {}
+        self._recent = Recent(_RECENT_BYTES)
+        self._known = KnownJobs()
+        self._budget = Budget(limits.job_bytes)
+        with contextlib.ExitStack() as undo, storage_errors("use the state directory", directory):
+            private_directory(directory)
+            self._directory_lock = DirectoryLock(directory / "plasmd.lock")
+            undo.callback(self._directory_lock.release)
+            if clock is None:
+                self._steady = SteadyClock(directory / "clock.json")
+                clock = self._steady.now
+            self._clock = clock
+            self._ballast = Ballast(directory / "ballast", limits.spare_bytes)
+            self._database = self._open_database(directory / "plasmd.db", schema or current_schema())
+            undo.callback(self._database.close)
+            self._table = JobTable(self._database)
+            self.usage = UsageTable(self._database)
+            self._ballast.restore()
+            private_directory(self._jobs)
+            self.modules = Modules(directory / "modules", limits.module_bytes, self._ballast)
+            self.trees = Trees(directory / "trees", limits.tree_bytes, self._ballast)
+            self._take_stock()
+            sync_directory(directory)
+            sync_directory(directory.parent)
+            undo.pop_all()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close everything; twice is harmless. Jobs that run are as after a crash: `requeue` them before."""
+        self._database.close()
+        with self._lock:
+            for live in self._live.values():
+                if live.spool is not None:
+                    live.spool.close()
+            self._live.clear()
+            if self._steady is not None:
+                self._steady.keep()
+            self._directory_lock.release()
+
+    def now(self) -> datetime:
+        """Return the time that the moments of jobs are of: no setting of the machine's clock changes it."""
+        return self._clock()
+
+    @property
+    def directory(self) -> Path:
+        """The state directory."""
+        return self._directory
+
+    @property
+    def job_bytes(self) -> int:
+        """Inputs and outputs of jobs on the disk, reservations included."""
+        return self._budget.used_bytes
+
+    def ended(self, count: int) -> list[Job]:
+        """Return the latest accepted jobs that have a result and are not gone, the latest first. Raises: `StorageError`."""
+        return self._table.ended(count)
+
+    def shown(self, moment: datetime | None) -> datetime | None:
+        """Return a moment of a job as the machine's clock shows it."""
+        return moment if moment is None or self._steady is None else self._steady.shown(moment)
+
+    def find(self, job_id: str, token: bytes) -> Job | None:
+        """Return the job of an id that a token opens, also if it is gone. A wrong token finds nothing."""
+        found = self._table.find(job_id, token)
+        return None if found is None else self._current(found)
+
+    def may_have(self, job_id: str) -> bool:
+        """Return whether there may be a job of an id, without asking the disk. If not, there is none."""
+        return job_id in self._known
+
+    def get(self, row: int) -> Job:
+        """Return a job as it is now. Raises: `JobEndedError` if it has been forgotten; `StorageError`."""
+        job = self._table.get(row)
+        if job is None:
+            raise JobEndedError("the job has been forgotten")
+        return self._current(job)
+
+    def _current(self, job: Job) -> Job:
+        """Return a job that was read as it is now: how far its run is, is in memory."""
+        with self._lock:
+            live = self._live.get(job.row)
+            if live is None:
+                return job if not job.state.live else self._read_again(job.row)
+            return attrs.evolve(live.job, manifest_json=job.manifest_json)
+
+    def _read_again(self, row: int) -> Job:
+        job = self._table.get(row)
+        if job is None:
+            raise JobEndedError("the job has been forgotten")
+        return job
+
+    def stage(self, manifest: Manifest, sizes: Mapping[str, int], holder: Holder = NOBODY) -> StagedInputs:
+        """Begin to take a job's inputs, of the sizes announced for `args`, `env` and `stdin`.
+
+        Room is reserved for all of them, and some for the outputs, in the share of the holder.
+
+        Raises: `StorageFullError`, `StorageError`.
+        """
+        reserved = self.staged_bytes(manifest, sizes)
+        self._ballast.demand()
+        allowance = Allowance(self._budget, reserved, holder)
+        try:
+            return StagedInputs(self._jobs / secrets.token_hex(8), sizes, allowance, self._ballast)
+        except BaseException:
+            allowance.settle(0)
+            raise
+
+    def staged_bytes(self, manifest: Manifest, sizes: Mapping[str, int]) -> int:
+        """Return how many bytes `stage` reserves."""
+        return sum(sizes.values()) + self._output_reserve(manifest)
+
+    def giver(self, holder: Holder, amount_bytes: int, among: Collection[str]) -> str | None:
+        """Return the name that gives first for a holder that `stage` has no room for: see `Shares.giver`."""
+        return self._budget.giver(holder, amount_bytes, among)
+
+    def accept(
+        self,
+        inputs: StagedInputs,
+        *,
+        manifest_json: bytes,
+        token: bytes,
+        route: str = "here",
+        holder: Holder = NOBODY,
+    ) -> Accepted:
+        """Store an accepted job durably, as `accepting`, and wait for the commit. Raises: as `accepting` and its future."""
+        return self.accepting(
+            inputs,
+            manifest=Manifest.from_json(manifest_json),
+            manifest_json=manifest_json,
+            token=token,
+            route=route,
+            holder=holder,
+        ).result()
+
+    def accepting(
+        self,
+        inputs: StagedInputs,
+        *,
+        manifest: Manifest,
+        manifest_json: bytes,
+        token: bytes,
+        route: str = "here",
+        holder: Holder = NOBODY,
+    ) -> Future[Accepted]:
+        """Accept a job whose inputs are complete and whose module and files are here. It is durable when the future is done.
+
+        A job of this manifest and token that is there already, gone or not, is returned instead. In that case,
+        and whatever is raised, the inputs are discarded. `holder` is kept with the job: its names must be keyed
+        digests, which tell nobody who that is. `manifest` is the one that `manifest_json` holds.
+
+        Raises: `RefusedError` (`digest_mismatch`; `module_missing`), `StorageError`; the future has `StorageError`.
+        """
+        with contextlib.ExitStack() as undo:
+            undo.callback(inputs.discard)
+            inputs.check(manifest)
+            pins = self._pinned(manifest)
+            for pin in pins:
+                undo.callback(pin.release)
+            inputs.sync()
+            contents = inputs.contents()
+            work = self._table.accepting(
+                manifest,
+                manifest_json,
+                token,
+                identity=job_id(manifest_json),
+                accepted_at=self._clock(),
+                input_bytes=sum(inputs.received.values()),
+                contents=contents,
+                reserved_bytes=self._output_reserve(manifest),
+                directory=inputs.directory.name,
+                route=route,
+                holder=holder,
+            )
+            undo.pop_all()
+
+        def give_up() -> None:
+            inputs.discard()
+            for pin in pins:
+                pin.release()
+
+        def accept(sql: sqlite3.Connection) -> Accepted:
+            job, created = work(sql)
+            return Accepted(job=job, created=created)
+
+        def committed(accepted: Accepted) -> Accepted:
+            job = accepted.job
+            if not accepted.created:
+                give_up()
+                return attrs.evolve(accepted, job=self._current(job))
+            job.take_manifest(manifest)
+            self._known.add(job.job_id)
+            if job.tree:
+                self.trees.retain(job.tree)
+            with self._lock:
+                self._live[job.row] = _Live(
+                    attrs.evolve(job, manifest_json=b""),
+                    inputs.hand_over(),
+                    pins,
+                    has_files=not inputs.is_small,
+                )
+            if inputs.is_small:
+                self._recent.put(job.row, job, contents, len(manifest_json))
+            return accepted
+
+        return self._database.submit(
+            Change(doing="accept a job", work=accept, committed=committed, failed=give_up)
+        )
+
+    def _pinned(self, manifest: Manifest) -> tuple[Pin, ...]:
+        """Pin a job's module and files. Raises: `RefusedError` (`module_missing`) if they are gone."""
+        pin = self.modules.pin(manifest.module)
+        if pin is None:
+            raise RefusedError("module_missing", "the module is not here any more: send it again")
+        if manifest.files is None:
+            return (pin,)
+        tree = self.trees.pin(manifest.files.tree)
+        if tree is None:
+            pin.release()
+            raise RefusedError("module_missing", "the files are not here any more: send them again")
+        return pin, tree
+
+    def inputs(self, job: Job) -> JobInput:
+        """Read a live job's inputs. Raises: `StorageError` if they are damaged: the job cannot be run."""
+        return read_inputs(self._jobs / job.directory, job.manifest, self._small_inputs(job))
+
+    def open_inputs(self, job: Job) -> OpenInputs:
+        """Open a live job's inputs, without reading standard input into memory. Raises: `StorageError`, as `inputs`."""
+        return open_inputs(self._jobs / job.directory, job.manifest, self._small_inputs(job))
+
+    def _small_inputs(self, job: Job) -> Mapping[int, bytes]:
+        """Return the inputs that are no files. A start may find files of small inputs: an earlier release made them."""
+        if job.input_bytes > SMALL_BYTES:
+            return {}
+        recent = self._recent.get(job.row)
+        return recent.contents if recent is not None else self._table.contents(job.row, INPUTS)
+
+    def begin(self, row: int) -> tuple[Job, Spool]:
+        """Start a queued job's next attempt: INITIALIZING, with empty outputs. The attempt counts from here.
+
+        Raises: `JobEndedError` if it is not queued or is to be cancelled; `StorageError`, `StorageFullError`,
+        and it stays queued.
+        """
+        recent = self._recent.get(row)
+        manifest_json = recent.job.manifest_json if recent is not None else self.get(row).manifest_json
+        with self._lock:
+            live = self._waiting(row)
+            self._ballast.demand()
+            job = attrs.evolve(
+                live.job,
+                state=JobState.INITIALIZING,
+                attempt=live.job.attempt + 1,
+                counted_attempts=live.job.counted_attempts + 1,
+                started_at=self._clock(),
+            )
+        noted = self._note_beginning(job, durable=live.was_there)
+        if live.was_there:
+            noted.result()
+        with self._lock:
+            live = self._waiting(row)
+            live.job = job
+            live.spool = Spool(self._jobs / job.directory, job.attempt, live.allowance, self._ballast)
+            begun = attrs.evolve(job, manifest_json=manifest_json)
+            if recent is not None:
+                begun.take_manifest(recent.job.manifest)
+            return begun, live.spool
+
+    def _waiting(self, row: int) -> _Live:
+        live = self._live.get(row)
+        if live is None or live.job.state is not JobState.QUEUED or live.job.cancelling:
+            raise JobEndedError("the job is not waiting to be run")
+        return live
+
+    def _note_beginning(self, job: Job, *, durable: bool) -> Future[None]:
+        work = self._table.beginning(job)
+
+        def begin(sql: sqlite3.Connection) -> None:
+            with self._lock:
+                live = self._live.get(job.row)
+                is_over = live is None or live.job.attempt > job.attempt
+            if not is_over:
+                work(sql)
+
+        return self._database.submit(Change(doing="start a job", work=begin, durable=durable))
+
+    def started(self, row: int) -> Job:
+        """Note that the guest itself runs: RUNNING. Raises: `JobEndedError`."""
+        with self._lock:
+            live = self._live.get(row)
+            if live is None or live.job.state is not JobState.INITIALIZING:
+                raise JobEndedError("cannot start a job: it has ended, or is not in that state")
+            live.job = attrs.evolve(live.job, state=JobState.RUNNING)
+            return live.job
+
+    def requeue(self, row: int, *, counted: bool = True) -> Job | None:
+        """Put a job that has begun back into the queue, its outputs deleted, after the node failed it.
+
+        `counted` False takes the attempt back: the node stopped by its own will, as at a shutdown.
+        Returns None, and changes nothing, if no attempt is left or the job is to be cancelled: finish it.
+
+        Raises: `JobEndedError` if it has not begun or has ended; `StorageError`.
+        """
+        with self._lock:
+            live = self._live.get(row)
+            if live is None or live.job.state not in (JobState.INITIALIZING, JobState.RUNNING):
+                raise JobEndedError("the job does not run")
+            job = live.job
+            if job.cancelling or (counted and job.counted_attempts >= job.allowed_attempts):
+                return None
+            queued = attrs.evolve(
+                job,
+                state=JobState.QUEUED,
+                started_at=None,
+                counted_attempts=job.counted_attempts - (0 if counted else 1),
+            )
+        work = self._table.requeuing(queued)
+        self._database.submit(Change(doing="queue a job again", work=work, essential=True)).result()
+        with self._lock:
+            if self._live.get(row) is not live or live.job.attempt != job.attempt:
+                raise JobEndedError("the job has ended, or is in another attempt")
+            live.job = attrs.evolve(queued, cancelling=live.job.cancelling)
+            self._drop_spool(live)
+        return self.get(row)
+
+    def cancel(self, row: int) -> Job:
+        """Note that a job is to be cancelled, so that no crash has it run again. It is still to be finished.
+
+        One that has ended stays as it is.
+
+        Raises: `JobEndedError` if it has been forgotten; `StorageError`.
+        """
+
+        def committed(is_live: bool) -> bool:
+            with self._lock:
+                live = self._live.get(row)
+                if is_live and live is not None:
+                    live.job = attrs.evolve(live.job, cancelling=True)
+            return is_live
+
+        change = Change(
+            doing="cancel a job", work=self._table.cancelling(row), committed=committed, essential=True
+        )
+        self._database.submit(change).result()
+        return self.get(row)
+
+    def finish(self, row: int, *, outcome: Outcome, envelope: bytes, node: str | None = None) -> Job:
+        """Do as `finishing`, and wait until it is done. Raises: as `finishing` and its future."""
+        return self.finishing(row, outcome=outcome, envelope=envelope, node=node).result()
+
+    def finishing(
+        self, row: int, *, outcome: Outcome, envelope: bytes, node: str | None = None
+    ) -> Future[Job]:
+        """Store a job's only result; it is durable when the future is done. The outputs stay until the job expires.
+
+        `node` is the signer, if that is another node. The outputs are those of the spool, sealed by now, or empty
+        if the job has not begun.
+
+        The future has `JobEndedError` if the job has a result; `StorageError`, and it has none: discard the outputs
+        and finish it as system_error, or leave it to the next start, which runs it again. This raises them too.
+        """
+        with self._lock:
+            live = self._live.get(row)
+            spool = live.spool if live is not None else None
+        outputs, contents = dict.fromkeys(OutputStream, OutputDigest()), dict[OutputStream, bytes]()
+        if spool is not None:
+            outputs = spool.seal()
+            spool.sync()
+            contents = spool.contents()
+        recent = self._recent.get(row)
+        manifest_json = recent.job.manifest_json if recent is not None else self.get(row).manifest_json
+        kept = {STDOUT + stream - OutputStream.STDOUT: data for stream, data in contents.items()}
+
+        def finish(sql: sqlite3.Connection) -> Job:
+            with self._lock:
+                if live is None or self._live.get(row) is not live or live.spool is not spool:
+                    raise JobEndedError("the job has a result already, or is in another attempt")
+                job = live.job
+            now = self._clock()
+            ended = attrs.evolve(
+                job,
+                state=outcome.state,
+                manifest_json=manifest_json,
+                outcome=outcome,
+                envelope=envelope,
+                stdout=outputs[OutputStream.STDOUT],
+                stderr=outputs[OutputStream.STDERR],
+                file_bytes=spool.file_bytes if spool is not None else 0,
+                node=node,
+                finished_at=now,
+                expires_at=now + timedelta(seconds=self.limits.keep_s),
+            )
+            return self._table.finishing(ended, kept)(sql)
+
+        def committed(job: Job) -> Job:
+            assert live is not None
+            with self._lock:
+                self._live.pop(row, None)
+            self._recent.put(row, job, kept, len(envelope) + len(manifest_json))
+            for pin in live.pins:
+                pin.release()
+            if spool is not None:
+                spool.close()
+            if spool is not None and spool.has_files:
+                remove_inputs(self._jobs / job.directory)
+            elif live.has_files:
+                remove_tree(self._jobs / job.directory)
+            live.allowance.settle(_kept_bytes(job))
+            return job
+
+        return self._database.submit(
+            Change(doing="keep a job's result", work=finish, committed=committed, essential=True)
+        )
+
+    def release(self, row: int) -> Job:
+        """Delete an ended job's inputs, outputs and receipt. What stays keeps it from being run again.
+
+        Raises: `JobEndedError` if it has not ended or is forgotten; `StorageError`.
+        """
+        with self._clearing:
+            job = self.get(row)
+            if job.state.live:
+                raise JobEndedError("the job has not ended: cancel it first")
+            if job.gone is not None:
+                return job
+            self._table.bury([row], Gone.RELEASED)
+            self._recent.drop(row)
+        self._clear(job)
+        return self.get(row)
+
+    def expire(self, now: datetime | None = None) -> int:
+        """Delete what has been kept for its time, and forget jobs whose tombstone has. Returns how many.
+
+        From then nothing that was released or has expired is in any file, the database's log included: call it
+        every minute or so.
+
+        Raises: `StorageError`.
+        """
+        now = now or self._clock()
+        if self._steady is not None:
+            self._steady.keep()
+        count = 0
+        while True:
+            with self._clearing:
+                due = self._table.due(now)
+                if not due:
+                    break
+                self._table.bury([job.row for job in due], Gone.EXPIRED)
+            for job in due:
+                self._recent.drop(job.row)
+                self._clear(job)
+            count += len(due)
+        count += self._table.forget(now - timedelta(seconds=self.limits.tombstone_s))
+        with contextlib.suppress(StorageFullError):  # the next call does it
+            self._database.fold()
+        return count
+
+    def output_bytes(self, job: Job, stream: OutputStream) -> int:
+        """Return how long an output is, so far if the job runs."""
+        with self._lock:
+            live = self._live.get(job.row)
+            if live is not None:
+                return live.spool.size_bytes(stream) if live.spool is not None else 0
+        return self.get(job.row).output(stream).size_bytes
+
+    def read_output(self, job: Job, stream: OutputStream, offset: int, maximum_bytes: int) -> bytes:
+        """Read at most so many bytes of an output from an offset; none at or beyond its end so far.
+
+        Of the attempt that `job` was in when it was read.
+
+        Raises: `OutputGoneError` if the job is gone by now or in another attempt; `StorageError`.
+        """
+        found = self.output_now(job, stream, offset, maximum_bytes)
+        if found is not None:
+            return found
+        if not job.state.live and job.stdout.size_bytes + job.stderr.size_bytes <= SMALL_BYTES:
+            data = self._table.contents(job.row, OUTPUTS).get(STDOUT + stream - OutputStream.STDOUT)
+            if data is not None:
+                return data[offset : offset + maximum_bytes]
+        return read_output(self._jobs / job.directory, stream, job.attempt, offset, maximum_bytes)
+
+    def output_now(self, job: Job, stream: OutputStream, offset: int, maximum_bytes: int) -> bytes | None:
+        """Do as `read_output`, but return None where that would wait for the disk.
+
+        Raises: `OutputGoneError`.
+        """
+        if job.gone is not None:
+            raise OutputGoneError(f"the job's output has been {job.gone.value}")
+        ended = not job.state.live and offset >= job.output(stream).size_bytes
+        if ended or job.state is JobState.QUEUED:
+            return b""
+        with self._lock:
+            live = self._live.get(job.row)
+        if live is not None:
+            spool = live.spool
+            if spool is None or spool.attempt != job.attempt:
+                raise OutputGoneError("the output is not here any more")
+            return spool.read(stream, offset, maximum_bytes)
+        recent = self._recent.get(job.row)
+        if recent is None or recent.job.state.live or recent.job.attempt != job.attempt:
+            return None
+        data = recent.contents.get(STDOUT + stream - OutputStream.STDOUT)
+        return None if data is None else data[offset : offset + maximum_bytes]
+
+    def open_file(self, job: Job, path: str) -> LeftFile | None:
+        """Open an output that an ended job may have left; None if it did not.
+
+        Raises: `OutputGoneError`, `StorageError`; `RefusedError` if the job was not to leave it.
+        """
+        if job.gone is not None:
+            raise OutputGoneError(f"the job's output has been {job.gone.value}")
+        files = job.manifest.files
+        if files is None or path not in files.outputs:
+            raise RefusedError("unknown_output", "the job's manifest has no output of this path")
+        return open_file(self._jobs / job.directory, job.attempt, files.outputs.index(path))
+
+    def recover(self) -> Recovery:
+        """Take up the live jobs that a start found, once, before anything else is done.
+
+        Those that ran are queued again with empty outputs, unless their attempts are used up. The attempt that
+        was cut short counts if the job had been interrupted before and ran alone: a job that brings its node down
+        does not do so forever, and one that ran beside it loses nothing. See `Job.interruptions`.
+
+        Raises: `StorageError`.
+        """
+        self._table.requeue_all()
+        jobs = self._table.live()
+        with self._lock:
+            for job in jobs:
+                self._live[job.row].job = attrs.evolve(job, manifest_json=b"")
+        waiting = [job for job in jobs if not job.cancelling]
+        return Recovery(
+            queued=tuple(job for job in waiting if job.state is JobState.QUEUED),
+            exhausted=tuple(job for job in waiting if job.state is not JobState.QUEUED),
+            cancelling=tuple(job for job in jobs if job.cancelling),
+        )
+
+    def totals(self) -> Totals:
+        """Count what there is. Raises: `StorageError`."""
+        with self._lock:
+            live = [item.job.state for item in self._live.values()]
+            counts = self._table.counts()
+        jobs = dict.fromkeys(JobState, 0)
+        jobs |= {state: count for state, gone, count in counts if not gone and not state.live}
+        jobs |= {state: live.count(state) for state in JobState if state.live}
+        return Totals(
+            jobs=jobs,
+            tombstones=sum(count for _, gone, count in counts if gone),
+            job_bytes=self._budget.used_bytes,
+            modules=len(self.modules),
+            module_bytes=self.modules.used_bytes,
+            trees=len(self.trees),
+            tree_bytes=self.trees.used_bytes,
+        )
+
+    def _output_reserve(self, manifest: Manifest) -> int:
+        return min(self.limits.output_reserve_bytes, 2 * manifest.limits.output_bytes)
+
+    def _clear(self, job: Job) -> None:
+        """Remove the files of a job that has just been buried."""
+        remove_tree(self._jobs / job.directory)
+        if job.tree:
+            self.trees.let_go(job.tree)
+        self._budget.give_back(_kept_bytes(job), job.holder)
+
+    def _drop_spool(self, live: _Live) -> None:
+        spool, live.spool = live.spool, None
+        if spool is None:
+            return
+        with contextlib.suppress(StorageError):
+            spool.discard()
+        spool.close()
+        if spool.has_files:
+            live.has_files = True
+            remove_outputs(self._jobs / live.job.directory)
+
+    def _open_database(self, path: Path, schema: Schema) -> Database:
+        try:
+            return Database(path, schema, self._ballast, gather_s=self._gather_s)
+        except StorageFullError:
+            self._ballast.spend()
+            return Database(path, schema, self._ballast, gather_s=self._gather_s)
+
+    def _gather_s(self) -> float:
+        """Return how long a commit waits for others: the longer, the more jobs are about to need one."""
+        jobs = len(self._live)
+        return 0.0 if jobs < _FEW_JOBS else min(_MOST_GATHER_S, jobs * _GATHER_PER_JOB_S)
+
+    def _take_stock(self) -> None:
+        """Count what jobs hold, and remove what no job has."""
+        # Files there are not this store's, such as the list of the user's own handles (`plasm jobs`).
+        known, there = set(), {path.name for path in self._jobs.iterdir() if path.is_dir()}
+        for identity in self._table.identities():
+            self._known.add(identity)
+        for job in self._table.present():
+            known.add(job.directory)
+            self.modules.attribute(job.module, job.holder)
+            if job.tree:
+                self.trees.retain(job.tree)
+                self.trees.attribute(job.tree, job.holder)
+            directory, has_files = self._jobs / job.directory, job.directory in there
+            if job.state.live:
+                if has_files:
+                    remove_outputs(directory)
+                reserved = job.input_bytes + job.reserved_bytes
+                allowance = Allowance(self._budget, reserved, job.holder, force=True)
+                allowance.use(job.input_bytes)
+                self._live[job.row] = _Live(
+                    attrs.evolve(job, manifest_json=b""),
+                    allowance,
+                    (self.modules.hold(job.module), *([self.trees.hold(job.tree)] if job.tree else [])),
+                    has_files=has_files,
+                    was_there=True,
+                )
+            else:
+                if has_files:
+                    remove_inputs(directory)
+                self._budget.take(_kept_bytes(job), job.holder, force=True)
+        self.trees.delete_unused()
+        for name in there - known:
+            remove_tree(self._jobs / name)
+
+
+def _kept_bytes(job: Job) -> int:
+    return job.stdout.size_bytes + job.stderr.size_bytes + job.file_bytes

@@ -1,0 +1,1 @@
+"""What plugin authors import: the interfaces, an engine's side of a worker, the hooks; and how plugins are loaded."""

@@ -1,0 +1,36 @@
+"""What a plugin's exception is, and where it comes from."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import traceback
+from pathlib import Path
+
+import pluggy
+
+log = logging.getLogger(__name__)
+
+_NO_PLUGINS = (
+    str(Path(__file__).parents[1]),
+    str(Path(pluggy.__file__).parent),
+    str(Path(importlib.__file__).parent),
+    "<frozen ",
+)
+"""Where code lies that only calls a plugin."""
+
+
+def failure_of(exc: Exception) -> str:
+    """Say what a plugin's exception is, and where in the plugin it was raised. The whole is logged at debug."""
+    log.debug("a plugin failed", exc_info=exc)
+    place = _place(exc)
+    return f"{type(exc).__name__}: {exc}" + (f" ({place})" if place else "")
+
+
+def _place(exc: Exception) -> str | None:
+    """Return file and line of the last frame of a traceback that is no code of the core, nor what loads plugins."""
+    if isinstance(exc, SyntaxError) and exc.filename:
+        return None  # its text has them
+    frames = traceback.extract_tb(exc.__traceback__)
+    own = [frame for frame in frames if frame.filename and not frame.filename.startswith(_NO_PLUGINS)]
+    return f"{own[-1].filename}:{own[-1].lineno}" if own else None

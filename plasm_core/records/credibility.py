@@ -1,0 +1,86 @@
+"""The probability that a node's next answer is wrong, and that the answer of several is.
+
+Sarmenta, "Sabotage-Tolerance Mechanisms for Volunteer Computing Systems" (CCGRID 2001): spot-checking with
+blacklisting, and credibility-based voting. docs/verification.md says what the formulas assume.
+"""
+
+from __future__ import annotations
+
+import hmac
+import math
+import secrets
+from collections.abc import Iterable, Sequence
+
+from plasm_core.records.history import NodeHistory
+
+LIARS = 0.2
+"""The share of nodes that are taken to lie before anything is known of them."""
+_NEW = 19
+_MUCH_GAS = 10**10
+_SECRET = secrets.token_bytes(32)
+
+
+def node_error(history: NodeHistory, *, liars: float = LIARS) -> float:
+    """Return an upper estimate of the probability that the node's next answer is wrong, 0 to 1.
+
+    It is the assumed share of liars for a node of which nothing was checked, and at most f/(1-f) / (k e) for one that
+    passed k checks: a node that lies at whatever constant rate is most likely to be here, and to lie next, at the rate
+    1/k. It is 1 for a convicted node. Where nodes of the same /24 or /48 are convicted, more of the rest are taken to
+    lie, half at least.
+    """
+    if history.is_convicted:
+        return 1.0
+    if history.network_convicted:
+        convicted = history.network_convicted / max(history.network_nodes, 1)
+        liars = max(liars, 0.5, min(convicted, 0.9))
+    if history.trust < 1:
+        return liars
+    return min(liars, liars / (1 - liars) / (history.trust * math.e))
+
+
+def answer_error(agreeing: Iterable[float], others: Sequence[Iterable[float]] = ()) -> float:
+    """Return the probability that an answer is wrong, given the errors of those that gave it and the other answers.
+
+    `agreeing` and each of `others`: the errors of nodes that answer alike, one for each network, since keys of one
+    network may have one owner. At most one answer is right (Sarmenta's conditional probability).
+    """
+    groups = [tuple(agreeing), *(tuple(group) for group in others)]
+    wrong = [math.prod(group) for group in groups]
+    right = [math.prod(1 - error for error in group) for group in groups]
+    nobody = math.prod(wrong)
+    cases = [
+        right[index] * math.prod(wrong[other] for other in range(len(groups)) if other != index)
+        for index in range(len(groups))
+    ]
+    total = nobody + sum(cases)
+    return 1 - cases[0] / total if total > 0 else 1.0
+
+
+def check_probability(history: NodeHistory, *, rate: float, gas_used: int) -> float:
+    """Return the probability with which a node's result is to be checked, 0 to 1.
+
+    It is 1 for the first result of a node, and falls to `rate` as more of its results were confirmed. It is up to twice
+    as much for a job of 10^10 gas, and for a node of a network of which five nodes are known.
+    """
+    newness = 1 + _NEW / (1 + history.trust)
+    worth = 1 + min(1.0, gas_used / _MUCH_GAS)
+    sameness = 1 + min(1.0, max(0, history.network_nodes - 1) / 4)
+    return min(1.0, rate * newness * worth * sameness)
+
+
+def is_drawn(evidence: bytes, probability: float) -> bool:
+    """Return whether a result is drawn to be checked, as a lottery of this process decides.
+
+    `evidence`: what the node signed, so that the draw comes after the result, and a repeated one is the same. Nobody
+    outside this process can foretell it: it is keyed with a secret of the system's randomness.
+    """
+    draw = hmac.digest(_SECRET, evidence, "sha256")
+    return int.from_bytes(draw[:8], "big") < probability * 2**64
+
+
+def error_text(error: float) -> str:
+    """Return an error as texts show it, with two digits at most: `0.2`, `4e-4`."""
+    if error >= 0.01:
+        return f"{error:.2g}"
+    mantissa, _, exponent = f"{error:.1e}".partition("e")
+    return "0" if error <= 0 else f"{mantissa.removesuffix('.0')}e{int(exponent)}"

@@ -1,0 +1,136 @@
+"""The rules a module must meet beside being valid (docs/determinism.md, "The module")."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from plasm_core.errors import BadModuleError
+from plasm_core.plugins.engine import WASI_MODULE
+from plasm_core.printable import cleaned
+from plasm_core.sandbox.admission.compiler_flags import advice_against
+from plasm_core.sandbox.admission.entries import entries, is_entry
+from plasm_core.sandbox.metering.injected import (
+    INITIALIZE_FUNCTION,
+    MEMORY_EXPORT,
+    RESERVED_PREFIX,
+    START_FUNCTION,
+)
+from plasm_core.sandbox.metering.module import Module
+from plasm_core.sandbox.wasi.abi import FUNCTIONS
+
+_TYPES = {"i": 0x7F, "I": 0x7E}
+_SHOWN_ENTRIES = 5
+
+
+def violations(module: Module, entry: str | None = None) -> Iterator[BadModuleError]:
+    """Yield an error for every rule that a module breaks. `entry`: the export to call in place of `_start`."""
+    yield from _imports(module)
+    yield from _exports(module)
+    yield from _start(module) if entry is None else _entry(module, entry)
+    yield from _memory(module)
+
+
+def shown_name(name: str) -> str:
+    """Return a name from a module, made printable and short, for a message."""
+    return cleaned(
+        name if len(name) <= 100 else name[:99] + "…", maximum=100, instead="\N{REPLACEMENT CHARACTER}"
+    )
+
+
+def _imports(module: Module) -> Iterator[BadModuleError]:
+    for item in module.imports:
+        name = f"{item.module}.{item.name}"
+        if item.kind != "function":
+            yield BadModuleError(
+                "forbidden_import",
+                f"the module imports the {item.kind} {shown_name(name)}",
+                hint=advice_against(["own-memory" if item.kind == "memory" else "wasi-imports"]),
+            )
+        elif item.module != WASI_MODULE or item.name not in FUNCTIONS:
+            yield BadModuleError(
+                "forbidden_import",
+                f"the module imports {shown_name(name)}, which is not there",
+                hint=_import_hint(item.module, item.name),
+            )
+        elif item.type is not None:
+            params, results = FUNCTIONS[item.name]
+            expected = tuple(bytes(_TYPES[char] for char in types) for types in (params, results))
+            if (item.type.params, item.type.results) != expected:
+                yield BadModuleError("import_type", f"the module imports {name} with the type {item.type}")
+
+
+def _import_hint(module: str, name: str) -> str | None:
+    """Return what removes an import, by the toolchain that writes imports of that name."""
+    if module == "wasi_unstable":
+        return "it was built for WASI preview 0: build it with a newer toolchain"
+    if module in ("go", "gojs"):
+        return "it was built for a browser: build it with GOOS=wasip1 GOARCH=wasm"
+    if module == "wasi" and name == "thread-spawn":
+        return advice_against(["threads"])
+    if module.startswith(("wbg", "__wbindgen", "./")):
+        return "it was built for JavaScript: build it for wasm32-wasip1, without wasm-bindgen"
+    if module == "env" and name.startswith(("emscripten_", "_emscripten_", "invoke_", "__syscall_")):
+        return "build it with Emscripten's -sSTANDALONE_WASM"
+    return advice_against(["wasi-imports"])
+
+
+def _exports(module: Module) -> Iterator[BadModuleError]:
+    for item in module.exports:
+        if item.name.startswith(RESERVED_PREFIX):
+            yield BadModuleError(
+                "reserved_name", f"the module exports {shown_name(item.name)}, a name that is reserved"
+            )
+
+
+def _memory(module: Module) -> Iterator[BadModuleError]:
+    if not module.memories or module.exported(MEMORY_EXPORT, "memory") is None:
+        yield BadModuleError(
+            "no_memory",
+            "the module exports no memory of its own as memory",
+            hint=advice_against(["own-memory"]),
+        )
+
+
+def _start(module: Module) -> Iterator[BadModuleError]:
+    start = module.exported(START_FUNCTION, "function")
+    if start is None:
+        build = f"build a command, not a library or reactor: {advice_against(['no-start'])}"
+        found = entries(module)
+        yield BadModuleError(
+            "no_start",
+            "the module exports no function _start",
+            hint=f"name the function to call: {_named(found)}" if found else build,
+        )
+    else:
+        kind = module.function_type(start.index)
+        if kind.params or kind.results:
+            yield BadModuleError("start_type", f"_start has the type {kind}, not () → ()")
+
+
+def _entry(module: Module, entry: str) -> Iterator[BadModuleError]:
+    export = module.exported(entry, "function")
+    if export is None:
+        found = entries(module)
+        yield BadModuleError(
+            "no_entry",
+            f"the module exports no function {shown_name(entry)}",
+            hint=f"it has {_named(found)}"
+            if found
+            else "it has no function that could be one: see plasm inspect",
+        )
+    elif not is_entry(module, export):
+        kind = module.function_type(export.index)
+        yield BadModuleError(
+            "entry_type", f"{shown_name(entry)} has the type {kind}, not () → () or () → i32"
+        )
+    initialize = module.exported(INITIALIZE_FUNCTION, "function")
+    if initialize is not None:
+        kind = module.function_type(initialize.index)
+        if kind.params or kind.results:
+            yield BadModuleError("entry_type", f"{INITIALIZE_FUNCTION} has the type {kind}, not () → ()")
+
+
+def _named(names: list[str]) -> str:
+    """Return some names of entries as options, for a message."""
+    shown = " or ".join(f"--entry {shown_name(name)}" for name in names[:_SHOWN_ENTRIES])
+    return shown if len(names) <= _SHOWN_ENTRIES else f"{shown} or another one that plasm inspect lists"

@@ -1,0 +1,1 @@
+"""Child processes that do untrusted work: starting, confining, feeding and ending them."""

@@ -1,0 +1,366 @@
+"""The pack of a tree: the length of its listing, the listing, then each blob once in the order of the listing.
+
+It is what travels, what is on the disk, and what a worker gets as one descriptor (docs/protocol.md, "Jobs with files").
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO
+
+import attrs
+
+from plasm_core.errors import RefusedError
+from plasm_core.records.files import JobFiles, path_bytes
+from plasm_core.sandbox.process.descriptor import write_all
+from plasm_core.sandbox.process.sealed_memory import open_blob, seal
+from plasm_core.scratch_file import scratch_file
+from plasm_core.tree_listing import (
+    DIRECTORY,
+    FILE,
+    LINK,
+    MAX_ENTRIES,
+    MAX_LISTING_BYTES,
+    ListingError,
+    TreeEntry,
+    encode,
+    parse,
+)
+
+PREFIX_BYTES = 4
+"""The length of the listing, u32le, with which a pack begins."""
+_PREFIX = struct.Struct("<I")
+_CHUNK_BYTES = 1 << 20
+_SHORT_BYTES = 256 << 10
+"""A listing of some 4,000 files: what is known of it takes 1 MB for each upload."""
+_MEMORY_BYTES = 256 << 20
+"""A larger pack lies on the disk."""
+
+
+@attrs.frozen(kw_only=True)
+class FilePack:
+    """A tree that cannot change any more. `entries` are its listing's, `tree` is its digest; `fd` has its pack."""
+
+    fd: int
+    entries: tuple[TreeEntry, ...]
+    listing_bytes: int
+    tree: str
+    in_memory: bool = False
+    """Whether reading it waits for no disk."""
+
+    @property
+    def file_bytes(self) -> int:
+        """The bytes of all files together, equal ones counted each."""
+        return sum(entry.size for entry in self.entries)
+
+    @property
+    def size_bytes(self) -> int:
+        """The bytes of the pack."""
+        return PREFIX_BYTES + self.listing_bytes + sum(size for _, size in blobs(self.entries))
+
+    @property
+    def offsets(self) -> dict[bytes, int]:
+        """Where each blob begins in the pack, by its digest."""
+        found, at = {}, PREFIX_BYTES + self.listing_bytes
+        for digest, size in blobs(self.entries):
+            found[digest] = at
+            at += size
+        return found
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        os.close(self.fd)
+
+    def __enter__(self) -> FilePack:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def prefix(listing: bytes) -> bytes:
+    """Return what a pack begins with before its listing."""
+    return _PREFIX.pack(len(listing))
+
+
+def blobs(entries: Iterable[TreeEntry]) -> Iterator[tuple[bytes, int]]:
+    """Return digest and size of each blob, once, in the order of the listing."""
+    seen = set()
+    for entry in entries:
+        if entry.kind == FILE and entry.digest not in seen:
+            seen.add(entry.digest)
+            yield entry.digest, entry.size
+
+
+def read_pack(
+    fd: int,
+    size: int,
+    *,
+    tree: str | None = None,
+    maximum_entries: int = MAX_ENTRIES,
+    maximum_bytes: int | None = None,
+    checked: bool = True,
+) -> FilePack:
+    """Return the tree whose pack a descriptor has, with every blob compared with its digest.
+
+    `size`: the bytes of the pack. `tree`: the digest that the tree must have. `maximum_bytes`: what all files together
+    may have, equal ones counted each. `checked` False leaves the blobs unread: they have been compared before.
+
+    Raises: `ListingError` on anything else; OSError. The descriptor stays the caller's until this returns.
+    """
+    (listing_bytes,) = _PREFIX.unpack(_pread(fd, PREFIX_BYTES, 0))
+    if listing_bytes > min(MAX_LISTING_BYTES, size - PREFIX_BYTES):
+        raise ListingError(f"a pack of {size} bytes with a listing of {listing_bytes}")
+    listing = _pread(fd, listing_bytes, PREFIX_BYTES)
+    found = hashlib.sha256(listing).hexdigest()
+    if tree is not None and found != tree:
+        raise ListingError("the listing has another digest")
+    pack = FilePack(
+        fd=fd, entries=tuple(parse(listing, maximum=maximum_entries)), listing_bytes=listing_bytes, tree=found
+    )
+    if pack.size_bytes != size:
+        raise ListingError(f"a pack of {size} bytes, whose listing tells of {pack.size_bytes}")
+    if maximum_bytes is not None and pack.file_bytes > maximum_bytes:
+        raise ListingError(f"{pack.file_bytes} bytes of files, more than {maximum_bytes}")
+    if checked:
+        _check_blobs(pack)
+    return pack
+
+
+class PackDigests:
+    """Compares a pack with its digests while it arrives, if its listing is short: so little of it is in memory.
+
+    `is_whole` once all has come and is right; never for a pack with a longer listing, which `read_pack` compares.
+    """
+
+    def __init__(self, tree: str, size: int) -> None:
+        """`tree`: the digest that the listing must have. `size`: the bytes of the pack."""
+        self.is_whole = False
+        self._tree = tree
+        self._size = size
+        self._head = bytearray()
+        self._wanted: list[tuple[bytes, int]] | None = None
+        self._digest = hashlib.sha256()
+        self._left = 0
+        self._gave_up = False
+
+    def update(self, data: bytes) -> None:
+        """Take the next bytes. Raises: `ListingError` at the first that is wrong."""
+        if self._gave_up:
+            return
+        if self._wanted is None:
+            self._head += data
+            rest = self._read_head()
+            if rest is None or self._wanted is None:
+                return
+            data = rest
+        view = memoryview(data)
+        while self._wanted and (view or not self._left):
+            part = view[: self._left]
+            self._digest.update(part)
+            self._left -= len(part)
+            view = view[len(part) :]
+            if not self._left:
+                if self._digest.digest() != self._wanted.pop()[0]:
+                    raise ListingError("a file has another digest than its listing says")
+                self._begin()
+        self.is_whole = not self._wanted
+
+    def _begin(self) -> None:
+        assert self._wanted is not None
+        self._digest = hashlib.sha256()
+        self._left = self._wanted[-1][1] if self._wanted else 0
+
+    def _read_head(self) -> bytes | None:
+        """Read the listing, once all of it is there. Return the bytes behind it."""
+        if len(self._head) < PREFIX_BYTES:
+            return None
+        (length,) = _PREFIX.unpack_from(self._head)
+        end = PREFIX_BYTES + length
+        if length > _SHORT_BYTES:
+            self._gave_up = True
+            self._head.clear()
+            return None
+        if len(self._head) < end:
+            return None
+        listing, rest = bytes(self._head[PREFIX_BYTES:end]), bytes(self._head[end:])
+        self._head.clear()
+        if hashlib.sha256(listing).hexdigest() != self._tree:
+            raise ListingError("the listing has another digest")
+        wanted = list(blobs(parse(listing)))
+        found = end + sum(size for _, size in wanted)
+        if found != self._size:
+            raise ListingError(f"a pack of {self._size} bytes, whose listing tells of {found}")
+        self._wanted = wanted[::-1]
+        self._begin()
+        return rest
+
+
+def _check_blobs(pack: FilePack) -> None:
+    at = PREFIX_BYTES + pack.listing_bytes
+    for wanted, size in blobs(pack.entries):
+        digest = hashlib.sha256()
+        for start in range(0, size, _CHUNK_BYTES):
+            digest.update(_pread(pack.fd, min(_CHUNK_BYTES, size - start), at + start))
+        if digest.digest() != wanted:
+            raise ListingError("a file has another digest than its listing says")
+        at += size
+
+
+def _pread(fd: int, count: int, offset: int) -> bytes:
+    """Read what must be there. Raises: `ListingError` if the descriptor has less."""
+    parts = []
+    while count:
+        part = os.pread(fd, count, offset)
+        if not part:
+            raise ListingError("a pack cut short")
+        parts.append(part)
+        offset, count = offset + len(part), count - len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+@attrs.frozen(kw_only=True)
+class TreeSource:
+    """An entry to pack. `open` opens a file's bytes, whose size may be told: a larger tree is kept on the disk."""
+
+    path: bytes
+    kind: int
+    target: bytes = b""
+    size_hint: int = 0
+    open: Callable[[], IO[bytes]] | None = None
+
+
+def pack_tree(
+    sources: Iterable[TreeSource], *, progress: Callable[[int], None] = lambda _size: None
+) -> FilePack:
+    """Read all files once, and return the tree that was read. `progress` is told of the bytes read so far.
+
+    Raises: `ListingError` if the entries are no tree; OSError with the file's name; `StorageError`.
+    """
+    ordered = sorted(sources, key=lambda source: source.path)
+    entries = [
+        TreeEntry(
+            source.path, source.kind, digest=bytes(32) if source.kind == FILE else b"", target=source.target
+        )
+        for source in ordered
+    ]
+    listing_bytes = len(encode(entries))  # sizes and digests take the same room, whatever they are
+    hinted = sum(source.size_hint for source in ordered)
+    fd = _open(hinted)
+    try:
+        seen: dict[bytes, int] = {}
+        end = os.lseek(fd, PREFIX_BYTES + listing_bytes, os.SEEK_SET)
+        read = 0
+        for source, entry in zip(ordered, entries, strict=True):
+            if source.open is None:
+                continue
+            digest, size = hashlib.sha256(), 0
+            with source.open() as file:
+                while chunk := file.read(_CHUNK_BYTES):
+                    digest.update(chunk)
+                    write_all(fd, chunk)
+                    size += len(chunk)
+                    read += len(chunk)
+                    progress(read)
+            entry.size, entry.digest = size, digest.digest()
+            if entry.digest in seen:  # each blob once
+                os.lseek(fd, end, os.SEEK_SET)
+                os.ftruncate(fd, end)
+            else:
+                seen[entry.digest] = end
+                end += size
+        listing = encode(entries)
+        os.lseek(fd, 0, os.SEEK_SET)
+        write_all(fd, prefix(listing) + listing)
+        seal(fd)
+        tree = hashlib.sha256(listing).hexdigest()
+        return FilePack(
+            fd=fd,
+            entries=tuple(entries),
+            listing_bytes=listing_bytes,
+            tree=tree,
+            in_memory=hinted <= _MEMORY_BYTES,
+        )
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def _open(size: int) -> int:
+    if size <= _MEMORY_BYTES:
+        return open_blob("plasm-files")
+    with scratch_file() as file:
+        return os.dup(file.fileno())
+
+
+def file_source(path: bytes, file: str | os.PathLike[str]) -> TreeSource:
+    """Return the source of a file of this machine. Raises: OSError; ValueError if it is none that ends.
+
+    Links are followed. It is opened once now, to be sure of its kind, and again when it is read.
+    """
+    os.close(_open_regular(file))
+    return TreeSource(
+        path=path,
+        kind=FILE,
+        size_hint=os.stat(file).st_size,
+        open=lambda: os.fdopen(_open_regular(file), "rb"),
+    )
+
+
+def _open_regular(file: str | os.PathLike[str]) -> int:
+    fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would wait for its writer
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise ValueError(f"{os.fspath(file)} is no regular file")
+    return fd
+
+
+def opened_source(path: bytes, *, size_hint: int, open: Callable[[], IO[bytes]]) -> TreeSource:
+    """Return the source of a file whose bytes `open` gives."""
+    return TreeSource(path=path, kind=FILE, size_hint=size_hint, open=open)
+
+
+def bytes_source(path: bytes, data: bytes) -> TreeSource:
+    """Return the source of a file with these bytes."""
+    import io
+
+    return TreeSource(path=path, kind=FILE, size_hint=len(data), open=lambda: io.BytesIO(data))
+
+
+def directory_source(path: bytes) -> TreeSource:
+    """Return the source of a directory."""
+    return TreeSource(path=path, kind=DIRECTORY)
+
+
+def link_source(path: bytes, target: bytes) -> TreeSource:
+    """Return the source of a symbolic link."""
+    return TreeSource(path=path, kind=LINK, target=target)
+
+
+def parents(path: bytes) -> Iterator[bytes]:
+    """Return the paths of the directories that a path lies in, the outermost first."""
+    at = path.find(b"/")
+    while at >= 0:
+        yield path[:at]
+        at = path.find(b"/", at + 1)
+
+
+def check_files(files: JobFiles | None, pack: FilePack | None) -> None:
+    """Refuse a pack that is not what a manifest names. Raises: `RefusedError`."""
+    if files is None and pack is None:
+        return
+    if files is None or pack is None or files.tree != pack.tree:
+        raise RefusedError("digest_mismatch", "the files are not what the manifest names")
+    if len(pack.entries) > files.limits.entries:
+        raise RefusedError(
+            "limit_too_low",
+            f"the job's files are {len(pack.entries)}, more than its limit of {files.limits.entries}",
+        )
+    there = {b"", *(entry.path for entry in pack.entries)}
+    for path in files.read_only:
+        if path_bytes(path) not in there:
+            raise RefusedError("bad_files", f"the job's files lack {path!a}, which is to be read-only")

@@ -1,0 +1,112 @@
+"""A job's files on the worker's side: the pack that came with the job, and what the job leaves."""
+
+from __future__ import annotations
+
+import os
+
+from plasm_core.plugins.engine import EngineFailure, GuestFiles
+from plasm_core.sandbox.process import worker_frames
+from plasm_core.sandbox.wasi.file_calls import FileCalls
+from plasm_core.sandbox.wasi.inodes import TreeLimits
+from plasm_core.sandbox.wasi.open_files import FileJob
+
+TYPE_CHECKING = False  # importing typing would cost every worker
+if TYPE_CHECKING:
+    import _socket
+    from collections.abc import Callable
+
+_PREFIX_BYTES = 4  # a pack begins with the length of its listing, which came with the job
+_DATA_BYTES = 1 << 18
+_ENTRY_MEMORY_BYTES = 2_048
+
+
+class SentDescriptors:
+    """The descriptors that came with a job: of its standard input and of its files' pack, if it has them."""
+
+    def __init__(self, fds: list[int], flags: int) -> None:
+        self.all = fds
+        self.files: FileCalls | None = None
+        left = iter(fds)
+        self.stdin = next(left, None) if flags & worker_frames.HAS_STDIN else None
+        self.pack = next(left, None) if flags & worker_frames.HAS_FILES else None
+
+    def close(self) -> None:
+        """Close them."""
+        self.files = None
+        for fd in self.all:
+            os.close(fd)
+
+
+def pack_reader(fd: int | None) -> Callable[[int, int], bytes]:
+    """Return a function that reads the pack behind its prefix: an offset and a count, which it has there."""
+
+    def read(offset: int, count: int) -> bytes:
+        parts = []
+        offset += _PREFIX_BYTES
+        while count:
+            try:
+                part = b"" if fd is None else os.pread(fd, count, offset)
+            except OSError as exc:  # it may lie on a disk
+                raise EngineFailure(f"an input file cannot be read: {exc.strerror}") from None
+            if not part:
+                raise EngineFailure("the input files are shorter than announced")
+            parts.append(part)
+            offset, count = offset + len(part), count - len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    return read
+
+
+def file_job(files: worker_frames.WorkerFiles, fd: int | None) -> FileJob:
+    """Return a job's files as the host takes them. `fd`: their pack."""
+    limits = TreeLimits(data_bytes=files.data_bytes, entries=files.entries, descriptors=files.descriptors)
+    return FileJob(
+        listing_bytes=files.listing_bytes,
+        read_only=files.read_only,
+        outputs=files.outputs,
+        limits=limits,
+        read=pack_reader(fd),
+    )
+
+
+def guest_files(files: worker_frames.WorkerFiles, fd: int | None, sock: _socket.socket) -> GuestFiles:
+    """Return a job's files as an engine with a host of its own takes them. What the job leaves goes to the socket."""
+    return GuestFiles(
+        listing_bytes=files.listing_bytes,
+        read_only=files.read_only,
+        outputs=files.outputs,
+        data_bytes=files.data_bytes,
+        entries=files.entries,
+        descriptors=files.descriptors,
+        read=pack_reader(fd),
+        entry=lambda body: sock.sendall(worker_frames.frame(worker_frames.ENTRY, body)),
+        data=lambda body: sock.sendall(worker_frames.frame(worker_frames.DATA, body)),
+    )
+
+
+def send_outputs(sock: _socket.socket, files: FileCalls) -> None:
+    """Send the files and directories that a job leaves."""
+    waiting = bytearray()
+    for position, entry, read in files.outputs():
+        body = worker_frames.pack_entry(position, entry.kind, entry.size, entry.path)
+        waiting += worker_frames.frame(worker_frames.ENTRY, body)
+        for start in range(0, entry.size, _DATA_BYTES):
+            waiting += worker_frames.frame(
+                worker_frames.DATA, read(start, min(_DATA_BYTES, entry.size - start))
+            )
+            if len(waiting) >= _DATA_BYTES:
+                sock.sendall(waiting)
+                waiting.clear()
+        if len(waiting) >= _DATA_BYTES:
+            sock.sendall(waiting)
+            waiting.clear()
+    sock.sendall(waiting)
+
+
+def file_memory(job: worker_frames.WorkerJob) -> int:
+    """Return how much memory a job's files may take in a worker, in bytes."""
+    files = job.files
+    if files is None:
+        return 0
+    # What grows piece by piece is given an eighth more; an inode takes some 700 bytes, and what a listing was read to.
+    return int(files.data_bytes * 5 // 4 + files.entries * _ENTRY_MEMORY_BYTES + 4 * files.listing_bytes)

@@ -1,0 +1,90 @@
+"""Modules that tokens have sent, by digest, so that a job can name one without sending it again.
+
+They are files of the cache directory; the least recently used are deleted when they take too much room. Who has sent
+which is in the table of jobs: nobody learns whether another token has sent a module. Its methods block.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from pathlib import Path
+
+from plasm_core.client.upload import Source
+from plasm_core.errors import StorageError
+from plasm_core.paths import cache_directory, private_directory
+from plasm_core.web.job_table import WebJobTable
+from plasm_core.web.uploads import StoredFile
+
+MAX_STORED_BYTES = 1 << 30
+MAX_STORED = 10_000
+"""Modules of a few bytes take room, too: a file each, and a row for each token that has sent it."""
+_CHUNK_BYTES = 1 << 20
+_DIGEST = re.compile("[0-9a-f]{64}")
+
+
+class ModuleStore:
+    """The stored modules of all tokens. Raises `StorageError` from every method."""
+
+    def __init__(
+        self,
+        table: WebJobTable,
+        directory: Path | None = None,
+        maximum_bytes: int = MAX_STORED_BYTES,
+        maximum: int = MAX_STORED,
+    ) -> None:
+        self._table = table
+        self._directory = directory or cache_directory() / "web-modules"
+        self._maximum_bytes = maximum_bytes
+        self._maximum = maximum
+
+    def put(self, owner: str, source: Source) -> bool:
+        """Store a module for a token. Return whether the token had not sent it before."""
+        path = self._directory / source.digest
+        try:
+            private_directory(self._directory)
+            if not path.exists():
+                self._copy(source, path)
+            created = self._table.add_module(owner, source.digest)
+            self._make_room(keep=path)
+        except OSError as exc:
+            raise StorageError(f"cannot store a module in {self._directory}: {exc.strerror or exc}") from exc
+        return created
+
+    def open(self, owner: str, digest: str) -> StoredFile | None:
+        """Return a module that a token has sent, None if it has not, or if it was deleted. The caller closes it."""
+        if not self._table.has_module(owner, digest):
+            return None
+        path = self._directory / digest
+        try:
+            file = path.open("rb")
+        except FileNotFoundError:
+            return None
+        except OSError as exc:
+            raise StorageError(f"cannot read {path}: {exc.strerror or exc}") from exc
+        with contextlib.suppress(OSError):
+            os.utime(file.fileno())
+        return StoredFile(file, os.fstat(file.fileno()).st_size, digest)
+
+    def _copy(self, source: Source, path: Path) -> None:
+        fresh = path.with_suffix(f".{os.getpid()}-{id(source):x}")
+        try:
+            with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                for offset in range(0, source.size_bytes, _CHUNK_BYTES):
+                    file.write(source.read(offset, _CHUNK_BYTES))
+            fresh.rename(path)
+        finally:
+            fresh.unlink(missing_ok=True)
+
+    def _make_room(self, *, keep: Path) -> None:
+        files = [(path, path.stat()) for path in self._directory.iterdir() if _DIGEST.fullmatch(path.name)]
+        total, count = sum(found.st_size for _, found in files), len(files)
+        for path, found in sorted(files, key=lambda item: item[1].st_mtime):
+            if total <= self._maximum_bytes and count <= self._maximum:
+                return
+            if path != keep:
+                path.unlink(missing_ok=True)
+                self._table.forget_module(path.name)
+                total -= found.st_size
+                count -= 1

@@ -1,0 +1,361 @@
+"""The routes of the HTTP API, each an operation of the OpenAPI document."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+import attrs
+import trio
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from plasm_core.config import Config
+from plasm_core.protocol.channels import Channel
+from plasm_core.records import Envelope
+from plasm_core.records.sigstore import BUNDLE_TYPE, bundle
+from plasm_core.web import api_document
+from plasm_core.web.api_operations import ENVELOPE_TYPE, MAX_WAIT_S
+from plasm_core.web.bearer_tokens import READ, SUBMIT, BearerToken
+from plasm_core.web.guard import check_still_valid, token_of
+from plasm_core.web.job_events import JobEvents, parse_event_id
+from plasm_core.web.job_json import has_ended
+from plasm_core.web.job_output import JobOutput
+from plasm_core.web.job_table import WebJob
+from plasm_core.web.job_watch import JobWatch
+from plasm_core.web.problems import ApiProblem, invalid, not_found
+from plasm_core.web.schemas import MAX_LISTED
+from plasm_core.web.streamed import Start, Streamed
+from plasm_core.web.submissions import TEXTS, submission_of
+from plasm_core.web.token_shares import TokenShares
+from plasm_core.web.uploads import Form, StoredFile, received_file, received_form
+from plasm_core.web.web_jobs import WebJobs
+from plasm_core.web.webhook_delivery import Allowed, WebhookUrlError
+from plasm_core.web.webhooks import secret_text
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_MAX_ACCEPTED = 32
+MAX_UPLOADS = 64
+MAX_PARSED = 2
+_CHUNK_BYTES = 1 << 20
+_WAIT = re.compile(r"wait=\"?([0-9]{1,6})\"?", re.IGNORECASE)
+
+
+@attrs.frozen(kw_only=True)
+class JobRoutes:
+    """The routes about jobs."""
+
+    jobs: WebJobs
+    watch: JobWatch
+    settings: Config
+    allowed: Allowed
+    uploads: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(MAX_UPLOADS))
+    """A place for each body that is being received: each takes memory and disk."""
+    shares: TokenShares = attrs.field(factory=lambda: TokenShares(MAX_UPLOADS))
+    parsed: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(MAX_PARSED))
+    """A place for each description that is being parsed: 8 MiB of JSON may be millions of objects."""
+
+    @property
+    def routes(self) -> list[Route]:
+        """All of them, for a router."""
+        job = "/v1/jobs/{jobId}"
+        return [
+            Route("/v1/jobs", self.submit, methods=["POST"]),
+            Route("/v1/jobs", self.list, methods=["GET"]),
+            Route(job, self.show, methods=["GET"]),
+            Route(job, self.cancel, methods=["DELETE"]),
+            Route(f"{job}/release", self.release, methods=["POST"]),
+            Route(f"{job}/events", self.events, methods=["GET"]),
+            Route(f"{job}/stdout", partial(self.output, channel=Channel.STDOUT), methods=["GET"]),
+            Route(f"{job}/stderr", partial(self.output, channel=Channel.STDERR), methods=["GET"]),
+            Route(f"{job}/receipt", self.receipt, methods=["GET"]),
+            Route(f"{job}/manifest", self.manifest, methods=["GET"]),
+            Route(f"{job}/handle", self.handle, methods=["GET"]),
+            Route("/v1/webhook-secret", self.webhook_secret, methods=["GET"]),
+            Route("/v1/events", self.all_events, methods=["GET"]),
+            Route("/v1/modules/{digest}", self.put_module, methods=["PUT"]),
+            Route("/v1/modules/{digest}", self.get_module, methods=["GET"]),
+        ]
+
+    async def submit(self, request: Request) -> Response:
+        """POST /v1/jobs"""
+        token = token_of(request, SUBMIT)
+        seconds = preferred_wait(request)
+        limits = {
+            "module": self.settings.admission.module_bytes,
+            "stdin": self.settings.limits.stdin_bytes,
+        }
+        async with AsyncExitStack() as stack:
+            stack.enter_context(self._place(token))
+            form = await stack.enter_async_context(received_form(request, texts=TEXTS, files=limits))
+            check_still_valid(request)
+            module = await self._module(stack, token, form)
+            webhook = self._webhook(form)
+            submission, name = await trio.to_thread.run_sync(submission_of, form, module, limiter=self.parsed)
+            job, status = await self.jobs.submit(token, submission, name, webhook)
+        if seconds:
+            status = await self.jobs.wait(job, seconds)
+        headers = {"Location": f"/v1/jobs/{job.job_id}", **_applied(seconds)}
+        code = 200 if seconds and has_ended(status) else 202
+        return JSONResponse(self.jobs.told(job, status), code, headers)
+
+    def _webhook(self, form: Form) -> str | None:
+        given = form.one("webhook")
+        if given is None:
+            return None
+        url = given.decode("utf-8", "replace")
+        try:
+            self.allowed.check(url)
+        except WebhookUrlError as exc:
+            raise ApiProblem(
+                422, "webhook_refused", str(exc), hint=exc.hint, errors=[("webhook", str(exc))]
+            ) from exc
+        return url
+
+    async def webhook_secret(self, request: Request) -> Response:
+        """GET /v1/webhook-secret"""
+        token = token_of(request, SUBMIT)
+        return JSONResponse({"secret": await trio.to_thread.run_sync(secret_text, token.identity)})
+
+    @contextmanager
+    def _place(self, token: BearerToken) -> Iterator[None]:
+        place = object()
+        try:
+            self.uploads.acquire_on_behalf_of_nowait(place)
+        except trio.WouldBlock:
+            raise ApiProblem(
+                429, "too_many_uploads", "this server receives many bodies already", retry_after_s=1
+            ) from None
+        try:
+            with self.shares.place(token):
+                yield
+        finally:
+            self.uploads.release_on_behalf_of(place)
+
+    async def _module(self, stack: AsyncExitStack, token: BearerToken, form: Form) -> StoredFile:
+        sent, named = form.files.get("module"), form.one("moduleDigest")
+        if sent is not None and named is None:
+            await self.jobs.keep_module(token, sent)
+            return sent
+        if sent is not None or named is None:
+            raise invalid("module", "send either the module's bytes, or moduleDigest")
+        if not _DIGEST.fullmatch(named.decode("ascii", "replace")):
+            raise invalid("moduleDigest", "expected 64 hexadecimal digits")
+        found = await self.jobs.module(token, named.decode())
+        stack.callback(found.close)
+        return found
+
+    async def put_module(self, request: Request) -> Response:
+        """PUT /v1/modules/{digest}"""
+        token, digest = token_of(request, SUBMIT), self._digest(request)
+        maximum = self.settings.admission.module_bytes
+        with self._place(token):
+            return await self._received_module(request, token, digest, maximum)
+
+    async def _received_module(
+        self, request: Request, token: BearerToken, digest: str, maximum: int
+    ) -> Response:
+        async with received_file(request, "the module", maximum) as module:
+            if module.digest != digest:
+                raise ApiProblem(422, "digest_mismatch", f"the body's SHA-256 is {module.digest}")
+            check_still_valid(request)
+            created = await self.jobs.keep_module(token, module)
+            answer = {"digest": digest, "sizeBytes": module.size_bytes}
+        return JSONResponse(answer, 201 if created else 200)
+
+    async def get_module(self, request: Request) -> Response:
+        """GET /v1/modules/{digest}"""
+        token, digest = token_of(request, READ), self._digest(request)
+        module = await self.jobs.module(token, digest)
+
+        async def produce(start: Start) -> None:
+            try:
+                headers = {"Content-Type": "application/wasm", "ETag": f'"{digest}"'}
+                write = await start(200, {**headers, "Content-Length": str(module.size_bytes)})
+                if request.method != "HEAD":
+                    for offset in range(0, module.size_bytes, _CHUNK_BYTES):
+                        check_still_valid(request)
+                        await write(await trio.to_thread.run_sync(module.read, offset, _CHUNK_BYTES))
+            finally:
+                module.close()
+
+        return Streamed(produce)
+
+    def _digest(self, request: Request) -> str:
+        digest: str = request.path_params["digest"]
+        if not _DIGEST.fullmatch(digest):
+            raise not_found("such module: a digest is 64 hexadecimal digits")
+        return digest
+
+    async def list(self, request: Request) -> Response:
+        """GET /v1/jobs"""
+        token = token_of(request, READ)
+        limit = whole(request, "limit", 1, MAX_LISTED, 100)
+        before = whole(request, "before", 0, 2**53, None)
+        assert limit is not None
+        found = await self.jobs.listed(token, limit=limit, before=before)
+        answer: dict[str, Any] = {"jobs": [self.jobs.told(job, status) for job, status in found]}
+        if len(found) == limit:
+            answer["next"] = str(found[-1][0].number)
+        return JSONResponse(answer)
+
+    async def show(self, request: Request) -> Response:
+        """GET /v1/jobs/{jobId}"""
+        job = await self._job(request)
+        seconds = preferred_wait(request)
+        status = await self.jobs.wait(job, seconds)
+        return JSONResponse(self.jobs.told(job, status), headers=_applied(seconds))
+
+    async def cancel(self, request: Request) -> Response:
+        """DELETE /v1/jobs/{jobId}"""
+        job = await self._job(request, SUBMIT)
+        return JSONResponse(self.jobs.told(job, await self.jobs.cancel(job)))
+
+    async def release(self, request: Request) -> Response:
+        """POST /v1/jobs/{jobId}/release"""
+        job = await self._job(request, SUBMIT)
+        status = await self.jobs.status(job)
+        if not has_ended(status):
+            raise ApiProblem(
+                409, "not_ended", "the job has not ended", hint="cancel it first", job_id=job.job_id
+            )
+        return JSONResponse(self.jobs.told(await self.jobs.release(job), status))
+
+    async def events(self, request: Request) -> Response:
+        """GET /v1/jobs/{jobId}/events"""
+        job = await self._job(request)
+        outputs = truth(request, "output", default=True)
+        following = parse_event_id(request.headers.get("last-event-id"))
+        if following is None:
+            return Response(status_code=204)
+        events = JobEvents(self.jobs, job, following, outputs, partial(check_still_valid, request))
+        return Streamed(events.produce)
+
+    async def all_events(self, request: Request) -> Response:
+        """GET /v1/events"""
+        token = token_of(request, READ)
+        last_id = request.headers.get("last-event-id") or None
+        return Streamed(self.watch.stream(token, last_id, partial(check_still_valid, request)).produce)
+
+    async def output(self, request: Request, channel: Channel) -> Response:
+        """GET /v1/jobs/{jobId}/stdout"""
+        job = await self._job(request)
+        found = JobOutput(
+            jobs=self.jobs,
+            job=job,
+            channel=channel,
+            follow=truth(request, "follow", default=False),
+            range_header=request.headers.get("range"),
+            if_none_match=request.headers.get("if-none-match"),
+            is_head=request.method == "HEAD",
+            check_token=partial(check_still_valid, request),
+        )
+        return Streamed(found.produce)
+
+    async def receipt(self, request: Request) -> Response:
+        """GET /v1/jobs/{jobId}/receipt"""
+        job = await self._job(request)
+        media_type = accepted(request, (ENVELOPE_TYPE, "application/json", BUNDLE_TYPE))
+        if job.released:
+            raise ApiProblem(410, "released", "the job's receipt was deleted", job_id=job.job_id)
+        envelope = await self.jobs.envelope(job)
+        if envelope is None:
+            status = await self.jobs.status(job)
+            if has_ended(status):
+                raise ApiProblem(410, "released", "the job's receipt was deleted", job_id=job.job_id)
+            raise ApiProblem(
+                409,
+                "not_ended",
+                "the job has not ended: there is no receipt yet",
+                hint="wait for it with: GET /v1/jobs/JOB, Prefer: wait=60",
+                job_id=job.job_id,
+            )
+        body = envelope.encode()
+        if media_type == BUNDLE_TYPE:
+            body = bundle(Envelope.from_json(body))
+        return Response(body, headers={"Content-Type": media_type, "Vary": "Accept"})
+
+    async def manifest(self, request: Request) -> Response:
+        """GET /v1/jobs/{jobId}/manifest"""
+        job = await self._job(request)
+        return Response(job.manifest_json, headers={"Content-Type": "application/json"})
+
+    async def handle(self, request: Request) -> Response:
+        """GET /v1/jobs/{jobId}/handle"""
+        job = await self._job(request, SUBMIT)
+        return JSONResponse({"jobId": job.job_id, "handle": str(job.handle)})
+
+    async def _job(self, request: Request, scope: str = READ) -> WebJob:
+        token = token_of(request, scope)
+        job_id = request.path_params["jobId"]
+        if not _DIGEST.fullmatch(job_id):
+            raise not_found("such job: a job id is 64 hexadecimal digits")
+        return await self.jobs.find(token, job_id)
+
+
+async def serve_document(_request: Request) -> Response:
+    """GET /v1/openapi.json"""
+    return JSONResponse(api_document.document())
+
+
+def preferred_wait(request: Request) -> int:
+    """Return the seconds of `Prefer: wait=N`, at most `MAX_WAIT_S`; 0 if there is none."""
+    for given in request.headers.getlist("prefer"):
+        for item in given.split(","):
+            if found := _WAIT.fullmatch(item.strip()):
+                return min(int(found.group(1)), MAX_WAIT_S)
+    return 0
+
+
+def _applied(seconds: int) -> Mapping[str, str]:
+    return {"Preference-Applied": f"wait={seconds}"} if seconds else {}
+
+
+def accepted(request: Request, known: tuple[str, ...]) -> str:
+    """Return the media type that Accept prefers out of those known; the first if it has none. Raises: `ApiProblem`."""
+    header = ",".join(request.headers.getlist("accept")) or "*/*"
+    wanted = [
+        (name, _weight(parameters))
+        for name, *parameters in (
+            [part.strip().lower() for part in item.split(";")] for item in header.split(",")[:_MAX_ACCEPTED]
+        )
+    ]
+    weights = [max((weight for name, weight in wanted if _fits(name, kind)), default=0.0) for kind in known]
+    if not any(weights):
+        raise ApiProblem(406, "not_acceptable", f"the types of this answer are {', '.join(known)}")
+    return known[weights.index(max(weights))]
+
+
+def _fits(name: str, kind: str) -> bool:
+    return name in (kind, "*/*") or (name.endswith("/*") and kind.startswith(name[:-1]))
+
+
+def _weight(parameters: list[str]) -> float:
+    for item in parameters:
+        if found := re.fullmatch(r"q=([01](?:\.[0-9]{0,3})?)", item):
+            return float(found.group(1))
+    return 1.0
+
+
+def whole(request: Request, name: str, minimum: int, maximum: int, default: int | None) -> int | None:
+    """Return a whole number of the query. Raises: `ApiProblem`."""
+    given = request.query_params.getlist(name)
+    if not given:
+        return default
+    if len(given) > 1 or not re.fullmatch("[0-9]{1,16}", given[0]) or not minimum <= int(given[0]) <= maximum:
+        raise invalid(name, f"expected a whole number from {minimum} to {maximum}")
+    return int(given[0])
+
+
+def truth(request: Request, name: str, *, default: bool) -> bool:
+    """Return a truth value of the query. Raises: `ApiProblem`."""
+    given = request.query_params.getlist(name)
+    if not given:
+        return default
+    if len(given) > 1 or given[0] not in ("true", "false"):
+        raise invalid(name, "expected true or false")
+    return given[0] == "true"

@@ -1,0 +1,63 @@
+/** The root of this package's errors. `hint` says what to do about it. */
+export class PlasmError extends Error {
+    hint;
+    constructor(message, options = {}) {
+        super(message, options.cause === undefined ? undefined : { cause: options.cause });
+        this.name = new.target.name;
+        this.hint = options.hint;
+    }
+}
+/** A document is not what it should be. `path`: where in it, such as `predicate.asked.module`; empty for all of it. */
+export class InvalidRecordError extends PlasmError {
+    record;
+    path;
+    problem;
+    constructor(record, path, problem) {
+        super(`invalid ${record}: ${path === "" ? "" : `${path}: `}${problem}`);
+        this.record = record;
+        this.path = path;
+        this.problem = problem;
+    }
+}
+/** A module cannot be run here. `reason`: a stable word, such as `malformed` or `feature`. */
+export class BadModuleError extends PlasmError {
+    reason;
+    constructor(reason, message) {
+        super(message);
+        this.reason = reason;
+    }
+}
+/** The platform lacks something that the package cannot do without. */
+export class PlatformError extends PlasmError {
+}
+/** The server cannot be reached, or it ended the connection. */
+export class UnreachableError extends PlasmError {
+}
+/** An answer is larger than what is read. */
+export class TooLargeError extends PlasmError {
+    constructor(what, maximum) {
+        super(`${what} has more than the ${maximum} bytes that are read here`, { hint: "read it by other means, such as curl" });
+    }
+}
+/** The server refused a request: an RFC 9457 problem. `code` is stable, `reason` the protocol's, if there is one. */
+export class ProblemError extends PlasmError {
+    status;
+    code;
+    reason;
+    retryAfterS;
+    constructor(status, code, message, reason, hint, retryAfterS = undefined) {
+        super(message, { hint });
+        this.status = status;
+        this.code = code;
+        this.reason = reason;
+        this.retryAfterS = retryAfterS;
+    }
+}
+/** A receipt or an output was rejected. `reasons`: all of them. */
+export class ReceiptRejectedError extends PlasmError {
+    reasons;
+    constructor(reasons) {
+        super(`the receipt is rejected: ${reasons.join("; ")}`);
+        this.reasons = reasons;
+    }
+}

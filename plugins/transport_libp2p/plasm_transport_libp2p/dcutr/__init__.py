@@ -1,0 +1,1 @@
+"""Direct connection upgrade through relay (libp2p specification, "relay/DCUtR")."""

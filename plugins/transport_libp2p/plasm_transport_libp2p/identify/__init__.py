@@ -1,0 +1,1 @@
+"""Identify (libp2p specification, "identify"): which addresses and protocols a peer has."""

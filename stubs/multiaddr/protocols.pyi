@@ -1,0 +1,9 @@
+class Protocol:
+    """One protocol of the multicodec table. `size`: the bits of its value, -1 if it has a length prefix."""
+
+    @property
+    def code(self) -> int: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def size(self) -> int: ...
