@@ -22,6 +22,9 @@ final class Bounds
     /** A node that takes or sends fewer is taken for one that does not go on. */
     public const LEAST_BYTES_PER_S = 16 << 10;
 
+    /** What is left at least of a wait after other nodes have delayed the job. */
+    private const LEAST_SHARE = 0.125;
+
     /** A node's clock may be this much faster when it says that a job's wall time is over. */
     private const EARLIEST_SHARE = 0.95;
     private const EARLY_S = 1.0;
@@ -29,14 +32,31 @@ final class Bounds
     private readonly float $acceptedAt;
     private ?float $runningAt = null;
 
-    /** It is made when the node has accepted the job. */
-    public function __construct(private readonly ClockInterface $clock, private readonly Manifest $manifest)
-    {
+    /**
+     * It is made when the node has accepted the job.
+     *
+     * @param float $share the factor of `shareAfter`
+     */
+    public function __construct(
+        private readonly ClockInterface $clock,
+        private readonly Manifest $manifest,
+        private readonly float $share = 1.0,
+    ) {
         $this->acceptedAt = $clock->now();
     }
 
+    /**
+     * Return by which factor the next node's waits are shortened after that many nodes have delayed a job.
+     *
+     * Each halves them, so that many strangers who accept a job and do nothing cost little more than two.
+     */
+    public static function shareAfter(int $delays): float
+    {
+        return max(self::LEAST_SHARE, 0.5 ** $delays);
+    }
+
     /** Return until when a node may take to accept a job after it has offered to. */
-    public static function acceptance(ClockInterface $clock, Job $job): Deadline
+    public static function acceptance(ClockInterface $clock, Submission $job): Deadline
     {
         $bytes = $job->module->size() + strlen($job->args) + strlen($job->env) + $job->stdin->size();
 
@@ -51,13 +71,13 @@ final class Bounds
         }
     }
 
-    /** Return the moment by which the job must have gone on, where so many bytes of output have come. */
+    /** Return the moment by which the node must send more, after that many bytes of output. */
     public function deadline(int $takenBytes): Deadline
     {
         $until = $this->runningAt === null
-            ? $this->acceptedAt + self::START_S
+            ? $this->acceptedAt + self::START_S * $this->share
             // Bytes buy time, and there are no more of them than the manifest allows.
-            : $this->runningAt + $this->manifest->wallTimeS + self::SLACK_S + $takenBytes / self::LEAST_BYTES_PER_S;
+            : $this->runningAt + $this->manifest->wallTimeS + self::SLACK_S * $this->share + $takenBytes / self::LEAST_BYTES_PER_S;
 
         return new Deadline($this->clock, max(0.0, $until - $this->clock->now()), 'node');
     }

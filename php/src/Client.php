@@ -4,16 +4,14 @@ declare(strict_types=1);
 
 namespace Plasm;
 
-use Plasm\Exception\ContradictoryReceipt;
 use Plasm\Exception\ExceptionInterface;
 use Plasm\Exception\InvalidArgument;
-use Plasm\Exception\NodeFailed;
-use Plasm\Exception\NotEstablished;
 use Plasm\Exception\PeerMismatch;
 use Plasm\Exception\ReceiptRejected;
 use Plasm\Exception\Refused;
 use Plasm\Exception\TransportException;
 use Plasm\Libp2p\Cid;
+use Plasm\Libp2p\Io\Loop;
 use Plasm\Output\Collected;
 use Plasm\Output\Digester;
 use Plasm\Output\Limited;
@@ -26,13 +24,20 @@ use Plasm\Time\Deadline;
 use Plasm\Time\SystemClock;
 use Plasm\Transport\ChoosingTransportInterface;
 use Plasm\Transport\Configuration;
-use Plasm\Transport\ConversationInterface;
+use Plasm\Transport\RemoteTransport;
+use Plasm\Transport\SeparatesJobsInterface;
+use Plasm\Transport\SessionInterface;
 use Plasm\Transport\TransportInterface;
+use Plasm\Verifier\VerifierInterface;
 
 /** Runs jobs on nodes, and verifies what they answer. */
 final class Client implements ClientInterface
 {
-    private const MAX_REMEMBERED = 1000;
+    /** How long `run` waits beside the job's own time, if its caller does not say: for a node, and in its queue. */
+    private const QUEUE_S = 3600.0;
+
+    /** How long jobs may take to be withdrawn that nobody waits for any more, all together. */
+    private const WITHDRAW_S = 2.0;
 
     private readonly TransportInterface $transport;
     private readonly Retries $retries;
@@ -44,23 +49,23 @@ final class Client implements ClientInterface
     /** @var list<PeerId> */
     private readonly array $pinned;
 
-    /** @var array<string, Manifest> what was submitted here, by job id: the latest */
-    private array $submitted = [];
-
-    /** @var array<string, string> the routes of those jobs */
-    private array $routes = [];
-    private ?string $accepted = null;
+    private readonly SentJobs $sent;
+    private readonly Reputation $reputation;
+    private readonly ResultVerification $verification;
+    private ?Handle $accepted = null;
 
     /**
      * @param TransportInterface|array<string, mixed>|null $transport how nodes are reached:
      *     - `mode`: `"local"`, the daemon of this machine, unless it says `"gateway"`, that daemon, which hands jobs on
      *       to the network, or `"remote"`, nodes that are found in the DHT and spoken to directly
      *     - local and gateway: `socket` (path), `trusted_user` (name or number: whose daemon is believed beside your own)
-     *     - remote: `bootstrap` (addresses to begin at), `capability` (the class of nodes to look for),
+     *     - remote: `bootstrap` (addresses to begin at), `node_class` (the class of nodes to look for),
      *       `allow_private` (whether private addresses that others tell are dialled), `cache` (a directory,
      *       a `CacheInterface`, or false), `directory` (the DHT's protocol), `watch` (is told what happens)
-     * @param string $require what must be established of a result: `"signature"`, or `"known"` for a node of your own
-     *                        or one that is pinned; see docs/network.md
+     * @param string $require what must be established of a result: `"signature"`, `"known"` for a node of your own
+     *                        or one that is pinned, or what one of the verifiers establishes; see docs/network.md
+     * @param list<VerifierInterface> $verifiers what judges results beyond the signature, in mode `remote`
+     * @param Reputation|null $reputation what is known of nodes; null for what this user's PHP clients have learnt
      * @param list<PeerId|string> $pinned the only nodes to talk to and to trust; none for whichever is reached
      */
     public function __construct(
@@ -69,24 +74,41 @@ final class Client implements ClientInterface
         private readonly Timeouts $timeouts = new Timeouts(),
         RetryPolicy $retries = new RetryPolicy(),
         private readonly ClockInterface $clock = new SystemClock(),
-        private readonly string $require = 'signature',
+        string $require = 'signature',
+        private readonly array $verifiers = [],
+        ?Reputation $reputation = null,
     ) {
-        if (!in_array($require, ['signature', 'known'], true)) {
+        $names = array_map(static fn (VerifierInterface $each): string => $each->name(), $verifiers);
+        if (!in_array($require, ['signature', 'known', ...$names], true)) {
             throw new InvalidArgument(
-                'require: this client establishes "signature" and "known" only; a daemon or the Python client can more',
+                'require: this client establishes "' . implode('" and "', ['signature', 'known', ...$names])
+                    . '" only; with other verifiers, a daemon or the Python client can more',
             );
         }
+        $this->reputation = $reputation ?? new Reputation();
         $configuration = $transport instanceof TransportInterface
             ? Configuration::given($transport)
             : Configuration::of($transport ?? [], $timeouts, $clock);
         $this->transport = $configuration->transport;
+        if ($verifiers !== [] && !$this->transport instanceof SeparatesJobsInterface) {
+            throw new InvalidArgument('verifiers: several nodes run a job in mode "remote" only');
+        }
         $this->route = $configuration->route;
         $this->retries = new Retries($retries, $clock);
         $this->policy = $retries;
         $this->pinned = array_map(
-            static fn (PeerId|string $peer): PeerId => $peer instanceof PeerId
-                ? $peer : Cid::parsePeer(trim($peer)),
-            $pinned,
+            static fn (mixed $peer): PeerId => match (true) {
+                $peer instanceof PeerId => $peer,
+                is_string($peer) => Cid::parsePeer(trim($peer)),
+                default => throw new InvalidArgument('pinned: expected PeerIds, got ' . get_debug_type($peer)),
+            },
+            array_values($pinned),
+        );
+        $this->sent = new SentJobs();
+        $this->verification = new ResultVerification(
+            $require,
+            $this->pinned,
+            chooses: $this->transport instanceof ChoosingTransportInterface,
         );
     }
 
@@ -96,13 +118,15 @@ final class Client implements ClientInterface
     }
 
     /**
-     * Return the handle of the job that a node accepted last, also if what came after it failed; null if none did.
+     * Return the handle of the job that a node accepted last, or may have where the connection broke before it said so.
+     *
+     * It is returned also if what came after it failed; null if no node did.
      *
      * With it a job is found again that `run()` handed in and did not see the end of.
      */
     public function accepted(): ?string
     {
-        return $this->accepted;
+        return $this->accepted === null ? null : (string) $this->accepted;
     }
 
     public function status(#[\SensitiveParameter] string $jobId): JobStatus
@@ -117,26 +141,45 @@ final class Client implements ClientInterface
 
         return $this->retries->run(
             $deadline = $this->deadline($timeout),
-            fn (): JobStatus => $this->conversing($handle->peer, $deadline, static fn (ConversationInterface $node)
+            fn (): JobStatus => $this->conversing($handle->peer, $deadline, static fn (SessionInterface $node)
                 => $node->watch($handle->jobId, $handle->token(), $changed)),
         );
     }
 
-    public function result(#[\SensitiveParameter] string $jobId, ?float $timeout = null, ?Manifest $manifest = null): Result
+    public function result(#[\SensitiveParameter] string $jobId, ?float $timeout = null, ?Manifest $manifest = null): JobResult
     {
-        return $this->required($this->resultOf(Handle::parse($jobId), $this->deadline($timeout), $manifest));
+        return $this->verification->required($this->resultOf(Handle::parse($jobId), $this->deadline($timeout), $manifest));
     }
 
-    public function run(mixed $module, array|Manifest $options = [], array $input = [], ?float $timeout = null): Result
+    public function run(mixed $module, array|Manifest $options = [], array $input = [], ?float $timeout = null): JobResult
     {
-        $deadline = $this->deadline($timeout);
-        $job = $this->job($module, $options, $input);
-        $placement = $this->placement($job);
-        if ($placement !== null) {
-            return $this->runSomewhere($placement, $job, $deadline);
-        }
+        return $this->runJob($this->job($module, $options, $input), $timeout);
+    }
 
-        return $this->required($this->resultOf($this->submitJob($job, $deadline), $deadline, $job->manifest));
+    public function map(
+        mixed $module,
+        iterable $inputs,
+        array $options = [],
+        int $inFlight = 8,
+        bool $ordered = true,
+        bool $errors = false,
+        ?float $timeout = null,
+    ): \Generator {
+        $loop = $this->transport instanceof RemoteTransport ? $this->transport->loop() : new Loop();
+        $map = new JobMap($loop, $inFlight, $ordered, $errors);
+        $source = Submission::module($module);
+        $run = fn (mixed $input, \Closure $placed): JobResult => $this->runJob(
+            $this->job($source, [...$options, ...(is_array($input) ? $input : ['stdin' => $input])], []),
+            $timeout,
+            $placed,
+        );
+
+        return $map->results($inputs, $run, $this->withdraw(...));
+    }
+
+    public function mustRun(mixed $module, array|Manifest $options = [], array $input = [], ?float $timeout = null): JobResult
+    {
+        return $this->run($module, $options, $input, $timeout)->orFail();
     }
 
     /**
@@ -148,14 +191,20 @@ final class Client implements ClientInterface
         callable $callback,
         ?float $timeout = null,
         ?callable $again = null,
+        array $from = [],
     ): VerifiedReceipt {
         $handle = Handle::parse($jobId);
-        $output = new Passed($callback(...), $again === null ? null : $again(...));
+        foreach ($from as $stream => $offset) {
+            if (!in_array($stream, ['stdout', 'stderr'], true) || !is_int($offset) || $offset < 0) {
+                throw new InvalidArgument("from: expected ['stdout' => BYTES, 'stderr' => BYTES]");
+            }
+        }
+        $output = new Passed($callback(...), $again === null ? null : $again(...), $from);
         $answer = $this->follow($handle, $this->deadline($timeout), $this->limited($output, $handle, null));
         $output->settle();
         [$stdout, $stderr] = array_map($output->digester(...), Channel::OUTPUTS);
         $verified = $this->verify($handle, $answer, null, $stdout, $stderr);
-        $this->require($verified->verdict);
+        $this->verification->require($verified->verdict);
 
         return $verified;
     }
@@ -179,9 +228,9 @@ final class Client implements ClientInterface
      * @param array<string, mixed>|Manifest $options
      * @param array<string, mixed> $input
      */
-    private function job(mixed $module, array|Manifest $options, array $input): Job
+    private function job(mixed $module, array|Manifest $options, array $input): Submission
     {
-        if ($module instanceof Job && ($options !== [] || $input !== [])) {
+        if ($module instanceof Submission && ($options !== [] || $input !== [])) {
             throw new InvalidArgument('a job has its options by now: give it alone');
         }
         $twice = is_array($options) ? array_keys(array_intersect_key($options, $input)) : [];
@@ -190,115 +239,167 @@ final class Client implements ClientInterface
         }
 
         return match (true) {
-            $module instanceof Job => $module,
-            $options instanceof Manifest => Job::ofManifest($options, $module, ['route' => $this->route, ...$input]),
-            default => Job::create($module, ['route' => $this->route, ...$options, ...$input]),
+            $module instanceof Submission => $module,
+            $options instanceof Manifest => Submission::ofManifest($options, $module, ['route' => $this->route, ...$input]),
+            default => Submission::create($module, ['route' => $this->route, ...$options, ...$input]),
         };
     }
 
-    /** Return how to find a job its node; null if there is nothing to choose. */
-    private function placement(Job $job): ?Placement
+    /** @param (\Closure(Handle): void)|null $placed is told each node that accepts the job */
+    private function runJob(Submission $job, ?float $timeout, ?\Closure $placed = null): JobResult
     {
+        $deadline = $this->deadline($timeout ?? $this->timeouts->totalS ?? $job->manifest->wallTimeS + self::QUEUE_S);
+        if ($this->verifiers !== []) {
+            return $this->verification->required($this->runVerified($job, $deadline, $placed));
+        }
+        $failover = $this->failover($job);
+        if ($failover !== null) {
+            return $this->verification->required($this->runSomewhere($failover, $job, $deadline, $placed));
+        }
+        $handle = $this->submitJob($job, $deadline);
+        $placed === null || $placed($handle);
+
+        return $this->verification->required($this->resultOf($handle, $deadline, $job->manifest));
+    }
+
+    /**
+     * Cancel jobs whose results nobody waits for, as far as that takes little time.
+     *
+     * @param list<Handle> $handles
+     */
+    private function withdraw(array $handles): void
+    {
+        $deadline = new Deadline($this->clock, self::WITHDRAW_S, 'total');
+        foreach ($handles as $handle) {
+            if ($deadline->hasPassed()) {
+                return;
+            }
+            try {
+                $this->conversing($handle->peer, $deadline, static fn (SessionInterface $node): JobStatus
+                    => $node->cancel($handle->jobId, $handle->token()));
+            } catch (ExceptionInterface) {
+                // A node that does not answer now may run it in vain; its time there is bounded.
+            }
+        }
+    }
+
+    /**
+     * Return how to find a job its node; null if there is nothing to choose.
+     *
+     * @param list<PeerId> $avoid
+     */
+    private function failover(Submission $job, array $avoid = []): ?Failover
+    {
+        if ($this->transport instanceof SeparatesJobsInterface) {
+            $this->transport->never($this->reputation->convicted());
+        }
+
         return $this->transport instanceof ChoosingTransportInterface
-            ? new Placement($this->transport, $job, $this->pinned, $this->policy, $this->clock)
+            ? new Failover($this->transport, $job, $this->pinned, $this->policy, $this->clock, $avoid)
             : null;
     }
 
-    /** Run a job on one node after another, until one of them neither refuses it nor is lost nor fails. */
-    private function runSomewhere(Placement $placement, Job $job, Deadline $deadline): Result
+    /** Run a job on as many nodes as the verifiers ask for, each reached by a client of its own. */
+    private function runVerified(Submission $job, Deadline $deadline, ?\Closure $placed): JobResult
     {
-        $failed = null;
+        $isFirst = true;
+        $execute = function (Submission $job, array $avoid, array $networks) use ($deadline, $placed, &$isFirst): array {
+            assert($this->transport instanceof SeparatesJobsInterface && $this->verifiers !== []);
+            $transport = $isFirst ? $this->transport : $this->transport->separate($networks);
+            $isFirst = false;
+            $client = new self(
+                $transport,
+                $this->pinned,
+                $this->timeouts,
+                $this->policy,
+                $this->clock,
+                reputation: $this->reputation,
+            );
+            $failover = $client->failover($job, $avoid);
+            assert($failover !== null);
+            try {
+                $result = $client->runSomewhere($failover, $job, $deadline, $placed);
+            } finally {
+                $this->accepted = $client->accepted ?? $this->accepted;
+            }
+            $this->sent->add($job);
+
+            return [$result, $transport->network($result->receipt->node)];
+        };
+        assert($this->verifiers !== []);
+
+        return (new VerifiedRun($this->verifiers, $this->reputation, $this->clock, $execute))->run($job, $deadline);
+    }
+
+    /** Run a job on one node after another, until one of them neither refuses it nor is lost nor fails. */
+    private function runSomewhere(Failover $failover, Submission $job, Deadline $deadline, ?\Closure $placed = null): JobResult
+    {
+        $failed = $handle = null;
         while (true) {
             try {
-                $handle = $placement->submit($deadline);
-                $this->accepted = (string) $handle;
+                $handle = $failover->submit($deadline);
+                $this->accepted = $handle;
+                $placed === null || $placed($handle);
             } catch (ExceptionInterface $exception) {
+                $this->noteAsked($handle ?? $failover->asked());
+
                 return $failed ?? throw $exception;
             }
-            $bounds = new Bounds($this->clock, $job->manifest);
-            $this->remember($job);
+            $bounds = new Bounds($this->clock, $job->manifest, $failover->share());
+            $this->sent->add($job);
             try {
-                $result = $this->resultOf($handle, $deadline, $job->manifest, $this->timeouts->patienceS, $bounds);
-                $reason = self::claim($result, $bounds, $handle);
+                $result = $this->resultOf($handle, $deadline, $job->manifest, $this->timeouts->patienceS * $failover->share(), $bounds);
+                $reason = ResultVerification::claimProblem($result, $bounds, $handle);
                 if ($reason === null && $result->outcome->kind !== OutcomeKind::SystemError) {
-                    $placement->withdraw($handle);
+                    $failover->withdraw($handle);
 
-                    return $this->required($result);
+                    return $result;
                 }
                 if ($reason === null) {
                     $failed = $result;
                 }
             } catch (ReceiptRejected | Refused | TransportException $reason) {
-                // The next node starts it anew.
+                // The next node starts it from the beginning.
             }
-            if (!$placement->passOn($reason)) {
+            if (!$failover->passOn($reason)) {
                 return $failed ?? throw $reason;
             }
         }
     }
 
-    /** Return why a job that has ended by its node's word alone has not ended for this client; null if it has. */
-    private static function claim(Result $result, Bounds $bounds, Handle $handle): ?NodeFailed
+    /** Keep the handle at a node that may have the job, though its answer was lost. */
+    private function noteAsked(?Handle $handle): void
     {
-        $claim = match ($result->outcome->kind) {
-            OutcomeKind::Cancelled => 'that the job was cancelled, which this client has not asked for',
-            OutcomeKind::TimedOut => $bounds->mayHaveTimedOut() ? null : 'that the job\'s time is over, which it is not',
-            default => null,
-        };
-        if ($claim === null) {
-            return null;
+        $this->accepted = $handle ?? $this->accepted;
+    }
+
+    private function submitJob(Submission $job, Deadline $deadline): Handle
+    {
+        $failover = $this->failover($job);
+        try {
+            $handle = $failover?->submit($deadline) ?? $this->submitHere($job, $deadline);
+        } catch (ExceptionInterface $exception) {
+            $this->noteAsked($failover?->asked());
+            throw $exception;
         }
-        $message = "the node $handle->peer says $claim";
-        $file = Evidence::keep($handle->peer, $handle->jobId, $message, $result->envelopeJson);
-
-        return new NodeFailed($message . ($file === null ? '' : " (kept in $file)"));
-    }
-
-    /** Return a result of which as much is established as this client requires. */
-    private function required(Result $result): Result
-    {
-        $this->require($result->verdict);
-
-        return $result;
-    }
-
-    private function require(Verdict $verdict): void
-    {
-        if ($this->require === 'known' && $verdict->standing === Standing::Stranger) {
-            throw new NotEstablished(
-                "known is required, and the receipt is signed by $verdict->signer, {$verdict->standing->value}",
-            );
-        }
-    }
-
-    private function remember(Job $job): void
-    {
-        unset($this->submitted[$job->id()]);
-        $this->submitted[$job->id()] = $job->manifest;
-        $this->routes[$job->id()] = $job->route;
-        if (count($this->submitted) > self::MAX_REMEMBERED) {
-            $oldest = array_key_first($this->submitted);
-            unset($this->submitted[$oldest], $this->routes[$oldest]);
-        }
-    }
-
-    private function submitJob(Job $job, Deadline $deadline): Handle
-    {
-        $handle = $this->placement($job)?->submit($deadline) ?? $this->submitHere($job, $deadline);
-        $this->accepted = (string) $handle;
-        $this->remember($job);
+        $this->accepted = $handle;
+        $this->sent->add($job);
 
         return $handle;
     }
 
-    private function submitHere(Job $job, Deadline $deadline): Handle
+    private function submitHere(Submission $job, Deadline $deadline): Handle
     {
         $handle = null;
-        $submit = function (ConversationInterface $node) use ($job, &$handle): Handle {
+        $submit = function (SessionInterface $node) use ($job, &$handle): Handle {
             // Once made, it is kept: only the same token makes a repeated submission the same job.
             $handle ??= Handle::create($job->id(), $node->peer());
-            $node->submit($job, $handle->token());
-            $this->accepted = (string) $handle;
+            try {
+                $node->submit($job, $handle->token());
+            } catch (TransportException $exception) {
+                $this->noteAsked($handle);
+                throw $exception;
+            }
 
             return $handle;
         };
@@ -309,6 +410,7 @@ final class Client implements ClientInterface
                 return $this->conversing($handle?->peer, $deadline, $submit);
             },
             knowsDaemon: false,
+            wallTimeS: $job->manifest->wallTimeS,
         );
     }
 
@@ -318,18 +420,18 @@ final class Client implements ClientInterface
         ?Manifest $manifest,
         ?float $patienceS = null,
         ?Bounds $bounds = null,
-    ): Result {
+    ): JobResult {
         $output = new Collected();
         $answer = $this->follow($handle, $deadline, $this->limited($output, $handle, $manifest, $bounds), $patienceS);
         [$stdout, $stderr] = array_map($output->spool(...), Channel::OUTPUTS);
 
-        return new Result($this->verify($handle, $answer, $manifest, $stdout, $stderr), $output);
+        return new JobResult($this->verify($handle, $answer, $manifest, $stdout, $stderr), $output);
     }
 
     /** Hold an output to what the job may write, as far as that is known. */
     private function limited(OutputInterface $output, Handle $handle, ?Manifest $manifest, ?Bounds $bounds = null): Limited
     {
-        $manifest ??= $this->submitted[$handle->jobId] ?? null;
+        $manifest ??= $this->sent->manifest($handle->jobId);
 
         return new Limited($output, $manifest?->task->limits->outputBytes, $bounds);
     }
@@ -338,13 +440,13 @@ final class Client implements ClientInterface
     {
         return $this->retries->run(
             $deadline,
-            fn (): JobAnswer => $this->conversing($handle->peer, $deadline, static fn (ConversationInterface $node)
+            fn (): JobAnswer => $this->conversing($handle->peer, $deadline, static fn (SessionInterface $node)
                 => $node->attach($handle->jobId, $handle->token(), $output)),
             patienceS: $patienceS,
+            wallTimeS: $this->sent->manifest($handle->jobId)?->wallTimeS ?? 0.0,
         );
     }
 
-    /** Verify that a receipt is the answer to the job, from the node that has it, with this output. */
     private function verify(
         Handle $handle,
         JobAnswer $answer,
@@ -352,37 +454,14 @@ final class Client implements ClientInterface
         Digester|Spool $stdout,
         Digester|Spool $stderr,
     ): VerifiedReceipt {
-        $isGateway = ($this->routes[$handle->jobId] ?? $this->route) === 'network';
-        // Of another node the daemon is believed only about jobs that were sent through it; a pinned key needs no word.
-        $isPinned = in_array($answer->ranBy, $this->pinned);
-        $node = $isGateway || $isPinned ? $answer->ranBy : $handle->peer;
-        try {
-            $verified = (new ReceiptVerifier())->verify($answer->envelopeJson, new Expectation(
-                trusted: $this->pinned === [] ? [$node] : $this->pinned,
-                node: $node,
-                jobId: $handle->jobId,
-                manifest: $manifest ?? $this->submitted[$handle->jobId] ?? null,
-                stdout: $stdout->sha256(),
-                stderr: $stderr->sha256(),
-                stdoutBytes: $stdout->size(),
-                stderrBytes: $stderr->size(),
-            ));
-            $outcome = $verified->receipt->observed->outcome;
-            $told = $answer->status;
-            if ($told->state !== $outcome->state() || !in_array($told->outcome, [null, $outcome->kind], true)) {
-                throw new ContradictoryReceipt(['the node tells another end of the job than its receipt']);
-            }
-        } catch (ReceiptRejected $rejected) {
-            $file = Evidence::keep($handle->peer, $handle->jobId, $rejected->getMessage(), $answer->envelopeJson);
-            throw $file === null ? $rejected : $rejected->withReason("kept in $file");
-        }
-        $standing = match (true) {
-            $this->pinned !== [] => Standing::Named,
-            $this->transport instanceof ChoosingTransportInterface, !$node->equals($handle->peer) => Standing::Stranger,
-            default => Standing::Own,
-        };
-
-        return new VerifiedReceipt($verified->receipt, $verified->verdict->of($standing), $verified->envelopeJson);
+        return $this->verification->verify(
+            $handle,
+            $answer,
+            $manifest ?? $this->sent->manifest($handle->jobId),
+            $stdout,
+            $stderr,
+            isGateway: ($this->sent->route($handle->jobId) ?? $this->route) === 'network',
+        );
     }
 
     /** @param 'cancel'|'release'|'status' $question */
@@ -393,7 +472,7 @@ final class Client implements ClientInterface
 
         return $this->retries->run(
             $deadline,
-            fn (): JobStatus => $this->conversing($handle->peer, $deadline, static fn (ConversationInterface $node)
+            fn (): JobStatus => $this->conversing($handle->peer, $deadline, static fn (SessionInterface $node)
                 => $node->$question($handle->jobId, $handle->token())),
         );
     }
@@ -403,7 +482,7 @@ final class Client implements ClientInterface
      *
      * @template T
      *
-     * @param \Closure(ConversationInterface): T $use
+     * @param \Closure(SessionInterface): T $use
      *
      * @return T
      */
@@ -424,6 +503,10 @@ final class Client implements ClientInterface
 
     private function deadline(?float $timeout): Deadline
     {
+        if ($timeout !== null && is_nan($timeout)) {
+            throw new InvalidArgument('a timeout is a number of seconds');
+        }
+
         return new Deadline($this->clock, $timeout ?? $this->timeouts->totalS);
     }
 }

@@ -36,6 +36,16 @@ final readonly class Envelope
     public static function fromJson(string $json): self
     {
         $fields = Fields::decode($json, 'envelope', self::MAX_BYTES);
+        $envelope = self::fromFields($fields);
+        $fields->finish();
+        assert($envelope !== null);
+
+        return $envelope;
+    }
+
+    /** Read an envelope, noting problems in `$fields`; null if there is none. */
+    public static function fromFields(Fields $fields): ?self
+    {
         $payload = Base64::field($fields, 'payload');
         $payloadType = $fields->matching('payloadType', self::TEXT, 'a string of at most 1024 characters');
         $signatures = [];
@@ -48,10 +58,21 @@ final readonly class Envelope
         if ($signatures === [] || count($signatures) > self::MAX_SIGNATURES) {
             $fields->problem('signatures', 'expected a list of 1 to ' . self::MAX_SIGNATURES . ' signatures');
         }
-        $fields->finish();
-        assert($signatures !== []);
 
-        return new self($payload, $payloadType, $signatures);
+        return $signatures === [] ? null : new self($payload, $payloadType, $signatures);
+    }
+
+    /** Return the same with the signatures of one key only; null if it has not signed. */
+    public function signedOnlyBy(PeerId $peer): ?self
+    {
+        foreach ($this->signatures as $signature) {
+            $alone = new self($this->payload, $this->payloadType, [$signature]);
+            if ($alone->isSignedBy($peer)) {
+                return $alone;
+            }
+        }
+
+        return null;
     }
 
     /** Sign a payload with an Ed25519 secret key as sodium has it (64 bytes). */
@@ -93,13 +114,19 @@ final readonly class Envelope
 
     public function toJson(): string
     {
-        return Json::encode([
+        return Json::encode($this->toArray());
+    }
+
+    /** @return array{payload: string, payloadType: string, signatures: list<array{keyid: string, sig: string}>} */
+    public function toArray(): array
+    {
+        return [
             'payload' => base64_encode($this->payload),
             'payloadType' => $this->payloadType,
             'signatures' => array_map(
                 static fn (Signature $item): array => ['keyid' => $item->keyId, 'sig' => base64_encode($item->bytes)],
                 $this->signatures,
             ),
-        ]);
+        ];
     }
 }

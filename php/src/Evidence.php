@@ -14,7 +14,7 @@ final class Evidence
     public static function keep(PeerId $node, string $jobId, string $reason, string $envelopeJson): ?string
     {
         $directory = self::directory();
-        if ($directory === null || (!is_dir($directory) && !@mkdir($directory, 0700, true)) || is_link($directory)) {
+        if ($directory === null || (!@is_dir($directory) && !@mkdir($directory, 0700, true)) || @is_link($directory)) {
             return null;
         }
         $record = [
@@ -29,7 +29,7 @@ final class Evidence
         if (strlen($json) > self::MAX_BYTES) {
             $json = (string) json_encode(['envelope' => null, 'envelopeBytes' => strlen($envelopeJson)] + $record, $flags);
         }
-        $kept = glob("$directory/*.json") ?: [];
+        $kept = @glob("$directory/*.json") ?: [];
         foreach (array_slice($kept, 0, max(0, count($kept) - self::MAX_FILES + 1)) as $old) {
             @unlink($old);
         }

@@ -11,7 +11,7 @@ use Plasm\Record\Problems;
 /** The limits that are part of the task: reaching one is an outcome anyone can re-check. */
 final readonly class Limits
 {
-    public const DEFAULT_GAS = 10_000_000_000;
+    public const DEFAULT_GAS = 100_000_000_000;
     public const DEFAULT_MEMORY_BYTES = 256 << 20;
     public const DEFAULT_OUTPUT_BYTES = 64 << 20;
 

@@ -20,6 +20,8 @@ final readonly class Outcome implements \Stringable
         'integer_division_by_zero',
         'bad_conversion_to_integer',
         'stack_exhausted',
+        'uncaught_exception',
+        'null_reference',
     ];
 
     /**

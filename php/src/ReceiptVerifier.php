@@ -52,7 +52,9 @@ final class ReceiptVerifier
             ));
         }
 
-        return new VerifiedReceipt($receipt, new Verdict($receipt->node, ['signature', ...$established]), $envelopeJson);
+        $verdict = new Verdict($receipt->node, ['signature', ...$established], outcome: $receipt->observed->outcome);
+
+        return new VerifiedReceipt($receipt, $verdict, $envelopeJson);
     }
 
     /**

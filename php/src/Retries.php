@@ -22,8 +22,11 @@ use Plasm\Time\Deadline;
  */
 final readonly class Retries
 {
-    /** A connection that lived this long before it broke was a good one: the count begins anew. */
+    /** Seconds. A connection that lasted this long before it broke resets the count of failures. */
     private const LASTED_S = 30.0;
+
+    /** How long a daemon of this machine that says nothing is asked again; for a job, its wall time at least. */
+    private const SILENCE_S = 60.0;
 
     public function __construct(private RetryPolicy $policy, private ClockInterface $clock)
     {
@@ -33,14 +36,20 @@ final readonly class Retries
      * @template T
      *
      * @param \Closure(): T $call
-     * @param bool $knowsDaemon whether there was a daemon before, which may just be starting anew
+     * @param bool $knowsDaemon whether there was a daemon before, which may be restarting
      * @param float|null $patienceS try again until the node was away for so long, however often; null for the policy's
      *                              number of attempts
+     * @param float $wallTimeS the job's, for which a daemon that says nothing is asked again
      *
      * @return T
      */
-    public function run(Deadline $deadline, \Closure $call, bool $knowsDaemon = true, ?float $patienceS = null): mixed
-    {
+    public function run(
+        Deadline $deadline,
+        \Closure $call,
+        bool $knowsDaemon = true,
+        ?float $patienceS = null,
+        float $wallTimeS = 0.0,
+    ): mixed {
         $awaySince = null;
         for ($attempt = 1; ; ++$attempt) {
             $began = $this->clock->now();
@@ -57,8 +66,10 @@ final readonly class Retries
                 $awaySince = null;
             }
             $awaySince ??= $exception instanceof TimedOut ? $now - $exception->seconds : $now;
-            $isLast = $patienceS === null ? $attempt >= $this->policy->attempts : $now - $awaySince >= $patienceS;
-            $pause = $this->policy->pause($attempt, mt_rand() / mt_getrandmax());
+            $isSilent = $exception instanceof TimedOut && $exception->isLocal && $this->policy->attempts > 1;
+            $within = $patienceS ?? ($isSilent ? max(self::SILENCE_S, $wallTimeS) : null);
+            $isLast = $within === null ? $attempt >= $this->policy->attempts : $now - $awaySince >= $within;
+            $pause = $this->policy->pause($attempt, RetryPolicy::chance());
             if ($exception instanceof Refused) {
                 $pause += $exception->retryAfterS ?? 0;
             }

@@ -16,7 +16,7 @@ final readonly class RetryPolicy
      */
     public function __construct(public int $attempts = 5, public float $firstS = 0.2, public float $longestS = 10.0)
     {
-        if ($attempts < 1 || $firstS < 0 || $longestS < 0) {
+        if ($attempts < 1 || !($firstS >= 0) || !($longestS >= 0)) {
             throw new InvalidArgument('a call is attempted at least once, and no pause is shorter than 0 s');
         }
     }
@@ -24,6 +24,12 @@ final readonly class RetryPolicy
     public static function never(): self
     {
         return new self(attempts: 1);
+    }
+
+    /** Return a number from 0 to 1 of the system's randomness: a program may seed PHP's own for its experiments. */
+    public static function chance(): float
+    {
+        return random_int(0, PHP_INT_MAX) / PHP_INT_MAX;
     }
 
     /**

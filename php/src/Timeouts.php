@@ -12,7 +12,8 @@ final readonly class Timeouts
     /**
      * @param float $connectS for a node to answer and introduce itself
      * @param float $idleS for any sign of life while a conversation lasts; nodes give one each 10 s
-     * @param float|null $totalS for a whole call; null for as long as the node is alive
+     * @param float|null $totalS for a whole call; null for as long as the node is alive, and in `run` for the job's
+     *                           own time and an hour; INF is for ever
      * @param float $patienceS for a node that has a job to come back, where another could have it
      */
     public function __construct(

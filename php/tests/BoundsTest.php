@@ -4,22 +4,23 @@ declare(strict_types=1);
 
 namespace Plasm\Tests;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use Plasm\Bounds;
-use Plasm\Job;
 use Plasm\JobState;
+use Plasm\Submission;
 use Plasm\Tests\Support\FakeClock;
 
 /** How long a node is waited for: by the client's clock, whatever the node says meanwhile. */
 final class BoundsTest extends TestCase
 {
     private FakeClock $clock;
-    private Job $job;
+    private Submission $job;
 
     protected function setUp(): void
     {
         $this->clock = new FakeClock();
-        $this->job = Job::create("\0asm\1\0\0\0", ['timeout' => 60, 'stdin' => str_repeat('i', 163_840 - 10)]);
+        $this->job = Submission::create("\0asm\1\0\0\0", ['wall_time' => 60, 'stdin' => str_repeat('i', 163_840 - 10)]);
     }
 
     public function testAnUploadBuysTimeToAcceptIt(): void
@@ -30,6 +31,7 @@ final class BoundsTest extends TestCase
     }
 
     /** @dataProvider states */
+    #[DataProvider('states')]
     public function testNoStateExtendsTheWaitForTheStart(JobState $state): void
     {
         $bounds = new Bounds($this->clock, $this->job->manifest);
@@ -63,6 +65,7 @@ final class BoundsTest extends TestCase
     }
 
     /** @dataProvider waits */
+    #[DataProvider('waits')]
     public function testTheTimeIsOverByTheClientsClock(float $waitedS, bool $may): void
     {
         $bounds = new Bounds($this->clock, $this->job->manifest);

@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm\Tests;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use Plasm\Capabilities\CapabilityRecord;
 use Plasm\Envelope;
@@ -11,7 +12,7 @@ use Plasm\Exception\InvalidArgument;
 use Plasm\Exception\InvalidRecord;
 use Plasm\Manifest;
 use Plasm\PeerId;
-use Plasm\Remote\CapabilityClass;
+use Plasm\Remote\NodeClass;
 
 /** What a node says of itself, by the vectors that pytest holds the Python client to. */
 final class CapabilityRecordTest extends TestCase
@@ -21,6 +22,7 @@ final class CapabilityRecordTest extends TestCase
      *
      * @param array<string, string> $case
      */
+    #[DataProvider('records')]
     public function testARecordIsBelievedOrNot(array $case): void
     {
         $vectors = Vectors::load('capabilities');
@@ -78,18 +80,18 @@ final class CapabilityRecordTest extends TestCase
     {
         $vectors = Vectors::load('capabilities');
         foreach ($vectors['keys'] as $case) {
-            self::assertSame($case['key_hex'], bin2hex((new CapabilityClass($case['class']))->key($case['shard'])));
+            self::assertSame($case['key_hex'], bin2hex((new NodeClass($case['class']))->key($case['shard'])));
         }
-        $shuffled = (new CapabilityClass(CapabilityClass::ANY_NODE))->shuffledKeys();
+        $shuffled = (new NodeClass(NodeClass::ANY_NODE))->shuffledKeys();
 
         self::assertSame($vectors['shards'], count(array_unique($shuffled)));
-        self::assertEquals(new CapabilityClass("peer/{$vectors['peer']}"), CapabilityClass::ofPeer(PeerId::parse($vectors['peer'])));
+        self::assertEquals(new NodeClass("peer/{$vectors['peer']}"), NodeClass::ofPeer(PeerId::parse($vectors['peer'])));
     }
 
     public function testAClassHasAName(): void
     {
         $this->expectException(InvalidArgument::class);
 
-        new CapabilityClass('any node');
+        new NodeClass('any node');
     }
 }

@@ -4,12 +4,16 @@ declare(strict_types=1);
 
 namespace Plasm\Tests;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use Plasm\Client;
+use Plasm\Exception\ConnectionLost;
 use Plasm\Exception\ContradictoryReceipt;
 use Plasm\Exception\ExceptionInterface;
 use Plasm\Exception\InvalidArgument;
 use Plasm\Exception\InvalidRecord;
+use Plasm\Exception\JobFailed;
+use Plasm\Exception\NotEstablished;
 use Plasm\Exception\PeerMismatch;
 use Plasm\Exception\ReceiptRejected;
 use Plasm\Exception\Refused;
@@ -19,14 +23,16 @@ use Plasm\Exception\WrongJob;
 use Plasm\Exception\WrongOutput;
 use Plasm\Exception\WrongTask;
 use Plasm\Handle;
-use Plasm\Job;
 use Plasm\JobState;
 use Plasm\Manifest;
 use Plasm\Outcome;
 use Plasm\OutcomeKind;
+use Plasm\RetryPolicy;
+use Plasm\Submission;
 use Plasm\Testing\MockAnswer;
 use Plasm\Testing\MockTransport;
 use Plasm\Testing\ReceiptSigner;
+use Plasm\Tests\Support\FakeNode;
 
 /** What an application sees, against a node in memory whose receipts are signed. */
 final class ClientTest extends TestCase
@@ -48,13 +54,113 @@ final class ClientTest extends TestCase
     }
 
     /** @dataProvider answersThatAreToldOtherwise */
+    #[DataProvider('answersThatAreToldOtherwise')]
     public function testANodeThatTellsAnotherEndThanItsReceiptIsNotBelieved(MockAnswer $answer): void
     {
         $node = new MockTransport(static fn (): MockAnswer => $answer);
         $this->expectException(ContradictoryReceipt::class);
-        $this->expectExceptionMessage('another end');
+        $this->expectExceptionMessage('another outcome');
 
         (new Client($node))->run(self::MODULE);
+    }
+
+    /** @dataProvider standings */
+    #[DataProvider('standings')]
+    public function testWhatIsRequiredOfANodeIsChecked(bool $isGateway, bool $isPinned, bool $suffices): void
+    {
+        $node = new FakeNode();
+        $node->behind = $isGateway ? ReceiptSigner::withFreshKey() : null;
+        $signer = $node->behind ?? $node->signer;
+        $plasm = new Client($node, pinned: $isPinned ? [$node->signer->peer, $signer->peer] : [], require: 'known');
+        $options = ['route' => $isGateway ? 'network' : 'here'];
+        foreach (['run', 'logs'] as $way) {
+            try {
+                $way === 'run'
+                    ? $plasm->run(self::MODULE, $options)
+                    : $plasm->logs($plasm->submit(self::MODULE, $options), static fn (): mixed => null);
+                self::assertTrue($suffices, $way);
+            } catch (NotEstablished $exception) {
+                self::assertFalse($suffices, $way);
+                self::assertStringContainsString("signed by $signer->peer, a node that you do not know", $exception->getMessage());
+            }
+            self::assertNotNull($plasm->accepted());
+        }
+    }
+
+    /** @return iterable<string, array{bool, bool, bool}> */
+    public static function standings(): iterable
+    {
+        yield "this machine's own node" => [false, false, true];
+        yield 'a stranger behind a gateway' => [true, false, false];
+        yield 'a pinned node behind a gateway' => [true, true, true];
+    }
+
+    public function testWhatThisClientCannotEstablishIsNotToBeRequired(): void
+    {
+        foreach (['reexecution', 'quorum', 'audit', 'everything', ''] as $require) {
+            try {
+                new Client(MockTransport::answering(''), require: $require);
+                self::fail("$require was taken");
+            } catch (InvalidArgument $exception) {
+                self::assertStringContainsString('"signature" and "known" only', $exception->getMessage());
+            }
+        }
+    }
+
+    public function testTheHandleIsKnownAlsoIfTheReceiptIsRejected(): void
+    {
+        $node = new MockTransport(static fn (): MockAnswer => MockAnswer::exited(0, 'true')->withForgedStdout('false'));
+        $plasm = new Client($node);
+        self::assertNull($plasm->accepted());
+        try {
+            $plasm->run(self::MODULE);
+            self::fail('it was believed');
+        } catch (WrongOutput) {
+            self::assertSame($node->jobs()[0]->id(), Handle::parse((string) $plasm->accepted())->jobId);
+        }
+    }
+
+    public function testADumpOfAClientShowsNoHandle(): void
+    {
+        $plasm = new Client(MockTransport::answering('output'));
+        $handle = $plasm->submit(self::MODULE);
+        $secret = substr($handle, 50, 40);
+
+        foreach ([print_r($plasm, true), var_export((array) $plasm, true)] as $dump) {
+            self::assertStringNotContainsString($secret, $dump);
+        }
+        ob_start();
+        var_dump($plasm);
+        self::assertStringNotContainsString($secret, (string) ob_get_clean());
+        self::assertSame($handle, $plasm->accepted());
+    }
+
+    public function testTheHandleIsKnownAlsoIfTheAnswerToTheSubmissionIsLost(): void
+    {
+        $node = new FakeNode();
+        $node->breakUploadAt = 8;
+        $plasm = new Client($node, retries: RetryPolicy::never());
+        try {
+            $plasm->run(self::MODULE, ['stdin' => str_repeat('x', 100_000)]);
+            self::fail('the connection broke');
+        } catch (ConnectionLost) {
+            $handle = Handle::parse((string) $plasm->accepted());
+        }
+
+        self::assertArrayHasKey("$handle->jobId/" . bin2hex($handle->token()), $node->jobs);
+    }
+
+    public function testNoHandleIsKnownOfAJobThatIsRefused(): void
+    {
+        $node = new FakeNode();
+        $node->refusals = [['reason' => 'policy', 'message' => 'not for you']];
+        $plasm = new Client($node);
+        try {
+            $plasm->run(self::MODULE);
+            self::fail('it was taken');
+        } catch (Refused) {
+            self::assertNull($plasm->accepted());
+        }
     }
 
     public function testSubmitNowAndFetchLaterWithTheHandleAlone(): void
@@ -91,6 +197,42 @@ final class ClientTest extends TestCase
         self::assertSame('exited with code 3', (string) $result->outcome);
     }
 
+    public function testTheVerdictOfAJobThatFailedSaysSo(): void
+    {
+        $failed = (new Client(MockTransport::answering('', 3)))->run(self::MODULE);
+        $done = (new Client(MockTransport::answering('')))->run(self::MODULE);
+
+        self::assertStringEndsWith(', not re-executed; the job failed: exited with code 3', (string) $failed->verdict);
+        self::assertStringEndsWith(', not re-executed; the job exited with code 0', (string) $done->verdict);
+    }
+
+    public function testAJobThatMustSucceedThrowsIfItFails(): void
+    {
+        $plasm = new Client(MockTransport::answering('half', 3, "no \x1b[31msuch thing\n"));
+        $result = $plasm->result($plasm->submit(self::MODULE));
+        foreach ([static fn () => $plasm->mustRun(self::MODULE), $result->orFail(...)] as $call) {
+            try {
+                $call();
+                self::fail('nothing was thrown');
+            } catch (JobFailed $failed) {
+                self::assertSame(
+                    'the job failed: exited with code 3; its stderr begins: no \x1b[31msuch thing',
+                    $failed->getMessage(),
+                );
+                self::assertSame('half', $failed->result->stdout());
+                self::assertSame("no \x1b[31msuch thing\n", $failed->result->stderr());
+            }
+        }
+    }
+
+    public function testAJobThatMustSucceedAndDoesReturnsItsResult(): void
+    {
+        $plasm = new Client(MockTransport::answering('out'));
+
+        self::assertSame('out', (string) $plasm->mustRun(self::MODULE));
+        self::assertSame('out', (string) $plasm->result($plasm->submit(self::MODULE))->orFail());
+    }
+
     public function testATrapHasNoExitCode(): void
     {
         $node = new MockTransport(static fn (): MockAnswer => MockAnswer::ended(Outcome::trapped('unreachable')));
@@ -114,7 +256,7 @@ final class ClientTest extends TestCase
     public function testAReplayedReceiptIsRejected(): void
     {
         $signer = ReceiptSigner::withFreshKey();
-        $other = Job::create(self::MODULE);
+        $other = Submission::create(self::MODULE);
         $replayed = $signer->receipt($other->manifest, Outcome::exited(0), 'out');
         $node = new MockTransport(
             static fn (): MockAnswer => MockAnswer::exited(0, 'out')->withForgedReceipt($replayed),
@@ -128,15 +270,15 @@ final class ClientTest extends TestCase
     public function testAReceiptOfAnotherModuleIsRejectedWhereTheManifestIsKnown(): void
     {
         $signer = ReceiptSigner::withFreshKey();
-        $forge = static function (Job $job) use ($signer): MockAnswer {
-            $statement = $signer->statement(Job::create(self::MODULE . 'x')->manifest, Outcome::exited(0), 'out', '');
+        $forge = static function (Submission $job) use ($signer): MockAnswer {
+            $statement = $signer->statement(Submission::create(self::MODULE . 'x')->manifest, Outcome::exited(0), 'out', '');
             $statement['predicate']['asked']['jobId'] = $job->id();
             $envelope = $signer->sign(json_encode($statement, JSON_THROW_ON_ERROR))->toJson();
 
             return MockAnswer::exited(0, 'out')->withForgedReceipt($envelope);
         };
         $node = new MockTransport($forge, $signer);
-        $job = Job::create(self::MODULE);
+        $job = Submission::create(self::MODULE);
         $handle = (new Client($node))->submit($job);
         $this->expectException(WrongTask::class);
 
@@ -160,6 +302,36 @@ final class ClientTest extends TestCase
         self::assertSame($output, implode('', $heard['stdout']));
         self::assertSame(['aside'], $heard['stderr']);
         self::assertContains('stdout', $verified->verdict->established);
+    }
+
+    public function testLogsGoOnWhereAnEarlierCallStopped(): void
+    {
+        $plasm = new Client(MockTransport::answering(str_repeat('ab', 100_000) . 'end', 0, 'aside'));
+        $heard = ['stdout' => '', 'stderr' => ''];
+        $hear = static function (string $stream, string $bytes) use (&$heard): void {
+            $heard[$stream] .= $bytes;
+        };
+
+        $verified = $plasm->logs($plasm->submit(self::MODULE), $hear, from: ['stdout' => 200_000, 'stderr' => 9]);
+
+        self::assertSame(['stdout' => 'end', 'stderr' => ''], $heard);
+        self::assertContains('stdout', $verified->verdict->established);
+        foreach ([['stdin' => 1], ['stdout' => -1], ['stdout' => '1'], [5]] as $from) {
+            try {
+                $plasm->logs($plasm->submit(self::MODULE), $hear, from: $from);
+                self::fail('it was taken');
+            } catch (InvalidArgument $exception) {
+                self::assertStringStartsWith('from: expected', $exception->getMessage());
+            }
+        }
+    }
+
+    public function testTheJobsTimeHasANameOfItsOwn(): void
+    {
+        $this->expectException(InvalidArgument::class);
+        $this->expectExceptionMessage('timeout is called wall_time now');
+
+        (new Client(MockTransport::answering('')))->run(self::MODULE, ['timeout' => 5]);
     }
 
     public function testForgedLogsAreRejected(): void
@@ -278,13 +450,13 @@ final class ClientTest extends TestCase
             'cpu' => 2,
             'memory' => '64MiB',
             'output' => 1024,
-            'timeout' => 30,
+            'wall_time' => 30,
             'gas' => 1e9,
             'args' => ['a', 'b c', 7],
             'env' => ['LANG' => 'C', 'A' => ''],
             'stdin' => 'in',
             'seed' => $seed,
-            'capabilities' => ['random.real', 'clock.real'],
+            'grants' => ['random.real', 'clock.real'],
             'attempts' => 1,
             'verify' => 'signature',
         ]);
@@ -306,7 +478,7 @@ final class ClientTest extends TestCase
     public function testAManifestOfOnesOwnIsSentAsItIs(): void
     {
         $node = MockTransport::answering('');
-        $manifest = Job::create(self::MODULE, ['stdin' => 'in'])->manifest;
+        $manifest = Submission::create(self::MODULE, ['stdin' => 'in'])->manifest;
 
         (new Client($node))->submit(self::MODULE, $manifest, ['stdin' => 'in']);
 
@@ -314,6 +486,7 @@ final class ClientTest extends TestCase
     }
 
     /** @dataProvider unusable */
+    #[DataProvider('unusable')]
     public function testWhatCannotBeUsedIsSaidBeforeAnythingIsSent(\Closure $submit, string $message): void
     {
         $node = MockTransport::answering('');
@@ -337,29 +510,33 @@ final class ClientTest extends TestCase
             'a directory' => [static fn (Client $plasm): string => $plasm->submit('/'), 'it is a directory'],
             'no module' => [static fn (Client $plasm): string => $plasm->submit(7), 'the module: expected a string'],
             'a typo' => [$with(memroy: '1GiB'), 'unknown option: memroy; there are args, attempts'],
-            'memory as words' => [$with(memory: 'lots'), 'memory: expected bytes'],
-            'memory of another unit' => [$with(memory: '64MB'), 'memory: expected bytes'],
+            'memory as words' => [$with(memory: 'lots'), 'memory: expected a number such as'],
+            'memory of another unit' => [$with(memory: '64XB'), 'memory: expected a number such as'],
             'too little memory' => [$with(memory: 1), 'memory_bytes: expected an integer from 65536'],
-            'gas as text' => [$with(gas: '1e9'), 'gas: expected a whole number, got string'],
+            'part of a gas' => [$with(gas: '1.5'), 'gas: expected a whole number'],
             'no gas' => [$with(gas: 0), 'gas: expected an integer from 1'],
-            'too much time' => [$with(timeout: 86_401), 'wall_time_s: expected an integer ≤ 86400'],
+            'too much time' => [$with(wall_time: 86_401), 'wall_time_s: expected an integer ≤ 86400'],
             'a NUL in an argument' => [$with(args: ["a\0b"]), 'cannot hold a NUL'],
             'arguments with names' => [$with(args: ['x' => 'a']), 'args: expected a list'],
             'a NUL in a variable' => [$with(env: ['A' => "a\0b"]), 'cannot hold a NUL'],
             'a variable without a value' => [$with(env: ['A=B', 'C']), 'env: expected NAME=VALUE, got C'],
             'stdin as a list' => [$with(stdin: []), 'stdin: expected a string, a stream'],
+            'a stream to write to' => [$with(stdin: fopen('php://output', 'w')), 'open for writing only'],
+            'a file to append to' => [$with(stdin: fopen('/dev/null', 'a')), 'open for writing only'],
+            'no stream' => [$with(stdin: stream_context_create()), 'expected a stream, got a resource of type'],
             'a short seed' => [$with(seed: 'ab'), 'seed: expected 64 lower-case hexadecimal digits'],
-            'an unknown capability' => [$with(capabilities: ['files']), 'capabilities: expected a list of distinct'],
+            'an unknown grant' => [$with(grants: ['files']), 'capabilities: expected a list of distinct'],
+            'grants by their old name' => [$with(capabilities: []), 'the option capabilities is called grants now'],
             'another route' => [$with(route: 'moon'), 'route: expected "here" or "network"'],
             'another verifier' => [$with(verify: 'quorum'), 'verify: this client verifies by "signature" only'],
             'input that a manifest does not name' => [
                 static fn (Client $plasm): string
-                    => $plasm->submit(self::MODULE, Job::create(self::MODULE)->manifest, ['stdin' => 'in']),
+                    => $plasm->submit(self::MODULE, Submission::create(self::MODULE)->manifest, ['stdin' => 'in']),
                 'stdin is not what the manifest names',
             ],
             'limits beside a manifest' => [
                 static fn (Client $plasm): string
-                    => $plasm->submit(self::MODULE, Job::create(self::MODULE)->manifest, ['gas' => 1]),
+                    => $plasm->submit(self::MODULE, Submission::create(self::MODULE)->manifest, ['gas' => 1]),
                 'not to be given beside a manifest: gas',
             ],
         ];
@@ -367,7 +544,7 @@ final class ClientTest extends TestCase
 
     public function testStreamsAndFilesAreRead(): void
     {
-        $node = new MockTransport(static fn (Job $job): MockAnswer => MockAnswer::exited(0, $job->stdin->read(0, 100)));
+        $node = new MockTransport(static fn (Submission $job): MockAnswer => MockAnswer::exited(0, $job->stdin->read(0, 100)));
         $plasm = new Client($node);
         $path = (string) tempnam(sys_get_temp_dir(), 'plasm');
         file_put_contents($path, 'from a file');
@@ -379,6 +556,31 @@ final class ClientTest extends TestCase
         self::assertSame('from-a-pipe', (string) $plasm->run(self::MODULE, ['stdin' => $process]));
         pclose($process);
         unlink($path);
+    }
+
+    public function testAStreamThatSaysLittleOfItselfIsReadWithoutANotice(): void
+    {
+        set_error_handler(static fn (int $level, string $notice): never => throw new \ErrorException($notice));
+        try {
+            self::assertSame(5, Submission::create(self::MODULE, ['stdin' => fopen('data:,hello', 'r')])->stdin->size());
+        } finally {
+            restore_error_handler();
+        }
+    }
+
+    public function testNoNumberIsNoTimeout(): void
+    {
+        $this->expectException(InvalidArgument::class);
+
+        (new Client(MockTransport::answering('')))->run(self::MODULE, timeout: NAN);
+    }
+
+    public function testWhatIsNoPeerIdIsNotPinned(): void
+    {
+        $this->expectException(InvalidArgument::class);
+
+        // @phpstan-ignore-next-line
+        new Client(MockTransport::answering(''), pinned: [null]);
     }
 
     public function testAllRejectionsAreOneKind(): void

@@ -4,18 +4,19 @@ declare(strict_types=1);
 
 namespace Plasm\Tests;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
+use Plasm\Digest;
 use Plasm\Exception\ContradictoryReceipt;
 use Plasm\Exception\WrongOutput;
 use Plasm\Expectation;
+use Plasm\Limits;
 use Plasm\Manifest;
 use Plasm\Outcome;
 use Plasm\Receipt;
 use Plasm\Receipt\Consistency;
 use Plasm\ReceiptVerifier;
 use Plasm\Task;
-use Plasm\Limits;
-use Plasm\Digest;
 use Plasm\Testing\ReceiptSigner;
 
 /** What contradicts itself is rejected, by the vectors that pytest holds the Python client to. */
@@ -26,6 +27,7 @@ final class ConsistencyTest extends TestCase
      *
      * @param array{statement: string, manifest: string, breaks: list<string>} $case
      */
+    #[DataProvider('cases')]
     public function testTheRulesThatAReceiptBreaksAreNamed(array $case): void
     {
         $receipt = Receipt::fromStatement($case['statement']);
@@ -42,6 +44,7 @@ final class ConsistencyTest extends TestCase
      *
      * @param array{statement: string, manifest: string, breaks: list<string>} $case
      */
+    #[DataProvider('cases')]
     public function testAGoodSignatureDoesNotMakeAContradictionTrue(array $case): void
     {
         $signer = ReceiptSigner::fromSeed(implode('', array_map(chr(...), range(0, 31))));
@@ -66,6 +69,7 @@ final class ConsistencyTest extends TestCase
     }
 
     /** @dataProvider outcomes */
+    #[DataProvider('outcomes')]
     public function testTheTestSignersReceiptsAreConsistent(Outcome $outcome, string $stdout): void
     {
         $manifest = Manifest::forTask(new Task(

@@ -4,8 +4,8 @@ declare(strict_types=1);
 
 namespace Plasm\Tests;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
-use Plasm\Libp2p\Deadline;
 use Plasm\Libp2p\Identity;
 use Plasm\Libp2p\Io\Loop;
 use Plasm\Libp2p\Io\TaskGroup;
@@ -14,8 +14,9 @@ use Plasm\Libp2p\Multiaddr;
 use Plasm\Libp2p\PeerInfo;
 use Plasm\PeerId;
 use Plasm\Remote\AddressPolicy;
-use Plasm\Remote\CapabilityClass;
 use Plasm\Remote\Directory;
+use Plasm\Remote\NodeClass;
+use Plasm\Time\Deadline;
 
 /** Whom the DHT may make known, and at which addresses. */
 final class DirectoryTest extends TestCase
@@ -67,6 +68,7 @@ final class DirectoryTest extends TestCase
     }
 
     /** @dataProvider addresses */
+    #[DataProvider('addresses')]
     public function testWhatIsDialledOnHearsay(string $address, bool $isUsable, bool $isUsableInPrivate): void
     {
         $peer = self::peer($address);
@@ -97,6 +99,7 @@ final class DirectoryTest extends TestCase
     }
 
     /** @dataProvider beginnings */
+    #[DataProvider('beginnings')]
     public function testPrivateAddressesAreAllowedIfOneIsWhereToBegin(string $address, ?bool $asked, bool $allowed): void
     {
         self::assertSame($allowed, AddressPolicy::of($asked, [Multiaddr::parse($address)])->allowsPrivate);
@@ -119,7 +122,7 @@ final class DirectoryTest extends TestCase
     {
         $sought = self::peer('/ip4/8.8.8.8/tcp/1');
         $liar = self::peer('/ip4/8.8.4.4/tcp/1');
-        $keys = (new CapabilityClass("peer/$sought->peer"))->shuffledKeys();
+        $keys = (new NodeClass("peer/$sought->peer"))->shuffledKeys();
 
         $directory = $this->directory([$liar, $sought], new AddressPolicy(false), array_slice($keys, 0, 4));
         self::assertEquals($sought, $directory->locate($sought->peer, Deadline::after(5)));
@@ -137,7 +140,7 @@ final class DirectoryTest extends TestCase
         $tasks = new TaskGroup($loop);
         $found = [];
         $this->directory($listed, $policy, null, $loop)->search(
-            new CapabilityClass(CapabilityClass::ANY_NODE),
+            new NodeClass(NodeClass::ANY_NODE),
             $tasks,
             Deadline::after(5),
             $limit,

@@ -4,17 +4,18 @@ declare(strict_types=1);
 
 namespace Plasm\Tests;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use Plasm\Digest;
 use Plasm\Envelope;
 use Plasm\Exception\InvalidRecord;
+use Plasm\Expectation;
 use Plasm\Handle;
 use Plasm\Limits;
 use Plasm\Manifest;
 use Plasm\PeerId;
 use Plasm\Receipt;
 use Plasm\ReceiptVerifier;
-use Plasm\Expectation;
 use Plasm\Task;
 use Plasm\Testing\ReceiptSigner;
 
@@ -26,6 +27,7 @@ final class IdentitiesTest extends TestCase
      *
      * @param array<string, mixed> $case
      */
+    #[DataProvider('lists')]
     public function testLists(array $case): void
     {
         $items = array_map(sodium_hex2bin(...), $case['items_hex']);
@@ -39,6 +41,7 @@ final class IdentitiesTest extends TestCase
      *
      * @param array<string, mixed> $case
      */
+    #[DataProvider('tasks')]
     public function testTasks(array $case): void
     {
         $task = $case['task'];
@@ -62,6 +65,7 @@ final class IdentitiesTest extends TestCase
      *
      * @param array<string, mixed> $case
      */
+    #[DataProvider('manifests')]
     public function testManifests(array $case): void
     {
         $manifest = Manifest::fromJson($case['manifest']);
@@ -89,6 +93,7 @@ final class IdentitiesTest extends TestCase
      *
      * @param array<string, mixed> $case
      */
+    #[DataProvider('handles')]
     public function testHandles(array $case): void
     {
         $peer = PeerId::parse($case['peer_id']);
@@ -103,6 +108,7 @@ final class IdentitiesTest extends TestCase
     }
 
     /** @dataProvider handles */
+    #[DataProvider('handles')]
     public function testADamagedHandleIsRecognised(array $case): void
     {
         $text = $case['text'];
@@ -126,6 +132,7 @@ final class IdentitiesTest extends TestCase
      *
      * @param array<string, string> $case
      */
+    #[DataProvider('pae')]
     public function testPae(array $case): void
     {
         $pae = Envelope::pae($case['payload_type'], sodium_hex2bin($case['payload_hex']));
@@ -150,6 +157,7 @@ final class IdentitiesTest extends TestCase
     }
 
     /** @dataProvider keys */
+    #[DataProvider('keys')]
     public function testKeyIds(array $case): void
     {
         self::assertSame($case['keyid'], Envelope::keyId(sodium_hex2bin($case['public_key_hex'])));

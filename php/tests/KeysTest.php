@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm\Tests;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use Plasm\Exception\InvalidRecord;
 use Plasm\Handle;
@@ -24,6 +25,7 @@ final class KeysTest extends TestCase
      *
      * @param array<string, mixed> $case
      */
+    #[DataProvider('keys')]
     public function testAKeyThatProvesNothingIsReadNowhere(array $case): void
     {
         $key = sodium_hex2bin($case['public_key_hex']);
@@ -55,6 +57,7 @@ final class KeysTest extends TestCase
      *
      * @param array<string, mixed> $case
      */
+    #[DataProvider('signatures')]
     public function testSignaturesAreJudgedByOneRule(array $case): void
     {
         [$key, $message, $signature] = array_map(

@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm\Tests;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use Plasm\Exception\ConnectionLost;
 use Plasm\Exception\NoDaemon;
@@ -11,9 +12,13 @@ use Plasm\Exception\PeerMismatch;
 use Plasm\Exception\TimedOut;
 use Plasm\Exception\TransportException;
 use Plasm\Exception\Unreachable;
+use Plasm\Retries;
+use Plasm\RetryPolicy;
 use Plasm\Testing\ReceiptSigner;
+use Plasm\Tests\Support\FakeClock;
 use Plasm\Tests\Support\FakeConversation;
 use Plasm\Tests\Support\LocalServer;
+use Plasm\Time\ClockInterface;
 use Plasm\Time\Deadline;
 use Plasm\Time\SystemClock;
 use Plasm\Timeouts;
@@ -64,13 +69,105 @@ final class LocalTransportTest extends TestCase
 
     public function testThePlacesAreNamedWhereNoDaemonIs(): void
     {
-        $places = "$this->directory/plasm or /run/plasm";
+        $user = posix_geteuid();
+        $private = $user === 0 ? '' : (is_dir("/run/user/$user") ? "/run/user/$user/plasm or " : '') . "/tmp/plasm-$user or ";
+        $places = "$this->directory/plasm or {$private}/run/plasm";
 
-        $exception = $this->failure(new LocalTransport());
+        $exception = $this->failure(new LocalTransport(clock: new FakeClock()));
 
         self::assertInstanceOf(NoDaemon::class, $exception);
-        self::assertSame("no daemon runs here: there is no socket at $places (start one with: plasmd)", $exception->getMessage());
-        self::assertSame('start one with: plasmd', $exception->hint);
+        self::assertSame("no daemon runs here: there is no socket at $places (start one with: plasmd --detach)", $exception->getMessage());
+        self::assertSame('start one with: plasmd --detach', $exception->hint);
+    }
+
+    public function testAStaleSocketIsToldAsTheCommandLineTellsIt(): void
+    {
+        $path = "$this->directory/plasm/plasmd.sock";
+        $server = stream_socket_server("unix://$path");
+        self::assertIsResource($server);
+        fclose($server);
+
+        $exception = $this->failure(new LocalTransport(clock: new FakeClock()));
+
+        self::assertInstanceOf(Unreachable::class, $exception);
+        self::assertStringStartsWith("no daemon answers on $path: Connection refused", $exception->getMessage());
+        self::assertSame('start one with: plasmd --detach', $exception->hint);
+    }
+
+    public function testAForbiddenSocketIsToldAsTheCommandLineTellsIt(): void
+    {
+        $path = "$this->directory/plasm/plasmd.sock";
+        $server = stream_socket_server("unix://$path");
+        self::assertIsResource($server);
+        chmod($path, 0);
+        $isRoot = posix_geteuid() === 0;
+        if ($isRoot) {
+            chmod($this->directory, 0711);
+            chmod("$this->directory/plasm", 0711);
+            chgrp($path, 1);
+        }
+        $groups = posix_getgrgid((int) filegroup($path));
+        self::assertIsArray($groups);
+        try {
+            self::assertTrue(!$isRoot || posix_seteuid(65_534));
+            $exception = $this->failure(new LocalTransport($path, clock: new FakeClock()));
+        } finally {
+            if ($isRoot) {
+                posix_seteuid(0);
+            }
+            fclose($server);
+        }
+
+        self::assertInstanceOf(Unreachable::class, $exception);
+        self::assertStringStartsWith("the socket $path is not for this user (", $exception->getMessage());
+        self::assertStringContainsString("sudo usermod -a -G {$groups['name']} \$USER", (string) $exception->hint);
+    }
+
+    /** As after `plasmd &` in a shell. The other process is a daemon of which nothing is there yet but its mark. */
+    public function testADaemonThatIsStartingIsWaitedFor(): void
+    {
+        $mark = fopen("$this->directory/plasm/plasmd.sock.starting", 'c');
+        self::assertIsResource($mark);
+        self::assertTrue(flock($mark, LOCK_EX | LOCK_NB));
+        $clock = new FakeClock();
+        $listens = function () use ($clock): void {
+            if (count($clock->slept) === 100) { // 5 s, longer than a client waits where no daemon is starting
+                $this->serve('plasm/plasmd.sock', self::HELLO . $this->hello());
+            }
+        };
+        $transport = new LocalTransport(clock: new class ($clock, $listens) implements ClockInterface {
+            public function __construct(private FakeClock $clock, private \Closure $tick)
+            {
+            }
+
+            public function now(): float
+            {
+                return $this->clock->now();
+            }
+
+            public function sleep(float $seconds): void
+            {
+                $this->clock->sleep($seconds);
+                ($this->tick)();
+            }
+        });
+
+        $agent = $transport->open(null, $this->deadline())->agent();
+
+        fclose($mark);
+        self::assertSame('test', $agent);
+        self::assertCount(100, $clock->slept);
+    }
+
+    public function testTheMarkOfADaemonThatDiedIsNotWaitedFor(): void
+    {
+        touch("$this->directory/plasm/plasmd.sock.starting");
+        $clock = new FakeClock();
+
+        $exception = $this->failure(new LocalTransport(clock: $clock));
+
+        self::assertInstanceOf(NoDaemon::class, $exception);
+        self::assertLessThan(2.0, array_sum($clock->slept));
     }
 
     public function testPlasmdSockComesBeforeOthers(): void
@@ -105,6 +202,7 @@ final class LocalTransportTest extends TestCase
     }
 
     /** @dataProvider foreignPlaces */
+    #[DataProvider('foreignPlaces')]
     public function testADaemonOfAnotherUserIsNotBelieved(string $named, string $foreign): void
     {
         if (posix_geteuid() !== 0) {
@@ -165,6 +263,7 @@ final class LocalTransportTest extends TestCase
     }
 
     /** @dataProvider strangers */
+    #[DataProvider('strangers')]
     public function testWhatIsNoDaemonIsNotTalkedTo(string $says, bool $closes, string $exception, string $message): void
     {
         $this->serve('other.sock', $says, $closes);
@@ -186,6 +285,73 @@ final class LocalTransportTest extends TestCase
             'one that says nothing' => ['', false, TimedOut::class, 'waited 0.5 s for the daemon to agree on the protocol'],
             'one that then says nothing' => [self::HELLO, false, TimedOut::class, 'for the node to introduce itself (connect'],
         ];
+    }
+
+    public function testASilentDaemonKeepsNobodyFromAnother(): void
+    {
+        $this->serve('plasm/plasmd.sock', '');
+        $this->serve('plasm/second.sock', self::HELLO . $this->hello());
+        $transport = new LocalTransport(timeouts: new Timeouts(connectS: 0.3));
+
+        self::assertSame('test', $transport->open(null, $this->deadline())->agent());
+    }
+
+    /** @dataProvider attempts */
+    #[DataProvider('attempts')]
+    public function testADaemonThatSaysNothingIsAskedAgain(int $attempts, float $wallTimeS, float $leastS, float $mostS): void
+    {
+        $clock = new FakeClock();
+        $retries = new Retries(new RetryPolicy($attempts), $clock);
+        $began = $clock->now();
+        $asked = 0;
+        $silent = static function () use ($clock, &$asked): void {
+            $asked++;
+            $clock->sleep(5.0);
+            throw new TimedOut('the node to introduce itself', 5.0, 'connect', isLocal: true);
+        };
+        try {
+            $retries->run(new Deadline($clock, null), $silent, wallTimeS: $wallTimeS);
+            self::fail('it answered');
+        } catch (TimedOut) {
+            $elapsed = $clock->now() - $began;
+            self::assertGreaterThanOrEqual($leastS, $elapsed);
+            self::assertLessThanOrEqual($mostS, $elapsed);
+            self::assertSame($attempts === 1, $asked === 1);
+        }
+    }
+
+    /** @return array<string, array{int, float, float, float}> */
+    public static function attempts(): array
+    {
+        return [
+            'for the wall time' => [5, 300.0, 300.0, 320.0],
+            'for a minute' => [5, 10.0, 60.0, 80.0],
+            'never, where that is the policy' => [1, 300.0, 5.0, 5.0],
+        ];
+    }
+
+    /** A stopped process accepts no connection: a client that came when its backlog was full took it for another program. */
+    public function testAFullBacklogIsWaitedFor(): void
+    {
+        if (!extension_loaded('sockets')) {
+            self::markTestSkipped('only the extension sockets makes a backlog so short');
+        }
+        $path = "$this->directory/full.sock";
+        $listener = socket_create(AF_UNIX, SOCK_STREAM, 0);
+        self::assertInstanceOf(\Socket::class, $listener);
+        socket_bind($listener, $path);
+        socket_listen($listener, 0);
+        $kept = [];
+        while (($socket = @stream_socket_client("unix://$path", $code, $message, 1)) !== false) {
+            $kept[] = $socket;
+        }
+
+        $failure = $this->failure(new LocalTransport($path, new Timeouts(connectS: 0.3)));
+
+        self::assertInstanceOf(TimedOut::class, $failure);
+        self::assertTrue($failure->isLocal);
+        array_map(fclose(...), $kept);
+        socket_close($listener);
     }
 
     public function testAReaderThatTakesNothingIsGivenUp(): void

@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm\Tests;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use Plasm\Digest;
 use Plasm\Exception\InvalidRecord;
@@ -39,6 +40,7 @@ final class ManifestTest extends TestCase
     }
 
     /** @dataProvider wrong */
+    #[DataProvider('wrong')]
     public function testWhatIsWrongIsNamedWithItsPath(string $json, string $message): void
     {
         try {
@@ -56,7 +58,7 @@ final class ManifestTest extends TestCase
     {
         $good = self::manifest()->json;
         $with = static fn (string $from, string $to): string => self::replaced($good, $from, $to);
-        $gas = '"gas":10000000000';
+        $gas = '"gas":' . Limits::DEFAULT_GAS;
 
         return [
             'empty' => ['', 'not JSON'],

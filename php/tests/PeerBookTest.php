@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm\Tests;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use Plasm\Cache\CacheInterface;
 use Plasm\Cache\FileCache;
@@ -74,6 +75,7 @@ final class PeerBookTest extends TestCase
     }
 
     /** @dataProvider caches */
+    #[DataProvider('caches')]
     public function testACacheKeepsValuesForTheirTime(string $class): void
     {
         $cache = $class === FileCache::class ? new FileCache($this->directory) : new MemoryCache();
@@ -105,6 +107,7 @@ final class PeerBookTest extends TestCase
     }
 
     /** @dataProvider nonsense */
+    #[DataProvider('nonsense')]
     public function testNonsenseInTheCacheIsNothing(mixed $value): void
     {
         $cache = new class ($value) extends \stdClass implements CacheInterface {

@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm\Tests;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use Plasm\Exception\InvalidRecord;
 use Plasm\PeerId;
@@ -16,6 +17,7 @@ final class PeerIdTest extends TestCase
      *
      * @param array<string, string> $case
      */
+    #[DataProvider('keys')]
     public function testTheVectorsHold(array $case): void
     {
         $peer = PeerId::fromPublicKey(sodium_hex2bin($case['public_key_hex']));
@@ -33,6 +35,7 @@ final class PeerIdTest extends TestCase
     }
 
     /** @dataProvider wrong */
+    #[DataProvider('wrong')]
     public function testWhatIsNoPeerIdIsRefused(string $text): void
     {
         $this->expectException(InvalidRecord::class);

@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm\Tests;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use Plasm\Exception\InvalidRecord;
 use Plasm\Exception\Refused;
@@ -30,6 +31,7 @@ final class PrintableTest extends TestCase
     }
 
     /** @dataProvider vectors */
+    #[DataProvider('vectors')]
     public function testTextIsShownAsInPython(string $text, string $shown): void
     {
         self::assertSame($shown, Printable::visible($text));

@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm\Tests;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use Plasm\Exception\ProtocolError;
 use Plasm\Protocol\Channel;
@@ -17,18 +18,22 @@ use Plasm\Protocol\Message\Refused;
 use Plasm\Protocol\Message\Result;
 use Plasm\Protocol\Message\StatusIs;
 use Plasm\Protocol\NodeMessage;
-use Plasm\Transport\JobStream;
+use Plasm\Transport\Session;
 
 /** Holds the frames and messages against the bytes that Python is held against. */
 final class ProtocolVectorsTest extends TestCase
 {
     /** @dataProvider clientMessages */
+    #[DataProvider('clientMessages')]
     public function testClientMessagesAreTheseBytes(array $message, string $frame): void
     {
-        self::assertSame($frame, bin2hex(Frame::control(self::clientMessage($message))));
+        $written = self::clientMessage($message);
+
+        self::assertSame($frame, bin2hex(Frame::control(($message['keep'] ?? false) ? $written->keeping() : $written)));
     }
 
     /** @dataProvider nodeMessages */
+    #[DataProvider('nodeMessages')]
     public function testNodeMessagesAreReadFromTheseBytes(array $message, string $frame): void
     {
         $read = self::read($frame);
@@ -46,12 +51,14 @@ final class ProtocolVectorsTest extends TestCase
                 $read[$case['message']['type']][] = self::read($case['frame_hex'])[0];
             }
         }
-        [[$hello], [$offered], [$result], [$refused]] = [$read['hello'], $read['offered'], $read['result'], $read['refused']];
+        [[$hello, $keeping], [$offered], [$result], [$refused]] = [$read['hello'], $read['offered'], $read['result'], $read['refused']];
         $byGateway = current(array_filter($read['status'], static fn (StatusIs $is): bool => $is->status->node !== null));
 
         self::assertInstanceOf(Hello::class, $hello);
         self::assertSame('12D3KooWA4Xop1JaT3MHxwYMkCepYsv4iPVopMXwCz5iHYdBfeSB', (string) $hello->peer);
         self::assertSame('plasm/0.1.0', $hello->agent);
+        self::assertInstanceOf(Hello::class, $keeping);
+        self::assertSame([null, 5], [$hello->keepS, $keeping->keepS]);
         self::assertInstanceOf(Offered::class, $offered);
         self::assertSame(60, $offered->expiresS);
         self::assertSame([1 => 104857600, 2 => 13, 3 => 0, 4 => 12], $offered->credit);
@@ -67,6 +74,7 @@ final class ProtocolVectorsTest extends TestCase
     }
 
     /** @dataProvider data */
+    #[DataProvider('data')]
     public function testDataFramesAreTheseBytes(array $case): void
     {
         $channel = Channel::from($case['number']);
@@ -80,6 +88,7 @@ final class ProtocolVectorsTest extends TestCase
     }
 
     /** @dataProvider refused */
+    #[DataProvider('refused')]
     public function testWhatIsNoFrameIsRefused(string $frame): void
     {
         $this->expectException(ProtocolError::class);
@@ -88,6 +97,7 @@ final class ProtocolVectorsTest extends TestCase
     }
 
     /** @dataProvider refused */
+    #[DataProvider('refused')]
     public function testItIsRefusedByteForByteToo(string $frame): void
     {
         $reader = new FrameReader();
@@ -105,13 +115,13 @@ final class ProtocolVectorsTest extends TestCase
 
         self::assertSame($vectors['max_control_bytes'], Frame::MAX_CONTROL_BYTES);
         self::assertSame($vectors['max_data_bytes'], Frame::MAX_DATA_BYTES);
-        self::assertSame($vectors['protocol'], JobStream::PROTOCOL);
+        self::assertSame($vectors['protocol'], Session::PROTOCOL);
     }
 
     public function testTheProofOfPossession(): void
     {
         $case = Vectors::load('protocol')['possession'];
-        $proof = JobStream::proof(
+        $proof = Session::proof(
             sodium_hex2bin($case['challenge']),
             new \Plasm\Source\StringSource(sodium_hex2bin($case['module_hex'])),
         );

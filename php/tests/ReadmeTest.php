@@ -4,13 +4,15 @@ declare(strict_types=1);
 
 namespace Plasm\Tests;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
-use Plasm\Timeouts;
 use Plasm\RetryPolicy;
+use Plasm\Timeouts;
 
 final class ReadmeTest extends TestCase
 {
     /** @dataProvider examples */
+    #[DataProvider('examples')]
     public function testEveryExampleIsPhp(string $code): void
     {
         self::assertNotEmpty(token_get_all("<?php\n$code", TOKEN_PARSE));

@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm\Tests;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use Plasm\Digest;
 use Plasm\Envelope;
@@ -19,9 +20,9 @@ use Plasm\Expectation;
 use Plasm\Limits;
 use Plasm\Manifest;
 use Plasm\Outcome;
-use Plasm\Record\Json;
 use Plasm\PeerId;
 use Plasm\ReceiptVerifier;
+use Plasm\Record\Json;
 use Plasm\Standing;
 use Plasm\Task;
 use Plasm\Testing\ReceiptSigner;
@@ -50,6 +51,7 @@ final class ReceiptVerifierTest extends TestCase
     }
 
     /** @dataProvider words */
+    #[DataProvider('words')]
     public function testAVerdictIsSaidInTheWordsThatPythonUses(string $standing, string $words): void
     {
         $peer = PeerId::parse(rtrim(explode(' ', $words)[2], ','));
@@ -79,6 +81,7 @@ final class ReceiptVerifierTest extends TestCase
     }
 
     /** @dataProvider contradictions */
+    #[DataProvider('contradictions')]
     public function testEachContradictionHasItsOwnException(string $exception, \Closure $change): void
     {
         $this->expectException($exception);
@@ -216,6 +219,7 @@ final class ReceiptVerifierTest extends TestCase
     }
 
     /** @dataProvider malformed */
+    #[DataProvider('malformed')]
     public function testAWellSignedStatementThatIsNoReceiptIsRefused(\Closure $change, string $message): void
     {
         $statement = $this->node->statement($this->manifest, Outcome::exited(0), 'out', '');

@@ -94,6 +94,20 @@ final readonly class CapabilityRecord
         return $record;
     }
 
+    /**
+     * Return the classes under which the node lists itself (docs/network.md, "Discovery").
+     *
+     * @return list<string>
+     */
+    public function classes(): array
+    {
+        return [
+            ...array_map(static fn (string $level): string => "wasi/$level", $this->wasi),
+            ...array_map(static fn (EngineOffer $engine): string => "engine/$engine->name", $this->engines),
+            "architecture/$this->architecture",
+        ];
+    }
+
     /** Return what a job needs that the node says it does not give; null if it gives everything. */
     public function lacks(Manifest $manifest, int $moduleBytes, int $stdinBytes): ?string
     {

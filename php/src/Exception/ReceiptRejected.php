@@ -9,7 +9,7 @@ use Plasm\Record\Printable;
 /**
  * A receipt does not hold: nothing it says, and no output that came with it, is to be used.
  *
- * The subclasses say what is wrong, for whoever wants to tell one from another.
+ * The subclasses say what is wrong, for callers that treat the cases differently.
  */
 abstract class ReceiptRejected extends \RuntimeException implements ExceptionInterface
 {

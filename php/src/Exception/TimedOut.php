@@ -9,12 +9,14 @@ final class TimedOut extends TransportException
 {
     /**
      * @param string $waitedFor what did not happen, such as `the daemon's offer`
-     * @param string $limit which limit it was: `connect`, `idle` or `total`
+     * @param string $limit which limit it was: `connect`, `idle`, `node` or `total`
+     * @param bool $isLocal whether it is a daemon of this machine that takes connections and says nothing
      */
     public function __construct(
         public readonly string $waitedFor,
         public readonly float $seconds,
         public readonly string $limit,
+        public readonly bool $isLocal = false,
     ) {
         parent::__construct(sprintf('waited %s s for %s (%s timeout)', round($seconds, 3), $waitedFor, $limit));
     }

@@ -90,10 +90,16 @@ final class AddressScope
     /** Return the /24 or /48 that a public address is counted in; null for any other. */
     public static function groupOf(string $ip): ?string
     {
-        if (!self::isPublic($ip)) {
+        return self::isPublic($ip) ? self::prefixOf($ip) : null;
+    }
+
+    /** Return the /24 or /48 of an address, whatever its class; null if it is no IP address. */
+    public static function prefixOf(string $ip): ?string
+    {
+        $bytes = @inet_pton($ip);
+        if ($bytes === false) {
             return null;
         }
-        $bytes = (string) inet_pton($ip);
         if (str_starts_with($bytes, "\x00\x64\xFF\x9B\x00\x00\x00\x00")) {
             $bytes = substr($bytes, 12);
         }

@@ -4,9 +4,10 @@ declare(strict_types=1);
 
 namespace Plasm\Libp2p;
 
-use Plasm\Libp2p\Exception\TimedOut;
+use Plasm\Libp2p\Exception\DeadlinePassed;
 use Plasm\Libp2p\Yamux\Session;
 use Plasm\PeerId;
+use Plasm\Time\Deadline;
 
 /** A yamux session on a Noise channel. */
 final class Connection implements ConnectionInterface
@@ -35,7 +36,7 @@ final class Connection implements ConnectionInterface
             Multistream::select($stream, $protocol, $deadline, $first);
         } catch (\Throwable $exception) {
             $stream->reset();
-            throw $exception instanceof TimedOut ? new TimedOut("$this->peer to accept $protocol") : $exception;
+            throw $exception instanceof DeadlinePassed ? new DeadlinePassed("$this->peer to accept $protocol") : $exception;
         }
 
         return $stream;

@@ -7,6 +7,7 @@ namespace Plasm\Libp2p;
 use Plasm\Libp2p\Exception\Libp2pException;
 use Plasm\Libp2p\Exception\UnsupportedProtocol;
 use Plasm\PeerId;
+use Plasm\Time\Deadline;
 
 /** A connection to a peer that has proved who it is. */
 interface ConnectionInterface

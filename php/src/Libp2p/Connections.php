@@ -8,6 +8,7 @@ use Plasm\Libp2p\Exception\Cancelled;
 use Plasm\Libp2p\Exception\Libp2pException;
 use Plasm\Libp2p\Exception\UnsupportedProtocol;
 use Plasm\PeerId;
+use Plasm\Time\Deadline;
 
 /** One connection to each peer, shared by all who talk to it: nodes allow a peer only a few. */
 final class Connections

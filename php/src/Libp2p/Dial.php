@@ -9,6 +9,7 @@ use Plasm\Libp2p\Exception\Libp2pException;
 use Plasm\Libp2p\Io\Loop;
 use Plasm\Libp2p\Io\Signal;
 use Plasm\PeerId;
+use Plasm\Time\Deadline;
 
 /** An attempt to reach a peer, which others may wait for. */
 final class Dial

@@ -65,6 +65,14 @@ final readonly class HearsayScope
         return $ip === null ? null : AddressScope::groupOf($ip);
     }
 
+    /** Return the /24 or /48 of an address, or of the relay that it leads through, be it public or not; null for a name. */
+    public static function networkOf(Multiaddr $address): ?string
+    {
+        $ip = self::ip($address);
+
+        return $ip === null ? null : AddressScope::prefixOf($ip);
+    }
+
     /**
      * Return the prefixes that a peer is counted in, of each public address.
      *

@@ -6,9 +6,9 @@ namespace Plasm\Libp2p;
 
 use Plasm\Exception\InvalidArgument;
 use Plasm\Libp2p\Exception\ConnectFailed;
+use Plasm\Libp2p\Exception\DeadlinePassed;
 use Plasm\Libp2p\Exception\Libp2pException;
-use Plasm\Libp2p\Exception\TimedOut;
-use Plasm\Libp2p\Exception\Unreachable;
+use Plasm\Libp2p\Exception\PeerUnreachable;
 use Plasm\Libp2p\Exception\UnsupportedAddress;
 use Plasm\Libp2p\Io\ChannelInterface;
 use Plasm\Libp2p\Io\DnsResolver;
@@ -20,6 +20,7 @@ use Plasm\Libp2p\Noise\SecureChannel;
 use Plasm\Libp2p\Relay\Relays;
 use Plasm\Libp2p\Yamux\Session;
 use Plasm\PeerId;
+use Plasm\Time\Deadline;
 
 /**
  * Dials peers over TCP with Noise and yamux, straight or through relays, and serves nobody.
@@ -114,14 +115,14 @@ final class Host implements HostInterface
         $headStart = $deadline->within(self::HEAD_START_S);
         try {
             while ($dials->count() > 0 || $relayed !== []) {
-                if ($relayed !== [] && ($dials->count() === 0 || $headStart->expired())) {
+                if ($relayed !== [] && ($dials->count() === 0 || $headStart->hasPassed())) {
                     $start($relayed);
                     $relayed = [];
                 }
                 try {
                     $next = $dials->next($relayed === [] ? $deadline : $headStart, 'any of several peers');
-                } catch (TimedOut $exception) {
-                    if ($relayed === [] || $deadline->expired()) {
+                } catch (DeadlinePassed $exception) {
+                    if ($relayed === [] || $deadline->hasPassed()) {
                         throw $exception;
                     }
                     continue;
@@ -137,7 +138,7 @@ final class Host implements HostInterface
                 $late->close();
             }
         }
-        throw new Unreachable('no peer could be reached', $causes);
+        throw new PeerUnreachable('no peer could be reached', $causes);
     }
 
     /** Have the peer at the other end of a channel prove who it is, and divide the channel into streams. */
@@ -152,7 +153,7 @@ final class Host implements HostInterface
             Multistream::select($secure, Session::PROTOCOL, $deadline);
         } catch (\Throwable $exception) {
             $channel->close();
-            throw $exception instanceof TimedOut ? new TimedOut("$address to $step") : $exception;
+            throw $exception instanceof DeadlinePassed ? new DeadlinePassed("$address to $step") : $exception;
         }
         $session = new Session($secure, $this->loop, true, $this->windowBytes);
         $connection = new Connection($address, $peer, $session);
@@ -190,7 +191,7 @@ final class Host implements HostInterface
                 $share = $deadline->remaining() / (count($addresses) - $place);
 
                 return Socket::connect($this->loop, $ip, $endpoint->port, $deadline->within($share));
-            } catch (ConnectFailed | TimedOut $failure) {
+            } catch (ConnectFailed | DeadlinePassed $failure) {
                 // The name's next address may do.
             }
         }

@@ -5,12 +5,13 @@ declare(strict_types=1);
 namespace Plasm\Libp2p;
 
 use Plasm\Libp2p\Exception\Libp2pException;
+use Plasm\Libp2p\Exception\PeerUnreachable;
 use Plasm\Libp2p\Exception\RelayRefused;
-use Plasm\Libp2p\Exception\Unreachable;
 use Plasm\Libp2p\Exception\UnsupportedAddress;
 use Plasm\Libp2p\Exception\WrongPeer;
 use Plasm\Libp2p\Io\Loop;
 use Plasm\PeerId;
+use Plasm\Time\Deadline;
 
 /** Dials peers. */
 interface HostInterface
@@ -38,7 +39,7 @@ interface HostInterface
      *
      * @param list<Multiaddr> $addresses
      *
-     * @throws Unreachable if each of them failed
+     * @throws PeerUnreachable if each of them failed
      * @throws Libp2pException
      */
     public function race(array $addresses, Deadline $deadline, bool $publicOnly = false): ConnectionInterface;

@@ -9,6 +9,7 @@ use Plasm\Libp2p\Exception\ProtocolViolation;
 use Plasm\Libp2p\Exception\UnsupportedProtocol;
 use Plasm\Libp2p\Io\ByteStreamInterface;
 use Plasm\Libp2p\Io\Framing;
+use Plasm\Time\Deadline;
 
 /**
  * Agree on what is spoken next.

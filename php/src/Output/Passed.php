@@ -29,12 +29,19 @@ final class Passed implements OutputInterface
 
     private readonly \Closure $again;
 
+    /** @var array<int, int> how many bytes are still to be left out */
+    private array $skipped = [];
+
     /**
      * @param \Closure(string, string): mixed $callback takes `stdout` or `stderr`, and some bytes
      * @param (\Closure(string): mixed)|null $again takes `stdout` or `stderr`, which follows from its beginning
+     * @param array<string, int> $from how many bytes of each were handed on before, and are left out
      */
-    public function __construct(private readonly \Closure $callback, ?\Closure $again = null)
+    public function __construct(private readonly \Closure $callback, ?\Closure $again = null, array $from = [])
     {
+        foreach (Channel::OUTPUTS as $channel) {
+            $this->skipped[$channel->value] = $from[$channel->label()] ?? 0;
+        }
         $this->again = $again ?? static fn (string $where): mixed => null;
         $this->shown = [Channel::Stdout->value => new Digester(), Channel::Stderr->value => new Digester()];
         $this->begin(0);
@@ -103,6 +110,7 @@ final class Passed implements OutputInterface
             return;
         }
         $this->shown[$channel->value] = new Digester();
+        $this->skipped[$channel->value] = 0;
         ($this->again)($channel->label());
         $stream = $compared->stream();
         while (($bytes = (string) fread($stream, self::CHUNK_BYTES)) !== '') {
@@ -113,6 +121,10 @@ final class Passed implements OutputInterface
     private function handOn(Channel $channel, string $bytes): void
     {
         $this->shown[$channel->value]->update($bytes);
-        ($this->callback)($channel->label(), $bytes);
+        $skipped = min($this->skipped[$channel->value], strlen($bytes));
+        $this->skipped[$channel->value] -= $skipped;
+        if ($skipped < strlen($bytes)) {
+            ($this->callback)($channel->label(), substr($bytes, $skipped));
+        }
     }
 }

@@ -59,6 +59,14 @@ final readonly class ClientMessage
         ]);
     }
 
+    /** Return the same message, after whose conversation the client may have another on the stream. */
+    public function keeping(): self
+    {
+        $ends = $this->type === 'submit' ? ['follow' => false] : [];
+
+        return new self($this->type, ['keep' => true, ...$this->fields, ...$ends]);
+    }
+
     /** Ask where a job stands. */
     public static function status(string $jobId, #[\SensitiveParameter] string $token): self
     {

@@ -15,7 +15,8 @@ final class Conversation
 {
     private const LEAST_CREDIT_BYTES = 1024;
 
-    private Phase $phase = Phase::Greeting;
+    private Phase $phase;
+    private bool $isKept = false;
     private int $attempt = 0;
     private readonly FrameReader $reader;
     private ?ClientMessage $asked = null;
@@ -31,8 +32,10 @@ final class Conversation
     /** How many messages the node has sent that may be repeated without end and say little. */
     private int $talk = 0;
 
-    public function __construct()
+    /** @param int|null $keepS what the node's hello said, if this is not the first conversation on the stream */
+    public function __construct(private ?int $keepS = null)
     {
+        $this->phase = $keepS === null ? Phase::Greeting : Phase::Opening;
         $this->reader = new FrameReader();
     }
 
@@ -96,12 +99,19 @@ final class Conversation
         return $this->attempt;
     }
 
+    /** Return for how many seconds the node keeps a stream on which all is said; null if it closes it. */
+    public function keepS(): ?int
+    {
+        return $this->isKept && $this->phase === Phase::Over && $this->reader->isBetweenFrames() ? $this->keepS : null;
+    }
+
     /** Say what is wanted: the first message, sent once. */
     public function ask(ClientMessage $message): string
     {
         if ($this->asked !== null) {
-            throw new \LogicException('one stream is one conversation');
+            throw new \LogicException('a conversation has one first message');
         }
+        $message = $this->keepS === null ? $message : $message->keeping();
         $this->asked = $message;
         if ($this->phase === Phase::Opening) {
             $this->phase = Phase::Asking;
@@ -163,13 +173,25 @@ final class Conversation
     {
         match (true) {
             $message instanceof Message\Error => $this->phase = Phase::Over,
-            $this->phase === Phase::Greeting && $message instanceof Message\Hello
-                => $this->phase = $this->asked === null ? Phase::Opening : Phase::Asking,
+            $this->phase === Phase::Greeting && $message instanceof Message\Hello => $this->greet($message),
             $this->phase === Phase::Asking => $this->answer($message),
             $this->phase === Phase::Uploading => $this->uploading($message),
             $this->phase === Phase::Following => $this->following($message),
             default => throw $this->misplaced($message),
         };
+    }
+
+    private function greet(Message\Hello $hello): void
+    {
+        $this->keepS = $hello->keepS;
+        $this->phase = $this->asked === null ? Phase::Opening : Phase::Asking;
+    }
+
+    /** Note the node's last message. */
+    private function end(): void
+    {
+        $this->phase = Phase::Over;
+        $this->isKept = ($this->asked->fields['keep'] ?? false) === true;
     }
 
     private function answer(NodeMessage $message): void
@@ -191,7 +213,7 @@ final class Conversation
             $isKnown = ($asked->fields['attempt'] ?? null) === $message->status->attempt;
             $this->follow($message->status->attempt, $isKnown ? self::counts($asked, 'offsets') : []);
         } else {
-            $this->phase = Phase::Over;
+            $this->end();
         }
     }
 
@@ -255,6 +277,9 @@ final class Conversation
             $upto = max($offset, $credit[$channel->label()]);
             $this->outputs[$channel->value] = new ReceiveWindow($channel, $offset, $upto);
         }
+        if (($this->asked->fields['follow'] ?? true) === false) {
+            $this->end();
+        }
     }
 
     private function finish(Message\Result $result): void
@@ -266,8 +291,9 @@ final class Conversation
         if ($status->attempt !== $this->attempt) {
             throw new ProtocolError('a result of another attempt');
         }
-        $this->phase = Phase::Over;
         if ($status->withdrawsOutput()) {
+            $this->end();
+
             return;
         }
         $sizes = [Channel::Stdout->value => $status->stdoutBytes, Channel::Stderr->value => $status->stderrBytes];
@@ -278,6 +304,7 @@ final class Conversation
                 throw new ProtocolError("a result after $position of $size bytes of {$channel->label()}");
             }
         }
+        $this->end();
     }
 
     private function grow(Message\Credit $credit): void

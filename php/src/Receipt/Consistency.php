@@ -18,7 +18,7 @@ use Plasm\Record\Fields;
  */
 final class Consistency
 {
-    /** What `fd_write` costs, and each vector of it, besides 1 a byte (docs/determinism.md, "Gas"). */
+    /** The gas of `fd_write`, and of each of its vectors, in addition to 1 for each byte (docs/determinism.md, "Gas"). */
     private const CALL_GAS = 1_000;
     private const VECTOR_GAS = 8;
 

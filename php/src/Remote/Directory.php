@@ -4,16 +4,16 @@ declare(strict_types=1);
 
 namespace Plasm\Remote;
 
-use Plasm\Libp2p\Deadline;
+use Plasm\Libp2p\Exception\DeadlinePassed;
 use Plasm\Libp2p\Exception\Libp2pException;
-use Plasm\Libp2p\Exception\TimedOut;
-use Plasm\Libp2p\Exception\Unreachable;
+use Plasm\Libp2p\Exception\PeerUnreachable;
 use Plasm\Libp2p\Io\Loop;
 use Plasm\Libp2p\Io\TaskGroup;
 use Plasm\Libp2p\Kademlia\Addresses;
 use Plasm\Libp2p\Kademlia\ClientInterface;
 use Plasm\Libp2p\PeerInfo;
 use Plasm\PeerId;
+use Plasm\Time\Deadline;
 
 /** Finds nodes in the DHT by what they can, or by their names. Whatever it says may be a lie. */
 final class Directory
@@ -36,15 +36,15 @@ final class Directory
     /**
      * Start looking for providers of a class, as tasks of a group that throw what the DHT threw.
      *
-     * The last quarter of the places is kept for those that come up late: whoever is asked first must not fill the
-     * search with nodes that he makes up.
+     * The last quarter of the places is kept for nodes that are found late, so that the server that is asked first
+     * cannot fill the search with invented nodes.
      *
      * @param TaskGroup<mixed> $tasks
-     * @param int $limit end after so many
+     * @param int $limit end after this many nodes
      * @param \Closure(PeerInfo): void $found gets each, with the addresses that may be dialled, and again when more
      *                                         of them become known
      */
-    public function search(CapabilityClass $class, TaskGroup $tasks, Deadline $deadline, int $limit, \Closure $found): void
+    public function search(NodeClass $class, TaskGroup $tasks, Deadline $deadline, int $limit, \Closure $found): void
     {
         $keys = $class->shuffledKeys();
         $finds = new Finds($this->policy, $limit, $found);
@@ -81,8 +81,8 @@ final class Directory
      *
      * @return PeerInfo|null null if nobody knows
      *
-     * @throws Unreachable if no node of the DHT answered
-     * @throws TimedOut
+     * @throws PeerUnreachable if no node of the DHT answered
+     * @throws DeadlinePassed
      */
     public function locate(PeerId $peer, Deadline $deadline): ?PeerInfo
     {
@@ -103,16 +103,16 @@ final class Directory
     }
 
     /**
-     * Find where a node says itself that it is: whoever stands in the way of it elsewhere may not there.
+     * Find the addresses under which a node lists itself: peers that hide it in one shard cannot hide it in its own.
      *
-     * @throws TimedOut
+     * @throws DeadlinePassed
      */
     public function listed(PeerId $peer, Deadline $deadline): ?PeerInfo
     {
         $told = new Addresses();
         /** @var TaskGroup<mixed> $tasks */
         $tasks = new TaskGroup($this->loop);
-        $keys = CapabilityClass::ofPeer($peer)->shuffledKeys();
+        $keys = NodeClass::ofPeer($peer)->shuffledKeys();
         for ($place = 0; $place < self::SHARDS_AT_ONCE; $place++) {
             $tasks->start("shards $place", function () use (&$keys, $deadline, $peer, $told): mixed {
                 while (($key = array_pop($keys)) !== null) {
@@ -132,11 +132,11 @@ final class Directory
                 $wasUnknown = $told->all() === [];
                 try {
                     [, , $error] = $tasks->next($until->within(self::SETTLE_S), "somebody who knows where $peer is");
-                } catch (TimedOut $exception) {
-                    if ($deadline->expired() && $wasUnknown) {
+                } catch (DeadlinePassed $exception) {
+                    if ($deadline->hasPassed() && $wasUnknown) {
                         throw $exception;
                     }
-                    if ($until->expired()) {
+                    if ($until->hasPassed()) {
                         break;
                     }
                     $error = null;

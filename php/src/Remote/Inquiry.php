@@ -7,9 +7,9 @@ namespace Plasm\Remote;
 use Plasm\Capabilities\CapabilityRecord;
 use Plasm\Exception\InvalidRecord;
 use Plasm\Libp2p\ConnectionInterface;
-use Plasm\Libp2p\Deadline;
 use Plasm\Libp2p\Exception\Libp2pException;
 use Plasm\Libp2p\Io\Framing;
+use Plasm\Time\Deadline;
 
 /** Asks a node what it can: it answers by a u32, big-endian, and as many bytes of a signed record. */
 final class Inquiry

@@ -6,28 +6,29 @@ namespace Plasm\Remote;
 
 use Plasm\Exception\ExceptionInterface;
 use Plasm\Exception\NoNode;
-use Plasm\Job;
 use Plasm\Libp2p\ConnectionInterface;
 use Plasm\Libp2p\Connections;
-use Plasm\Libp2p\Deadline;
-use Plasm\Libp2p\Exception\TimedOut;
+use Plasm\Libp2p\Exception\DeadlinePassed;
+use Plasm\Libp2p\HearsayScope;
 use Plasm\Libp2p\Io\Loop;
 use Plasm\Libp2p\Io\TaskGroup;
 use Plasm\Libp2p\PeerInfo;
 use Plasm\PeerId;
+use Plasm\Submission;
+use Plasm\Time\Deadline;
 
 /** One search for nodes: those that are found are asked what they can, several at once, the dead ones left out. */
 final class Selection
 {
     private const MAX_FOUND = 64;
-    private const PROBES_AT_ONCE = 12;
+    private const PROBES_AT_ONCE = 8;
     private const PROBE_S = 5.0;
 
     /** A probe that takes longer makes room for another: addresses that are made up often lead to silence. */
     private const SLOW_S = 0.7;
     private const MOST_PROBES = 48;
     private const MAX_TOLD = 5;
-    private const MAX_ADDRESSES = 32;
+    private const MAX_ADDRESSES = 16;
 
     /** @var TaskGroup<mixed> */
     private readonly TaskGroup $tasks;
@@ -52,6 +53,9 @@ final class Selection
     /** @var list<Candidate> */
     private array $candidates = [];
 
+    /** How many of them have not failed of late. */
+    private int $good = 0;
+
     /** @var array<string, string> what each of those lacks that answered, by PeerId */
     private array $lacking = [];
 
@@ -62,9 +66,11 @@ final class Selection
 
     /**
      * @param bool $publicOnly refuse to dial private addresses
-     * @param Job|null $job what a node is to take; null for any node
+     * @param Submission|null $job what a node is to take; null for any node
      * @param list<PeerId> $avoid
      * @param \Closure(string, array<string, scalar>): mixed $watch is told of each node
+     * @param NodeClass $class what a node must be of, also one that is named by the user
+     * @param list<string> $networks what no node may be on
      */
     public function __construct(
         private readonly Directory $directory,
@@ -73,8 +79,11 @@ final class Selection
         private readonly bool $publicOnly,
         Loop $loop,
         private readonly \Closure $watch,
-        private readonly ?Job $job,
+        private readonly ?Submission $job,
         array $avoid,
+        private readonly NodeClass $class,
+        private readonly \Closure $hasFailed,
+        private readonly array $networks = [],
     ) {
         $this->tasks = new TaskGroup($loop);
         foreach ($avoid as $peer) {
@@ -85,12 +94,14 @@ final class Selection
     /**
      * Ask nodes, and look for others of a class, until there are enough or the first is some time ago.
      *
+     * A node that has failed does not count: it will do if nobody better is found.
+     *
      * @param list<PeerInfo> $infos
      * @param float $settleS how long to look for better nodes once there is one
      *
      * @return list<Candidate> the best first
      */
-    public function run(array $infos, ?CapabilityClass $class, Deadline $deadline, int $enough, float $settleS): array
+    public function run(array $infos, ?NodeClass $class, Deadline $deadline, int $enough, float $settleS): array
     {
         array_map($this->consider(...), $infos);
         if ($class !== null) {
@@ -98,26 +109,26 @@ final class Selection
         }
         $until = $deadline;
         try {
-            while ($this->tasks->count() > 0 && count($this->candidates) < $enough) {
+            while ($this->tasks->count() > 0 && $this->good < $enough) {
                 try {
                     [$key, $candidate, $error] = $this->tasks->next(
                         $this->waiting === [] ? $until : $until->within(self::SLOW_S),
                         'nodes to answer',
                     );
-                } catch (TimedOut $exception) {
-                    if ($until->expired()) {
+                } catch (DeadlinePassed $exception) {
+                    if ($until->hasPassed()) {
                         throw $exception;
                     }
                     $this->probeNext();
                     continue;
                 }
-                $isFirst = $this->candidates === [];
+                $isFirst = $this->good === 0;
                 $this->note($key, $candidate, $error);
-                if ($isFirst && $this->candidates !== []) {
+                if ($isFirst && $this->good > 0) {
                     $until = $deadline->within($settleS);
                 }
             }
-        } catch (TimedOut) {
+        } catch (DeadlinePassed) {
             // What has answered by now will have to do.
         } finally {
             $this->tasks->cancel();
@@ -248,11 +259,15 @@ final class Selection
     private function take(Candidate $candidate): void
     {
         $peer = $candidate->info->peer;
-        $lacking = $this->job === null ? null : $candidate->record->lacks(
-            $this->job->manifest,
-            $this->job->module->size(),
-            $this->job->stdin->size(),
-        );
+        $lacking = match (true) {
+            in_array(HearsayScope::networkOf($candidate->address), $this->networks, true) => 'its network has the job',
+            !in_array($this->class->name, $candidate->record->classes(), true) => "it is not of the class {$this->class->name}",
+            default => $this->job === null ? null : $candidate->record->lacks(
+                $this->job->manifest,
+                $this->job->module->size(),
+                $this->job->stdin->size(),
+            ),
+        };
         if ($lacking !== null) {
             $this->lacking[(string) $peer] = $lacking;
             ($this->watch)('passed over', ['peer' => (string) $peer, 'reason' => $lacking]);
@@ -263,6 +278,7 @@ final class Selection
             $this->book->remember($candidate->info, $candidate->address);
         }
         $this->candidates[] = $candidate;
+        $this->good += ($this->hasFailed)($peer) ? 0 : 1;
         ($this->watch)('found', [
             'peer' => (string) $peer,
             'address' => (string) $candidate->address,

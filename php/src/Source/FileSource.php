@@ -56,7 +56,14 @@ final class FileSource implements SourceInterface
      */
     public static function ofStream($stream): self
     {
-        $name = stream_get_meta_data($stream)['uri'] ?? 'the stream';
+        if (get_resource_type($stream) !== 'stream') {
+            throw new InvalidArgument('expected a stream, got a resource of type ' . get_resource_type($stream));
+        }
+        $meta = stream_get_meta_data($stream);
+        $name = $meta['uri'] ?? 'the stream';
+        if (strpbrk($meta['mode'] ?? 'r', 'r+') === false) {
+            throw new InvalidArgument("cannot read $name: it is open for writing only");
+        }
 
         return self::isStored($stream) ? new self($stream, $name) : self::copyOf($stream, $name);
     }
@@ -137,12 +144,13 @@ final class FileSource implements SourceInterface
         if ($meta['seekable']) {
             @rewind($stream);
         }
-        if (!$meta['blocked']) {
+        $blocks = $meta['blocked'] ?? true; // a stream of the wrapper data: does not say
+        if (!$blocks) {
             stream_set_blocking($stream, true); // else what has not come yet would be taken for the end
         }
         $size = @stream_copy_to_stream($stream, $copy, self::MAX_COPIED_BYTES + 1);
-        $isWhole = $size !== false && !stream_get_meta_data($stream)['timed_out'];
-        if (!$meta['blocked']) {
+        $isWhole = $size !== false && !(stream_get_meta_data($stream)['timed_out'] ?? false);
+        if (!$blocks) {
             stream_set_blocking($stream, false);
         }
         if (!$isWhole) {

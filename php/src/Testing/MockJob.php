@@ -4,16 +4,16 @@ declare(strict_types=1);
 
 namespace Plasm\Testing;
 
-use Plasm\Job;
 use Plasm\JobState;
 use Plasm\JobStatus;
 use Plasm\Outcome;
+use Plasm\Submission;
 
 /** A job of a `MockTransport`. */
 final class MockJob
 {
     public function __construct(
-        public readonly Job $job,
+        public readonly Submission $job,
         private MockAnswer $answer,
         private readonly ReceiptSigner $signer,
     ) {

@@ -4,12 +4,12 @@ declare(strict_types=1);
 
 namespace Plasm\Testing;
 
-use Plasm\Job;
+use Plasm\Exception\PeerMismatch;
 use Plasm\Node;
 use Plasm\PeerId;
-use Plasm\Exception\PeerMismatch;
+use Plasm\Submission;
 use Plasm\Time\Deadline;
-use Plasm\Transport\ConversationInterface;
+use Plasm\Transport\SessionInterface;
 use Plasm\Transport\TransportInterface;
 
 /**
@@ -27,7 +27,7 @@ final class MockTransport implements TransportInterface
     /** @var array<string, MockJob> by job id and token */
     private array $jobs = [];
 
-    /** @param callable(Job): MockAnswer $answer is asked once for each job; what it throws, `submit` throws */
+    /** @param callable(Submission): MockAnswer $answer is asked once for each job; what it throws, `submit` throws */
     public function __construct(callable $answer, ?ReceiptSigner $signer = null)
     {
         $this->answer = $answer(...);
@@ -48,20 +48,20 @@ final class MockTransport implements TransportInterface
     /**
      * Return the jobs that were submitted, in their order.
      *
-     * @return list<Job>
+     * @return list<Submission>
      */
     public function jobs(): array
     {
-        return array_map(static fn (MockJob $job): Job => $job->job, array_values($this->jobs));
+        return array_map(static fn (MockJob $job): Submission => $job->job, array_values($this->jobs));
     }
 
-    public function open(?PeerId $peer, Deadline $deadline): ConversationInterface
+    public function open(?PeerId $peer, Deadline $deadline): SessionInterface
     {
         if ($peer !== null && !$peer->equals($this->peer())) {
             throw new PeerMismatch("the node that answers is {$this->peer()}, not $peer");
         }
 
-        return new MockConversation($this, $deadline);
+        return new MockSession($this, $deadline);
     }
 
     public function discover(Deadline $deadline): array
@@ -70,7 +70,7 @@ final class MockTransport implements TransportInterface
     }
 
     /** Take a job, unless it is there already. */
-    public function put(Job $job, #[\SensitiveParameter] string $token): MockJob
+    public function put(Submission $job, #[\SensitiveParameter] string $token): MockJob
     {
         $key = self::key($job->id(), $token);
 

@@ -20,6 +20,18 @@ final readonly class Deadline
         $this->at = $seconds === null ? INF : $clock->now() + $seconds;
     }
 
+    /** Return the moment that many seconds from now on this machine's clock. */
+    public static function after(float $seconds): self
+    {
+        return new self(new SystemClock(), $seconds);
+    }
+
+    /** Return the earlier of this deadline and one that many seconds from now. */
+    public function within(float $seconds): self
+    {
+        return $this->orSooner(new self($this->clock, $seconds, $this->limit));
+    }
+
     /** Return the seconds that are left, 0 at least. */
     public function remaining(): float
     {

@@ -4,6 +4,8 @@ declare(strict_types=1);
 
 namespace Plasm\Time;
 
+use Plasm\Libp2p\Io\Loop;
+
 /** The machine's monotonic clock. */
 final class SystemClock implements ClockInterface
 {
@@ -15,7 +17,7 @@ final class SystemClock implements ClockInterface
     public function sleep(float $seconds): void
     {
         if ($seconds > 0) {
-            usleep((int) ceil($seconds * 1e6));
+            Loop::sleep($seconds);
         }
     }
 }

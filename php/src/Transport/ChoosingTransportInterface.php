@@ -5,8 +5,8 @@ declare(strict_types=1);
 namespace Plasm\Transport;
 
 use Plasm\Exception\TransportException;
-use Plasm\Job;
 use Plasm\PeerId;
+use Plasm\Submission;
 use Plasm\Time\Deadline;
 
 /** Reaches nodes of which any will do. */
@@ -20,5 +20,5 @@ interface ChoosingTransportInterface extends TransportInterface
      *
      * @throws TransportException
      */
-    public function choose(Job $job, Deadline $deadline, array $avoid = [], array $among = []): ConversationInterface;
+    public function choose(Submission $job, Deadline $deadline, array $avoid = [], array $among = []): SessionInterface;
 }

@@ -14,8 +14,8 @@ use Plasm\Libp2p\Host;
 use Plasm\Libp2p\Kademlia;
 use Plasm\Libp2p\Multiaddr;
 use Plasm\Remote\AddressPolicy;
-use Plasm\Remote\CapabilityClass;
 use Plasm\Remote\Directory;
+use Plasm\Remote\NodeClass;
 use Plasm\Remote\PeerBook;
 use Plasm\Time\ClockInterface;
 use Plasm\Timeouts;
@@ -26,7 +26,7 @@ final readonly class Configuration
     private const OPTIONS = [
         'local' => ['mode', 'socket', 'trusted_user'],
         'gateway' => ['mode', 'socket', 'trusted_user'],
-        'remote' => ['mode', 'bootstrap', 'capability', 'allow_private', 'cache', 'directory', 'watch'],
+        'remote' => ['mode', 'bootstrap', 'node_class', 'allow_private', 'cache', 'directory', 'watch'],
     ];
     private const DIRECTORY = '/phase/kad/1.0.0';
     private const MAX_BOOTSTRAP = 64;
@@ -47,6 +47,9 @@ final readonly class Configuration
         $known = is_string($mode) ? self::OPTIONS[$mode] ?? null : null;
         if ($known === null) {
             throw new InvalidArgument('mode: expected "local", "gateway" or "remote"');
+        }
+        if (array_key_exists('capability', $options)) {
+            throw new InvalidArgument('the option capability is called node_class now');
         }
         $unknown = array_diff(array_keys($options), $known);
         if ($unknown !== []) {
@@ -92,14 +95,14 @@ final readonly class Configuration
     {
         $bootstrap = self::bootstrap($options['bootstrap'] ?? []);
         $allowsPrivate = $options['allow_private'] ?? null;
-        $capability = $options['capability'] ?? CapabilityClass::ANY_NODE;
+        $className = $options['node_class'] ?? NodeClass::ANY_NODE;
         $directory = $options['directory'] ?? self::DIRECTORY;
         $watch = $options['watch'] ?? null;
         if ($allowsPrivate !== null && !is_bool($allowsPrivate)) {
             throw new InvalidArgument('allow_private: expected true or false');
         }
-        if (!is_string($capability)) {
-            throw new InvalidArgument('capability: expected a name such as ' . CapabilityClass::ANY_NODE);
+        if (!is_string($className)) {
+            throw new InvalidArgument('node_class: expected a name such as ' . NodeClass::ANY_NODE);
         }
         if (!is_string($directory) || preg_match('/\A\/[!-~]{1,63}\z/', $directory) !== 1) {
             throw new InvalidArgument('directory: expected a protocol such as ' . self::DIRECTORY);
@@ -107,7 +110,7 @@ final readonly class Configuration
         if ($watch !== null && !is_callable($watch)) {
             throw new InvalidArgument('watch: expected something to call');
         }
-        $class = new CapabilityClass($capability);
+        $class = new NodeClass($className);
         $policy = AddressPolicy::of($allowsPrivate, $bootstrap);
         $host = new Host();
         $connections = new Connections($host);
@@ -125,13 +128,14 @@ final readonly class Configuration
             $host,
             new Directory($kademlia, $host->loop(), $policy),
             $connections,
-            new PeerBook(self::cache($options['cache'] ?? null), implode(' ', [$directory, $capability, ...$names])),
+            new PeerBook(self::cache($options['cache'] ?? null), implode(' ', [$directory, $className, ...$names])),
             !$policy->allowsPrivate,
             $class,
             $timeouts,
             $clock,
             $watch === null ? null : $watch(...),
             $kademlia->bootstrap,
+            static fn (): RemoteTransport => self::remote($options, $timeouts, $clock),
         );
     }
 

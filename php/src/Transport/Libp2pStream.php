@@ -6,12 +6,12 @@ namespace Plasm\Transport;
 
 use Plasm\Exception\ConnectionLost;
 use Plasm\Exception\TimedOut;
-use Plasm\Libp2p\Deadline;
+use Plasm\Libp2p\Exception\DeadlinePassed;
 use Plasm\Libp2p\Exception\Libp2pException;
-use Plasm\Libp2p\Exception\TimedOut as Libp2pTimedOut;
 use Plasm\Libp2p\Io\Loop;
 use Plasm\Libp2p\StreamInterface as MultiplexedStream;
 use Plasm\PeerId;
+use Plasm\Time\Deadline;
 
 /** A stream to a peer that has proved its identity. */
 final class Libp2pStream implements StreamInterface
@@ -34,7 +34,7 @@ final class Libp2pStream implements StreamInterface
     {
         try {
             $this->stream->write($bytes, Deadline::after(min($idleS, self::LONGEST_S)));
-        } catch (Libp2pTimedOut) {
+        } catch (DeadlinePassed) {
             throw new TimedOut('the node to take what is sent', $idleS, 'idle');
         } catch (Libp2pException $exception) {
             throw self::lost($exception);
@@ -49,7 +49,7 @@ final class Libp2pStream implements StreamInterface
             }
 
             return $this->stream->read(max(1, $maxBytes), Deadline::after(min($waitS, self::LONGEST_S)));
-        } catch (Libp2pTimedOut) {
+        } catch (DeadlinePassed) {
             return null;
         } catch (Libp2pException $exception) {
             throw self::lost($exception);

@@ -23,7 +23,7 @@ final class Link
     private const HEARTBEAT_S = 10.0;
     private const READ_BYTES = 65_536;
 
-    /** So many heartbeats, progress, state and credits of hardly a byte may come at once, and so many a second on top. */
+    /** How many heartbeats, progress and state messages and tiny credits may come at once, and how many more each second. */
     private const TALK_BURST = 1000;
     private const TALK_PER_S = 200.0;
 
@@ -36,14 +36,18 @@ final class Link
     private float $lastHeard;
     private readonly float $began;
 
-    /** @param Deadline $deadline of the whole conversation */
+    /**
+     * @param Deadline $deadline of the whole conversation
+     * @param int|null $keepS as of `Conversation`
+     */
     public function __construct(
-        private readonly StreamInterface $stream,
+        public readonly StreamInterface $stream,
         public readonly Deadline $deadline,
         private readonly float $idleS,
         private readonly ClockInterface $clock,
+        ?int $keepS = null,
     ) {
-        $this->conversation = new Conversation();
+        $this->conversation = new Conversation($keepS);
         $this->began = $this->lastSent = $this->lastHeard = $clock->now();
     }
 
@@ -80,7 +84,7 @@ final class Link
     public function next(string $waitedFor, ?Deadline $deadline = null): Data|NodeMessage
     {
         $deadline = $this->deadline->orSooner($deadline ?? $this->deadline);
-        // Looked at each time: whoever talks without end is never waited for.
+        // Checked at each message, because a peer that never stops sending is never waited for.
         $deadline->check($waitedFor);
         while (($heard = $this->heard()) === null) {
             $this->listen($waitedFor, $deadline);

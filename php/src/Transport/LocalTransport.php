@@ -6,6 +6,7 @@ namespace Plasm\Transport;
 
 use Plasm\Exception\InvalidArgument;
 use Plasm\Exception\NoDaemon;
+use Plasm\Exception\TimedOut;
 use Plasm\Exception\TransportException;
 use Plasm\Exception\Unreachable;
 use Plasm\Node;
@@ -22,6 +23,16 @@ final readonly class LocalTransport implements TransportInterface
 
     private const SYSTEM_DIRECTORY = '/run/plasm';
 
+    /** How long to wait for a daemon that is starting. */
+    private const START_S = 15.0;
+
+    /** How long to wait for the mark of a start, as after `plasmd &`: the shell starts both programs at once. */
+    private const GRACE_S = 1.0;
+
+    private const PAUSE_S = 0.05;
+
+    private KeptStreams $kept;
+
     /**
      * @param string|null $socket the one socket to use; null to look where daemons listen
      * @param int|null $trustedUser a user whose daemon is believed, beside this process's own and root
@@ -32,26 +43,62 @@ final readonly class LocalTransport implements TransportInterface
         private ClockInterface $clock = new SystemClock(),
         private ?int $trustedUser = null,
     ) {
+        $this->kept = new KeptStreams($clock);
     }
 
-    public function open(?PeerId $peer, Deadline $deadline): ConversationInterface
+    public function open(?PeerId $peer, Deadline $deadline): SessionInterface
     {
-        $failure = null;
+        for ($began = $this->clock->now(); ; $this->clock->sleep(self::PAUSE_S)) {
+            try {
+                return $this->openOnce($peer, $deadline);
+            } catch (Unreachable $exception) {
+                if (!$this->mayStart($began, $deadline, $exception instanceof NoDaemon)) {
+                    throw $exception;
+                }
+            }
+        }
+    }
+
+    private function openOnce(?PeerId $peer, Deadline $deadline): SessionInterface
+    {
+        $failure = $silence = null;
         foreach ($this->sockets() as $path) {
             try {
                 return $this->converse($path, $peer, $deadline);
             } catch (Unreachable $exception) {
                 $failure ??= $exception;
+            } catch (TimedOut $exception) {
+                $deadline->check($exception->waitedFor);
+                $silence ??= new TimedOut($exception->waitedFor, $exception->seconds, $exception->limit, isLocal: true);
             }
         }
 
-        throw $failure ?? $this->noDaemon();
+        // One that is there may answer yet.
+        throw $silence ?? $failure ?? $this->noDaemon();
     }
 
     public function discover(Deadline $deadline): array
     {
+        for ($began = $this->clock->now(); ; $this->clock->sleep(self::PAUSE_S)) {
+            $sockets = $this->sockets();
+            $nodes = $this->nodes($sockets, $deadline);
+            if ($nodes !== [] || !$this->mayStart($began, $deadline, $sockets === [])) {
+                return $nodes;
+            }
+        }
+    }
+
+    /**
+     * Return the nodes that answer.
+     *
+     * @param list<string> $sockets
+     *
+     * @return list<Node>
+     */
+    private function nodes(array $sockets, Deadline $deadline): array
+    {
         $nodes = [];
-        foreach ($this->sockets() as $path) {
+        foreach ($sockets as $path) {
             try {
                 $conversation = $this->converse($path, null, $deadline);
             } catch (TransportException) {
@@ -64,27 +111,43 @@ final readonly class LocalTransport implements TransportInterface
         return $nodes;
     }
 
-    private function converse(string $path, ?PeerId $peer, Deadline $deadline): ConversationInterface
+    /** Return whether to look for a daemon again: one is starting, or it is too early to tell where none is to be seen. */
+    private function mayStart(float $began, Deadline $deadline, bool $isNoneSeen): bool
+    {
+        $waited = $this->clock->now() - $began;
+        if ($waited >= self::START_S || $deadline->remaining() <= self::PAUSE_S) {
+            return false;
+        }
+
+        return ($isNoneSeen && $waited < self::GRACE_S) || $this->isStarting();
+    }
+
+    private function converse(string $path, ?PeerId $peer, Deadline $deadline): SessionInterface
     {
         $connecting = $deadline->orSooner(new Deadline($this->clock, $this->timeouts->connectS, 'connect'));
         $this->checkOwner($path);
-        $stream = UnixStream::connect($path, JobStream::PROTOCOL, $connecting);
+        $keep = fn (KeptStream $kept) => $this->kept->put($path, $kept);
+        $kept = $this->kept->take($path, $peer);
+        if ($kept !== null) {
+            return Session::resume($kept, $deadline, $this->timeouts, $this->clock, $keep);
+        }
+        $stream = UnixStream::connect($path, Session::PROTOCOL, $connecting);
 
-        return JobStream::open($stream, $peer, $deadline, $this->timeouts, $this->clock);
+        return Session::open($stream, $peer, $deadline, $this->timeouts, $this->clock, keep: $keep);
     }
 
     /**
-     * Check that a socket, what it is a link to, and the directories in which another could be put belong to this user,
-     * root or one that is trusted: whoever else serves it could answer anything.
+     * Check that a socket, the target of a link, and the directories that contain them belong to this user, to root or to a
+     * trusted user: another user's process could give false answers.
      *
      * @throws Unreachable
      */
     private function checkOwner(string $path): void
     {
         clearstatcache();
-        $self = function_exists('posix_geteuid') ? posix_geteuid() : @fileowner('/proc/self');
-        $allowed = [0, $self, $this->trustedUser, self::systemUser($path)];
-        $real = realpath($path);
+        $allowed = [0, self::user(), $this->trustedUser, self::systemUser($path)];
+        // Where open_basedir forbids a look, each of these would warn.
+        $real = @realpath($path);
         $places = [@lstat($path), @stat($path), @stat(dirname($path)), $real === false ? false : @stat(dirname($real))];
         foreach ($places as $found) {
             if ($found !== false && !in_array($found['uid'], $allowed, true)) {
@@ -151,6 +214,27 @@ final readonly class LocalTransport implements TransportInterface
         return [str_ends_with($place, '.sock') || $this->isNamed() ? $place : "$place/" . self::SOCKET_NAME];
     }
 
+    /** Return whether a daemon is starting: it holds a lock on a file beside its socket (docs/protocol.md, "Carriers"). */
+    private function isStarting(): bool
+    {
+        foreach ($this->places() as $place) {
+            $marks = $this->isNamed() ? ["$place.starting"] : (@glob("$place/*.starting") ?: []);
+            foreach ($marks as $mark) {
+                $file = @is_link($mark) ? false : @fopen($mark, 'r');
+                if ($file === false) {
+                    continue;
+                }
+                $isFree = flock($file, LOCK_SH | LOCK_NB, $isLocked);
+                fclose($file);
+                if (!$isFree && $isLocked === 1) {
+                    return true;
+                }
+            }
+        }
+
+        return false;
+    }
+
     private function isNamed(): bool
     {
         $given = $this->socket ?? getenv('PLASM_SOCKET');
@@ -170,16 +254,42 @@ final readonly class LocalTransport implements TransportInterface
         if (is_string($given)) {
             return [$given];
         }
-        $user = getenv('XDG_RUNTIME_DIR');
+        $session = getenv('XDG_RUNTIME_DIR');
+        $found = is_string($session) && $session !== '' ? ["$session/plasm"] : [];
+        $user = self::user();
+        if (is_int($user) && $user !== 0) {
+            // `su -` and cron set no XDG_RUNTIME_DIR: a daemon that was started there listens in /tmp.
+            $found = [
+                ...$found,
+                ...(self::isOwn("/run/user/$user", $user, false) ? ["/run/user/$user/plasm"] : []),
+                ...(self::isOwn("/tmp/plasm-$user", $user, true) ? ["/tmp/plasm-$user"] : []),
+            ];
+        }
 
-        return [...(is_string($user) && $user !== '' ? ["$user/plasm"] : []), '/run/plasm'];
+        return array_values(array_unique([...$found, self::SYSTEM_DIRECTORY]));
+    }
+
+    private static function user(): int|false
+    {
+        return function_exists('posix_geteuid') ? posix_geteuid() : @fileowner('/proc/self');
+    }
+
+    /** Return whether a directory belongs to a user and nobody else may change what is in it; `$missing` if there is none. */
+    private static function isOwn(string $path, int $user, bool $missing): bool
+    {
+        $found = @lstat($path);
+        if ($found === false) {
+            return $missing;
+        }
+
+        return ($found['mode'] & 0170000) === 0040000 && $found['uid'] === $user && ($found['mode'] & 022) === 0;
     }
 
     private function noDaemon(): NoDaemon
     {
         return new NoDaemon(
             'no daemon runs here: there is no socket at ' . implode(' or ', $this->places()),
-            'start one with: plasmd',
+            StartHint::of($this->places()),
         );
     }
 }

@@ -4,40 +4,49 @@ declare(strict_types=1);
 
 namespace Plasm\Transport;
 
+use Plasm\Exception\InvalidArgument;
 use Plasm\Exception\NoNode;
 use Plasm\Exception\PeerMismatch;
 use Plasm\Exception\TimedOut;
 use Plasm\Exception\TransportException;
 use Plasm\Exception\Unreachable;
-use Plasm\Job;
 use Plasm\Libp2p\ConnectionInterface;
 use Plasm\Libp2p\Connections;
-use Plasm\Libp2p\Deadline as Libp2pDeadline;
+use Plasm\Libp2p\Exception\DeadlinePassed;
 use Plasm\Libp2p\Exception\Libp2pException;
-use Plasm\Libp2p\Exception\TimedOut as Libp2pTimedOut;
-use Plasm\Libp2p\Exception\Unreachable as Libp2pUnreachable;
+use Plasm\Libp2p\Exception\PeerUnreachable;
 use Plasm\Libp2p\Exception\WrongPeer;
+use Plasm\Libp2p\HearsayScope;
 use Plasm\Libp2p\HostInterface;
+use Plasm\Libp2p\Io\Loop;
 use Plasm\Libp2p\PeerInfo;
 use Plasm\Node;
 use Plasm\PeerId;
-use Plasm\Remote\CapabilityClass;
 use Plasm\Remote\Candidate;
 use Plasm\Remote\Directory;
 use Plasm\Remote\Failures;
+use Plasm\Remote\NodeClass;
 use Plasm\Remote\PeerBook;
 use Plasm\Remote\Selection;
+use Plasm\Submission;
 use Plasm\Time\ClockInterface;
 use Plasm\Time\Deadline;
 use Plasm\Time\SystemClock;
 use Plasm\Timeouts;
 
 /** Reaches nodes anywhere, found in the DHT, over TCP, Noise and yamux. */
-final class RemoteTransport implements ChoosingTransportInterface, RemembersFailuresInterface
+final class RemoteTransport implements SeparatesJobsInterface, RemembersFailuresInterface
 {
     private const SEARCH_S = 10.0;
     private const SETTLE_S = 0.5;
     private const ENOUGH = 4;
+
+    /** The same for a job that a node has failed: the first to answer may be of one kind, others further away. */
+    private const SETTLE_AFTER_FAILURE_S = 2.0;
+    private const ENOUGH_AFTER_FAILURE = 16;
+
+    /** How many searches one attempt makes at most, of which each found only nodes that failed at once. */
+    private const MOST_SEARCHES = 4;
 
     /** How many of the nodes that were good before are asked before the DHT is. */
     private const MAX_GROUPS = 1024;
@@ -46,7 +55,16 @@ final class RemoteTransport implements ChoosingTransportInterface, RemembersFail
     private const REMEMBERED_SETTLE_S = 0.05;
 
     private readonly \Closure $watch;
-    private readonly Failures $failures;
+    private Failures $failures;
+
+    /** @var array<string, string|null> the network of each node that was dialled, by PeerId */
+    private array $networks = [];
+
+    /** @var list<string> networks of which no node is chosen */
+    private array $avoided = [];
+
+    /** @var list<PeerId> nodes that are not chosen */
+    private array $never = [];
 
     /** @var array<string, string|null> the group of each node that was dialled, by PeerId */
     private array $groups = [];
@@ -55,6 +73,7 @@ final class RemoteTransport implements ChoosingTransportInterface, RemembersFail
      * @param bool $publicOnly refuse to dial private addresses
      * @param list<PeerInfo> $bootstrap nodes that are asked themselves if they name nobody
      * @param (\Closure(string, array<string, scalar>): mixed)|null $watch is told what happens
+     * @param (\Closure(): self)|null $again makes one like this, with a fresh identity
      */
     public function __construct(
         private readonly HostInterface $host,
@@ -62,11 +81,12 @@ final class RemoteTransport implements ChoosingTransportInterface, RemembersFail
         private readonly Connections $connections,
         private readonly PeerBook $book,
         private readonly bool $publicOnly = true,
-        private readonly CapabilityClass $class = new CapabilityClass(CapabilityClass::ANY_NODE),
+        private readonly NodeClass $class = new NodeClass(NodeClass::ANY_NODE),
         private readonly Timeouts $timeouts = new Timeouts(),
         private readonly ClockInterface $clock = new SystemClock(),
         ?\Closure $watch = null,
         private readonly array $bootstrap = [],
+        private readonly ?\Closure $again = null,
     ) {
         $this->watch = $watch ?? static fn (string $what, array $facts): mixed => null;
         $this->failures = new Failures($clock);
@@ -80,7 +100,30 @@ final class RemoteTransport implements ChoosingTransportInterface, RemembersFail
         }
     }
 
-    public function open(?PeerId $peer, Deadline $deadline): ConversationInterface
+    public function network(PeerId $peer): ?string
+    {
+        return $this->networks[(string) $peer] ?? null;
+    }
+
+    public function separate(array $networks): self
+    {
+        if ($this->again === null) {
+            throw new InvalidArgument('this transport was made without a way to make another');
+        }
+        $other = ($this->again)();
+        $other->failures = $this->failures;
+        $other->avoided = $networks;
+        $other->never = $this->never;
+
+        return $other;
+    }
+
+    public function never(array $nodes): void
+    {
+        $this->never = $nodes;
+    }
+
+    public function open(?PeerId $peer, Deadline $deadline): SessionInterface
     {
         if ($peer === null) {
             return $this->any(null, $deadline, []);
@@ -92,7 +135,7 @@ final class RemoteTransport implements ChoosingTransportInterface, RemembersFail
         }
     }
 
-    public function choose(Job $job, Deadline $deadline, array $avoid = [], array $among = []): ConversationInterface
+    public function choose(Submission $job, Deadline $deadline, array $avoid = [], array $among = []): SessionInterface
     {
         if ($among === []) {
             return $this->any($job, $deadline, $avoid);
@@ -133,41 +176,59 @@ final class RemoteTransport implements ChoosingTransportInterface, RemembersFail
      *
      * @param list<PeerId> $avoid
      */
-    private function any(?Job $job, Deadline $deadline, array $avoid): ConversationInterface
+    private function any(?Submission $job, Deadline $deadline, array $avoid): SessionInterface
     {
+        $hasFailed = $avoid !== [];
         $good = array_filter(
             array_filter(array_map($this->directory->usable(...), $this->book->all())),
-            fn (PeerInfo $info): bool => $this->failures->ofNode($info->peer) <= 0.0,
+            fn (PeerInfo $info): bool => $this->failures->of($info->peer, $this->directory->group($info)) <= 0.0,
         );
         $remembered = array_slice(array_values($good), 0, self::REMEMBERED_AT_ONCE);
-        if ($remembered !== []) {
+        if ($remembered !== [] && !$hasFailed) {
             ($this->watch)('asking', ['remembered' => count($remembered)]);
             $selection = $this->selection($job, $avoid);
-            $within = self::within($deadline, self::REMEMBERED_S);
+            $within = $deadline->within(self::REMEMBERED_S);
             $found = $selection->run($remembered, null, $within, self::ENOUGH, self::REMEMBERED_SETTLE_S);
-            $conversation = $this->first($found, $selection, $deadline);
+            $conversation = $this->first($found, $selection, $deadline, $hasFailed);
             if ($conversation !== null) {
                 return $conversation;
             }
             array_push($avoid, ...array_map(static fn (Candidate $candidate): PeerId => $candidate->info->peer, $found));
         }
-        $deadline->check('a node that takes the job');
-        $selection = $this->selection($job, $avoid);
-        $found = $this->search($selection, $deadline, self::ENOUGH, self::SETTLE_S);
-        $conversation = $this->first($found, $selection, $deadline);
-        if ($conversation === null) {
+        $failure = null;
+        $rounds = 0;
+        do {
             $deadline->check('a node that takes the job');
-            throw $selection->failure();
-        }
-
-        return $conversation;
+            $selection = $this->selection($job, $avoid);
+            $found = $hasFailed
+                ? $this->search($selection, $deadline, self::ENOUGH_AFTER_FAILURE, self::SETTLE_AFTER_FAILURE_S, $remembered)
+                : $this->search($selection, $deadline, self::ENOUGH, self::SETTLE_S);
+            $conversation = $this->first($found, $selection, $deadline, $hasFailed);
+            if ($conversation !== null) {
+                return $conversation;
+            }
+            $deadline->check('a node that takes the job');
+            $failure = $found === [] ? ($failure ?? $selection->failure()) : $selection->failure();
+            $hasFailed = true;
+            array_push($avoid, ...array_map(static fn (Candidate $candidate): PeerId => $candidate->info->peer, $found));
+        } while ($found !== [] && ++$rounds < self::MOST_SEARCHES);
+        throw $failure;
     }
 
-    /** @return list<Candidate> */
-    private function search(Selection $selection, Deadline $deadline, int $enough, float $settleS): array
-    {
-        ($this->watch)('searching', ['capability' => $this->class->name]);
-        $found = $selection->run([], $this->class, self::within($deadline, self::SEARCH_S), $enough, $settleS);
+    /**
+     * @param list<PeerInfo> $remembered nodes that are asked as well
+     *
+     * @return list<Candidate>
+     */
+    private function search(
+        Selection $selection,
+        Deadline $deadline,
+        int $enough,
+        float $settleS,
+        array $remembered = [],
+    ): array {
+        ($this->watch)('searching', ['class' => $this->class->name]);
+        $found = $selection->run($remembered, $this->class, $deadline->within(self::SEARCH_S), $enough, $settleS);
         if ($found === [] && !$selection->isCutOff()) {
             // One that knows no other is listed nowhere.
             $found = $selection->run($this->bootstrap, null, $this->connecting($deadline), $enough, 0.0);
@@ -176,9 +237,17 @@ final class RemoteTransport implements ChoosingTransportInterface, RemembersFail
         return array_values(array_filter($found, static fn (Candidate $candidate): bool => $candidate->record->lends));
     }
 
-    /** @param list<Candidate> $candidates */
-    private function first(array $candidates, Selection $selection, Deadline $deadline): ?ConversationInterface
-    {
+    /**
+     * @param list<Candidate> $candidates
+     * @param bool $anyOrder whether equally good nodes come in any order: who claims to be near, idle and large is then
+     *                       no likelier to be next
+     */
+    private function first(
+        array $candidates,
+        Selection $selection,
+        Deadline $deadline,
+        bool $anyOrder,
+    ): ?SessionInterface {
         foreach ($candidates as $candidate) {
             $name = (string) $candidate->info->peer;
             unset($this->groups[$name]);
@@ -186,11 +255,21 @@ final class RemoteTransport implements ChoosingTransportInterface, RemembersFail
             $answered = new PeerInfo($candidate->info->peer, [$candidate->address]);
             $this->groups[$name] = $this->directory->group($answered);
             $this->groups = array_slice($this->groups, -self::MAX_GROUPS, null, true);
+            unset($this->networks[$name]);
+            $this->networks[$name] = HearsayScope::networkOf($candidate->address);
+            $this->networks = array_slice($this->networks, -self::MAX_GROUPS, null, true);
         }
         $rank = fn (Candidate $candidate): array => [
             $this->failures->of($candidate->info->peer, $this->groups[(string) $candidate->info->peer] ?? null),
             $candidate->cost(),
         ];
+        if ($anyOrder) {
+            $candidates = (new \Random\Randomizer())->shuffleArray($candidates);
+            $rank = fn (Candidate $candidate): float => $this->failures->of(
+                $candidate->info->peer,
+                $this->groups[(string) $candidate->info->peer] ?? null,
+            );
+        }
         usort($candidates, static fn (Candidate $a, Candidate $b): int => $rank($a) <=> $rank($b));
         foreach ($candidates as $candidate) {
             $peer = $candidate->info->peer;
@@ -209,7 +288,7 @@ final class RemoteTransport implements ChoosingTransportInterface, RemembersFail
     }
 
     /** Go on with a connection from before, if there is one and it still lives. */
-    private function reuse(PeerId $peer, Deadline $deadline): ?ConversationInterface
+    private function reuse(PeerId $peer, Deadline $deadline): ?SessionInterface
     {
         $this->host->loop()->poll();
         $connection = $this->connections->kept($peer);
@@ -224,7 +303,7 @@ final class RemoteTransport implements ChoosingTransportInterface, RemembersFail
     }
 
     /** Dial a node where it was last, or else where the DHT says it is. */
-    private function reach(PeerId $peer, Deadline $deadline): ConversationInterface
+    private function reach(PeerId $peer, Deadline $deadline): SessionInterface
     {
         $addresses = $this->directory->usable(new PeerInfo($peer, $this->book->addresses($peer)))->addresses ?? [];
         foreach ($this->bootstrap as $node) {
@@ -239,7 +318,7 @@ final class RemoteTransport implements ChoosingTransportInterface, RemembersFail
             }
         }
         ($this->watch)('locating', ['peer' => (string) $peer]);
-        $info = $this->directory->locate($peer, self::within($deadline, self::SEARCH_S));
+        $info = $this->directory->locate($peer, $deadline->within(self::SEARCH_S));
         if ($info === null) {
             throw $failure ?? new Unreachable(
                 "nobody knows where the node $peer is",
@@ -251,14 +330,14 @@ final class RemoteTransport implements ChoosingTransportInterface, RemembersFail
             return $this->dial($info, $deadline);
         } catch (Libp2pException $failure) {
             // What others say of it may be false. The node's own word is in a class of its own.
-            $own = $this->directory->listed($peer, self::within($deadline, self::SEARCH_S));
+            $own = $this->directory->listed($peer, $deadline->within(self::SEARCH_S));
             $isKnown = $own === null || array_diff($own->addresses, $info->addresses) === [];
 
             return $isKnown ? throw $failure : $this->dial($own, $deadline);
         }
     }
 
-    private function dial(PeerInfo $info, Deadline $deadline): ConversationInterface
+    private function dial(PeerInfo $info, Deadline $deadline): SessionInterface
     {
         $connection = $this->connection($info, $deadline);
         $conversation = $this->converse($connection, $deadline);
@@ -271,14 +350,14 @@ final class RemoteTransport implements ChoosingTransportInterface, RemembersFail
         ConnectionInterface $connection,
         Deadline $deadline,
         bool $isReplaceable = false,
-    ): ConversationInterface {
+    ): SessionInterface {
         $peer = $connection->remotePeer();
         $stream = new Libp2pStream(
             $peer,
-            $connection->openStream(JobStream::PROTOCOL, $this->connecting($deadline)),
+            $connection->openStream(Session::PROTOCOL, $this->connecting($deadline)),
             $this->host->loop(),
         );
-        $conversation = JobStream::open(
+        $conversation = Session::open(
             $stream,
             $peer,
             $deadline,
@@ -293,7 +372,7 @@ final class RemoteTransport implements ChoosingTransportInterface, RemembersFail
     }
 
     /** @param list<PeerId> $avoid */
-    private function selection(?Job $job, array $avoid): Selection
+    private function selection(?Submission $job, array $avoid): Selection
     {
         return new Selection(
             $this->directory,
@@ -303,8 +382,17 @@ final class RemoteTransport implements ChoosingTransportInterface, RemembersFail
             $this->host->loop(),
             $this->watch,
             $job,
-            $avoid,
+            [...$avoid, ...$this->never],
+            $this->class,
+            fn (PeerId $peer): bool => $this->failures->ofNode($peer) > 0.0,
+            $this->avoided,
         );
+    }
+
+    /** The loop on which several tasks may use this transport beside one another. */
+    public function loop(): Loop
+    {
+        return $this->host->loop();
     }
 
     private function connection(PeerInfo $info, Deadline $deadline): ConnectionInterface
@@ -312,28 +400,23 @@ final class RemoteTransport implements ChoosingTransportInterface, RemembersFail
         return $this->connections->to($info, $this->connecting($deadline), $this->publicOnly);
     }
 
-    private function connecting(Deadline $deadline): Libp2pDeadline
+    private function connecting(Deadline $deadline): Deadline
     {
-        return self::within($deadline, $this->timeouts->connectS);
+        return $deadline->within($this->timeouts->connectS);
     }
 
     private function explained(Libp2pException $exception, PeerId $peer, Deadline $deadline): TransportException
     {
         $deadline->check("a connection to $peer");
-        $causes = $exception instanceof Libp2pUnreachable ? array_values($exception->causes) : [$exception];
+        $causes = $exception instanceof PeerUnreachable ? array_values($exception->causes) : [$exception];
         $wrong = array_filter($causes, static fn (Libp2pException $cause): bool => $cause instanceof WrongPeer);
         if ($wrong !== [] && count($wrong) === count($causes)) {
             return new PeerMismatch("where the node $peer should be is another: {$causes[0]->getMessage()}", null, $exception);
         }
-        if ($exception instanceof Libp2pTimedOut) {
+        if ($exception instanceof DeadlinePassed) {
             return new TimedOut($exception->waitedFor, $this->timeouts->connectS, 'connect');
         }
 
         return new Unreachable("cannot reach the node $peer: {$exception->getMessage()}", null, $exception);
-    }
-
-    private static function within(Deadline $deadline, float $seconds): Libp2pDeadline
-    {
-        return Libp2pDeadline::after(min($deadline->remaining(), $seconds));
     }
 }

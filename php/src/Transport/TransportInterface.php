@@ -20,7 +20,7 @@ interface TransportInterface
      *
      * @throws TransportException
      */
-    public function open(?PeerId $peer, Deadline $deadline): ConversationInterface;
+    public function open(?PeerId $peer, Deadline $deadline): SessionInterface;
 
     /**
      * Return the nodes that answer.

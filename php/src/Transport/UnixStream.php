@@ -8,6 +8,7 @@ use Plasm\Exception\ConnectionLost;
 use Plasm\Exception\TimedOut;
 use Plasm\Exception\TransportException;
 use Plasm\Exception\Unreachable;
+use Plasm\Libp2p\Io\Loop;
 use Plasm\PeerId;
 use Plasm\Time\Deadline;
 
@@ -15,7 +16,10 @@ use Plasm\Time\Deadline;
 final class UnixStream implements StreamInterface
 {
     private const MAX_LINE_BYTES = 64;
+    private const EAGAIN = 11;
     private const EACCES = 13;
+    private const BACKLOG_PAUSE_S = 0.1;
+    private const LONGEST_S = 3600.0;
 
     private string $ahead = '';
 
@@ -31,13 +35,8 @@ final class UnixStream implements StreamInterface
      */
     public static function connect(string $path, string $protocol, Deadline $deadline): self
     {
-        $deadline->check("a connection to $path");
-        $seconds = min(3600.0, $deadline->remaining());
-        $socket = @stream_socket_client("unix://$path", $code, $message, $seconds);
-        if ($socket === false) {
-            $hint = $code === self::EACCES ? 'the socket is for its owner, and for members of its group' : null;
-            throw new Unreachable("no daemon answers on $path: " . ($message ?: "error $code"), $hint);
-        }
+        $socket = self::connected($path, $deadline);
+        $seconds = min(self::LONGEST_S, $deadline->remaining());
         $self = self::ofSocket($socket);
         try {
             $self->write("$protocol\n", $seconds);
@@ -115,12 +114,52 @@ final class UnixStream implements StreamInterface
         }
     }
 
+    /**
+     * Connect, and wait as long as the backlog is full: connect() fails with EAGAIN then, unix(7).
+     *
+     * @return resource
+     */
+    private static function connected(string $path, Deadline $deadline)
+    {
+        while (true) {
+            $deadline->check("a connection to $path");
+            $socket = @stream_socket_client("unix://$path", $code, $message, min(self::LONGEST_S, $deadline->remaining()));
+            if ($socket !== false) {
+                return $socket;
+            }
+            if ($code !== self::EAGAIN) {
+                throw match ($code) {
+                    self::EACCES => new Unreachable("the socket $path is not for this user", self::howToBeLetIn($path)),
+                    default => new Unreachable(
+                        "no daemon answers on $path: " . ($message ?: "error $code"),
+                        StartHint::of([dirname($path)]),
+                    ),
+                };
+            }
+            Loop::sleep(self::BACKLOG_PAUSE_S);
+        }
+    }
+
+    /** Return what a user does that may not use a socket, in the words of the Python client. */
+    private static function howToBeLetIn(string $path): string
+    {
+        foreach ([$path, dirname($path)] as $place) {
+            $id = @filegroup($place);
+            $group = is_int($id) && function_exists('posix_getgrgid') ? posix_getgrgid($id) : false;
+            if ($group !== false && $group['name'] !== 'root') {
+                return "its users are in the group {$group['name']}: sudo usermod -a -G {$group['name']} \$USER, and log in again";
+            }
+        }
+
+        return 'ask the administrator of the daemon for access (transport.local.group)';
+    }
+
     /** Return the line that the stream begins with. */
     private function line(Deadline $deadline): string
     {
         $line = '';
         while (!str_contains($line, "\n")) {
-            $bytes = $this->read(4096, min(3600.0, $deadline->remaining()));
+            $bytes = $this->read(4096, min(self::LONGEST_S, $deadline->remaining()));
             if ($bytes === null) {
                 $deadline->check('the daemon to agree on the protocol');
                 continue;
@@ -138,10 +177,15 @@ final class UnixStream implements StreamInterface
     /** Wait until the socket can be read from, or written to; a signal may end the wait early. */
     private function select(bool $forReading, float $waitS): bool
     {
+        $waitS = max(0.0, min($waitS, self::LONGEST_S));
+        $loop = $waitS > 0.0 ? Loop::current() : null;
+        if ($loop !== null) {
+            return $loop->awaitSocket($this->socket(), $forReading, $waitS);
+        }
         $read = $forReading ? [$this->socket()] : null;
         $write = $forReading ? null : [$this->socket()];
         $except = null;
-        $micros = (int) ceil(max(0.0, min($waitS, 3600.0)) * 1e6);
+        $micros = (int) ceil($waitS * 1e6);
         $ready = @stream_select($read, $write, $except, intdiv($micros, 1_000_000), $micros % 1_000_000);
 
         return $ready !== false && $ready > 0;

@@ -6,19 +6,26 @@ namespace Plasm\Tests\Integration;
 
 use PHPUnit\Framework\TestCase;
 use Plasm\Client;
+use Plasm\Envelope;
 use Plasm\Exception\NoNode;
 use Plasm\Exception\PeerMismatch;
 use Plasm\Exception\TimedOut;
+use Plasm\Fraud\FraudProof;
+use Plasm\Fraud\ProofFiles;
 use Plasm\Handle;
-use Plasm\Libp2p\Deadline;
 use Plasm\Libp2p\Host;
 use Plasm\Libp2p\Io\Framing;
 use Plasm\Libp2p\Multiaddr;
 use Plasm\Libp2p\Protobuf;
 use Plasm\Node;
+use Plasm\Outcome;
 use Plasm\PeerId;
-use Plasm\Remote\CapabilityClass;
+use Plasm\Remote\NodeClass;
 use Plasm\RetryPolicy;
+use Plasm\Submission;
+use Plasm\Testing\ReceiptSigner;
+use Plasm\Time\Deadline;
+use Plasm\Verifier\Quorum;
 
 /** The client against real nodes that it finds in their DHT. */
 final class NetworkTest extends TestCase
@@ -83,6 +90,40 @@ final class NetworkTest extends TestCase
         self::assertStringContainsString("\nReceipt verified ✓ signed by 12D3KooW", $again);
     }
 
+    public function testRealNodesAgreeAndPythonConvictsWhomThePhpClientHasAProofAgainst(): void
+    {
+        $plasm = dirname(__DIR__, 3) . '/.venv/bin/plasm';
+        if (!is_executable($plasm)) {
+            self::markTestSkipped("no $plasm to judge the proof");
+        }
+        $state = getenv('XDG_STATE_HOME');
+        putenv("XDG_STATE_HOME=$this->directory");
+        try {
+            $client = new Client(
+                ['mode' => 'remote', 'bootstrap' => [self::network()->bootstrap()], 'cache' => false],
+                require: 'quorum',
+                verifiers: [new Quorum(nodes: 2, agree: 2, networks: false, apartS: 0.0)],
+            );
+            $job = Submission::create(self::HELLO, ['args' => ['words']]);
+            $result = $client->run($job);
+            $liar = ReceiptSigner::withFreshKey();
+            $false = $liar->receipt($job->manifest, Outcome::exited(0), 'sdrow');
+            $envelopes = array_map(Envelope::fromJson(...), [$result->envelopeJson, $false]);
+            $file = ProofFiles::keep($envelopes, FraudProof::inputsOf($job));
+        } finally {
+            putenv($state === false ? 'XDG_STATE_HOME' : "XDG_STATE_HOME=$state");
+        }
+
+        self::assertStringContainsString('agreed on by 2 nodes', (string) $result->verdict);
+        self::assertNotNull($file);
+        $homes = "XDG_STATE_HOME=$this->directory/s XDG_CACHE_HOME=$this->directory/c XDG_CONFIG_HOME=$this->directory/e";
+        exec("$homes " . escapeshellarg($plasm) . ' verify --fraud --json ' . escapeshellarg($file), $lines, $status);
+        $found = json_decode(implode("\n", $lines), true);
+        self::assertSame(0, $status);
+        self::assertSame([(string) $liar->peer], array_column($found['convicted'], 'node'));
+        self::assertSame([(string) $result->receipt->node], $found['cleared']);
+    }
+
     public function testABootstrapThatIsNotThereIsNamed(): void
     {
         $nowhere = '/ip4/127.0.0.1/tcp/1/p2p/' . self::network()->peer('bootstrap');
@@ -121,9 +162,26 @@ final class NetworkTest extends TestCase
 
         self::assertSame(['', 0, 0, 0], [$errors, $submitted, $cached, $located]);
         $verdict = 'Receipt verified ✓ signed by ' . Handle::parse($handle)->peer
-            . ', a node that you do not know, not re-executed: nobody but that node has run the job';
+            . ', a node that you do not know, not re-executed: nobody but that node has run the job; the job exited with code 0';
         self::assertSame("cba\n|$verdict", $output);
         self::assertSame($output, $again);
+    }
+
+    public function testJobsOfOneClientRunBesideOneAnotherOnTheNodesOfANetwork(): void
+    {
+        $inputs = [];
+        for ($number = 0; $number < 24; ++$number) {
+            $inputs["number $number"] = "value $number";
+        }
+        $signers = $outputs = [];
+        foreach ($this->plasm()->map(self::HELLO, $inputs, inFlight: 6) as $key => $result) {
+            $signers[(string) $result->verdict->signer] = true;
+            $outputs[$key] = (string) $result;
+        }
+
+        self::assertSame(array_map('strrev', $inputs), $outputs);
+        $workers = [self::network()->peer('worker0'), self::network()->peer('worker1')];
+        self::assertSame([], array_diff(array_keys($signers), $workers));
     }
 
     public function testANodeThatIsKilledWithAJobIsReplaced(): void
@@ -133,7 +191,7 @@ final class NetworkTest extends TestCase
         try {
             $code = '$plasm = new Plasm\Client(["mode" => "remote", "bootstrap" => $argv[1]],'
                 . ' pinned: [$argv[3], $argv[4]], timeouts: new Plasm\Timeouts(patienceS: 0.5));'
-                . 'echo $plasm->run($argv[2], ["gas" => 3e9, "timeout" => 300], timeout: 80)->verdict->signer;';
+                . 'echo $plasm->run($argv[2], ["gas" => 3e9, "wall_time" => 300], timeout: 80)->verdict->signer;';
             $arguments = [$network->bootstrap(), self::MODULES . '/spin.wasm', $doomed->peer('doomed0'), $network->peer('worker0')];
 
             $running = PhpProcess::start(['-r', PhpProcess::loading($code), '--', ...$arguments], $this->directory);
@@ -155,7 +213,7 @@ final class NetworkTest extends TestCase
         $pinned = [$network->peer('worker1'), $network->peer('worker0')];
         $code = '$plasm = new Plasm\Client(["mode" => "remote", "bootstrap" => $argv[1]],'
             . ' pinned: [$argv[3], $argv[4]], timeouts: new Plasm\Timeouts(connectS: 3, idleS: 4, patienceS: 1));'
-            . 'echo $plasm->run($argv[2], ["timeout" => 300], timeout: 80)->verdict->signer;';
+            . 'echo $plasm->run($argv[2], ["wall_time" => 300], timeout: 80)->verdict->signer;';
         $before = $network->accepted('worker1');
 
         $arguments = [$network->bootstrap(), self::MODULES . '/ticks.wasm', ...$pinned];
@@ -187,11 +245,11 @@ final class NetworkTest extends TestCase
         };
         $began = microtime(true);
 
-        $result = $this->plasm(['watch' => $watch, 'capability' => self::PESTERED])->run(self::HELLO, ['args' => ['abc']], timeout: 30);
+        $result = $this->plasm(['watch' => $watch, 'node_class' => self::PESTERED])->run(self::HELLO, ['args' => ['abc']], timeout: 30);
 
         self::assertSame("cba\n", (string) $result);
         self::assertLessThan(30, microtime(true) - $began);
-        $found = $this->plasm(['watch' => $watch, 'capability' => self::PESTERED])->discover();
+        $found = $this->plasm(['watch' => $watch, 'node_class' => self::PESTERED])->discover();
         self::assertCount(self::WORKERS, $found);
         self::assertGreaterThanOrEqual(6, $lost);
         fclose($stalling);
@@ -202,7 +260,7 @@ final class NetworkTest extends TestCase
         $plasm = $this->plasm();
         $began = microtime(true);
         try {
-            $plasm->run(self::MODULES . '/spin.wasm', ['gas' => 1e13, 'timeout' => 5], timeout: 1.5);
+            $plasm->run(self::MODULES . '/spin.wasm', ['gas' => 1e13, 'wall_time' => 5], timeout: 1.5);
             self::fail('it had ended');
         } catch (TimedOut $exception) {
             self::assertSame('total', $exception->limit);
@@ -302,7 +360,7 @@ final class NetworkTest extends TestCase
         $stream = $connection->openStream('/phase/kad/1.0.0', $deadline);
         $provider = Protobuf::bytes(1, $host->peer()->multihash())
             . Protobuf::bytes(2, Multiaddr::parse("/ip4/127.0.0.1/tcp/$port")->toBytes());
-        foreach ((new CapabilityClass(self::PESTERED))->shuffledKeys() as $key) {
+        foreach ((new NodeClass(self::PESTERED))->shuffledKeys() as $key) {
             $message = Protobuf::number(1, self::ADD_PROVIDER) . Protobuf::bytes(2, $key) . Protobuf::bytes(9, $provider);
             $stream->write(Framing::frame($message), $deadline);
         }

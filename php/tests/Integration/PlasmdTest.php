@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm\Tests\Integration;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use Plasm\Client;
 use Plasm\Exception\BadSignature;
@@ -16,10 +17,13 @@ use Plasm\Exception\UntrustedSigner;
 use Plasm\Exception\WrongJob;
 use Plasm\Exception\WrongOutput;
 use Plasm\Handle;
-use Plasm\Job;
 use Plasm\JobState;
 use Plasm\OutcomeKind;
+use Plasm\Submission;
+use Plasm\Time\Deadline;
+use Plasm\Time\SystemClock;
 use Plasm\Transport\LocalTransport;
+use Plasm\Transport\UnixStream;
 
 /** The client against a real daemon, over a real socket, in processes of its own. */
 final class PlasmdTest extends TestCase
@@ -56,6 +60,28 @@ final class PlasmdTest extends TestCase
         self::assertStringContainsString("\nReceipt verified ✓ signed by 12D3KooW", $output);
     }
 
+    /** @dataProvider ends */
+    #[DataProvider('ends')]
+    public function testTheFirstSampleOfTheReadmeShowsSuccessAndFailureApart(string $options, int $exit, string $stdout, string $end): void
+    {
+        $root = dirname(__DIR__, 3);
+        preg_match('/^```php\n(.*?)^```$/ms', (string) file_get_contents("$root/php/README.md"), $found);
+        $sample = str_replace("['cpu' => 1]", $options, $found[1], $replaced);
+
+        [$status, $output, $errors] = $this->php(['-r', 'chdir(' . var_export($root, true) . "); $sample"]);
+
+        self::assertSame([1, $exit], [$replaced, $status]);
+        self::assertSame($stdout, substr($output, 0, strlen("dlroW ,olleH\n")));
+        self::assertStringEndsWith($end, $exit === 0 ? $output : $errors);
+    }
+
+    /** @return iterable<string, array{string, int, string, string}> */
+    public static function ends(): iterable
+    {
+        yield 'as pasted' => ["['cpu' => 1]", 0, "dlroW ,olleH\n", "; the job exited with code 0\n"];
+        yield 'out of gas' => ["['gas' => 1000]", 1, '', "; the job failed: out of gas\n"];
+    }
+
     public function testWithoutADaemonTheExampleSaysHowToStartOne(): void
     {
         $nowhere = ['PLASM_SOCKET' => self::daemon()->directory . '/nowhere.sock'];
@@ -64,7 +90,7 @@ final class PlasmdTest extends TestCase
 
         self::assertSame(1, $status);
         self::assertStringContainsString('no daemon runs here', $errors);
-        self::assertStringContainsString('start one with: plasmd', $errors);
+        self::assertStringContainsString('start one with: plasmd --detach', $errors);
     }
 
     public function testSubmitInOneProcessAndFetchInAnother(): void
@@ -92,7 +118,7 @@ final class PlasmdTest extends TestCase
     public function testAJobThatNeverEndsIsCancelled(): void
     {
         $plasm = $this->plasm();
-        $handle = $plasm->submit(self::MODULES . '/spin.wasm', ['timeout' => 60, 'gas' => 1e14]);
+        $handle = $plasm->submit(self::MODULES . '/spin.wasm', ['wall_time' => 60, 'gas' => 1e14]);
         try {
             $plasm->result($handle, 0.2);
             self::fail('it had ended');
@@ -159,7 +185,7 @@ final class PlasmdTest extends TestCase
 
     public function testSubmittingOneJobTwiceIsOneJob(): void
     {
-        $job = Job::create(self::HELLO);
+        $job = Submission::create(self::HELLO);
         $first = $this->plasm()->submit($job);
         $second = $this->plasm()->submit($job);
 
@@ -178,12 +204,56 @@ final class PlasmdTest extends TestCase
         }
     }
 
+    public function testConversationsOneAfterTheOtherShareASocket(): void
+    {
+        $plasm = $this->plasm();
+        $before = self::sessions();
+
+        $first = $plasm->run(self::HELLO, ['stdin' => 'one']);
+        $handle = $plasm->submit(self::HELLO, ['stdin' => 'two']);
+        $second = $plasm->result($handle, 60);
+        $plasm->status($handle);
+
+        self::assertSame(["eno", "owt"], [$first->stdout(), $second->stdout()]);
+        self::assertSame($before + 1, self::sessions());
+    }
+
+    /** Return how many streams of the job protocol the daemon has served. */
+    private static function sessions(): int
+    {
+        $deadline = new Deadline(new SystemClock(), 10, 'test');
+        $stream = UnixStream::connect(self::daemon()->socket, '/plasm/metrics/1.0.0', $deadline);
+        for ($text = ''; ($bytes = $stream->read(65_536, 10)) !== '';) {
+            $text .= $bytes;
+        }
+        $stream->close();
+        self::assertSame(1, preg_match('/sessions_total (\d+)/', $text, $found));
+
+        return (int) $found[1];
+    }
+
     public function testDiscoverFindsTheDaemon(): void
     {
         $nodes = $this->plasm()->discover();
 
         self::assertCount(1, $nodes);
         self::assertSame('unix:' . self::daemon()->socket, $nodes[0]->address);
+    }
+
+    public function testUnderOpenBasedirTheClientConnectsAndWarnsOfNothing(): void
+    {
+        $code = PhpProcess::loading(
+            'set_error_handler(static function (int $level, string $message): bool {'
+            . ' if ((error_reporting() & $level) !== 0) { throw new \ErrorException($message); } return true; });'
+            . 'echo (new \Plasm\Client())->run($argv[1], ["stdin" => "hello"]);'
+            . '$peer = (new \Plasm\Client())->discover()[0]->peer;'
+            . 'var_dump(\Plasm\Evidence::keep($peer, str_repeat("0", 64), "a test", "{}"));',
+        );
+        $allowed = dirname(__DIR__, 2) . PATH_SEPARATOR . dirname(self::HELLO);
+
+        $answer = $this->php(['-d', "open_basedir=$allowed", '-r', $code, self::HELLO]);
+
+        self::assertSame([0, "ollehNULL\n", ''], $answer);
     }
 
     public function testWhatIsNoDaemonIsNotTakenForOne(): void
@@ -211,6 +281,7 @@ final class PlasmdTest extends TestCase
      *
      * @param class-string<\Throwable> $exception
      */
+    #[DataProvider('tampering')]
     public function testWhatAProxyChangedIsRefused(string $mode, string $exception): void
     {
         $this->expectException($exception);

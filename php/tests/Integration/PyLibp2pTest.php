@@ -6,7 +6,6 @@ namespace Plasm\Tests\Integration;
 
 use PHPUnit\Framework\TestCase;
 use Plasm\Libp2p\ConnectionInterface;
-use Plasm\Libp2p\Deadline;
 use Plasm\Libp2p\Exception\UnsupportedProtocol;
 use Plasm\Libp2p\Exception\WrongPeer;
 use Plasm\Libp2p\Host;
@@ -15,6 +14,7 @@ use Plasm\Libp2p\Io\Framing;
 use Plasm\Libp2p\Kademlia\Client;
 use Plasm\Libp2p\Multiaddr;
 use Plasm\Libp2p\PeerInfo;
+use Plasm\Time\Deadline;
 
 /** The client against hosts that are not ours. */
 final class PyLibp2pTest extends TestCase

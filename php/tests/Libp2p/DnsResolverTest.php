@@ -4,13 +4,14 @@ declare(strict_types=1);
 
 namespace Plasm\Tests\Libp2p;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
-use Plasm\Libp2p\Deadline;
 use Plasm\Libp2p\Exception\ConnectFailed;
+use Plasm\Libp2p\Exception\DeadlinePassed;
 use Plasm\Libp2p\Exception\Libp2pException;
-use Plasm\Libp2p\Exception\TimedOut;
 use Plasm\Libp2p\Io\DnsResolver;
 use Plasm\Libp2p\Io\Loop;
+use Plasm\Time\Deadline;
 
 final class DnsResolverTest extends TestCase
 {
@@ -91,7 +92,7 @@ final class DnsResolverTest extends TestCase
         try {
             $resolver->resolve('node.example', true, true, Deadline::after(0.2));
             self::fail('a silent server answered');
-        } catch (TimedOut) {
+        } catch (DeadlinePassed) {
             self::assertLessThan(5e9, hrtime(true) - $start);
         }
     }
@@ -136,6 +137,7 @@ final class DnsResolverTest extends TestCase
     }
 
     /** @dataProvider wrongNames */
+    #[DataProvider('wrongNames')]
     public function testANameThatCannotBeAskedForIsRefused(string $name): void
     {
         $this->expectException(ConnectFailed::class);

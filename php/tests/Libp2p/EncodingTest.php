@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm\Tests\Libp2p;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use Plasm\Exception\InvalidRecord;
 use Plasm\Libp2p\AddressScope;
@@ -22,6 +23,7 @@ final class EncodingTest extends TestCase
     private const PEER = '12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA';
 
     /** @dataProvider uvarints */
+    #[DataProvider('uvarints')]
     public function testAUvarint(string $number, string $encodingHex): void
     {
         $offset = 0;
@@ -38,6 +40,7 @@ final class EncodingTest extends TestCase
     }
 
     /** @dataProvider wrongUvarints */
+    #[DataProvider('wrongUvarints')]
     public function testAWrongUvarintIsRefused(string $hex): void
     {
         $this->expectException(ProtocolViolation::class);
@@ -68,6 +71,7 @@ final class EncodingTest extends TestCase
     }
 
     /** @dataProvider otherPeers */
+    #[DataProvider('otherPeers')]
     public function testAPeerIdOfAnotherKindIsRefused(string $text): void
     {
         $this->expectException(InvalidRecord::class);
@@ -89,6 +93,7 @@ final class EncodingTest extends TestCase
     }
 
     /** @dataProvider multiaddrs */
+    #[DataProvider('multiaddrs')]
     public function testAMultiaddr(string $text, string $encodingHex): void
     {
         self::assertSame($text, (string) Multiaddr::parse($text));
@@ -113,6 +118,7 @@ final class EncodingTest extends TestCase
     }
 
     /** @dataProvider wrongMultiaddrs */
+    #[DataProvider('wrongMultiaddrs')]
     public function testAWrongMultiaddrIsRefused(string $text, bool $binary): void
     {
         $this->expectException(InvalidMultiaddr::class);
@@ -183,6 +189,7 @@ final class EncodingTest extends TestCase
     }
 
     /** @dataProvider scopes */
+    #[DataProvider('scopes')]
     public function testWhichAddressesArePublic(string $ip, bool $public): void
     {
         self::assertSame($public, AddressScope::isPublic($ip));
@@ -213,6 +220,7 @@ final class EncodingTest extends TestCase
     }
 
     /** @dataProvider wrongProtobuf */
+    #[DataProvider('wrongProtobuf')]
     public function testWrongProtobufIsRefused(string $message): void
     {
         $this->expectException(ProtocolViolation::class);

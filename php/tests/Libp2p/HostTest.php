@@ -4,17 +4,17 @@ declare(strict_types=1);
 
 namespace Plasm\Tests\Libp2p;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
-use Plasm\Libp2p\Deadline;
 use Plasm\Libp2p\Exception\ConnectFailed;
-use Plasm\Libp2p\Exception\ConnectionLost;
+use Plasm\Libp2p\Exception\ConnectionClosed;
+use Plasm\Libp2p\Exception\DeadlinePassed;
 use Plasm\Libp2p\Exception\DecryptionFailed;
 use Plasm\Libp2p\Exception\HandshakeFailed;
 use Plasm\Libp2p\Exception\Libp2pException;
+use Plasm\Libp2p\Exception\PeerUnreachable;
 use Plasm\Libp2p\Exception\ProtocolViolation;
 use Plasm\Libp2p\Exception\StreamReset;
-use Plasm\Libp2p\Exception\TimedOut;
-use Plasm\Libp2p\Exception\Unreachable;
 use Plasm\Libp2p\Exception\UnsupportedAddress;
 use Plasm\Libp2p\Exception\UnsupportedProtocol;
 use Plasm\Libp2p\Exception\WrongPeer;
@@ -31,6 +31,7 @@ use Plasm\Libp2p\Yamux\Frame;
 use Plasm\Libp2p\Yamux\Session;
 use Plasm\Tests\Libp2p\Support\Handlers;
 use Plasm\Tests\Libp2p\Support\Node;
+use Plasm\Time\Deadline;
 
 final class HostTest extends TestCase
 {
@@ -153,7 +154,7 @@ final class HostTest extends TestCase
         try {
             $this->host->race([$stranger, $closed], Deadline::after(10));
             self::fail('somebody won');
-        } catch (Unreachable $exception) {
+        } catch (PeerUnreachable $exception) {
             self::assertEqualsCanonicalizing([(string) $stranger, (string) $closed], array_keys($exception->causes));
             self::assertInstanceOf(WrongPeer::class, $exception->causes[(string) $stranger]);
             self::assertInstanceOf(ConnectFailed::class, $exception->causes[(string) $closed]);
@@ -170,7 +171,7 @@ final class HostTest extends TestCase
         try {
             $this->host->race($addresses, Deadline::after(0.2));
             self::fail('somebody won');
-        } catch (TimedOut | Unreachable) {
+        } catch (DeadlinePassed | PeerUnreachable) {
             self::assertLessThan(5e9, hrtime(true) - $start);
         }
     }
@@ -188,7 +189,7 @@ final class HostTest extends TestCase
                 while (true) {
                     $session->ping($all);
                 }
-            } catch (ConnectionLost) {
+            } catch (ConnectionClosed) {
                 $ended++;
             }
         }
@@ -198,6 +199,7 @@ final class HostTest extends TestCase
     }
 
     /** @dataProvider undiallable */
+    #[DataProvider('undiallable')]
     public function testWhatCannotBeDialledIsSaid(string $address, bool $publicOnly): void
     {
         $this->expectException(UnsupportedAddress::class);
@@ -267,7 +269,7 @@ final class HostTest extends TestCase
         try {
             $this->host->dial($silent->address(), Deadline::after(1.5));
             self::fail('a silent node answered');
-        } catch (TimedOut) {
+        } catch (DeadlinePassed) {
             self::assertSame(1, $signals);
         } finally {
             pcntl_signal(SIGALRM, SIG_DFL);
@@ -308,6 +310,7 @@ final class HostTest extends TestCase
      *
      * @param \Closure(Socket, Node): mixed $script
      */
+    #[DataProvider('stalls')]
     public function testANodeThatStallsIsGivenUpAtTheDeadline(\Closure $script, string $waitedFor): void
     {
         $node = $this->scripted($script);
@@ -315,7 +318,7 @@ final class HostTest extends TestCase
         try {
             $this->talk($node, Deadline::after(0.3));
             self::fail('the node answered');
-        } catch (TimedOut $exception) {
+        } catch (DeadlinePassed $exception) {
             self::assertStringContainsString($waitedFor, $exception->getMessage());
             self::assertLessThan(5e9, hrtime(true) - $start);
         }
@@ -359,7 +362,7 @@ final class HostTest extends TestCase
         try {
             $stream->write($bytes, Deadline::after(0.3));
             self::fail('more was taken than there was room for');
-        } catch (TimedOut $exception) {
+        } catch (DeadlinePassed $exception) {
             self::assertSame('the peer to make room on a stream', $exception->waitedFor);
             self::assertLessThan(self::MEMORY_BYTES, memory_get_usage() - $before);
         }
@@ -371,13 +374,14 @@ final class HostTest extends TestCase
      * @param \Closure(Socket, Node): mixed $script
      * @param list<class-string<Libp2pException>> $expected
      */
+    #[DataProvider('liars')]
     public function testANodeThatBreaksTheRulesIsFoundOut(\Closure $script, array $expected): void
     {
         $node = $this->scripted($script);
         $before = memory_get_usage();
         $start = hrtime(true);
         try {
-            $this->talk($node, Deadline::after(in_array(TimedOut::class, $expected, true) ? 0.5 : 10));
+            $this->talk($node, Deadline::after(in_array(DeadlinePassed::class, $expected, true) ? 0.5 : 10));
             self::fail('the node was believed');
         } catch (Libp2pException $exception) {
             self::assertContains($exception::class, $expected, $exception->getMessage());
@@ -405,7 +409,7 @@ final class HostTest extends TestCase
                 $secure->write($bytes, Node::deadline());
             }
         });
-        $gone = [ConnectionLost::class];
+        $gone = [ConnectionClosed::class];
         $wrong = [ProtocolViolation::class];
         $failed = [HandshakeFailed::class];
 
@@ -414,7 +418,7 @@ final class HostTest extends TestCase
             'speaks HTTP' => [static fn (Socket $socket) => $socket->post("HTTP/1.1 400 Bad Request\r\n\r\n"), $wrong],
             'sends zeros without end' => [$flood(str_repeat("\0", 65536)), $wrong],
             'sends ones without end' => [$flood(str_repeat("\xFF", 65536)), $wrong],
-            'sends noise without end' => [$flood(random_bytes(65536)), [...$wrong, TimedOut::class]],
+            'sends noise without end' => [$flood(random_bytes(65536)), [...$wrong, DeadlinePassed::class]],
             'announces an endless word' => [$flood("\xFF\xFF\xFF\xFF\x7F" . str_repeat('a', 65536)), $wrong],
             'greets without end' => [$flood(str_repeat(Framing::frame("/multistream/1.0.0\n"), 1000)), $wrong],
             'does not know Noise' => [
@@ -468,18 +472,18 @@ final class HostTest extends TestCase
             'sends garbage in place of yamux' => [$frames(random_bytes(60000)), $wrong],
             'sends data that nobody asked for' => [
                 $frames((new Frame(Frame::DATA, 0, 1, 60000))->encode() . str_repeat('x', 60000)),
-                [...$wrong, TimedOut::class],
+                [...$wrong, DeadlinePassed::class],
             ],
             'opens streams without end' => [
                 $frames(implode('', array_map(
                     static fn (int $number): string => (new Frame(Frame::DATA, Frame::SYN, 2 * $number, 0))->encode(),
                     range(1, 4000),
                 ))),
-                [...$wrong, TimedOut::class],
+                [...$wrong, DeadlinePassed::class],
             ],
             'pings without end' => [
                 $frames(str_repeat((new Frame(Frame::PING, Frame::SYN, 0, 1))->encode(), 4000)),
-                [...$wrong, TimedOut::class],
+                [...$wrong, DeadlinePassed::class],
             ],
             'says good-bye with an error' => [$frames((new Frame(Frame::GO_AWAY, 0, 0, 2))->encode()), $gone],
             'resets the stream' => [$serve(Handlers::all()['/test/reset']), [StreamReset::class]],
@@ -507,7 +511,7 @@ final class HostTest extends TestCase
                 $socket->write($batch, Node::deadline());
             }
         });
-        $this->expectException(TimedOut::class);
+        $this->expectException(DeadlinePassed::class);
 
         $this->host->dial($node->address(), Deadline::after(0.3));
     }
@@ -522,7 +526,7 @@ final class HostTest extends TestCase
             while (true) {
                 $count += strlen($stream->read(65536, $deadline));
             }
-        } catch (TimedOut) {
+        } catch (DeadlinePassed) {
             self::assertGreaterThan(1 << 20, $count);
             self::assertLessThan(self::MEMORY_BYTES, memory_get_usage() - $before);
         }
@@ -537,10 +541,10 @@ final class HostTest extends TestCase
         try {
             $connection->ping(Deadline::after(10));
             self::fail('a closed connection answered');
-        } catch (ConnectionLost) {
+        } catch (ConnectionClosed) {
             self::assertFalse($connection->isOpen());
         }
-        $this->expectException(ConnectionLost::class);
+        $this->expectException(ConnectionClosed::class);
 
         $connection->openStream('/test/echo', Deadline::after(10));
     }

@@ -4,13 +4,13 @@ declare(strict_types=1);
 
 namespace Plasm\Tests\Libp2p;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
-use Plasm\Libp2p\Deadline;
-use Plasm\Libp2p\Exception\ConnectionLost;
+use Plasm\Libp2p\Exception\ConnectionClosed;
+use Plasm\Libp2p\Exception\DeadlinePassed;
 use Plasm\Libp2p\Exception\Libp2pException;
+use Plasm\Libp2p\Exception\PeerUnreachable;
 use Plasm\Libp2p\Exception\ProtocolViolation;
-use Plasm\Libp2p\Exception\TimedOut;
-use Plasm\Libp2p\Exception\Unreachable;
 use Plasm\Libp2p\Host;
 use Plasm\Libp2p\Identity;
 use Plasm\Libp2p\Io\Framing;
@@ -25,6 +25,7 @@ use Plasm\Libp2p\PeerInfo;
 use Plasm\Libp2p\Protobuf;
 use Plasm\Libp2p\Yamux\Stream;
 use Plasm\Tests\Libp2p\Support\Node;
+use Plasm\Time\Deadline;
 
 final class KademliaTest extends TestCase
 {
@@ -179,7 +180,7 @@ final class KademliaTest extends TestCase
             try {
                 $stream->read(1, $deadline->within(0.05));
                 $stream->reset();
-            } catch (TimedOut) {
+            } catch (DeadlinePassed) {
                 $stream->write(Framing::frame((new Message($request->type, '', [], [$provider]))->encode()), $deadline);
                 self::assertSame('', $stream->read(1, $deadline));
             }
@@ -253,7 +254,7 @@ final class KademliaTest extends TestCase
         try {
             $this->find($client);
             self::fail('a dead node answered');
-        } catch (Unreachable $exception) {
+        } catch (PeerUnreachable $exception) {
             self::assertSame([(string) $node->identity->peer], array_keys($exception->causes));
         }
     }
@@ -276,7 +277,7 @@ final class KademliaTest extends TestCase
         try {
             $this->find($this->client($silent), Deadline::after(0.3));
             self::fail('a silent node answered');
-        } catch (TimedOut | Unreachable) {
+        } catch (DeadlinePassed | PeerUnreachable) {
             self::assertLessThan(5e9, hrtime(true) - $start);
         }
     }
@@ -411,6 +412,7 @@ final class KademliaTest extends TestCase
      *
      * @param list<class-string<Libp2pException>> $expected
      */
+    #[DataProvider('garbage')]
     public function testANodeThatAnswersGarbageIsDropped(string $bytes, array $expected): void
     {
         $liar = $this->raw(static function (Stream $stream, Deadline $deadline) use ($bytes): void {
@@ -422,7 +424,7 @@ final class KademliaTest extends TestCase
         try {
             $this->find($this->client($liar));
             self::fail('garbage was believed');
-        } catch (Unreachable $exception) {
+        } catch (PeerUnreachable $exception) {
             $cause = $exception->causes[(string) $liar->identity->peer];
             self::assertContains($cause::class, $expected, $cause->getMessage());
             self::assertLessThan(16_000_000, memory_get_usage() - $before);
@@ -432,7 +434,7 @@ final class KademliaTest extends TestCase
     /** @return array<string, array{string, list<class-string<Libp2pException>>}> */
     public static function garbage(): array
     {
-        $lost = [ConnectionLost::class];
+        $lost = [ConnectionClosed::class];
         $wrong = [ProtocolViolation::class];
         $peer = Protobuf::bytes(1, Identity::ephemeral()->peer->multihash());
 

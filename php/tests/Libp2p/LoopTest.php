@@ -5,16 +5,16 @@ declare(strict_types=1);
 namespace Plasm\Tests\Libp2p;
 
 use PHPUnit\Framework\TestCase;
-use Plasm\Libp2p\Deadline;
 use Plasm\Libp2p\Exception\Cancelled;
 use Plasm\Libp2p\Exception\ConnectFailed;
-use Plasm\Libp2p\Exception\ConnectionLost;
-use Plasm\Libp2p\Exception\TimedOut;
+use Plasm\Libp2p\Exception\ConnectionClosed;
+use Plasm\Libp2p\Exception\DeadlinePassed;
 use Plasm\Libp2p\Io\Buffer;
 use Plasm\Libp2p\Io\Loop;
 use Plasm\Libp2p\Io\Signal;
 use Plasm\Libp2p\Io\Socket;
 use Plasm\Libp2p\Io\TaskGroup;
+use Plasm\Time\Deadline;
 
 final class LoopTest extends TestCase
 {
@@ -54,9 +54,9 @@ final class LoopTest extends TestCase
         $group->start('task', static fn () => $never->wait(Deadline::after(0.01), 'nothing'));
         [, , $error] = $group->next(Deadline::after(5), 'the task');
 
-        self::assertInstanceOf(TimedOut::class, $error);
+        self::assertInstanceOf(DeadlinePassed::class, $error);
         self::assertSame('nothing', $error->waitedFor);
-        $this->expectExceptionObject(new TimedOut('nothing either'));
+        $this->expectExceptionObject(new DeadlinePassed('nothing either'));
 
         $never->wait(Deadline::after(0.01), 'nothing either');
     }
@@ -151,7 +151,7 @@ final class LoopTest extends TestCase
             while (true) {
                 $left->write(str_repeat('x', 65536), Deadline::after(0.05));
             }
-        } catch (TimedOut $exception) {
+        } catch (DeadlinePassed $exception) {
             self::assertSame('the peer to take what was sent', $exception->waitedFor);
         }
         self::assertNotSame('', $right->read(1, Deadline::after(5)));
@@ -165,7 +165,7 @@ final class LoopTest extends TestCase
         try {
             $left->read(1, Deadline::after(5));
             self::fail('read from a closed socket');
-        } catch (ConnectionLost) {
+        } catch (ConnectionClosed) {
             self::assertSame('', $right->read(1, Deadline::after(5)));
         }
     }
@@ -186,7 +186,7 @@ final class LoopTest extends TestCase
         $loop->spawn(static fn () => null);
         try {
             (new Signal($loop))->wait(Deadline::after(0.001), 'a turn');
-        } catch (TimedOut) {
+        } catch (DeadlinePassed) {
             return;
         }
     }

@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm\Tests\Libp2p;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use Plasm\Libp2p\Exception\DecryptionFailed;
 use Plasm\Libp2p\Exception\HandshakeFailed;
@@ -148,6 +149,7 @@ final class NoiseTest extends TestCase
     }
 
     /** @dataProvider wrongPayloads */
+    #[DataProvider('wrongPayloads')]
     public function testAPayloadThatProvesNothingIsRefused(string $payload, string $static): void
     {
         $this->expectException(HandshakeFailed::class);

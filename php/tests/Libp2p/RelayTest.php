@@ -4,14 +4,14 @@ declare(strict_types=1);
 
 namespace Plasm\Tests\Libp2p;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
-use Plasm\Libp2p\Deadline;
-use Plasm\Libp2p\Exception\ConnectionLost;
+use Plasm\Libp2p\Exception\ConnectionClosed;
+use Plasm\Libp2p\Exception\DeadlinePassed;
 use Plasm\Libp2p\Exception\Libp2pException;
+use Plasm\Libp2p\Exception\PeerUnreachable;
 use Plasm\Libp2p\Exception\ProtocolViolation;
 use Plasm\Libp2p\Exception\RelayRefused;
-use Plasm\Libp2p\Exception\TimedOut;
-use Plasm\Libp2p\Exception\Unreachable;
 use Plasm\Libp2p\Exception\UnsupportedProtocol;
 use Plasm\Libp2p\Exception\WrongPeer;
 use Plasm\Libp2p\Host;
@@ -28,6 +28,7 @@ use Plasm\Tests\Libp2p\Support\Handlers;
 use Plasm\Tests\Libp2p\Support\Node;
 use Plasm\Tests\Libp2p\Support\Relay;
 use Plasm\Tests\Vectors;
+use Plasm\Time\Deadline;
 
 /** Peers that are reached through a relay only. */
 final class RelayTest extends TestCase
@@ -74,6 +75,7 @@ final class RelayTest extends TestCase
     }
 
     /** @dataProvider nonsense */
+    #[DataProvider('nonsense')]
     public function testWhatIsNoAnswerIsRefused(string $hex): void
     {
         $this->expectException(ProtocolViolation::class);
@@ -195,6 +197,7 @@ final class RelayTest extends TestCase
     }
 
     /** @dataProvider misbehaviours */
+    #[DataProvider('misbehaviours')]
     public function testARelayThatMisbehavesIsGivenUp(\Closure $answer, string $exception): void
     {
         $relay = $this->answering($answer);
@@ -212,12 +215,12 @@ final class RelayTest extends TestCase
         };
 
         return [
-            'silent' => [static fn () => null, TimedOut::class],
+            'silent' => [static fn () => null, DeadlinePassed::class],
             'resets' => [static fn (Stream $stream) => $stream->reset(), Libp2pException::class],
-            'ends' => [static fn (Stream $stream) => $stream->closeWrite(), ConnectionLost::class],
+            'ends' => [static fn (Stream $stream) => $stream->closeWrite(), ConnectionClosed::class],
             'long' => [$says("\xFF\xFF\x03"), ProtocolViolation::class],
             'nonsense' => [$says(Framing::frame('nonsense')), ProtocolViolation::class],
-            'silent behind' => [$says(self::granted()), TimedOut::class],
+            'silent behind' => [$says(self::granted()), DeadlinePassed::class],
             'garbage behind' => [$says(self::granted() . str_repeat("\0", 100)), ProtocolViolation::class],
         ];
     }
@@ -232,7 +235,7 @@ final class RelayTest extends TestCase
         try {
             $stream->read(1, Deadline::after(10));
             self::fail('a dead relay brought something');
-        } catch (ConnectionLost) {
+        } catch (ConnectionClosed) {
             self::assertLessThan(5.0, (hrtime(true) - $started) / 1e9);
         }
 
@@ -255,7 +258,7 @@ final class RelayTest extends TestCase
         try {
             $connection->openStream('/test/count', Deadline::after(1))->write(str_repeat('x', 20_000_000), Deadline::after(1));
             self::fail('it was all taken');
-        } catch (TimedOut) {
+        } catch (DeadlinePassed) {
             self::assertLessThan($before + 20_000_000 + self::MEMORY_BYTES, memory_get_peak_usage());
         }
     }
@@ -303,7 +306,7 @@ final class RelayTest extends TestCase
         try {
             $this->host->race([$circuit], Deadline::after(10));
             self::fail('somebody was reached');
-        } catch (Unreachable $exception) {
+        } catch (PeerUnreachable $exception) {
             self::assertInstanceOf(RelayRefused::class, $exception->causes[(string) $circuit]);
         }
     }
@@ -325,7 +328,7 @@ final class RelayTest extends TestCase
 
     private function turnUntil(\Closure $condition): void
     {
-        for ($deadline = Deadline::after(10); !$condition() && !$deadline->expired();) {
+        for ($deadline = Deadline::after(10); !$condition() && !$deadline->hasPassed();) {
             $this->loop->poll();
         }
     }

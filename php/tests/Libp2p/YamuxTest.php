@@ -4,14 +4,14 @@ declare(strict_types=1);
 
 namespace Plasm\Tests\Libp2p;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
-use Plasm\Libp2p\Deadline;
-use Plasm\Libp2p\Exception\ConnectionLost;
+use Plasm\Libp2p\Exception\ConnectionClosed;
+use Plasm\Libp2p\Exception\DeadlinePassed;
 use Plasm\Libp2p\Exception\Libp2pException;
 use Plasm\Libp2p\Exception\ProtocolViolation;
 use Plasm\Libp2p\Exception\StreamClosed;
 use Plasm\Libp2p\Exception\StreamReset;
-use Plasm\Libp2p\Exception\TimedOut;
 use Plasm\Libp2p\Io\Framing;
 use Plasm\Libp2p\Io\Loop;
 use Plasm\Libp2p\Io\Signal;
@@ -20,6 +20,7 @@ use Plasm\Libp2p\Io\TaskGroup;
 use Plasm\Libp2p\Yamux\Frame;
 use Plasm\Libp2p\Yamux\Session;
 use Plasm\Libp2p\Yamux\Stream;
+use Plasm\Time\Deadline;
 
 final class YamuxTest extends TestCase
 {
@@ -48,6 +49,7 @@ final class YamuxTest extends TestCase
     }
 
     /** @dataProvider wrongHeaders */
+    #[DataProvider('wrongHeaders')]
     public function testAWrongHeaderEndsTheSession(string $hex): void
     {
         [$session] = $this->half();
@@ -125,7 +127,7 @@ final class YamuxTest extends TestCase
         try {
             $stream->write(str_repeat('x', $window + 1), Deadline::after(0.2));
             self::fail('wrote over the window');
-        } catch (TimedOut $exception) {
+        } catch (DeadlinePassed $exception) {
             self::assertSame('the peer to make room on a stream', $exception->waitedFor);
         }
         $this->far->post((new Frame(Frame::WINDOW_UPDATE, 0, 1, 5))->encode());
@@ -147,7 +149,7 @@ final class YamuxTest extends TestCase
         self::assertSame(1 << 19, strlen(Framing::readExactly($stream, 1 << 19, Deadline::after(5))));
 
         self::assertEquals(new Frame(Frame::WINDOW_UPDATE, 0, 1, 1 << 19), $this->frame());
-        $this->expectException(TimedOut::class);
+        $this->expectException(DeadlinePassed::class);
         $this->send(1, 0, 'x');
         $stream->read(1, Deadline::after(5));
         $this->far->read(1, Deadline::after(0.05));
@@ -202,7 +204,7 @@ final class YamuxTest extends TestCase
         $stream = $session->openStream();
         $this->send(1, Frame::FIN, 'all of it');
         $this->loop->spawn(fn () => $this->far->close());
-        $this->assertEnds($session, ConnectionLost::class);
+        $this->assertEnds($session, ConnectionClosed::class);
 
         self::assertSame('all of it', $stream->read(100, Deadline::after(5)));
         self::assertSame('', $stream->read(100, Deadline::after(5)));
@@ -287,7 +289,7 @@ final class YamuxTest extends TestCase
 
         self::assertSame('the rest', $stream->read(100, Deadline::after(5)));
         self::assertFalse($session->isOpen());
-        $this->expectException(ConnectionLost::class);
+        $this->expectException(ConnectionClosed::class);
         $session->openStream();
     }
 
@@ -296,7 +298,7 @@ final class YamuxTest extends TestCase
         [$session] = $this->half();
         $stream = $session->openStream();
         $this->far->post((new Frame(Frame::GO_AWAY, 0, 0, Frame::PROTOCOL_ERROR))->encode());
-        $this->expectException(ConnectionLost::class);
+        $this->expectException(ConnectionClosed::class);
 
         $stream->read(100, Deadline::after(5));
     }
@@ -329,7 +331,7 @@ final class YamuxTest extends TestCase
     public function testTheNumberOfStreamsIsBounded(): void
     {
         [$session] = $this->half();
-        $this->expectException(ConnectionLost::class);
+        $this->expectException(ConnectionClosed::class);
         for ($number = 0; $number < 200; $number++) {
             $session->openStream();
         }
@@ -410,7 +412,7 @@ final class YamuxTest extends TestCase
             self::fail('the session goes on');
         } catch (Libp2pException $exception) {
             self::assertInstanceOf($class ?? Libp2pException::class, $exception);
-            self::assertNotInstanceOf(TimedOut::class, $exception);
+            self::assertNotInstanceOf(DeadlinePassed::class, $exception);
         }
         self::assertFalse($session->isOpen());
     }

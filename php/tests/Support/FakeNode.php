@@ -9,8 +9,8 @@ use Plasm\PeerId;
 use Plasm\Testing\ReceiptSigner;
 use Plasm\Time\Deadline;
 use Plasm\Timeouts;
-use Plasm\Transport\ConversationInterface;
-use Plasm\Transport\JobStream;
+use Plasm\Transport\Session;
+use Plasm\Transport\SessionInterface;
 use Plasm\Transport\TransportInterface;
 
 /** A node that speaks docs/protocol.md and runs nothing: it answers with what it is told to. */
@@ -73,12 +73,12 @@ final class FakeNode implements TransportInterface
         $this->signer = $signer ?? ReceiptSigner::withFreshKey();
     }
 
-    public function open(?PeerId $peer, Deadline $deadline): ConversationInterface
+    public function open(?PeerId $peer, Deadline $deadline): SessionInterface
     {
         ++$this->conversations;
         $stream = new FakeStream(new FakeConversation($this), $this->clock);
 
-        return JobStream::open($stream, $peer, $deadline, new Timeouts(), $this->clock);
+        return Session::open($stream, $peer, $deadline, new Timeouts(), $this->clock);
     }
 
     public function discover(Deadline $deadline): array

@@ -6,8 +6,7 @@ namespace Plasm\Tests\Support;
 
 use Plasm\Capabilities\CapabilityRecord;
 use Plasm\Envelope;
-use Plasm\Libp2p\Deadline;
-use Plasm\Libp2p\Exception\TimedOut;
+use Plasm\Libp2p\Exception\DeadlinePassed;
 use Plasm\Libp2p\Identity;
 use Plasm\Libp2p\Io\Framing;
 use Plasm\Libp2p\Io\Loop;
@@ -23,7 +22,8 @@ use Plasm\Record\Json;
 use Plasm\Remote\Inquiry;
 use Plasm\Testing\ReceiptSigner;
 use Plasm\Tests\Libp2p\Support\Node;
-use Plasm\Transport\JobStream;
+use Plasm\Time\Deadline;
+use Plasm\Transport\Session;
 
 /** A node that lends, or pretends to: a `FakeNode` behind real TCP, Noise and yamux, on the test's own loop. */
 final class RemoteNode
@@ -37,6 +37,9 @@ final class RemoteNode
     /** Whether it says that it is alive, and nothing else, once it has introduced itself. */
     public bool $isOnlyAlive = false;
 
+    /** How many seconds it takes to say what it can. */
+    public float $tellsAfterS = 0.0;
+
     /** What is said in place of the signed capability record, with its length before it. */
     public ?string $told = null;
 
@@ -48,18 +51,18 @@ final class RemoteNode
 
     public int $conversations = 0;
 
-    public function __construct(private readonly Loop $loop)
+    public function __construct(private readonly Loop $loop, string $listen = '127.0.0.1')
     {
         $seed = random_bytes(32);
         $this->jobs = new FakeNode(signer: ReceiptSigner::fromSeed($seed));
         $this->secret = sodium_crypto_sign_secretkey(sodium_crypto_sign_seed_keypair($seed));
         $protocols = [
             Inquiry::PROTOCOL => $this->tell(...),
-            JobStream::PROTOCOL => $this->serve(...),
+            Session::PROTOCOL => $this->serve(...),
             '/phase/kad/1.0.0' => $this->answer(...),
         ];
         $script = static fn (Socket $socket, Node $node): mixed => $node->serve($node->upgrade($socket), $protocols);
-        $this->host = new Node($loop, $script, Identity::fromSeed($seed));
+        $this->host = new Node($loop, $script, Identity::fromSeed($seed), $listen);
     }
 
     private readonly string $secret;
@@ -110,6 +113,13 @@ final class RemoteNode
         if ($this->isStalling(Inquiry::PROTOCOL)) {
             return;
         }
+        if ($this->tellsAfterS > 0.0) {
+            try {
+                (new Signal($this->loop))->wait($deadline->within($this->tellsAfterS), 'its time');
+            } catch (DeadlinePassed) {
+                // It has come.
+            }
+        }
         $said = $this->told ?? $this->envelope();
         $stream->write(pack('N', strlen($said)) . $said, $deadline);
         $stream->closeWrite();
@@ -126,7 +136,7 @@ final class RemoteNode
     private function serve(Stream $stream, Deadline $deadline): void
     {
         $this->conversations++;
-        if ($this->isStalling(JobStream::PROTOCOL)) {
+        if ($this->isStalling(Session::PROTOCOL)) {
             return;
         }
         $conversation = new FakeConversation($this->jobs);
@@ -145,7 +155,7 @@ final class RemoteNode
     {
         try {
             (new Signal($this->loop))->wait(Deadline::after($seconds), 'nothing');
-        } catch (TimedOut) {
+        } catch (DeadlinePassed) {
             // As was to be.
         }
     }

@@ -4,9 +4,9 @@ declare(strict_types=1);
 
 namespace Plasm\Libp2p\Io;
 
-use Plasm\Libp2p\Deadline;
+use Plasm\Libp2p\Exception\DeadlinePassed;
 use Plasm\Libp2p\Exception\Libp2pException;
-use Plasm\Libp2p\Exception\TimedOut;
+use Plasm\Time\Deadline;
 
 /** Bytes in order, both ways. */
 interface ByteStreamInterface
@@ -14,7 +14,7 @@ interface ByteStreamInterface
     /**
      * Wait for bytes and return up to `$max` of them; '' at the end of the stream.
      *
-     * @throws TimedOut and nothing is lost
+     * @throws DeadlinePassed and nothing is lost
      * @throws Libp2pException
      */
     public function read(int $max, Deadline $deadline): string;
@@ -22,7 +22,7 @@ interface ByteStreamInterface
     /**
      * Queue all the bytes, waiting while too many stand in the queue. The loop sends what the kernel has no room for.
      *
-     * @throws TimedOut and some of them may have been sent
+     * @throws DeadlinePassed and some of them may have been sent
      * @throws Libp2pException
      */
     public function write(string $bytes, Deadline $deadline): void;

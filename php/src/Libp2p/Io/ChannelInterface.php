@@ -4,8 +4,8 @@ declare(strict_types=1);
 
 namespace Plasm\Libp2p\Io;
 
-use Plasm\Libp2p\Deadline;
 use Plasm\Libp2p\Exception\Libp2pException;
+use Plasm\Time\Deadline;
 
 /** A byte stream that can be driven by the loop's callbacks, and that carries all of a connection. */
 interface ChannelInterface extends ByteStreamInterface

@@ -4,11 +4,11 @@ declare(strict_types=1);
 
 namespace Plasm\Libp2p\Io;
 
-use Plasm\Libp2p\Deadline;
 use Plasm\Libp2p\Exception\ConnectFailed;
+use Plasm\Libp2p\Exception\DeadlinePassed;
 use Plasm\Libp2p\Exception\Libp2pException;
 use Plasm\Libp2p\Exception\ProtocolViolation;
-use Plasm\Libp2p\Exception\TimedOut;
+use Plasm\Time\Deadline;
 
 /**
  * Asks the system's name servers without blocking, as PHP's own functions do.
@@ -71,8 +71,8 @@ final class DnsResolver implements ResolverInterface
         foreach ([...$this->asked, ...$this->asked] as $server) {
             try {
                 return $this->query($server, $name, $type, $deadline->within(self::PATIENCE_S));
-            } catch (TimedOut | ProtocolViolation | ConnectFailed $failure) {
-                if ($deadline->expired()) {
+            } catch (DeadlinePassed | ProtocolViolation | ConnectFailed $failure) {
+                if ($deadline->hasPassed()) {
                     break;
                 }
             }

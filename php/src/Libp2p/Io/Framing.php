@@ -4,11 +4,11 @@ declare(strict_types=1);
 
 namespace Plasm\Libp2p\Io;
 
-use Plasm\Libp2p\Deadline;
-use Plasm\Libp2p\Exception\ConnectionLost;
+use Plasm\Libp2p\Exception\ConnectionClosed;
 use Plasm\Libp2p\Exception\Libp2pException;
 use Plasm\Libp2p\Exception\ProtocolViolation;
 use Plasm\Libp2p\Uvarint;
+use Plasm\Time\Deadline;
 
 /** Messages on a byte stream: a uvarint for the length, then that many bytes. Reads no byte too many. */
 final class Framing
@@ -39,7 +39,7 @@ final class Framing
     }
 
     /**
-     * @throws ConnectionLost if the stream ends before
+     * @throws ConnectionClosed if the stream ends before
      * @throws Libp2pException
      */
     public static function readExactly(ByteStreamInterface $stream, int $count, Deadline $deadline): string
@@ -48,7 +48,7 @@ final class Framing
         while (strlen($bytes) < $count) {
             $part = $stream->read($count - strlen($bytes), $deadline);
             if ($part === '') {
-                throw new ConnectionLost('the stream ended in the middle of a message');
+                throw new ConnectionClosed('the stream ended in the middle of a message');
             }
             $bytes .= $part;
         }

@@ -4,8 +4,8 @@ declare(strict_types=1);
 
 namespace Plasm\Libp2p\Io;
 
-use Plasm\Libp2p\Deadline;
 use Plasm\Libp2p\Exception\ConnectFailed;
+use Plasm\Time\Deadline;
 
 /**
  * Waits for many sockets at once with `stream_select`, and runs tasks as fibers in between.
@@ -36,6 +36,9 @@ final class Loop
     /** @var \WeakMap<\Fiber<mixed, mixed, void, mixed>, Task> */
     private \WeakMap $tasks;
 
+    /** @var \WeakMap<\Fiber<mixed, mixed, void, mixed>, Loop>|null of all loops of this process */
+    private static ?\WeakMap $loops = null;
+
     public function __construct()
     {
         $this->ready = new \SplQueue();
@@ -47,9 +50,30 @@ final class Loop
     {
         $task = new Task($this, $work);
         $this->tasks[$task->fiber] = $task;
+        self::$loops ??= new \WeakMap();
+        self::$loops[$task->fiber] = $this;
         $this->ready->enqueue($task);
 
         return $task;
+    }
+
+    /** Return the loop that runs the task that asks; null outside any task. */
+    public static function current(): ?self
+    {
+        $fiber = \Fiber::getCurrent();
+
+        return $fiber === null ? null : self::$loops[$fiber] ?? null;
+    }
+
+    /** Let time pass: for other tasks too, where a task calls this. */
+    public static function sleep(float $seconds): void
+    {
+        $loop = self::current();
+        if ($loop === null) {
+            usleep((int) ceil(max(0.0, $seconds) * 1e6));
+        } else {
+            $loop->park($loop->waiter(Deadline::after($seconds)));
+        }
     }
 
     public function ready(Task $task): void
@@ -70,7 +94,7 @@ final class Loop
         $id = spl_object_id($waiter);
         $this->parked[$id] = $waiter;
         try {
-            while (!$waiter->woken && !$waiter->deadline->expired()) {
+            while (!$waiter->woken && !$waiter->deadline->hasPassed()) {
                 $waiter->task !== null ? \Fiber::suspend() : $this->turn();
             }
         } finally {
@@ -118,10 +142,40 @@ final class Loop
         }
     }
 
-    /** See to what can be done now, without waiting. Only for the code that drives the loop. */
+    /** See to what can be done now, without waiting. */
     public function poll(): void
     {
-        $this->turn(0);
+        $fiber = \Fiber::getCurrent();
+        $task = $fiber === null ? null : $this->tasks[$fiber] ?? null;
+        if ($task === null) {
+            $this->turn(0);
+
+            return;
+        }
+        // Whatever drives the loop sees to it, and comes back to this task.
+        $this->ready->enqueue($task);
+        \Fiber::suspend();
+    }
+
+    /**
+     * Wait in a task until a socket can be read from, or written to. Return whether it can.
+     *
+     * @param resource $socket
+     */
+    public function awaitSocket($socket, bool $forReading, float $seconds): bool
+    {
+        $waiter = $this->waiter(Deadline::after($seconds));
+        $watch = $forReading ? $this->onReadable(...) : $this->onWritable(...);
+        $watch($socket, function () use ($waiter): void {
+            $this->wake($waiter);
+        });
+        try {
+            $this->park($waiter);
+        } finally {
+            $watch($socket, null);
+        }
+
+        return $waiter->woken;
     }
 
     private function turn(?int $patience = null): void
@@ -131,7 +185,7 @@ final class Loop
         }
         $this->select($patience ?? $this->patience());
         foreach ($this->parked as $waiter) {
-            if ($waiter->task !== null && !$waiter->woken && $waiter->deadline->expired()) {
+            if ($waiter->task !== null && !$waiter->woken && $waiter->deadline->hasPassed()) {
                 $this->ready->enqueue($waiter->task);
             }
         }

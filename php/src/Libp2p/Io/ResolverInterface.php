@@ -4,8 +4,8 @@ declare(strict_types=1);
 
 namespace Plasm\Libp2p\Io;
 
-use Plasm\Libp2p\Deadline;
 use Plasm\Libp2p\Exception\Libp2pException;
+use Plasm\Time\Deadline;
 
 /** Finds the IP addresses that a name stands for. */
 interface ResolverInterface

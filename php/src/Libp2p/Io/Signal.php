@@ -4,8 +4,8 @@ declare(strict_types=1);
 
 namespace Plasm\Libp2p\Io;
 
-use Plasm\Libp2p\Deadline;
-use Plasm\Libp2p\Exception\TimedOut;
+use Plasm\Libp2p\Exception\DeadlinePassed;
+use Plasm\Time\Deadline;
 
 /** Something that happens now and then, and that any number may wait for. Who is woken looks again. */
 final class Signal
@@ -17,7 +17,7 @@ final class Signal
     {
     }
 
-    /** @throws TimedOut if it has not happened when the deadline passes */
+    /** @throws DeadlinePassed if it has not happened when the deadline passes */
     public function wait(Deadline $deadline, string $what): void
     {
         $waiter = $this->loop->waiter($deadline);
@@ -28,7 +28,7 @@ final class Signal
             unset($this->waiters[spl_object_id($waiter)]);
         }
         if (!$waiter->woken) {
-            throw new TimedOut($what);
+            throw new DeadlinePassed($what);
         }
     }
 

@@ -4,11 +4,11 @@ declare(strict_types=1);
 
 namespace Plasm\Libp2p\Io;
 
-use Plasm\Libp2p\Deadline;
 use Plasm\Libp2p\Exception\ConnectFailed;
-use Plasm\Libp2p\Exception\ConnectionLost;
+use Plasm\Libp2p\Exception\ConnectionClosed;
+use Plasm\Libp2p\Exception\DeadlinePassed;
 use Plasm\Libp2p\Exception\ProtocolViolation;
-use Plasm\Libp2p\Exception\TimedOut;
+use Plasm\Time\Deadline;
 
 /** A TCP connection that never blocks. */
 final class Socket implements ChannelInterface
@@ -47,7 +47,7 @@ final class Socket implements ChannelInterface
      * @param string $ip an IPv4 or IPv6 address
      *
      * @throws ConnectFailed
-     * @throws TimedOut
+     * @throws DeadlinePassed
      */
     public static function connect(Loop $loop, string $ip, int $port, Deadline $deadline): self
     {
@@ -166,7 +166,7 @@ final class Socket implements ChannelInterface
         $sent = @fwrite($socket, $this->queue->peek(self::HIGH_WATER_BYTES));
         if ($sent === false) {
             $this->close();
-            throw new ConnectionLost('the peer closed the connection');
+            throw new ConnectionClosed('the peer closed the connection');
         }
         $this->queue->skip($sent);
         if ($this->queue->length() <= self::HIGH_WATER_BYTES) {
@@ -175,8 +175,8 @@ final class Socket implements ChannelInterface
         $this->loop->onWritable($socket, $this->queue->length() === 0 ? null : function (): void {
             try {
                 $this->flush();
-            } catch (ConnectionLost) {
-                // Whoever writes or reads next finds the socket closed.
+            } catch (ConnectionClosed) {
+                // The next read or write finds the socket closed.
             }
         });
     }
@@ -191,6 +191,6 @@ final class Socket implements ChannelInterface
     /** @return resource */
     private function open()
     {
-        return $this->socket ?? throw new ConnectionLost('the connection is closed');
+        return $this->socket ?? throw new ConnectionClosed('the connection is closed');
     }
 }

@@ -4,8 +4,8 @@ declare(strict_types=1);
 
 namespace Plasm\Libp2p\Io;
 
-use Plasm\Libp2p\Deadline;
-use Plasm\Libp2p\Exception\TimedOut;
+use Plasm\Libp2p\Exception\DeadlinePassed;
+use Plasm\Time\Deadline;
 
 /**
  * Tasks whose ends are awaited one by one.
@@ -46,7 +46,7 @@ final class TaskGroup
      *
      * @return array{string, T|null, \Throwable|null} its key, and what it returned or threw
      *
-     * @throws TimedOut
+     * @throws DeadlinePassed
      */
     public function next(Deadline $deadline, string $what): array
     {

@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm\Libp2p\Io;
 
-use Plasm\Libp2p\Deadline;
+use Plasm\Time\Deadline;
 
 /** One wait: who waits, until when, and whether it has ended. */
 final class Waiter

@@ -6,11 +6,10 @@ namespace Plasm\Libp2p\Kademlia;
 
 use Plasm\Libp2p\ConnectionInterface;
 use Plasm\Libp2p\Connections;
-use Plasm\Libp2p\Deadline;
+use Plasm\Libp2p\Exception\DeadlinePassed;
 use Plasm\Libp2p\Exception\Libp2pException;
+use Plasm\Libp2p\Exception\PeerUnreachable;
 use Plasm\Libp2p\Exception\ProtocolViolation;
-use Plasm\Libp2p\Exception\TimedOut;
-use Plasm\Libp2p\Exception\Unreachable;
 use Plasm\Libp2p\Exception\UnsupportedAddress;
 use Plasm\Libp2p\HearsayScope;
 use Plasm\Libp2p\HostInterface;
@@ -19,6 +18,7 @@ use Plasm\Libp2p\Io\TaskGroup;
 use Plasm\Libp2p\Multiaddr;
 use Plasm\Libp2p\PeerInfo;
 use Plasm\PeerId;
+use Plasm\Time\Deadline;
 
 /**
  * Asks a Kademlia table without being part of it.
@@ -29,7 +29,7 @@ final class Client implements ClientInterface
 {
     private const MAX_ANSWER_BYTES = 256 * 1024;
 
-    /** So many that name a peer, each of another network, are enough. */
+    /** Enough reports of one peer, each from another network. */
     private const WITNESSES = 3;
 
     /** What one peer makes known at once; the rest when all have been heard. */
@@ -46,7 +46,7 @@ final class Client implements ClientInterface
      * @param int $alpha how many are asked at once
      * @param int $breadth how many of the nearest are asked in the end (Kademlia's k)
      * @param float $patienceS how long one node may take, from dialling to its answer
-     * @param int $maxQueries end a lookup after so many
+     * @param int $maxQueries end a lookup after this many queries
      * @param bool $dialPrivate whether to dial private and loopback addresses that others named
      * @param Connections|null $connections null for some of its own
      * @param HearsayScope|null $scope which addresses to dial that others named, instead of $dialPrivate
@@ -115,7 +115,7 @@ final class Client implements ClientInterface
                     }
                 }
             }
-        } catch (TimedOut $exception) {
+        } catch (DeadlinePassed $exception) {
             if ($found === []) {
                 throw $exception;
             }
@@ -137,7 +137,7 @@ final class Client implements ClientInterface
                     break;
                 }
             }
-        } catch (TimedOut | Unreachable $exception) {
+        } catch (DeadlinePassed | PeerUnreachable $exception) {
             if ($addresses->all() === []) {
                 throw $exception;
             }
@@ -158,8 +158,8 @@ final class Client implements ClientInterface
      *
      * @return \Generator<int, array{PeerInfo, Message}> who answered, and what
      *
-     * @throws Unreachable if nobody answered
-     * @throws TimedOut
+     * @throws PeerUnreachable if nobody answered
+     * @throws DeadlinePassed
      */
     private function lookup(Message $request, Deadline $deadline, ?PeerId $sought = null): \Generator
     {
@@ -205,7 +205,7 @@ final class Client implements ClientInterface
             $queries->cancel();
         }
         if ($answers === 0) {
-            throw new Unreachable('no node of the DHT answered', $causes);
+            throw new PeerUnreachable('no node of the DHT answered', $causes);
         }
     }
 

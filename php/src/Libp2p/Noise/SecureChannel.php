@@ -4,17 +4,17 @@ declare(strict_types=1);
 
 namespace Plasm\Libp2p\Noise;
 
-use Plasm\Libp2p\Deadline;
-use Plasm\Libp2p\Exception\ConnectionLost;
+use Plasm\Libp2p\Exception\ConnectionClosed;
+use Plasm\Libp2p\Exception\DeadlinePassed;
 use Plasm\Libp2p\Exception\DecryptionFailed;
 use Plasm\Libp2p\Exception\HandshakeFailed;
-use Plasm\Libp2p\Exception\TimedOut;
 use Plasm\Libp2p\Exception\WrongPeer;
 use Plasm\Libp2p\Identity;
 use Plasm\Libp2p\Io\Buffer;
 use Plasm\Libp2p\Io\ChannelInterface;
 use Plasm\Libp2p\Io\Framing;
 use Plasm\PeerId;
+use Plasm\Time\Deadline;
 
 /**
  * A channel whose other side has proved its PeerId, encrypted both ways.
@@ -96,8 +96,8 @@ final class SecureChannel implements ChannelInterface
     public function read(int $max, Deadline $deadline): string
     {
         while (($bytes = $this->plain->take($max)) === '' && !$this->ended) {
-            if ($deadline->expired()) {
-                throw new TimedOut('bytes from the peer');
+            if ($deadline->hasPassed()) {
+                throw new DeadlinePassed('bytes from the peer');
             }
             if (!$this->unseal()) {
                 $this->fill($this->channel->read($this->wanted(), $deadline));
@@ -182,7 +182,7 @@ final class SecureChannel implements ChannelInterface
         if ($bytes !== '') {
             $this->sealed->append($bytes);
         } elseif ($this->sealed->length() > 0) {
-            throw new ConnectionLost('the connection ended in the middle of a message');
+            throw new ConnectionClosed('the connection ended in the middle of a message');
         } else {
             $this->ended = true;
         }
@@ -212,7 +212,7 @@ final class SecureChannel implements ChannelInterface
             $prefix = Framing::readExactly($channel, self::PREFIX_BYTES, $deadline);
 
             return Framing::readExactly($channel, ord($prefix[0]) << 8 | ord($prefix[1]), $deadline);
-        } catch (ConnectionLost $exception) {
+        } catch (ConnectionClosed $exception) {
             throw new HandshakeFailed('the peer ended the connection during the handshake', 0, $exception);
         }
     }

@@ -4,8 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm\Libp2p\Relay;
 
-use Plasm\Libp2p\Deadline;
-use Plasm\Libp2p\Exception\ConnectionLost;
+use Plasm\Libp2p\Exception\ConnectionClosed;
 use Plasm\Libp2p\Exception\Libp2pException;
 use Plasm\Libp2p\Exception\ProtocolViolation;
 use Plasm\Libp2p\Io\Buffer;
@@ -14,6 +13,7 @@ use Plasm\Libp2p\Io\Loop;
 use Plasm\Libp2p\Io\Signal;
 use Plasm\Libp2p\Io\Task;
 use Plasm\Libp2p\Yamux\Stream;
+use Plasm\Time\Deadline;
 
 /**
  * A stream to a relay that has become a channel to the peer beyond it.
@@ -126,7 +126,7 @@ final class Circuit implements ChannelInterface
                 $this->flush();
             }
         } catch (Libp2pException) {
-            $this->stream->reset(); // which wakes whoever reads
+            $this->stream->reset(); // which wakes the reader
             $this->close();
         }
     }
@@ -149,7 +149,7 @@ final class Circuit implements ChannelInterface
     private function check(): void
     {
         if ($this->closed) {
-            throw new ConnectionLost('the circuit is closed');
+            throw new ConnectionClosed('the circuit is closed');
         }
     }
 }

@@ -5,7 +5,6 @@ declare(strict_types=1);
 namespace Plasm\Libp2p\Relay;
 
 use Plasm\Libp2p\Connection;
-use Plasm\Libp2p\Deadline;
 use Plasm\Libp2p\Dial;
 use Plasm\Libp2p\Exception\Libp2pException;
 use Plasm\Libp2p\Exception\ProtocolViolation;
@@ -16,6 +15,7 @@ use Plasm\Libp2p\Io\Loop;
 use Plasm\Libp2p\Multiaddr;
 use Plasm\Libp2p\Yamux\Stream;
 use Plasm\PeerId;
+use Plasm\Time\Deadline;
 
 /** Connections to relays: one to each, shared by the circuits through it, for as long as there are any. */
 final class Relays

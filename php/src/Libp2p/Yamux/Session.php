@@ -4,16 +4,16 @@ declare(strict_types=1);
 
 namespace Plasm\Libp2p\Yamux;
 
-use Plasm\Libp2p\Deadline;
-use Plasm\Libp2p\Exception\ConnectionLost;
+use Plasm\Libp2p\Exception\ConnectionClosed;
+use Plasm\Libp2p\Exception\DeadlinePassed;
 use Plasm\Libp2p\Exception\Libp2pException;
 use Plasm\Libp2p\Exception\ProtocolViolation;
 use Plasm\Libp2p\Exception\StreamReset;
-use Plasm\Libp2p\Exception\TimedOut;
 use Plasm\Libp2p\Io\Buffer;
 use Plasm\Libp2p\Io\ChannelInterface;
 use Plasm\Libp2p\Io\Loop;
 use Plasm\Libp2p\Io\Signal;
+use Plasm\Time\Deadline;
 
 /**
  * Many streams on one channel.
@@ -28,7 +28,7 @@ final class Session
     /** What each side may send on a new stream before it has got credit. */
     public const INITIAL_WINDOW_BYTES = 256 * 1024;
 
-    /** So much that a frame with its header fills one message of Noise. */
+    /** The payload bytes with which a frame, including its header, fills one Noise message. */
     public const MAX_DATA_BYTES = 65519 - Frame::HEADER_BYTES;
 
     private const READ_BYTES = 256 * 1024;
@@ -75,10 +75,10 @@ final class Session
     {
         $this->check();
         if ($this->goneAway || $this->nextId > self::MAX_STREAM_ID) {
-            throw new ConnectionLost('the peer takes no more streams on this connection');
+            throw new ConnectionClosed('the peer takes no more streams on this connection');
         }
         if (count($this->streams) >= self::MAX_STREAMS) {
-            throw new ConnectionLost('too many streams are open on this connection');
+            throw new ConnectionClosed('too many streams are open on this connection');
         }
         $stream = $this->stream($this->nextId);
         $this->nextId += 2;
@@ -115,7 +115,7 @@ final class Session
     /** Say good-bye and let go. */
     public function close(): void
     {
-        $this->end(new ConnectionLost('the connection is closed'), Frame::NORMAL);
+        $this->end(new ConnectionClosed('the connection is closed'), Frame::NORMAL);
     }
 
     /** Send a frame without waiting; if that is impossible, the session ends. Only for streams. */
@@ -141,7 +141,7 @@ final class Session
         $this->check();
         try {
             $this->channel->write($frame->encode() . $bytes, $deadline);
-        } catch (TimedOut $exception) {
+        } catch (DeadlinePassed $exception) {
             throw $exception;
         } catch (Libp2pException $exception) {
             $this->end($exception);
@@ -159,7 +159,7 @@ final class Session
         $this->check();
         try {
             $this->channel->drain(Deadline::after(0.0));
-        } catch (TimedOut) {
+        } catch (DeadlinePassed) {
             return false;
         }
         $this->write($frame, $bytes, Deadline::after(0.0));
@@ -189,7 +189,7 @@ final class Session
         try {
             $bytes = $this->failure === null ? $this->channel->tryRead(self::READ_BYTES) : null;
             if ($bytes === '') {
-                throw new ConnectionLost('the peer closed the connection');
+                throw new ConnectionClosed('the peer closed the connection');
             }
             if ($bytes !== null) {
                 $this->input->append($bytes);
@@ -254,7 +254,7 @@ final class Session
         if ($frame->type === Frame::GO_AWAY) {
             $this->goneAway = true;
             if ($frame->length !== Frame::NORMAL) {
-                throw new ConnectionLost("the peer ended the connection with code $frame->length");
+                throw new ConnectionClosed("the peer ended the connection with code $frame->length");
             }
         } elseif ($frame->type === Frame::PING) {
             if ($frame->has(Frame::SYN)) {

@@ -4,7 +4,6 @@ declare(strict_types=1);
 
 namespace Plasm\Libp2p\Yamux;
 
-use Plasm\Libp2p\Deadline;
 use Plasm\Libp2p\Exception\Libp2pException;
 use Plasm\Libp2p\Exception\ProtocolViolation;
 use Plasm\Libp2p\Exception\StreamClosed;
@@ -12,6 +11,7 @@ use Plasm\Libp2p\Exception\StreamReset;
 use Plasm\Libp2p\Io\Buffer;
 use Plasm\Libp2p\Io\Signal;
 use Plasm\Libp2p\StreamInterface;
+use Plasm\Time\Deadline;
 
 /**
  * One stream of a session, with its flow control: no side sends what the other gave no credit for.

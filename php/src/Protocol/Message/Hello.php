@@ -11,8 +11,11 @@ use Plasm\Record\Fields;
 /** The first message of a node. */
 final readonly class Hello extends NodeMessage
 {
-    /** @param PeerId|null $peer never null once the message was parsed */
-    protected function __construct(public ?PeerId $peer, public string $agent)
+    /**
+     * @param PeerId|null $peer never null once the message was parsed
+     * @param int|null $keepS for how many seconds the node keeps a stream open between conversations; null if it does not
+     */
+    protected function __construct(public ?PeerId $peer, public string $agent, public ?int $keepS)
     {
     }
 
@@ -21,6 +24,7 @@ final readonly class Hello extends NodeMessage
         return new self(
             $fields->peer('peer'),
             $fields->isThere('agent') ? $fields->matching('agent', self::WORDS . '{0,256}', 'a name') : '',
+            $fields->isThere('keep_s') ? $fields->integer('keep_s', 1) : null,
         );
     }
 }

@@ -4,9 +4,9 @@ declare(strict_types=1);
 
 namespace Plasm\Tests\Libp2p\Support;
 
-use Plasm\Libp2p\Deadline;
 use Plasm\Libp2p\Io\ChannelInterface;
 use Plasm\Libp2p\Yamux\Stream;
+use Plasm\Time\Deadline;
 
 /** A relay that is the node behind it, too. It takes no more after so many bytes. */
 final class CircuitEnd implements ChannelInterface

@@ -4,8 +4,8 @@ declare(strict_types=1);
 
 namespace Plasm\Tests\Libp2p\Support;
 
-use Plasm\Libp2p\Deadline;
 use Plasm\Libp2p\Yamux\Stream;
+use Plasm\Time\Deadline;
 
 /** What honest nodes of the tests serve. */
 final class Handlers

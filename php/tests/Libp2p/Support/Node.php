@@ -4,7 +4,6 @@ declare(strict_types=1);
 
 namespace Plasm\Tests\Libp2p\Support;
 
-use Plasm\Libp2p\Deadline;
 use Plasm\Libp2p\Exception\Libp2pException;
 use Plasm\Libp2p\Identity;
 use Plasm\Libp2p\Io\Loop;
@@ -15,6 +14,7 @@ use Plasm\Libp2p\Noise\SecureChannel;
 use Plasm\Libp2p\PeerInfo;
 use Plasm\Libp2p\Yamux\Session;
 use Plasm\Libp2p\Yamux\Stream;
+use Plasm\Time\Deadline;
 
 /** The other side of a test: a node on loopback, in the test's own loop, that does what its script says. */
 final class Node
@@ -89,7 +89,7 @@ final class Node
     {
         $name = (string) stream_socket_get_name($this->server, false);
         $port = (int) substr((string) strrchr($name, ':'), 1);
-        $ip = $name[0] === '[' ? '/ip6/::1' : '/ip4/127.0.0.1';
+        $ip = $name[0] === '[' ? '/ip6/::1' : '/ip4/' . explode(':', $name)[0];
 
         return Multiaddr::parse("$ip/tcp/$port/p2p/{$this->identity->peer}");
     }

@@ -4,7 +4,6 @@ declare(strict_types=1);
 
 namespace Plasm\Tests\Libp2p\Support;
 
-use Plasm\Libp2p\Deadline;
 use Plasm\Libp2p\Exception\Libp2pException;
 use Plasm\Libp2p\Io\Framing;
 use Plasm\Libp2p\Io\Loop;
@@ -13,6 +12,7 @@ use Plasm\Libp2p\Protobuf;
 use Plasm\Libp2p\Relay\HopMessage;
 use Plasm\Libp2p\Yamux\Stream;
 use Plasm\PeerId;
+use Plasm\Time\Deadline;
 
 /** A relay of the tests: joins streams of clients with connections to nodes, and keeps what it has seen. */
 final class Relay

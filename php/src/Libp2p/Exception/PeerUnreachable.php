@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace Plasm\Libp2p\Exception;
 
 /** None of several addresses or peers could be used. */
-final class Unreachable extends \RuntimeException implements Libp2pException
+final class PeerUnreachable extends \RuntimeException implements Libp2pException
 {
     /** @param array<string, Libp2pException> $causes why each failed, by its address or PeerId */
     public function __construct(string $what, public readonly array $causes)

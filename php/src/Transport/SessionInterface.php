@@ -7,11 +7,11 @@ namespace Plasm\Transport;
 use Plasm\Exception\ExceptionInterface;
 use Plasm\Exception\Refused;
 use Plasm\Exception\TransportException;
-use Plasm\Job;
 use Plasm\JobAnswer;
 use Plasm\JobStatus;
 use Plasm\Output\OutputInterface;
 use Plasm\PeerId;
+use Plasm\Submission;
 
 /**
  * One conversation with one node, about one job.
@@ -19,7 +19,7 @@ use Plasm\PeerId;
  * It is begun by exactly one of `submit`, `attach`, `watch`, `status`, `cancel` and `release`. A token is 32 raw
  * bytes. All of them throw `TransportException` and `Refused`.
  */
-interface ConversationInterface
+interface SessionInterface
 {
     public function peer(): PeerId;
 
@@ -33,7 +33,7 @@ interface ConversationInterface
      * @throws Refused
      * @throws ExceptionInterface if what is to be uploaded cannot be read
      */
-    public function submit(Job $job, #[\SensitiveParameter] string $token): JobStatus;
+    public function submit(Submission $job, #[\SensitiveParameter] string $token): JobStatus;
 
     /**
      * Take a job's output, from what there is of it already, until the job has ended.

@@ -8,7 +8,7 @@ use Plasm\Exception\InvalidArgument;
 use Plasm\PeerId;
 
 /** A class of nodes that can be looked for, such as `wasi/preview1`. It is spread over several keys of the DHT. */
-final readonly class CapabilityClass
+final readonly class NodeClass
 {
     public const SHARDS = 16;
 
@@ -18,7 +18,7 @@ final readonly class CapabilityClass
     public function __construct(public string $name)
     {
         if (preg_match('/\A[!-~]{1,128}\z/', $name) !== 1) {
-            throw new InvalidArgument('the capability to look for is a name such as ' . self::ANY_NODE);
+            throw new InvalidArgument('the class of nodes is a name such as ' . self::ANY_NODE);
         }
     }
 
@@ -38,7 +38,7 @@ final readonly class CapabilityClass
     public function shuffledKeys(): array
     {
         $shards = range(0, self::SHARDS - 1);
-        shuffle($shards);
+        $shards = (new \Random\Randomizer())->shuffleArray($shards);
 
         return array_map($this->key(...), $shards);
     }

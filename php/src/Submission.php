@@ -11,14 +11,12 @@ use Plasm\Source\SourceInterface;
 use Plasm\Source\StringSource;
 
 /** A manifest with the bytes that it names. Submitting it twice is one job. */
-final readonly class Job
+final readonly class Submission
 {
     private const OPTIONS = [
-        'args', 'attempts', 'capabilities', 'cpu', 'env', 'gas', 'memory', 'output', 'route', 'seed', 'stdin', 'timeout',
-        'verify',
+        'args', 'attempts', 'cpu', 'env', 'gas', 'grants', 'memory', 'output', 'route', 'seed', 'stdin', 'verify',
+        'wall_time',
     ];
-
-    private const UNITS = ['' => 1, 'KiB' => 1 << 10, 'MiB' => 1 << 20, 'GiB' => 1 << 30];
 
     /**
      * @param string $args the arguments' list encoding
@@ -47,6 +45,14 @@ final readonly class Job
      */
     public static function create(mixed $module, array $options = []): self
     {
+        if (array_key_exists('capabilities', $options)) {
+            throw new InvalidArgument('the option capabilities is called grants now');
+        }
+        if (array_key_exists('timeout', $options)) {
+            throw new InvalidArgument(
+                "the job's option timeout is called wall_time now; timeout is how long a call of the client waits",
+            );
+        }
         $unknown = array_diff(array_keys($options), self::OPTIONS);
         if ($unknown !== []) {
             throw new InvalidArgument(
@@ -72,17 +78,17 @@ final readonly class Job
             stdin: $stdin->sha256(),
             seed: self::text($options['seed'] ?? Manifest::ZERO_SEED, 'seed'),
             limits: new Limits(
-                gas: self::integer($options['gas'] ?? Limits::DEFAULT_GAS, 'gas'),
-                memoryBytes: self::size($options['memory'] ?? Limits::DEFAULT_MEMORY_BYTES, 'memory'),
-                outputBytes: self::size($options['output'] ?? Limits::DEFAULT_OUTPUT_BYTES, 'output'),
+                gas: Quantity::of($options['gas'] ?? Limits::DEFAULT_GAS, 'gas'),
+                memoryBytes: Quantity::of($options['memory'] ?? Limits::DEFAULT_MEMORY_BYTES, 'memory'),
+                outputBytes: Quantity::of($options['output'] ?? Limits::DEFAULT_OUTPUT_BYTES, 'output'),
             ),
-            capabilities: self::texts($options['capabilities'] ?? [], 'capabilities'),
+            capabilities: self::texts($options['grants'] ?? [], 'grants'),
         );
         $manifest = Manifest::forTask(
             $task,
-            wallTimeS: self::integer($options['timeout'] ?? 60, 'timeout'),
-            cpu: self::integer($options['cpu'] ?? 1, 'cpu'),
-            attempts: self::integer($options['attempts'] ?? 3, 'attempts'),
+            wallTimeS: Quantity::seconds($options['wall_time'] ?? 60, 'wall_time'),
+            cpu: Quantity::of($options['cpu'] ?? 1, 'cpu'),
+            attempts: Quantity::of($options['attempts'] ?? 3, 'attempts'),
         );
 
         return new self($manifest, $module, $args, $env, $stdin, $route);
@@ -117,7 +123,23 @@ final readonly class Job
         return $this->manifest->jobId();
     }
 
-    private static function module(mixed $module): SourceInterface
+    /** Return another job of the same task: its id tells nobody that the two belong together. */
+    public function another(): self
+    {
+        $asked = $this->manifest;
+        $manifest = Manifest::forTask($asked->task, $asked->wallTimeS, $asked->cpu, $asked->attempts);
+
+        return new self($manifest, $this->module, $this->args, $this->env, $this->stdin, $this->route);
+    }
+
+    /**
+     * Return where a module is read from.
+     *
+     * @param string|\SplFileInfo|SourceInterface|resource $module as in `create()`
+     *
+     * @throws InvalidArgument if it cannot be read
+     */
+    public static function module(mixed $module): SourceInterface
     {
         if (is_string($module)) {
             // No path holds a NUL.
@@ -199,29 +221,5 @@ final readonly class Job
         }
 
         return (string) $value;
-    }
-
-    private static function integer(mixed $value, string $name): int
-    {
-        if (is_float($value) && floor($value) === $value && abs($value) < 2 ** 53) {
-            return (int) $value;
-        }
-        if (!is_int($value)) {
-            throw new InvalidArgument("$name: expected a whole number, got " . get_debug_type($value));
-        }
-
-        return $value;
-    }
-
-    private static function size(mixed $value, string $name): int
-    {
-        if (is_string($value)) {
-            if (preg_match('/\A([0-9]{1,13}) ?(|KiB|MiB|GiB)\z/', $value, $part) !== 1) {
-                throw new InvalidArgument("$name: expected bytes, such as 67108864 or \"64MiB\"");
-            }
-            $value = (int) $part[1] * self::UNITS[$part[2]];
-        }
-
-        return self::integer($value, $name);
     }
 }

@@ -4,12 +4,13 @@ declare(strict_types=1);
 
 namespace Plasm;
 
+use Plasm\Exception\JobFailed;
 use Plasm\Output\Collected;
 use Plasm\Output\Spool;
 use Plasm\Protocol\Channel;
 
 /** A job's verified result. There is no result whose receipt does not verify: that is an exception. */
-final readonly class Result implements \Stringable
+final readonly class JobResult implements \Stringable
 {
     public Receipt $receipt;
     public Verdict $verdict;
@@ -21,8 +22,13 @@ final readonly class Result implements \Stringable
     /** The signed receipt's bytes, to keep and to hand to others who want to check. */
     public string $envelopeJson;
 
-    public function __construct(VerifiedReceipt $verified, private Collected $output)
+    /** @var list<string> files that prove that nodes signed different receipts of this task: `plasm verify --fraud` */
+    public array $fraudProofs;
+
+    /** @param list<string> $fraudProofs */
+    public function __construct(VerifiedReceipt $verified, private Collected $output, array $fraudProofs = [])
     {
+        $this->fraudProofs = $fraudProofs;
         $this->receipt = $verified->receipt;
         $this->verdict = $verified->verdict;
         $this->outcome = $verified->receipt->observed->outcome;
@@ -30,10 +36,32 @@ final readonly class Result implements \Stringable
         $this->envelopeJson = $verified->envelopeJson;
     }
 
+    /**
+     * Return the same with what verifiers established of it.
+     *
+     * @param list<string> $fraudProofs
+     */
+    public function verified(Verdict $verdict, array $fraudProofs): self
+    {
+        $verified = new VerifiedReceipt($this->receipt, $verdict, $this->envelopeJson);
+
+        return new self($verified, $this->output, $fraudProofs);
+    }
+
     /** Tell whether the job did what its author calls success: it exited with code 0. */
     public function ok(): bool
     {
         return $this->outcome->ok();
+    }
+
+    /**
+     * Return the same result if the job exited with code 0.
+     *
+     * @throws JobFailed if it did not
+     */
+    public function orFail(): self
+    {
+        return $this->ok() ? $this : throw new JobFailed($this);
     }
 
     public function stdout(): string

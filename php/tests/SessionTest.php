@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm\Tests;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use Plasm\Client;
 use Plasm\Exception\BadSignature;
@@ -17,10 +18,10 @@ use Plasm\Exception\UntrustedSigner;
 use Plasm\Exception\WrongJob;
 use Plasm\Exception\WrongOutput;
 use Plasm\Handle;
-use Plasm\Job;
 use Plasm\JobState;
 use Plasm\Outcome;
 use Plasm\RetryPolicy;
+use Plasm\Submission;
 use Plasm\Testing\ReceiptSigner;
 use Plasm\Tests\Support\FakeConversation;
 use Plasm\Tests\Support\FakeJob;
@@ -28,7 +29,7 @@ use Plasm\Tests\Support\FakeNode;
 use Plasm\Timeouts;
 
 /** The client and the protocol, against a node that speaks it frame by frame. */
-final class JobStreamTest extends TestCase
+final class SessionTest extends TestCase
 {
     private FakeNode $node;
     private string $module;
@@ -126,7 +127,7 @@ final class JobStreamTest extends TestCase
 
     public function testSubmittingOneJobTwiceSendsNothingAgain(): void
     {
-        $job = Job::create($this->module);
+        $job = Submission::create($this->module);
         $this->node->breakUploadAt = strlen($this->module);
         // The stream breaks when all is sent, before it is accepted: the client cannot know, and asks again.
         $this->plasm()->submit($job);
@@ -239,6 +240,7 @@ final class JobStreamTest extends TestCase
     }
 
     /** @dataProvider goneReasons */
+    #[DataProvider('goneReasons')]
     public function testAJobThatIsGoneIsUnknown(string $reason): void
     {
         $handle = $this->plasm()->submit($this->module);
@@ -263,6 +265,7 @@ final class JobStreamTest extends TestCase
     }
 
     /** @dataProvider forgeries */
+    #[DataProvider('forgeries')]
     public function testEachForgeryHasItsOwnException(string $exception, \Closure $forge): void
     {
         $this->node->stdout = 'true';
@@ -283,11 +286,12 @@ final class JobStreamTest extends TestCase
             "another node's receipt" => [UntrustedSigner::class, static fn (string $envelope, FakeJob $job): string
                 => ReceiptSigner::withFreshKey()->receipt($job->manifest, Outcome::exited(0), 'true')],
             "another job's receipt" => [WrongJob::class, static fn (string $envelope, FakeJob $job, FakeNode $node): string
-                => $node->signer->receipt(Job::create("\0asm")->manifest, Outcome::exited(0), 'true')],
+                => $node->signer->receipt(Submission::create("\0asm")->manifest, Outcome::exited(0), 'true')],
         ];
     }
 
     /** @dataProvider nonsense */
+    #[DataProvider('nonsense')]
     public function testANodeThatDoesNotKeepToTheProtocolIsLeft(string $answer, string $message): void
     {
         $this->node->nonsense = $answer;
@@ -335,6 +339,7 @@ final class JobStreamTest extends TestCase
     }
 
     /** @dataProvider badOutputs */
+    #[DataProvider('badOutputs')]
     public function testOutputThatBreaksTheRulesIsRefused(string $frames, string $message): void
     {
         $plasm = $this->plasm();

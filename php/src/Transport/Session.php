@@ -11,7 +11,6 @@ use Plasm\Exception\ProtocolError;
 use Plasm\Exception\Refused;
 use Plasm\Exception\TransportException;
 use Plasm\Exception\UnknownJob;
-use Plasm\Job;
 use Plasm\JobAnswer;
 use Plasm\JobStatus;
 use Plasm\Output\Limited;
@@ -26,12 +25,13 @@ use Plasm\Protocol\NodeMessage;
 use Plasm\Record\Printable;
 use Plasm\Source\SourceInterface;
 use Plasm\Source\StringSource;
+use Plasm\Submission;
 use Plasm\Time\ClockInterface;
 use Plasm\Time\Deadline;
 use Plasm\Timeouts;
 
 /** Speaks docs/protocol.md over a stream, whichever carrier it is of. */
-final class JobStream implements ConversationInterface
+final class Session implements SessionInterface
 {
     public const PROTOCOL = '/phase/job/1.0.0';
 
@@ -39,19 +39,21 @@ final class JobStream implements ConversationInterface
     private const WINDOW_BYTES = 1 << 20;
 
     /** From this size on it is worth a question whether the node has the module already. */
-    private const POSSESSION_BYTES = 1 << 20;
+    private const POSSESSION_BYTES = 256 << 10;
 
     /** Reasons of refusal that say that there is no such job, or not any more. */
     private const GONE = ['unknown_job', 'released', 'expired'];
 
     private readonly PeerId $peer;
     private readonly string $agent;
+    private bool $isOver = false;
 
     /** @param ClockInterface|null $bounding set where another node may have the job: then this one is not waited for long */
     private function __construct(
         private readonly Link $link,
         private readonly ?\Closure $watch,
         private readonly ?ClockInterface $bounding = null,
+        private readonly ?\Closure $keep = null,
     ) {
     }
 
@@ -61,6 +63,7 @@ final class JobStream implements ConversationInterface
      * @param PeerId|null $expected the node that must answer
      * @param (\Closure(string, array<string, scalar>): mixed)|null $watch is told what happens
      * @param bool $isReplaceable whether another node may have the job, so that this one has its time
+     * @param (\Closure(KeptStream): mixed)|null $keep takes the stream over that the node keeps when all is said
      *
      * @throws TransportException the stream is closed then
      */
@@ -72,15 +75,35 @@ final class JobStream implements ConversationInterface
         ClockInterface $clock,
         ?\Closure $watch = null,
         bool $isReplaceable = false,
+        ?\Closure $keep = null,
     ): self {
         $link = new Link($stream, $deadline, $timeouts->idleS, $clock);
-        $self = new self($link, $watch, $isReplaceable ? $clock : null);
+        $self = new self($link, $watch, $isReplaceable ? $clock : null, $keep);
         try {
             $self->greet($expected, $deadline->orSooner(new Deadline($clock, $timeouts->connectS, 'connect')));
         } catch (TransportException $exception) {
             $stream->close();
             throw $exception;
         }
+
+        return $self;
+    }
+
+    /**
+     * Begin another conversation on a stream that was kept.
+     *
+     * @param \Closure(KeptStream): mixed $keep as of `open`
+     */
+    public static function resume(
+        KeptStream $kept,
+        Deadline $deadline,
+        Timeouts $timeouts,
+        ClockInterface $clock,
+        \Closure $keep,
+    ): self {
+        $self = new self(new Link($kept->stream, $deadline, $timeouts->idleS, $clock, $kept->keepS), null, null, $keep);
+        $self->peer = $kept->peer;
+        $self->agent = $kept->agent;
 
         return $self;
     }
@@ -107,7 +130,7 @@ final class JobStream implements ConversationInterface
         return $this->agent;
     }
 
-    public function submit(Job $job, #[\SensitiveParameter] string $token): JobStatus
+    public function submit(Submission $job, #[\SensitiveParameter] string $token): JobStatus
     {
         /** @var array<int, SourceInterface> $sources */
         $sources = [
@@ -213,9 +236,19 @@ final class JobStream implements ConversationInterface
         return $this->question($jobId, ClientMessage::release($jobId, $token), 'the job to be released');
     }
 
+    /** End the conversation: its stream is kept if all was said and the node leaves it open, and closed otherwise. */
     public function close(): void
     {
-        $this->link->close();
+        $keepS = $this->link->conversation->keepS();
+        if ($this->isOver) {
+            return;
+        }
+        $this->isOver = true;
+        if ($this->keep !== null && $keepS !== null) {
+            ($this->keep)(new KeptStream($this->link->stream, $this->peer, $this->agent, $keepS));
+        } else {
+            $this->link->close();
+        }
     }
 
     private function greet(?PeerId $expected, Deadline $deadline): void

@@ -6,17 +6,17 @@ namespace Plasm\Testing;
 
 use Plasm\Exception\TimedOut;
 use Plasm\Exception\UnknownJob;
-use Plasm\Job;
 use Plasm\JobAnswer;
 use Plasm\JobStatus;
 use Plasm\Output\OutputInterface;
 use Plasm\PeerId;
 use Plasm\Protocol\Channel;
+use Plasm\Submission;
 use Plasm\Time\Deadline;
-use Plasm\Transport\ConversationInterface;
+use Plasm\Transport\SessionInterface;
 
 /** A conversation with a `MockTransport`. */
-final class MockConversation implements ConversationInterface
+final class MockSession implements SessionInterface
 {
     private const CHUNK_BYTES = 65_536;
 
@@ -34,7 +34,7 @@ final class MockConversation implements ConversationInterface
         return 'mock';
     }
 
-    public function submit(Job $job, #[\SensitiveParameter] string $token): JobStatus
+    public function submit(Submission $job, #[\SensitiveParameter] string $token): JobStatus
     {
         return $this->node->put($job, $token)->status();
     }

@@ -17,17 +17,20 @@ use Plasm\Exception\Unreachable;
 use Plasm\Time\ClockInterface;
 use Plasm\Time\Deadline;
 use Plasm\Transport\ChoosingTransportInterface;
-use Plasm\Transport\ConversationInterface;
 use Plasm\Transport\RemembersFailuresInterface;
+use Plasm\Transport\SessionInterface;
 
 /** Gives a job to a node, and to another one if that refuses it, is lost, or fails. */
-final class Placement
+final class Failover
 {
-    /** Fresh keys are free: whoever made up any number of nodes is not to keep a client for ever. */
+    /** Anybody can make many keys, and an operator of many nodes must not be able to delay a client without end. */
     private const MAX_NODES = 16;
 
     /** How long to pause before nodes are looked for again where none is left. */
     private const PAUSE_S = 1.0;
+
+    /** How long to look for other nodes where every node that had the job lied or failed it. */
+    private const PATIENCE_WITH_LIARS_S = 20.0;
 
     /** How long the job may take to be withdrawn where it was left waiting, all nodes together. */
     private const WITHDRAW_S = 2.0;
@@ -44,9 +47,20 @@ final class Placement
     /** @var array<string, Handle> by PeerId: where the job was accepted */
     private array $accepted = [];
 
-    private int $passedOn = 0;
+    /** @var array<string, true> by PeerId: nodes that the job was taken from */
+    private array $givenUp = [];
+
+    /** How many nodes in turn have kept the job waiting or were lost with it. */
+    private int $delays = 0;
+
     private ?float $noneSince = null;
+
+    /** Whether all nodes so far have refused the job, and would again. */
+    private bool $isFinal = true;
     private ?Handle $handle = null;
+
+    /** Of the node that was asked last and did not refuse: it may have the job, though its answer was lost. */
+    private ?Handle $asked = null;
 
     /** @var array<string, Handle> by PeerId: the same token makes the same job where it was left */
     private array $handles = [];
@@ -54,14 +68,19 @@ final class Placement
     /** Why the first node did not do it, which tells more than that there is no other. */
     private ?ExceptionInterface $reason = null;
 
-    /** @param list<PeerId> $among the only nodes to consider; none for all */
+    /**
+     * @param list<PeerId> $among the only nodes to consider; none for all
+     * @param list<PeerId> $avoid nodes that are not to have the job
+     */
     public function __construct(
         private readonly ChoosingTransportInterface $transport,
-        private readonly Job $job,
+        private readonly Submission $job,
         private readonly array $among,
         private readonly RetryPolicy $policy,
         private readonly ClockInterface $clock,
+        array $avoid = [],
     ) {
+        $this->avoid = $avoid;
     }
 
     /**
@@ -81,7 +100,7 @@ final class Placement
             } catch (Refused | TransportException $exception) {
                 $mayRepeat = $exception instanceof ConnectionLost
                     || ($exception instanceof Refused && $exception->reason === 'module_missing');
-                $pause = $this->policy->pause(1, mt_rand() / mt_getrandmax());
+                $pause = $this->policy->pause(1, RetryPolicy::chance());
                 if ($mayRepeat && $this->handle !== null && ++$broken <= self::REPEATED && $pause < $deadline->remaining()) {
                     $this->clock->sleep($pause);
                 } elseif (!$this->passOn($exception)) {
@@ -91,6 +110,18 @@ final class Placement
                 }
             }
         }
+    }
+
+    /** Return by which factor the waits for the next node are shortened (`Bounds::shareAfter`). */
+    public function share(): float
+    {
+        return Bounds::shareAfter($this->delays);
+    }
+
+    /** Return the handle at the node that was asked last and did not refuse; null if there is none. */
+    public function asked(): ?Handle
+    {
+        return $this->asked;
     }
 
     /**
@@ -107,16 +138,19 @@ final class Placement
         }
         $peer = $this->handle->peer;
         $this->avoid[] = $peer;
+        $this->givenUp[(string) $peer] = true;
         if (!$lied && ($reason instanceof TimedOut || $reason instanceof ConnectionLost || $reason instanceof Unreachable)) {
             $this->left[] = $peer;
+            ++$this->delays;
         }
         if (!$reason instanceof Refused && $this->transport instanceof RemembersFailuresInterface) {
             $this->transport->failed($peer, $lied);
         }
         $this->handle = null;
+        $this->isFinal = $this->isFinal && $reason instanceof Refused;
         $this->reason ??= $reason;
 
-        return ++$this->passedOn < self::MAX_NODES;
+        return count($this->givenUp) < self::MAX_NODES;
     }
 
     /** Cancel the job where it was left waiting, once another node has done it, as far as that takes no time. */
@@ -141,18 +175,28 @@ final class Placement
         }
     }
 
-    /** Consider again the nodes that were lost or slow, where nobody else takes the job. Return whether there are any. */
+    /**
+     * Pause before another search, where nobody is left. Return whether anybody is to be waited for.
+     *
+     * The nodes that were lost or slow are considered again. Where all have lied or failed the job, which are claims
+     * of strangers, those are looked for that this client has not found yet.
+     */
     private function comeBack(Deadline $deadline): bool
     {
         $this->noneSince ??= $this->clock->now();
         $waited = $this->clock->now() - $this->noneSince;
         $pause = min(self::PAUSE_S, $this->policy->longestS);
-        if ($this->left === [] || $waited >= $this->job->manifest->wallTimeS || $pause >= $deadline->remaining()) {
+        $patience = (float) $this->job->manifest->wallTimeS;
+        if ($this->left === []) {
+            $patience = $this->isFinal || $this->among !== [] ? 0.0 : min($patience, self::PATIENCE_WITH_LIARS_S);
+        }
+        if ($waited >= $patience || $pause >= $deadline->remaining()) {
             return false;
         }
         $this->clock->sleep($pause);
         $left = $this->left;
         $this->left = [];
+        $this->delays = $left === [] ? $this->delays : 0; // they may be busy: each gets its whole time now
         $this->avoid = array_values(array_filter($this->avoid, static fn (PeerId $peer): bool => !in_array($peer, $left)));
 
         return true;
@@ -164,7 +208,17 @@ final class Placement
         try {
             // Once made, it is kept: only the same token makes a repeated submission the same job.
             $this->handle ??= $this->handles[(string) $node->peer()] ??= Handle::create($this->job->id(), $node->peer());
-            $node->submit($this->job, $this->handle->token());
+            $before = $this->asked;
+            $this->asked = $this->handle;
+            try {
+                $node->submit($this->job, $this->handle->token());
+            } catch (Refused $exception) {
+                $this->asked = $before;
+                throw $exception;
+            }
+            if (!isset($this->givenUp[(string) $this->handle->peer])) {
+                $this->noneSince = null; // this node had not failed the job: the wait for another node starts from zero
+            }
             $this->accepted[(string) $this->handle->peer] = $this->handle;
 
             return $this->handle;
@@ -173,7 +227,7 @@ final class Placement
         }
     }
 
-    private function open(Deadline $deadline): ConversationInterface
+    private function open(Deadline $deadline): SessionInterface
     {
         return $this->handle === null
             ? $this->transport->choose($this->job, $deadline, $this->avoid, $this->among)

@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace Plasm\Libp2p\Exception;
 
 /** A deadline passed. */
-final class TimedOut extends \RuntimeException implements Libp2pException
+final class DeadlinePassed extends \RuntimeException implements Libp2pException
 {
     /** @param string $waitedFor what did not happen in time, as in "the peer's handshake" */
     public function __construct(public readonly string $waitedFor)

@@ -1,0 +1,10 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Exception;
+
+/** Nodes signed different receipts of one task, and the verifiers do not say which are right: a fraud proof is kept. */
+final class ResultsDiffer extends ReceiptRejected
+{
+}

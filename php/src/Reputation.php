@@ -1,0 +1,215 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm;
+
+use Plasm\Exception\InvalidRecord;
+use Plasm\Verifier\NodeHistory;
+
+/**
+ * What this user's PHP clients have learnt of nodes: a file in the state directory that only the user can read.
+ *
+ * It has at most 2,000 nodes. It forgets the nodes with the fewest checked results first, and convicted ones last. Each change
+ * replaces the file whole, under a lock. What cannot be read or written is as if nothing were known: no job fails for it.
+ */
+final class Reputation
+{
+    private const FORMAT = 'plasm.php-reputation/v0';
+    private const MAX_NODES = 2000;
+    private const MAX_BYTES = 2 << 20;
+    private const MAX_COUNT = 1_000_000_000;
+    private const MAX_PATH = 512;
+
+    /** @param string|null $directory null for that of the user's state directory */
+    public function __construct(private readonly ?string $directory = null)
+    {
+    }
+
+    public function find(PeerId $peer): NodeHistory
+    {
+        return $this->all()[(string) $peer] ?? new NodeHistory();
+    }
+
+    /** @return array<string, NodeHistory> by PeerId: convicted nodes first, then by the number of checked results */
+    public function all(): array
+    {
+        $path = $this->path();
+
+        return $path === null ? [] : self::read($path);
+    }
+
+    /** @return list<PeerId> */
+    public function convicted(): array
+    {
+        $nodes = array_filter($this->all(), static fn (NodeHistory $node): bool => $node->convictedAt !== null);
+
+        return array_map(PeerId::parse(...), array_keys($nodes));
+    }
+
+    /**
+     * Note what a judgement has taught.
+     *
+     * @param list<PeerId> $accepted whose results were accepted
+     * @param list<PeerId> $checked whose results another node confirmed
+     * @param list<PeerId> $failed whose results differ from what enough others agree on
+     * @param string|null $proof the fraud proof about those
+     */
+    public function learn(array $accepted, array $checked = [], array $failed = [], ?string $proof = null): bool
+    {
+        return $this->change(static function (array $nodes) use ($accepted, $checked, $failed, $proof): array {
+            foreach (array_unique([...$accepted, ...$checked, ...$failed], SORT_STRING) as $peer) {
+                $name = (string) $peer;
+                $node = $nodes[$name] ?? new NodeHistory();
+                $hasFailed = in_array($peer, $failed);
+                $nodes[$name] = new NodeHistory(
+                    accepted: min(self::MAX_COUNT, $node->accepted + (in_array($peer, $accepted) ? 1 : 0)),
+                    checked: $hasFailed ? 0 : min(self::MAX_COUNT, $node->checked + (in_array($peer, $checked) ? 1 : 0)),
+                    failed: min(self::MAX_COUNT, $node->failed + ($hasFailed ? 1 : 0)),
+                    proof: $node->proof ?? ($hasFailed ? self::bounded($proof) : null),
+                    convictedAt: $node->convictedAt,
+                    lastSeen: time(),
+                );
+            }
+
+            return $nodes;
+        });
+    }
+
+    /**
+     * Note that a fraud proof convicts a node: this user's PHP clients give it no job any more.
+     *
+     * The caller has verified the proof, as with `plasm verify --fraud`. A second proof changes nothing.
+     */
+    public function convict(PeerId $peer, string $proof): bool
+    {
+        return $this->change(static function (array $nodes) use ($peer, $proof): array {
+            $node = $nodes[(string) $peer] ?? new NodeHistory();
+            if ($node->convictedAt === null) {
+                $nodes[(string) $peer] = new NodeHistory(
+                    $node->accepted,
+                    0,
+                    max(1, $node->failed),
+                    self::bounded($proof),
+                    time(),
+                    time(),
+                );
+            }
+
+            return $nodes;
+        });
+    }
+
+    /** Forget a node, also if it is convicted. */
+    public function forget(PeerId $peer): bool
+    {
+        return $this->change(static function (array $nodes) use ($peer): array {
+            unset($nodes[(string) $peer]);
+
+            return $nodes;
+        });
+    }
+
+    /** @param \Closure(array<string, NodeHistory>): array<string, NodeHistory> $change */
+    private function change(\Closure $change): bool
+    {
+        $path = $this->path();
+        if ($path === null) {
+            return false;
+        }
+        $mask = umask(0077);
+        $lock = @fopen("$path.lock", 'c');
+        umask($mask);
+        if ($lock === false) {
+            return false;
+        }
+        try {
+            if (!flock($lock, LOCK_EX)) {
+                return false;
+            }
+            $nodes = $change(self::read($path));
+            uasort($nodes, self::order(...));
+
+            $nodes = array_slice($nodes, 0, self::MAX_NODES, true);
+            while (strlen($json = self::encoded($nodes)) > self::MAX_BYTES) {
+                $nodes = array_slice($nodes, 0, intdiv(count($nodes), 2), true);
+            }
+
+            return StateDirectory::write($path, $json);
+        } finally {
+            fclose($lock);
+        }
+    }
+
+    /** Order convicted nodes first, then by what is known, and at last by when they were seen. */
+    private static function order(NodeHistory $a, NodeHistory $b): int
+    {
+        $rank = static fn (NodeHistory $node): array
+            => [$node->convictedAt !== null, $node->checked, $node->lastSeen, $node->accepted];
+
+        return $rank($b) <=> $rank($a);
+    }
+
+    /** @param array<string, NodeHistory> $nodes */
+    private static function encoded(array $nodes): string
+    {
+        $items = array_map(static fn (NodeHistory $node): array => get_object_vars($node), $nodes);
+        $flags = JSON_THROW_ON_ERROR | JSON_UNESCAPED_SLASHES | JSON_INVALID_UTF8_SUBSTITUTE;
+
+        return json_encode(['format' => self::FORMAT, 'nodes' => (object) $items], $flags);
+    }
+
+    /** @return array<string, NodeHistory> */
+    private static function read(string $path): array
+    {
+        $json = @is_file($path) && !@is_link($path) ? @file_get_contents($path, length: self::MAX_BYTES + 1) : false;
+        if ($json === false) {
+            return [];
+        }
+        $kept = strlen($json) > self::MAX_BYTES ? null : json_decode($json, true, 8);
+        if (!is_array($kept) || ($kept['format'] ?? null) !== self::FORMAT || !is_array($kept['nodes'] ?? null)) {
+            @rename($path, "$path.damaged"); // nothing is written over what may be of use to its owner
+
+            return [];
+        }
+        $nodes = [];
+        foreach (array_slice($kept['nodes'], 0, self::MAX_NODES, true) as $name => $item) {
+            try {
+                $name = (string) PeerId::parse((string) $name);
+            } catch (InvalidRecord) {
+                continue;
+            }
+            $nodes[$name] = self::node(is_array($item) ? $item : []);
+        }
+
+        return $nodes;
+    }
+
+    /** @param array<mixed> $item */
+    private static function node(array $item): NodeHistory
+    {
+        $count = static fn (string $name): int => is_int($item[$name] ?? null) ? max(0, $item[$name]) : 0;
+        $proof = $item['proof'] ?? null;
+
+        return new NodeHistory(
+            accepted: $count('accepted'),
+            checked: $count('checked'),
+            failed: $count('failed'),
+            proof: is_string($proof) ? self::bounded($proof) : null,
+            convictedAt: is_int($item['convictedAt'] ?? null) ? $item['convictedAt'] : null,
+            lastSeen: $count('lastSeen'),
+        );
+    }
+
+    private static function bounded(?string $path): ?string
+    {
+        return $path === null || strlen($path) > self::MAX_PATH ? null : $path;
+    }
+
+    private function path(): ?string
+    {
+        $directory = $this->directory ?? StateDirectory::of('reputation');
+
+        return $directory === null ? null : "$directory/php.json";
+    }
+}

@@ -1,0 +1,116 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm;
+
+use Plasm\Exception\ContradictoryReceipt;
+use Plasm\Exception\NodeFailed;
+use Plasm\Exception\NotEstablished;
+use Plasm\Exception\ReceiptRejected;
+use Plasm\Output\Digester;
+use Plasm\Output\Spool;
+
+/** Verifies a node's result before the caller sees it. */
+final readonly class ResultVerification
+{
+    /**
+     * @param string $require what must be established: `signature`, `known`, or what a verifier establishes
+     * @param list<PeerId> $pinned the keys to trust, none for that of the node that was asked
+     * @param bool $chooses whether the transport chooses among strangers' nodes
+     */
+    public function __construct(private string $require, private array $pinned, private bool $chooses)
+    {
+    }
+
+    /**
+     * Verify that a receipt is the answer to the job, from the node that has it, with this output.
+     *
+     * @param bool $isGateway whether the job was sent through the node as a gateway, which then says who ran it
+     *
+     * @throws ReceiptRejected
+     */
+    public function verify(
+        Handle $handle,
+        JobAnswer $answer,
+        ?Manifest $manifest,
+        Digester|Spool $stdout,
+        Digester|Spool $stderr,
+        bool $isGateway,
+    ): VerifiedReceipt {
+        // Of another node the daemon is believed only about jobs that were sent through it; a pinned key needs no word.
+        $isPinned = in_array($answer->ranBy, $this->pinned);
+        $node = $isGateway || $isPinned ? $answer->ranBy : $handle->peer;
+        try {
+            $verified = (new ReceiptVerifier())->verify($answer->envelopeJson, new Expectation(
+                trusted: $this->pinned === [] ? [$node] : $this->pinned,
+                node: $node,
+                jobId: $handle->jobId,
+                manifest: $manifest,
+                stdout: $stdout->sha256(),
+                stderr: $stderr->sha256(),
+                stdoutBytes: $stdout->size(),
+                stderrBytes: $stderr->size(),
+            ));
+            $outcome = $verified->receipt->observed->outcome;
+            $told = $answer->status;
+            if ($told->state !== $outcome->state() || !in_array($told->outcome, [null, $outcome->kind], true)) {
+                throw new ContradictoryReceipt(['the node reports another outcome than its receipt states']);
+            }
+        } catch (ReceiptRejected $rejected) {
+            $file = Evidence::keep($handle->peer, $handle->jobId, $rejected->getMessage(), $answer->envelopeJson);
+            throw $file === null ? $rejected : $rejected->withReason("kept in $file");
+        }
+        $standing = match (true) {
+            $this->pinned !== [] => Standing::Named,
+            $this->chooses, !$node->equals($handle->peer) => Standing::Stranger,
+            default => Standing::Own,
+        };
+
+        return new VerifiedReceipt($verified->receipt, $verified->verdict->of($standing), $verified->envelopeJson);
+    }
+
+    /**
+     * Return the result, if its verdict meets the requirement.
+     *
+     * @throws NotEstablished
+     */
+    public function required(JobResult $result): JobResult
+    {
+        $this->require($result->verdict);
+
+        return $result;
+    }
+
+    /** @throws NotEstablished if a verdict does not meet the requirement */
+    public function require(Verdict $verdict): void
+    {
+        if ($this->require === 'known' && $verdict->standing === Standing::Stranger) {
+            throw new NotEstablished(
+                "known is required, and the receipt is signed by $verdict->signer, {$verdict->standing->value}",
+            );
+        }
+        if (!in_array($this->require, ['signature', 'known', ...$verdict->established], true)) {
+            throw new NotEstablished(
+                "$this->require is required, and what is established is: " . implode(', ', $verdict->established),
+            );
+        }
+    }
+
+    /** Return why a job that has ended by its node's word alone has not ended for this client; null if it has. */
+    public static function claimProblem(JobResult $result, Bounds $bounds, Handle $handle): ?NodeFailed
+    {
+        $claim = match ($result->outcome->kind) {
+            OutcomeKind::Cancelled => 'that the job was cancelled, which this client has not asked for',
+            OutcomeKind::TimedOut => $bounds->mayHaveTimedOut() ? null : 'that the job\'s time is over, which it is not',
+            default => null,
+        };
+        if ($claim === null) {
+            return null;
+        }
+        $message = "the node $handle->peer says $claim";
+        $file = Evidence::keep($handle->peer, $handle->jobId, $message, $result->envelopeJson);
+
+        return new NodeFailed($message . ($file === null ? '' : " (kept in $file)"));
+    }
+}

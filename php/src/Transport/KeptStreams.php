@@ -1,0 +1,67 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Transport;
+
+use Plasm\Exception\TransportException;
+use Plasm\PeerId;
+use Plasm\Time\ClockInterface;
+
+/** The idle streams to each socket. A process that was forked uses none of its parent's. */
+final class KeptStreams
+{
+    /** A stream is given up so long before the node closes it: what is sent then would be lost on its way. */
+    private const MARGIN_S = 1.0;
+
+    /** As many as jobs of `Client::map()` run beside one another, if their number is not raised much. */
+    private const MAX_IDLE = 32;
+
+    /** @var array<string, list<array{KeptStream, float, int|false}>> by path: streams, until when they are good, and whose */
+    private array $streams = [];
+
+    public function __construct(private readonly ClockInterface $clock)
+    {
+    }
+
+    /** Keep a stream, in place of the oldest if there are too many. */
+    public function put(string $path, KeptStream $kept): void
+    {
+        if (count($this->streams[$path] ?? []) >= self::MAX_IDLE) {
+            array_shift($this->streams[$path])[0]->stream->close();
+        }
+        $this->streams[$path][] = [$kept, $this->clock->now() + $kept->keepS - self::MARGIN_S, getmypid()];
+    }
+
+    /**
+     * Return the stream to a socket that was used last, if the node has not closed it; null if there is none.
+     *
+     * @param PeerId|null $peer the node that is wanted, null for whichever is there
+     */
+    public function take(string $path, ?PeerId $peer): ?KeptStream
+    {
+        while (($this->streams[$path] ?? []) !== []) {
+            [$kept, $until, $process] = array_pop($this->streams[$path]);
+            if ($process !== getmypid()) {
+                continue;
+            }
+            $isWanted = $peer === null || $kept->peer->equals($peer);
+            if ($isWanted && $this->clock->now() < $until && self::isSilent($kept->stream)) {
+                return $kept;
+            }
+            $kept->stream->close();
+        }
+
+        return null;
+    }
+
+    /** Tell whether nothing has come, the stream's end included. */
+    private static function isSilent(StreamInterface $stream): bool
+    {
+        try {
+            return $stream->read(1, 0.0) === null;
+        } catch (TransportException) {
+            return false;
+        }
+    }
+}

@@ -1,0 +1,28 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Transport;
+
+use Plasm\PeerId;
+
+/** A transport over which several nodes can run one task without seeing that others do. */
+interface SeparatesJobsInterface extends ChoosingTransportInterface
+{
+    /** Return what a node is counted with: its /24 or /48, or that of its relay; null if that is not known. */
+    public function network(PeerId $peer): ?string;
+
+    /**
+     * Return a transport with a fresh identity that chooses no node of these networks.
+     *
+     * @param list<string> $networks
+     */
+    public function separate(array $networks): self;
+
+    /**
+     * Never choose these nodes: fraud proofs convict them.
+     *
+     * @param list<PeerId> $nodes
+     */
+    public function never(array $nodes): void;
+}

@@ -1,0 +1,13 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Plasm\Verifier;
+
+/** What a verifier says of claims. */
+enum Decision: string
+{
+    case Accept = 'accept';
+    case Reject = 'reject';
+    case Undecided = 'undecided';
+}
