@@ -1,0 +1,161 @@
+/** Batches: their signed receipt, and the proof that one job belongs to one (docs/receipts.md, "Batches"). */
+
+import { concat, hex, unhex, type Bytes } from "./bytes.js";
+import { contradictions } from "./consistency.js";
+import { isSignedBy, MAX_ENVELOPE_BYTES, pae, PAYLOAD_TYPE, readEnvelope, type Envelope } from "./envelope.js";
+import { InvalidRecordError } from "./errors.js";
+import { Fields } from "./fields.js";
+import { parseJson, type Json } from "./json.js";
+import { isIncluded, leafHash, MAX_LEAVES, merkleRoot } from "./merkle.js";
+import type { PeerId } from "./peer.js";
+import { parseReceipt, STATEMENT_TYPE, type Receipt } from "./receipt.js";
+import type { Decision } from "./verify.js";
+
+export const BATCH_PREDICATE_TYPE = "urn:phase:batch:v0";
+const BATCH_FORMAT = "plasm.batch/v0", PROOF_FORMAT = "plasm.batch-proof/v0";
+const MAX_BATCH_STATEMENT_BYTES = 64 << 10, MAX_BATCH_BYTES = 1 << 28, MAX_PROOF = 32;
+const NO_RECEIPT = leafHash(new Uint8Array(0));
+
+/** What the client that ran a batch says of it. `createdAt` in microseconds since 1970. */
+export interface BatchReceipt {
+  readonly root: Bytes;
+  readonly jobs: number;
+  readonly receipts: number;
+  readonly succeeded: number;
+  readonly module: string;
+  readonly createdAt: bigint;
+  readonly fanIn: number;
+}
+
+/** All of a batch: its receipt and the leaf hash of each job. */
+export interface BatchDocument {
+  readonly kind: "batch";
+  readonly envelope: Envelope;
+  readonly receipt: BatchReceipt;
+  readonly leaves: readonly Bytes[];
+}
+
+/** One job of a batch: its receipt, if it has one, and the hashes on its way to the root. */
+export interface BatchProof {
+  readonly kind: "proof";
+  readonly envelope: Envelope;
+  readonly receipt: BatchReceipt;
+  readonly job: number;
+  readonly inclusion: readonly Bytes[];
+  readonly jobEnvelope: Envelope | undefined;
+}
+
+/** Parse a batch's statement. Throws: `InvalidRecordError`. */
+export function parseBatchReceipt(statement: Uint8Array): BatchReceipt {
+  const fields = new Fields(parseJson(statement, "batch receipt", MAX_BATCH_STATEMENT_BYTES), "batch receipt");
+  fields.oneOf("_type", STATEMENT_TYPE);
+  fields.oneOf("predicateType", BATCH_PREDICATE_TYPE);
+  const [subject, ...others] = fields.list("subject");
+  if (subject === undefined || others.length > 0) return fields.fail("subject", "expected one");
+  subject.oneOf("name", "receipts");
+  const predicate = fields.fields("predicate");
+  const count = (name: string): number => Number(predicate.counter(name, BigInt(MAX_LEAVES)));
+  const receipt = {
+    root: unhex(subject.fields("digest").digest("rfc6962Sha256")),
+    jobs: count("jobs"),
+    receipts: count("receipts"),
+    succeeded: count("succeeded"),
+    module: predicate.digest("module"),
+    createdAt: predicate.time("createdAt"),
+    fanIn: predicate.has("fanIn") ? count("fanIn") : 0,
+  };
+  if (receipt.succeeded > receipt.receipts || receipt.receipts > receipt.jobs) {
+    fields.fail("predicate", "more receipts than jobs");
+  }
+  return receipt;
+}
+
+/** Read `batch.json`, or the proof of one job. Throws: `InvalidRecordError`. */
+export function parseBatch(json: Uint8Array): BatchDocument | BatchProof {
+  const fields = new Fields(parseJson(json, "batch", MAX_BATCH_BYTES), "batch");
+  const format = fields.oneOf("format", BATCH_FORMAT, PROOF_FORMAT);
+  const envelope = readEnvelope(fields.get("batch"), 0);
+  if (envelope.payloadType !== PAYLOAD_TYPE) fields.fail("batch.payloadType", `expected ${PAYLOAD_TYPE}`);
+  const receipt = parseBatchReceipt(envelope.payload);
+  if (format === BATCH_FORMAT) return { kind: "batch", envelope, receipt, leaves: hashes(fields, "leaves", MAX_LEAVES) };
+  const job = fields.integer("job", 0), inner = fields.get("receipt");
+  return {
+    kind: "proof", envelope, receipt, job,
+    inclusion: hashes(fields, "inclusion", MAX_PROOF),
+    jobEnvelope: inner === null ? undefined : readEnvelope(withinBounds(fields, inner)),
+  };
+}
+
+function withinBounds(fields: Fields, value: Json): Json {
+  if (JSON.stringify(value).length > MAX_ENVELOPE_BYTES) fields.fail("receipt", "too long");
+  return value;
+}
+
+function hashes(fields: Fields, name: string, maximum: number): Bytes[] {
+  const listed = fields.get(name);
+  if (!Array.isArray(listed) || listed.length > maximum) fields.fail(name, `expected a list of at most ${maximum} hashes`);
+  return listed.map((item, index) => {
+    if (typeof item !== "string" || !/^[0-9a-f]{64}$/.test(item)) {
+      fields.fail(`${name}[${index}]`, "expected 64 lower-case hexadecimal digits");
+    }
+    return unhex(item);
+  });
+}
+
+export interface BatchVerification {
+  readonly decision: Decision;
+  readonly reasons: readonly string[];
+  /** The trusted key that signed the batch. */
+  readonly signer: PeerId | undefined;
+  /** The receipt of the job that a proof is of. */
+  readonly job: Receipt | undefined;
+}
+
+/**
+ * Verify a batch, or the proof that one job belongs to it.
+ *
+ * `trusted`: the keys of clients whose word counts. Without a signature of one of them the decision is `undecided`.
+ * The receipt of a proof must be signed by the node that it names, and must not contradict itself.
+ * Throws: `PlatformError`; never because of what is in the document.
+ */
+export async function verifyBatch(json: Uint8Array, trusted: readonly PeerId[] = []): Promise<BatchVerification> {
+  const reasons: string[] = [];
+  let signer: PeerId | undefined, job: Receipt | undefined;
+  try {
+    const found = parseBatch(json);
+    for (const peer of trusted) if (signer === undefined && (await isSignedBy(found.envelope, peer))) signer = peer;
+    if (found.kind === "batch") reasons.push(...documentProblems(found));
+    else {
+      const leaf = found.jobEnvelope === undefined ? NO_RECEIPT : leafHash(signedBytes(found.jobEnvelope));
+      if (!isIncluded(leaf, found.job, found.receipt.jobs, found.inclusion, found.receipt.root)) {
+        reasons.push(`the proof does not lead from job ${found.job} to the root of the batch`);
+      }
+      if (found.jobEnvelope !== undefined) {
+        job = parseReceipt(found.jobEnvelope.payload);
+        if (found.jobEnvelope.payloadType !== PAYLOAD_TYPE) reasons.push(`the receipt is not of the type ${PAYLOAD_TYPE}`);
+        if (!(await isSignedBy(found.jobEnvelope, job.node))) reasons.push(`no signature of ${job.node}, the node it names, is valid`);
+        reasons.push(...contradictions(job).map((rule) => `the receipt contradicts itself: ${rule}`));
+      }
+    }
+  } catch (error) {
+    if (!(error instanceof InvalidRecordError)) throw error;
+    reasons.push(error.message);
+  }
+  const decision = reasons.length > 0 ? "reject" : signer === undefined ? "undecided" : "accept";
+  if (decision === "undecided") reasons.push("not signed by a key that you trust");
+  return { decision, reasons, signer, job };
+}
+
+function documentProblems({ receipt, leaves }: BatchDocument): string[] {
+  const problems: string[] = [], none = hex(NO_RECEIPT);
+  if (leaves.length !== receipt.jobs) problems.push(`it has ${leaves.length} leaves, and the batch has ${receipt.jobs} jobs`);
+  if (leaves.filter((leaf) => hex(leaf) !== none).length !== receipt.receipts) {
+    problems.push("it has another number of receipts than it says");
+  }
+  if (hex(merkleRoot(leaves)) !== hex(receipt.root)) problems.push("the root over its leaves is another than it says");
+  return problems;
+}
+
+function signedBytes(envelope: Envelope): Bytes {
+  return concat(pae(envelope.payloadType, envelope.payload));
+}

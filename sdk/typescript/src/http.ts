@@ -1,0 +1,173 @@
+/** Requests to the HTTP API: token, deadline, problems as errors, and patience where the server asks for it. */
+
+import { concat, fromUtf8, type Bytes } from "./bytes.js";
+import { ProblemError, TooLargeError, UnreachableError } from "./errors.js";
+
+export interface HttpOptions {
+  /** Where `plasm web` is, such as `http://127.0.0.1:8750`; on a page it may be its own origin. */
+  readonly url: string;
+  readonly token?: string | undefined;
+  /** In place of the platform's fetch. */
+  readonly fetch?: typeof fetch | undefined;
+  /** How long to try again while the server is unreachable or has no room, in seconds. */
+  readonly patienceS?: number | undefined;
+}
+
+export interface Request {
+  readonly method?: string | undefined;
+  readonly headers?: Record<string, string> | undefined;
+  readonly body?: BodyInit | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** The most seconds until the answer begins. */
+  readonly deadlineS?: number | undefined;
+  /** The most seconds to try again; 0: one try. */
+  readonly patienceS?: number | undefined;
+}
+
+const DEFAULT_DEADLINE_S = 30, DEFAULT_PATIENCE_S = 30, FIRST_PAUSE_S = 0.25, LONGEST_PAUSE_S = 5, SILENCE_S = 60;
+const MAX_JSON_BYTES = 32 << 20;
+const AGAIN = new Set([408, 429, 502, 503, 504]);
+
+/** Wait. Throws: the signal's reason if it aborts. */
+export function pause(seconds: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const end = (): void => {
+      clearTimeout(timer);
+      reject(signal?.reason);
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", end);
+      resolve();
+    }, 1000 * seconds);
+    if (signal?.aborted === true) end();
+    signal?.addEventListener("abort", end, { once: true });
+  });
+}
+
+export class Http {
+  private readonly base: string;
+  private readonly fetch: typeof fetch;
+
+  constructor(private readonly options: HttpOptions) {
+    this.base = options.url.replace(/\/+$/, "");
+    this.fetch = options.fetch ?? globalThis.fetch.bind(globalThis);
+  }
+
+  /**
+   * Send a request, which must be one that may be sent twice. Throws: `ProblemError`, `UnreachableError`; the
+   * signal's reason if it aborts.
+   */
+  async send(path: string, request: Request = {}): Promise<Response> {
+    const patience = request.patienceS ?? this.options.patienceS ?? DEFAULT_PATIENCE_S;
+    const until = Date.now() + 1000 * patience;
+    for (let wait = FIRST_PAUSE_S; ; wait = Math.min(2 * wait, LONGEST_PAUSE_S)) {
+      let failure: ProblemError | UnreachableError;
+      try {
+        const response = await this.once(path, request);
+        if (response.ok || response.status === 304) return response;
+        failure = await problemOf(response);
+        if (!AGAIN.has(response.status)) throw failure;
+      } catch (error) {
+        if (!(error instanceof UnreachableError)) throw error;
+        failure = error;
+      }
+      const asked = failure instanceof ProblemError ? failure.retryAfterS : undefined;
+      const seconds = Math.max(wait, asked ?? 0) * (0.75 + Math.random() / 2);
+      if (Date.now() + 1000 * seconds > until) throw failure;
+      await pause(seconds, request.signal);
+    }
+  }
+
+  private async once(path: string, { method = "GET", headers, body, signal, deadlineS = DEFAULT_DEADLINE_S }: Request): Promise<Response> {
+    const { token } = this.options, late = new AbortController();
+    const timer = setTimeout(() => late.abort(), 1000 * deadlineS);
+    try {
+      return await this.fetch(`${this.base}${path}`, {
+        method,
+        headers: { ...headers, ...(token === undefined ? {} : { Authorization: `Bearer ${token}` }) },
+        ...(body === undefined ? {} : { body }),
+        signal: signal === undefined ? late.signal : AbortSignal.any([signal, late.signal]),
+        cache: "no-store",
+        credentials: "omit",
+        redirect: "error",
+      });
+    } catch (error) {
+      if (signal?.aborted === true) throw signal.reason;
+      const message = late.signal.aborted ? `no answer within ${deadlineS} s` : "the server does not answer";
+      throw new UnreachableError(message, { hint: `is plasm web running at ${this.base}?`, cause: error });
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async json<T>(path: string, request: Request = {}): Promise<T> {
+    const data = await this.bytes(path, MAX_JSON_BYTES, { ...request, headers: { Accept: "application/json", ...request.headers } });
+    try {
+      return JSON.parse(fromUtf8(data)) as T;
+    } catch (error) {
+      throw new UnreachableError("the answer is not JSON", { cause: error });
+    }
+  }
+
+  /** Read an answer of at most `maximum` bytes. Throws: `TooLargeError` also. */
+  async bytes(path: string, maximum: number, request: Request = {}): Promise<Bytes> {
+    const response = await this.send(path, request);
+    if (Number(response.headers.get("Content-Length") ?? 0) > maximum) {
+      await response.body?.cancel().catch(() => undefined);
+      throw new TooLargeError(path, maximum);
+    }
+    try {
+      return await bounded(response, path, maximum);
+    } catch (error) {
+      if (request.signal?.aborted === true) throw request.signal.reason;
+      if (error instanceof TooLargeError) throw error;
+      throw new UnreachableError("the answer was cut short", { cause: error });
+    }
+  }
+}
+
+/** Read a body, and break off when it is too large. */
+async function bounded(response: Response, path: string, maximum: number): Promise<Bytes> {
+  if (response.body === null) return new Uint8Array(0);
+  const reader = response.body.getReader(), parts: Uint8Array[] = [];
+  let length = 0;
+  for (;;) {
+    const { done, value } = await withDeadline(reader.read(), SILENCE_S);
+    if (done) return concat(...parts);
+    length += value.length;
+    if (length > maximum) {
+      await reader.cancel().catch(() => undefined);
+      throw new TooLargeError(path, maximum);
+    }
+    parts.push(value);
+  }
+}
+
+async function withDeadline<T>(promise: Promise<T>, seconds: number): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new UnreachableError(`nothing came for ${seconds} s`)), 1000 * seconds);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+/** Read the RFC 9457 problem of a response that is an error. */
+export async function problemOf(response: Response): Promise<ProblemError> {
+  const text = await bounded(response, "problem", MAX_JSON_BYTES).then(fromUtf8).catch(() => "");
+  let found: Record<string, unknown> = {};
+  try {
+    found = JSON.parse(text) as Record<string, unknown>;
+  } catch {
+    // A proxy's page, perhaps: the status says enough.
+  }
+  const said = (name: string): string | undefined => (typeof found?.[name] === "string" ? (found[name] as string) : undefined);
+  const seconds = Number(found?.["retryAfterS"] ?? response.headers.get("Retry-After") ?? Number.NaN);
+  return new ProblemError(
+    response.status,
+    said("code") ?? `http_${response.status}`,
+    said("detail") ?? said("title") ?? `the server answered ${response.status}`,
+    said("reason") ?? said("code"),
+    said("hint"),
+    Number.isFinite(seconds) ? Math.min(Math.max(seconds, 0), 3600) : undefined,
+  );
+}

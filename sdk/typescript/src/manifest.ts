@@ -1,0 +1,223 @@
+/** The manifest: what a job computes, by digests only, and what it may use (docs/determinism.md). */
+
+import { hex, littleEndian, unhex, utf8, type Bytes } from "./bytes.js";
+import { digestAsync, encodeTagged, listDigest, sha256 } from "./digest.js";
+import { InvalidRecordError, PlasmError } from "./errors.js";
+import { Fields } from "./fields.js";
+import { digestedFiles, readFiles, type JobFiles } from "./job-files.js";
+import { neededProfile } from "./module-profile.js";
+import { parseJson } from "./json.js";
+
+export const MANIFEST_FORMAT = "phase.manifest/v0";
+export const PROFILES = ["plasm.det/v1", "plasm.det/v2"] as const;
+export const GAS_SCHEDULES = { "plasm.det/v1": "plasm.gas/v1", "plasm.det/v2": "plasm.gas/v2" } as const;
+export const CAPABILITIES = ["clock.real", "random.real"] as const;
+export const MAX_ENTRY_BYTES = 255;
+export const ZERO_SEED = "00".repeat(32);
+export const MAX_MANIFEST_BYTES = 65_536;
+
+export type Profile = (typeof PROFILES)[number];
+export type Capability = (typeof CAPABILITIES)[number];
+
+/** The limits that are part of the task: gas, bytes of memory, bytes of stdout and of stderr each. */
+export interface Limits {
+  readonly gas: number;
+  readonly memoryBytes: number;
+  readonly outputBytes: number;
+}
+
+export const DEFAULT_LIMITS: Limits = { gas: 100_000_000_000, memoryBytes: 256 << 20, outputBytes: 64 << 20 };
+
+/** The fields under a task digest. Digests and seed in lower-case hexadecimal. */
+export interface TaskFields {
+  readonly profile: string;
+  readonly module: string;
+  readonly args: string;
+  readonly env: string;
+  readonly stdin: string;
+  readonly seed: string;
+  readonly limits: { readonly gas: bigint | number; readonly memoryBytes: bigint | number; readonly outputBytes: bigint | number };
+  readonly capabilities: readonly string[];
+  readonly files?: JobFiles | undefined;
+  /** The export that is called in place of `_start`. */
+  readonly entry?: string | undefined;
+}
+
+/** The bytes that the task digest is of. */
+export function taskPreimage(task: TaskFields): Bytes {
+  return encodeTagged([
+    ["profile", utf8(task.profile)],
+    ["module", unhex(task.module)],
+    ["args", unhex(task.args)],
+    ["env", unhex(task.env)],
+    ["stdin", unhex(task.stdin)],
+    ["seed", unhex(task.seed)],
+    ["gas", littleEndian(task.limits.gas, 8)],
+    ["memory", littleEndian(task.limits.memoryBytes, 8)],
+    ["output", littleEndian(task.limits.outputBytes, 8)],
+    ["capabilities", utf8([...task.capabilities].sort().join("\n"))],
+    ...(task.files === undefined ? [] : digestedFiles(task.files)),
+    ...(task.entry === undefined ? [] : [["entry", utf8(task.entry)] as const]),
+  ]);
+}
+
+/** The task digest: equal task digests give equal output, exit code and gas. */
+export function taskDigest(task: TaskFields): string {
+  return sha256(taskPreimage(task));
+}
+
+/** The job id of a manifest: the digest of its bytes exactly as they were sent. */
+export function jobId(manifestJson: Uint8Array): string {
+  return sha256(manifestJson);
+}
+
+/** The bytes that a manifest names by digest. `env` holds `NAME=value`; argv[0], which is `main`, is not in `args`. */
+export interface JobInput {
+  readonly args?: readonly (string | Uint8Array)[] | undefined;
+  readonly env?: Readonly<Record<string, string>> | readonly (string | Uint8Array)[] | undefined;
+  readonly stdin?: string | Uint8Array | undefined;
+}
+
+/** The same as bytes. */
+export interface InputBytes {
+  readonly args: readonly Uint8Array[];
+  readonly env: readonly Uint8Array[];
+  readonly stdin: Uint8Array;
+}
+
+/** Encode input as bytes. Throws: `PlasmError` on a NUL, or on an environment that is not `NAME=value`. */
+export function inputBytes(input: JobInput): InputBytes {
+  const bytes = (item: string | Uint8Array): Uint8Array => (typeof item === "string" ? utf8(item) : item);
+  const listed = Array.isArray(input.env)
+    ? (input.env as readonly (string | Uint8Array)[])
+    : Object.entries((input.env ?? {}) as Readonly<Record<string, string>>).map(([name, value]) => `${name}=${value}`);
+  const args = (input.args ?? []).map(bytes), env = listed.map(bytes);
+  if ([...args, ...env].some((item) => item.includes(0))) {
+    throw new PlasmError("args and env must not contain NUL: the job would see them cut short");
+  }
+  if (env.some((item) => item.indexOf(61) < 1)) throw new PlasmError("each item of env is NAME=value");
+  return { args, env, stdin: bytes(input.stdin ?? new Uint8Array(0)) };
+}
+
+/** The terms of a submission, beside what it computes. `grants`: what makes a job not reproducible. */
+export interface Terms {
+  readonly limits?: Partial<Limits> | undefined;
+  readonly seed?: string | undefined;
+  readonly wallTimeS?: number | undefined;
+  readonly cpu?: number | undefined;
+  readonly attempts?: number | undefined;
+  readonly grants?: readonly Capability[] | undefined;
+  readonly nonce?: string | undefined;
+  readonly entry?: string | undefined;
+  /** In place of the least profile that the module's sections and the entry need. */
+  readonly profile?: Profile | undefined;
+}
+
+/** A job as it is submitted. */
+export class Manifest implements TaskFields {
+  private constructor(
+    /** The bytes that the job id is of. */
+    readonly json: Bytes,
+    readonly profile: Profile,
+    readonly module: string,
+    readonly args: string,
+    readonly env: string,
+    readonly stdin: string,
+    readonly seed: string,
+    readonly limits: Limits,
+    readonly wallTimeS: number,
+    readonly cpu: number,
+    readonly capabilities: readonly string[],
+    readonly attempts: number,
+    readonly nonce: string,
+    readonly files: JobFiles | undefined,
+    readonly entry: string | undefined,
+  ) {}
+
+  /** Parse a manifest's bytes. Throws: `InvalidRecordError`. */
+  static parse(json: Uint8Array): Manifest {
+    const fields = new Fields(parseJson(json, "manifest", MAX_MANIFEST_BYTES), "manifest");
+    fields.oneOf("format", MANIFEST_FORMAT);
+    const limits = fields.fields("limits"), retry = fields.fields("retry");
+    const manifest = new Manifest(
+      Uint8Array.from(json),
+      fields.oneOf("profile", ...PROFILES),
+      fields.digest("module"),
+      fields.digest("args"),
+      fields.digest("env"),
+      fields.digest("stdin"),
+      fields.lowerHex("seed", 32),
+      {
+        gas: limits.integer("gas", 1),
+        memoryBytes: limits.integer("memory_bytes", 65_536, 2 ** 32),
+        outputBytes: limits.integer("output_bytes", 0, 2 ** 40),
+      },
+      fields.integer("wall_time_s", 1, 86_400),
+      fields.integer("cpu", 1, 1024),
+      capabilities(fields),
+      retry.integer("attempts", 1, 100),
+      fields.lowerHex("nonce", 16),
+      fields.has("files") ? readFiles(fields.fields("files"), false) : undefined,
+      readEntry(fields),
+    );
+    for (const closed of [limits, retry, fields]) closed.close();
+    checkProfile(fields, manifest);
+    return manifest;
+  }
+
+  /** Make the manifest of a module and its input, with a fresh nonce. Throws: `PlasmError`. */
+  static async of(module: Uint8Array, input: JobInput = {}, terms: Terms = {}): Promise<Manifest> {
+    const { args, env, stdin } = inputBytes(input), limits = { ...DEFAULT_LIMITS, ...terms.limits };
+    return Manifest.parse(
+      utf8(
+        JSON.stringify({
+          format: MANIFEST_FORMAT,
+          profile: terms.profile ?? (terms.entry === undefined ? neededProfile(module) : PROFILES[1]),
+          module: await digestAsync(module),
+          args: listDigest(args),
+          env: listDigest(env),
+          stdin: await digestAsync(stdin),
+          seed: terms.seed ?? ZERO_SEED,
+          limits: { gas: limits.gas, memory_bytes: limits.memoryBytes, output_bytes: limits.outputBytes },
+          wall_time_s: terms.wallTimeS ?? 60,
+          cpu: terms.cpu ?? 1,
+          capabilities: [...new Set(terms.grants ?? [])].sort(),
+          retry: { attempts: terms.attempts ?? 3 },
+          ...(terms.entry === undefined ? {} : { entry: terms.entry }),
+          nonce: terms.nonce ?? hex(crypto.getRandomValues(new Uint8Array(16))),
+        }),
+      ),
+    );
+  }
+
+  get jobId(): string {
+    return jobId(this.json);
+  }
+
+  get taskDigest(): string {
+    return taskDigest(this);
+  }
+}
+
+/** Read the field `capabilities`. */
+export function capabilities(fields: Fields): string[] {
+  const accepts = (text: string): boolean => (CAPABILITIES as readonly string[]).includes(text);
+  return fields.distinct("capabilities", CAPABILITIES.length, accepts, `names out of ${CAPABILITIES.join(", ")}`);
+}
+
+/** Read the field `entry`, if there is one: the name of an export. */
+export function readEntry(fields: Fields): string | undefined {
+  if (!fields.has("entry")) return undefined;
+  const name = fields.text("entry", /^[^\x00-\x1f\x7f]+$/u, MAX_ENTRY_BYTES);
+  if (utf8(name).length > MAX_ENTRY_BYTES || name === "_start" || name === "_initialize") {
+    fields.fail("entry", `expected the name of an export of at most ${MAX_ENTRY_BYTES} bytes, other than _start and _initialize`);
+  }
+  return name;
+}
+
+/** Refuse files and an entry outside the profile that has them. A module may need that profile without them. */
+export function checkProfile(fields: Fields, { profile, files, entry }: Pick<TaskFields, "profile" | "files" | "entry">): void {
+  if (profile === PROFILES[0] && (files !== undefined || entry !== undefined)) {
+    throw new InvalidRecordError(fields.record, fields.where("profile"), `files and an entry go with the profile ${PROFILES[1]}`);
+  }
+}
