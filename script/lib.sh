@@ -33,6 +33,27 @@ apt_install() {
             </dev/null >/dev/null
 }
 
+# Print the address of the archive that this system's apt reads packages of Debian or Ubuntu from: archive Debian.
+# PLASM_DEBIAN_ARCHIVE and PLASM_UBUNTU_ARCHIVE name another, such as a mirror or the copy of a site without a network.
+archive() {
+    case $1 in
+    Debian) named=${PLASM_DEBIAN_ARCHIVE:-} variable=PLASM_DEBIAN_ARCHIVE ;;
+    Ubuntu) named=${PLASM_UBUNTU_ARCHIVE:-} variable=PLASM_UBUNTU_ARCHIVE ;;
+    esac
+    [ -n "$named" ] || named=$(known_archive "$1")
+    if [ -z "$named" ]; then
+        # apt learns an archive's origin when it reads its lists, and a fresh container has none.
+        as_root apt-get update -qq </dev/null >&2 && named=$(known_archive "$1")
+    fi
+    [ -n "$named" ] || die "apt of this system reads no archive of $1: name one in $variable"
+    printf '%s\n' "$named"
+}
+
+known_archive() {
+    # shellcheck disable=SC2016
+    apt-get indextargets --format '$(SITE)' 'Created-By: Packages' "Origin: $1" "Label: $1" | head -n 1
+}
+
 # Print the command that installs Python here.
 python_hint() {
     if has_apt; then
@@ -78,6 +99,12 @@ need_venv() {
     can_be_root || die "$python lacks the module ensurepip. Install it, then run this again:" \
         "    sudo apt-get install $package"
     apt_install "$package" || die "could not install $package; what apt-get said is above"
+}
+
+# gcc 14 and newer refuse the C of pywasm3 0.5, which returns pointers of another type than it declares.
+allow_old_c() {
+    CFLAGS="${CFLAGS:-} -Wno-error=incompatible-pointer-types"
+    export CFLAGS
 }
 
 # A version and the place it is installed from: what tells one Python from another.
@@ -134,6 +161,11 @@ install_libp2p() {
     python -c 'import libp2p, aioquic' 2>/dev/null && return
     if has_apt && can_be_root && [ "$(python -c 'import sys; print(sys.base_prefix)')" = /usr ]; then
         apt_install gcc libgmp-dev python3-dev || true
+    fi
+    if python -c 'import sys; sys.exit(sys.version_info < (3, 14))'; then
+        echo 'no libp2p, which cannot be installed for Python 3.14: nothing of the network works.' \
+            'Name an older Python, as in PYTHON=python3.13'
+        return 1
     fi
     echo 'installing libp2p'
     python -m pip install --quiet --disable-pip-version-check -e "$root[libp2p]" && return

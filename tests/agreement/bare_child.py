@@ -15,11 +15,12 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from plasm_core.engine import TRAP_KINDS, Engine, EngineFailure, LoadedModule
-from plasm_core.sandbox import frames, worker
-from plasm_core.sandbox.confine import allow_deep_stack
-from plasm_core.sandbox.entry import make
-from plasm_core.sandbox.metering import meter
+from plasm_core.plugins.engine import Engine, EngineFailure, LoadedModule
+from plasm_core.sandbox.metering.rewrite import meter
+from plasm_core.sandbox.process import worker, worker_frames
+from plasm_core.sandbox.process.confinement import allow_deep_stack
+from plasm_core.sandbox.process.entry import make
+from plasm_core.trap_kinds import TRAP_KINDS
 
 CORPUS = Path(__file__).resolve().parent.parent / "corpus"
 _CPU_S = 600
@@ -49,13 +50,13 @@ class _Laboratory:
         stdin = bytes.fromhex(case.get("stdin_hex", ""))
         if "stdin_file" in case:
             stdin = (CORPUS / case["stdin_file"]).read_bytes()
-        limits = {name: int(value) for name, value in case["limits"].items()}
-        job = frames.Job(
-            frames.pack_job(
+        limits: dict[str, Any] = {name: int(value) for name, value in case["limits"].items()}
+        job = worker_frames.WorkerJob(
+            worker_frames.pack_job(
                 **limits,
                 stdin_bytes=len(stdin),
                 cpu_s=_CPU_S,
-                flags=frames.HAS_START if has_start else 0,
+                flags=worker_frames.HAS_START if has_start else 0,
                 seed=bytes.fromhex(case["seed_hex"]),
                 args=tuple(map(bytes.fromhex, case["args_hex"])),
                 env=tuple(map(bytes.fromhex, case["env_hex"])),
@@ -73,7 +74,7 @@ class _Laboratory:
         packed = worker.run(instance, host, job, worker.FileStdin(fd, len(stdin)), take)
         os.close(fd)
         host.detach()
-        kind, code, trap, gas_used, _, _, detail = frames.unpack_outcome(packed)
+        kind, code, trap, gas_used, _, _, detail = worker_frames.unpack_outcome(packed)
         outcome: dict[str, str | int] = {"kind": kind}
         if kind == "exited":
             outcome["code"] = code

@@ -8,17 +8,17 @@ from contextlib import ExitStack
 
 import pytest
 
-from plasm_core.node import Node
+from plasm_core.local_node import LocalNode
 from tests.agreement.engines import ENGINES, configuration, missing
 from tests.agreement.vectors import Observed, Vector, run
 
 
 @pytest.fixture(scope="package")
-def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Node]]:
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, LocalNode]]:
     """Nodes by the engines they are for. They share a cache: what is prepared for one may serve another."""
     home = tmp_path_factory.mktemp("agreement")
     with ExitStack() as stack:
-        made = {engine: stack.enter_context(Node(configuration())) for engine in ENGINES}
+        made = {engine: stack.enter_context(LocalNode(configuration())) for engine in ENGINES}
         with pytest.MonkeyPatch.context() as patch:
             for name in ("STATE", "CACHE"):
                 patch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
@@ -41,18 +41,17 @@ def _chosen(items: list[pytest.Item]) -> Iterator[tuple[str, Vector]]:
 
 
 @pytest.fixture(scope="package")
-def runs(request: pytest.FixtureRequest, nodes: Mapping[str, Node]) -> Iterator[Runs]:
+def runs(request: pytest.FixtureRequest, nodes: Mapping[str, LocalNode]) -> Iterator[Runs]:
     """Begin all runs that the chosen tests ask for, a few of each engine at once."""
     installed = [engine for engine in ENGINES if not missing(engine)]
-    runtimes = {engine: nodes[engine].runtime(engine) for engine in installed}
+    for engine in installed:
+        nodes[engine].runtime(engine)  # loaded now, by one thread
     executors = {engine: ThreadPoolExecutor(2, engine) for engine in installed}
     with ExitStack() as stack:
         for executor in executors.values():
             stack.callback(executor.shutdown, cancel_futures=True)
         yield {
-            (engine, vector.task.name): executors[engine].submit(
-                run, nodes[engine], runtimes[engine], vector.task
-            )
+            (engine, vector.task.name): executors[engine].submit(run, nodes[engine], engine, vector.task)
             for engine, vector in _chosen(request.session.items)
             if engine in installed
         }

@@ -24,7 +24,7 @@ from tests.agreement.vectors import document
 
 _SOURCES = """\
 Types: deb
-URIs: http://deb.debian.org/debian
+URIs: {0}
 Suites: bookworm
 Components: main
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
@@ -63,14 +63,25 @@ def _run(*command: str, **environment: str) -> str:
     return done.stdout
 
 
-def _unpack_debian(directory: Path) -> None:
+def _archive() -> str:
+    """Return the address of the archive that this system's apt reads Debian's packages from. Raises: `_Missing`."""
+    known = ("Created-By: Packages", "Origin: Debian", "Label: Debian")
+    found = _run("apt-get", "indextargets", "--format", "$(SITE)", *known).split()
+    if not found:
+        raise _Missing(
+            "apt of this system knows no archive of Debian: run apt-get update, or name one by --archive"
+        )
+    return found[0]
+
+
+def _unpack_debian(directory: Path, archive: str) -> None:
     """Unpack Python for arm64 into `root`, and qemu for this machine into `qemu`."""
     for part in ("etc/sources.list.d", "etc/apt.conf.d", "etc/preferences.d", "state/lists/partial"):
         (directory / part).mkdir(parents=True)
     for part in ("cache/archives/partial", "packages"):
         (directory / part).mkdir(parents=True)
     (directory / "state/status").touch()
-    (directory / "etc/sources.list.d/debian.sources").write_text(_SOURCES)
+    (directory / "etc/sources.list.d/debian.sources").write_text(_SOURCES.format(archive))
     (directory / "apt.conf").write_text(_APT.format(directory))
     apt = {"APT_CONFIG": str(directory / "apt.conf")}
     _run("apt-get", "update", **apt)
@@ -88,10 +99,10 @@ def _unpack_debian(directory: Path) -> None:
         _run("dpkg", "-x", str(package), str(directory / target))
 
 
-def prepare(directory: Path) -> None:
+def prepare(directory: Path, archive: str | None = None) -> None:
     """Fetch and unpack all that is needed, unless it is there. Raises: `_Missing`."""
     if not (directory / "qemu").is_dir():
-        _unpack_debian(directory)
+        _unpack_debian(directory, archive or _archive())
     if not (directory / "site").is_dir():
         version = importlib.metadata.version("wasmtime")
         install = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
@@ -133,10 +144,13 @@ def main() -> int:
     parser.add_argument(
         "--keep", type=Path, metavar="DIRECTORY", help="keep what was fetched, or use it again"
     )
+    parser.add_argument(
+        "--archive", metavar="URL", help="an archive of Debian; the default is that of this system's apt"
+    )
     options = parser.parse_args()
     directory = (options.keep or Path(tempfile.mkdtemp(prefix="plasm-emulated-"))).resolve()
     try:
-        prepare(directory)
+        prepare(directory, options.archive)
         return 1 if compare(directory, options.names, options.target) else 0
     except _Missing as exc:
         sys.stderr.write(f"cannot emulate it here: {exc}\n")

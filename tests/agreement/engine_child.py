@@ -12,9 +12,9 @@ import os
 import sys
 from typing import Any, NoReturn
 
-from plasm_core.engine import Engine, EngineFailure, Instance, Trap
-from plasm_core.sandbox.confine import allow_deep_stack
-from plasm_core.sandbox.injected import FAULT_GLOBAL, GAS_GLOBAL, PAGES_GLOBAL, START_EXPORT
+from plasm_core.plugins.engine import Engine, EngineFailure, Instance, Trap
+from plasm_core.sandbox.metering.injected import FAULT_GLOBAL, GAS_GLOBAL, PAGES_GLOBAL, START_EXPORT
+from plasm_core.sandbox.process.confinement import allow_deep_stack
 
 HOST_CALL_GAS = 1_000
 

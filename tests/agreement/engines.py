@@ -11,7 +11,7 @@ from pathlib import Path
 from plasm_core import config
 from plasm_core.config import Config
 from plasm_core.errors import PluginError
-from plasm_core.node import Node
+from plasm_core.local_node import LocalNode
 
 EMBEDDED = ("wasmtime", "wasm3", "wasmer")
 """Those whose instances a test can look into. V8 runs whole jobs only."""
@@ -38,7 +38,7 @@ def _pythons() -> Iterator[str]:
 def missing(engine: str) -> str:
     """Return why an engine cannot be had here, or an empty text."""
     try:
-        with Node(configuration()) as node:
+        with LocalNode(configuration()) as node:
             node.runtime(engine).check()
     except PluginError as exc:
         hint = f"; name a Python that has it in {WASMER_PYTHON}" if engine == "wasmer" else ""
@@ -54,7 +54,7 @@ def configuration() -> Config:
         settings = [f'runtime.wasmer.python="{python}"'] if python else []
         found = config.load(settings=settings, environ={})
         try:
-            with Node(found) as node:
+            with LocalNode(found) as node:
                 node.runtime("wasmer").check()
         except PluginError:
             continue

@@ -18,13 +18,14 @@ import attrs
 import pytest
 from hypothesis import given, settings
 
-from plasm_core.abc import Runtime
-from plasm_core.node import Node
-from plasm_core.sandbox.binary import sized
-from plasm_core.sandbox.child import interpreter_path
-from plasm_core.sandbox.injected import FAULT_GROWTH, FAULT_STACK
-from plasm_core.sandbox.metering import meter
-from plasm_core.sandbox.module import Module
+from plasm_core.local_node import LocalNode
+from plasm_core.plugins.interfaces import Runtime
+from plasm_core.sandbox.lowering.module import lower
+from plasm_core.sandbox.metering.binary import sized
+from plasm_core.sandbox.metering.injected import FAULT_GROWTH, FAULT_STACK
+from plasm_core.sandbox.metering.module import Module
+from plasm_core.sandbox.metering.rewrite import meter
+from plasm_core.sandbox.process.child import interpreter_path
 from tests.agreement import engine_child
 from tests.agreement.conftest import skip_if_missing
 from tests.agreement.engines import EMBEDDED
@@ -114,7 +115,7 @@ Engines = Callable[[str], EngineProcess]
 
 
 @pytest.fixture(scope="module")
-def engine_named(nodes: Mapping[str, Node]) -> Iterator[Engines]:
+def engine_named(nodes: Mapping[str, LocalNode]) -> Iterator[Engines]:
     started: dict[str, EngineProcess] = {}
 
     def get(name: str) -> EngineProcess:
@@ -128,10 +129,12 @@ def engine_named(nodes: Mapping[str, Node]) -> Iterator[Engines]:
 
 
 def observe(engine: EngineProcess, code: bytes) -> Observed:
-    metered = meter(code, canonical_nans=not engine.runtime.canonical_nans)
+    runtime = engine.runtime
+    metered = meter(code, canonical_nans=not runtime.canonical_nans)
+    lowered = lower(metered.code, metered.module.features, runtime.lowered)
     answer = engine.ask(
         {
-            "code_hex": with_accumulator(metered.code).hex(),
+            "code_hex": with_accumulator(lowered).hex(),
             "gas": GAS,
             "pages": PAGES,
             "has_start": metered.module.start is not None,

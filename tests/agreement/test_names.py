@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 import pytest
 
-from plasm_core.node import Node
+from plasm_core.local_node import LocalNode
 from plasm_core.records.manifest import Limits
-from plasm_core.sandbox.binary import Reader, sized, unsigned, vector
-from plasm_core.sandbox.injected import FAULT_GLOBAL, GAS_GLOBAL, PAGES_GLOBAL, START_EXPORT
-from plasm_core.sandbox.metering import meter
-from plasm_core.sandbox.module import EXPORT, IMPORT
-from plasm_core.sandbox.sections import read_module
+from plasm_core.sandbox.metering.binary import Reader, sized, unsigned, vector
+from plasm_core.sandbox.metering.injected import FAULT_GLOBAL, GAS_GLOBAL, PAGES_GLOBAL, START_EXPORT
+from plasm_core.sandbox.metering.module import EXPORT, IMPORT
+from plasm_core.sandbox.metering.rewrite import meter
+from plasm_core.sandbox.metering.sections import read_module
 from tests.agreement.conftest import skip_if_missing
 from tests.agreement.engines import ENGINES
 from tests.agreement.vectors import Given, run
@@ -92,7 +92,7 @@ def names_of(code: bytes, number: int) -> list[bytes]:
 @pytest.mark.parametrize("names", EXPORTS.values(), ids=EXPORTS)
 @pytest.mark.parametrize("engine", ENGINES)
 def test_every_engine_calls_the_function_that_the_module_exports_as_start(
-    nodes: Mapping[str, Node], engine: str, names: list[bytes]
+    nodes: Mapping[str, LocalNode], engine: str, names: list[bytes]
 ) -> None:
     skip_if_missing(engine)
     code = guest(names, custom=custom_sections())
@@ -101,7 +101,7 @@ def test_every_engine_calls_the_function_that_the_module_exports_as_start(
 
     ended = run(
         nodes[engine],
-        nodes[engine].runtime(engine),
+        engine,
         Given(limits=_LIMITS, given=code),
     )
 

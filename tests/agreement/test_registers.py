@@ -13,7 +13,8 @@ from collections.abc import Mapping
 import pytest
 
 from plasm_core.errors import RefusedError
-from plasm_core.node import Node
+from plasm_core.local_node import LocalNode
+from plasm_core.quantities import bytes_text
 from plasm_core.records.manifest import Limits
 from tests.agreement.conftest import skip_if_missing
 from tests.agreement.engines import ENGINES
@@ -100,13 +101,17 @@ CASES: dict[str, tuple[str, str, tuple[float, float, int]]] = {
 @pytest.mark.parametrize(("functions", "calls", "expected"), CASES.values(), ids=CASES)
 @pytest.mark.parametrize("engine", ENGINES)
 def test_what_lies_under_a_conditional_branch_is_kept(
-    nodes: Mapping[str, Node], engine: str, functions: str, calls: str, expected: tuple[float, float, int]
+    nodes: Mapping[str, LocalNode],
+    engine: str,
+    functions: str,
+    calls: str,
+    expected: tuple[float, float, int],
 ) -> None:
     skip_if_missing(engine)
     limits = Limits(gas=1_000_000, memory_bytes=1 << 20, output_bytes=1 << 16)
     code = wat(_MODULE.format(functions=functions, calls=calls))
 
-    ended = run(nodes[engine], nodes[engine].runtime(engine), Given(given=code, limits=limits))
+    ended = run(nodes[engine], engine, Given(given=code, limits=limits))
 
     assert ended.stdout == (hashlib.sha256(struct.pack("<dfq", *expected)).hexdigest(), 20)
 
@@ -132,7 +137,7 @@ GIB = 1 << 30
 )
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_module_that_may_outgrow_an_engine_is_refused_by_a_name(
-    nodes: Mapping[str, Node], engine: str, most: str, body: str, memory_bytes: int, needed: bool
+    nodes: Mapping[str, LocalNode], engine: str, most: str, body: str, memory_bytes: int, needed: bool
 ) -> None:
     """wasm3 grows a memory to 2 GiB and no further, wasmer not to the last page: below what the job was promised."""
     skip_if_missing(engine)
@@ -149,14 +154,14 @@ def test_a_module_that_may_outgrow_an_engine_is_refused_by_a_name(
             admission.admit(code, limits)
         assert caught.value.reason == "unsupported_feature"
         most_bytes = 2 * GIB if "large-memory" in lacking else 4 * GIB - 65_536
-        assert f"--limit memory={most_bytes}" in (caught.value.hint or "")
+        assert f"--limit memory={bytes_text(most_bytes)}" in (caught.value.hint or "")
     else:
         admission.admit(code, limits).close()
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_an_engine_grows_a_memory_to_the_last_page_that_it_does_not_refuse(
-    nodes: Mapping[str, Node], engine: str
+    nodes: Mapping[str, LocalNode], engine: str
 ) -> None:
     """Not on wasm3, which fills what it grows by: 2 GiB would be written to."""
     skip_if_missing(engine)
@@ -173,6 +178,6 @@ def test_an_engine_grows_a_memory_to_the_last_page_that_it_does_not_refuse(
     code = wat(GROWING.format(most="", body=body))
     limits = Limits(gas=1_000_000, memory_bytes=pages * 65_536, output_bytes=1 << 16)
 
-    ended = run(nodes[engine], runtime, Given(given=code, limits=limits))
+    ended = run(nodes[engine], engine, Given(given=code, limits=limits))
 
     assert ended.outcome == {"kind": "exited", "code": 0}

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from plasm_core.abc import Runtime
-from plasm_core.node import Node
+from plasm_core.execution import PassedOn, execute
+from plasm_core.local_node import LocalNode
 from plasm_core.records.manifest import JobInput, Limits, Manifest, manifest_for
+from plasm_core.records.output import OutputStream
 
 TESTS = Path(__file__).resolve().parent.parent
 CORPUS = TESTS / "corpus"
@@ -84,24 +84,17 @@ def module_code(module: str) -> bytes:
     return (CORPUS / module).read_bytes()
 
 
-def run(node: Node, runtime: Runtime, task: Task) -> Observed:
-    """Run a task as a node does, in a worker process of its own. Raises: `RefusedError`."""
-    manifest, inputs = task.manifest(), task.inputs()
-    digests = {1: hashlib.sha256(), 2: hashlib.sha256()}
-    sizes = {1: 0, 2: 0}
-
-    def take(stream: int, data: bytes) -> None:
-        digests[stream].update(data)
-        sizes[stream] += len(data)
-
-    with node.admission(runtime).admit(task.code(), manifest.limits) as program:
-        ended = node.executor.run(program, manifest, inputs, take)
-    outcome = attrs.asdict(ended.outcome)
+def run(node: LocalNode, runtime: str, task: Task) -> Observed:
+    """Run a task as a node does, in a worker process of its own. `runtime`: its name. Raises: `RefusedError`."""
+    code, inputs = task.code(), task.inputs()
+    ended = execute(node, task.manifest(), lambda: code, inputs, PassedOn(), runtime=runtime)
+    outcome = attrs.asdict(ended.run.outcome)
+    stdout, stderr = ended.outputs[OutputStream.STDOUT], ended.outputs[OutputStream.STDERR]
     return Observed(
         outcome={key: value for key, value in outcome.items() if value is not None},
-        gas_used=ended.gas_used,
-        stdout=(digests[1].hexdigest(), sizes[1]),
-        stderr=(digests[2].hexdigest(), sizes[2]),
+        gas_used=ended.run.gas_used,
+        stdout=(stdout.sha256, stdout.size_bytes),
+        stderr=(stderr.sha256, stderr.size_bytes),
     )
 
 

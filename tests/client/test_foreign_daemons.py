@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from plasm_core.errors import ConfigError, PeerUnreachableError
-from plasm_core.wire import JOB_PROTOCOL
+from plasm_core.protocol import JOB_PROTOCOL
 from plasm_transport_local.transport import LocalTransport
 from tests.support.users import NOBODY
 
@@ -94,7 +94,7 @@ def test_ones_own_daemon_is_believed(server: Server) -> None:
 @as_root
 @pytest.mark.parametrize("way", ["straight", "a link", "a linked directory", "given to root"])
 def test_the_process_of_another_user_is_not_believed(server: Server, place: Path, way: str) -> None:
-    """By whatever name it is reached, and whoever the files belong to: the process counts."""
+    """The user of the process counts, not the socket's path or the owner of its files."""
     path = server(NOBODY)
     if way == "a link":
         (place / "own.sock").symlink_to(path)

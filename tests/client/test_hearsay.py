@@ -10,11 +10,11 @@ import pytest
 import trio
 import trio.testing
 
-from plasm_core.abc import Directory, Network, Stream, StreamHandler
-from plasm_core.capabilities import sign_record
-from plasm_core.client.remote import RemoteDialler
+from plasm_core.client.node_choice import RemoteDialler
 from plasm_core.errors import PeerUnreachableError
+from plasm_core.plugins.interfaces import Directory, Network, Stream, StreamHandler
 from plasm_core.records.peer import PeerId
+from plasm_core.signing import sign_record
 from plasm_signer_ed25519 import Ed25519Signer
 from tests.support.liars import record_of
 
@@ -96,7 +96,7 @@ class _Rumours(Directory):
 
     @asynccontextmanager
     async def find(
-        self, capability: str, limit: int
+        self, node_class: str, limit: int
     ) -> AsyncIterator[AsyncIterator[tuple[PeerId, tuple[str, ...]]]]:
         async def tell() -> AsyncIterator[tuple[PeerId, tuple[str, ...]]]:
             for item in self.told:

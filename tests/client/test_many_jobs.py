@@ -43,7 +43,7 @@ class MuteDaemon:
                 self.close()
 
     def close(self) -> None:
-        """End everything: whoever waits is told that nobody is there."""
+        """End everything: waiting clients learn that no daemon is there."""
         self._listener.close()
         for connection in self._open:
             connection.close()

@@ -9,16 +9,16 @@ import pytest
 import trio
 import trio.testing
 
-from plasm_core.abc import Stream
-from plasm_core.alongside import alongside
-from plasm_core.client import Submission, conversations
-from plasm_core.client.bounds import Bounds
-from plasm_core.client.conversations import Following
-from plasm_core.client.link import TALK_BURST, open_link
-from plasm_core.client.sink import Nowhere
+from plasm_core.background_tasks import alongside
+from plasm_core.client import Submission, session
+from plasm_core.client.connection import TALK_BURST, open_link
+from plasm_core.client.output import Nowhere
+from plasm_core.client.session import Following
+from plasm_core.client.wait_limits import Bounds
 from plasm_core.errors import ProtocolError, StreamError
+from plasm_core.plugins.interfaces import Stream
+from plasm_core.protocol.messages import Heartbeat, Message, Progress, State
 from plasm_core.records import Outcome, PeerId
-from plasm_core.wire.messages import Heartbeat, Message, Progress, State
 from plasm_signer_ed25519 import Ed25519Signer
 from tests.support.lying import LIES, Liar, Talk, status
 
@@ -76,9 +76,9 @@ async def _run(liar: Liar, lie: Callable[[Talk], Awaitable[None]]) -> None:
             return
 
     async with alongside(answer), open_link(_Pipe(here)) as link:
-        peer = await conversations.greeted(link)
-        accepted = await conversations.submit(link, job, peer, follow=True, bounds=bounds)
-        await conversations.follow(link, accepted, Following(), Nowhere(), bounds=bounds)
+        peer = await session.greeted(link)
+        accepted = await session.submit(link, job, peer, follow=True, bounds=bounds)
+        await session.follow(link, accepted, Following(), Nowhere(), bounds=bounds)
 
 
 @pytest.mark.parametrize("kind", ["heartbeats", "progress", "states", "credits"])

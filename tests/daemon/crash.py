@@ -22,10 +22,10 @@ import attrs
 
 from plasm_core.client import Client, JobResult, Submission
 from plasm_core.config import StorageLimits
+from plasm_core.daemon.store import Store
 from plasm_core.errors import ConnectionLostError, PeerUnreachableError, WaitTimeoutError
+from plasm_core.protocol.messages import Status
 from plasm_core.records import Handle, Limits, PeerId
-from plasm_core.store import Store
-from plasm_core.wire.messages import Status
 from tests.daemon.conftest import HELLO
 from tests.support import processes
 from tests.support.daemon import Daemon
@@ -209,7 +209,7 @@ def main() -> None:
     options.directory.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     with Daemon(options.directory) as daemon:
-        os.environ.update({name: daemon.environ[name] for name in daemon.environ if name not in os.environ})
+        os.environ.update(daemon.environ)
         daemon.start()
         peer = Client().submit(HELLO.read_bytes()).peer
         daemon.kill()

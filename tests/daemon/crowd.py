@@ -19,8 +19,8 @@ import attrs
 import trio
 
 from plasm_core.client import AsyncClient, Submission, open_client
+from plasm_core.protocol.messages import NOTHING
 from plasm_core.records import Handle, Limits
-from plasm_core.wire.messages import NOTHING
 from tests.daemon.conftest import HELLO
 from tests.support import processes
 from tests.support.conversing import Caller, accept, dial_as

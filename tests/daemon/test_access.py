@@ -9,10 +9,9 @@ import os
 import pytest
 
 from plasm_core.client import Client, Submission
-from plasm_core.client.source import Bytes
-from plasm_core.records import Handle, PeerId
-from plasm_core.wire.frames import Channel
-from plasm_core.wire.messages import (
+from plasm_core.client.upload import Bytes
+from plasm_core.protocol.channels import Channel
+from plasm_core.protocol.messages import (
     NOTHING,
     Accepted,
     AskStatus,
@@ -29,6 +28,7 @@ from plasm_core.wire.messages import (
     StatusIs,
     Uploads,
 )
+from plasm_core.records import Handle, PeerId
 from tests.daemon.conftest import HELLO
 from tests.support.conversing import calling
 from tests.support.daemon import Daemon

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from plasm_core.cli.jobs import _listed
+from plasm_core.errors import RefusedError, WaitTimeoutError
 from tests.daemon.conftest import HELLO
 from tests.support.daemon import Daemon
+
+NODE = "12D3KooWG3qunVZ84C6T4W8CksXNYmc5VtrQyUYMyPimFzvZ3K4h"
 
 
 @pytest.fixture
@@ -48,13 +54,30 @@ def test_a_job_is_submitted_and_its_result_fetched_later(daemon: Daemon, tmp_pat
     assert b'"payload"' in receipt.read_bytes()
 
 
+def test_a_daemon_that_starts_leaves_its_users_handles_alone(tmp_path: Path) -> None:
+    """It took them for garbage, and warned at each start that it could not remove them."""
+    with Daemon(tmp_path) as daemon:
+        daemon.start()
+        handle = daemon.plasm("submit", str(HELLO), stdin=b"abc").stdout
+        (daemon.state / "jobs" / "0123456789abcdef").mkdir()
+        daemon.terminate()
+        daemon.start()
+        result = daemon.plasm("result", "-", stdin=handle)
+        listed = json.loads(daemon.plasm("jobs", "--json", "--handles").stdout)["jobs"]
+
+        assert result.stdout == b"cba"
+        assert [item["handle"] for item in listed] == [handle.decode().strip()]
+        assert not (daemon.state / "jobs" / "0123456789abcdef").exists()
+        assert " warning " not in daemon.log.read_text()
+
+
 def test_the_handles_are_remembered_for_their_owner_only(daemon: Daemon) -> None:
     handle = daemon.plasm("submit", str(HELLO), stdin=b"abc").stdout.decode().strip()
-    listed = json.loads(daemon.plasm("jobs", "--json").stdout)
+    listed = json.loads(daemon.plasm("jobs", "--json", "--handles").stdout)["jobs"]
     mine = next(item for item in listed if item["handle"] == handle)
     file = daemon.state / "jobs" / "handles.jsonl"
 
-    assert mine["module"] == "hello.wasm"
+    assert mine["moduleName"] == "hello.wasm"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert daemon.plasm("result", mine["jobId"][:12]).stdout == b"cba"
 
@@ -62,7 +85,7 @@ def test_the_handles_are_remembered_for_their_owner_only(daemon: Daemon) -> None
 def test_a_running_job_is_watched_and_cancelled(daemon: Daemon, spin: Path) -> None:
     handle = daemon.plasm("submit", str(spin), "--limit", "gas=1e15", "--limit", "wall=600s").stdout.decode()
     handle = handle.strip()
-    while json.loads(daemon.plasm("status", handle, "--json").stdout)["stdout_bytes"] < 6:
+    while json.loads(daemon.plasm("status", handle, "--json").stdout)["stdoutBytes"] < 6:
         pass
 
     assert daemon.plasm("logs", handle).stdout == b"begun\n"
@@ -70,7 +93,10 @@ def test_a_running_job_is_watched_and_cancelled(daemon: Daemon, spin: Path) -> N
     cancelled = json.loads(daemon.plasm("cancel", handle, "--json").stdout)
     result = daemon.plasm("result", handle, check=False)
 
-    assert (cancelled["state"], cancelled["outcome"]) == ("CANCELED", "cancelled")
+    assert (cancelled["state"], cancelled["outcome"]) == (
+        "CANCELED",
+        {"kind": "cancelled", "code": None, "trap": None, "detail": None},
+    )
     assert result.returncode == 6
     assert result.stdout == b"begun\n"
     assert "receipt verified ✓" in result.stderr.decode()
@@ -120,9 +146,9 @@ def test_a_waiting_command_gives_up_in_time_and_says_for_what_it_waited(daemon: 
         (
             ("submit", str(HELLO), "--limit", "wall=2h"),
             1,
-            "wall_time_s 7200 is more than the 3600 allowed here",
+            "the limit wall=7200s is more than the 3600s allowed here",
         ),
-        (("submit", str(HELLO), "--capability", "clock.real"), 1, "does not grant clock.real"),
+        (("submit", str(HELLO), "--grant", "clock.real"), 1, "does not grant clock.real"),
     ],
 )
 def test_what_cannot_be_done_is_told(
@@ -140,7 +166,7 @@ def test_without_a_daemon_the_command_that_starts_one_is_named(tmp_path: Path) -
         result = absent.plasm("submit", str(HELLO), check=False)
 
     assert result.returncode == 5
-    assert "hint: start the daemon with: plasmd" in result.stderr.decode()
+    assert "hint: start one with: plasmd" in result.stderr.decode()
 
 
 def test_another_nodes_handle_opens_nothing(daemon: Daemon, tmp_path: Path) -> None:
@@ -152,3 +178,39 @@ def test_another_nodes_handle_opens_nothing(daemon: Daemon, tmp_path: Path) -> N
 
     assert result.returncode == 5
     assert "is another node" in result.stderr.decode()
+
+
+def test_a_module_comes_by_any_name_of_standard_input(daemon: Daemon) -> None:
+    """Its bytes are not taken for the job's input."""
+    code = Path(HELLO).read_bytes()
+    for name in ("-", "/dev/stdin", "/dev/fd/0"):
+        handle = daemon.plasm("submit", name, "some", "words", stdin=code).stdout.decode().strip()
+
+        assert daemon.plasm("result", handle).stdout == b"sdrow emos\n"
+
+
+def test_a_job_whose_node_cannot_answer_now_is_not_forgotten() -> None:
+    assert _listed(RefusedError("storage_failed", "the disk is bad")) == ("unavailable", False)
+    assert _listed(RefusedError("shutting_down", "later")) == ("unavailable", False)
+    assert _listed(WaitTimeoutError("after 10 s still waiting")) == ("unreachable", False)
+    assert _listed(RefusedError("unknown_job", "there is no such job")) == ("unknown", True)
+    assert _listed(RefusedError("released", "it was released")) == ("released", True)
+
+
+def test_an_address_to_begin_at_needs_a_network(daemon: Daemon) -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            daemon.program,
+            "--check",
+            "--bootstrap",
+            f"/ip4/192.0.2.1/tcp/4001/p2p/{NODE}",
+        ],
+        env=daemon.environ,
+        capture_output=True,
+        timeout=60,
+    )
+
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert "it needs --transport libp2p, to be a node, or --gateway" in " ".join(done.stderr.decode().split())

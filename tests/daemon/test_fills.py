@@ -1,4 +1,4 @@
-"""What a node lends before it has a job: nobody takes it all, and whoever has most gives first."""
+"""What a node lends before it has a job: no client takes it all, and the one with the most gives up first."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import trio
 
 from plasm_core import config as configuration
 from plasm_core.config import QueueLimits
-from plasm_core.daemon.offers import Offer, Offers
-from plasm_core.daemon.owners import Owner, Owners
-from plasm_core.daemon.quotas import Quotas
+from plasm_core.daemon.reservations import Offer, Offers
+from plasm_core.daemon.scheduling.fair_queue import FairQueue
+from plasm_core.daemon.scheduling.owners import Owner, Owners
+from plasm_core.daemon.scheduling.quotas import Quotas
+from plasm_core.daemon.store import Store
 from plasm_core.errors import RefusedError, StorageFullError
-from plasm_core.queue import FairQueue
+from plasm_core.protocol.channels import Channel
+from plasm_core.protocol.messages import Outputs, Submit, Uploads
 from plasm_core.records import JobInput, Limits, PeerId, job_id, manifest_for
-from plasm_core.store import Store
-from plasm_core.wire.frames import Channel
-from plasm_core.wire.messages import Outputs, Submit, Uploads
 
 pytestmark = pytest.mark.trio
 

@@ -6,10 +6,11 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from plasm_core.daemon.health import told
-from plasm_core.records.reachability import Change
+from plasm_core.daemon.admin.health import told
+from plasm_core.records.reachability import ReachabilityChange
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
+NOW_S = 1_000_000.0
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,14 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
     ],
 )
 def test_a_change_is_told_with_its_age_and_its_moment(ago: timedelta, words: str) -> None:
-    change = Change(at=NOW - ago, what="address changed from 11.0.0.1 to 11.0.0.2")
+    change = ReachabilityChange(
+        at=NOW - ago, what="address changed from 11.0.0.1 to 11.0.0.2", noted_s=NOW_S - ago.total_seconds()
+    )
 
-    assert told(change, NOW) == f"address changed from 11.0.0.1 to 11.0.0.2, {words}"
+    assert told(change, NOW_S) == f"address changed from 11.0.0.1 to 11.0.0.2, {words}"
+
+
+def test_a_clock_that_is_set_changes_no_age() -> None:
+    change = ReachabilityChange(at=NOW + timedelta(days=400), what="address changed", noted_s=NOW_S - 40)
+
+    assert told(change, NOW_S).startswith("address changed, 40 s ago")

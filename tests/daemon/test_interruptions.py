@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import random
 import threading
+from pathlib import Path
 
 import attrs
 import pytest
 
+from plasm_core import starting
 from plasm_core.client import Client, JobResult, Submission
-from plasm_core.records import Limits, sha256
-from plasm_core.wire.frames import OUTPUTS, Channel
-from plasm_core.wire.messages import Accepted, Attached, Error, Offered, State
+from plasm_core.errors import PeerUnreachableError
+from plasm_core.protocol.channels import OUTPUTS, Channel
+from plasm_core.protocol.messages import Accepted, Attached, Error, Offered, State
+from plasm_core.records import Handle, Limits, PeerId, sha256
 from tests.daemon.conftest import HELLO
 from tests.support.conversing import PLENTY, calling
 from tests.support.daemon import Daemon
@@ -218,3 +221,36 @@ def test_states_are_told_in_their_order(daemon: Daemon) -> None:
 
     order = ["QUEUED", "INITIALIZING", "RUNNING"]
     assert [state for state in order if state in told] == list(dict.fromkeys(told))
+
+
+def test_a_client_waits_for_its_daemon_to_come_back(daemon: Daemon) -> None:
+    """A restart may take longer than a start: what the client waits for is the daemon that it has known."""
+    client = Client()
+    handle = client.submit(HELLO.read_bytes(), stdin=b"abc")
+    client.wait(handle, timeout_s=60)
+    daemon.kill()
+    gone = threading.Event()
+    answers: list[object] = []
+
+    def ask() -> None:
+        gone.set()
+        answers.append(client.status(handle, timeout_s=60).state)
+        answers.append(client.run(HELLO.read_bytes(), stdin=b"abc", timeout_s=60).stdout)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    gone.wait()
+    asking.join(starting.GRACE_S + 1)  # for longer than one waits for a daemon that nobody has seen
+    daemon.start()
+    asking.join(120)
+
+    assert answers == ["COMPLETE", b"cba"]
+
+
+def test_a_daemon_that_was_never_there_is_not_waited_for_long(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PLASM_SOCKET", str(tmp_path / "nobody"))
+
+    with pytest.raises(PeerUnreachableError, match="is not here"):
+        Client().status(Handle.new("ab" * 32, PeerId(public_key=bytes(32))), timeout_s=60)

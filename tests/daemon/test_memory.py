@@ -1,6 +1,6 @@
 """That limits.memory_bytes is true: what all processes of a daemon have in memory, against what its slots believe.
 
-The constant beside it is the daemon itself, as `plasm_core.slots` states it.
+The constant beside it is the daemon itself, as `plasm_core.daemon.scheduling.slots` states it.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from plasm_core.client import Client, Submission
+from plasm_core.daemon.scheduling.slots import DAEMON_BYTES
+from plasm_core.protocol.messages import Accepted, Offered
 from plasm_core.records import Handle, Limits
-from plasm_core.slots import DAEMON_BYTES
-from plasm_core.wire.messages import Accepted, Offered
 from tests.support import processes, wat
 from tests.support.conversing import calling
 from tests.support.daemon import DEADLINE_S, Daemon

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from plasm_core.client import Client, JobResult, Submission
+from plasm_core.protocol.channels import Channel
+from plasm_core.protocol.messages import Offered, State
 from plasm_core.records import Handle, Limits
-from plasm_core.wire.frames import Channel
-from plasm_core.wire.messages import Offered, State
 from tests.daemon.conftest import HELLO
 from tests.support import processes
 from tests.support.conversing import calling
@@ -175,15 +175,15 @@ def test_sighup_reads_limits_and_log_level_and_a_broken_file_changes_nothing(
     before = refusal()
     configure(home, '[daemon]\nlog_level = "debug"\n[limits]\nwall_time_s = 10\n')
     hang_up(signal.SIGHUP)
-    until(lambda: "configuration read anew" in daemon.log.read_text(), "not read anew")
+    until(lambda: "configuration reloaded" in daemon.log.read_text(), "not reloaded")
     after = refusal()
     until(lambda: " debug " in daemon.log.read_text(), "the log level is as it was")
     configure(home, "[[[")
     hang_up(signal.SIGHUP)
-    until(lambda: "configuration not read anew" in daemon.log.read_text(), "not looked at")
+    until(lambda: "configuration not reloaded" in daemon.log.read_text(), "not looked at")
 
     assert before is None
-    assert after == "wall_time_s 600 is more than the 10 allowed here"
+    assert after == "the limit wall=600s is more than the 10s allowed here"
     assert refusal() == after
     assert "plasm.toml is not TOML" in daemon.log.read_text()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,16 +12,16 @@ import trio
 import trio.testing
 
 from plasm_core import config as configuration
-from plasm_core.abc import Stream
-from plasm_core.client import Submission, conversations
-from plasm_core.client.link import open_link
+from plasm_core.client import Submission, session
+from plasm_core.client.connection import open_link
 from plasm_core.config import Config
 from plasm_core.daemon.service import Service, open_service
 from plasm_core.daemon.session import Session
+from plasm_core.daemon.store import Store
 from plasm_core.errors import ConfigError, RefusedError, StreamError
-from plasm_core.node import Node
+from plasm_core.local_node import LocalNode
+from plasm_core.plugins.interfaces import Stream
 from plasm_core.records import Limits, PeerId
-from plasm_core.store import Store
 from tests.daemon.conftest import HELLO
 from tests.support.wat import FOREVER, padded, starting
 
@@ -63,7 +64,7 @@ class Wire(Stream):
 async def serving(homes: Path, *settings: str) -> AsyncIterator[Service]:
     """Run a service that lends."""
     config = configuration.load(settings=("policy.lend=true", "limits.cpu=2", *settings), environ={})
-    with Node(config) as node, Store(homes / "store", config.storage) as store:
+    with LocalNode(config) as node, Store(homes / "store", config.storage) as store:
         async with open_service(node, store) as service:
             yield service
             for track in list(service._tracks.values()):
@@ -79,7 +80,7 @@ async def submit(service: Service, job: Submission, peer: PeerId | None, group: 
             failure: RefusedError | None = None
             async with open_link(Wire(ours, service.peer, "node")) as link:
                 try:
-                    await conversations.submit(link, job, await conversations.greeted(link), follow=False)
+                    await session.submit(link, job, await session.greeted(link), follow=False)
                 except RefusedError as exc:
                     failure = exc
     if failure is not None:
@@ -175,6 +176,43 @@ async def test_who_has_used_his_processor_time_is_told_when_to_come_back(homes: 
         await submit(service, hello(), None)
 
     assert refused.value.retry_after_s is not None
+
+
+@pytest.mark.parametrize("how", ["ended", "crashed"])
+async def test_what_a_client_has_used_outlives_a_restart(homes: Path, tmp_path: Path, how: str) -> None:
+    """Otherwise a client that can end the daemon would get a fresh hour each time."""
+    store = homes / "store"
+    async with serving(
+        homes, "clients.upload_bytes_per_hour=100000", "clients.cpu_s_per_hour=1000"
+    ) as service:
+        service.quotas.charge(service.owners.names(f"peer {BOB}"), cpu_s=1500)
+        await submit(service, hello(bytes(100_000)), ALICE)
+        await until(lambda: len({use.name for use in service.store.usage.all()}) == 3)
+        shutil.copytree(store, tmp_path / "copy")
+    if how == "crashed":
+        shutil.rmtree(store)
+        (tmp_path / "copy").rename(store)
+
+    async with serving(
+        homes, "clients.upload_bytes_per_hour=100000", "clients.cpu_s_per_hour=1000"
+    ) as service:
+        with pytest.raises(RefusedError, match="has used up the bytes to upload"):
+            await submit(service, hello(), ALICE)
+        with pytest.raises(RefusedError, match="has used up the processor time"):
+            await submit(service, hello(), BOB, group="elsewhere")
+        await submit(service, hello(), PeerId(bytes([3]) * 32), group="nowhere")
+        await submit(service, hello(), None)
+
+
+async def test_what_was_used_a_moment_before_the_end_is_kept(homes: Path) -> None:
+    async with serving(homes, "clients.cpu_s_per_hour=1000") as service:
+        names = service.owners.names(f"peer {ALICE}")
+    async with serving(homes, "clients.cpu_s_per_hour=1000") as service:
+        service.quotas.charge(names, cpu_s=1500)
+
+    async with serving(homes, "clients.cpu_s_per_hour=1000") as service:
+        with pytest.raises(RefusedError, match="has used up the processor time"):
+            await submit(service, hello(), ALICE)
 
 
 async def test_a_client_has_so_many_jobs_running_and_others_pass_it(homes: Path) -> None:

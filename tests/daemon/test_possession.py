@@ -11,15 +11,15 @@ import trio.testing
 
 from plasm_core.client import Submission
 from plasm_core.config import ClientLimits, QueueLimits, StorageLimits
-from plasm_core.daemon.offers import PROOF_BYTES_PER_S, PROOF_S, Offer, Offers
-from plasm_core.daemon.owners import Owners
-from plasm_core.daemon.quotas import Quotas
-from plasm_core.queue import FairQueue
+from plasm_core.daemon.reservations import PROOF_BYTES_PER_S, PROOF_S, Offer, Offers
+from plasm_core.daemon.scheduling.fair_queue import FairQueue
+from plasm_core.daemon.scheduling.owners import Owners
+from plasm_core.daemon.scheduling.quotas import Quotas
+from plasm_core.daemon.store import Store
+from plasm_core.protocol.channels import Channel
+from plasm_core.protocol.messages import NOTHING, Submit
 from plasm_core.records import PeerId
-from plasm_core.store import Store
-from plasm_core.wire.frames import Channel
-from plasm_core.wire.messages import NOTHING, Submit
-from tests.store.submission import upload
+from tests.daemon.store.submission import upload
 
 PEER = PeerId(bytes(31) + b"\1")
 
@@ -74,3 +74,54 @@ async def test_a_stranger_is_answered_when_the_announced_size_says_so(
         assert times[name] == pytest.approx(expected), name
     assert times["longer"] == pytest.approx(PROOF_S + (size + 1) / PROOF_BYTES_PER_S)
     assert own_s == 0
+
+
+@pytest.mark.trio
+async def test_bytes_are_refunded_once_and_only_those_that_were_not_sent(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    """A client that comes back to its reservation, and proves again what it has proved, gains nothing."""
+    size = 70_000
+    module = b"h" * size
+    job = Submission.of(module)
+    with Store(tmp_path / "state", StorageLimits(spare_bytes=0)) as store:
+        store.recover()
+        queue: FairQueue[int] = FairQueue(capacity=100, per_owner=100)
+        quotas = Quotas(ClientLimits(upload_bytes_per_hour=1_000_000), clock=lambda: 0.0)
+        offers = Offers(store, queue, quotas, QueueLimits())
+        offer = await offered(offers, job, PEER)
+        await offers.write(offer, Channel.MODULE, module[:30_000])
+        upload(store, module)
+        left = []
+        for _ in range(3):
+            offer = await offered(offers, job, PEER)
+            proof = job.sources[Channel.MODULE].proof(offer.challenge)
+            assert (await ask(offers, offer, proof))[0]
+            left += [use.remaining for use in quotas.changes() if use.resource == "upload_bytes"]
+        await offers.close()
+
+    spent = job.sizes.total - (size - 30_000)
+    assert set(left) == {1_000_000 - spent}
+
+
+@pytest.mark.trio
+async def test_reading_the_files_of_a_job_is_charged_to_its_client(tmp_path: Path) -> None:
+    """A client that proves to have files sends nothing, and has the node read their listing all the same."""
+    job = Submission.of(b"h" * 70_000, files={"a": b"content"}, outputs=["a"])
+    with Store(tmp_path / "state", StorageLimits(spare_bytes=0)) as store:
+        store.recover()
+        queue: FairQueue[int] = FairQueue(capacity=100, per_owner=100)
+        quotas = Quotas(ClientLimits(cpu_s_per_hour=1000), clock=lambda: 0.0)
+        offers = Offers(store, queue, quotas, QueueLimits())
+        offer = await offered(offers, job, PEER)
+        for channel in job.sizes.channels:
+            if size := job.sizes.of(channel):
+                await offers.write(offer, channel, job.sources[channel].read(0, size))
+        before = [use for use in quotas.changes() if use.resource == "cpu_s"]
+        await offers.discard(await offers.take(offer))
+        left = [use.remaining for use in quotas.changes() if use.resource == "cpu_s"]
+        await offers.close()
+
+    assert not before
+    assert left
+    assert all(remaining is not None and remaining < 1000 for remaining in left)

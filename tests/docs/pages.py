@@ -20,7 +20,14 @@ PAGES = sorted(
         *DOCS.rglob("*.md"),
         *(
             ROOT / name
-            for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "php/README.md")
+            for name in (
+                "README.md",
+                "CONTRIBUTING.md",
+                "SECURITY.md",
+                "CHANGELOG.md",
+                "php/README.md",
+                "sdk/typescript/README.md",
+            )
         ),
     ]
 )

@@ -18,6 +18,7 @@ ELSEWHERE = {
     "docs/install.md": "changes the system: script/test-deb and script/test-wheels do it in clean ones",
     "docs/two-machines.md": "needs two machines: script/test-two-machines boots them",
     "php/README.md": "php/tests/ReadmeTest.php runs it",
+    "sdk/typescript/README.md": "tests/sdk/test_client.py runs it",
 }
 """Pages whose blocks are run, where they can be, by something else."""
 PLUGIN_PAGES = "docs/plugins/"
@@ -34,7 +35,7 @@ def is_run(block: Block) -> bool:
     if block.page in ELSEWHERE or "not run" in block.notes:
         return False
     if block.page.startswith(PLUGIN_PAGES) and block.language == "python":
-        return False  # signatures and a template, which tests/unit/test_plugin_docs.py holds to the code
+        return False  # signatures and a template, which tests/plugins/test_plugin_docs.py holds to the code
     if "needs" in block.notes and importlib.util.find_spec(block.notes["needs"]) is None:
         return False
     return block.language in RUN or "file" in block.notes
@@ -88,6 +89,7 @@ def test_output_is_compared_but_for_what_varies() -> None:
     )
     assert matches("a\n…\nz", "a\nb\nc\nz")
     assert matches("state …", "state complete (exited)")
+    assert matches("a", "compiling…\na")
     assert not matches("exited with code 0", "exited with code 1")
     assert not matches("a", "a\nb")
     assert not matches("a\nb", "a")

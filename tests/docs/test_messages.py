@@ -1,4 +1,4 @@
-"""Whoever looks for a message in docs/operations.md finds it as it is printed."""
+"""Each message in docs/operations.md stands there exactly as it is printed."""
 
 from __future__ import annotations
 

@@ -35,7 +35,11 @@ def test_every_page_is_on_the_site(site: Path) -> None:
     names = [path.relative_to(DOCS).with_suffix(".html").as_posix() for path in DOCS.rglob("*.md")]
     names = [re.sub(r"README\.html$", "index.html", name) for name in names]
 
-    assert [name for name in [*names, "php.html", "changelog.html"] if not (site / name).is_file()] == []
+    assert [
+        name
+        for name in [*names, "php.html", "typescript.html", "changelog.html"]
+        if not (site / name).is_file()
+    ] == []
 
 
 def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
@@ -59,7 +63,7 @@ def test_code_in_a_line_shows_what_is_typed_and_breaks_only_at_seams(site: Path)
     commands = (site / "reference" / "commands.html").read_text()
 
     assert "\\|" not in commands
-    assert '<span class="whole">--capability</span> [clock.<wbr>real|<wbr>random.<wbr>real]' in commands
+    assert '<span class="whole">--grant</span> [clock.<wbr>real|<wbr>random.<wbr>real]' in commands
     assert "<code>policy.lend</code>" in (site / "operations.html").read_text()
 
 

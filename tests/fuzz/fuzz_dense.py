@@ -27,17 +27,17 @@ ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from plasm_core import plugins  # noqa: E402
-from plasm_core.abc import Runtime, Validator  # noqa: E402
-from plasm_core.node import Node  # noqa: E402
-from plasm_core.sandbox.child import interpreter_path  # noqa: E402
-from plasm_core.sandbox.entry import make  # noqa: E402
-from plasm_core.sandbox.prepare import prepare  # noqa: E402
+from plasm_core.local_node import LocalNode  # noqa: E402
+from plasm_core.plugins import loading  # noqa: E402
+from plasm_core.plugins.interfaces import Runtime, Validator  # noqa: E402
+from plasm_core.sandbox.admission.prepare import prepare  # noqa: E402
+from plasm_core.sandbox.process.child import interpreter_path  # noqa: E402
+from plasm_core.sandbox.process.entry import make  # noqa: E402
 from tests.agreement.engines import EMBEDDED, configuration, missing  # noqa: E402
 from tests.fuzz import observing  # noqa: E402
 from tests.fuzz.dense import STEPS, dense_module  # noqa: E402
 from tests.fuzz.fuzz_modules import Findings  # noqa: E402
-from tests.fuzz.harness import Finding  # noqa: E402
+from tests.fuzz.harness import Finding, Way  # noqa: E402
 
 _BATCH = 100
 _PROGRESS = 10_000
@@ -82,10 +82,10 @@ def _has_sources(directory: str) -> bool:
 
 @attrs.define
 class _Case:
-    """One module: what its metered code is for each kind of engine, and what was seen of it."""
+    """One module: what its code is in each way of metering, and what was seen of it."""
 
     module: bytes
-    codes: dict[bool, bytes] = attrs.field(factory=dict)
+    codes: dict[Way, bytes] = attrs.field(factory=dict)
     features: frozenset[str] = frozenset()
     has_start: bool = False
     seen: dict[str, Any] = attrs.field(factory=dict)
@@ -96,9 +96,9 @@ class DenseFuzzer:
     """The validator and the engines. Modules are examined in batches, one engine after the other."""
 
     def __init__(self, engines: Sequence[str] = EMBEDDED) -> None:
-        validator = plugins.create(Validator, "wasmtime", {})  # type: ignore[type-abstract]
+        validator = loading.create(Validator, "wasmtime", {})  # type: ignore[type-abstract]
         self._validate = make(validator.entry, validator.options()).validate
-        with Node(configuration()) as node:
+        with LocalNode(configuration()) as node:
             self.servers = {name: EngineServer(node.runtime(name)) for name in engines if not missing(name)}
 
     def close(self) -> None:
@@ -111,9 +111,9 @@ class DenseFuzzer:
         for batch in _batches(modules):
             cases = [self._prepared(module) for module in batch]
             for name, server in self.servers.items():
-                canonical = not server.runtime.canonical_nans
+                way = Way.of(server.runtime)
                 fit = [case for case in cases if case.codes and case.features <= server.runtime.features]
-                answers = server.observe([(case.codes[canonical].hex(), case.has_start) for case in fit])
+                answers = server.observe([(case.codes[way].hex(), case.has_start) for case in fit])
                 for case, seen in zip(fit, answers, strict=True):
                     _note(case, name, seen)
             for case in cases:
@@ -121,8 +121,8 @@ class DenseFuzzer:
 
     def _prepared(self, module: bytes) -> _Case:
         case = _Case(module)
-        for canonical_nans in sorted({not server.runtime.canonical_nans for server in self.servers.values()}):
-            preparation, code = prepare(module, self._validate, canonical_nans=canonical_nans)
+        for way in {Way.of(server.runtime) for server in self.servers.values()}:
+            preparation, code = prepare(module, self._validate, **attrs.asdict(way))
             if preparation.problems or preparation.info is None:
                 problem = preparation.problems[0]
                 case.findings.append(Finding(what=f"refused: {problem.reason}", detail=problem.message))
@@ -131,7 +131,7 @@ class DenseFuzzer:
                 self._validate(code)
             except ValueError as exc:
                 case.findings.append(Finding(what="metered code is not valid", detail=str(exc)))
-            case.codes[canonical_nans] = code
+            case.codes[way] = code
             case.features = frozenset(preparation.info.features)
             case.has_start = preparation.info.has_start
         return case
@@ -165,6 +165,8 @@ def fuzz(
     *,
     steps: int = STEPS,
     floats: bool = False,
+    lowered: bool = False,
+    raising: bool = False,
     engines: Sequence[str] = EMBEDDED,
     findings: Path | None = None,
     progress: bool = False,
@@ -176,7 +178,8 @@ def fuzz(
     found = Findings(findings)
     try:
         for module, verdict, findings_ in fuzzer.examine(
-            dense_module(rng, steps=steps, floats=floats) for _ in range(count)
+            dense_module(rng, steps=steps, floats=floats, lowered=lowered, raising=raising)
+            for _ in range(count)
         ):
             verdicts[verdict] += 1
             for finding in findings_:
@@ -195,7 +198,9 @@ def main() -> int:
     parser.add_argument("--findings", type=Path, default=Path("fuzz-findings"), metavar="DIRECTORY")
     parser.add_argument("--steps", type=int, default=STEPS, metavar="N", help="of a function, at most")
     parser.add_argument("--floats", action="store_true", help="prefer floats, and branches that carry them")
-    parser.add_argument("--engines", default=",".join(EMBEDDED), metavar="NAMES")
+    parser.add_argument("--lowered", action="store_true", help="use what is lowered for engines that lack it")
+    parser.add_argument("--raising", action="store_true", help="use exceptions and tail calls")
+    parser.add_argument("--engines", default=",".join(EMBEDDED), metavar="NAMES", help="v8 is another")
     options = parser.parse_args()
     started = time.monotonic()
     verdicts, found, engines = fuzz(
@@ -203,12 +208,14 @@ def main() -> int:
         options.seed,
         steps=options.steps,
         floats=options.floats,
+        lowered=options.lowered,
+        raising=options.raising,
         engines=options.engines.split(","),
         findings=options.findings,
         progress=True,
     )
     lines = [
-        f"dense inputs {verdicts.total()}, seed {options.seed}, steps {options.steps}{', floats' * options.floats}, {time.monotonic() - started:.0f} s",
+        f"dense inputs {verdicts.total()}, seed {options.seed}, steps {options.steps}{', floats' * options.floats}{', lowered' * options.lowered}{', raising' * options.raising}, {time.monotonic() - started:.0f} s",
         f"engines {', '.join(engines)}",
         *(f"{count:8} {verdict}" for verdict, count in verdicts.most_common()),
         f"findings {found.counts.total() or 'none'}",

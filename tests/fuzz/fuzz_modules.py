@@ -14,14 +14,14 @@ import hashlib
 import random
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from tests.fuzz.harness import Finding, Harness  # noqa: E402
+from tests.fuzz.harness import ENGINES, Finding, Harness  # noqa: E402
 from tests.fuzz.mutator import Mutator  # noqa: E402
 from tests.support.wasmgen import module_of  # noqa: E402
 
@@ -73,10 +73,16 @@ class Findings:
 
 
 def fuzz(
-    count: int, seed: int, *, processes: int = 2, findings: Path | None = None, progress: bool = False
+    count: int,
+    seed: int,
+    *,
+    engines: Sequence[str] = ENGINES,
+    processes: int = 2,
+    findings: Path | None = None,
+    progress: bool = False,
 ) -> tuple[collections.Counter[str], Findings, list[str]]:
     """Examine so many modules. Return the verdicts, what was found, and the engines there were."""
-    harness = Harness()
+    harness = Harness(engines)
     verdicts: collections.Counter[str] = collections.Counter()
     found = Findings(findings)
     for module, report in harness.examine(inputs(count, seed), processes=processes):
@@ -93,11 +99,17 @@ def main() -> int:
     parser.add_argument("--inputs", type=int, default=1_000, metavar="N")
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     parser.add_argument("--processes", type=int, default=2, metavar="N", help="examined at one time")
+    parser.add_argument("--engines", default=",".join(ENGINES), metavar="NAMES", help="v8 is another")
     parser.add_argument("--findings", type=Path, default=Path("fuzz-findings"), metavar="DIRECTORY")
     options = parser.parse_args()
     started = time.monotonic()
     verdicts, found, engines = fuzz(
-        options.inputs, options.seed, processes=options.processes, findings=options.findings, progress=True
+        options.inputs,
+        options.seed,
+        engines=options.engines.split(","),
+        processes=options.processes,
+        findings=options.findings,
+        progress=True,
     )
     lines = [
         f"inputs {verdicts.total()}, seed {options.seed}, {time.monotonic() - started:.0f} s",

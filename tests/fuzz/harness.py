@@ -15,21 +15,23 @@ import select
 import signal
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import attrs
 
-from plasm_core import plugins
-from plasm_core.abc import Runtime, Validator
-from plasm_core.engine import TRAP_KINDS, Engine, EngineFailure
 from plasm_core.errors import PluginError, RefusedError
+from plasm_core.plugins import loading
+from plasm_core.plugins.engine import Engine, EngineFailure, HostedEngine
+from plasm_core.plugins.interfaces import Runtime, Validator
 from plasm_core.records import Limits
-from plasm_core.sandbox import confine, frames, worker
-from plasm_core.sandbox.admission import check_fit
-from plasm_core.sandbox.blob import sealed_blob
-from plasm_core.sandbox.child import signal_name
-from plasm_core.sandbox.entry import make
-from plasm_core.sandbox.prepare import ModuleInfo, prepare
+from plasm_core.sandbox.admission.fit import check_fit
+from plasm_core.sandbox.admission.prepare import prepare
+from plasm_core.sandbox.process import confinement, worker, worker_frames
+from plasm_core.sandbox.process.child import signal_name
+from plasm_core.sandbox.process.entry import make
+from plasm_core.sandbox.process.sealed_memory import sealed_blob
+from plasm_core.sandbox.program import ModuleInfo
+from plasm_core.trap_kinds import TRAP_KINDS
 
 LIMITS = Limits(gas=200_000, memory_bytes=16 << 20, output_bytes=1 << 16)
 HANG_S = 20.0
@@ -40,8 +42,29 @@ _RUNTIMES: dict[str, tuple[str, dict[str, str]]] = {
     "pulley": ("wasmtime", {"target": "pulley64"}),
     "wasm3": ("wasm3", {}),
     "wasmer": ("wasmer", {}),
+    "v8": ("v8", {}),
 }
 """Engines by a name of our own: the runtime's, and its configuration."""
+ENGINES = ("wasmtime", "pulley", "wasm3", "wasmer")
+"""Those that are run unless others are named. V8 has threads: a module on it takes as long as twenty on these."""
+
+
+@attrs.frozen(kw_only=True)
+class Way:
+    """How the rewriter makes code for an engine."""
+
+    canonical_nans: bool
+    trap_checks: bool
+    lowered: frozenset[str]
+
+    @classmethod
+    def of(cls, runtime: Runtime) -> Way:
+        """Return how it makes code for a runtime."""
+        return cls(
+            canonical_nans=not runtime.canonical_nans,
+            trap_checks=not runtime.explains_traps,
+            lowered=runtime.lowered,
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -63,16 +86,16 @@ class Report:
 class Harness:
     """The validator and the engines, loaded once. `metered` is what becomes of metered code: nothing, but in tests."""
 
-    def __init__(self, *, hang_s: float = HANG_S) -> None:
+    def __init__(self, engines: Sequence[str] = ENGINES, *, hang_s: float = HANG_S) -> None:
         self.metered: Callable[[bytes], bytes] = lambda code: code
         self._hang_s = hang_s
-        confine.allow_deep_stack()
-        validator = plugins.create(Validator, "wasmtime", {})  # type: ignore[type-abstract]
+        confinement.allow_deep_stack()
+        validator = loading.create(Validator, "wasmtime", {})  # type: ignore[type-abstract]
         self.validate = make(validator.entry, validator.options()).validate
-        self.runtimes: dict[str, tuple[Runtime, Engine]] = {}
-        for name, (plugin, table) in _RUNTIMES.items():
+        self.runtimes: dict[str, tuple[Runtime, Engine | HostedEngine]] = {}
+        for name, (plugin, table) in ((name, _RUNTIMES[name]) for name in engines):
             with contextlib.suppress(PluginError):
-                runtime = plugins.create(Runtime, plugin, table)  # type: ignore[type-abstract]
+                runtime = loading.create(Runtime, plugin, table)  # type: ignore[type-abstract]
                 if runtime.python() == validator.python():
                     self.runtimes[name] = (runtime, make(runtime.entry, runtime.options()))
         self._stdin = sealed_blob("stdin", [_STDIN])
@@ -113,7 +136,7 @@ class Harness:
                 silence = os.open(os.devnull, os.O_RDWR)
                 os.dup2(silence, 1)
                 os.dup2(silence, 2)
-                confine.limit_resources(cpu_s=60, memory_bytes=_CHILD_MEMORY_BYTES)
+                confinement.limit_resources(cpu_s=60, memory_bytes=_CHILD_MEMORY_BYTES)
                 data = json.dumps(attrs.asdict(self.look(module))).encode()
                 while data:
                     data = data[os.write(writing, data) :]
@@ -138,16 +161,16 @@ class Harness:
         return Report(verdict=verdict, findings=findings)
 
     def _look(self, module: bytes, findings: list[Finding]) -> str:
-        codes: dict[bool, bytes] = {}
+        codes: dict[Way, bytes] = {}
         info: ModuleInfo | None = None
         reasons = []
-        for canonical_nans in {not runtime.canonical_nans for runtime, _ in self.runtimes.values()}:
-            preparation, code = prepare(module, self.validate, canonical_nans=canonical_nans)
+        for way in {Way.of(runtime) for runtime, _ in self.runtimes.values()}:
+            preparation, code = prepare(module, self.validate, **attrs.asdict(way))
             reasons.append([problem.reason for problem in preparation.problems])
             if preparation.problems:
                 continue
             info = preparation.info
-            code = codes[canonical_nans] = self.metered(code)
+            code = codes[way] = self.metered(code)
             try:
                 self.validate(code)
             except ValueError as exc:
@@ -165,7 +188,7 @@ class Harness:
                     return "refused: memory_limit"
                 continue
             try:
-                seen = self._run(engine, codes[not runtime.canonical_nans], info)
+                seen = self._run(engine, codes[Way.of(runtime)], info)
             except MemoryError:
                 continue
             except Exception as exc:
@@ -182,34 +205,40 @@ class Harness:
             return "ran nowhere"
         return f"ran on {len(ran)}: {next(iter(ran.values()))[0]}"
 
-    def _run(self, engine: Engine, code: bytes, info: ModuleInfo) -> tuple[object, ...] | str:
+    def _run(self, engine: Engine | HostedEngine, code: bytes, info: ModuleInfo) -> tuple[object, ...] | str:
         """Return what an engine makes of a module: outcome, gas and digests of its output, or a system error."""
-        output = {1: hashlib.sha256(), 2: hashlib.sha256()}
-        try:
-            loaded = engine.load(engine.compile(code))
-            host, instance = worker.make_instance(loaded)
-        except EngineFailure as exc:
-            return f"compiling: {exc}"
-        job = frames.Job(
-            frames.pack_job(
+        digests = {1: hashlib.sha256(), 2: hashlib.sha256()}
+        job = worker_frames.WorkerJob(
+            worker_frames.pack_job(
                 gas=LIMITS.gas,
                 memory_bytes=LIMITS.memory_bytes,
                 output_bytes=LIMITS.output_bytes,
                 stdin_bytes=len(_STDIN),
                 cpu_s=60,
-                flags=frames.HAS_START if info.has_start else 0,
+                flags=worker_frames.HAS_START if info.has_start else 0,
                 seed=bytes(32),
                 args=(b"one", b"two"),
                 env=(b"NAME=value",),
             )
         )
         stdin = worker.FileStdin(self._stdin, len(_STDIN))
-        packed = worker.run(instance, host, job, stdin, lambda stream, data: output[stream].update(data))
-        kind, code_, trap, gas, _, _, detail = frames.unpack_outcome(packed)
+
+        def output(stream: int, data: bytes) -> None:
+            digests[stream].update(data)
+
+        try:
+            if isinstance(engine, HostedEngine):  # its artefact is the module: loading compiles it
+                packed = worker.run_hosted(engine.load(code), job, stdin, output)
+            else:
+                host, instance = worker.make_instance(engine.load(engine.compile(code)))
+                packed = worker.run(instance, host, job, stdin, output)
+        except EngineFailure as exc:
+            return f"compiling: {exc}"
+        kind, code_, trap, gas, _, _, detail = worker_frames.unpack_outcome(packed)
         if kind == "system_error":
             return detail
         word = f"trapped ({TRAP_KINDS[trap]})" if kind == "trapped" else kind
-        return word, code_, gas, output[1].hexdigest(), output[2].hexdigest()
+        return word, code_, gas, digests[1].hexdigest(), digests[2].hexdigest()
 
 
 class _Child:

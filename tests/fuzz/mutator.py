@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
-from plasm_core.sandbox.binary import signed, sized, unsigned
+from plasm_core.sandbox.metering.binary import signed, sized, unsigned
 
 HEADER = b"\0asm\1\0\0\0"
 CODE = 10

@@ -16,9 +16,10 @@ import signal
 import sys
 from typing import Any, NoReturn
 
-from plasm_core.engine import TRAP_KINDS, Engine, EngineFailure
-from plasm_core.sandbox import frames, worker
-from plasm_core.sandbox.confine import allow_deep_stack
+from plasm_core.plugins.engine import Engine, EngineFailure, HostedEngine
+from plasm_core.sandbox.process import worker, worker_frames
+from plasm_core.sandbox.process.confinement import allow_deep_stack
+from plasm_core.trap_kinds import TRAP_KINDS
 
 GAS = 200_000
 MEMORY_BYTES = 16 << 20
@@ -30,37 +31,43 @@ Seen = tuple[str, int, int, str, str]
 """Outcome, exit code, gas used, and the digests of stdout and stderr."""
 
 
-def observe(engine: Engine, code: bytes, *, has_start: bool, stdin_fd: int) -> Seen | str:
+def observe(engine: Engine | HostedEngine, code: bytes, *, has_start: bool, stdin_fd: int) -> Seen | str:
     """Return what an engine makes of a module, or why that is a system error."""
-    output = {1: hashlib.sha256(), 2: hashlib.sha256()}
-    try:
-        loaded = engine.load(engine.compile(code))
-        host, instance = worker.make_instance(loaded)
-    except EngineFailure as exc:
-        return f"compiling: {exc}"
-    job = frames.Job(
-        frames.pack_job(
+    digests = {1: hashlib.sha256(), 2: hashlib.sha256()}
+    job = worker_frames.WorkerJob(
+        worker_frames.pack_job(
             gas=GAS,
             memory_bytes=MEMORY_BYTES,
             output_bytes=OUTPUT_BYTES,
             stdin_bytes=len(STDIN),
             cpu_s=60,
-            flags=frames.HAS_START if has_start else 0,
+            flags=worker_frames.HAS_START if has_start else 0,
             seed=bytes(32),
             args=(b"one", b"two"),
             env=(b"NAME=value",),
         )
     )
     stdin = worker.FileStdin(stdin_fd, len(STDIN))
-    packed = worker.run(instance, host, job, stdin, lambda stream, data: output[stream].update(data))
-    kind, exit_code, trap, gas, _, _, detail = frames.unpack_outcome(packed)
+
+    def output(stream: int, data: bytes) -> None:
+        digests[stream].update(data)
+
+    try:
+        if isinstance(engine, HostedEngine):  # its artefact is the module: loading compiles it
+            packed = worker.run_hosted(engine.load(code), job, stdin, output)
+        else:
+            host, instance = worker.make_instance(engine.load(engine.compile(code)))
+            packed = worker.run(instance, host, job, stdin, output)
+    except EngineFailure as exc:
+        return f"compiling: {exc}"
+    kind, exit_code, trap, gas, _, _, detail = worker_frames.unpack_outcome(packed)
     if kind == "system_error":
         return detail
     word = f"trapped ({TRAP_KINDS[trap]})" if kind == "trapped" else kind
-    return word, exit_code, gas, output[1].hexdigest(), output[2].hexdigest()
+    return word, exit_code, gas, digests[1].hexdigest(), digests[2].hexdigest()
 
 
-def _in_a_child(engine: Engine, modules: list[tuple[str, bool]], stdin_fd: int) -> list[Any]:
+def _in_a_child(engine: Engine | HostedEngine, modules: list[tuple[str, bool]], stdin_fd: int) -> list[Any]:
     """Observe modules in a process of their own. The last that is told of is the one that ended it, if one did."""
     reading, writing = os.pipe()
     pid = os.fork()
@@ -96,7 +103,7 @@ def main(entry: str, options: dict[str, Any]) -> NoReturn:
     stdin_fd = os.memfd_create("stdin")
     os.write(stdin_fd, STDIN)
     module, _, name = entry.partition(":")
-    engine: Engine = getattr(importlib.import_module(module), name)(**options)
+    engine: Engine | HostedEngine = getattr(importlib.import_module(module), name)(**options)
     for line in sys.stdin:
         modules = json.loads(line)
         seen: list[Any] = []

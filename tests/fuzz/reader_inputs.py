@@ -11,10 +11,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from plasm_core.capabilities import sign_record
 from plasm_core.records import PAYLOAD_TYPE, Handle, PeerId, Signature, pae
 from plasm_core.records.capabilities import CAPABILITIES_TYPE, CapabilityRecord
 from plasm_core.records.envelope import Envelope
+from plasm_core.signing import sign_record
 from plasm_core.testing.claims import OTHER_SIGNER, SIGNER, SeedSigner, manifest, receipt
 from tests.fuzz.readers import NOW, Input
 

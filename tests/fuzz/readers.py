@@ -12,14 +12,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from plasm_core.capabilities import open_record
 from plasm_core.errors import InvalidRecordError, ProtocolError
+from plasm_core.protocol.messages import FROM_NODE, Credit, encode, parse
 from plasm_core.records import Decision, Envelope, Handle, Manifest, PeerId, Receipt, job_id
 from plasm_core.records.consistency import contradictions
 from plasm_core.records.receipt import Asked
+from plasm_core.signing import open_record
 from plasm_core.testing.claims import MOMENT, SIGNER
 from plasm_core.verification import Expectation, verify
-from plasm_core.wire.messages import FROM_NODE, Credit, encode, parse
 from plasm_signer_ed25519.verifier import SignatureVerifier
 
 Input = tuple[str, bytes]

@@ -8,12 +8,13 @@ import sys
 import time
 from collections.abc import Callable
 
-from plasm_core.engine import Engine, EngineFailure, LoadedModule
-from plasm_core.sandbox.prepare import prepare
+from plasm_core.plugins.engine import Engine, EngineFailure, LoadedModule
+from plasm_core.sandbox.admission.prepare import prepare
 from plasm_core.testing.bench import module_named
 from tests.fuzz.harness import Harness
 
 HANG_S = 0.5
+PATIENCE_S = 60.0
 
 
 class Strange(Engine):
@@ -47,7 +48,7 @@ def failing(_code: bytes) -> bytes:
 
 def hanging(code: bytes) -> bytes:
     """Take too long."""
-    time.sleep(60)
+    time.sleep(2 * PATIENCE_S)
     return code
 
 
@@ -64,8 +65,9 @@ def cut(code: bytes) -> bytes:
 def main(name: str) -> None:
     """Examine one module with an engine, or a metering, that does what its name says."""
     what: Callable[[bytes], bytes] = globals()[name]
-    harness = Harness(hang_s=HANG_S)
+    harness = Harness(hang_s=HANG_S if what is hanging else PATIENCE_S)
     runtime, engine = harness.runtimes["wasmtime"]
+    assert isinstance(engine, Engine)
     harness.runtimes = {"wasmtime": (runtime, engine)}
     if what is cut:
         harness.metered = cut

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from plasm_core.sandbox.lowering.module import LOWERABLE
 from tests.agreement.engines import EMBEDDED, missing
 from tests.fuzz.dense import dense_module
 from tests.sandbox.modules import described
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="engines are for
 INPUTS = 200
 _UNGUARDED = """
 import sys
-from plasm_core.sandbox import function_body
+from plasm_core.sandbox.metering import function_body
 from tests.fuzz import fuzz_dense
 function_body._BLOCK = b""
 verdicts, found, engines = fuzz_dense.fuzz(600, 1, floats=True, engines=["wasmtime", "wasm3"])
@@ -41,6 +42,24 @@ def test_a_short_run_finds_nothing(tmp_path: Path) -> None:
     counts = {verdict: int(count) for count, verdict in lines if count.isdigit()}
     assert sum(counts.values()) == INPUTS
     assert counts[f"ran on {len(installed)}: exited"] > INPUTS // 2
+
+
+def test_a_short_run_on_v8_finds_nothing(tmp_path: Path) -> None:
+    """V8 has a host of its own, and is given code that says which trap it was."""
+    if reason := missing("v8"):
+        pytest.skip(reason)
+    command = [sys.executable, "tests/fuzz/fuzz_dense.py", "--inputs", "100", "--engines", "wasmtime,v8"]
+    done = subprocess.run(
+        [*command, "--floats", "--findings", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+    assert not done.returncode, done.stdout + done.stderr
+    assert "engines wasmtime, v8" in done.stdout
+    assert "ran on 2: exited" in done.stdout
 
 
 def test_it_finds_the_fault_that_the_rewriter_keeps_from_wasm3() -> None:
@@ -67,4 +86,56 @@ def test_every_dense_module_is_admitted() -> None:
     rng = random.Random(6)
     features = [described(dense_module(rng)).features for _ in range(100)]
 
-    assert sum("f32-bits" in of for of in features) < 30  # wasm3 refuses those
+    assert sum("f32-bits" in of for of in features) < 30  # which are lowered for wasm3
+
+
+def test_a_short_run_of_what_is_lowered_finds_nothing(tmp_path: Path) -> None:
+    if reason := missing("wasm3"):
+        pytest.skip(reason)
+    command = [sys.executable, "tests/fuzz/fuzz_dense.py", "--inputs", "200", "--engines", "wasmtime,wasm3"]
+    done = subprocess.run(
+        [*command, "--lowered", "--findings", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+    assert not done.returncode, done.stdout + done.stderr
+    assert "ran on 2: exited" in done.stdout
+    assert "ran on 1" not in done.stdout
+
+
+def test_modules_of_what_is_lowered_have_every_feature_that_is() -> None:
+    rng = random.Random(7)
+    features = [described(dense_module(rng, lowered=True)).features for _ in range(50)]
+
+    assert set.intersection(*map(set, features)) | {"partial-table"} >= LOWERABLE
+    assert any("partial-table" in of for of in features)
+
+
+def test_a_short_run_of_exceptions_and_tail_calls_finds_nothing(tmp_path: Path) -> None:
+    if reason := missing("v8"):
+        pytest.skip(reason)
+    command = [sys.executable, "tests/fuzz/fuzz_dense.py", "--inputs", "100", "--engines", "wasmtime,v8"]
+    done = subprocess.run(
+        [*command, "--raising", "--findings", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+    assert not done.returncode, done.stdout + done.stderr
+    assert "ran on 2: exited" in done.stdout
+    assert "ran on 1" not in done.stdout
+
+
+def test_modules_of_exceptions_use_all_that_there_is() -> None:
+    rng = random.Random(8)
+    modules = [dense_module(rng, raising=True) for _ in range(50)]
+    code = b"".join(modules)
+
+    assert all({"exceptions"} <= set(described(module).features) for module in modules)
+    assert sum("tail-calls" in described(module).features for module in modules) > 5
+    assert all(bytes([0x1F, 0x40, 1, kind]) in code for kind in range(4))

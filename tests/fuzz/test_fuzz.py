@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from plasm_core.testing.bench import module_named
+from tests.agreement.engines import missing
 from tests.fuzz.fuzz_modules import corpus
 from tests.fuzz.mutator import Mutator, bodies, instructions, joined, sections
 from tests.support.receipts import ROOT
@@ -25,7 +26,7 @@ def test_a_short_run_finds_nothing(tmp_path: Path) -> None:
     """In a process of its own, since one that has threads must not fork."""
     command = [sys.executable, "tests/fuzz/fuzz_modules.py", "--inputs", "300", "--seed", "1"]
     done = subprocess.run(
-        [*command, "--findings", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=120
+        [*command, "--findings", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=600
     )
 
     assert not done.returncode, done.stdout + done.stderr
@@ -35,6 +36,19 @@ def test_a_short_run_finds_nothing(tmp_path: Path) -> None:
     assert counts.total() == 300
     assert sum(counts[verdict] for verdict in counts if verdict.startswith("ran on")) > 60  # not too coarse
     assert sum(counts[verdict] for verdict in counts if verdict.startswith("refused")) > 60  # nor too fine
+
+
+def test_a_short_run_on_v8_finds_nothing(tmp_path: Path) -> None:
+    if reason := missing("v8"):
+        pytest.skip(reason)
+    command = [sys.executable, "tests/fuzz/fuzz_modules.py", "--inputs", "60", "--engines", "wasmtime,v8"]
+    done = subprocess.run(
+        [*command, "--findings", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+
+    assert not done.returncode, done.stdout + done.stderr
+    assert "engines wasmtime, v8" in done.stdout
+    assert "ran on 2" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -50,7 +64,7 @@ def test_a_short_run_finds_nothing(tmp_path: Path) -> None:
 )
 def test_the_fuzzer_finds(name: str, finding: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.fuzz.teeth", name], cwd=ROOT, capture_output=True, timeout=60
+        [sys.executable, "-m", "tests.fuzz.teeth", name], cwd=ROOT, capture_output=True, timeout=300
     )
 
     assert not done.returncode, done.stderr.decode()

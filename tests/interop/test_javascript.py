@@ -56,7 +56,7 @@ def at(daemon: Daemon, carrier: str) -> str:
     """Return where a node listens by a carrier."""
     line = next(line for line in daemon.log.read_text().splitlines() if "listening transport=libp2p" in line)
     part = {"tcp": "/tcp/", "quic": "/quic-v1/"}[carrier]
-    return next(word for word in line.partition("addresses=")[2].split() if part in word)
+    return next(word for word in line.partition("addresses=")[2].split(",") if part in word)
 
 
 def ask(program: Path, *arguments: str, stdin: bytes) -> subprocess.CompletedProcess[bytes]:

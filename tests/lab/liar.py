@@ -1,7 +1,7 @@
 """`python -m tests.lab.liar ADDRESS…`: a server of the directory that says of everyone that he is reached.
 
 It says so of itself, and of a helper that there is not; and it hands the nonce in on whatever connections it has
-with whoever asks. It prints its address when it is ready.
+with any peer that asks. It prints its address when it is ready.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import sys
 
 import trio
 
-from plasm_core.abc import Stream
 from plasm_core.errors import PlasmError
+from plasm_core.plugins.interfaces import Stream
 from plasm_core.records.peer import PeerId
 from plasm_transport_libp2p import framing
+from plasm_transport_libp2p.autonat import inbound_proof, message
+from plasm_transport_libp2p.autonat.message import DialAttempt, DialBackRequest, DialBackResponse
 from plasm_transport_libp2p.discovery import DEFAULT_PROTOCOL
-from plasm_transport_libp2p.kademlia.cache import Cache
-from plasm_transport_libp2p.kademlia.directory import KademliaDirectory, Settings, running
+from plasm_transport_libp2p.kad.directory import KademliaDirectory, KademliaSettings, running
+from plasm_transport_libp2p.kad.peer_cache import PeerCache
 from plasm_transport_libp2p.network import Libp2pNetwork
-from plasm_transport_libp2p.reachability import callers, message
-from plasm_transport_libp2p.reachability.message import Answer, Attempt, Request
 from plasm_transport_libp2p.transport import Libp2pTransport
 
 _HELPER = PeerId(bytes(31) + b"\1")
@@ -34,17 +34,19 @@ async def nothing(stream: Stream) -> None:
 async def main(bootstrap: tuple[str, ...]) -> None:
     """Lie until killed."""
     transport = Libp2pTransport(listen=("/ip4/0.0.0.0/tcp/4001", "/ip4/0.0.0.0/udp/4001/quic-v1"))
-    settings = Settings(protocol=DEFAULT_PROTOCOL, bootstrap=bootstrap, server=True, allow_private=False)
+    settings = KademliaSettings(
+        protocol=DEFAULT_PROTOCOL, bootstrap=bootstrap, server=True, allow_private=False
+    )
     async with transport.open(None, {"/test/nothing/1.0.0": nothing}) as network:
         assert isinstance(network, Libp2pNetwork)
         told: set[PeerId] = set()
 
         async def lie(stream: Stream) -> None:
-            request = Request.decode(await framing.read_one(stream, message.MAX_BYTES))
+            request = DialBackRequest.decode(await framing.read_one(stream, message.MAX_BYTES))
             peer = stream.remote_peer
             assert peer is not None
             try:
-                call = await network.dial(f"/p2p/{peer}", callers.PROTOCOL)
+                call = await network.dial(f"/p2p/{peer}", inbound_proof.PROTOCOL)
                 await call.send_all(request.nonce)
                 await call.receive_some()
             except PlasmError as exc:
@@ -52,16 +54,16 @@ async def main(bootstrap: tuple[str, ...]) -> None:
                     told.add(peer)
                     print(f"turned away reason={exc}", flush=True)  # noqa: T201
             attempts = [
-                Attempt(carrier=carrier, port=port, by=by, host=host, ok=True)
+                DialAttempt(carrier=carrier, port=port, by=by, host=host, ok=True)
                 for carrier, port in request.ports
                 for by, host in ((network.peer_id, ""), (_HELPER, _HELPERS_HOST))
             ]
-            answer = Answer(observed=str(network.remote_address(stream)), attempts=tuple(attempts))
+            answer = DialBackResponse(observed=str(network.remote_address(stream)), attempts=tuple(attempts))
             await stream.send_all(framing.encode(answer.encode()))
             await stream.aclose()
 
         network.handle(message.PROTOCOL, lie)
-        directory = KademliaDirectory(network, settings, Cache(None))
+        directory = KademliaDirectory(network, settings, PeerCache(None))
         directory.announce(network.addresses)
         async with running(directory):
             print(f"ready address={network.addresses[0]}", flush=True)  # noqa: T201

@@ -55,7 +55,7 @@ def run(*command: str, stdin: str = "") -> str:
 
 
 class Namespace:
-    """A network of its own, with nothing but loopback in it. Its name is no other's, whoever else has one."""
+    """A network of its own, with nothing but loopback in it. Its name is unique on this machine."""
 
     def __init__(self, label: str) -> None:
         self.name = f"plasm-{os.getpid()}-{next(_numbers)}-{label}"

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from plasm_core.client.health import ask_daemon
+from plasm_core.client.daemon_health import ask_daemon
 from plasm_core.config import Config
-from plasm_core.health import Check
+from plasm_core.diagnostics import Check
 from tests.lab.internet import Host
 from tests.lab.namespaces import find
 from tests.support.daemon import DEADLINE_S, Daemon

@@ -120,6 +120,8 @@ def test_a_job_survives_the_death_of_the_relay_that_its_client_goes_through(
         carrying = next(relay for relay in world.relays if _carries(relay.log.read_text()[known[relay] :]))
         carrying.kill()
         stdout, stderr = process.communicate(timeout=DEADLINE_S)
+        # Before it starts again: a node would go on with a relay that was away for a moment only.
+        node.wait_log(f"lost the relay {carrying.peer}", since=before)
     finally:
         process.kill()
         process.communicate()
@@ -130,7 +132,6 @@ def test_a_job_survives_the_death_of_the_relay_that_its_client_goes_through(
     assert stdout == LASTING_OUTPUT
     assert node.peer in stderr.decode()
     assert carrying is not None
-    node.wait_log(f"lost the relay {carrying.peer}", since=before)
     assert f"lost the relay {carrying.peer}" in node.doctor()["changed"]["found"]
 
 

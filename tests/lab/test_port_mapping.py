@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from plasm_core.health import WARNING
+from plasm_core.diagnostics import WARNING
 from tests.lab.internet import Host, Internet
 from tests.lab.jobs import HELLO
 from tests.lab.miniupnpd import Forwarded, Miniupnpd
@@ -41,7 +41,7 @@ class Home:
 
 
 class Town:
-    """A public node to begin at, which relays nothing, a client, and homes. Whoever gets through goes straight."""
+    """A public node to begin at, which relays nothing, a client, and homes. A peer that can be reached is reached directly."""
 
     def __init__(self, internet: Internet, begin: Node, client: Client, homes: Path) -> None:
         self.internet = internet
@@ -133,14 +133,14 @@ def test_a_router_that_speaks_both_forwards_each_port_once(town: Town) -> None:
         assert home.daemon.forwarded() == set()
 
 
-NAT_PMP_UNSPOKEN = "NAT-PMP: the router does not speak it"
+NAT_PMP_UNSPOKEN = "NAT-PMP: the router does not speak NAT-PMP"
 
 
 @pytest.mark.parametrize(
     ("upnp", "deny", "reasons"),
     [
         (True, True, [NAT_PMP_UNSPOKEN, "UPnP: tcp 4001: the router refuses", "UPnP: quic 4001: the router"]),
-        (False, False, [NAT_PMP_UNSPOKEN, "UPnP: no router on this network speaks it"]),
+        (False, False, [NAT_PMP_UNSPOKEN, "UPnP: no router on this network speaks UPnP IGD"]),
     ],
     ids=["refused", "unspoken"],
 )

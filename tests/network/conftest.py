@@ -32,9 +32,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 )
 
 
+def network(number: int) -> tuple[str, ...]:
+    """Return the options of a node in a /24 of its own, of those that loopback has on Linux."""
+    return ("--set", f'transport.libp2p.listen=["/ip4/127.0.{number}.1/tcp/0"]')
+
+
 def address_of(daemon: Daemon) -> str:
     """Return where a daemon that has started is reached over libp2p."""
-    found = re.findall(r"listening transport=libp2p addresses=(\S+)", daemon.log.read_text())
+    found = re.findall(r"listening transport=libp2p addresses=([^\s,]+)", daemon.log.read_text())
     return str(found[-1])
 
 

@@ -25,9 +25,9 @@ from pathlib import Path
 import attrs
 import trio
 
-from plasm_core.client.remote import RemoteDialler
+from plasm_core.client.node_choice import RemoteDialler
 from plasm_transport_libp2p.discovery import Kademlia
-from plasm_transport_libp2p.kademlia.directory import KademliaDirectory
+from plasm_transport_libp2p.kad.directory import KademliaDirectory
 from plasm_transport_libp2p.transport import Libp2pTransport
 from tests.network.conftest import HELLO, LABORATORY, NETWORKED, address_of
 from tests.support import processes
@@ -123,7 +123,7 @@ class Fleet:
         return member
 
     def lose(self, count: int, generator: random.Random) -> None:
-        """Kill so many: the one that others began at, all that lend but one, and whoever it befalls."""
+        """Kill that many nodes: the bootstrap node, all lending nodes but one, and random others."""
         begin, *others = self.members
         lenders = [member for member in others if member.lends]
         rest = [member for member in others if not member.lends]

@@ -22,11 +22,11 @@ import trio
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 
-from plasm_core.abc import Network, Stream
-from plasm_core.client.asking import told
+from plasm_core.client.daemon_query import told
 from plasm_core.errors import PeerUnreachableError, StreamError
+from plasm_core.plugins.interfaces import Network, Stream
+from plasm_core.protocol import JOB_PROTOCOL, METRICS_PROTOCOL
 from plasm_core.testing.claims import SeedSigner
-from plasm_core.wire import JOB_PROTOCOL, METRICS_PROTOCOL
 from plasm_transport_libp2p.transport import Libp2pTransport
 from plasm_transport_local.transport import LocalTransport
 from tests.network.conftest import HELLO, LABORATORY, NETWORKED, address_of

@@ -1,11 +1,13 @@
 """Jobs in a network of which most nodes lie: `python -m tests.network.liars DIRECTORY --jobs 200`.
 
-Three nodes of ten are honest, and real daemons; seven lie in one way (`tests.support.lying`), and so does each kind in
-turn. `mixed` are seven kinds at once; `sybils` are twenty identities of one /24. The jobs are run by Python's client
-and by a gateway, several at once each, and by PHP's client in several processes, which share what they remember.
-All run at once. A line for each kind and client: how many jobs ended with the right output and a verified receipt, and the longest
-time by which one exceeded its wall time. The exit code is 1 if a job did not end so, or exceeded it by more than
-`ALLOWED_S`.
+Three nodes of ten are honest and real daemons; seven lie in one way (`tests.support.lying`,
+`tests.support.lying_directory`), and so does each kind in turn. `mixed` are seven kinds at once; `sybils` are twenty
+identities of one /24. The honest nodes are a second away, so that every client meets the liars first.
+
+The jobs are run by Python's client, then by a gateway, several at once each, and then by PHP's client in several
+processes, which share what they remember. A line for each kind and client: how many jobs ended with the right output
+and a verified receipt, the longest time by which one exceeded its wall time, and how many lies were told to it. The
+exit code is 1 if a job did not end so, or exceeded its wall time by more than `ALLOWED_S`, or if a client met no liar.
 """
 
 from __future__ import annotations
@@ -21,7 +23,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,10 +30,9 @@ import attrs
 import trio
 
 from tests.network.conftest import NETWORKED
-from tests.network.sweep import by_client, by_gateway, small_network
+from tests.network.sweep import by_client, by_gateway, small_network, wait_for
 from tests.support.daemon import Daemon
-from tests.support.liars import ADDRESSES
-from tests.support.lying import LIES
+from tests.support.lying_directory import ADDRESSES, PROVIDERS, RELAY
 from tests.support.sweeping import HELLO, Ended, Summary
 
 LYING = 7
@@ -43,12 +43,24 @@ ALLOWED_S = 90.0
 """By so much a job may exceed its wall time: the first jobs of a client that knows nobody meet liars at once."""
 _DEADLINE_S = 60.0
 _SCRIPT = Path(__file__).parents[1] / "support" / "sweep.php"
-MIXED = ("silent", "states", "waiting", "receipt", "tainting", "cancelled", "dropping")
-SYBILS, SYBILS_AT = "sybils", "127.9.9.9"
+HONEST = "tests.support.distant_node"
+MIXED = ("silent", "states", "receipt", "tainting", "cancelled", ADDRESSES, RELAY)
+SYBILS, SYBILS_AT = "sybils", "127.9.9"
 CASTS: dict[str, tuple[str, ...]] = {
-    **{kind: (kind,) * LYING for kind in (*LIES, "record", ADDRESSES)},
+    "silent": ("silent",) * LYING,
+    "slow": ("slow",) * LYING,
+    "talkative": ("heartbeats", "progress", "credits", "states", "heartbeats", "progress", "states"),
+    "idle": ("waiting", "running", "waiting", "running", "waiting", "running", "waiting"),
+    "receipt": ("receipt",) * LYING,
+    "output": ("tainting", "pouring", "tainting", "receipt", "tainting", "pouring", "tainting"),
+    "claims": ("cancelled", "timed-out", "cancelled", "timed-out", "refusing", "cancelled", "timed-out"),
+    "dropping": ("dropping",) * LYING,
+    "record": ("record",) * LYING,
+    ADDRESSES: (ADDRESSES,) * LYING,
+    PROVIDERS: (PROVIDERS,) * LYING,
+    RELAY: (RELAY,) * LYING,
     "mixed": MIXED,
-    SYBILS: (*LIES, "record", ADDRESSES, *MIXED)[:20],
+    SYBILS: (*MIXED, "slow", "progress", "running", "timed-out", "dropping", "record", *MIXED),
 }
 """Which liars there are, by the name of the row."""
 
@@ -74,7 +86,8 @@ class Scene:
         home.mkdir()
         settings = ("--bootstrap", self.bootstrap, "--set", "gateway.enabled=true")
         with Daemon(home, *NETWORKED, *settings) as daemon:
-            daemon.start(until=" ready peer=")
+            daemon.launch()
+            wait_for(daemon, " ready peer=")
             run = functools.partial(by_gateway, daemon, jobs, IN_FLIGHT, WALL_TIME_S)
             return trio.run(run), daemon.log.read_text().count("job handed on ")
 
@@ -104,12 +117,13 @@ BY: dict[str, Callable[[Scene, int], tuple[list[Ended], int]]] = {
 
 
 @contextmanager
-def lying_network(directory: Path, kinds: Sequence[str], *, host: str = "127.0.0.1") -> Iterator[Scene]:
-    """Run three honest nodes, one to begin at, and liars of those kinds."""
+def lying_network(directory: Path, kinds: Sequence[str], *, prefix: str | None = None) -> Iterator[Scene]:
+    """Run three honest nodes, one to begin at, and liars of those kinds. `prefix`: that of all their addresses."""
     directory.mkdir(parents=True, exist_ok=True)
-    with small_network(directory / "honest") as bootstrap:
+    with small_network(directory / "honest", program=HONEST) as bootstrap:
         with (directory / "liars.log").open("wb") as log:
-            command = [sys.executable, "-m", "tests.support.liars", bootstrap, *kinds, "--host", host]
+            command = [sys.executable, "-m", "tests.support.liars", bootstrap, *kinds]
+            command += ["--prefix", prefix] if prefix is not None else []
             process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
         try:
             assert process.stdout is not None
@@ -120,28 +134,40 @@ def lying_network(directory: Path, kinds: Sequence[str], *, host: str = "127.0.0
             process.communicate(timeout=_DEADLINE_S)
 
 
-def measure(scene: Scene, by: str, jobs: int) -> tuple[Summary, Counter[str]]:
+@attrs.frozen(kw_only=True)
+class Row:
+    """What came of one client's jobs. `met`: how many lies of each kind it was told."""
+
+    summary: Summary
+    problems: Counter[str]
+    met: Counter[str]
+
+    @property
+    def is_right(self) -> bool:
+        """Whether every job ended as it should, in time, and there were lies to stand."""
+        is_done = self.summary.done == self.summary.jobs
+        return is_done and self.summary.over_s <= ALLOWED_S and self.met.total() > 0
+
+
+def measure(scene: Scene, by: str, jobs: int) -> Row:
     """Run the jobs by one kind of client."""
-    began = time.monotonic()
+    began, before = time.monotonic(), scene.lies()
     ended, handed_on = BY[by](scene, jobs)
     summary = Summary.of(ended, took_s=time.monotonic() - began, wall_time_s=WALL_TIME_S)
     if handed_on:
         summary = attrs.evolve(summary, attempts=round(handed_on / len(ended), 3))
-    return summary, Counter(job.problem for job in ended if job.problem)
+    problems = Counter(job.problem for job in ended if job.problem)
+    return Row(summary=summary, problems=problems, met=scene.lies() - before)
 
 
-def measure_all(scene: Scene, clients: Sequence[str], jobs: int) -> dict[str, tuple[Summary, Counter[str]]]:
-    """Run the jobs by several kinds of clients, all at once."""
-    with ThreadPoolExecutor(len(clients)) as pool:
-        running = {by: pool.submit(measure, scene, by, jobs) for by in clients}
-        return {by: future.result() for by, future in running.items()}
+HEADS = ("liars", "client", "done", "of", "took s", "median s", "p95 s", "slowest s", "over s", "lies met")
 
 
-def row(kind: str, by: str, summary: Summary) -> str:
+def line(kind: str, by: str, row: Row) -> str:
     """Return a line of the table."""
-    accepted = "-" if by == "PHP" else summary.attempts
+    summary = row.summary
     values = (summary.done, summary.jobs, summary.took_s, summary.median_s, summary.p95_s, summary.slowest_s)
-    return "".join(f"{value:>11}" for value in (kind, by, *values, summary.over_s, accepted)) + "\n"
+    return "".join(f"{value:>11}" for value in (kind, by, *values, summary.over_s, row.met.total())) + "\n"
 
 
 def main() -> None:
@@ -154,32 +180,17 @@ def main() -> None:
     options = parser.parse_args()
     failed = False
     os.environ["XDG_STATE_HOME"] = str(options.directory / "state")  # false receipts are kept there
-    heads = (
-        "liars",
-        "client",
-        "done",
-        "of",
-        "took s",
-        "median s",
-        "p95 s",
-        "slowest s",
-        "over s",
-        "accepted",
-    )
-    sys.stdout.write("".join(f"{head:>11}" for head in heads) + "\n")
+    sys.stdout.write("".join(f"{head:>11}" for head in HEADS) + "\n")
     for kind in options.kinds:
         directory = options.directory / kind
-        directory.mkdir(parents=True)
-        host = SYBILS_AT if kind == SYBILS else "127.0.0.1"
-        with lying_network(directory, CASTS[kind], host=host) as scene:
-            for by, (summary, problems) in measure_all(scene, options.by, options.jobs).items():
-                failed |= summary.done != options.jobs or summary.over_s > ALLOWED_S
-                sys.stdout.write(row(kind, by, summary))
-                for problem, count in problems.most_common(5):
+        with lying_network(directory, CASTS[kind], prefix=SYBILS_AT if kind == SYBILS else None) as scene:
+            for by in options.by:
+                row = measure(scene, by, options.jobs)
+                failed |= not row.is_right
+                sys.stdout.write(line(kind, by, row))
+                for problem, count in row.problems.most_common(5):
                     sys.stdout.write(f"    {count} x {problem}\n")
-            told = " ".join(f"{name} {count}" for name, count in sorted(scene.lies().items()))
-            sys.stdout.write(f"{'':11}lies told: {told}\n")
-            sys.stdout.flush()
+                sys.stdout.flush()
         shutil.rmtree(directory)
     sys.exit(failed)
 

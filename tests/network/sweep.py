@@ -20,6 +20,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import attrs
+import pytest
 import trio
 
 from plasm_core.client import open_client
@@ -37,10 +38,11 @@ def small_network(
     directory: Path, *, nodes: int = NODES, program: str = "plasm_core.daemon"
 ) -> Iterator[str]:
     """Run nodes that lend, and yield the address of one that does not, which knows them."""
+    path = {"PYTHONPATH": os.pathsep.join(sys.path)}
     with ExitStack() as stack:
 
         def started(name: str, *arguments: str) -> Daemon:
-            daemon = Daemon(_made(directory / name), *NETWORKED, *arguments, program=program)
+            daemon = Daemon(_made(directory / name), *NETWORKED, *arguments, program=program, environ=path)
             stack.enter_context(daemon).launch()
             return daemon
 
@@ -52,7 +54,7 @@ def small_network(
         yield address_of(begin)
 
 
-def wait_for(daemon: Daemon, text: str, deadline_s: float = 120.0) -> None:
+def wait_for(daemon: Daemon, text: str, deadline_s: float = 300.0) -> None:
     """Wait until a daemon's log has a text (a regular expression). Raises: AssertionError, with its end."""
     deadline = time.monotonic() + deadline_s
     while not (daemon.log.exists() and re.search(text, daemon.log.read_text())):
@@ -77,9 +79,10 @@ async def by_gateway(
     gateway: Daemon, jobs: int, in_flight: int, wall_time_s: int = WALL_TIME_S
 ) -> list[Ended]:
     """Run the jobs by one gateway, which alone knows how many nodes accepted each."""
-    os.environ["PLASM_SOCKET"] = str(gateway.socket)
-    async with open_client(gateway=True) as client:
-        return await sweep(client, jobs, in_flight=in_flight, wall_time_s=wall_time_s)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PLASM_SOCKET", str(gateway.socket))
+        async with open_client(gateway=True) as client:
+            return await sweep(client, jobs, in_flight=in_flight, wall_time_s=wall_time_s)
 
 
 def main() -> None:

@@ -10,11 +10,16 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import attrs
 import pytest
 
+from plasm_core import Client
+from plasm_core.errors import ReceiptUndecidedError
+from plasm_core.records import Handle, PeerId
 from tests.network.conftest import HELLO, LABORATORY, NETWORKED, Starter, address_of
 from tests.network.test_network import peer_of, peers
 from tests.support.daemon import Daemon
+from tests.support.sweeping import settings_of
 
 LIES = ("junk", "cancelled", "timed_out", "tainted_failure", "endless")
 NOBODY_KNOWS = "a node that you do not know, not re-executed: nobody but that node has run the job"
@@ -104,7 +109,7 @@ def test_a_node_that_is_named_or_known_is_said_to_be(liar: Liar, client: Daemon)
 
 
 @pytest.mark.parametrize(
-    ("level", "code"), [("reexecution", 7), ("quorum", 8), ("audit", 3), ("everything", 3)]
+    ("level", "code"), [("reexecution", 7), ("quorum", 8), ("audit", 7), ("everything", 3)]
 )
 def test_what_is_required_is_established_or_the_job_has_failed(
     liar: Liar, client: Daemon, level: str, code: int
@@ -149,3 +154,23 @@ def test_a_gateway_goes_on_to_an_honest_node(
     log = gateway.log.read_text()
     for dishonest in liars:
         assert len(re.findall(f"job handed on job=\\S+ node={peer_of(dishonest)}", log)) <= 1
+
+
+def test_the_client_for_programs_that_wait_requires_as_much(
+    bootstrap: str, worker: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stranger does not suffice where a known node is required; one that is named, or listed, does."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+
+    def run(peer: str | None = None, known: str | None = None) -> bytes:
+        settings = settings_of(bootstrap)
+        if known is not None:
+            settings = attrs.evolve(settings, plasm=attrs.evolve(settings.plasm, known=(known,)))
+        client = Client(settings, transport="libp2p", peer=peer, require="known")
+        return client.run(HELLO, stdin=b"abc", timeout_s=120).stdout
+
+    with pytest.raises(ReceiptUndecidedError, match="a node that you do not know") as caught:
+        run()
+    assert Handle.parse(str(caught.value.handle)).peer == PeerId.parse(peer_of(worker))
+    assert run(peer=address_of(worker)) == b"cba"
+    assert run(known=peer_of(worker)) == b"cba"

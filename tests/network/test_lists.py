@@ -10,13 +10,13 @@ pytest.importorskip("libp2p", reason="libp2p is not installed: pip install 'phas
 
 import trio
 
-from plasm_core import plugins
-from plasm_core.abc import Verifier
 from plasm_core.client import AsyncClient, Submission
-from plasm_core.client.judging import Judge
-from plasm_core.client.remote import RemoteDialler
+from plasm_core.client.node_choice import RemoteDialler
+from plasm_core.client.result_verification import Judge
 from plasm_core.config import Config
 from plasm_core.errors import RefusedError
+from plasm_core.plugins import loading
+from plasm_core.plugins.interfaces import Verifier
 from plasm_core.records.peer import PeerId
 from plasm_core.testing.claims import SeedSigner
 from plasm_transport_libp2p.discovery import Kademlia
@@ -37,7 +37,7 @@ def answer(node: Daemon, key: SeedSigner) -> str:
 
     async def ask() -> str:
         address = address_of(node)
-        verifiers = [plugins.create(Verifier, "signature", {})]  # type: ignore[type-abstract]
+        verifiers = [loading.create(Verifier, "signature", {})]  # type: ignore[type-abstract]
         with trio.fail_after(DEADLINE_S), Judge(verifiers, Config()) as judge:
             async with CLIENT.open(key, {}) as network, Kademlia(cache="").open(network) as directory:
                 pinned = PeerId.parse(address.rpartition("/")[2])

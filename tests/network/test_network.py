@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -12,8 +14,10 @@ from pathlib import Path
 import pytest
 import wasmtime
 
-from tests.network.conftest import HELLO, LABORATORY, Starter, address_of
+from plasm_core import Client
+from tests.network.conftest import HELLO, LABORATORY, Starter, address_of, network
 from tests.support.daemon import Daemon
+from tests.support.processes import descendants
 
 DEADLINE_S = 60.0
 
@@ -53,7 +57,7 @@ def test_a_client_that_knows_the_bootstrap_alone_finds_who_lends(
 ) -> None:
     found = peers(client, bootstrap)
 
-    assert [item["peer"] for item in found] == [peer_of(worker)]
+    assert [item["peerId"] for item in found] == [peer_of(worker)]
     record = found[0]["capabilities"]
     assert isinstance(record, dict)
     assert record["lends"] is True
@@ -135,6 +139,43 @@ def test_a_gateway_hands_jobs_on_and_names_who_signed(
 
     assert result.stdout == b"cba"
     assert f"signed by {peer_of(worker)}" in result.stderr.decode()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may look at the descriptors of a daemon")
+def test_a_gateway_opens_no_port(bootstrap: str, worker: Daemon, client: Daemon, tmp_path: Path) -> None:
+    """The recipe of docs/network.md and php/README.md: it must not offer the machine to the world."""
+    peers(client, bootstrap)
+    with Daemon(tmp_path, "--gateway", "--bootstrap", bootstrap, *LABORATORY) as gateway:
+        gateway.start(until=" ready peer=")
+        result = gateway.plasm("run", "--gateway", str(HELLO), stdin=b"abc")
+        assert gateway.process is not None
+        assert worker.process is not None
+        ports = listening(gateway.process.pid)
+        assert len(listening(worker.process.pid)) == 1, "a node's port is seen"
+        said = gateway.log.read_text()
+
+    assert result.stdout == b"cba"
+    assert f"signed by {peer_of(worker)}" in result.stderr.decode()
+    assert ports == []
+    assert "listening transport=libp2p" not in said
+    assert "mapping" not in said
+
+
+def listening(pid: int) -> list[int]:
+    """Return the TCP ports on which a process and those that it started listen."""
+    own = set()
+    for process in {pid, *descendants(pid)}:
+        for entry in Path(f"/proc/{process}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                own.add(os.readlink(entry))
+    rows = [
+        row.split()
+        for table in ("tcp", "tcp6")
+        for row in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]
+    ]
+    return [
+        int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in own
+    ]
 
 
 def test_a_gateway_goes_on_with_another_node_when_one_dies(
@@ -224,3 +265,75 @@ def test_where_nobody_is_the_client_says_so_in_time(client: Daemon) -> None:
 
     assert refused.returncode == 5
     assert "no node was found" in refused.stderr.decode()
+
+
+def test_a_node_that_knows_no_other_is_found_by_its_address(client: Daemon, tmp_path: Path) -> None:
+    """Without a setting, although its address is private: the user named it. PHP does the same."""
+    listen = ("--transport", "libp2p", "--set", 'transport.libp2p.listen=["/ip4/127.0.0.1/tcp/0"]')
+    (tmp_path / "alone").mkdir()
+    with Daemon(tmp_path / "alone", *listen, "--lend") as alone:
+        alone.start(until=" ready peer=")
+        found = client.plasm("peers", "--bootstrap", address_of(alone), "--json")
+        ran = client.plasm("run", "--bootstrap", address_of(alone), str(HELLO), stdin=b"abc")
+        other = client.plasm(
+            *("run", "--bootstrap", address_of(alone), "--node-class", "engine/none", str(HELLO)), check=False
+        )
+
+    assert [node["peerId"] for node in json.loads(found.stdout)] == [peer_of(alone)]
+    assert ran.stdout == b"cba"
+    assert other.returncode == 5
+    assert "it is not of the class engine/none" in other.stderr.decode()
+
+
+def test_a_program_finds_nodes_as_the_commands_do(
+    start: Starter, client: Daemon, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By what it is given, or by the user's configuration."""
+    bootstrap = address_of(start("program-hub"))
+    worker = start("program-worker", "--lend", "--bootstrap", bootstrap)
+    peers(client, bootstrap)
+    for name, value in client.environ.items():
+        if name.startswith("XDG_"):
+            monkeypatch.setenv(name, value)
+    file = tmp_path / "plasm.toml"
+    file.write_text(f'[discovery.kademlia]\nallow_private = true\nbootstrap = ["{bootstrap}"]\n')
+
+    with Client(bootstrap=bootstrap) as given, Client(file, transport="libp2p") as configured:
+        first = given.run(HELLO, stdin=b"abc", timeout_s=60)
+        second = configured.run(HELLO, stdin=b"abc", timeout_s=60)
+
+    assert (first.stdout, second.stdout) == (b"cba", b"cba")
+    assert str(first.verdict.signer) == str(second.verdict.signer) == peer_of(worker)
+    assert "a node that you do not know" in str(first.verdict)
+
+
+def test_all_receipts_of_a_quorum_are_kept(start: Starter, client: Daemon, tmp_path: Path) -> None:
+    hub = address_of(start("quorum-hub"))
+    nodes = {
+        peer_of(start(f"quorum-{name}", "--lend", "--bootstrap", hub, *network(number)))
+        for number, name in enumerate("ab", 1)
+    }
+    peers(client, hub, least=2)
+    receipts = [tmp_path / name for name in ("r.json", "r-2.json")]
+
+    two = ("--require", "quorum", "--set", "verifier.quorum.nodes=2", "--set", "verifier.quorum.apart_s=0")
+    ran = client.plasm(
+        *("run", "--bootstrap", hub, *LABORATORY, *two, "--receipt", str(receipts[0])),
+        *("--stdin", "/dev/null", str(HELLO)),
+    )
+    keys = [item for peer in nodes for item in ("--key", peer)]
+    checked = client.plasm("verify", *map(str, receipts), *keys, *two)
+
+    assert "agreed on by 2 nodes" in ran.stderr.decode()
+    assert "agreed on by 2 nodes" in checked.stdout.decode()
+    assert {peer for peer in nodes if peer in checked.stdout.decode()} == nodes
+
+
+def test_a_node_that_does_not_lend_is_not_found_by_its_address(client: Daemon, start: Starter) -> None:
+    alone = address_of(start("keeps"))
+
+    found = client.plasm("peers", "--bootstrap", alone, "--json")
+    ran = client.plasm("run", "--bootstrap", alone, str(HELLO), check=False)
+
+    assert (json.loads(found.stdout), ran.returncode) == ([], 5)
+    assert "it does not lend" in ran.stderr.decode()

@@ -10,8 +10,8 @@ import trio
 
 from plasm_core import config
 from plasm_core.client import AsyncClient, Submission, open_client
+from plasm_core.protocol.messages import Status
 from plasm_core.records import Handle
-from plasm_core.wire.messages import Status
 from tests.network.conftest import Starter, address_of
 from tests.support.daemon import Daemon
 from tests.support.wat import writing

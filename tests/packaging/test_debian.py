@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -15,16 +16,19 @@ import click
 import pytest
 
 import plasm_core
-from plasm_core import config, plugins
-from plasm_core.abc import KINDS
+from plasm_core import config
 from plasm_core.cli.commands import cli
 from plasm_core.config import Config
+from plasm_core.plugins import loading
+from plasm_core.plugins.interfaces import KINDS
 from tests.support.installation import copied, wheels
 
 ROOT = Path(__file__).parents[2]
 DEBIAN = ROOT / "debian"
 UNIT = DEBIAN / "plasm.plasmd.service"
+WEB_UNIT = DEBIAN / "plasm.plasm-web.service"
 CONFFILE = DEBIAN / "plasmd.toml"
+DEFAULTS = DEBIAN / "defaults.toml"
 MOST_EXPOSED = 20  # tenths
 
 needs_analyze = pytest.mark.skipif(
@@ -54,11 +58,13 @@ def commands(command: click.Command, name: str) -> Iterator[str]:
 @pytest.mark.skipif(
     sys.version_info < (3, 11), reason="there the network's default is to listen without QUIC"
 )
-def test_the_conffile_is_what_the_code_makes_of_its_settings() -> None:
-    made = run(sys.executable, DEBIAN / "conffile.py")
+@pytest.mark.parametrize(("file", "options"), [(CONFFILE, []), (DEFAULTS, ["--defaults"])])
+def test_the_configuration_is_what_the_code_makes_of_its_settings(file: Path, options: list[str]) -> None:
+    made = run(sys.executable, DEBIAN / "conffile.py", *options)
 
     assert made.returncode == 0, made.stderr
-    assert CONFFILE.read_text() == made.stdout, "run: python debian/conffile.py >debian/plasmd.toml"
+    how = f"run: python debian/conffile.py {' '.join(options)} >debian/{file.name}"
+    assert file.read_text() == made.stdout, how
 
 
 def test_the_conffile_lets_a_group_in_and_changes_nothing_else() -> None:
@@ -69,17 +75,57 @@ def test_the_conffile_lets_a_group_in_and_changes_nothing_else() -> None:
     assert not any(tables for kind, tables in found.components.items() if kind != "transport")
 
 
-def test_every_line_of_the_conffile_can_be_taken_as_it_is(tmp_path: Path) -> None:
-    """Whoever takes a # away gets the default, not an error."""
+def test_the_conffile_names_no_default_so_that_a_release_seldom_changes_it() -> None:
+    lines = [line for line in CONFFILE.read_text().splitlines() if line and not line.startswith("#")]
+
+    assert lines == ["[transport.local]", 'mode = "0660"', 'group = "plasm"']
+
+
+def test_a_drop_in_lends_as_the_pages_say(tmp_path: Path) -> None:
     file = tmp_path / "plasmd.toml"
-    file.write_text(re.sub(r"(?m)^#(?=\[|[a-z_0-9]+ = )", "", CONFFILE.read_text()))
+    file.write_text(CONFFILE.read_text())
+    (tmp_path / "plasmd.d").mkdir()
+    page = (DEBIAN.parent / "docs" / "two-machines.md").read_text()
+    (tmp_path / "plasmd.d" / "lend.toml").write_text(
+        page.partition("plasmd.d/lend.toml > /dev/null <<'EOF'\n")[2].partition("EOF\n")[0]
+    )
+
+    found = loaded(file)
+
+    assert (found.policy.lend, found.plasm.transport) == (True, ("local", "libp2p"))
+    assert found.table("transport", "local") == {"mode": "0660", "group": "plasm"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="it makes a user in a private /etc, which needs root")
+@pytest.mark.parametrize("before", ["", "useradd --system --no-user-group --gid nogroup plasm"])
+def test_the_accounts_are_made_even_if_a_user_has_the_name_already(tmp_path: Path, before: str) -> None:
+    if any(shutil.which(tool) is None for tool in ("unshare", "addgroup", "adduser", "useradd")):
+        pytest.skip("there is no unshare, adduser or useradd here")
+    script = f"""set -e
+        cp -a /etc {tmp_path}/etc
+        mount --bind {tmp_path}/etc /etc
+        {before}
+        {DEBIAN}/make-accounts
+        {DEBIAN}/make-accounts
+        id --user --name plasm; getent group plasm | cut -d: -f1"""
+
+    done = run("unshare", "--mount", "sh", "-c", script)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-2:] == ["plasm", "plasm"]
+
+
+def test_every_default_can_be_taken_as_it_is(tmp_path: Path) -> None:
+    """Removing a # gives the default, not an error."""
+    file = tmp_path / "plasmd.toml"
+    file.write_text(re.sub(r"(?m)^#(?=\[|[a-z_0-9]+ = )", "", DEFAULTS.read_text()))
 
     found = loaded(file)
 
     assert without_plugins(found) == Config()
     for kind, tables in found.components.items():
         for name, table in tables.items():
-            component = plugins.create(KINDS[kind], name, table)
+            component = loading.create(KINDS[kind], name, table)
             shown = {key: tuple(item) if isinstance(item, list) else item for key, item in table.items()}
             assert {key: getattr(component, key) for key in table} == shown
 
@@ -97,10 +143,10 @@ def test_there_is_a_manual_page_for_every_command(tmp_path: Path) -> None:
 
 
 @needs_analyze
-@pytest.mark.parametrize("drop_in", [None, "pulley.conf"])
-def test_systemd_understands_the_unit(tmp_path: Path, drop_in: str | None) -> None:
-    unit = tmp_path / "plasmd.service"
-    text = re.sub(r"(?m)^(ExecStart=)\S+", r"\1/bin/true", UNIT.read_text())
+@pytest.mark.parametrize(("source", "drop_in"), [(UNIT, None), (UNIT, "pulley.conf"), (WEB_UNIT, None)])
+def test_systemd_understands_the_unit(tmp_path: Path, source: Path, drop_in: str | None) -> None:
+    unit = tmp_path / source.name.removeprefix("plasm.")
+    text = re.sub(r"(?m)^(ExecStart=)\S+", r"\1/bin/true", source.read_text())
     unit.write_text(re.sub(r"(?m)^Documentation=.*\n", "", text))
     if drop_in is not None:
         (tmp_path / "plasmd.service.d").mkdir()
@@ -108,15 +154,16 @@ def test_systemd_understands_the_unit(tmp_path: Path, drop_in: str | None) -> No
 
     verified = run("systemd-analyze", "verify", "--man=no", unit)
 
-    complaints = [line for line in verified.stderr.splitlines() if "plasmd" in line]
+    complaints = [line for line in verified.stderr.splitlines() if unit.name in line]
     assert (verified.returncode, complaints) == (0, [])
 
 
 @needs_analyze
-def test_the_unit_is_hardly_exposed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("source", [UNIT, WEB_UNIT])
+def test_the_unit_is_hardly_exposed(tmp_path: Path, source: Path) -> None:
     if "--offline" not in run("systemd-analyze", "--help").stdout:
         pytest.skip("this systemd-analyze looks at running units only")
-    unit = shutil.copy(UNIT, tmp_path / "plasmd.service")
+    unit = shutil.copy(source, tmp_path / source.name.removeprefix("plasm."))
 
     judged = run(
         "systemd-analyze", "security", "--no-pager", "--offline=true", f"--threshold={MOST_EXPOSED}", unit

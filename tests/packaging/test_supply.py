@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 INTEROP = ROOT / "tests" / "interop"
+JAVASCRIPT = (INTEROP, ROOT / "sdk" / "typescript")
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
@@ -39,16 +40,19 @@ def test_build_tools_have_digests() -> None:
         assert re.fullmatch(r'[a-z-]+==[\w.]+(; python_version < "3\.\d+")? --hash=sha256:[0-9a-f]{64}', line)
 
 
-def test_javascript_packages_have_digests_and_no_host() -> None:
-    text = (INTEROP / "package-lock.json").read_text()
+@pytest.mark.parametrize("place", JAVASCRIPT, ids=lambda place: place.name)
+def test_javascript_packages_have_digests_and_no_host(place: Path) -> None:
+    text = (place / "package-lock.json").read_text()
     lock = json.loads(text)
-    named = json.loads((INTEROP / "package.json").read_text())["dependencies"]
+    described = json.loads((place / "package.json").read_text())
+    named = described.get("dependencies", {}) | described.get("devDependencies", {})
+    root = lock["packages"][""]
 
     assert "://" not in text
-    assert lock["packages"][""]["dependencies"] == named
+    assert root.get("dependencies", {}) | root.get("devDependencies", {}) == named
     assert len(lock["packages"]) > len(named)
-    for place, package in lock["packages"].items():
-        assert not place or re.fullmatch(r"sha512-[A-Za-z0-9+/]{86}==", package["integrity"]), place
+    for folder, package in lock["packages"].items():
+        assert not folder or re.fullmatch(r"sha512-[A-Za-z0-9+/]{86}==", package["integrity"]), folder
 
 
 @pytest.mark.parametrize(

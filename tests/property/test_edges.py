@@ -9,9 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from plasm_core import config
-from plasm_core.cli import options
+from plasm_core.cli import option_values
 from plasm_core.cli.verify import parse_key
-from plasm_core.client.aio import _pinned
+from plasm_core.client.opening import _pinned
 from plasm_core.errors import ConfigError, PlasmError
 from plasm_core.input_file import open_input
 from plasm_core.output_file import OutputFile
@@ -115,11 +115,11 @@ def test_settings(settings: list[str], environ: dict[str, str]) -> None:
 @example("9" * 20 + "e99")
 @example("1e99g")
 def test_numbers(text: str) -> None:
-    for read in (options.quantity, options.seconds):
+    for read in (option_values.quantity, option_values.seconds):
         with contextlib.suppress(click.BadParameter):
             assert read(text, what="x") >= 0
     with contextlib.suppress(click.BadParameter):
-        options.limits((f"gas={text}", f"memory={text}", f"wall={text}"))
+        option_values.limits((f"gas={text}", f"memory={text}", f"wall={text}"))
 
 
 @given(st.text(max_size=300).filter(lambda text: not text.startswith(("/dev", "/proc"))))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plasm_core.errors import PlasmError
-from plasm_core.sandbox.metering import meter
+from plasm_core.sandbox.metering.rewrite import meter
 from tests.support.decoder import decode
 from tests.support.engine import exported_numbers, is_valid, run_metered, run_original
 from tests.support.observable import metered

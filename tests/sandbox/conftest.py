@@ -32,7 +32,7 @@ def bench(shared_directory: Path) -> Iterator[Bench]:
 @pytest.fixture
 def granting_bench(shared_directory: Path) -> Iterator[Bench]:
     """Return a bench whose node grants the real clock and real randomness."""
-    policy = Policy(capabilities=("clock.real", "random.real"))
+    policy = Policy(grants=("clock.real", "random.real"))
     with open_bench(WasmtimeRuntime(), shared_directory, policy=policy) as bench:
         yield bench
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from plasm_core import plugins
-from plasm_core.abc import Validator
-from plasm_core.sandbox import entry
-from plasm_core.sandbox.binary import sized, unsigned, vector
-from plasm_core.sandbox.prepare import ModuleInfo, Preparation, Problem, prepare
+from plasm_core.plugins import loading
+from plasm_core.plugins.interfaces import Validator
+from plasm_core.sandbox.admission.prepare import Preparation, Problem, prepare
+from plasm_core.sandbox.metering.binary import sized, unsigned, vector
+from plasm_core.sandbox.process import entry as component_entry
+from plasm_core.sandbox.program import ModuleInfo
 
 TYPE, IMPORT, FUNCTION, TABLE, MEMORY, GLOBAL, EXPORT, START, ELEMENT, CODE, DATA = range(1, 12)
 
@@ -64,10 +65,11 @@ def with_names(count: int, length: int) -> bytes:
     return command(b"", exports=tuple(unsigned(length) + name + b"\0\0" for name in names))
 
 
-def look_at(data: bytes) -> tuple[Preparation, bytes]:
+def look_at(data: bytes, *, entry: str | None = None) -> tuple[Preparation, bytes]:
     """Prepare a module as the child process does, with the validator of the base install."""
-    component = plugins.create(Validator, "wasmtime", {})  # type: ignore[type-abstract]
-    return prepare(data, entry.make(component.entry, component.options()).validate)
+    component = loading.create(Validator, "wasmtime", {})  # type: ignore[type-abstract]
+    validator = component_entry.make(component.entry, component.options())
+    return prepare(data, validator.validate, entry=entry)
 
 
 def problems(data: bytes) -> list[Problem]:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from plasm_core.client import Submission
-from plasm_core.records import Handle, PeerId
-from plasm_core.wire.client import ClientConversation
-from plasm_core.wire.frames import OUTPUTS, Channel, Data
-from plasm_core.wire.messages import (
+from plasm_core.protocol.channels import OUTPUTS, Channel
+from plasm_core.protocol.client_session import ClientConversation
+from plasm_core.protocol.frames import Data
+from plasm_core.protocol.messages import (
     NOTHING,
     Accepted,
     Attach,
@@ -28,6 +28,7 @@ from plasm_core.wire.messages import (
     Submit,
     Uploads,
 )
+from plasm_core.records import Handle, PeerId
 
 M = TypeVar("M", bound=Message)
 
@@ -94,14 +95,14 @@ class Caller:
 
     def pump(self) -> None:
         """Take some bytes."""
-        self.heard.extend(self.conversation.receive(self._recv()))
+        self.heard.extend(filter(None, self.conversation.receive(self._recv())))
 
     def receive(self) -> Message | Data:
         """Return what is said next. Output is kept, too."""
         while not self.heard:
             self.pump()
         said = self.heard.popleft()
-        if isinstance(said, Data):
+        if isinstance(said, Data) and said.channel in self.output:
             if said.offset == 0:
                 self.output[said.channel] = b""
             self.output[said.channel] += said.data

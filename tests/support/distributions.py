@@ -8,7 +8,7 @@ from textwrap import dedent
 VERIFIER = """
 import attrs
 from plasm_core import hookimpl
-from plasm_core.abc import Verifier
+from plasm_core.plugins.interfaces import Verifier
 from plasm_core.records import Decision, Opinion
 
 @attrs.frozen(kw_only=True)

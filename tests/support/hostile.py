@@ -17,14 +17,13 @@ from typing import Any, ClassVar
 import attrs
 import pyseccomp
 
-from plasm_core.abc import Runtime, Validator
 from plasm_core.config import SandboxConfig
+from plasm_core.plugins.interfaces import Runtime, Validator
 from plasm_core.records import JobInput, Manifest, Outcome, manifest_for, sha256
-from plasm_core.sandbox import filters
-from plasm_core.sandbox.admission import Program
-from plasm_core.sandbox.blob import sealed_blob
-from plasm_core.sandbox.executor import Executor
-from plasm_core.sandbox.prepare import ModuleInfo
+from plasm_core.sandbox.process import seccomp_filters
+from plasm_core.sandbox.process.executor import Executor
+from plasm_core.sandbox.process.sealed_memory import sealed_blob
+from plasm_core.sandbox.program import ModuleInfo, Program
 from tests.support import processes
 from tests.support.attempts.catalogue import ALLOWED, ATTEMPTS, action_named
 from tests.support.attempts.questions import MAX_CALL
@@ -139,8 +138,8 @@ def report(names: Sequence[str], *, without: Sequence[str] = ()) -> dict[str, An
     """Make attempts, each in a worker of its own, some layers being taken away."""
     if "seccomp" in without:
         none = {"filter": None, "filter_missing": TAKEN_AWAY}
-        setattr(filters, "loading", lambda: none)  # noqa: B010
-        setattr(filters, "running", lambda: none)  # noqa: B010
+        setattr(seccomp_filters, "loading", lambda: none)  # noqa: B010
+        setattr(seccomp_filters, "running", lambda: none)  # noqa: B010
     results = {}
     executor = Executor(SandboxConfig())
     try:

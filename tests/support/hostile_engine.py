@@ -12,14 +12,14 @@ import os
 import struct
 from collections.abc import Mapping
 
-from plasm_core.engine import PAGE_BYTES, Engine, Instance, LoadedModule, Memory
-from plasm_core.sandbox import confine, pinning
+from plasm_core.plugins.engine import PAGE_BYTES, Engine, Instance, LoadedModule, Memory
+from plasm_core.sandbox.process import confinement, page_pinning
 from tests.support.attempts.catalogue import EARLY, action_named, attempts_here
 from tests.support.attempts.trying import Result, Results, Whereabouts, set_numbers, try_action
 
 TYPE_CHECKING = False  # as where HostFunction is defined
 if TYPE_CHECKING:
-    from plasm_core.engine import HostFunction
+    from plasm_core.plugins.engine import HostFunction
 
 _ARGUMENTS, _VECTOR, _TEXT = 64, 8, 65_536
 TAKEN_AWAY = "taken away by a test"
@@ -105,7 +105,7 @@ def _refuse(*_arguments: object) -> None:
     raise OSError(errno.ENOSYS, TAKEN_AWAY)
 
 
-_limit_resources = confine.limit_resources
+_limit_resources = confinement.limit_resources
 
 
 def _limit_and_ask(*, cpu_s: int, memory_bytes: int) -> None:
@@ -127,14 +127,14 @@ class HostileEngine(Engine):
 
     def __init__(self, *, numbers: dict[str, int], without: list[str]) -> None:
         set_numbers(numbers)
-        confine.limit_resources = _limit_and_ask
+        confinement.limit_resources = _limit_and_ask
         for layer in without:
             if layer in _LAYER_FUNCTIONS:
-                setattr(confine, _LAYER_FUNCTIONS[layer], _refuse)
+                setattr(confinement, _LAYER_FUNCTIONS[layer], _refuse)
             elif layer == "pinning":
-                pinning.Pins.prepare = lambda self: False  # type: ignore[method-assign]
+                page_pinning.Pins.prepare = lambda self: False  # type: ignore[method-assign]
             elif layer == "rlimits":
-                confine.limit = lambda kind, value: None
+                confinement.limit = lambda kind, value: None
 
     def compile(self, module: bytes) -> bytes:
         """Make every attempt, as a compiler that was taken over might, and hand the results on as the artefact."""

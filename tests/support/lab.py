@@ -10,12 +10,13 @@ from pathlib import Path
 
 import attrs
 
-from plasm_core.abc import Runtime
 from plasm_core.config import AdmissionLimits, SandboxConfig
+from plasm_core.plugins.interfaces import Runtime
 from plasm_core.records import JobInput, Limits, Outcome, manifest_for
-from plasm_core.sandbox.admission import Admission, Program
-from plasm_core.sandbox.cache import Cache
-from plasm_core.sandbox.executor import Executor
+from plasm_core.sandbox.admission.admission import Admission
+from plasm_core.sandbox.admission.cache import Cache
+from plasm_core.sandbox.process.executor import Executor
+from plasm_core.sandbox.program import Program
 from plasm_runtime_wasmtime.runtime import WasmtimeRuntime
 from plasm_runtime_wasmtime.validator import WasmtimeValidator
 from tests.support.hostile import MODULE, HostileRuntime, program_of

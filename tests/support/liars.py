@@ -1,7 +1,7 @@
 """Nodes that lie, each with an identity of its own, in one process: `python -m tests.support.liars BOOTSTRAP KIND…`.
 
-A kind is one of `tests.support.lying.LIES`, or `record` or `addresses`, whose lie is what they say before.
-They are real nodes of libp2p that serve the directory and list themselves. When all are listed, `ready` is printed;
+A kind is one of `tests.support.lying.LIES`, `record`, whose lie is what they say of themselves, or one of
+`tests.support.lying_directory`, who lie about others and take no jobs. They are real nodes of libp2p that serve the directory and list themselves. When all are listed, `ready` is printed;
 each lie is noted on standard error.
 """
 
@@ -11,17 +11,16 @@ import argparse
 import functools
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import attrs
 import trio
-from multiaddr import Multiaddr
 
-from plasm_core.abc import Stream
-from plasm_core.capabilities import sign_record
+from plasm_core.plugins.interfaces import Stream
+from plasm_core.protocol import ANY_NODE, CAPABILITIES_PROTOCOL, JOB_PROTOCOL
 from plasm_core.records import GAS_SCHEDULE, PROFILE
 from plasm_core.records.capabilities import (
     CAPABILITIES_FORMAT,
@@ -30,24 +29,21 @@ from plasm_core.records.capabilities import (
     Load,
     OfferedLimits,
 )
-from plasm_core.records.peer import PeerId
-from plasm_core.wire import CAPABILITIES_PROTOCOL, JOB_PROTOCOL
+from plasm_core.signing import sign_record
 from plasm_runtime_wasmtime.runtime import WasmtimeRuntime
 from plasm_signer_ed25519 import Ed25519Signer
 from plasm_transport_libp2p.discovery import Kademlia
-from plasm_transport_libp2p.kademlia.contact import Contact
-from plasm_transport_libp2p.kademlia.directory import KademliaDirectory
-from plasm_transport_libp2p.kademlia.message import Message
+from plasm_transport_libp2p.kad.directory import KademliaDirectory
+from plasm_transport_libp2p.network import Libp2pNetwork
 from plasm_transport_libp2p.transport import Libp2pTransport
 from tests.support.lying import LIES, Liar, tell
+from tests.support.lying_directory import DIRECTORY_LIES, lie_in
 
 RECORDS = ("garbage", "another's", "expired", "endless", "boasting")
 """False capability records: no record, one that another key has signed, an old one, one without an end, and one of a
 node that can all and then refuses."""
-ADDRESSES = "addresses"
-"""Tells false addresses of others, where nobody is or somebody who says nothing."""
-LISTED_S = 120.0
-KINDS = (*LIES, "record", ADDRESSES)
+LISTED_S = 300.0
+KINDS = (*LIES, "record", *DIRECTORY_LIES)
 
 
 def record_of(signer: Ed25519Signer, addresses: Sequence[str]) -> CapabilityRecord:
@@ -161,49 +157,30 @@ class Liars:
         discovery = Kademlia(bootstrap=(self._bootstrap,), allow_private=True, cache="", map_ports=False)
         directory = await self._stack.enter_async_context(discovery.open(network))
         assert isinstance(directory, KademliaDirectory)
-        if kind == ADDRESSES:
-            self._mislead(directory, signer)
-        directory.advertise(record_of(signer, ()).classes)
+        if kind in DIRECTORY_LIES:
+            assert isinstance(network, Libp2pNetwork)
+            lie_in(directory, network, kind, self._nobody, note)
+        directory.advertise((ANY_NODE,))  # the class in which clients look, and no others: that is quicker
         self._directories.append(directory)
 
     async def listed(self) -> None:
-        """Wait until each has told all whom it tells of itself, so that clients find them."""
+        """Wait until the last has told somebody of itself, so that clients find it."""
         with trio.fail_after(LISTED_S):
-            for directory in self._directories:
-                while not directory._neighbours_told:  # noqa: ASYNC110 - it counts, and tells nobody
-                    await trio.sleep(0.05)
-
-    def _mislead(self, directory: KademliaDirectory, signer: Ed25519Signer) -> None:
-        """Have a directory answer with false addresses of everybody but itself."""
-        node = directory.node
-        answer: Callable[[PeerId, Message], Message | None] = node._answer
-        false = (Multiaddr(self._nobody), Multiaddr("/ip4/127.0.0.1/tcp/9"))
-
-        def misled(contacts: Sequence[Contact]) -> tuple[Contact, ...]:
-            return tuple(
-                item if item.peer == signer.peer_id else Contact(item.peer, false) for item in contacts
-            )
-
-        def lie(peer: PeerId, request: Message) -> Message | None:
-            told = answer(peer, request)
-            if told is None:
-                return None
-            note(ADDRESSES)
-            return attrs.evolve(told, closer=misled(told.closer), providers=misled(told.providers))
-
-        node._answer = lie  # type: ignore[method-assign]
+            while not self._directories[-1]._told:  # noqa: ASYNC110 - it counts, and tells nobody
+                await trio.sleep(0.05)
 
 
-async def serve(bootstrap: str, kinds: Sequence[str], host: str) -> None:
-    """Lie until standard input ends."""
+async def serve(bootstrap: str, kinds: Sequence[str], prefix: str | None) -> None:
+    """Lie until standard input ends. Each is at a /24 of its own, or all are at addresses of one."""
     async with AsyncExitStack() as stack:
         keys = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="liars-")))
         keys.chmod(0o700)
         liars = Liars(stack, bootstrap, keys)
         await liars.deafen()
         for number, kind in enumerate(kinds):
+            host = f"127.{20 + number}.1.1" if prefix is None else f"{prefix}.{number + 1}"
             await liars.add(f"liar-{number}", kind, kinds[:number].count(kind), host)
-        await liars.listed()
+            await liars.listed()  # one after the other: all in one process at once would miss their deadlines
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         await trio.to_thread.run_sync(sys.stdin.read)
@@ -214,9 +191,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("bootstrap")
     parser.add_argument("kinds", nargs="+", choices=KINDS)
-    parser.add_argument("--host", default="127.0.0.1", help="an address of the loopback interface")
+    parser.add_argument("--prefix", help="three octets, such as 127.9.9: all are at addresses that begin so")
     options = parser.parse_args()
-    trio.run(serve, options.bootstrap, options.kinds, options.host)
+    trio.run(serve, options.bootstrap, options.kinds, options.prefix)
 
 
 if __name__ == "__main__":

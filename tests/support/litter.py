@@ -46,9 +46,9 @@ def open_litter() -> Iterator[Litter]:
 def _serve() -> None:
     # What a daemon over libp2p would load one by one: a second's work.
     import plasm_core.daemon.main  # noqa: F401
-    import plasm_transport_libp2p.kademlia.directory
+    import plasm_transport_libp2p.kad.directory
     import plasm_transport_libp2p.quic
-    import plasm_transport_libp2p.reachability.keeper
+    import plasm_transport_libp2p.reachability.service
     import plasm_transport_libp2p.tcp  # noqa: F401
 
     gc.freeze()  # so that no collection writes to the pages that all share

@@ -9,14 +9,11 @@ from datetime import datetime, timezone
 import attrs
 import trio
 
-from plasm_core.abc import Signer, Stream
 from plasm_core.errors import StreamError
-from plasm_core.issuer import Produced, receipt_of, sign
-from plasm_core.records import Manifest, Outcome, job_id
-from plasm_core.records.digest import sha256
-from plasm_core.sandbox.executor import Run
-from plasm_core.wire.frames import Channel, Data, FrameReader, control_frame, data_frame
-from plasm_core.wire.messages import (
+from plasm_core.plugins.interfaces import Signer, Stream
+from plasm_core.protocol.channels import Channel
+from plasm_core.protocol.frames import Data, FrameReader, control_frame, data_frame
+from plasm_core.protocol.messages import (
     FROM_CLIENT,
     Accepted,
     Attach,
@@ -38,6 +35,12 @@ from plasm_core.wire.messages import (
     Submit,
     Uploads,
 )
+from plasm_core.records import Manifest, Outcome, job_id
+from plasm_core.records.digest import sha256
+from plasm_core.records.job import JobState
+from plasm_core.records.output import OutputDigest, OutputStream
+from plasm_core.records.run import Run
+from plasm_core.signing import receipt_of, sign_receipt
 from plasm_runtime_wasmtime.runtime import WasmtimeRuntime
 
 MANY = 2_000
@@ -68,15 +71,17 @@ class Liar:
         )
         receipt = receipt_of(
             run,
+            {
+                OutputStream.STDOUT: OutputDigest(size_bytes=len(stdout), sha256=sha256(stdout)),
+                OutputStream.STDERR: OutputDigest(),
+            },
             manifest_json=manifest_json,
             manifest=Manifest.from_json(manifest_json),
-            stdout=Produced(size_bytes=len(stdout), hexdigest=sha256(stdout)),
-            stderr=Produced(size_bytes=0, hexdigest=sha256(b"")),
             runtime=WasmtimeRuntime(),
             isolation="process",
-            signer=self.signer,
+            node=self.signer.peer_id,
         )
-        return sign(receipt, self.signer).to_json().decode()
+        return sign_receipt(receipt, self.signer).to_json().decode()
 
 
 class Gone(Exception):
@@ -188,7 +193,9 @@ class Talk:
 def status(state: str, *, stdout: int = 0, outcome: str | None = None) -> Status:
     """Return what a node says of a job."""
     attempt = 0 if state == "QUEUED" else 1
-    return Status(state=state, attempt=attempt, stdout_bytes=stdout, stderr_bytes=0, outcome=outcome)
+    return Status(
+        state=JobState(state), attempt=attempt, stdout_bytes=stdout, stderr_bytes=0, outcome=outcome
+    )
 
 
 LIE = b"an output that nobody has computed\n"

@@ -7,31 +7,32 @@ on the network it is found, dialled and proves its key as any other.
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import attrs
 import trio
 
-from plasm_core.abc import Signer, Stream
-from plasm_core.alongside import alongside
+from plasm_core.background_tasks import alongside
 from plasm_core.daemon.service import Service
 from plasm_core.errors import StreamError
-from plasm_core.issuer import sign
-from plasm_core.records import Manifest, Outcome, job_id
-from plasm_core.testing import claims
-from plasm_core.wire.frames import Channel, Data, FrameReader, control_frame, data_frame
-from plasm_core.wire.messages import (
+from plasm_core.plugins.interfaces import Signer, Stream
+from plasm_core.protocol.channels import Channel
+from plasm_core.protocol.frames import Data, FrameReader, control_frame, data_frame
+from plasm_core.protocol.messages import (
     FROM_CLIENT,
     Accepted,
     Attach,
     Attached,
+    Fetch,
     Hello,
     Message,
     Offered,
+    OutputContents,
     Progress,
     Question,
+    Refused,
     Result,
     State,
     Status,
@@ -39,13 +40,30 @@ from plasm_core.wire.messages import (
     Submit,
     Uploads,
 )
-from plasm_core.wire.messages import Heartbeat as Beat
+from plasm_core.protocol.messages import Heartbeat as Beat
+from plasm_core.records import Manifest, Outcome, job_id
+from plasm_core.records.files import Product
+from plasm_core.records.job import JobState
+from plasm_core.records.manifest import GAS_SCHEDULES
+from plasm_core.signing import sign_receipt
+from plasm_core.testing import claims
 
 STEPS = ("hello", "answer", "accept", "start", "run")
 """Where a node can stop: before it introduces itself, offers, accepts, says RUNNING, gives the result."""
 TALK = ("silence", "heartbeats", "progress", "states", "output")
 TALK_S = 1.0
 HONEST = b"what the job writes\n"
+
+
+@attrs.frozen(kw_only=True)
+class Served:
+    """What a node serves as an output of a job: `size` if it says another one than there is, then `talk` without end."""
+
+    kind: str
+    data: bytes = b""
+    size: int | None = None
+    talks: bool = False
+    refuses: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -67,6 +85,12 @@ class Script:
     forged: Callable[[str], str] = str
     state: str | None = None
     node: str | None = None
+    files: tuple[Product, ...] = ()
+    """What its receipt says of the outputs that are files."""
+    served: Mapping[str, Served] = attrs.field(factory=dict)
+    """What it serves of them, by path."""
+    told_after_s: float = 0.0
+    """How long it takes to tell what it can."""
 
 
 @attrs.define
@@ -99,8 +123,13 @@ class LyingNode:
         receipt = claims.receipt(
             of=manifest, node=self.signer.peer_id, outcome=script.outcome, stdout=script.output
         )
-        receipt = attrs.evolve(receipt, claims=attrs.evolve(receipt.claims, **_times(script.after_s)))
-        return script.forged(sign(receipt, script.signer or self.signer).to_json().decode())
+        receipt = attrs.evolve(
+            receipt,
+            claims=attrs.evolve(receipt.claims, **_times(script.after_s)),
+            files=script.files,
+            result=attrs.evolve(receipt.result, gas_schedule=GAS_SCHEDULES[manifest.profile]),
+        )
+        return script.forged(sign_receipt(receipt, script.signer or self.signer).to_json().decode())
 
 
 def _times(wall_s: float) -> dict[str, Any]:
@@ -126,17 +155,24 @@ class _Talk:
     async def hold(self) -> None:
         script = self._node.script
         await self._or_stop("hello")
-        await self._say(Hello(peer=str(self._node.signer.peer_id), agent="liar/1"))
+        features = ("files",) if script.served else None
+        await self._say(Hello(peer=str(self._node.signer.peer_id), agent="liar/1", features=features))
         question = await self._hear()
         self._node.heard.append(question)  # type: ignore[arg-type]
         if isinstance(question, Question):
-            ended = Status(state="CANCELED", attempt=1, stdout_bytes=0, stderr_bytes=0, outcome="cancelled")
+            ended = Status(
+                state=JobState.CANCELED, attempt=1, stdout_bytes=0, stderr_bytes=0, outcome="cancelled"
+            )
             await self._say(StatusIs(job_id=question.job_id, status=ended))
+            return
+        if isinstance(question, Fetch):
+            await self._serve_file(question)
             return
         job, manifest = self._asked(question)
         if isinstance(question, Submit):
             await self._or_stop("answer")
-            nothing = Uploads(module=0, args=0, env=0, stdin=0)
+            files = None if question.sizes.files is None else 0
+            nothing = Uploads(module=0, args=0, env=0, stdin=0, files=files)
             await self._say(
                 Offered(
                     job_id=job,
@@ -155,7 +191,7 @@ class _Talk:
             await self._say(Attached(job_id=job, status=self._status("QUEUED")))
             room = question.credit.stdout
         if not room:
-            return  # whoever only submits gives no credit
+            return  # a client that only submits gives no credit
         await self._or_stop("start")
         await self._say(State(status=self._status("RUNNING")))
         await self._or_stop("run")
@@ -169,6 +205,23 @@ class _Talk:
         given = attrs.evolve(self._status(state), outcome=script.outcome.kind, node=script.node)
         await self._say(Result(status=given, envelope=self._node.envelope(manifest)))
 
+    async def _serve_file(self, fetch: Fetch) -> None:
+        served = self._node.script.served.get(fetch.path, Served(kind="none"))
+        if served.refuses:
+            await self._say(Refused(reason="released", message="it is gone"))
+            return
+        size = len(served.data) if served.size is None else served.size
+        await self._say(OutputContents(job_id=fetch.job_id, kind=served.kind, size=size))
+        end = min(len(served.data), fetch.offset + fetch.length)
+        async with alongside(self._heed):
+            for offset in range(fetch.offset, end, 10_000):
+                data = served.data[offset : min(end, offset + 10_000)]
+                await self._send(data_frame(Channel.CONTENTS, offset, data))
+            while served.talks:
+                await self._say(Beat())
+                await trio.sleep(TALK_S)
+            await trio.sleep(TALK_S)
+
     def _asked(self, question: Message | Data) -> tuple[str, Manifest]:
         if isinstance(question, Submit):
             manifest_json = question.manifest.encode()
@@ -179,7 +232,7 @@ class _Talk:
 
     def _status(self, state: str) -> Status:
         attempt = 0 if state == "QUEUED" else 1
-        return Status(state=state, attempt=attempt, stdout_bytes=self._sent, stderr_bytes=0)
+        return Status(state=JobState(state), attempt=attempt, stdout_bytes=self._sent, stderr_bytes=0)
 
     async def _or_stop(self, step: str) -> None:
         """Go no further if this is where the script stops; keep talking."""
@@ -224,7 +277,7 @@ class _Talk:
         self._sent += len(data)
 
     async def _uploaded(self, sizes: Uploads) -> None:
-        left = sizes.module + sizes.args + sizes.env + sizes.stdin
+        left = sizes.total
         while left:
             said = await self._hear()
             left -= len(said.data) if isinstance(said, Data) else 0
@@ -263,6 +316,10 @@ SCRIPTS = {
         outcome=Outcome(kind="system_error", detail="no memory"), output=b"", shown=b"w"
     ),
     "endless": Script(shown=bytes(1 << 20)),
+    "other_files": Script(
+        files=(Product(path="out", kind="tree", sha256="00" * 32),),
+        served={"out": Served(kind="tree", data=b"no files at all")},
+    ),
     **{f"stops_at_{step}": Script(stops=step, talk="heartbeats") for step in STEPS},
 }
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from plasm_core.sandbox.binary import Reader, sized, unsigned
-from plasm_core.sandbox.injected import MEMORY_EXPORT, START_FUNCTION
-from plasm_core.sandbox.metering import meter
-from plasm_core.sandbox.module import EXPORT, KINDS, SECTION_ORDER
-from plasm_core.sandbox.sections import read_module
+from plasm_core.sandbox.metering.binary import Reader, sized, unsigned
+from plasm_core.sandbox.metering.injected import MEMORY_EXPORT, START_FUNCTION
+from plasm_core.sandbox.metering.module import EXPORT, KINDS, SECTION_ORDER
+from plasm_core.sandbox.metering.rewrite import meter
+from plasm_core.sandbox.metering.sections import read_module
 
 _WRITTEN = {(START_FUNCTION, "function"), (MEMORY_EXPORT, "memory")}
 

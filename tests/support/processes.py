@@ -95,6 +95,11 @@ def descriptors(pid: int) -> dict[int, str]:
     return found
 
 
+def sockets(pid: int) -> list[str]:
+    """Return the sockets that a process has open."""
+    return [name for name in descriptors(pid).values() if name.startswith("socket:")]
+
+
 def resident_bytes(pid: int) -> int:
     """Return how much of a process is in memory."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])

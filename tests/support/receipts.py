@@ -6,9 +6,10 @@ from typing import Any
 
 import attrs
 
-from plasm_core.abc import Signer
-from plasm_core.issuer import sign
-from plasm_core.records import Envelope, JobInput, Manifest, Receipt, Signature, key_id, manifest_for
+from plasm_core.plugins.interfaces import Signer
+from plasm_core.records import Envelope, JobInput, Manifest, Receipt, Signature, key_id, manifest_for, sha256
+from plasm_core.records.output import OutputDigest, OutputStream
+from plasm_core.signing import sign_receipt
 from plasm_core.testing.claims import (
     MODULE,
     MOMENT,
@@ -40,6 +41,14 @@ __all__ = [
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def outputs_of(stdout: bytes = STDOUT, stderr: bytes = b"") -> dict[OutputStream, OutputDigest]:
+    """Return size and digest of both outputs."""
+    return {
+        OutputStream.STDOUT: OutputDigest(size_bytes=len(stdout), sha256=sha256(stdout)),
+        OutputStream.STDERR: OutputDigest(size_bytes=len(stderr), sha256=sha256(stderr)),
+    }
+
+
 def manifest(*, inputs: JobInput | None = None, **changes: Any) -> Manifest:
     """Make a manifest, with a nonce that is always the same."""
     made = manifest_for(MODULE, inputs or JobInput())
@@ -68,7 +77,7 @@ def encoded(data: bytes, **changes: Any) -> bytes:
 
 def envelope(of: Receipt | None = None, *, signer: Signer = SIGNER) -> Envelope:
     """Sign a receipt."""
-    return sign(of or receipt(), signer)
+    return sign_receipt(of or receipt(), signer)
 
 
 def countersigned(signed: Envelope, signer: Signer) -> Envelope:

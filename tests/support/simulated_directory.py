@@ -17,18 +17,18 @@ from multiaddr import Multiaddr
 
 from plasm_core.errors import PeerUnreachableError
 from plasm_core.records.peer import PeerId
-from plasm_transport_libp2p.kademlia import message as messages
-from plasm_transport_libp2p.kademlia.contact import SHARDS, Contact, capability_key, place_of
-from plasm_transport_libp2p.kademlia.message import Message
-from plasm_transport_libp2p.kademlia.node import QUERY_S, REPLICAS, Node
-from plasm_transport_libp2p.kademlia.search import Search
+from plasm_transport_libp2p.kad import message as messages
+from plasm_transport_libp2p.kad.contact import SHARDS, Contact, capability_key, kad_id
+from plasm_transport_libp2p.kad.message import KademliaMessage
+from plasm_transport_libp2p.kad.node import QUERY_S, REPLICAS, KademliaNode
+from plasm_transport_libp2p.kad.search import ProviderSearch
 
 CLASS = "engine/simulated"
 SHARDS_PROVIDED = 4
 LIMIT = 64
 _LATENCY_S = (0.02, 0.2)
 
-Lie = Callable[["Simulation", "Server", Message], Message]
+Lie = Callable[["Simulation", "Server", KademliaMessage], KademliaMessage]
 """What a lying server answers."""
 
 
@@ -37,7 +37,7 @@ class Server:
     """A node of the simulation, at the one address where it is."""
 
     contact: Contact
-    node: Node
+    node: KademliaNode
     lie: Lie | None = None
     is_up: bool = True
 
@@ -72,16 +72,16 @@ class Simulation:
             group_of=str,
             connection_address=lambda _peer: None,
         )
-        node = Node(network, "/phase/kad/1.0.0", allow_private=False)
+        node = KademliaNode(network, "/phase/kad/1.0.0", allow_private=False)
         server = Server(contact, node)
 
-        async def ask(contact: Contact, request: Message) -> Message:
+        async def ask(contact: Contact, request: KademliaMessage) -> KademliaMessage:
             return await self._ask(server, contact, request)
 
         node.ask = ask  # type: ignore[method-assign]
         return server
 
-    async def _ask(self, asking: Server, other: Contact, request: Message) -> Message:
+    async def _ask(self, asking: Server, other: Contact, request: KademliaMessage) -> KademliaMessage:
         self.messages += 1
         table = asking.node.table
         known = table.get(other.peer)
@@ -122,7 +122,7 @@ class Simulation:
 
     async def find(self, client: Server, wanted: Contact) -> tuple[bool, int, float]:
         """Search as a client, until a node is told where it is. Return whether, the messages and the seconds."""
-        search = Search(client.contact.peer, client.node, LIMIT)
+        search = ProviderSearch(client.contact.peer, client.node, LIMIT)
         before, started, found = self.messages, trio.current_time(), False
         async with trio.open_nursery() as nursery:
             nursery.start_soon(search.run, CLASS)
@@ -151,14 +151,14 @@ class Simulation:
     def near(self, key: bytes, server: Server, count: int = 20) -> Sequence[Contact]:
         """Return those servers closest to a key that lie as one does."""
         kin = [other.contact for other in self.servers.values() if other.lie is server.lie]
-        return sorted(kin, key=lambda contact: contact.distance(place_of(key)))[:count]
+        return sorted(kin, key=lambda contact: contact.distance(kad_id(key)))[:count]
 
     def ground(self, key: bytes, count: int, nearer_than: int) -> list[PeerId]:
         """Return identities that lie nearer to a key than a distance: keys are free."""
         found: list[PeerId] = []
         while len(found) < count:
             peer = PeerId(self.random.randbytes(32))
-            if Contact(peer).distance(place_of(key)) < nearer_than:
+            if Contact(peer).distance(kad_id(key)) < nearer_than:
                 found.append(peer)
         return found
 
@@ -173,31 +173,35 @@ class Measured:
     seconds: list[float] = attrs.field(factory=list)
 
 
-def kin(simulation: Simulation, server: Server, request: Message) -> Message:
+def kin(simulation: Simulation, server: Server, request: KademliaMessage) -> KademliaMessage:
     """Name one's own kind, and no provider."""
     if request.kind == messages.ADD_PROVIDER:
         return request
-    return Message(kind=request.kind, key=request.key, closer=tuple(simulation.near(request.key, server)))
+    return KademliaMessage(
+        kind=request.kind, key=request.key, closer=tuple(simulation.near(request.key, server))
+    )
 
 
-def nobody(simulation: Simulation, server: Server, request: Message) -> Message:
+def nobody(simulation: Simulation, server: Server, request: KademliaMessage) -> KademliaMessage:
     """Name servers and providers that are not there, of as many networks."""
     if request.kind == messages.ADD_PROVIDER:
         return request
-    place = place_of(request.key)
+    place = kad_id(request.key)
     drawn = [Contact(PeerId(simulation.random.randbytes(32)), (simulation.address(41),)) for _ in range(200)]
     closer = sorted(drawn, key=lambda contact: contact.distance(place))[:20]
-    return Message(kind=request.kind, key=request.key, closer=tuple(closer), providers=tuple(drawn[:64]))
+    return KademliaMessage(
+        kind=request.kind, key=request.key, closer=tuple(closer), providers=tuple(drawn[:64])
+    )
 
 
-def elsewhere(simulation: Simulation, server: Server, request: Message) -> Message:
+def elsewhere(simulation: Simulation, server: Server, request: KademliaMessage) -> KademliaMessage:
     """Name the honest servers and providers, and eight false addresses for each."""
     if request.kind == messages.ADD_PROVIDER:
         server.node.providers.add(request.key, request.providers[0], None)
         return request
     honest = sorted(
         (other.contact for other in simulation.servers.values() if other.lie is None),
-        key=lambda contact: contact.distance(place_of(request.key)),
+        key=lambda contact: contact.distance(kad_id(request.key)),
     )[:20]
     known = {
         contact.peer: contact
@@ -208,7 +212,7 @@ def elsewhere(simulation: Simulation, server: Server, request: Message) -> Messa
     def moved(contact: Contact) -> Contact:
         return Contact(contact.peer, tuple(simulation.address(41) for _ in range(8)))
 
-    return Message(
+    return KademliaMessage(
         kind=request.kind,
         key=request.key,
         closer=tuple(map(moved, honest)),
@@ -258,7 +262,7 @@ def with_sybils(
     honest_places = [server.contact for server in simulation.servers.values()]
     made = 0
     for key in keys:
-        nearest = min(contact.distance(place_of(key)) for contact in honest_places)
+        nearest = min(contact.distance(kad_id(key)) for contact in honest_places)
         for peer in simulation.ground(key, identities // SHARDS, nearest):
             made += 1
             address = Multiaddr(f"/ip4/198.41.{made % prefixes}.{made % 254 + 1}/tcp/{4001 + made}")
@@ -269,13 +273,13 @@ def with_sybils(
     return simulation
 
 
-def hiding(simulation: Simulation, server: Server, request: Message) -> Message:
+def hiding(simulation: Simulation, server: Server, request: KademliaMessage) -> KademliaMessage:
     """Name one's own kind, at an address of a fresh network and then where it is."""
     if request.kind == messages.ADD_PROVIDER:
         return request
     several = simulation.near(request.key, server)
     closer = tuple(Contact(item.peer, (simulation.address(41), *item.addresses)) for item in several)
-    return Message(kind=request.kind, key=request.key, closer=closer)
+    return KademliaMessage(kind=request.kind, key=request.key, closer=closer)
 
 
 __all__ = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime, timedelta, timezone
@@ -10,14 +11,14 @@ import attrs
 import trio
 import trio.testing
 
-from plasm_core.abc import Directory, Network, Stream
-from plasm_core.capabilities import sign_record
 from plasm_core.errors import PeerUnreachableError, StreamError
+from plasm_core.plugins.interfaces import Directory, Network, Stream
+from plasm_core.protocol import CAPABILITIES_PROTOCOL
 from plasm_core.records import PeerId
 from plasm_core.records.capabilities import CapabilityRecord, EngineOffer, Load, OfferedLimits
-from plasm_core.records.manifest import GAS_SCHEDULE, PROFILE
+from plasm_core.records.manifest import GAS_SCHEDULES
+from plasm_core.signing import sign_record
 from plasm_core.testing.claims import SeedSigner
-from plasm_core.wire import CAPABILITIES_PROTOCOL
 from tests.support.lying_node import LyingNode, Script
 
 _MOST = 1 << 40
@@ -26,9 +27,12 @@ _MOST = 1 << 40
 class PipeStream(Stream):
     """One end of a pipe in memory."""
 
-    def __init__(self, pipe: trio.abc.HalfCloseableStream, peer: PeerId | None) -> None:
+    def __init__(
+        self, pipe: trio.abc.HalfCloseableStream, peer: PeerId | None, *, group: str = "memory"
+    ) -> None:
         self._pipe = pipe
         self._peer = peer
+        self._group = group
 
     @property
     def remote_peer(self) -> PeerId | None:
@@ -36,7 +40,7 @@ class PipeStream(Stream):
 
     @property
     def remote_group(self) -> str:
-        return "memory"
+        return self._group
 
     async def send_all(self, data: bytes) -> None:
         try:
@@ -61,10 +65,10 @@ def record_of(peer: PeerId, *, waiting: int) -> CapabilityRecord:
         format="phase.capabilities/v0",
         peer=str(peer),
         agent="liar/1",
-        profiles=(PROFILE,),
-        gas_schedules=(GAS_SCHEDULE,),
+        profiles=tuple(GAS_SCHEDULES),
+        gas_schedules=tuple(GAS_SCHEDULES.values()),
         wasi=("preview1",),
-        engines=(EngineOffer(name="wasmtime", version="50.0.1", features=()),),
+        engines=(EngineOffer(name="wasmtime", version="50.0.1", features=("files",)),),
         architecture="x86_64",
         cpu=1,
         memory_bytes=_MOST,
@@ -76,6 +80,7 @@ def record_of(peer: PeerId, *, waiting: int) -> CapabilityRecord:
             cpu=1,
             module_bytes=_MOST,
             stdin_bytes=_MOST,
+            tree_bytes=_MOST,
         ),
         capabilities=(),
         lends=True,
@@ -88,10 +93,18 @@ def record_of(peer: PeerId, *, waiting: int) -> CapabilityRecord:
 
 
 class SmallNetwork(Network, Directory):
-    """Nodes by their PeerIds, the likeliest to be chosen first. They run in a nursery of the test's."""
+    """Nodes by their PeerIds, the likeliest to be chosen first. They run in a nursery of the test's.
 
-    def __init__(self, nursery: trio.Nursery, *scripts: Script) -> None:
+    `apart`: how many more jobs wait at each node than at the one before. `groups`: the network of each node, as
+    `Stream.remote_group`; by default all are in one.
+    """
+
+    def __init__(
+        self, nursery: trio.Nursery, *scripts: Script, apart: int = 50, groups: Sequence[str] = ()
+    ) -> None:
         self._nursery = nursery
+        self._apart = apart
+        self._groups = groups or ("memory",) * len(scripts)
         self.nodes = [
             LyingNode(script, SeedSigner(bytes([number + 1]) * 32)) for number, script in enumerate(scripts)
         ]
@@ -106,10 +119,10 @@ class SmallNetwork(Network, Directory):
                 here, there = trio.testing.memory_stream_pair()
                 stream = PipeStream(there, None)
                 if protocol == CAPABILITIES_PROTOCOL:
-                    self._nursery.start_soon(_tell, node, stream, 50 * number)
+                    self._nursery.start_soon(_tell, node, stream, self._apart * number)
                 else:
                     self._nursery.start_soon(node.serve, stream)
-                return PipeStream(here, node.signer.peer_id)
+                return PipeStream(here, node.signer.peer_id, group=self._groups[number])
         raise PeerUnreachableError("nobody is there")
 
     @property
@@ -133,7 +146,7 @@ class SmallNetwork(Network, Directory):
         return (f"/p2p/{peer}",)
 
     def find(
-        self, capability: str, limit: int
+        self, node_class: str, limit: int
     ) -> AbstractAsyncContextManager[AsyncIterator[tuple[PeerId, tuple[str, ...]]]]:
         return self._find()
 
@@ -147,8 +160,10 @@ class SmallNetwork(Network, Directory):
 
 
 async def _tell(node: LyingNode, stream: Stream, waiting: int) -> None:
+    await trio.sleep(node.script.told_after_s)
     record = sign_record(record_of(node.signer.peer_id, waiting=waiting), node.signer).to_json()
-    await stream.send_all(len(record).to_bytes(4, "big") + record)
+    with contextlib.suppress(StreamError):  # the peer that asked may have gone
+        await stream.send_all(len(record).to_bytes(4, "big") + record)
     await stream.aclose()
 
 

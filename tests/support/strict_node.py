@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from plasm_core.daemon.main import main
-from plasm_transport_libp2p.kademlia import node
+from plasm_transport_libp2p.kad import node
 
 BURST, PER_S = 96, 2.0
 

@@ -24,7 +24,7 @@ for ($number = (int) $first; $number < (int) $first + (int) $jobs; $number++) {
     $node = '';
     $problem = null;
     try {
-        $result = $plasm->run($module, ['stdin' => $text, 'timeout' => (int) $wall]);
+        $result = $plasm->run($module, ['stdin' => $text, 'wall_time' => (int) $wall]);
         $node = (string) $result->receipt->node;
         if (!$result->ok() || $result->stdout() !== strrev($text)) {
             $problem = 'wrong result: ' . $result->outcome->kind->value . ' ' . substr($result->stdout(), 0, 80);

@@ -89,7 +89,7 @@ def _of_nobody() -> Interpreter | str:
             continue
         found = _interpreter(python, path, options)
         try:
-            done = found.run("-c", "import plasm_core.node, tests.support.hostile")
+            done = found.run("-c", "import plasm_core.execution, tests.support.hostile")
         except OSError as exc:
             why = f"{python}: {exc.strerror}"
             continue

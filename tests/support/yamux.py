@@ -12,8 +12,8 @@ import trio.testing
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.peer.id import ID
 
-from plasm_transport_libp2p.limits import Limits
-from plasm_transport_libp2p.yamux.connection import Yamux
+from plasm_transport_libp2p.limits import ConnectionLimits
+from plasm_transport_libp2p.yamux.connection import YamuxConnection
 
 DATA, WINDOW, PING, GO_AWAY = range(4)
 SYN, ACK, FIN, RST = 1, 2, 4, 8
@@ -48,10 +48,10 @@ def frame(kind: int, flags: int, stream_id: int, length: int, payload: bytes = b
 
 
 @asynccontextmanager
-async def stranger(limits: Limits | None = None) -> AsyncIterator[tuple[Yamux, Pipe]]:
+async def stranger(limits: ConnectionLimits | None = None) -> AsyncIterator[tuple[YamuxConnection, Pipe]]:
     """A connection whose other end the test writes by hand."""
     ours, theirs = trio.testing.memory_stream_pair()
-    conn = Yamux(Pipe(ours, is_initiator=False), PEER, limits or Limits())  # type: ignore[arg-type]
+    conn = YamuxConnection(Pipe(ours, is_initiator=False), PEER, limits or ConnectionLimits())  # type: ignore[arg-type]
     async with trio.open_nursery() as nursery:
         nursery.start_soon(conn.start)
         await conn.event_started.wait()
@@ -59,6 +59,6 @@ async def stranger(limits: Limits | None = None) -> AsyncIterator[tuple[Yamux, P
         nursery.cancel_scope.cancel()
 
 
-async def closed(conn: Yamux) -> None:
+async def closed(conn: YamuxConnection) -> None:
     with trio.fail_after(60):
         await conn.event_closed.wait()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from plasm_core.client.source import File
+from plasm_core.client.upload import File
 from plasm_core.input_file import TooLargeError, open_input, read_input
 
 DATA = b"some input" * 20_000  # more than a pipe holds
@@ -134,7 +134,7 @@ def test_what_never_ends_is_refused(path: str) -> None:
         File(Path(path), maximum=3_000_000)
 
 
-@pytest.mark.parametrize("path", ["/", "/nowhere", "a\0b", "/dev/fd/987"])
+@pytest.mark.parametrize("path", ["half \ud800", "-\0", "/", "/nowhere", "a\0b", "/dev/fd/987"])
 def test_what_cannot_be_read_is_an_error_that_names_it(path: str) -> None:
     with pytest.raises(OSError, match=r".") as caught:
         open_input(path)

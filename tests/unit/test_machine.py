@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from plasm_core.machine import Demand, machine, memory_kills
-from plasm_core.sandbox.killed import Kills
+from plasm_core.sandbox.process.kill_cause import Kills
 from tests.support.cgroups import memory_group
 
 MIB = 1 << 20

@@ -11,6 +11,7 @@ import pytest
 
 from plasm_core.errors import OutputFileError
 from plasm_core.output_file import OutputFile
+from tests.support.users import interpreter_of
 
 
 def write(path: Path | str, data: bytes = b"new") -> None:
@@ -166,6 +167,23 @@ def test_a_link_of_another_user_in_a_directory_for_all_is_refused(tmp_path: Path
         write(shared / "r")
 
     assert (tmp_path / "victim").read_bytes() == b"mine"
+
+
+def test_a_directory_need_not_be_readable_to_take_a_file() -> None:
+    """As a box into which everybody may drop files."""
+    done = interpreter_of("ordinary").run(
+        "-c",
+        "import os, tempfile\n"
+        "from plasm_core.output_file import OutputFile\n"
+        "with tempfile.TemporaryDirectory() as home:\n"
+        "    os.mkdir(home + '/box', 0o300)\n"
+        "    for data in (b'old', b'new'):\n"
+        "        OutputFile.prepared(home + '/box/r').write(data)\n"
+        "    os.chmod(home + '/box', 0o700)\n"
+        "    print(os.listdir(home + '/box'), os.stat(home + '/box/r').st_size)\n",
+    )
+
+    assert (done.stdout, done.returncode) == (b"['r'] 3\n", 0), done.stderr
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")

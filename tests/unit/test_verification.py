@@ -1,13 +1,14 @@
 """Verify receipts that are right, wrong, forged and beside the point."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import attrs
 import pytest
 
-from plasm_core.abc import Verifier
 from plasm_core.errors import PluginBrokenError
+from plasm_core.plugins.interfaces import Verifier
 from plasm_core.records import (
     Claim,
     Decision,
@@ -22,8 +23,11 @@ from plasm_core.records import (
     list_digest,
     sha256,
 )
+from plasm_core.records.history import NodeHistory
+from plasm_core.records.output import OutputDigest, OutputStream
 from plasm_core.testing.claims import FakeLaboratory
-from plasm_core.verification import Answer, Expectation, plan, verify, verify_all
+from plasm_core.testing.verifier_contract import VerifierContract
+from plasm_core.verification import Answer, Expectation, judge_all, plan, settle, verify, verify_all
 from plasm_signer_ed25519.verifier import SignatureVerifier
 from tests.support.receipts import (
     MODULE,
@@ -34,6 +38,7 @@ from tests.support.receipts import (
     encoded,
     envelope,
     manifest,
+    outputs_of,
     receipt,
 )
 
@@ -50,8 +55,7 @@ WHOLE = Expectation(
     args=sha256(b"x"),
     env=list_digest(()),
     stdin=sha256(b"in"),
-    stdout=sha256(STDOUT),
-    stderr=sha256(b"err"),
+    outputs=outputs_of(stderr=b"err"),
 )
 TRUST = Expectation(trusted=frozenset({ME}))
 
@@ -109,14 +113,29 @@ def test_the_peer_that_was_dialled_is_a_trusted_key() -> None:
         ({"args": list_digest((b"other",))}, "args"),
         ({"env": list_digest((b"A=b",))}, "env"),
         ({"stdin": sha256(b"other")}, "stdin"),
-        ({"stdout": sha256(STDOUT[:-1])}, "stdout"),
-        ({"stderr": sha256(b"")}, "stderr"),
     ],
 )
 def test_each_binding_rejects_what_is_not_its_own(change: dict[str, Any], what: str) -> None:
     (expected,) = change.values()
 
     for expectation in (attrs.evolve(WHOLE, **change), Expectation(trusted=frozenset({ME}), **change)):
+        verdict = judged(expectation=expectation)
+        assert verdict.decision is REJECT
+        (reason,) = verdict.reasons
+        assert reason.startswith(
+            f"{what} is not what the receipt says: expected {expected}, the receipt says "
+        )
+
+
+@pytest.mark.parametrize(
+    ("outputs", "what", "expected"),
+    [
+        (outputs_of(STDOUT[::-1], b"err"), "stdout", sha256(STDOUT[::-1])),
+        (outputs_of(stderr=b"ERR"), "stderr", sha256(b"ERR")),
+    ],
+)
+def test_each_output_is_bound(outputs: dict[OutputStream, OutputDigest], what: str, expected: str) -> None:
+    for expectation in (attrs.evolve(WHOLE, outputs=outputs), attrs.evolve(TRUST, outputs=outputs)):
         verdict = judged(expectation=expectation)
         assert verdict.decision is REJECT
         (reason,) = verdict.reasons
@@ -162,7 +181,7 @@ def test_a_manifest_that_is_none_is_rejected(sent: bytes) -> None:
 
 
 def test_every_mismatch_is_named_at_once() -> None:
-    wrong = attrs.evolve(WHOLE, stdout=sha256(b"x"), module=sha256(b"x"))
+    wrong = attrs.evolve(WHOLE, outputs=outputs_of(STDOUT[::-1], b"err"), module=sha256(b"x"))
 
     assert len(judged(expectation=wrong).reasons) == 2
 
@@ -202,12 +221,29 @@ def test_no_verifier_at_all_is_said_to_be_why() -> None:
 def test_a_verifier_that_fails_is_named_with_its_failure(error: Exception) -> None:
     expected = f"the verifier says failed: {type(error).__name__}: why"
 
-    assert judged(verifiers=[Says(error)]).reasons == (expected,)
+    (reason,) = judged(verifiers=[Says(error)]).reasons
+    assert re.fullmatch(re.escape(expected) + r" \(.*test_verification\.py:[0-9]+\)", reason)
+
+
+def test_what_a_verifier_gives_in_place_of_an_opinion_is_shown() -> None:
+    (reason,) = judged(verifiers=[Says(None)]).reasons
+
+    assert reason == "the verifier says gave no opinion: judge() returned None"
+
+
+def test_the_contract_catches_a_verifier_that_gives_no_opinion() -> None:
+    class Silent(VerifierContract):
+        @classmethod
+        def verifier(cls) -> Verifier:
+            return Says(None)
+
+    with pytest.raises(AssertionError):
+        Silent().test_it_gives_an_opinion_on_whatever_it_is_shown("honest")
 
 
 @pytest.mark.parametrize("verifiers", [[], [Says(RuntimeError("why"))], [Says(ACCEPT)]])
 def test_a_binding_rejects_whatever_the_verifiers_say(verifiers: list[Verifier]) -> None:
-    wrong = attrs.evolve(WHOLE, stdout=sha256(b"x"))
+    wrong = attrs.evolve(WHOLE, outputs=outputs_of(b"x"))
 
     assert judged(expectation=wrong, verifiers=verifiers).decision is REJECT
 
@@ -220,7 +256,7 @@ def test_a_key_that_is_not_trusted_decides_nothing() -> None:
 
 
 def test_a_receipt_signed_by_another_than_the_node_it_names_is_rejected() -> None:
-    """Even if whoever signed is trusted."""
+    """Even if the signer is trusted."""
     forged = envelope(receipt(node=ME), signer=OTHER_SIGNER)
     verdict = judged(forged, Expectation(trusted=frozenset({ME, OTHER})))
 
@@ -328,7 +364,7 @@ def test_of_several_answers_only_what_was_compared_of_all_is_established() -> No
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"stdout": sha256(b"x")}, "receipt 2 of 2: stdout is not what the receipt says"),
+        ({"outputs": outputs_of(b"x")}, "receipt 2 of 2: stdout is not what the receipt says"),
         ({"peer": ME}, "receipt 2 of 2: the peer that answered is not"),
         ({"manifest_json": b"{}"}, "receipt 2 of 2: not a valid manifest"),
     ],
@@ -407,7 +443,8 @@ def test_the_plan_of_several_verifiers_satisfies_each() -> None:
 @pytest.mark.parametrize("answer", [None, 3, ValueError("why")])
 def test_a_verifier_that_cannot_plan_is_named_before_anything_is_sent(answer: Any) -> None:
     with pytest.raises(
-        PluginBrokenError, match=r"^the verifier plans (gave no plan|cannot plan: ValueError: why)$"
+        PluginBrokenError,
+        match=r"^the verifier plans (gave no plan: plan\(\) returned |cannot plan: ValueError: why \()",
     ):
         plan([Sees(), Plans(answer=answer)], MANIFEST)
 
@@ -418,3 +455,76 @@ def test_a_verifier_that_cannot_plan_is_named_before_anything_is_sent(answer: An
 def test_a_plan_that_cannot_be_is_no_plan(fields: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=r"execution|expected"):
         Plan(**fields)
+
+
+@attrs.frozen
+class Remembers(Sees):
+    """Plans by what was learnt of the candidates, and asks for more until there are as many claims as it wants."""
+
+    name = "remembers"
+
+    wants: int = 2
+    reported: list[Verdict] = attrs.field(factory=list)
+
+    def plan_among(self, manifest: Manifest, candidates: Sequence[NodeHistory]) -> Plan:
+        known = any(history.trust >= 1 for history in candidates)
+        return Plan() if known else Plan(executions=2, nodes=2, networks=2, apart_s=5)
+
+    def judge(self, claims: Sequence[Claim]) -> Opinion:
+        if len(claims) < self.wants:
+            return self.undecided("too few", more=self.wants - len(claims))
+        return self.accept("memory", checked=[ME, OTHER], error=0.01)
+
+    def settled(self, claims: Sequence[Claim], verdict: Verdict) -> None:
+        self.reported.append(verdict)
+        raise ValueError("no memory")
+
+
+def test_a_plan_may_depend_on_what_was_learnt_of_the_candidates() -> None:
+    unknown, known = NodeHistory(peer=ME), NodeHistory(peer=OTHER, trust=3)
+
+    assert plan([Remembers()], MANIFEST, [unknown]) == Plan(executions=2, nodes=2, networks=2, apart_s=5)
+    assert plan([Remembers()], MANIFEST, [unknown, known]) == Plan()
+    assert plan([Plans(answer=Plan(executions=3))], MANIFEST, [known]) == Plan(executions=3)
+    assert Plan(executions=2, networks=2) | Plan(apart_s=7) == Plan(executions=2, networks=2, apart_s=7)
+
+
+def test_more_is_asked_for_only_if_every_undecided_verifier_could_use_it() -> None:
+    asks = judged(verifiers=[SignatureVerifier(), Remembers(wants=4)])
+    stuck = judged(verifiers=[SignatureVerifier(), Remembers(wants=4), Says(answer=UNDECIDED)])
+    rejected = judged(verifiers=[SignatureVerifier(), Remembers(wants=4), Says(answer=REJECT)])
+    greedy = judged(verifiers=[SignatureVerifier(), Remembers(wants=10**9)])
+
+    assert (asks.decision, asks.more) == (UNDECIDED, 3)
+    assert (stuck.more, rejected.decision, rejected.more) == (0, REJECT, 0)
+    assert greedy.more == 63
+
+
+def test_an_opinion_counts_for_and_against_no_node_that_it_was_not_asked_about() -> None:
+    accepted = judged(verifiers=[SignatureVerifier(), Remembers(wants=1)])
+    accused = Opinion(verifier="says", decision=REJECT, reasons=("no",), false=(OTHER, ME), checked=(ME,))
+    rejected = judged(verifiers=[Remembers(wants=1), Says(answer=accused)])
+
+    assert (accepted.checked, accepted.error) == ((ME,), 0.01)
+    assert (rejected.false, rejected.checked, rejected.error) == ((ME,), (), None)
+
+
+def test_a_rejection_that_names_nobody_lets_nobody_off() -> None:
+    """Without the accused nodes the others could be accepted; but who else is meant is not known."""
+    accused = Opinion(verifier="says", decision=REJECT, reasons=("no",), false=(ME,))
+    verdict = judged(verifiers=[Says(answer=accused), Says(answer=REJECT)])
+
+    assert (verdict.decision, verdict.false) == (REJECT, ())
+
+
+def test_the_verdict_is_reported_back_and_a_failure_to_take_note_changes_nothing() -> None:
+    verifier = Remembers(wants=1)
+    answer = Answer(
+        envelope_json=SIGNED.to_json(), expectation=WHOLE, history=NodeHistory(peer=ME, checked=3)
+    )
+    (claim,), verdict = judge_all([answer], [SignatureVerifier(), verifier])
+    assert claim is not None
+    settle([SignatureVerifier(), verifier], [claim], verdict)
+
+    assert (verdict.decision, claim.history) == (ACCEPT, NodeHistory(peer=ME, checked=3))
+    assert verifier.reported == [verdict]

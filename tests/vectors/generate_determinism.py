@@ -29,7 +29,7 @@ from collections.abc import Iterator, Sequence
 import attrs
 
 from plasm_core import config
-from plasm_core.node import Node
+from plasm_core.local_node import LocalNode
 from plasm_core.records.digest import sha256
 from plasm_core.records.manifest import GAS_SCHEDULE, PROFILE, Limits
 from plasm_core.records.outcome import RECHECKABLE
@@ -240,8 +240,8 @@ _METERED = (
 """Tasks that are run again with the very gas that they use, and with one less."""
 
 
-def _vector(node: Node, wanted: Task) -> Vector:
-    expected = run(node, node.runtime("wasmtime"), wanted)
+def _vector(node: LocalNode, wanted: Task) -> Vector:
+    expected = run(node, "wasmtime", wanted)
     if expected.outcome["kind"] not in RECHECKABLE:
         raise SystemExit(f"{wanted.name}: {expected.outcome}")
     by_hand = _BY_HAND.get(wanted.name, expected.gas_used)
@@ -271,7 +271,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home:
         for name in ("STATE", "CACHE", "CONFIG"):
             os.environ[f"XDG_{name}_HOME"] = home
-        with Node(config.load(environ={})) as node:
+        with LocalNode(config.load(environ={})) as node:
             tasks = [*_compiled(), *_instructions(), *_host(), *_sizes(), *_deep()]
             found = [_vector(node, item) for item in tasks]
             found += [_vector(node, item) for item in _at_the_limit(found)]

@@ -1,4 +1,6 @@
-"""Writes tests/vectors/protocol.json: every message, and frames of data, as objects and as bytes.
+"""Writes tests/vectors/protocol.json: messages, and frames of data, as objects and as bytes.
+
+Those of jobs with files are in `file_transfer.json`.
 
     python tests/vectors/generate_protocol.py
 
@@ -16,9 +18,11 @@ from typing import Any
 
 import attrs
 
+from plasm_core.protocol import messages as m
+from plasm_core.protocol.channels import OUTPUTS, UPLOADS, Channel
+from plasm_core.protocol.frames import MAX_DATA_BYTES, control_frame, data_frame
 from plasm_core.records import sha256
-from plasm_core.wire import messages as m
-from plasm_core.wire.frames import MAX_DATA_BYTES, Channel, control_frame, data_frame
+from plasm_core.records.job import JobState
 
 HERE = Path(__file__).parent
 PEER = "12D3KooWA4Xop1JaT3MHxwYMkCepYsv4iPVopMXwCz5iHYdBfeSB"
@@ -32,13 +36,18 @@ def _messages() -> Iterator[tuple[str, m.Message]]:
     none = m.Uploads(module=0, args=0, env=0, stdin=0)
     credit = m.Outputs(stdout=1_048_576, stderr=65_536)
     queued = m.Status(
-        state="QUEUED", attempt=0, position=3, stdout_bytes=0, stderr_bytes=0, accepted_at=MOMENT
+        state=JobState.QUEUED, attempt=0, position=3, stdout_bytes=0, stderr_bytes=0, accepted_at=MOMENT
     )
     running = m.Status(
-        state="RUNNING", attempt=1, stdout_bytes=12, stderr_bytes=0, accepted_at=MOMENT, started_at=MOMENT
+        state=JobState.RUNNING,
+        attempt=1,
+        stdout_bytes=12,
+        stderr_bytes=0,
+        accepted_at=MOMENT,
+        started_at=MOMENT,
     )
     ended = m.Status(
-        state="COMPLETE",
+        state=JobState.COMPLETE,
         attempt=1,
         stdout_bytes=13,
         stderr_bytes=0,
@@ -60,7 +69,13 @@ def _messages() -> Iterator[tuple[str, m.Message]]:
     yield "client", m.Credit(channel="stdout", upto=2**53 - 1, attempt=1)
     yield "client", m.Heartbeat()
     yield "client", m.Error(code="protocol", message="an unknown message")
+    yield "client", m.AskStatus(job_id=JOB, token=TOKEN, keep=True)
+    yield (
+        "client",
+        m.Submit(manifest="{}", token=TOKEN, sizes=none, credit=m.NOTHING, keep=True, follow=False),
+    )
     yield "node", m.Hello(peer=PEER, agent="plasm/0.1.0")
+    yield "node", m.Hello(peer=PEER, agent="plasm/0.2.0", keep_s=5)
     yield "node", m.Offered(job_id=JOB, expires_s=60, challenge="00" * 32, received=none, credit=sizes)
     yield "node", m.Possessed(known=True)
     yield "node", m.Possessed(known=False)
@@ -84,7 +99,7 @@ def _messages() -> Iterator[tuple[str, m.Message]]:
 
 
 def _data() -> Iterator[tuple[str, Channel, int, bytes]]:
-    for channel in Channel:
+    for channel in (*UPLOADS, *OUTPUTS):
         yield "client" if channel < Channel.STDOUT else "node", channel, 0, b"x"
     yield "client", Channel.MODULE, 2**40, bytes(range(256))
     yield "node", Channel.STDERR, 2**53 - 2, b"\x00"
@@ -97,7 +112,7 @@ _REFUSED = {
     "a control frame without a body": "0000000100",
     "a data frame that is too long": "0001000b01",
     "a data frame without bytes": "0000000a01" + "05" + "00" * 8,
-    "a channel that is none": "0000000b01" + "07" + "00" * 8 + "78",
+    "a channel that is none": "0000000b01" + "63" + "00" * 8 + "78",
     "no object": (6).to_bytes(4, "big").hex() + "00" + b"[1,2]".hex(),
     "no type": (3).to_bytes(4, "big").hex() + "00" + b"{}".hex(),
 }

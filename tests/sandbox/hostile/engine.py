@@ -8,10 +8,10 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from plasm_core.engine import Engine, EngineFailure, Instance, LoadedModule, Memory
+from plasm_core.plugins.engine import Engine, EngineFailure, Instance, LoadedModule, Memory
 
 if TYPE_CHECKING:
-    from plasm_core.engine import HostFunction
+    from plasm_core.plugins.engine import HostFunction
 
 HANG_S = 4
 _DAWDLE_S = 0.2
@@ -30,7 +30,7 @@ class NoMemory(Memory):
 
 
 class HostileInstance(Instance):
-    """Runs no guest: calling it sends the payload to whoever listens."""
+    """Runs no guest: calling it sends the payload to the process that listens."""
 
     def __init__(self, payload: bytes, then: str) -> None:
         self._payload = payload

@@ -7,7 +7,7 @@ from typing import ClassVar
 import attrs
 
 from plasm_core import hookimpl
-from plasm_core.abc import Runtime
+from plasm_core.plugins.interfaces import Runtime
 
 
 @attrs.frozen(kw_only=True)

@@ -1,0 +1,97 @@
+"""A large module of one's own runs at once on the engine that compiles while it runs, then on the configured one."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plasm_core.first_run import LEAST_MODULE_BYTES
+from tests.agreement.engines import missing
+from tests.sandbox.modules import wat
+from tests.support.cli import JOB_FAILED, OK, Plasm
+
+pytestmark = pytest.mark.skipif(bool(missing("v8")), reason="mini-racer is not installed")
+
+_FILL = LEAST_MODULE_BYTES // 4
+_LARGE = f"""(module
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 16)
+  (data (i32.const 0) "{"wasm" * _FILL}")
+  (func (export "_start")
+    SIMD
+    (call $exit (i32.load8_u (i32.const 3)))))"""
+CODE = ord("m")
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> str:
+    file = tmp_path / "large.wasm"
+    file.write_bytes(wat(_LARGE.replace("SIMD", "")))
+    return str(file)
+
+
+def run(plasm: Plasm, module: str, *options: str, code: int = JOB_FAILED) -> tuple[str, dict[str, Any]]:
+    """Run a module. Return the engine that its receipt names, and what anybody can check."""
+    receipt = plasm.home / "receipt.json"
+    done = plasm("run", "--receipt", str(receipt), *options, module)
+    assert done.code == code, done.err
+    payload = json.loads(receipt.read_text())["payload"]
+    predicate = json.loads(base64.b64decode(payload))["predicate"]
+    engine = str(predicate["claims"]["runtime"]["name"])
+    assert f" · {engine} " in done.err
+    return engine, predicate["result"]
+
+
+def test_the_first_runs_are_quick_and_a_hot_module_is_compiled_behind(plasm: Plasm, large: str) -> None:
+    first, result = run(plasm, large)
+    second, again = run(plasm, large)
+    engines, deadline = [second], time.monotonic() + 60
+    while engines[-1] != "wasmtime" and time.monotonic() < deadline:
+        engine, last = run(plasm, large)
+        engines.append(engine)
+
+    assert (first, second) == ("v8", "v8")
+    assert engines[-1] == "wasmtime"
+    assert result == again == last
+    assert result["outcome"] == {"kind": "exited", "code": CODE}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--runtime", "wasmtime"), ("--set", "plasm.first_run=none"), ("--require-sandbox", "rlimits")],
+)
+def test_who_wants_the_configured_engine_gets_it(plasm: Plasm, large: str, options: tuple[str, ...]) -> None:
+    assert run(plasm, large, *options)[0] == "wasmtime"
+
+
+def test_what_is_compiled_already_runs_on_the_configured_engine(plasm: Plasm, large: str) -> None:
+    run(plasm, large, "--runtime", "wasmtime")
+
+    assert run(plasm, large)[0] == "wasmtime"
+
+
+def test_an_engine_that_is_not_installed_is_not_missed(plasm: Plasm, large: str) -> None:
+    assert run(plasm, large, "--set", "plasm.first_run=nothing")[0] == "wasmtime"
+
+
+def test_a_module_that_the_quick_engine_refuses_runs_on_the_configured_one(
+    plasm: Plasm, tmp_path: Path
+) -> None:
+    if missing("wasm3"):
+        pytest.skip("wasm3 is not installed")
+    file = tmp_path / "simd.wasm"
+    file.write_bytes(wat(_LARGE.replace("SIMD", "(drop (v128.const i64x2 0 0))")))
+
+    assert run(plasm, str(file), "--set", "plasm.first_run=wasm3")[0] == "wasmtime"
+
+
+def test_a_small_module_is_compiled_at_once(plasm: Plasm, tmp_path: Path) -> None:
+    file = tmp_path / "small.wasm"
+    file.write_bytes(wat("(module …)"))
+
+    assert run(plasm, str(file), code=OK)[0] == "wasmtime"

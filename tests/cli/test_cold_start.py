@@ -1,0 +1,66 @@
+"""What a command imports before it does anything: that is most of the time that a short one takes."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+from plasm_core.cli.commands import _COMMANDS, cli
+
+_SCRIPT = """
+import sys
+from plasm_core.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit:
+    pass
+print(*sys.modules, file=sys.stderr)
+"""
+HEAVY = {"trio", "cattrs", "attr", "rich", "cryptography", "wasmtime", "libp2p", "importlib.metadata"}
+
+
+def imported(*arguments: str, environ: dict[str, str] | None = None) -> tuple[str, set[str]]:
+    """Run the command, and return what it shows and what it has imported."""
+    done = subprocess.run(
+        [sys.executable, "-c", _SCRIPT, *arguments],
+        capture_output=True,
+        text=True,
+        env=environ,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout, set(done.stderr.split())
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("--version",)])
+def test_help_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
+    shown, modules = imported(*arguments)
+
+    assert "plasm" in shown
+    assert modules & HEAVY == set()
+
+
+def test_completion_of_a_command_imports_nothing_heavy() -> None:
+    environ = {"_PLASM_COMPLETE": "bash_complete", "COMP_WORDS": "plasm re", "COMP_CWORD": "1"}
+
+    shown, modules = imported(environ=environ)
+
+    assert shown.split() == ["plain,result", "plain,release", "plain,reputation", "plain,receipt"]
+    assert modules & HEAVY == set()
+
+
+@pytest.mark.parametrize("name", _COMMANDS)
+def test_a_command_is_listed_by_the_first_paragraph_of_its_help(name: str) -> None:
+    paragraph = inspect.cleandoc(cli.commands[name].help or "").partition("\n\n")[0]
+
+    assert " ".join(paragraph.split()) == _COMMANDS[name][1]
+
+
+def test_no_help_text_is_cut_off() -> None:
+    shown, _ = imported("--help")
+
+    said = " ".join(shown.split())
+    assert all(text in said for _, text in _COMMANDS.values())

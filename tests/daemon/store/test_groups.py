@@ -1,0 +1,272 @@
+"""Group commit: what is handed in while the disk syncs is committed together, and told of when it is there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+
+import attrs
+import pytest
+
+from plasm_core.daemon.store import Accepted, Store
+from plasm_core.daemon.store.database import Change
+from plasm_core.errors import JobEndedError, StorageError, StorageFullError
+from plasm_core.records import JobInput, Outcome
+from plasm_core.records.job import JobState
+from plasm_core.records.output import OutputStream
+from tests.daemon.store.submission import EXITED, LIMITS, TOKEN, accepted, staged, submission, upload
+from tests.daemon.store.volume import small_disk
+
+DEADLINE_S = 20
+
+
+@contextmanager
+def held(store: Store) -> Iterator[None]:
+    """Hold the writer up, so that what is handed in meanwhile is one group."""
+    writing, go_on = threading.Event(), threading.Event()
+
+    def wait(_: sqlite3.Connection) -> None:
+        writing.set()
+        assert go_on.wait(DEADLINE_S)
+
+    store._database.submit(Change(doing="wait", work=wait))
+    assert writing.wait(DEADLINE_S)
+    try:
+        yield
+    finally:
+        go_on.set()
+
+
+def accepting(store: Store, stdin: bytes = b"in") -> Future[Accepted]:
+    """Hand a job in."""
+    job = submission(JobInput(stdin=stdin))
+    return store.accepting(
+        staged(store, job), manifest=job.manifest, manifest_json=job.manifest_json, token=TOKEN
+    )
+
+
+def commits(store: Store) -> Callable[[], int]:
+    """Return what counts the groups that are committed from now on."""
+    groups: list[int] = []
+    attempt = store._database._attempt
+
+    def counted(group: list[Change[object]]) -> object:
+        groups.append(len(group))
+        return attempt(group)
+
+    store._database._attempt = counted  # type: ignore[method-assign, assignment]
+    return lambda: len(groups)
+
+
+def test_a_commit_waits_for_others_while_many_jobs_are_live(store: Store) -> None:
+    """Where the processor is the bottleneck nothing waits when a sync ends, and each change had a sync of its own."""
+    upload(store)
+    pauses = [store._gather_s()]
+    for number in range(40):
+        accepted(store, submission(JobInput(stdin=bytes([number]))))
+        pauses.append(store._gather_s())
+
+    assert pauses[0] == pauses[3] == 0.0
+    assert pauses[3] < pauses[10] < pauses[20]
+    assert pauses[40] == max(pauses) <= 0.01
+
+
+def test_what_comes_while_a_commit_waits_is_committed_with_it(store: Store) -> None:
+    second_came, order = threading.Event(), list[str]()
+
+    def gather() -> float:
+        assert second_came.wait(DEADLINE_S)
+        return 1e-6
+
+    def note(word: str) -> Callable[[object], None]:
+        return lambda _: order.append(word)
+
+    store._database._gather_s = gather
+    futures = [
+        store._database.submit(Change(doing="write", work=note(f"do {name}"), committed=note(f"told {name}")))
+        for name in ("first", "second")
+    ]
+    second_came.set()
+    for future in futures:
+        future.result(DEADLINE_S)
+
+    assert order == ["do first", "do second", "told first", "told second"]
+
+
+def test_what_waits_is_one_commit(store: Store) -> None:
+    upload(store)
+    rows = [accepted(store).row for _ in range(5)]
+    for row in rows:
+        store.begin(row)
+    count = commits(store)
+
+    with held(store):
+        new = [accepting(store) for _ in range(20)]
+        ended = [store.finishing(row, outcome=EXITED, envelope=b"{}") for row in rows]
+
+    assert len({future.result(DEADLINE_S).job.row for future in new}) == 20
+    assert [future.result(DEADLINE_S).state for future in ended] == [JobState.COMPLETE] * 5
+    assert count() <= 2
+
+
+def test_one_that_comes_too_late_harms_no_other_of_its_group(store: Store) -> None:
+    upload(store)
+    row = accepted(store).row
+    with held(store):
+        first = store.finishing(row, outcome=EXITED, envelope=b"{}")
+        second = store.finishing(row, outcome=EXITED, envelope=b"other")
+        new = accepting(store)
+
+    assert first.result(DEADLINE_S).envelope == b"{}"
+    with pytest.raises(JobEndedError):
+        second.result(DEADLINE_S)
+    assert new.result(DEADLINE_S).created
+    assert store.get(row).envelope == b"{}"
+
+
+def test_a_job_that_is_sent_twice_in_one_group_is_one_job(store: Store) -> None:
+    upload(store)
+    job = submission()
+    with held(store):
+        twice = [
+            store.accepting(
+                staged(store, job), manifest=job.manifest, manifest_json=job.manifest_json, token=TOKEN
+            )
+            for _ in range(2)
+        ]
+
+    first, second = (future.result(DEADLINE_S) for future in twice)
+    assert (first.created, second.created) == (True, False)
+    assert first.job == second.job
+    assert store.inputs(first.job) == job.inputs
+    assert store.totals().job_bytes == first.job.input_bytes + first.job.reserved_bytes
+
+
+def test_a_group_that_fails_half_way_changes_nothing_twice(store: Store) -> None:
+    """The others of the group are done, each alone."""
+    upload(store)
+    calls: list[int] = []
+
+    def fail(sql: sqlite3.Connection) -> None:
+        calls.append(1)
+        sql.execute("UPDATE job SET cancelling = 1")
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with held(store):
+        before = accepting(store)
+        failing = store._database.submit(Change(doing="fail", work=fail))
+        after = accepting(store)
+
+    jobs = [before.result(DEADLINE_S).job, after.result(DEADLINE_S).job]
+    with pytest.raises(StorageError, match="cannot fail"):
+        failing.result(DEADLINE_S)
+    assert len(calls) == 2
+    assert [store.get(job.row) for job in jobs] == jobs
+    assert store.totals().jobs[JobState.QUEUED] == 2
+
+
+def test_a_commit_that_fails_is_told_to_all_of_its_group(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload(store)
+    row = accepted(store).row
+    store.begin(row)
+
+    def broken(group: list[Change[object]]) -> object:
+        raise StorageError("the disk is gone")
+
+    with monkeypatch.context() as patch:
+        with held(store):
+            patch.setattr(store._database, "_attempt", broken)
+            new = accepting(store)
+            ended = store.finishing(row, outcome=EXITED, envelope=b"{}")
+        for future in (new, ended):
+            with pytest.raises(StorageError, match="the disk is gone"):
+                future.result(DEADLINE_S)
+
+    assert store.get(row).state is JobState.INITIALIZING
+    assert store.totals().jobs[JobState.QUEUED] == 0
+    assert store.finish(row, outcome=EXITED, envelope=b"{}").state is JobState.COMPLETE
+    assert accepted(store).state is JobState.QUEUED
+
+
+def test_a_full_disk_within_a_group_refuses_jobs_and_keeps_results(tmp_path: Path) -> None:
+    """Results may use the space held back; jobs that are not accepted yet may not."""
+    with (
+        small_disk(tmp_path / "disk", 6 << 20) as disk,
+        Store(disk.state, attrs.evolve(LIMITS, spare_bytes=1 << 20)) as store,
+    ):
+        upload(store)
+        rows = [accepted(store).row for _ in range(10)]
+        for row in rows:
+            store.begin(row)[1].append(OutputStream.STDOUT, b"of %d" % row)
+        with held(store):
+            # The room is gone only when all are in one group: nothing was refused at the door.
+            new = [accepting(store, os.urandom(60_000)) for _ in range(20)]
+            ended = [store.finishing(row, outcome=EXITED, envelope=b"{}" * 4000) for row in rows]
+            disk.fill()
+
+        assert [future.result(DEADLINE_S).state for future in ended] == [JobState.COMPLETE] * 10
+        refused = [future for future in new if future.exception(DEADLINE_S) is not None]
+        assert refused
+        assert all(isinstance(future.exception(), StorageFullError) for future in refused)
+        there = [future.result().job for future in new if future not in refused]
+        held_bytes = sum(job.input_bytes + job.reserved_bytes for job in there)
+        assert store.totals().job_bytes == held_bytes + sum(store.get(row).stdout.size_bytes for row in rows)
+
+
+@pytest.mark.parametrize("moment", ["before the commit", "between the commit and the wake-up"])
+def test_a_kill_around_a_commit_loses_nothing_that_was_told(state: Path, moment: str) -> None:
+    """What nobody was told of may be there or not; it is whole if it is."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            _be_killed(state, moment, write)
+        finally:
+            os._exit(3)
+    os.close(write)
+    with open(read, "rb") as pipe:
+        told = [int(line) for line in pipe.read().split()]
+    _, status = os.waitpid(pid, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+
+    with Store(state, LIMITS) as store:
+        found = store.recover()
+        rows = [job.row for job in found.queued]
+        assert set(told) <= set(rows)
+        assert len(rows) == (len(told) if moment == "before the commit" else len(told) + 4)
+        for job in found.queued:
+            assert store.inputs(job).stdin
+        for row in rows:
+            store.begin(row)
+            assert store.finish(row, outcome=Outcome(kind="cancelled"), envelope=b"{}").envelope == b"{}"
+
+
+def _be_killed(state: Path, moment: str, report: int) -> None:
+    store = Store(state, LIMITS)
+    upload(store)
+    for _ in range(3):
+        os.write(report, b"%d\n" % accepted(store).row)
+    database = store._database
+    attempt = database._attempt
+
+    def die(group: list[Change[object]]) -> object:
+        if moment == "before the commit":
+            os.kill(os.getpid(), signal.SIGKILL)
+        done = attempt(group)
+        if len(group) == 4:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return done
+
+    with held(store):
+        database._attempt = die  # type: ignore[method-assign, assignment]
+        new = [accepting(store) for _ in range(4)]
+    for future in new:
+        os.write(report, b"%d\n" % future.result(DEADLINE_S).job.row)

@@ -1,0 +1,104 @@
+"""`plasmd --check` finds what a start would find, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.cli import CONFIGURATION, FAILURE, OK, PLUGIN
+from tests.support.daemon import DEADLINE_S, Daemon
+
+
+def check(daemon: Daemon, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in the environment of a daemon."""
+    return subprocess.run(
+        [sys.executable, "-m", "plasm_core.daemon", "--check", *arguments],
+        env=daemon.environ,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        cwd=daemon.home,
+    )
+
+
+@pytest.mark.parametrize(
+    ("toml", "code", "said"),
+    [
+        ("[storage]\nkep_s = 1", CONFIGURATION, "storage.kep_s: unknown field, did you mean keep_s? (in "),
+        ("[transport.local]\n\nmod = '0600'", CONFIGURATION, "transport.local.mod: unknown field, did you mean mode? (in "),
+        ("[transport.local]\n\ngroup = 'nosuchgroup'", FAILURE, "there is no group nosuchgroup"),
+        ("[transport.local]\ntrusted_user = 'nosuchuser'", CONFIGURATION, "there is no user nosuchuser"),
+        ("[plasm]\nruntime = 'wasmtim'", PLUGIN, "did you mean wasmtime?"),
+        ("[plasm]\ntransport = ['locale']", PLUGIN, "did you mean local?"),
+        ("[gateway]\nenabled = true\ntransport = 'absent'", PLUGIN, "provides the transport absent"),
+    ],
+)  # fmt: skip
+def test_what_would_keep_the_daemon_from_starting_is_found(
+    tmp_path: Path, toml: str, code: int, said: str
+) -> None:
+    file = tmp_path / "plasmd.toml"
+    file.write_text(toml)
+    with Daemon(tmp_path) as daemon:
+        done = check(daemon, "--config", str(file))
+
+        assert (done.returncode, done.stdout) == (code, ""), done.stderr
+        assert said in done.stderr
+        if said.endswith("(in "):
+            assert f"(in {file}:{toml.count(chr(10)) + 1})" in done.stderr
+        assert list(daemon.socket.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("carrier", ["tcp", "udp"])
+def test_a_port_that_is_in_use_is_found(tmp_path: Path, carrier: str) -> None:
+    pytest.importorskip("libp2p", reason="libp2p is not installed: pip install 'phase-plasm[libp2p]'")
+    kind = socket.SOCK_STREAM if carrier == "tcp" else socket.SOCK_DGRAM
+    with Daemon(tmp_path) as daemon, socket.socket(socket.AF_INET, kind) as taken:
+        taken.bind(("127.0.0.1", 0))
+        if carrier == "tcp":
+            taken.listen()
+        end = "/quic-v1" if carrier == "udp" else ""
+        address = f"/ip4/127.0.0.1/{carrier}/{taken.getsockname()[1]}{end}"
+        listen = ("--transport", "libp2p", "--set", f'transport.libp2p.listen=["{address}"]')
+
+        done = check(daemon, *listen)
+
+        assert (done.returncode, done.stdout) == (FAILURE, "")
+        assert f"cannot listen on {address}: " in done.stderr
+
+
+def test_a_state_of_a_newer_release_is_found(tmp_path: Path) -> None:
+    with Daemon(tmp_path) as daemon:
+        daemon.state.mkdir(parents=True, mode=0o700)
+        (daemon.state / "plasmd.db").write_bytes(b"not a database at all, but someone's notes")
+
+        done = check(daemon)
+
+        assert done.returncode == FAILURE
+        assert "plasmd.db is not a database" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_state_directory_that_cannot_be_written_is_found(tmp_path: Path) -> None:
+    with Daemon(tmp_path) as daemon:
+        daemon.state.mkdir(parents=True, mode=0o500)
+
+        assert "Permission denied" in check(daemon).stderr
+
+
+def test_beside_a_daemon_that_runs_the_rest_is_checked(tmp_path: Path) -> None:
+    """As before a reload: its own socket and ports are not in its way."""
+    with Daemon(tmp_path) as daemon:
+        daemon.start()
+
+        valid, wrong = check(daemon), check(daemon, "--set", "storage.kep_s=1")
+        answers = daemon.answers()
+
+        assert (valid.returncode, wrong.returncode, answers) == (OK, CONFIGURATION, True)
+        assert "the configuration is valid; another daemon" in valid.stdout
+        assert "did you mean keep_s? (in --set)" in wrong.stderr
