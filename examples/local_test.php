@@ -3,7 +3,7 @@
 /*
  * Run a job on this machine and hold a verified receipt.
  *
- *     plasmd &
+ *     plasmd --detach
  *     php examples/local_test.php
  */
 
@@ -19,7 +19,7 @@ try {
     }
 
     $jobId = $plasm->submit(__DIR__ . '/hello/hello.wasm', ['cpu' => 1]);
-    echo 'Submitted  ', substr($jobId, 0, 20), "… (whoever has the whole handle can fetch the output)\n";
+    echo 'Submitted  ', substr($jobId, 0, 20), "… (anybody with the whole handle can fetch the output)\n";
 
     $result = $plasm->result($jobId, timeout: 60);
     echo 'Output     ', rtrim((string) $result), "\n";

@@ -24,7 +24,7 @@ $say = static function (string $what, string $text) use ($began): void {
 };
 $watch = static function (string $what, array $facts) use ($say): void {
     match ($what) {
-        'searching' => $say('Searching', "nodes of the class {$facts['capability']}"),
+        'searching' => $say('Searching', "nodes of the class {$facts['class']}"),
         'asking' => $say('Asking', "{$facts['remembered']} nodes remembered from the last time"),
         'found' => $say('Found', sprintf('%s at %s, in %.0f ms', $facts['peer'], $facts['address'], 1000 * $facts['latency_s'])),
         'passed over' => $say('Passed', "{$facts['peer']}: {$facts['reason']}"),
@@ -42,7 +42,7 @@ try {
     $plasm = new Plasm\Client(['mode' => 'remote', 'bootstrap' => $bootstrap, 'watch' => $watch]);
 
     $jobId = $plasm->submit(__DIR__ . '/hello/hello.wasm', ['cpu' => 1, 'stdin' => 'Hello, World']);
-    $say('Submitted', substr($jobId, 0, 20) . '… (whoever has the whole handle can fetch the output)');
+    $say('Submitted', substr($jobId, 0, 20) . '… (anybody with the whole handle can fetch the output)');
 
     $plasm->wait($jobId, 60, static fn (Plasm\JobStatus $status) => $say('State', $status->state->value));
     $result = $plasm->result($jobId, 60);

@@ -54,7 +54,7 @@ def announce(home: Path, process: subprocess.Popen[bytes], until: re.Pattern[str
         if process.poll() is not None or time.monotonic() > deadline:
             raise SystemExit(f"{home.name} did not start:\n{text}")
         time.sleep(0.05)
-    address = text.partition(LISTENING)[2].split()[0]
+    address = text.partition(LISTENING)[2].split()[0].split(",")[0]
     print(home.name, address, process.pid, home, flush=True)
     return address
 
@@ -99,7 +99,7 @@ def main() -> None:
             for number in range(options.workers)
         ]
         if options.gateway:
-            joined.append(started("gateway", "--bootstrap", bootstrap, "--set", "gateway.enabled=true"))
+            joined.append(started("gateway", "--bootstrap", bootstrap, "--gateway"))
         for where, process in joined:
             announce(where, process, READY if where.name == "gateway" else LISTED)
         if options.run:

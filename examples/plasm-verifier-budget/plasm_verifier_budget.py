@@ -3,7 +3,7 @@
 import attrs
 
 from plasm_core import hookimpl
-from plasm_core.abc import Verifier
+from plasm_core.plugins.interfaces import Verifier
 
 
 @attrs.frozen(kw_only=True)

@@ -1,6 +1,6 @@
 """Two nodes and a client on one machine: discovery through a third, execution over QUIC and TCP, receipts.
 
-    bootstrap   knows nobody, and runs no strangers' jobs: whoever joins begins at it
+    bootstrap   knows no other node, and runs no strangers' jobs: new nodes start from it
     worker      knows the bootstrap, lends its processor, and says so in the directory
     client      knows the bootstrap only; finds the worker, runs a job on it, and verifies the receipt
 
@@ -64,7 +64,7 @@ def address_in(log: Path, process: subprocess.Popen[bytes]) -> str:
             raise SystemExit(f"the node did not start:\n{text}")
         time.sleep(0.1)
     line = next(line for line in text.splitlines() if "listening transport=libp2p" in line)
-    return line.partition("addresses=")[2].split()[0]
+    return line.partition("addresses=")[2].split(",")[0]
 
 
 def listen(*carriers: str) -> tuple[str, ...]:
