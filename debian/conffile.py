@@ -1,4 +1,9 @@
-"""Write /etc/plasm/plasmd.toml to standard output: every setting with its default, out of the code that reads it."""
+"""Write /etc/plasm/plasmd.toml to standard output: what the package sets.
+
+With `--defaults` write /usr/share/plasm/defaults.toml: every setting with its default, out of the code that reads it.
+dpkg asks at each upgrade that changes a file which the administrator has edited. So the file changes rarely, and
+settings of the administrator's own belong into /etc/plasm/plasmd.d.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +18,25 @@ from typing import Any
 
 import attrs
 
-from plasm_core import config, plugins
-from plasm_core.abc import KINDS
+from plasm_core import config
+from plasm_core.plugins import loading
+from plasm_core.plugins.interfaces import KINDS
 
 HEAD = """\
 # The configuration of plasmd, the daemon of Plasm: plasmd(1).
 #
-# A line that begins with # and a name shows a default: take the # away to change it.
+# Put settings of your own into files beside it, such as /etc/plasm/plasmd.d/lend.toml: they change
+# single settings, and no upgrade touches them. /usr/share/plasm/defaults.toml has every setting.
 # "systemctl reload plasmd" takes changes over; the sections plasm, sandbox and storage and the
 # plugins' tables need "systemctl restart plasmd". "plasmd --check --config FILE" looks for mistakes.
 #
 # As it stands, the daemon serves the members of the group plasm on this machine and nobody else.
-# To run strangers' jobs too: transport = ["local", "libp2p"] and discovery = ["kademlia"] below,
-# lend = true in [policy], and port 4001 open in the firewall, for TCP and UDP.
+# To run strangers' jobs too: in plasmd.d/lend.toml transport = ["local", "libp2p"] in [plasm] and
+# lend = true in [policy]; and port 4001 open in the firewall, for TCP and UDP.
+"""
+DEFAULTS_HEAD = """\
+# Every setting of plasmd with its default, to copy lines from into /etc/plasm/plasmd.d/*.toml.
+# A line that begins with # and a name shows a default. This file is not read by anything.
 """
 PACKAGED: Mapping[tuple[str, str], Mapping[str, str]] = {
     ("transport", "local"): {"mode": "0660", "group": "plasm"},
@@ -37,42 +48,44 @@ WIDTH = 100
 
 
 def render() -> str:
-    """Return the whole file."""
-    parts = [HEAD]
+    """Return the configuration file of the package."""
+    tables = (
+        "\n".join([f"[{kind}.{name}]", *(f"{key} = {_toml(value)}" for key, value in values.items()), ""])
+        for (kind, name), values in PACKAGED.items()
+    )
+    return "\n".join([HEAD, *tables])
+
+
+def render_defaults() -> str:
+    """Return the list of every setting with its default."""
+    parts = [DEFAULTS_HEAD]
     parts += [
-        _table(name, cls, heading="[{}]", values={})
+        _table(name, cls, heading="#[{}]")
         for name, cls in ((item.name, type(item.default)) for item in attrs.fields(config.Config))
         if attrs.has(cls)
     ]
     for kind, name in _components():
-        values = PACKAGED.get((kind, name), {})
-        heading = "[{}]" if values else "#[{}]"
-        parts.append(_table(f"{kind}.{name}", plugins.load(kind, name), heading=heading, values=values))
+        parts.append(_table(f"{kind}.{name}", loading.load(kind, name), heading="#[{}]"))
     return "\n".join(part for part in parts if part)
 
 
 def _components() -> Iterator[tuple[str, str]]:
     """Yield kind and name of each plugin of this distribution that the package can use."""
     for kind in KINDS:
-        for point in sorted(plugins.entry_points()):
+        for point in sorted(loading.entry_points()):
             found, _, name = point.partition("_")
             if found == kind and (kind, name) not in ABSENT and _is_ours(point):
                 yield kind, name
 
 
 def _is_ours(point: str) -> bool:
-    return any(
-        entry.dist is not None and entry.dist.name == "phase-plasm" for entry in plugins.entry_points()[point]
-    )
+    return any(entry.distribution == "phase-plasm" for entry in loading.entry_points()[point])
 
 
-def _table(title: str, cls: type[Any], *, heading: str, values: Mapping[str, str]) -> str:
+def _table(title: str, cls: type[Any], *, heading: str) -> str:
     """Return a class's fields as a table; one without fields has none."""
     lines = [heading.format(title)]
     for item in attrs.fields(cls):
-        if item.name in values:
-            lines.append(f"{item.name} = {_toml(values[item.name])}")
-            continue
         default = item.default.factory() if isinstance(item.default, attrs.Factory) else item.default
         lines.append(
             f"# {item.name}: none unless it is given"
@@ -99,4 +112,4 @@ if __name__ == "__main__":
         "STATE_DIRECTORY": "/var/lib/plasm",
         "CACHE_DIRECTORY": "/var/cache/plasm",
     }  # as in the unit
-    sys.stdout.write(render())
+    sys.stdout.write(render_defaults() if "--defaults" in sys.argv[1:] else render())

@@ -17,7 +17,10 @@ FILES = """\
 .SH FILES
 .TP
 /etc/plasm/plasmd.toml
-the configuration of the packaged daemon
+the configuration of the packaged daemon, as the package has it
+.TP
+/etc/plasm/plasmd.d/*.toml
+drop-ins that change single settings of it
 .TP
 ~/.config/plasm/plasm.toml
 the configuration of a user's own commands
