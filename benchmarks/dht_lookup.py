@@ -23,11 +23,11 @@ import trio.testing
 
 from plasm_core.errors import PeerUnreachableError
 from plasm_core.records.peer import PeerId
-from plasm_transport_libp2p.kademlia.contact import SHARDS, Contact, capability_key, place_of
-from plasm_transport_libp2p.kademlia.directory import SHARDS_PROVIDED
-from plasm_transport_libp2p.kademlia.lookup import Lookup
-from plasm_transport_libp2p.kademlia.node import REPLICAS
-from plasm_transport_libp2p.kademlia.table import RoutingTable
+from plasm_transport_libp2p.kad.contact import SHARDS, Contact, capability_key, kad_id
+from plasm_transport_libp2p.kad.directory import SHARDS_PROVIDED
+from plasm_transport_libp2p.kad.lookup import Lookup
+from plasm_transport_libp2p.kad.node import REPLICAS
+from plasm_transport_libp2p.kad.table import RoutingTable
 
 CLASS = "engine/benchmark"
 _SHARDS_AT_ONCE = 4
@@ -102,7 +102,7 @@ class _Network:
     async def lookup(
         self, asking: _Simulated, key: bytes, *, server: bool, found: set[PeerId]
     ) -> list[Contact]:
-        place = place_of(key)
+        place = kad_id(key)
 
         async def query(contact: Contact) -> list[Contact]:
             asked = await self._reach(asking, contact, server=server)

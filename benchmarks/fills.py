@@ -19,8 +19,8 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 from plasm_core.client import Client, Submission  # noqa: E402
+from plasm_core.protocol.messages import Accepted, Offered, Uploads  # noqa: E402
 from plasm_core.records import Limits  # noqa: E402
-from plasm_core.wire.messages import Accepted, Offered, Uploads  # noqa: E402
 from tests.support.conversing import PLENTY, Caller, accept, dial_as  # noqa: E402
 from tests.support.daemon import Daemon  # noqa: E402
 from tests.support.wat import function, starting, writing  # noqa: E402

@@ -2,16 +2,21 @@
 
     python benchmarks/floods.py                      every kind; prints a table
     python benchmarks/floods.py --kind "yamux pings" --json
+    python benchmarks/floods.py --before OTHER/.venv/bin/python    also the node of another checkout, by turns
 
 The flooders run in processes of their own (`--connections` in all), reconnect when they are hung up on, and send as
-fast as the node takes it. Each row has the unflooded answer just before, as the machine may have other work.
+fast as the node takes it. Each row has the unflooded answer just before, and the load of the machine (the average of
+a minute, before the flood), which may have other work. It asks `--asks` questions, or as
+many as are answered within 20 s. One that is not answered within 60 s is the last.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
+import select
 import socket
 import statistics
 import struct
@@ -41,6 +46,7 @@ KINDS = (
     "multistream junk",
     "identify requests",
     "ping requests",
+    "provider records",
     "job heartbeats",
     "job one-byte chunks",
     "unread windows",
@@ -55,6 +61,17 @@ JOB = "/phase/job/1.0.0"
 HEADER = struct.Struct("!BBHII")
 DATA, WINDOW, PING, GO_AWAY = range(4)
 SYN, ACK, RST = 1, 2, 8
+
+
+_ASK_S = 20.0
+_begun: list[bool] = []
+
+
+def begun() -> None:
+    """Tell the benchmark, once, that this process is about to flood."""
+    if not _begun:
+        _begun.append(True)
+        print("begun", flush=True)  # noqa: T201
 
 
 def control(kind: str, **fields: Any) -> bytes:
@@ -140,17 +157,21 @@ async def flood_raw(address: str, kind: str) -> None:
     from libp2p.network.connection.raw_connection import RawConnection
 
     from plasm_transport_libp2p import negotiation
+    from plasm_transport_libp2p.connection_upgrader import ConnectionUpgrader
     from plasm_transport_libp2p.identity import key_pair
-    from plasm_transport_libp2p.limits import Limits
-    from plasm_transport_libp2p.workarounds import Upgrader
+    from plasm_transport_libp2p.limits import ConnectionLimits
 
     _, _, host, _, port, *_ = address.split("/")
     async with await trio.open_tcp_stream(host, int(port)) as stream:
+        if kind in ("connections that say junk", "noise handshakes"):
+            begun()
         if kind == "connections that say junk":
             await stream.send_all(negotiation.proposal("/nothing/1.0.0") + negotiation.message("/x") * 5000)
             return
         connection = RawConnection(Raw(stream), True)  # type: ignore[arg-type]  # has what is used
-        secured = await Upgrader(key_pair(None), Limits()).upgrade_security(connection, True)
+        secured = await ConnectionUpgrader(key_pair(None), ConnectionLimits()).upgrade_security(
+            connection, True
+        )
         if kind == "noise handshakes":
             return
         await secured.write(negotiation.proposal("/yamux/1.0.0"))
@@ -163,20 +184,38 @@ async def flood_raw(address: str, kind: str) -> None:
                 raise EOFError
 
             nursery.start_soon(drain)
+            begun()
             for data in yamux_frames(kind):
                 await secured.write(data)
             await trio.sleep(1)
             nursery.cancel_scope.cancel()
 
 
+def _provider_record() -> bytes:
+    """Return a request to add providers that names 64 with as many addresses as a server takes."""
+    from multiaddr import Multiaddr
+
+    from plasm_core.records.peer import PeerId
+    from plasm_transport_libp2p import framing
+    from plasm_transport_libp2p.kad.contact import Contact
+    from plasm_transport_libp2p.kad.message import ADD_PROVIDER, MAX_ADDRESSES, MAX_PEERS, KademliaMessage
+
+    peer = PeerId(os.urandom(32))
+    relayed = Multiaddr(f"/ip4/192.0.2.1/tcp/4001/p2p/{peer}/p2p-circuit")
+    providers = (Contact(peer, (relayed,) * MAX_ADDRESSES),) * MAX_PEERS
+    return framing.encode(KademliaMessage(kind=ADD_PROVIDER, key=b"k", providers=providers).encode())
+
+
 async def flood_streams(address: str, kind: str) -> None:
     """Be one connection that keeps the muxer's protocol, and misuses what is spoken on its streams."""
+    from plasm_transport_libp2p.discovery import DEFAULT_PROTOCOL
     from plasm_transport_libp2p.transport import Libp2pTransport
 
     protocol, what, streams = {
         "multistream junk": ("/nothing/1.0.0", b"", 16),
         "identify requests": ("/ipfs/id/1.0.0", b"", 32),
         "ping requests": ("/ipfs/ping/1.0.0", bytes(65_536), 32),
+        "provider records": (DEFAULT_PROTOCOL, _provider_record(), 16),
         "job heartbeats": (JOB, HEARTBEAT * 2000, 16),
         "job one-byte chunks": (JOB, struct.pack(">IBBQ", 11, 1, 1, 0) + b"x", 16),
         "unread windows": ("/ipfs/ping/1.0.0", bytes(65_536), 60),
@@ -187,7 +226,10 @@ async def flood_streams(address: str, kind: str) -> None:
         async def one() -> None:
             while True:
                 try:
-                    stream = await network.dial(address, protocol)
+                    try:
+                        stream = await network.dial(address, protocol)
+                    finally:
+                        begun()  # where a dial is refused, dials are the flood
                     if not what:
                         await stream.receive_some()
                         await stream.aclose()
@@ -233,6 +275,7 @@ async def flood_quic(address: str, kind: str) -> None:
                     configuration=QuicConfiguration(is_client=True, alpn_protocols=["libp2p"])
                 )
                 client.connect((host, int(port)), now=0.0)
+                begun()
                 for datagram, _remote in client.datagrams_to_send(now=0.0):
                     sock.sendto(datagram, (host, int(port)))
                 await trio.lowlevel.checkpoint()
@@ -258,6 +301,7 @@ async def flood_quic(address: str, kind: str) -> None:
 
         if kind != "quic rapid reset":
             protocol._write_connection_limits = write
+        begun()
         while connection.is_established:
             if kind == "quic rapid reset":
                 try:
@@ -280,6 +324,7 @@ async def flood_local(path: str, kind: str) -> None:
     """Be one connection of a local user."""
     async with await trio.open_unix_socket(path) as stream:
         await stream.send_all(JOB.encode() + b"\n")
+        begun()
         if kind == "local questions":
             await stream.send_all(control("capabilities"))
             while await stream.receive_some(65_536):
@@ -314,23 +359,48 @@ async def flooder(address: str, path: str, kind: str, connections: int) -> None:
 
 
 def ask(path: str, count: int) -> list[float]:
-    """Ask for the node's capabilities over its socket so often. Returns milliseconds."""
+    """Ask for the node's capabilities over its socket so often, or for as long as `_ASK_S`.
+
+    Returns milliseconds, infinite without an answer.
+    """
     waited = []
+    until = time.monotonic() + _ASK_S
     for _ in range(count):
+        if time.monotonic() > until:
+            break
         started = time.monotonic()
-        with socket.socket(socket.AF_UNIX) as sock:
-            sock.settimeout(60)
-            sock.connect(path)
-            sock.sendall(JOB.encode() + b"\n" + control("capabilities"))
-            received = b""
-            while b"envelope" not in received:
-                more = sock.recv(65_536)
-                if not more:
-                    break
-                received += more
+        try:
+            answered = ask_once(path)
+        except OSError:
+            answered = False
+        if not answered:
+            return [*waited, math.inf]
         waited.append(1000 * (time.monotonic() - started))
         time.sleep(0.02)
     return waited
+
+
+def ask_once(path: str) -> bool:
+    """Ask one question. Return whether it was answered."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(60)
+        sock.connect(path)
+        sock.sendall(JOB.encode() + b"\n" + control("capabilities"))
+        received = b""
+        while b"envelope" not in received:
+            more = sock.recv(65_536)
+            if not more:
+                return False
+            received += more
+    return True
+
+
+def wait_begun(process: subprocess.Popen[bytes]) -> None:
+    """Wait until a process floods. Raises: RuntimeError if it does not within a minute."""
+    assert process.stdout is not None
+    readable, _, _ = select.select([process.stdout], [], [], 60)
+    if not readable or not process.stdout.readline():
+        raise RuntimeError("a flooder did not begin")
 
 
 def used_s(pid: int) -> float:
@@ -344,8 +414,9 @@ def resident_mib(pid: int) -> float:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
 
-def measure(kind: str, connections: int, asks: int) -> dict[str, Any]:
-    """Run a node, flood it in one way, and return what its users waited."""
+def measure(kind: str, connections: int, asks: int, python: str) -> dict[str, Any]:
+    """Run a node by an interpreter, flood it in one way, and return what its users waited."""
+    load = os.getloadavg()[0]
     listen = f"/ip4/127.0.0.1/{'udp/0/quic-v1' if kind.startswith('quic') else 'tcp/0'}"
     with tempfile.TemporaryDirectory() as directory:
         path, log = f"{directory}/s", Path(directory, "log")
@@ -361,7 +432,7 @@ def measure(kind: str, connections: int, asks: int) -> dict[str, Any]:
             "HOME": directory,
         }
         arguments = [item for setting in settings for item in ("--set", setting)]
-        command = [sys.executable, "-m", "plasm_core.daemon", "--lend", "--transport", "libp2p", *arguments]
+        command = [python, "-m", "plasm_core.daemon", "--lend", "--transport", "libp2p", *arguments]
         with log.open("wb") as output:
             daemon = subprocess.Popen(command, env=environ, stdout=output, stderr=output, cwd=directory)
         flooders: list[subprocess.Popen[bytes]] = []
@@ -377,10 +448,11 @@ def measure(kind: str, connections: int, asks: int) -> dict[str, Any]:
             share = [connections // 2, connections - connections // 2]
             for number in filter(None, share):
                 me = [sys.executable, __file__, "--flood", address, path, "--kind", kind]
-                flooders.append(
-                    subprocess.Popen([*me, "--connections", str(number)], stderr=subprocess.DEVNULL)
-                )
-            time.sleep(3)  # for them to begin
+                command = [*me, "--connections", str(number)]
+                flooders.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL))
+            for process in flooders:
+                wait_begun(process)
+            time.sleep(1)
             started, before = time.monotonic(), used_s(daemon.pid)
             waited = ask(path, asks)
             core = (used_s(daemon.pid) - before) / (time.monotonic() - started)
@@ -391,6 +463,7 @@ def measure(kind: str, connections: int, asks: int) -> dict[str, Any]:
                 process.wait()
     return {
         "kind": kind,
+        "load": round(load, 1),
         "idle_ms": [round(statistics.median(idle), 1), round(max(idle), 1)],
         "flooded_ms": [round(statistics.median(waited), 1), round(max(waited), 1)],
         "daemon_cores": round(core, 2),
@@ -403,22 +476,26 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--kind", action="append", choices=KINDS)
     parser.add_argument("--connections", type=int, default=8)
-    parser.add_argument("--asks", type=int, default=15)
+    parser.add_argument("--asks", type=int, default=40)
+    parser.add_argument("--before", metavar="PYTHON", help="the interpreter of another checkout")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--flood", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.flood:
         trio.run(flooder, *options.flood, options.kind[0], options.connections)
         return
+    nodes = {"before": options.before, "after": sys.executable} if options.before else {"": sys.executable}
     if not options.json:
-        print(f"{'':32}{'idle ms':>16}{'flooded ms':>18}{'cores':>8}{'MiB':>8}")  # noqa: T201
+        print(f"{'':40}{'load':>6}{'idle ms':>16}{'flooded ms':>20}{'cores':>8}{'MiB':>8}")  # noqa: T201
     for kind in options.kind or KINDS:
-        row = measure(kind, options.connections, options.asks)
-        if options.json:
-            print(json.dumps(row), flush=True)  # noqa: T201
-            continue
-        idle, flooded = ("/".join(map(str, row[name])) for name in ("idle_ms", "flooded_ms"))
-        print(f"{kind:32}{idle:>16}{flooded:>18}{row['daemon_cores']:>8}{row['more_mib']:>8}", flush=True)  # noqa: T201
+        for node, python in nodes.items():
+            row = measure(kind, options.connections, options.asks, python)
+            if options.json:
+                print(json.dumps({"node": node, **row}), flush=True)  # noqa: T201
+                continue
+            idle, flooded = ("/".join(map(str, row[name])) for name in ("idle_ms", "flooded_ms"))
+            numbers = f"{row['load']:>6}{idle:>16}{flooded:>20}{row['daemon_cores']:>8}{row['more_mib']:>8}"
+            print(f"{kind:32}{node:8}{numbers}", flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

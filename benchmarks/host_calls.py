@@ -17,15 +17,15 @@ import time
 
 import attrs
 
-from plasm_core import plugins
-from plasm_core.abc import Runtime
-from plasm_core.engine import Engine
 from plasm_core.errors import PluginError
-from plasm_core.sandbox import confine, frames, worker
-from plasm_core.sandbox.binary import signed as encode_signed
-from plasm_core.sandbox.binary import sized, unsigned, vector
-from plasm_core.sandbox.entry import make
-from plasm_core.sandbox.metering import meter
+from plasm_core.plugins import loading
+from plasm_core.plugins.engine import Engine
+from plasm_core.plugins.interfaces import Runtime
+from plasm_core.sandbox.metering.binary import signed as encode_signed
+from plasm_core.sandbox.metering.binary import sized, unsigned, vector
+from plasm_core.sandbox.metering.rewrite import meter
+from plasm_core.sandbox.process import confinement, worker, worker_frames
+from plasm_core.sandbox.process.entry import make
 from plasm_core.sandbox.wasi.abi import FUNCTIONS
 
 BOUND_MS = 120.0
@@ -208,8 +208,8 @@ def measure(engine: Engine, name: str, call: Call, *, canonical_nans: bool, drai
         while True:
             code = meter(module_calling(name, call, times), canonical_nans=canonical_nans).code
             host, instance = worker.make_instance(engine.load(engine.compile(code)))
-            job = frames.Job(
-                frames.pack_job(
+            job = worker_frames.WorkerJob(
+                worker_frames.pack_job(
                     gas=2**53 - 1,
                     memory_bytes=1 << 30,
                     output_bytes=1 << 40,
@@ -224,7 +224,7 @@ def measure(engine: Engine, name: str, call: Call, *, canonical_nans: bool, drai
             stdin = worker.FileStdin(stdin_fd, call.stdin_bytes)
             send = worker.sender(drain.sock)
             started = time.process_time()
-            kind, _, _, gas, *_ = frames.unpack_outcome(worker.run(instance, host, job, stdin, send))
+            kind, _, _, gas, *_ = worker_frames.unpack_outcome(worker.run(instance, host, job, stdin, send))
             spent_s = time.process_time() - started
             if kind != "exited":
                 raise RuntimeError(f"{name}, {call.label}: {kind}")
@@ -240,7 +240,7 @@ def engines() -> dict[str, tuple[Runtime, Engine]]:
     found = {}
     for name in ("wasmtime", "wasm3", "wasmer"):
         try:
-            runtime = plugins.create(Runtime, name, {})  # type: ignore[type-abstract]
+            runtime = loading.create(Runtime, name, {})  # type: ignore[type-abstract]
         except PluginError:
             continue
         if runtime.python() == sys.executable:
@@ -251,7 +251,7 @@ def engines() -> dict[str, tuple[Runtime, Engine]]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.parse_args()
-    confine.allow_deep_stack()
+    confinement.allow_deep_stack()
     drain = Drain()
     found = engines()
     most = 0.0

@@ -31,8 +31,8 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from plasm_core import plugins  # noqa: E402
-from plasm_core.abc import Runtime  # noqa: E402
+from plasm_core.plugins import loading  # noqa: E402
+from plasm_core.plugins.interfaces import Runtime  # noqa: E402
 from plasm_core.records import JobInput, Limits, manifest_for  # noqa: E402
 from tests.support import processes  # noqa: E402
 from tests.support.lab import Lab, open_lab  # noqa: E402
@@ -186,7 +186,7 @@ def _job(lab: Lab, runtime: Runtime) -> Call:
 
 def run(*, rounds: int, jobs: int, runtime: str) -> dict[str, list[Round]]:
     """Measure all ways by turns."""
-    chosen = plugins.create(Runtime, runtime, {})  # type: ignore[type-abstract]
+    chosen = loading.create(Runtime, runtime, {})  # type: ignore[type-abstract]
     found: dict[str, list[Round]] = {}
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))

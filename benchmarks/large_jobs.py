@@ -25,7 +25,7 @@ _CLIENT = """
 import sys, time
 from pathlib import Path
 from plasm_core.client import Client
-from plasm_core.client.sink import Nowhere
+from plasm_core.client.output import Nowhere
 from plasm_core.records import Limits
 limits = Limits(gas=10**12, memory_bytes=256 << 20, output_bytes=256 << 20)
 began = time.monotonic()

@@ -22,7 +22,7 @@ from typing import Any
 
 import trio
 
-from plasm_core.abc import Network, Stream
+from plasm_core.plugins.interfaces import Network, Stream
 from plasm_core.testing.claims import SeedSigner
 from plasm_transport_libp2p.transport import Libp2pTransport
 

@@ -16,8 +16,8 @@ import resource
 import sys
 from collections.abc import Callable
 
-from plasm_core.sandbox.binary import sized, unsigned, vector
-from plasm_core.sandbox.prepare import prepare
+from plasm_core.sandbox.admission.prepare import prepare
+from plasm_core.sandbox.metering.binary import sized, unsigned, vector
 
 BOUND = 2.3
 _LEAST_S = 0.2
@@ -84,6 +84,10 @@ CASES: dict[str, Callable[[int], bytes]] = {
     "locals": lambda size: _module(
         functions=size // 1_600,
         bodies=(sized(vector([b"\1\x7f"] * 799) + b"\x0b"),) * (size // 1_600),
+    ),
+    "locals of a run": lambda size: _module(
+        functions=size // 8,
+        bodies=(sized(vector([unsigned(50_000) + b"\x7e"]) + b"\x0b"),) * (size // 8),
     ),
     "globals": lambda size: _module(globals_=vector([b"\x7f\1\x41\0\x0b"] * (size // 5))),
     "exports": lambda size: _module(

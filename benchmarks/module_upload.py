@@ -41,11 +41,11 @@ for folder in (ROOT, ROOT / "plugins/transport_libp2p"):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
-from plasm_core.abc import Stream  # noqa: E402
-from plasm_core.client import Submission, conversations  # noqa: E402
-from plasm_core.client.link import open_link  # noqa: E402
+from plasm_core.client import Submission, session  # noqa: E402
+from plasm_core.client.connection import open_link  # noqa: E402
+from plasm_core.plugins.interfaces import Stream  # noqa: E402
+from plasm_core.protocol import JOB_PROTOCOL  # noqa: E402
 from plasm_core.records import Limits  # noqa: E402
-from plasm_core.wire import JOB_PROTOCOL  # noqa: E402
 from plasm_transport_libp2p.transport import Libp2pTransport  # noqa: E402
 from tests.network.conftest import LABORATORY  # noqa: E402
 from tests.support.daemon import Daemon  # noqa: E402
@@ -145,9 +145,7 @@ async def as_job(address: str, data: bytes) -> float:
             Libp2pTransport(listen=()).open(None, {}) as network,
             open_link(await network.dial(address, JOB_PROTOCOL)) as link,
         ):
-            await conversations.submit(
-                link, job, await conversations.greeted(link), follow=False, watch=watch
-            )
+            await session.submit(link, job, await session.greeted(link), follow=False, watch=watch)
     return moments["checking"] - moments["uploading"]
 
 
@@ -177,7 +175,7 @@ def daemon(carrier: str) -> Iterator[str]:
         line = next(
             text for text in made.log.read_text().splitlines() if "listening transport=libp2p" in text
         )
-        yield line.partition("addresses=")[2].split()[0]
+        yield line.partition("addresses=")[2].split(",")[0]
         assert made.terminate() == 0
 
 

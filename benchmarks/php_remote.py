@@ -24,8 +24,8 @@ from pathlib import Path
 import trio
 
 from plasm_core import config
-from plasm_core.client.aio import open_client
-from plasm_core.client.remote import RemoteDialler
+from plasm_core.client.node_choice import RemoteDialler
+from plasm_core.client.opening import open_client
 from plasm_core.client.submission import Submission
 from plasm_core.records import Limits
 

@@ -40,7 +40,7 @@ for folder in (ROOT, ROOT / "plugins/transport_libp2p"):
 
 from plasm_transport_libp2p.quic import QuicLimits, QuicTransport  # noqa: E402
 from plasm_transport_libp2p.quic.connection import QuicMuxedConnection  # noqa: E402
-from plasm_transport_libp2p.quic.identity import Identity  # noqa: E402
+from plasm_transport_libp2p.quic.identity import TlsIdentity  # noqa: E402
 from plasm_transport_libp2p.quic.stream import QuicMuxedStream  # noqa: E402
 
 RESULTS = ROOT / "benchmarks/results/quic-transport.txt"
@@ -104,7 +104,7 @@ def raw_configuration(datagram_bytes: int, *, is_client: bool) -> QuicConfigurat
         verify_mode=ssl.CERT_NONE,
     )
     if not is_client:
-        made = Identity(create_new_key_pair().private_key, QuicLimits()).configuration(is_client=False)
+        made = TlsIdentity(create_new_key_pair().private_key, QuicLimits()).configuration(is_client=False)
         configuration.certificate, configuration.private_key = made.certificate, made.private_key
     return configuration
 
@@ -217,7 +217,7 @@ async def serve_own(datagram_bytes: int, size: int) -> None:
         transport.set_background_nursery(nursery)
         listener = transport.create_listener(handle)
         await listener.listen(Multiaddr("/ip4/127.0.0.1/udp/0/quic-v1"))
-        peer = Identity(key, QuicLimits()).peer_id
+        peer = TlsIdentity(key, QuicLimits()).peer_id
         tell(f"{listener.get_addrs()[0]}/p2p/{peer}")
 
 

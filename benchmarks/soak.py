@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from plasm_core import plugins  # noqa: E402
-from plasm_core.abc import Runtime  # noqa: E402
+from plasm_core.plugins import loading  # noqa: E402
+from plasm_core.plugins.interfaces import Runtime  # noqa: E402
 from plasm_core.testing.bench import module_named  # noqa: E402
 from tests.support import processes  # noqa: E402
 from tests.support.lab import open_lab  # noqa: E402
@@ -73,7 +73,7 @@ def sample(jobs: int, seconds: float) -> Sample:
 
 def soak(jobs: int, *, isolation: str, runtime: str, threads: int, samples: int) -> list[Sample]:
     """Run jobs and return samples, printing each."""
-    chosen = plugins.create(Runtime, runtime, {})  # type: ignore[type-abstract]
+    chosen = loading.create(Runtime, runtime, {})  # type: ignore[type-abstract]
     found: list[Sample] = []
     failures: list[str] = []
     header = " ".join(f"{field.name:>14}" for field in attrs.fields(Sample))

@@ -1,0 +1,173 @@
+"""What listeners, a slow reader and an aborted upload cost the web server: memory, and other requests' latency.
+
+    python -m benchmarks.http_load
+
+A real `plasm web` and plasmd; the listeners follow one running job by server-sent events.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import secrets
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.support.daemon import Daemon
+from tests.support.receipts import ROOT
+from tests.support.wat import starting, writing
+from tests.support.web_server import WebServer
+
+HELLO = (ROOT / "examples" / "hello" / "hello.wasm").read_bytes()
+FOR_EVER = starting("(loop $l (br $l))")
+MIB = 1 << 20
+
+
+def say(*words: object) -> None:
+    """Print a line at once."""
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
+
+
+def resident_mib(pid: int) -> float:
+    """Return the resident memory of a process."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise AssertionError(pid)
+
+
+def peak_mib(pid: int) -> float:
+    """Return the largest resident memory since the last call of `forget_peak`."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    raise AssertionError(pid)
+
+
+def forget_peak(pid: int) -> None:
+    """Begin a new peak."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def latencies(web: WebServer, count: int = 40) -> str:
+    """Return the median and the worst latency of a request that asks the daemon, in ms."""
+    found = []
+    for _ in range(count):
+        began = time.perf_counter()
+        assert web.ask("GET", "/readyz", token=None).status == 200
+        found.append((time.perf_counter() - began) * 1000)
+    return f"{statistics.median(found):.0f} ms median, {max(found):.0f} ms worst of {count}"
+
+
+def request(web: WebServer, head: str) -> socket.socket:
+    """Open a connection and send a request's head."""
+    sock = socket.create_connection(("127.0.0.1", web.port), timeout=60)
+    sock.sendall(f"{head} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {web.page_token}\r\n".encode())
+    return sock
+
+
+def show(web: WebServer, what: str) -> None:
+    """Print where the two processes stand."""
+    assert web.process is not None
+    assert web.daemon.process is not None
+    server, daemon = web.process.pid, web.daemon.process.pid
+    say(
+        f"{what}: server {resident_mib(server):.0f} MiB (peak {peak_mib(server):.0f}), "
+        f"daemon {resident_mib(daemon):.0f} MiB; GET /readyz {latencies(web)}"
+    )
+
+
+@contextlib.contextmanager
+def listening(web: WebServer, path: str, count: int) -> Iterator[list[socket.socket]]:
+    """Have listeners follow a job."""
+    with contextlib.ExitStack() as stack:
+        socks = []
+        for _ in range(count):
+            sock = stack.enter_context(request(web, f"GET {path}/events"))
+            sock.sendall(b"\r\n")
+            socks.append(sock)
+        for sock in socks:
+            data = b""
+            while b"event: status" not in data:
+                data += sock.recv(65536)
+        yield socks
+
+
+def main() -> None:
+    """Measure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--listeners", type=int, default=500)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as home, Daemon(Path(home)) as daemon:
+        daemon.start()
+        with WebServer(daemon, "--connections", "2048") as web:
+            web.start()
+            measure(web, options.listeners)
+
+
+def measure(web: WebServer, listeners: int) -> None:
+    """Measure the listeners, then the slow reader, then the upload."""
+    assert web.process is not None
+    web.submit([("module", HELLO)], wait_s=60)
+    show(web, "at rest")
+    path = web.submit([("module", FOR_EVER), ("job", b'{"wall_time_s": 600, "gas": 1000000000000000}')])
+    job = path.headers["location"]
+    for turn in (1, 2, 3):
+        began = time.monotonic()
+        with listening(web, job, listeners):
+            say(f"{listeners} listeners came in {time.monotonic() - began:.1f} s")
+            show(web, f"{listeners} listeners, turn {turn}")
+            time.sleep(20)
+            show(web, f"{listeners} listeners, 20 s later")
+        show(web, "after they left")
+    web.ask("DELETE", job)
+    forget_peak(web.process.pid)
+    slow_reader(web)
+    forget_peak(web.process.pid)
+    for turn in (1, 2, 3):
+        aborted_upload(web)
+        show(web, f"after an upload of 100 MiB that broke off, turn {turn}")
+
+
+def slow_reader(web: WebServer) -> None:
+    """Have a client read 50 MiB of output by a few bytes a second."""
+    loud = writing(b"x" * 60_000, times=900)
+    job = web.submit(
+        [("module", loud), ("job", b'{"output_bytes": 100000000, "gas": 1000000000000}')], wait_s=60
+    ).json
+    say(f"a job with {job['stdoutBytes'] / MIB:.0f} MiB of output: {job['state']}")
+    forget_peak(web.process.pid if web.process else 0)
+    with request(web, f"GET /v1/jobs/{job['jobId']}/stdout") as sock:
+        sock.sendall(b"\r\n")
+        for _ in range(20):
+            sock.recv(100)
+            time.sleep(0.5)
+        show(web, "with a reader of 200 bytes/s")
+    began = time.perf_counter()
+    body = web.ask("GET", f"/v1/jobs/{job['jobId']}/stdout").body
+    say(f"the same read at once: {len(body) / MIB / (time.perf_counter() - began):.0f} MiB/s")
+    show(web, "after it")
+
+
+def aborted_upload(web: WebServer) -> None:
+    """Send 100 MiB of stdin, and break off."""
+    boundary = secrets.token_hex(8)
+    with request(web, "POST /v1/jobs") as sock:
+        sock.sendall(
+            f"Content-Type: multipart/form-data; boundary={boundary}\r\nContent-Length: {200 * MIB}\r\n\r\n"
+            f'--{boundary}\r\nContent-Disposition: form-data; name="stdin"\r\n\r\n'.encode()
+        )
+        piece = os.urandom(MIB)
+        for _ in range(100):
+            sock.sendall(piece)
+
+
+if __name__ == "__main__":
+    main()
