@@ -28,8 +28,8 @@ OUTCOMES = """\
 | code | name | what it means |
 |---|---|---|
 """
-_TYPED = re.compile(r"/ip4/\S+|(?<![\w`-])--[a-z][a-z-]*")
-"""What in an explanation a reader types."""
+_TYPED = re.compile(r"`[^`]+`|/ip4/\S+|(?<![\w-])--[a-z][a-z-]*")
+"""What in an explanation a reader types; some of it has its backticks already."""
 MEANINGS = {
     "OK": "it worked; of a job, that it exited with code 0",
     "FAILURE": "something did not work, and none of the others says it better",
@@ -60,6 +60,8 @@ def _commands(command: click.Command, path: str) -> Iterator[tuple[click.Command
     if not isinstance(command, click.Group):
         yield command, path
         return
+    if command.invoke_without_command:
+        yield command, path
     for name, item in command.commands.items():
         yield from _commands(item, f"{path} {name}")
 
@@ -71,14 +73,19 @@ def _command(command: click.Command, path: str) -> str:
     rows = [found for item in options if (found := item.get_help_record(context))]
     paragraphs = [" ".join(part.split()) for part in (command.help or "").split("\n\n")]
     lines = [f"## {path}", "", "```text", f"{path} {usage}", "```", ""]
-    lines += [line for part in paragraphs for line in (_TYPED.sub(r"`\g<0>`", part), "")]
+    lines += [line for part in paragraphs for line in (marked(part), "")]
     lines += ["| option | what it does |", "|---|---|"]
     lines += [f"| `{cell(names)}` | {_explained(text)} |" for names, text in rows]
     return "\n".join([*lines, ""])
 
 
 def _explained(text: str) -> str:
-    return _TYPED.sub(r"`\g<0>`", cell(text))
+    return marked(cell(text))
+
+
+def marked(text: str) -> str:
+    """Put what a reader types into backticks, once."""
+    return _TYPED.sub(lambda found: f"`{found[0].strip('`')}`", text)
 
 
 def cell(text: str) -> str:

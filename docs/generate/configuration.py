@@ -13,22 +13,25 @@ from typing import Any
 import attrs
 
 from docs.generate.commands import cell
-from plasm_core import config, plugins
-from plasm_core.abc import KINDS
+from plasm_core import config
+from plasm_core.interpreter import Interpreter
+from plasm_core.plugins import loading
+from plasm_core.plugins.interfaces import KINDS
 from plasm_core.records.fields import JSON_NAME, MAX_INTEGER, constraint_of
 
 HEAD = """\
 # Configuration
 
 ```sh
-plasmd --check --set limits.gas=1000000000      # what is wrong with it, if anything
-plasm run --set admission.cpu_s=30 --set 'policy.capabilities=["clock.real"]' examples/hello/hello.wasm
+plasmd --check --set limits.gas=1000000000      # lists the errors of the configuration
+plasm run --set admission.cpu_s=30 --set 'policy.grants=["clock.real"]' examples/hello/hello.wasm
 ```
 
-Every setting of `plasm` and `plasmd`, with its default and what it takes.
+Every setting of `plasm` and `plasmd`, with its default and the values that it accepts.
 Flags beat the environment, the environment beats the file, the file beats the defaults.
 
 - **The file** is TOML: the one that `--config` or `PLASM_CONFIG` names, else `~/.config/plasm/plasm.toml`. The packaged daemon has `/etc/plasm/plasmd.toml`.
+- **Drop-ins** are the files `*.toml` in the directory beside the file whose name ends in `.d`: `plasmd.d` for `plasmd.toml`. They are read after the file in the order of their names, at most 64, and each changes single settings. Put your own settings there: an upgrade never touches them.
 - **In the environment** `PLASM_LIMITS__GAS` is `limits.gas`, and `PLASM_RUNTIME` is `plasm.runtime`.
 - **On the command line** `--set limits.gas=1000000000` sets anything, and the choices of `[plasm]` have flags, such as `--runtime`.
 
@@ -54,6 +57,7 @@ def render() -> str:
     with _packaged():
         sections = [item for item in attrs.fields(config.Config) if attrs.has(type(item.default))]
         parts += [_section(item.name, type(item.default)) for item in sections]
+        parts.append(_section("interpreters.EXTENSION", Interpreter))
         parts.append(PLUGINS)
         parts += [
             _section(f"{kind}.{name}", cls, level=3) for kind, name, cls in _components() if attrs.fields(cls)
@@ -77,12 +81,10 @@ def _packaged() -> Iterator[None]:
 def _components() -> Iterator[tuple[str, str, type[Any]]]:
     """Yield each plugin of this distribution."""
     for kind in KINDS:
-        for point, entries in sorted(plugins.entry_points().items()):
+        for point, entries in sorted(loading.entry_points().items()):
             found, _, name = point.partition("_")
-            if found == kind and any(
-                entry.dist is not None and entry.dist.name == "phase-plasm" for entry in entries
-            ):
-                yield kind, name, plugins.load(kind, name)
+            if found == kind and any(entry.distribution == "phase-plasm" for entry in entries):
+                yield kind, name, loading.load(kind, name)
 
 
 def _section(title: str, cls: type[Any], *, level: int = 2) -> str:
@@ -104,6 +106,8 @@ def _section(title: str, cls: type[Any], *, level: int = 2) -> str:
 def _default(item: attrs.Attribute[Any]) -> str:
     factory = getattr(item.default, "factory", None)  # attrs.Factory, which is a function to type checkers
     value = item.default if factory is None else factory()
+    if value is attrs.NOTHING:
+        return "must be given"
     if value is None:
         return "none"
     return f"`{_toml(value)}`{_measure(item.name, value)}"
@@ -144,6 +148,8 @@ def _takes(schema: Mapping[str, Any], name: str) -> str:
         if most == MAX_INTEGER:
             return f"{least:,}{_measure(name, least)} or more"
         return f"{least:,}{_measure(name, least)} to {most:,}{_measure(name, most)}"
+    if kind == "number":
+        return f"{schema['minimum']:g} to {schema['maximum']:g}"
     if kind == "array":
         return f"a list of {_items(schema['items'])}"
     return _text(schema)
@@ -163,6 +169,9 @@ def _items(schema: Mapping[str, Any]) -> str:
         "^([a-z0-9]+)$": "names",
         "^(/[!-~]+)$": "multiaddrs",
         "^(12D3KooW[1-9A-HJ-NP-Za-km-z]{44})$": "PeerIds",
+        "^([^\\x00]*)$": "strings",
+        "^([^\\x00=]+=[^\\x00]*)$": "NAME=VALUE",
+        "^((/|~/)[^\\x00-\\x1f\\x7f]*)$": "HOST:GUEST, in which HOST begins with `/` or `~/`",
     }
     return known.get(schema["pattern"], f"`{schema['pattern']}`")
 
@@ -174,5 +183,8 @@ def _text(schema: Mapping[str, Any]) -> str:
         "^(/[!-~]+)$": "a name that begins with `/`",
         "^(0?[0-7]{3})$": "three octal digits",
         "^([a-z_][a-z0-9_-]*)$": "the name of a group",
+        "^((/|~/)[^\\x00-\\x1f\\x7f]*)$": "a path that begins with `/` or `~/`",
+        "^([0-9a-f]{64})$": "64 hexadecimal digits",
+        "^[0-9a-f]{64}$": "64 hexadecimal digits",
     }
     return known.get(schema["pattern"], "a path" if "\\x00" in schema["pattern"] else "a string")

@@ -8,6 +8,8 @@ from typing import Any
 
 from docs.generate import DOCS
 from docs.generate.commands import cell
+from plasm_core.records.converter import camel
+from plasm_core.records.files import guest_path
 
 Schema = Mapping[str, Any]
 
@@ -47,14 +49,23 @@ ASKED = {
     "args": f"{DIGEST}the list encoding of the arguments",
     "env": f"{DIGEST}the list encoding of the environment",
     "stdin": f"{DIGEST}standard input",
-    "seed": "what the job's randomness comes from",
+    "seed": "the seed of the job's random numbers",
     "capabilities": "what else than the contract's it may use; with any, a run is not reproducible",
 }
 LIMITS = (
-    "instructions and the like, as the gas schedule counts",
+    "the most gas, counted by the gas schedule",
     "the greatest memory, in bytes",
     "the greatest size of stdout and of stderr, each",
 )
+FILES = {
+    "tree": f"of a job with [files](../files.md), as all of `files`: {DIGEST}the listing of its input tree",
+    "read_only": "paths below which it can change nothing",
+    "outputs": "paths that are kept",
+    "limits.data_bytes": "the bytes of files that it may write",
+    "limits.entries": "the names that its tree may have",
+    "limits.descriptors": "the descriptors that it may have open",
+}
+ENTRY = "of a job with an [entry](../determinism.md#entry): the export to call in place of `_start`"
 MEANINGS: Mapping[str, Mapping[str, str]] = {
     "manifest": {
         "format": "this format",
@@ -62,6 +73,8 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
         "limits.gas": LIMITS[0],
         "limits.memory_bytes": LIMITS[1],
         "limits.output_bytes": LIMITS[2],
+        **{f"files.{name}": text for name, text in FILES.items()},
+        "entry": ENTRY,
         "wall_time_s": "when the node ends the job; no part of the task, since no other node could check it",
         "cpu": "processors that are set aside; a module has one thread",
         "retry.attempts": "how often a run may be started in all, when a node fails",
@@ -69,10 +82,12 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
     },
     "receipt": {
         "_type": "in-toto's",
-        "subject[].name": "which output",
+        "subject[].name": "which output; `file:PATH` and `tree:PATH` are [files](../files.md#outputs) that the job left",
         "subject[].digest.sha256": f"{DIGEST}that output",
         "predicateType": "this format",
         **{f"predicate.asked.{name}": text for name, text in ASKED.items()},
+        **{f"predicate.asked.files.{camel(name)}": text for name, text in FILES.items()},
+        "predicate.asked.entry": ENTRY,
         "predicate.asked.jobId": f"{DIGEST}the manifest's bytes",
         "predicate.asked.taskDigest": "what was computed: the digest of the fields beside it",
         "predicate.asked.limits.gas": LIMITS[0],
@@ -115,7 +130,7 @@ GROUPS = {
         ),
         ("Who", ("predicate.node.",), "In `predicate.node`:"),
     ),
-    "manifest": (("Fields", ("",), "All are there, always."),),
+    "manifest": (("Fields", ("",), "All are there, always, but for `files` and `entry`."),),
 }
 
 
@@ -166,6 +181,8 @@ def _fields(schema: Schema, path: str, *, required: bool) -> Iterator[tuple[str,
 
 
 _PATTERNS = {
+    guest_path().schema["pattern"]: "a path",
+    "^(stdout|stderr|(file|tree):[^\\x00-\\x1f\\x7f]+)$": "a name",
     "^[0-9a-f]{64}$": "64 hexadecimal digits",
     "^[0-9a-f]{32}$": "32 hexadecimal digits",
     "^(0|[1-9][0-9]{0,19})$": "a decimal string",
@@ -173,6 +190,7 @@ _PATTERNS = {
     "^([a-z0-9_-]+)$": "a name",
     "^([\\x20-\\x7e]*)$": "printable ASCII",
     "^([^\\x00-\\x1f]*)$": "a string",
+    "^([^\\x00-\\x1f\\x7f]+)$": "the name of an export",
 }
 
 

@@ -16,6 +16,7 @@ BORROWED = {
     "contributing.md": "CONTRIBUTING.md",
     "php.md": "php/README.md",
     "reporting.md": "SECURITY.md",
+    "typescript.md": "sdk/typescript/README.md",
 }
 """Pages of the site that are files of the repository outside docs/, unless docs/ has them."""
 _LINK = re.compile(r"\[([^\]\n]*)\]\(([^)\s:#]+)(#[^)\s]*)?\)")
