@@ -47,7 +47,7 @@ _SERVICE_PORT = re.compile(r"PLASM(_[A-Z0-9_]+)?_PORT")
 
 
 @attrs.frozen(kw_only=True)
-class Choice:
+class PluginSelection:
     """The selected plugins, and the facts that verification must establish.
 
     `require`: signature, known, reexecution, quorum or audit; `known`: the PeerIds of nodes that the user knows, in
@@ -215,7 +215,7 @@ class DaemonConfig:
 class Config:
     """The whole configuration. `components`: the plugins' own tables, by kind and name; `interpreters`: by extension."""
 
-    plasm: Choice = Choice()
+    plasm: PluginSelection = PluginSelection()
     admission: AdmissionLimits = AdmissionLimits()
     sandbox: SandboxConfig = SandboxConfig()
     policy: Policy = Policy()
@@ -255,7 +255,7 @@ def with_table(config: Config, kind: str, name: str, table: Mapping[str, Any]) -
 LISTS = ("verifier", "transport", "discovery", "known")
 """The choices of several plugins."""
 _SECTIONS = {
-    "plasm": Choice,
+    "plasm": PluginSelection,
     "admission": AdmissionLimits,
     "sandbox": SandboxConfig,
     "policy": Policy,
@@ -303,7 +303,7 @@ def load(
 def _environment(environ: Mapping[str, str]) -> list[tuple[str, list[str], Any]]:
     """PLASM_RUNTIME names plasm.runtime, PLASM_ADMISSION__CPU_S names admission.cpu_s, and so on."""
     found: list[tuple[str, list[str], Any]] = []
-    choices = {attribute.name for attribute in attrs.fields(Choice)}
+    choices = {attribute.name for attribute in attrs.fields(PluginSelection)}
     for variable in sorted(environ):
         if not variable.startswith("PLASM_") or _is_of_a_service(variable, environ[variable]):
             continue

@@ -19,7 +19,7 @@ from typing import IO, Any, TypeVar
 
 import attrs
 
-from plasm_core.batch.rows import BatchJobState, Counts, JobRow, KeptOutputs, NewJob, Result
+from plasm_core.batch.rows import BatchJobResult, BatchJobState, Counts, JobRow, KeptOutputs, NewJob
 from plasm_core.errors import PlasmError, StorageError, StorageFullError
 from plasm_core.ownership import check_owner
 from plasm_core.resource_hint import resource_hint
@@ -212,7 +212,7 @@ class BatchFolder:
                 [(manifest, secret, number) for number, manifest, secret in prepared],
             )
 
-    def finish(self, results: Iterable[Result], placed: Iterable[tuple[int, str]] = ()) -> None:
+    def finish(self, results: Iterable[BatchJobResult], placed: Iterable[tuple[int, str]] = ()) -> None:
         """Store the ends of jobs, and which node accepted which. What one process has ended, no other can."""
         with self._changed() as sql:
             sql.executemany(

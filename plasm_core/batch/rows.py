@@ -53,7 +53,7 @@ class NewJob:
 
 
 @attrs.frozen(kw_only=True)
-class Result:
+class BatchJobResult:
     """The end of a job, as it is stored. `outcome` is a JSON object; `stdout` None: it is in a file."""
 
     number: int

@@ -16,7 +16,7 @@ import trio
 from plasm_core.background_tasks import alongside
 from plasm_core.batch.folder import BatchFolder, not_begun, storage_errors
 from plasm_core.batch.plan import BatchTerms
-from plasm_core.batch.rows import BatchJobState, Counts, JobRow, Result
+from plasm_core.batch.rows import BatchJobResult, BatchJobState, Counts, JobRow
 from plasm_core.client.async_client import AsyncClient
 from plasm_core.client.dispatcher import Dispatcher, Finished, QueuedJob
 from plasm_core.client.module_profile import needed_profile
@@ -33,7 +33,7 @@ _PREPARED = 64
 _EMITTED = 32
 
 Emit = Callable[[list[JobRow]], None]
-Told = Callable[[Result], None]
+Told = Callable[[BatchJobResult], None]
 
 
 class BatchRun:
@@ -103,14 +103,14 @@ class BatchRun:
             if not rows:
                 return
             self._after = rows[-1].number
-            jobs, fresh, failed = list[QueuedJob](), list[tuple[int, bytes, bytes]](), list[Result]()
+            jobs, fresh, failed = list[QueuedJob](), list[tuple[int, bytes, bytes]](), list[BatchJobResult]()
             for row in rows:
                 try:
                     submission = self._submission(row)
                 except (PlasmError, OSError, ValueError) as exc:
                     problem = f"{exc.strerror}: {exc.filename}" if isinstance(exc, OSError) else str(exc)
                     failed.append(
-                        Result(
+                        BatchJobResult(
                             number=row.number, state=BatchJobState.ERROR, error=problem, error_kind="input"
                         )
                     )
@@ -195,15 +195,17 @@ class BatchRun:
             self._emit(rows)
             self._emitted = rows[-1].number
 
-    def _result(self, finished: Finished) -> Result:
+    def _result(self, finished: Finished) -> BatchJobResult:
         """Return what is stored of an end. Raises: OSError."""
         if finished.result is None or finished.output is None:
             error = finished.error
             kind = error.reason if isinstance(error, RefusedError) else type(error).__name__
-            return Result(number=finished.index, state=BatchJobState.ERROR, error=str(error), error_kind=kind)
+            return BatchJobResult(
+                number=finished.index, state=BatchJobState.ERROR, error=str(error), error_kind=kind
+            )
         found = finished.result
         stdout, stderr = self.folder.outputs(finished.index).keep(finished.output)
-        return Result(
+        return BatchJobResult(
             number=finished.index,
             state=BatchJobState.SUCCEEDED if found.ok else BatchJobState.FAILED,
             peer=str(found.handle.peer),

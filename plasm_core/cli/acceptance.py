@@ -11,14 +11,14 @@ from types import TracebackType
 
 from plasm_core import paths, standard_streams
 from plasm_core.cli import render
-from plasm_core.client.job_history import Memory
+from plasm_core.client.job_history import JobHistory
 from plasm_core.errors import OutputFileError, PlasmError
 from plasm_core.records import Handle
 
 
-def memory() -> Memory:
+def job_history() -> JobHistory:
     """Return the file of this user's handles."""
-    return Memory(paths.state_directory() / "jobs" / "handles.jsonl")
+    return JobHistory(paths.state_directory() / "jobs" / "handles.jsonl")
 
 
 class Acceptance:
@@ -52,7 +52,7 @@ class Acceptance:
         """Store the handle of an accepted job."""
         self._handles.append(handle)
         try:
-            memory().add(
+            job_history().add(
                 handle,
                 self._module,
                 self._transport,
@@ -68,12 +68,12 @@ class Acceptance:
         self._is_over = True
         if self._handles and self._problem is None:
             with contextlib.suppress(PlasmError, OSError):
-                memory().forget({handle.job_id for handle in self._handles})
+                job_history().forget({handle.job_id for handle in self._handles})
 
     def __enter__(self) -> Acceptance:
         if self._show is not None and not standard_streams.is_open(1) and not standard_streams.is_open(2):
             # Nobody would ever learn the handle; what is remembered is found by `plasm jobs`.
-            memory().check()
+            job_history().check()
         return self
 
     def __exit__(

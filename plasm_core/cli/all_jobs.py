@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from plasm_core.cli import render
-from plasm_core.cli.acceptance import memory
+from plasm_core.cli.acceptance import job_history
 from plasm_core.cli.arguments import is_job_id
 from plasm_core.client.operator import ListedJob, all_jobs, cancel_any
 from plasm_core.config import Config
@@ -17,7 +17,7 @@ _UNITS = (("d", 86_400), ("h", 3600), ("min", 60))
 def show_all_jobs(settings: Config, as_json: bool) -> None:
     """Show all jobs of the daemon. Raises: `RefusedError`, `PeerUnreachableError`, `ProtocolError`."""
     jobs, more = all_jobs(settings)
-    own = {entry.parsed.job_id: entry.module for entry in memory().entries()}
+    own = {entry.parsed.job_id: entry.module for entry in job_history().entries()}
     if as_json:
         render.show_json(
             {

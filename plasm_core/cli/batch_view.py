@@ -13,7 +13,7 @@ import trio
 
 from plasm_core.background_tasks import alongside
 from plasm_core.batch.folder import FAILED, BatchFolder
-from plasm_core.batch.rows import BatchJobState, Counts, JobRow, Result, stored_outcome
+from plasm_core.batch.rows import BatchJobResult, BatchJobState, Counts, JobRow, stored_outcome
 from plasm_core.batch.run import BatchRun
 from plasm_core.cli import exits, render
 from plasm_core.cli.batch_results import Results, last_line
@@ -116,7 +116,7 @@ class Shown:
 
         return written
 
-    def ended(self, result: Result) -> None:
+    def ended(self, result: BatchJobResult) -> None:
         """Take note of a job's end."""
         self._done += 1
         self._unsuccessful += result.state is not BatchJobState.SUCCEEDED

@@ -10,7 +10,7 @@ import click
 
 from plasm_core.bundle.contents import Contents, SignedReceipt
 from plasm_core.cli import arguments, node_options, option_values, options, render
-from plasm_core.cli.acceptance import memory
+from plasm_core.cli.acceptance import job_history
 from plasm_core.client.known_files import KnownFiles
 from plasm_core.client.upload import Bytes, File, Source
 from plasm_core.config import Config
@@ -100,7 +100,7 @@ def _known(
             if source.digest in set(receipt.digests.values()) - at_hand:
                 found.append(source)
         outputs = {receipt.receipt.stdout, receipt.receipt.stderr}
-        mine = memory().find(job)
+        mine = job_history().find(job)
         if not outputs <= at_hand and mine:
             with suppress(PlasmError):  # what is missing is said then
                 fetch(mine[0].parsed)

@@ -33,11 +33,11 @@ def plugins(kind: str) -> Complete:
 
 def job_ids(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete the id of a job that this user submitted: the latest first, with its module."""
-    from plasm_core.cli.acceptance import memory
+    from plasm_core.cli.acceptance import job_history
     from plasm_core.errors import PlasmError
 
     try:
-        entries = memory().entries()
+        entries = job_history().entries()
     except PlasmError:
         return []
     found = [

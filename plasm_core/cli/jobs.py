@@ -9,7 +9,7 @@ import attrs
 import click
 
 from plasm_core.cli import completion, exits, node_options, option_values, options, render
-from plasm_core.cli.acceptance import Acceptance, memory
+from plasm_core.cli.acceptance import Acceptance, job_history
 from plasm_core.cli.all_jobs import cancel_as_operator, show_all_jobs
 from plasm_core.cli.arguments import given_handle, is_job_id
 from plasm_core.cli.file_options import FileOptions, directory_for, file_options, tell_missing
@@ -64,9 +64,9 @@ def entry_of(text: str) -> tuple[Handle, Entry | None]:
     text = given_handle(text)
     if not is_job_id(text):
         handle = Handle.parse(text)
-        entry = next((item for item in memory().entries() if item.handle == text), None)
+        entry = next((item for item in job_history().entries() if item.handle == text), None)
         return handle, entry
-    found = memory().find(text)
+    found = job_history().find(text)
     if len(found) == 1:
         return found[0].parsed, found[0]
     problem = f"{len(found)} jobs of yours begin so" if found else "no job of yours begins so"
@@ -271,7 +271,7 @@ def result(
             code = exits.JOB_FAILED if code == exits.OK and told_missing else code
     if release_it:
         client.release(job)
-        memory().forget({job.job_id})
+        job_history().forget({job.job_id})
     ctx.exit(code)
 
 
@@ -304,7 +304,7 @@ def release(handle: str, reach: node_options.Reach, as_json: bool, settings: Con
     job, transport = _handle(handle)
     ended = reach.client(settings, transport=transport).release(job)
     if ended.has_ended:
-        memory().forget({job.job_id})
+        job_history().forget({job.job_id})
     else:
         raise click.ClickException("the job has not ended: cancel it first")
     _show_status(job, ended, as_json)
@@ -366,14 +366,14 @@ def jobs(
         show_all_jobs(settings, as_json)
         return
     rows, gone = [], set()
-    for entry, answer in _statuses(list(memory().entries()), settings):
+    for entry, answer in _statuses(list(job_history().entries()), settings):
         job, found = entry.parsed, answer if isinstance(answer, Status) else None
         state, is_gone = _listed(answer)
         if is_gone:
             gone.add(job.job_id)
         rows.append((entry, job, found, state))
     if forget_ended:
-        memory().forget(gone)
+        job_history().forget(gone)
         rows = [row for row in rows if row[1].job_id not in gone]
     if as_json:
         render.show_json(

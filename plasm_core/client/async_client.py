@@ -19,7 +19,7 @@ from plasm_core.client.auditor import Auditor
 from plasm_core.client.connection import Link
 from plasm_core.client.dial import Dialler
 from plasm_core.client.executions import Executions
-from plasm_core.client.failover import Choice, NodeFailedError, give_up, persist
+from plasm_core.client.failover import FailoverState, NodeFailedError, give_up, persist
 from plasm_core.client.fetched_files import FetchedFiles, Fetching, FetchLimits
 from plasm_core.client.file_fetch import fetch_output
 from plasm_core.client.job_map import AHEAD, JobInputs, map_jobs
@@ -155,7 +155,7 @@ class AsyncClient:
 
         with asked.naming():
             return await persist(
-                self.dialler, Choice(submission), once, timeout_s, "the job to be accepted", watch
+                self.dialler, FailoverState(submission), once, timeout_s, "the job to be accepted", watch
             )
 
     async def run(
@@ -334,7 +334,7 @@ class AsyncClient:
             return await session.follow(link, status, following, output, bounds=Bounds(own=True))
 
         await call_sink(output, output.restart)
-        choice, left = Choice(node=given.handle.peer), None
+        choice, left = FailoverState(node=given.handle.peer), None
         try:
             await persist(client.dialler, choice, once, _RECEIVE_AGAIN_S, "the output once more")
             if submission.pack is not None:
@@ -373,7 +373,7 @@ class AsyncClient:
         """
         dialler = self.dialler
         following = Following()
-        choice = Choice(
+        choice = FailoverState(
             submission,
             avoid=set(avoid),
             patience_s=patience_s,
@@ -613,7 +613,7 @@ class AsyncClient:
                 return await session.follow(link, status, following, digesting, watch=watch, bounds=bounds)
 
             end = await persist(
-                self.dialler, Choice(node=handle.peer), once, timeout_s, "the job's result", watch
+                self.dialler, FailoverState(node=handle.peer), once, timeout_s, "the job's result", watch
             )
             given = Given.of(handle, end, digesting, believed=believed)
             left: FetchedFiles | None = None
@@ -654,7 +654,9 @@ class AsyncClient:
             bounds = Bounds(own=True, output_bytes=sent.output_bytes)
             return await session.follow(link, status, following, Nowhere(), bounds=bounds)
 
-        end = await persist(self.dialler, Choice(node=handle.peer), once, timeout_s, "the job's receipt")
+        end = await persist(
+            self.dialler, FailoverState(node=handle.peer), once, timeout_s, "the job's receipt"
+        )
         believed = self.dialler.is_own and (sent.through_gateway or self.dialler.route == "network")
         given = Given.of(handle, end, Digesting(Nowhere()), believed=believed)
         return await self._judge.judge([attrs.evolve(given, outputs={})])
@@ -721,7 +723,7 @@ class AsyncClient:
                 await session.catch_up(link, status, following, sink, output_bytes=limit, came=came)
                 return status
 
-            return await persist(self.dialler, Choice(node=handle.peer), once, timeout_s, what)
+            return await persist(self.dialler, FailoverState(node=handle.peer), once, timeout_s, what)
         raise WaitTimeoutError(f"after {_PEEK_S:g} s without a word still waiting for {what}")
 
     async def wait(
@@ -734,7 +736,9 @@ class AsyncClient:
             watch(status.state, status)
             return await session.ended(link, status, watch=watch)
 
-        return await persist(self.dialler, Choice(node=handle.peer), once, timeout_s, "the job to end", watch)
+        return await persist(
+            self.dialler, FailoverState(node=handle.peer), once, timeout_s, "the job to end", watch
+        )
 
     async def status(self, handle: Handle, *, timeout_s: float | None = 30) -> Status:
         """Return where a job stands."""
@@ -781,7 +785,9 @@ class AsyncClient:
             answer = await session.ask(link, AskCapabilities())
             return answer.envelope.encode() if isinstance(answer, Capabilities) else b""
 
-        return await persist(self.dialler, Choice(node=peer), once, timeout_s, "the node's capabilities")
+        return await persist(
+            self.dialler, FailoverState(node=peer), once, timeout_s, "the node's capabilities"
+        )
 
     async def _question(
         self,
@@ -794,4 +800,4 @@ class AsyncClient:
             question = kind(job_id=handle.job_id, token=handle.token().hex())
             return session.status_of(await session.ask(link, question))
 
-        return await persist(self.dialler, Choice(node=handle.peer), once, timeout_s, what)
+        return await persist(self.dialler, FailoverState(node=handle.peer), once, timeout_s, what)

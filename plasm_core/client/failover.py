@@ -64,7 +64,7 @@ class NodeFailedError(PlasmError):
 
 
 @attrs.define
-class Choice:
+class FailoverState:
     """Which node to use: a given one, or any that accepts the job and has not failed it.
 
     `patience_s`: seconds to wait for a node when none is left, if any was ever known; None: the job's wall time.
@@ -186,7 +186,7 @@ def _is_lie(reason: Exception) -> bool:
 
 async def persist(
     dialler: Dialler,
-    choice: Choice,
+    choice: FailoverState,
     once: Callable[[Link, PeerId], Awaitable[T]],
     timeout_s: float | None,
     what: str,
@@ -217,7 +217,7 @@ async def persist(
     raise WaitTimeoutError(f"{after}: {problem}" if problem else after) from problem
 
 
-def give_up(dialler: Dialler, choice: Choice, exc: PlasmError) -> bool:
+def give_up(dialler: Dialler, choice: FailoverState, exc: PlasmError) -> bool:
     """Record that a node failed the job. Return whether another node may have it.
 
     Later jobs of this client avoid a node with recent failures.
@@ -245,7 +245,7 @@ def _check_descriptors(exc: PlasmError) -> None:
 
 
 def _pause(
-    dialler: Dialler, exc: PlasmError, choice: Choice, pauses: Iterator[float], watch: Watcher
+    dialler: Dialler, exc: PlasmError, choice: FailoverState, pauses: Iterator[float], watch: Watcher
 ) -> float:
     """Return how long to wait before another try, at another node perhaps.
 

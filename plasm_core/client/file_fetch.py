@@ -7,7 +7,7 @@ import trio
 from plasm_core.client import session
 from plasm_core.client.connection import Link
 from plasm_core.client.dial import Dialler
-from plasm_core.client.failover import Choice, persist
+from plasm_core.client.failover import FailoverState, persist
 from plasm_core.client.fetched_files import Fetching
 from plasm_core.client.wait_limits import LEAST_BYTES_PER_S
 from plasm_core.client.watcher import Watcher, silent
@@ -56,6 +56,6 @@ async def fetch_output(
             )
 
         took()
-        await persist(dialler, Choice(node=handle.peer), once, timeout_s, "the job's files", watch)
+        await persist(dialler, FailoverState(node=handle.peer), once, timeout_s, "the job's files", watch)
     if patience.cancelled_caught:
         raise NodeStalledError(f"the node {handle.peer} has not served the job's files in time")

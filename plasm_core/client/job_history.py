@@ -62,7 +62,7 @@ class Entry:
         return Handle.parse(self.handle)
 
 
-class Memory:
+class JobHistory:
     """A file of entries, the oldest first, at most `MAX_ENTRIES`. It holds secrets: only its owner may read it."""
 
     def __init__(self, path: Path) -> None:

@@ -17,7 +17,7 @@ from plasm_core.client.wait_limits import ANSWER_NAMED_S, Bounds, within
 from plasm_core.client.watcher import Watcher, silent
 from plasm_core.errors import ConnectionLostError, ProtocolError, RefusedError
 from plasm_core.protocol.channels import OUTPUTS, Channel
-from plasm_core.protocol.client_session import Phase
+from plasm_core.protocol.client_session import ClientPhase
 from plasm_core.protocol.frames import Data
 from plasm_core.protocol.messages import (
     NOTHING,
@@ -341,7 +341,7 @@ async def fetch(
         await trio.to_thread.run_sync(take, data.data)
         took()
         taken += len(data.data)
-        if conversation.phase is Phase.FETCHING:
+        if conversation.phase is ClientPhase.FETCHING:
             with contextlib.suppress(ConnectionLostError):  # as in `_take`
                 await link.send(conversation.credit(Channel.CONTENTS, WINDOW_BYTES, taken))
 
@@ -351,7 +351,7 @@ async def _take(link: Link, data: Data, following: Following, sink: Sink) -> Non
     await call_sink(sink, sink.write, data.channel.output, data.data)
     following.offsets[data.channel] += len(data.data)
     conversation = link.conversation
-    if conversation.phase is Phase.FOLLOWING and conversation.attempt == following.attempt:
+    if conversation.phase is ClientPhase.FOLLOWING and conversation.attempt == following.attempt:
         consumed = following.offsets[data.channel]
         with contextlib.suppress(ConnectionLostError):  # the node may have said all; if not, receiving tells
             await link.send(conversation.credit(data.channel, WINDOW_BYTES, consumed))

@@ -26,7 +26,7 @@ from plasm_core.daemon.scheduling.quotas import Quotas
 from plasm_core.daemon.scheduling.slots import Slots, demand_of, lendable_bytes
 from plasm_core.daemon.scheduling.usage import UsageLog
 from plasm_core.daemon.settled import in_thread_if, settled
-from plasm_core.daemon.store import Accepted, Job, Store
+from plasm_core.daemon.store import Job, Store, StoredSubmission
 from plasm_core.daemon.tracked_job import Track, demand_for, present, status_of
 from plasm_core.errors import JobEndedError, RefusedError, StorageError
 from plasm_core.execution import FILES_FEATURE
@@ -226,7 +226,7 @@ class Service:
         self.offers.remove(offer)
         return present(job), accepted.created
 
-    def _accepting(self, offer: Offer, token: bytes) -> Future[Accepted]:
+    def _accepting(self, offer: Offer, token: bytes) -> Future[StoredSubmission]:
         return self.store.accepting(
             offer.inputs,
             manifest=offer.manifest,

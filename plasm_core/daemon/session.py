@@ -47,7 +47,7 @@ from plasm_core.protocol.messages import (
     Submit,
     withdraws_output,
 )
-from plasm_core.protocol.node_session import NodeConversation, Phase
+from plasm_core.protocol.node_session import NodeConversation, NodePhase
 from plasm_core.records import Manifest, job_id
 from plasm_core.version import __version__
 
@@ -192,7 +192,7 @@ class Session:
                 except StorageFullError:
                     raise
                 except StorageError as exc:
-                    if self._conversation.phase is Phase.FOLLOWING:
+                    if self._conversation.phase is NodePhase.FOLLOWING:
                         raise
                     await self._refuse(
                         RefusedError("storage_failed", "the node's disk fails"),
@@ -223,7 +223,7 @@ class Session:
     async def _refuse(
         self, exc: RefusedError, *, detail: StorageError | None = None, level: int = logging.INFO
     ) -> None:
-        if self._conversation.phase is Phase.FOLLOWING:
+        if self._conversation.phase is NodePhase.FOLLOWING:
             await self._complain(exc.reason, str(exc))
             return
         if detail is None:

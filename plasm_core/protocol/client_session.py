@@ -47,7 +47,7 @@ from plasm_core.protocol.messages import (
 )
 
 
-class Phase(enum.Enum):
+class ClientPhase(enum.Enum):
     """The state of a conversation, which determines whose message comes next."""
 
     GREETING = "the node is to introduce itself"
@@ -78,7 +78,7 @@ class ClientConversation:
 
     def __init__(self, *, keep_s: int | None = None, features: tuple[str, ...] = ()) -> None:
         """`keep_s`, `features`: what the node's hello said, if this is not the first conversation on the stream."""
-        self.phase = Phase.GREETING if keep_s is None else Phase.OPENING
+        self.phase = ClientPhase.GREETING if keep_s is None else ClientPhase.OPENING
         self.attempt = 0
         self.is_kept = False
         """Whether all is said, and another conversation may begin on the stream."""
@@ -125,25 +125,25 @@ class ClientConversation:
 
     def _end(self) -> None:
         """Note the node's last message."""
-        self.phase = Phase.OVER
+        self.phase = ClientPhase.OVER
         self.is_kept = isinstance(self._asked, Opening) and self._asked.keep is True
 
     def _check(self, message: Message) -> None:
         if isinstance(message, Error):
-            self.phase = Phase.OVER
-        elif self.phase is Phase.GREETING and isinstance(message, Hello):
+            self.phase = ClientPhase.OVER
+        elif self.phase is ClientPhase.GREETING and isinstance(message, Hello):
             self.keep_s, self.features = message.keep_s, message.features or ()
-            self.phase = Phase.OPENING if self._asked is None else Phase.ASKING
-        elif self.phase is Phase.ASKING:
+            self.phase = ClientPhase.OPENING if self._asked is None else ClientPhase.ASKING
+        elif self.phase is ClientPhase.ASKING:
             self._answer(message)
-        elif self.phase is Phase.UPLOADING:
+        elif self.phase is ClientPhase.UPLOADING:
             self._uploading(message)
-        elif self.phase is Phase.FOLLOWING and isinstance(message, State):
+        elif self.phase is ClientPhase.FOLLOWING and isinstance(message, State):
             if message.status.attempt < self.attempt:
                 raise ProtocolError("the number of attempts fell")
             if message.status.attempt > self.attempt:
                 self._follow(NOTHING, message.status)
-        elif self.phase is Phase.FOLLOWING and isinstance(message, Result):
+        elif self.phase is ClientPhase.FOLLOWING and isinstance(message, Result):
             self._finish(message.status)
         else:
             raise ProtocolError(f"{message.type} has no place where {self.phase.value}")
@@ -152,7 +152,7 @@ class ClientConversation:
         asked = self._asked
         assert asked is not None
         if isinstance(message, Refused):
-            self.phase = Phase.OVER
+            self.phase = ClientPhase.OVER
             return
         expected = (StatusIs,) if isinstance(asked, Question) else _ANSWERS[type(asked)]
         if not isinstance(message, expected):
@@ -175,11 +175,11 @@ class ClientConversation:
                     f"{received} bytes of {channel.label} received, of {self._sizes.of(channel)}"
                 )
             self._uploads[channel] = SendWindow(channel, received, offered.credit.of(channel))
-        self.phase = Phase.UPLOADING
+        self.phase = ClientPhase.UPLOADING
 
     def _uploading(self, message: Message) -> None:
         if isinstance(message, Refused):
-            self.phase = Phase.OVER
+            self.phase = ClientPhase.OVER
         elif isinstance(message, Possessed) and (channel := message.about) in self._proving:
             self._proving.discard(channel)
             if message.known:
@@ -198,12 +198,12 @@ class ClientConversation:
         end = max(asked.offset, min(asked.offset + asked.length, contents.size))
         window = ReceiveWindow(Channel.CONTENTS, asked.offset, max(asked.credit, asked.offset), size=end)
         self._outputs = {Channel.CONTENTS: window}
-        self.phase = Phase.FETCHING
+        self.phase = ClientPhase.FETCHING
         if window.is_complete:
             self._end()
 
     def _follow(self, offsets: Outputs, status: Status) -> None:
-        self.phase = Phase.FOLLOWING
+        self.phase = ClientPhase.FOLLOWING
         self.attempt = status.attempt
         for channel in OUTPUTS:
             self._outputs[channel] = ReceiveWindow(
@@ -230,10 +230,10 @@ class ClientConversation:
 
     def _take(self, data: Data) -> None:
         window = self._outputs.get(data.channel)
-        if self.phase not in (Phase.FOLLOWING, Phase.FETCHING) or window is None:
+        if self.phase not in (ClientPhase.FOLLOWING, ClientPhase.FETCHING) or window is None:
             raise ProtocolError(f"bytes of {data.channel.label} have no place where {self.phase.value}")
         window.take(data)
-        if self.phase is Phase.FETCHING and window.is_complete:
+        if self.phase is ClientPhase.FETCHING and window.is_complete:
             self._end()
 
     def _grow(self, credit: Credit) -> None:
@@ -253,7 +253,7 @@ class ClientConversation:
     @property
     def room(self) -> dict[Channel, tuple[int, int]]:
         """For each incomplete upload: the next offset, and how many bytes may be sent now."""
-        if self.phase is not Phase.UPLOADING:
+        if self.phase is not ClientPhase.UPLOADING:
             return {}
         return {
             channel: (window.position, min(window.room, self._sizes.of(channel) - window.position))
@@ -271,8 +271,8 @@ class ClientConversation:
         if self.keep_s is not None and isinstance(message, Opening):
             message = attrs.evolve(message, keep=True)
         self._asked = message
-        if self.phase is Phase.OPENING:
-            self.phase = Phase.ASKING
+        if self.phase is ClientPhase.OPENING:
+            self.phase = ClientPhase.ASKING
         if isinstance(message, Submit):
             self._sizes = message.sizes
             self._credit = message.credit
@@ -282,7 +282,7 @@ class ClientConversation:
 
     def prove(self, proof: str, channel: Channel = Channel.MODULE) -> bytes:
         """Encode the proof of having the module, or the files. No byte of it may be sent before the node's answer."""
-        if self.phase is not Phase.UPLOADING or channel not in PROVABLE or channel not in self.room:
+        if self.phase is not ClientPhase.UPLOADING or channel not in PROVABLE or channel not in self.room:
             raise ValueError(f"not a time to prove anything: {self.phase.value}")
         self._proving.add(channel)
         return control_frame(
@@ -306,5 +306,5 @@ class ClientConversation:
 
     def error(self, code: str, message: str) -> bytes:
         """Encode an `error` message, which says why the client closes the stream."""
-        self.phase = Phase.OVER
+        self.phase = ClientPhase.OVER
         return control_frame(Error(code=code, message=message))

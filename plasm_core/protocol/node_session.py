@@ -44,7 +44,7 @@ from plasm_core.token_bucket import TokenBucket
 UPLOAD_WINDOW_BYTES = 1 << 20
 
 
-class Phase(enum.Enum):
+class NodePhase(enum.Enum):
     """The state of a conversation, which determines whose message comes next."""
 
     OPENING = "the client is to say what it wants"
@@ -65,7 +65,7 @@ class NodeConversation:
     """
 
     def __init__(self) -> None:
-        self.phase = Phase.OPENING
+        self.phase = NodePhase.OPENING
         self.attempt = 0
         self._reader = FrameReader(FROM_CLIENT)
         self._uploads: dict[Channel, ReceiveWindow] = {}
@@ -81,7 +81,7 @@ class NodeConversation:
     def receive(self, data: bytes) -> Iterator[Message | Data | None]:
         """Process bytes from the client, and yield its messages and data. Raises: `ProtocolError`."""
         for frame in self._reader.feed(data):
-            if isinstance(frame, Data) and self.phase is Phase.OVER:
+            if isinstance(frame, Data) and self.phase is NodePhase.OVER:
                 yield None  # it was on its way when the node refused the rest
             elif isinstance(frame, Data):
                 self._take(frame)
@@ -103,16 +103,16 @@ class NodeConversation:
 
     def _check(self, message: Message) -> None:
         if isinstance(message, Error):
-            self.phase = Phase.OVER
+            self.phase = NodePhase.OVER
             return
-        if isinstance(message, Possession) and self.phase is Phase.UPLOADING:
+        if isinstance(message, Possession) and self.phase is NodePhase.UPLOADING:
             channel = message.about
             if channel in self._uploads and channel not in self._challenged and not self.is_uploaded:
                 self._challenged.add(channel)
                 return
-        if not isinstance(message, Opening) or self.phase is not Phase.OPENING:
+        if not isinstance(message, Opening) or self.phase is not NodePhase.OPENING:
             raise ProtocolError(f"{message.type} has no place where {self.phase.value}")
-        self.phase = Phase.DECIDING
+        self.phase = NodePhase.DECIDING
         self._keeps = message.keep is True
         self._follows = not (isinstance(message, Submit) and message.follow is False)
         self._uploads, self._outputs, self._challenged = {}, {}, set()
@@ -127,24 +127,24 @@ class NodeConversation:
 
     def _take(self, data: Data) -> None:
         window = self._uploads.get(data.channel)
-        if self.phase is not Phase.UPLOADING or window is None:
+        if self.phase is not NodePhase.UPLOADING or window is None:
             raise ProtocolError(f"bytes of {data.channel.label} have no place where {self.phase.value}")
         window.take(data)
         self._challenged.add(data.channel)  # the time for a proof is over
 
     def _credit(self, credit: Credit) -> None:
         window = next((item for item in self._outputs.values() if item.channel.label == credit.channel), None)
-        if window is not None and self.phase in (Phase.OVER, Phase.OPENING):
+        if window is not None and self.phase in (NodePhase.OVER, NodePhase.OPENING):
             return  # the client cannot know yet that all is said
-        if window is None or self.phase not in (Phase.FOLLOWING, Phase.FETCHING):
+        if window is None or self.phase not in (NodePhase.FOLLOWING, NodePhase.FETCHING):
             raise ProtocolError(f"credit for {credit.channel} has no place where {self.phase.value}")
-        if credit.attempt == self.attempt or self.phase is Phase.FETCHING:
+        if credit.attempt == self.attempt or self.phase is NodePhase.FETCHING:
             window.grow(credit.upto)
 
     @property
     def is_over(self) -> bool:
         """Whether all is said on the stream: no other conversation may follow on it."""
-        return self.phase is Phase.OVER
+        return self.phase is NodePhase.OVER
 
     @property
     def follows(self) -> bool:
@@ -153,7 +153,7 @@ class NodeConversation:
 
     def _end(self) -> None:
         """End the conversation, after its last message."""
-        self.phase = Phase.OPENING if self._keeps else Phase.OVER
+        self.phase = NodePhase.OPENING if self._keeps else NodePhase.OVER
 
     @property
     def is_uploaded(self) -> bool:
@@ -175,13 +175,13 @@ class NodeConversation:
 
     def offered(self, job_id: str, *, expires_s: int, challenge: str, received: Uploads) -> bytes:
         """Encode `offered`. `received`: the bytes of each channel that the node has from an earlier upload."""
-        self._expect(Phase.DECIDING)
+        self._expect(NodePhase.DECIDING)
         credits = {}
         for channel, window in self._uploads.items():
             window.position = received.of(channel)
             credits[channel.label] = window.grant(UPLOAD_WINDOW_BYTES) or window.position
             window.credit = credits[channel.label]
-        self.phase = Phase.UPLOADING
+        self.phase = NodePhase.UPLOADING
         return control_frame(
             Offered(
                 job_id=job_id,
@@ -194,7 +194,7 @@ class NodeConversation:
 
     def possessed(self, known: bool, channel: Channel = Channel.MODULE) -> bytes:
         """Encode the answer to a proof of possession."""
-        self._expect(Phase.UPLOADING)
+        self._expect(NodePhase.UPLOADING)
         if known:
             window = self._uploads[channel]
             window.position = window.size or 0
@@ -209,28 +209,28 @@ class NodeConversation:
 
     def progress(self, phase: str) -> bytes:
         """Encode a step that the node performs before it accepts the job."""
-        if self.phase is Phase.UPLOADING and self.is_uploaded:
-            self.phase = Phase.ADMITTING
-        self._expect(Phase.ADMITTING)
+        if self.phase is NodePhase.UPLOADING and self.is_uploaded:
+            self.phase = NodePhase.ADMITTING
+        self._expect(NodePhase.ADMITTING)
         return control_frame(Progress(phase=phase))
 
     def accepted(self, job_id: str, status: Status) -> bytes:
         """Encode `accepted`: the job is durable."""
-        if self.phase is Phase.UPLOADING and self.is_uploaded:
-            self.phase = Phase.ADMITTING
-        self._expect(Phase.ADMITTING)
+        if self.phase is NodePhase.UPLOADING and self.is_uploaded:
+            self.phase = NodePhase.ADMITTING
+        self._expect(NodePhase.ADMITTING)
         self._follow(status)
         return control_frame(Accepted(job_id=job_id, status=status))
 
     def attached(self, job_id: str, status: Status) -> bytes:
         """Encode `attached`: the node has the job already."""
-        self._expect(Phase.DECIDING, Phase.ADMITTING)
+        self._expect(NodePhase.DECIDING, NodePhase.ADMITTING)
         self._follow(status)
         return control_frame(Attached(job_id=job_id, status=status))
 
     def _follow(self, status: Status) -> None:
         offsets, credit, attempt = self._first
-        self.phase = Phase.FOLLOWING
+        self.phase = NodePhase.FOLLOWING
         self.attempt = status.attempt
         for channel in OUTPUTS:
             offset = offsets.of(channel) if attempt == status.attempt else 0
@@ -240,7 +240,7 @@ class NodeConversation:
 
     def state(self, status: Status) -> bytes:
         """Encode a new state. With a new attempt, both outputs start again at offset 0."""
-        self._expect(Phase.FOLLOWING)
+        self._expect(NodePhase.FOLLOWING)
         if status.attempt != self.attempt:
             self._first = (NOTHING, self._first[1], status.attempt)
             self._follow(status)
@@ -248,35 +248,35 @@ class NodeConversation:
 
     def output(self, channel: Channel, data: bytes) -> bytes:
         """Encode the next bytes of an output, at most as many as `room` says."""
-        self._expect(Phase.FOLLOWING)
+        self._expect(NodePhase.FOLLOWING)
         self._idle.earn(2)  # a client may answer each frame with credit
         return self._outputs[channel].send(data)
 
     def result(self, status: Status, envelope: str) -> bytes:
         """Encode `result` with the envelope, the node's last message."""
-        self._expect(Phase.FOLLOWING)
+        self._expect(NodePhase.FOLLOWING)
         self._end()
         return control_frame(Result(status=status, envelope=envelope))
 
     def status(self, job_id: str, status: Status) -> bytes:
         """Encode the answer to a question about a job."""
-        self._expect(Phase.DECIDING)
+        self._expect(NodePhase.DECIDING)
         self._end()
         return control_frame(StatusIs(job_id=job_id, status=status))
 
     def capabilities(self, envelope: str) -> bytes:
         """Encode the answer with the capability record."""
-        self._expect(Phase.DECIDING)
+        self._expect(NodePhase.DECIDING)
         self._end()
         return control_frame(Capabilities(envelope=envelope))
 
     def contents(self, contents: OutputContents) -> bytes:
         """Encode what there is of an output that the client fetches. `room` then says what may be sent."""
-        self._expect(Phase.DECIDING)
+        self._expect(NodePhase.DECIDING)
         fetch = self._fetch
         if fetch is None:
             raise ValueError("nothing is fetched")
-        self.phase = Phase.FETCHING
+        self.phase = NodePhase.FETCHING
         self._fetch_end = min(fetch.offset + fetch.length, contents.size)
         self._outputs = {Channel.CONTENTS: SendWindow(Channel.CONTENTS, fetch.offset, fetch.credit)}
         if fetch.offset >= self._fetch_end:
@@ -287,13 +287,13 @@ class NodeConversation:
     def left_to_fetch(self) -> int:
         """How many bytes of what the client fetches are still to be sent."""
         window = self._outputs.get(Channel.CONTENTS)
-        if window is None or self.phase is not Phase.FETCHING:
+        if window is None or self.phase is not NodePhase.FETCHING:
             return 0
         return self._fetch_end - window.position
 
     def fetched(self, data: bytes) -> bytes:
         """Encode the next bytes of what the client fetches, at most as many as `room` says."""
-        self._expect(Phase.FETCHING)
+        self._expect(NodePhase.FETCHING)
         self._idle.earn(2)  # as in `output`
         frame = self._outputs[Channel.CONTENTS].send(data)
         if not self.left_to_fetch:
@@ -302,8 +302,8 @@ class NodeConversation:
 
     def refused(self, refusal: Refused) -> bytes:
         """Encode a refusal, the last message on the stream: bytes of an upload may be on their way."""
-        self._expect(Phase.DECIDING, Phase.UPLOADING, Phase.ADMITTING)
-        self.phase = Phase.OVER
+        self._expect(NodePhase.DECIDING, NodePhase.UPLOADING, NodePhase.ADMITTING)
+        self.phase = NodePhase.OVER
         return control_frame(refusal)
 
     def heartbeat(self) -> bytes:
@@ -312,9 +312,9 @@ class NodeConversation:
 
     def error(self, code: str, message: str) -> bytes:
         """Encode an `error` message, which says why the node closes the stream."""
-        self.phase = Phase.OVER
+        self.phase = NodePhase.OVER
         return control_frame(Error(code=code, message=message))
 
-    def _expect(self, *phases: Phase) -> None:
+    def _expect(self, *phases: NodePhase) -> None:
         if self.phase not in phases:
             raise ValueError(f"not a time to say this: {self.phase.value}")

@@ -10,7 +10,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from plasm_core.config import Choice, Config, Policy, SandboxConfig
+from plasm_core.config import Config, PluginSelection, Policy, SandboxConfig
 from plasm_core.execution import run_job
 from plasm_core.local_node import LocalNode
 from plasm_core.plugins.interfaces import Runtime
@@ -146,7 +146,7 @@ def open_bench(
     """Open a bench with an installed runtime. Its state and cache are in a directory."""
     table = unstructure(runtime) if attrs.has(type(runtime)) else {}
     config = Config(
-        plasm=Choice(runtime=runtime.name),
+        plasm=PluginSelection(runtime=runtime.name),
         policy=policy or Policy(),
         sandbox=sandbox or SandboxConfig(),
         components={"runtime": {runtime.name: table}},

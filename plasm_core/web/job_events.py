@@ -20,7 +20,7 @@ from plasm_core.client.connection import Link
 from plasm_core.client.session import WINDOW_BYTES, Following
 from plasm_core.errors import ConnectionLostError, PlasmError
 from plasm_core.protocol.channels import OUTPUTS, Channel
-from plasm_core.protocol.client_session import Phase
+from plasm_core.protocol.client_session import ClientPhase
 from plasm_core.protocol.frames import Data
 from plasm_core.protocol.messages import Result, State, Status
 from plasm_core.web.api_operations import EVENTS_TYPE
@@ -133,7 +133,7 @@ class JobEvents:
         }
         await self._write(event("output", said, self._id()))
         conversation = link.conversation
-        if conversation.phase is Phase.FOLLOWING and conversation.attempt == self.following.attempt:
+        if conversation.phase is ClientPhase.FOLLOWING and conversation.attempt == self.following.attempt:
             with contextlib.suppress(
                 ConnectionLostError
             ):  # the node may have said all; if not, receiving tells

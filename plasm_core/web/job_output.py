@@ -14,7 +14,7 @@ from plasm_core.client.connection import Link
 from plasm_core.client.session import WINDOW_BYTES, Following
 from plasm_core.errors import ConnectionLostError
 from plasm_core.protocol.channels import Channel
-from plasm_core.protocol.client_session import Phase
+from plasm_core.protocol.client_session import ClientPhase
 from plasm_core.protocol.frames import Data
 from plasm_core.protocol.messages import Result, State, Status, withdraws_output
 from plasm_core.records.job import JobState
@@ -146,7 +146,7 @@ class JobOutput:
 
     async def _give_credit(self, link: Link, position: int) -> None:
         conversation = link.conversation
-        if conversation.phase is Phase.FOLLOWING:
+        if conversation.phase is ClientPhase.FOLLOWING:
             with contextlib.suppress(
                 ConnectionLostError
             ):  # the node may have said all; if not, receiving tells

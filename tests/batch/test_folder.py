@@ -11,7 +11,7 @@ from typing import IO
 import pytest
 
 from plasm_core.batch.folder import BatchFolder, BatchFolderError
-from plasm_core.batch.rows import BatchJobState, NewJob, Result
+from plasm_core.batch.rows import BatchJobResult, BatchJobState, NewJob
 from plasm_core.cli.batch_results import Results
 from plasm_core.errors import StorageError
 from tests.support.users import NOBODY
@@ -31,7 +31,7 @@ def made(path: Path, jobs: int = 3) -> BatchFolder:
 def test_what_was_stored_is_there_after_a_crash(tmp_path: Path) -> None:
     folder = made(tmp_path / "b")
     folder.sending([(0, b"manifest", b"s" * 32)])
-    folder.finish([Result(number=1, state=BatchJobState.ERROR, error="why")])
+    folder.finish([BatchJobResult(number=1, state=BatchJobState.ERROR, error="why")])
     folder.close()
 
     with BatchFolder.open(tmp_path / "b") as again:
@@ -46,7 +46,10 @@ def test_what_was_stored_is_there_after_a_crash(tmp_path: Path) -> None:
 def test_results_come_up_to_the_first_that_is_missing(tmp_path: Path) -> None:
     with made(tmp_path / "b") as folder:
         folder.finish(
-            [Result(number=0, state=BatchJobState.ERROR), Result(number=2, state=BatchJobState.ERROR)]
+            [
+                BatchJobResult(number=0, state=BatchJobState.ERROR),
+                BatchJobResult(number=2, state=BatchJobState.ERROR),
+            ]
         )
 
         assert [row.number for row in folder.results(-1, 10)] == [0]
@@ -100,7 +103,7 @@ def test_a_full_disk_is_said_and_loses_nothing(tmp_path: Path) -> None:
     with made(tmp_path / "b") as folder:
         folder._connection.execute("PRAGMA max_page_count = 1")  # as a full disk does, SQLITE_FULL
         with pytest.raises(StorageError, match=r"cannot write the batch .* full") as caught:
-            folder.finish([Result(number=0, state=BatchJobState.SUCCEEDED, stdout=b"x" * 200_000)])
+            folder.finish([BatchJobResult(number=0, state=BatchJobState.SUCCEEDED, stdout=b"x" * 200_000)])
         folder._connection.execute("PRAGMA max_page_count = 1000000")
 
         assert "--resume" in (caught.value.hint or "")
@@ -111,7 +114,10 @@ def test_what_failed_is_run_again_as_another_job(tmp_path: Path) -> None:
     with made(tmp_path / "b") as folder:
         folder.sending([(0, b"manifest", b"s" * 32)])
         folder.finish(
-            [Result(number=0, state=BatchJobState.FAILED), Result(number=1, state=BatchJobState.SUCCEEDED)]
+            [
+                BatchJobResult(number=0, state=BatchJobState.FAILED),
+                BatchJobResult(number=1, state=BatchJobState.SUCCEEDED),
+            ]
         )
 
         assert folder.again() == 1
@@ -149,7 +155,7 @@ def test_no_link_that_was_planted_beside_a_result_is_followed(tmp_path: Path) ->
             (out / "000000" / planted).symlink_to(precious)
 
     with made(tmp_path / "b") as folder:
-        folder.finish([Result(number=0, state=BatchJobState.ERROR, error="why")])
+        folder.finish([BatchJobResult(number=0, state=BatchJobState.ERROR, error="why")])
         Results(folder, form="none", out=out).write(list(folder.results(-1, 10)))
 
     assert precious.read_text() == "mine"

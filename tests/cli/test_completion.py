@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from plasm_core.cli.acceptance import memory
+from plasm_core.cli.acceptance import job_history
 from plasm_core.records import Handle
 from tests.support.receipts import SIGNER
 
@@ -46,7 +46,7 @@ def test_the_names_of_installed_plugins_are_offered(words: str, offered: str) ->
 
 def test_jobs_are_offered_by_their_ids(homes: Path) -> None:
     handle = Handle(job_id="ab" * 32, secret=bytes(32), peer=SIGNER.peer_id)
-    memory().add(handle, "hello.wasm", "local")
+    job_history().add(handle, "hello.wasm", "local")
 
     assert completed("plasm status ab") == ["abababababab"]
     assert completed("plasm status ac") == []

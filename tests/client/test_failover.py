@@ -14,7 +14,7 @@ import trio.testing
 from plasm_core.client.async_client import QUEUE_S, AsyncClient
 from plasm_core.client.connection import Link
 from plasm_core.client.dial import Dialler
-from plasm_core.client.failover import MAX_NODES, Choice, persist
+from plasm_core.client.failover import MAX_NODES, FailoverState, persist
 from plasm_core.client.result_verification import Judge
 from plasm_core.client.submission import Submission
 from plasm_core.client.wait_limits import Bounds, share_after
@@ -60,7 +60,7 @@ class Nodes(Dialler):
 @pytest.mark.trio
 async def test_a_node_that_was_there_until_now_is_waited_for(autojump_clock: trio.testing.MockClock) -> None:
     """However long it had been followed: what counts is how long it has been away."""
-    nodes, choice = Nodes(PEERS[0], PEERS[1]), Choice(JOB)
+    nodes, choice = Nodes(PEERS[0], PEERS[1]), FailoverState(JOB)
     talks: list[tuple[float, PeerId]] = []
 
     async def once(_link: Link, peer: PeerId) -> PeerId:
@@ -77,7 +77,7 @@ async def test_a_node_that_was_there_until_now_is_waited_for(autojump_clock: tri
 
 @pytest.mark.trio
 async def test_a_node_that_stays_away_is_replaced(autojump_clock: trio.testing.MockClock) -> None:
-    nodes, choice = Nodes(PEERS[0], PEERS[1]), Choice(JOB)
+    nodes, choice = Nodes(PEERS[0], PEERS[1]), FailoverState(JOB)
 
     async def once(_link: Link, peer: PeerId) -> PeerId:
         choice.node = peer
@@ -97,7 +97,7 @@ async def test_a_lost_nodes_successor_is_looked_for_more_than_once(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """Where a node has just died the others are slow to be found: one look is not enough."""
-    nodes, choice = Nodes(PEERS[0]), Choice(JOB)
+    nodes, choice = Nodes(PEERS[0]), FailoverState(JOB)
 
     async def once(_link: Link, peer: PeerId) -> PeerId:
         choice.node = peer
@@ -121,7 +121,7 @@ async def test_the_wait_for_a_node_begins_anew_when_none_is_left_again(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """A job was given up, of which silent nodes had used up the time: the first search had found nobody."""
-    nodes, choice = Nodes(), Choice(JOB, patience_s=10, waits=True)
+    nodes, choice = Nodes(), FailoverState(JOB, patience_s=10, waits=True)
 
     async def appear() -> None:
         await trio.sleep(5)
@@ -144,7 +144,7 @@ async def test_the_wait_for_a_node_begins_anew_when_none_is_left_again(
 async def test_a_node_that_stalls_again_and_again_renews_no_wait(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    nodes, choice = Nodes(PEERS[0]), Choice(JOB, patience_s=10)
+    nodes, choice = Nodes(PEERS[0]), FailoverState(JOB, patience_s=10)
 
     async def once(_link: Link, _peer: PeerId) -> None:
         await trio.sleep(10)
@@ -169,7 +169,7 @@ async def test_so_many_failures_end_a_job_however_many_nodes_there_are(
         raise ProtocolError("not what the protocol says")
 
     with pytest.raises(ProtocolError):
-        await persist(nodes, Choice(JOB), once, None, "the end")
+        await persist(nodes, FailoverState(JOB), once, None, "the end")
 
     assert len(set(asked)) == len(asked) == MAX_NODES
 
@@ -184,7 +184,7 @@ async def test_busy_nodes_do_not_count_as_failures(autojump_clock: trio.testing.
             raise RefusedError("queue_full", "later", retry_after_s=5)
         return peer
 
-    assert await persist(nodes, Choice(JOB), once, None, "the end") == peers[-1]
+    assert await persist(nodes, FailoverState(JOB), once, None, "the end") == peers[-1]
 
 
 class Mute(Dialler):
@@ -213,7 +213,7 @@ async def test_a_run_ends_an_hour_after_its_wall_time_if_nobody_says_when(
 
 @pytest.mark.trio
 async def test_nobody_is_looked_for_for_ever(autojump_clock: trio.testing.MockClock) -> None:
-    nodes, choice = Nodes(PEERS[0]), Choice(JOB)
+    nodes, choice = Nodes(PEERS[0]), FailoverState(JOB)
 
     async def once(_link: Link, peer: PeerId) -> None:
         choice.node = peer
@@ -235,7 +235,7 @@ async def test_a_refusal_is_passed_on_at_once_and_the_last_one_is_told(
 
     started = trio.current_time()
     with pytest.raises(RefusedError, match="not for you 2"):
-        await persist(nodes, Choice(JOB), once, None, "the end")
+        await persist(nodes, FailoverState(JOB), once, None, "the end")
 
     assert trio.current_time() == started
     assert len(nodes.dialled) == 4
@@ -255,7 +255,7 @@ async def test_the_one_daemon_is_asked_again_while_that_may_help(
 
     started = trio.current_time()
 
-    assert await persist(nodes, Choice(JOB), once, None, "a place") == "done"
+    assert await persist(nodes, FailoverState(JOB), once, None, "a place") == "done"
     assert trio.current_time() - started >= 14
 
 
@@ -263,7 +263,7 @@ async def test_the_one_daemon_is_asked_again_while_that_may_help(
 async def test_an_own_deadline_says_what_was_waited_for_and_why(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    nodes, choice = Nodes(PEERS[0], fails_over=False), Choice(node=PEERS[0])
+    nodes, choice = Nodes(PEERS[0], fails_over=False), FailoverState(node=PEERS[0])
 
     async def once(_link: Link, _peer: PeerId) -> None:
         nodes.there.clear()
@@ -281,7 +281,7 @@ async def test_a_daemon_that_never_was_there_is_not_waited_for(
         raise AssertionError
 
     with pytest.raises(PeerUnreachableError):
-        await persist(Nodes(fails_over=False), Choice(), once, 30, "the result")
+        await persist(Nodes(fails_over=False), FailoverState(), once, 30, "the result")
 
 
 class Exhausted(Nodes):
@@ -313,7 +313,7 @@ def test_a_process_that_can_open_no_more_files_says_so_at_once(number: int, fail
         raise AssertionError("nobody was reached")
 
     async def main() -> None:
-        await persist(nodes, Choice(JOB), never, 60, "the job")
+        await persist(nodes, FailoverState(JOB), never, 60, "the job")
 
     with pytest.raises(TransportError, match="can open no more files") as caught:
         trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
@@ -333,7 +333,7 @@ async def test_many_nodes_that_accept_a_job_and_never_start_it_cost_little_more_
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     idle = [PeerId(public_key=bytes([number]) * 32) for number in range(10, 17)]
-    nodes, choice = Nodes(*idle, PEERS[0]), Choice(JOB)
+    nodes, choice = Nodes(*idle, PEERS[0]), FailoverState(JOB)
 
     async def once(_link: Link, peer: PeerId) -> PeerId:
         if peer in idle:
@@ -353,7 +353,7 @@ async def test_many_nodes_that_leave_with_a_job_cost_little_more_than_two(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     leaving = [PeerId(public_key=bytes([number]) * 32) for number in range(10, 17)]
-    nodes, choice = Nodes(*leaving, PEERS[0]), Choice(JOB)
+    nodes, choice = Nodes(*leaving, PEERS[0]), FailoverState(JOB)
 
     async def once(_link: Link, peer: PeerId) -> PeerId:
         choice.node = peer
@@ -372,7 +372,7 @@ async def test_many_nodes_that_leave_with_a_job_cost_little_more_than_two(
 async def test_nodes_that_may_be_busy_have_their_whole_time_when_a_job_returns(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    nodes, choice, waited = Nodes(*PEERS[:2]), Choice(JOB, patience_s=100), []
+    nodes, choice, waited = Nodes(*PEERS[:2]), FailoverState(JOB, patience_s=100), []
 
     async def once(_link: Link, peer: PeerId) -> PeerId:
         bounds = Bounds.of(JOB, replaceable=True, own=False, delays=choice.delays)

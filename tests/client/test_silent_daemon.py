@@ -15,7 +15,7 @@ import trio.testing
 from plasm_core.client import Submission, async_client, open_client
 from plasm_core.client import dial as dialling
 from plasm_core.client.dial import DaemonSilentError
-from plasm_core.client.failover import Choice, persist
+from plasm_core.client.failover import FailoverState, persist
 from plasm_core.client.output import Buffer
 from plasm_core.errors import PlasmError, WaitTimeoutError
 from plasm_core.plugins.interfaces import Stream
@@ -95,7 +95,7 @@ async def test_a_daemon_that_stays_silent_is_asked_again_for_the_jobs_own_time(
     began = trio.current_time()
     job = Submission.of(b"module", wall_time_s=wall_time_s)
     with pytest.raises(PlasmError, match="it is stopped"):
-        await persist(_Silent(silence), Choice(job), _never, None, "the job's result")
+        await persist(_Silent(silence), FailoverState(job), _never, None, "the job's result")
 
     assert max(60, wall_time_s) - 20 <= trio.current_time() - began <= max(60, wall_time_s) + 20
 

@@ -15,7 +15,7 @@ from plasm_core import Client, JobResult, Submission
 from plasm_core.client.fetched_files import MAX_FETCH_BYTES
 from plasm_core.errors import RefusedError
 from plasm_core.protocol.channels import Channel
-from plasm_core.protocol.client_session import Phase
+from plasm_core.protocol.client_session import ClientPhase
 from plasm_core.protocol.frames import Data
 from plasm_core.protocol.messages import (
     Accepted,
@@ -79,7 +79,7 @@ def fetch(
         said = caller.receive()
         assert isinstance(said, Data)
         data += said.data
-        if caller.conversation.phase is Phase.FETCHING:
+        if caller.conversation.phase is ClientPhase.FETCHING:
             caller.sock.sendall(caller.conversation.credit(Channel.CONTENTS, 1000))
     return found, data
 

@@ -16,8 +16,7 @@ from plasm_core.protocol import messages as m
 from plasm_core.protocol.channels import Channel
 from plasm_core.protocol.client_session import ClientConversation
 from plasm_core.protocol.frames import Data, FrameReader, control_frame, data_frame
-from plasm_core.protocol.node_session import NodeConversation
-from plasm_core.protocol.node_session import Phase as NodePhase
+from plasm_core.protocol.node_session import NodeConversation, NodePhase
 from plasm_core.records.job import JobState
 from tests.protocol.strategies import VECTORS, cut, frames_of, splits, streams
 

@@ -23,8 +23,7 @@ from plasm_core.protocol.messages import (
     Submit,
     Uploads,
 )
-from plasm_core.protocol.node_session import NodeConversation
-from plasm_core.protocol.node_session import Phase as NodePhase
+from plasm_core.protocol.node_session import NodeConversation, NodePhase
 from plasm_core.records.job import JobState
 
 JOB, TOKEN, PEER = "ab" * 32, "cd" * 32, "12D3KooWD2Ewm7dP3TgNNEoHbu52hxMG9pta43Rh9xGwQbJnV6yQ"

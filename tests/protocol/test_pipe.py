@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plasm_core.protocol.channels import OUTPUTS, UPLOADS, Channel
-from plasm_core.protocol.client_session import ClientConversation
-from plasm_core.protocol.client_session import Phase as ClientPhase
+from plasm_core.protocol.client_session import ClientConversation, ClientPhase
 from plasm_core.protocol.frames import Data
 from plasm_core.protocol.messages import (
     NOTHING,
@@ -30,8 +29,7 @@ from plasm_core.protocol.messages import (
     Submit,
     Uploads,
 )
-from plasm_core.protocol.node_session import NodeConversation
-from plasm_core.protocol.node_session import Phase as NodePhase
+from plasm_core.protocol.node_session import NodeConversation, NodePhase
 from plasm_core.records.job import JobState
 
 JOB, TOKEN, PEER = "ab" * 32, "cd" * 32, "12D3KooWD2Ewm7dP3TgNNEoHbu52hxMG9pta43Rh9xGwQbJnV6yQ"

@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from plasm_core import config
-from plasm_core.config import AdmissionLimits, Choice, Config, Policy
+from plasm_core.config import AdmissionLimits, Config, PluginSelection, Policy
 from plasm_core.errors import ConfigError, InvalidRecordError
 from plasm_core.plugins import loading
 from plasm_core.plugins.interfaces import Transport
@@ -48,8 +48,8 @@ def refusal(*args: Any, **more: Any) -> str:
 def test_with_nothing_at_all_there_are_defaults() -> None:
     found = config.load(environ={})
 
-    assert (found.plasm, found.admission, found.policy) == (Choice(), AdmissionLimits(), Policy())
-    assert found.plasm == Choice(
+    assert (found.plasm, found.admission, found.policy) == (PluginSelection(), AdmissionLimits(), Policy())
+    assert found.plasm == PluginSelection(
         runtime="wasmtime", validator="wasmtime", signer="ed25519", verifier=("signature",)
     )
     assert found.policy.grants == ()
@@ -63,7 +63,7 @@ def test_flags_beat_settings_beat_environment_beats_file_beats_default() -> None
 
     found = load(toml, settings=settings, flags={"plasm.runtime": "flag"}, **environ).plasm
 
-    assert found == Choice(runtime="flag", validator="setting", signer="env", verifier=("file",))
+    assert found == PluginSelection(runtime="flag", validator="setting", signer="env", verifier=("file",))
 
 
 def test_layers_meet_in_one_table() -> None:

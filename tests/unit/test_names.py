@@ -8,12 +8,7 @@ from collections import defaultdict
 from tests.support.receipts import ROOT
 
 SEVERAL = {
-    "Accepted": "the client's answer on the wire, and the daemon's stored event; the store's is to be renamed",
-    "Choice": "a setting of few words, and the choice of a node; the client's is to be renamed",
-    "Item": "a recent item of the daemon's store, and a C item of wasmtime's library; the store's is to be renamed",
-    "Memory": "an engine's linear memory, and the client's job history; the client's is to be renamed",
-    "Phase": "of a session: the client's and the node's side have different phases",
-    "Result": "a receipt's result, and the message of the protocol that brings it",
+    "Result": "a receipt's result, and the message of the protocol that brings it; both names are on the wire",
 }
 """Names that stand more than once, with the reason. Nothing is to be added without one."""
 

@@ -5,14 +5,13 @@ a client is ever stored, and of a job's token only the SHA-256.
 """
 
 from plasm_core.daemon.store.inputs import OpenInputs, StagedInputs
-from plasm_core.daemon.store.job import Accepted, Gone, Job, Recovery, Totals
+from plasm_core.daemon.store.job import Gone, Job, Recovery, StoredSubmission, Totals
 from plasm_core.daemon.store.modules import Modules, ModuleUpload, Pin
 from plasm_core.daemon.store.spool import Spool
 from plasm_core.daemon.store.store import Store
 from plasm_core.daemon.store.usage import Use
 
 __all__ = [
-    "Accepted",
     "Gone",
     "Job",
     "ModuleUpload",
@@ -23,6 +22,7 @@ __all__ = [
     "Spool",
     "StagedInputs",
     "Store",
+    "StoredSubmission",
     "Totals",
     "Use",
 ]

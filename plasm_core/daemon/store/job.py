@@ -80,7 +80,7 @@ class Job:
 
 
 @attrs.frozen(kw_only=True)
-class Accepted:
+class StoredSubmission:
     """The result of storing a submission. `created`: the job is new, and was not stored before."""
 
     job: Job

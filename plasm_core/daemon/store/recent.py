@@ -12,7 +12,7 @@ from plasm_core.daemon.store.job import Job
 
 
 @attrs.frozen
-class Item:
+class RecentJob:
     """A job, its manifest, and its small inputs or outputs by number. `size_bytes`: the memory that it takes."""
 
     job: Job
@@ -26,12 +26,12 @@ class Recent:
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
         self._used_bytes = 0
-        self._items: OrderedDict[int, Item] = OrderedDict()
+        self._items: OrderedDict[int, RecentJob] = OrderedDict()
         self._lock = threading.Lock()
 
     def put(self, row: int, job: Job, contents: Mapping[int, bytes], more_bytes: int) -> None:
         """Store a job, in place of its earlier item. `more_bytes`: its size without its contents."""
-        item = Item(job, contents, _OVERHEAD_BYTES + more_bytes + sum(map(len, contents.values())))
+        item = RecentJob(job, contents, _OVERHEAD_BYTES + more_bytes + sum(map(len, contents.values())))
         with self._lock:
             self._drop(row)
             self._items[row] = item
@@ -39,7 +39,7 @@ class Recent:
             while self._used_bytes > self._limit_bytes:
                 self._drop(next(iter(self._items)))
 
-    def get(self, row: int) -> Item | None:
+    def get(self, row: int) -> RecentJob | None:
         """Return the item kept for a job, or None."""
         with self._lock:
             return self._items.get(row)

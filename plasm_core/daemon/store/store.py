@@ -26,7 +26,7 @@ from plasm_core.daemon.store.inputs import (
     read_inputs,
     remove_inputs,
 )
-from plasm_core.daemon.store.job import Accepted, Gone, Job, Recovery, Totals
+from plasm_core.daemon.store.job import Gone, Job, Recovery, StoredSubmission, Totals
 from plasm_core.daemon.store.job_table import INPUTS, OUTPUTS, STDOUT, JobTable
 from plasm_core.daemon.store.known_jobs import KnownJobs
 from plasm_core.daemon.store.left_files import LeftFile, open_file
@@ -224,7 +224,7 @@ class Store:
         token: bytes,
         route: str = "here",
         holder: Holder = NOBODY,
-    ) -> Accepted:
+    ) -> StoredSubmission:
         """Store an accepted job durably, as `accepting`, and wait for the commit. Raises: as `accepting` and its future."""
         return self.accepting(
             inputs,
@@ -244,7 +244,7 @@ class Store:
         token: bytes,
         route: str = "here",
         holder: Holder = NOBODY,
-    ) -> Future[Accepted]:
+    ) -> Future[StoredSubmission]:
         """Accept a job whose inputs are complete and whose module and files are here. It is durable when the future is done.
 
         A job of this manifest and token that is there already, gone or not, is returned instead. In that case,
@@ -281,11 +281,11 @@ class Store:
             for pin in pins:
                 pin.release()
 
-        def accept(sql: sqlite3.Connection) -> Accepted:
+        def accept(sql: sqlite3.Connection) -> StoredSubmission:
             job, created = work(sql)
-            return Accepted(job=job, created=created)
+            return StoredSubmission(job=job, created=created)
 
-        def committed(accepted: Accepted) -> Accepted:
+        def committed(accepted: StoredSubmission) -> StoredSubmission:
             job = accepted.job
             if not accepted.created:
                 give_up()

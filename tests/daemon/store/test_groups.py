@@ -14,7 +14,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from plasm_core.daemon.store import Accepted, Store
+from plasm_core.daemon.store import Store, StoredSubmission
 from plasm_core.daemon.store.database import Change
 from plasm_core.errors import JobEndedError, StorageError, StorageFullError
 from plasm_core.records import JobInput, Outcome
@@ -43,7 +43,7 @@ def held(store: Store) -> Iterator[None]:
         go_on.set()
 
 
-def accepting(store: Store, stdin: bytes = b"in") -> Future[Accepted]:
+def accepting(store: Store, stdin: bytes = b"in") -> Future[StoredSubmission]:
     """Hand a job in."""
     job = submission(JobInput(stdin=stdin))
     return store.accepting(
