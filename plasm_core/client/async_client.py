@@ -13,23 +13,21 @@ import attrs
 import trio
 
 from plasm_core.assurance import Standing
-from plasm_core.client import evidence, session
+from plasm_core.client import evidence, job_control, session
 from plasm_core.client.arguments import check_callbacks
 from plasm_core.client.auditor import Auditor
 from plasm_core.client.connection import Link
 from plasm_core.client.dial import Dialler
 from plasm_core.client.executions import Executions
-from plasm_core.client.failover import FailoverState, NodeFailedError, give_up, persist
-from plasm_core.client.fetched_files import FetchedFiles, Fetching, FetchLimits
-from plasm_core.client.file_fetch import fetch_output
+from plasm_core.client.failover import FailoverState, persist
+from plasm_core.client.fetched_files import FetchedFiles, FetchLimits
+from plasm_core.client.file_fetch import fetch_outputs
 from plasm_core.client.job_map import AHEAD, JobInputs, map_jobs
 from plasm_core.client.one_run import (
     AskedNodes,
     JobExecution,
-    claim_problem,
     collecting,
     fetch_limits,
-    goes_with,
     result_of,
 )
 from plasm_core.client.output import Digesting, Nowhere, Sink, call_sink
@@ -39,20 +37,17 @@ from plasm_core.client.result_files import ResultFiles
 from plasm_core.client.result_verification import Given, Judge
 from plasm_core.client.reuse import Reuse
 from plasm_core.client.session import Following
+from plasm_core.client.single_execution import SingleExecution
 from plasm_core.client.submission import Content, Submission, Terms
 from plasm_core.client.submitted_job import Sent, SentJobs
 from plasm_core.client.wait_limits import Bounds
 from plasm_core.client.watcher import Watcher, silent
 from plasm_core.errors import (
     FilesNotServedError,
-    NodeStalledError,
     PeerUnreachableError,
     PlasmError,
-    ProtocolError,
     ReceiptRejectedError,
     ReceiptUndecidedError,
-    RefusedError,
-    WaitTimeoutError,
 )
 from plasm_core.protocol.channels import OUTPUTS
 from plasm_core.protocol.messages import (
@@ -66,7 +61,6 @@ from plasm_core.protocol.messages import (
 )
 from plasm_core.records import Envelope, Handle, Manifest, PeerId, Receipt, Verdict
 from plasm_core.records import job_id as digest_of_job
-from plasm_core.records.files import Product
 from plasm_core.verification import plan
 
 if TYPE_CHECKING:
@@ -77,15 +71,10 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _CHUNK_BYTES = 1 << 20
-_WITHDRAW_S = 2.0
 _RECEIVE_AGAIN_S = 120.0
-_PEEK_S = 30.0
-"""How long a node may send none of the output that it has."""
 
 QUEUE_S = 3600.0
 """How long `run` waits beside the job's own wall time, if its caller does not say: for a node, and in its queue."""
-_STATUSES_AT_ONCE = 16
-"""How many jobs are asked about beside one another: each takes a connection."""
 
 
 class AsyncClient:
@@ -224,7 +213,9 @@ class AsyncClient:
             async def execute(output: Digesting) -> None:
                 await trio.sleep(executions.pause_s())
                 running = functools.partial(
-                    AsyncClient._run_once,
+                    SingleExecution,
+                    judge=self._judge,
+                    sent=self._sent,
                     output=output,
                     avoid=executions.avoid(),
                     timeout_s=timeout_s,
@@ -239,9 +230,9 @@ class AsyncClient:
                     job = submission.another()
                     self._remember(job)
                     async with self.dialler.apart() as dialler:
-                        attempt = await running(self.at(dialler), job)
+                        attempt = await running(dialler=dialler, submission=job).run()
                 else:
-                    attempt = await running(self, submission)
+                    attempt = await running(dialler=self.dialler, submission=submission).run()
                 executions.add(attempt.given.handle.peer, attempt)
                 rejected.extend(attempt.rejected)
                 if attempt.verdict.more and not executions.ask_for(attempt.verdict.more):
@@ -327,7 +318,7 @@ class AsyncClient:
     ) -> JobExecution | None:
         """Receive once more what a node gave, for the caller, its files too. None if it is not the same as before."""
         given, following = done.given, Following()
-        client = self.at(self.dialler.others())
+        dialler = self.dialler.others()
 
         async def once(link: Link, _peer: PeerId) -> Result:
             status = await session.attach(link, given.handle, following)
@@ -336,11 +327,11 @@ class AsyncClient:
         await call_sink(output, output.restart)
         choice, left = FailoverState(node=given.handle.peer), None
         try:
-            await persist(client.dialler, choice, once, _RECEIVE_AGAIN_S, "the output once more")
+            await persist(dialler, choice, once, _RECEIVE_AGAIN_S, "the output once more")
             if submission.pack is not None:
                 limits = submission.fetch_limits
-                left = await client._fetch(
-                    given.handle, done.receipt, done.receipt.files, limits, _RECEIVE_AGAIN_S
+                left = await fetch_outputs(
+                    dialler, given.handle, done.receipt, done.receipt.files, limits, _RECEIVE_AGAIN_S
                 )
                 given = attrs.evolve(given, files=left.found)
         except PlasmError as exc:
@@ -351,205 +342,6 @@ class AsyncClient:
     def _knows(self, signer: PeerId) -> Standing:
         """Return what this client knows of a node."""
         return self.dialler.standing(signer) or self._judge.standing(signer)
-
-    async def _run_once(
-        self,
-        submission: Submission,
-        output: Digesting,
-        avoid: Collection[PeerId | str],
-        timeout_s: float | None,
-        watch: Watcher,
-        placed: Callable[[Handle], None],
-        asked: AskedNodes,
-        *,
-        patience_s: float | None,
-        alone: bool,
-        fetches: bool,
-    ) -> JobExecution:
-        """Run a job on one node, or on another if that fails, but on none to avoid.
-
-        `alone`: there are no other executions to judge it with. `fetches`: take the files that the job left, too; a
-        node that does not serve what its receipt states has failed the job.
-        """
-        dialler = self.dialler
-        following = Following()
-        choice = FailoverState(
-            submission,
-            avoid=set(avoid),
-            patience_s=patience_s,
-            waits=patience_s is not None and patience_s == float("inf"),
-        )
-        visits: dict[PeerId, Bounds] = {}
-        bounds = Bounds()
-        deadline = trio.current_time() + (float("inf") if timeout_s is None else timeout_s)
-        rejected: list[Rejected] = []
-
-        async def once(link: Link, peer: PeerId) -> tuple[Handle, Result]:
-            nonlocal following, bounds
-            handle = submission.handle(peer)
-            asked.tried.append(handle)
-            if choice.node is None:
-                following = Following(attempt=session.NEVER)
-                first = visits.get(peer)
-                bounds = Bounds.of(
-                    submission, replaceable=dialler.fails_over, own=dialler.is_own, delays=choice.delays
-                )
-                status = await session.submit(
-                    *(link, submission, peer),
-                    follow=True,
-                    route=dialler.route,
-                    watch=watch,
-                    bounds=bounds,
-                    has_files=self._sent.has_tree(peer, submission),
-                )
-                self._sent.add_tree(peer, submission)
-                choice.node = peer
-                visits[peer] = first or attrs.evolve(bounds)
-                asked.accepted.append(handle)
-                placed(handle)
-            else:
-                status = await session.attach(link, handle, following, answer_s=bounds.answer_s)
-            end = await session.follow(link, status, following, output, watch=watch, bounds=bounds)
-            return handle, end
-
-        failed: JobExecution | None = None
-        while True:
-            left_s = None if timeout_s is None else max(0.0, deadline - trio.current_time())
-            try:
-                handle, end = await persist(dialler, choice, once, left_s, "the job's result", watch)
-            except WaitTimeoutError:
-                raise
-            except PlasmError:
-                if failed is None or not await goes_with(output, failed.given):
-                    raise
-                return failed  # it failed everywhere: that is the result
-            given = Given.of(
-                handle,
-                end,
-                output,
-                believed=dialler.is_own and dialler.route == "network",
-                manifest_json=submission.manifest_json,
-            )
-            is_judged = alone and self._judge.signature_is_all
-            judgement = await self._judge.consider(
-                [given],
-                manifest_json=submission.manifest_json,
-                job=submission,
-                signature_only=True,
-                is_final=is_judged and not (fetches and submission.pack is not None),
-            )
-            try:
-                receipt, verdict = judgement.accepted()
-                problem = claim_problem(receipt, visits.get(handle.peer)) if dialler.fails_over else None
-                left: FetchedFiles | None = None
-                if problem is None and fetches and submission.pack is not None:
-                    watch("fetching the files", None)
-                    left_s = None if timeout_s is None else max(0.0, deadline - trio.current_time())
-                    left = await self._fetch(
-                        handle, receipt, receipt.files, submission.fetch_limits, left_s, watch=watch
-                    )
-                    given = attrs.evolve(given, files=left.found)
-                    judgement = await self._judge.consider(
-                        [given],
-                        manifest_json=submission.manifest_json,
-                        job=submission,
-                        signature_only=True,
-                        is_final=is_judged,
-                    )
-                    receipt, verdict = judgement.accepted()
-                if problem is None and alone and not is_judged:
-                    judgement = await self._judge.consider(
-                        [given], manifest_json=submission.manifest_json, job=submission
-                    )
-                    verdict = judgement.verdict
-                    is_judged = not (verdict.more and dialler.fails_over)
-                    if is_judged:
-                        judgement.accepted()
-            except (ReceiptRejectedError, FilesNotServedError) as exc:
-                path = judgement.proofs.get(handle.peer) or evidence.keep(
-                    handle.peer, handle.job_id, str(exc), end.envelope
-                )
-                rejected.append(Rejected(node=handle.peer, reason=str(exc), file=path))
-                exc.hint = f"kept as evidence: {path}" if path else None
-                choice.last = handle.peer
-                if not give_up(dialler, choice, exc):
-                    raise
-                watch("looking for another node", None)
-                continue
-            done = JobExecution(
-                given=given,
-                receipt=receipt,
-                verdict=verdict,
-                rejected=tuple(rejected),
-                files=left,
-                is_judged=is_judged,
-            )
-            if problem is None:
-                dialler.succeeded(handle.peer)
-                await self._withdraw(submission, set(visits) - {handle.peer})
-                return done
-            lied = receipt.result.outcome.kind != "system_error"
-            error = NodeFailedError(f"the node {handle.peer} {problem}", handle, end, lied=lied)
-            if lied:
-                path = evidence.keep(handle.peer, handle.job_id, str(error), end.envelope)
-                rejected.append(Rejected(node=handle.peer, reason=str(error), file=path))
-                error.hint = f"kept as evidence: {path}" if path else None
-            else:
-                failed = done
-            choice.last = handle.peer
-            if not give_up(dialler, choice, error):
-                if failed is done:
-                    return done
-                raise error
-            watch("looking for another node", None)
-
-    async def _fetch(
-        self,
-        handle: Handle,
-        receipt: Receipt,
-        products: Sequence[Product],
-        limits: FetchLimits,
-        timeout_s: float | None,
-        *,
-        watch: Watcher = silent,
-    ) -> FetchedFiles:
-        """Fetch outputs of an ended job, compared with its receipt, which has been verified.
-
-        Raises: `FilesNotServedError` if the node has not what its receipt states, or does not serve it; as `submit`.
-        """
-        asked = receipt.asked.files
-        left = FetchedFiles(() if asked is None else asked.outputs)
-        try:
-            for product in products:
-                fetching = Fetching(product, limits)
-                try:
-                    await fetch_output(self.dialler, handle, fetching, timeout_s, watch)
-                    entries = await trio.to_thread.run_sync(fetching.finish)
-                    left.add(fetching, entries)
-                    limits = limits.less([item.entry for item in entries])
-                except BaseException:
-                    fetching.close()
-                    raise
-        except BaseException as exc:
-            left.close()
-            if isinstance(exc, (ProtocolError, NodeStalledError, RefusedError)):
-                raise FilesNotServedError(str(exc)) from exc
-            raise
-        return left
-
-    async def _withdraw(self, submission: Submission, peers: Collection[PeerId]) -> None:
-        """Cancel a job at the nodes where it was left waiting, as far as that takes no time."""
-        if not peers:
-            return
-
-        async def cancel(peer: PeerId) -> None:
-            with contextlib.suppress(PlasmError):
-                await self.cancel(submission.handle(peer), timeout_s=_WITHDRAW_S)
-
-        with trio.move_on_after(_WITHDRAW_S):
-            async with trio.open_nursery() as nursery:
-                for peer in peers:
-                    nursery.start_soon(cancel, peer)
 
     def map(
         self,
@@ -621,8 +413,9 @@ class AsyncClient:
                 receipt, verdict = await self._judge.judge([given], manifest_json=manifest_json)
                 if files and receipt.files:
                     watch("fetching the files", None)
-                    left = await self._fetch(
-                        handle, receipt, receipt.files, fetch_limits(receipt, sent), timeout_s, watch=watch
+                    limits = fetch_limits(receipt, sent)
+                    left = await fetch_outputs(
+                        self.dialler, handle, receipt, receipt.files, limits, timeout_s, watch=watch
                     )
                     given = attrs.evolve(given, files=left.found)
                     receipt, verdict = await self._judge.judge([given], manifest_json=manifest_json)
@@ -710,39 +503,18 @@ class AsyncClient:
 
         `timeout_s`: None for as long as output comes, with 30 s at most until the first and between two pieces.
         """
-        following, limit = Following(), (sent or self._sent.find(handle.job_id)).output_bytes
-        what = "the job's output so far"
-        with trio.move_on_after(_PEEK_S if timeout_s is None else float("inf")) as silence:
-
-            def came() -> None:
-                if timeout_s is None:
-                    silence.deadline = trio.current_time() + _PEEK_S
-
-            async def once(link: Link, _peer: PeerId) -> Status:
-                status = await session.attach(link, handle, following)
-                await session.catch_up(link, status, following, sink, output_bytes=limit, came=came)
-                return status
-
-            return await persist(self.dialler, FailoverState(node=handle.peer), once, timeout_s, what)
-        raise WaitTimeoutError(f"after {_PEEK_S:g} s without a word still waiting for {what}")
+        limit = (sent or self._sent.find(handle.job_id)).output_bytes
+        return await job_control.copy_output_so_far(self.dialler, handle, sink, timeout_s, limit)
 
     async def wait(
         self, handle: Handle, *, timeout_s: float | None = None, watch: Watcher = silent
     ) -> Status:
         """Wait until a job has ended, without its output."""
-
-        async def once(link: Link, _peer: PeerId) -> Status:
-            status = await session.attach(link, handle, Following(), outputs=())
-            watch(status.state, status)
-            return await session.ended(link, status, watch=watch)
-
-        return await persist(
-            self.dialler, FailoverState(node=handle.peer), once, timeout_s, "the job to end", watch
-        )
+        return await job_control.wait_for_end(self.dialler, handle, timeout_s, watch)
 
     async def status(self, handle: Handle, *, timeout_s: float | None = 30) -> Status:
         """Return where a job stands."""
-        return await self._question(handle, AskStatus, timeout_s, "the job's status")
+        return await job_control.ask_about(self.dialler, handle, AskStatus, timeout_s, "the job's status")
 
     async def statuses(
         self, handles: Sequence[Handle], *, timeout_s: float = 30
@@ -751,32 +523,15 @@ class AsyncClient:
 
         They are asked for beside one another, so that one deadline holds for all.
         """
-        found: list[Status | PlasmError] = [
-            WaitTimeoutError(f"no answer within {timeout_s:g} s: waiting for the job's status")
-            for _ in handles
-        ]
-        places = trio.CapacityLimiter(_STATUSES_AT_ONCE)
-
-        async def ask(index: int, handle: Handle) -> None:
-            async with places:
-                try:
-                    found[index] = await self.status(handle, timeout_s=None)
-                except PlasmError as exc:
-                    found[index] = exc
-
-        with trio.move_on_after(timeout_s):
-            async with trio.open_nursery() as nursery:
-                for index, handle in enumerate(handles):
-                    nursery.start_soon(ask, index, handle)
-        return found
+        return await job_control.ask_about_many(self.dialler, handles, timeout_s)
 
     async def cancel(self, handle: Handle, *, timeout_s: float | None = 60) -> Status:
         """End a job, and return its status when it has ended."""
-        return await self._question(handle, Cancel, timeout_s, "the job to be cancelled")
+        return await job_control.ask_about(self.dialler, handle, Cancel, timeout_s, "the job to be cancelled")
 
     async def release(self, handle: Handle, *, timeout_s: float | None = 30) -> Status:
         """Have an ended job's inputs and outputs deleted on the node."""
-        return await self._question(handle, Release, timeout_s, "the job to be released")
+        return await job_control.ask_about(self.dialler, handle, Release, timeout_s, "the job to be released")
 
     async def capabilities(self, peer: PeerId | None = None, *, timeout_s: float | None = 30) -> bytes:
         """Return a node's signed capability record, as JSON."""
@@ -788,16 +543,3 @@ class AsyncClient:
         return await persist(
             self.dialler, FailoverState(node=peer), once, timeout_s, "the node's capabilities"
         )
-
-    async def _question(
-        self,
-        handle: Handle,
-        kind: type[AskStatus | Cancel | Release],
-        timeout_s: float | None,
-        what: str,
-    ) -> Status:
-        async def once(link: Link, _peer: PeerId) -> Status:
-            question = kind(job_id=handle.job_id, token=handle.token().hex())
-            return session.status_of(await session.ask(link, question))
-
-        return await persist(self.dialler, FailoverState(node=handle.peer), once, timeout_s, what)

@@ -1,6 +1,8 @@
-"""Fetching the files that a job left: from its node, in windows, and again where a connection broke off."""
+"""Fetching the files that a job left: from its node, in windows, resumed after a broken connection."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import trio
 
@@ -8,12 +10,13 @@ from plasm_core.client import session
 from plasm_core.client.connection import Link
 from plasm_core.client.dial import Dialler
 from plasm_core.client.failover import FailoverState, persist
-from plasm_core.client.fetched_files import Fetching
+from plasm_core.client.fetched_files import FetchedFiles, Fetching, FetchLimits
 from plasm_core.client.wait_limits import LEAST_BYTES_PER_S
 from plasm_core.client.watcher import Watcher, silent
-from plasm_core.errors import NodeStalledError
+from plasm_core.errors import FilesNotServedError, NodeStalledError, ProtocolError, RefusedError
 from plasm_core.quantities import shown_bytes
-from plasm_core.records import Handle, PeerId
+from plasm_core.records import Handle, PeerId, Receipt
+from plasm_core.records.files import Product
 
 FETCH_S = 60.0
 """How long a node may serve nothing of a file; each byte that comes buys more (`LEAST_BYTES_PER_S`)."""
@@ -59,3 +62,39 @@ async def fetch_output(
         await persist(dialler, FailoverState(node=handle.peer), once, timeout_s, "the job's files", watch)
     if patience.cancelled_caught:
         raise NodeStalledError(f"the node {handle.peer} has not served the job's files in time")
+
+
+async def fetch_outputs(
+    dialler: Dialler,
+    handle: Handle,
+    receipt: Receipt,
+    products: Sequence[Product],
+    limits: FetchLimits,
+    timeout_s: float | None,
+    *,
+    watch: Watcher = silent,
+) -> FetchedFiles:
+    """Fetch outputs of an ended job, and compare them with its verified receipt.
+
+    Raises: `FilesNotServedError` if the node does not serve the outputs that its receipt states; as
+    `AsyncClient.submit`.
+    """
+    asked = receipt.asked.files
+    fetched = FetchedFiles(() if asked is None else asked.outputs)
+    try:
+        for product in products:
+            fetching = Fetching(product, limits)
+            try:
+                await fetch_output(dialler, handle, fetching, timeout_s, watch)
+                entries = await trio.to_thread.run_sync(fetching.finish)
+                fetched.add(fetching, entries)
+                limits = limits.less([item.entry for item in entries])
+            except BaseException:
+                fetching.close()
+                raise
+    except BaseException as exc:
+        fetched.close()
+        if isinstance(exc, (ProtocolError, NodeStalledError, RefusedError)):
+            raise FilesNotServedError(str(exc)) from exc
+        raise
+    return fetched

@@ -12,7 +12,7 @@ import pytest
 import trio
 import trio.testing
 
-from plasm_core.client import Submission, async_client, open_client
+from plasm_core.client import Submission, job_control, open_client
 from plasm_core.client import dial as dialling
 from plasm_core.client.dial import DaemonSilentError
 from plasm_core.client.failover import FailoverState, persist
@@ -168,7 +168,7 @@ def test_a_daemon_that_is_only_alive_does_not_hold_who_asks_for_the_output_so_fa
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: bool
 ) -> None:
     """`plasm logs` waited for ever, as often as a heartbeat came."""
-    monkeypatch.setattr(async_client, "_PEEK_S", 0.5)
+    monkeypatch.setattr(job_control, "_PEEK_S", 0.5)
     path = str(tmp_path / "s")
     peer = PeerId(public_key=bytes([1]) * 32)
     handle = Handle.new("ab" * 32, peer)

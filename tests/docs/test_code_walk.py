@@ -22,6 +22,13 @@ def test_the_walk_is_short_and_in_order() -> None:
     assert f"These {len(files)} files" in PAGE
 
 
+def test_each_line_of_the_walk_leads_to_one_file() -> None:
+    """A second file in a line would have to be opened too, but would not be counted."""
+    lines = re.findall(r"^\d+\. .+$", PAGE, re.MULTILINE)
+
+    assert [line for line in lines if len(re.findall(r"`[^`]+\.py`", line)) != 1] == []
+
+
 def test_every_file_that_the_page_names_exists() -> None:
     named = re.findall(r"`((?:plasm_core|plugins|tests)/[^`]+)`", PAGE)
 
