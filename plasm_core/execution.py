@@ -102,8 +102,9 @@ def execute(
     `read_module` returns the manifest's module, checked; it is called only if the cache lacks the compiled module.
     `runtime`: the runtime's name, None for the configured one. `client`: the job's owner; a shared worker serves the
     jobs of one owner only. `stdin` is standard input in an open file, which stays the caller's, in place of that
-    in `inputs`. `admitted` is called when the guest is about to start. `meter` is told of the processor time that
-    admission takes. `files`: the input tree of a job with files; `scratch` makes the file for what it leaves.
+    in `inputs`. `admitted` is called when the guest is about to start. `meter` is told of the processor time of the
+    processes that admit the module and run the guest, also if the job fails. `files`: the input tree of a job with
+    files; `scratch` makes the file for what it leaves.
 
     Raises: `RefusedError` before anything ran; `PluginError`, `SandboxError`; what `outputs` raises.
     """
@@ -140,6 +141,7 @@ def execute(
                 stdin=stdin,
                 close_program=True,
                 files=collected,
+                meter=meter,
             )
     return Executed(run=run, outputs=outputs.seal(), runtime=chosen, files=collected)
 

@@ -328,14 +328,34 @@ class Offers:
             part = offer.parts.get(channel)
             if part is None:
                 write = functools.partial(offer.inputs.write, channel.label)
-                await in_thread_if(not offer.inputs.is_small, write, data)
+                await self._charged(offer, not offer.inputs.is_small, write, data)
             else:
                 upload = part.upload or part.begun(await self._begin(offer, channel))
-                await in_thread_if(not upload.is_small, upload.write, data)
+                await self._charged(offer, upload.waits, upload.write, data)
         except (RefusedError, StorageError):
             await self.discard(offer)
             raise
         self.extend(offer)
+
+    async def _charged(self, offer: Offer, waits: bool, work: Callable[..., T], *arguments: object) -> T:
+        """Work for an upload, in a thread if that `waits`, and charge the processor time to its client.
+
+        Failed work is charged, too: otherwise a client could have the node compare wrong files for nothing.
+        """
+        cpu_s = 0.0
+
+        def timed() -> T:
+            nonlocal cpu_s
+            began_s = time.thread_time()
+            try:
+                return work(*arguments)
+            finally:
+                cpu_s = time.thread_time() - began_s
+
+        try:
+            return await in_thread_if(waits, timed)
+        finally:
+            self._quotas.charge(offer.owner.counted, cpu_s=cpu_s)
 
     async def _begin(self, offer: Offer, channel: Channel) -> ModuleUpload:
         """Begin the upload of a module or a tree. Raises: `StorageError`."""
@@ -363,17 +383,12 @@ class Offers:
         size = offer.sizes.of(channel)
         unsent = size - offer.parts[channel].received(size)
         due = trio.current_time() + PROOF_S + size / PROOF_BYTES_PER_S
-        known, cpu_s = await trio.to_thread.run_sync(self._timed_proof, offer, proof, channel)
-        self._quotas.charge(offer.owner.counted, cpu_s=cpu_s)
+        known = await self._charged(offer, True, self._prove, offer, proof, channel)
         if known:
             self._quotas.charge(offer.owner.counted, upload_bytes=-unsent)
         if offer.owner.counted:
             await trio.sleep_until(due)
         return known
-
-    def _timed_proof(self, offer: Offer, proof: str, channel: Channel) -> tuple[bool, float]:
-        began = time.thread_time()
-        return self._prove(offer, proof, channel), time.thread_time() - began
 
     def _prove(self, offer: Offer, proof: str, channel: Channel) -> bool:
         stored, digest = self._stored(channel), _digest(offer, channel)
@@ -390,7 +405,7 @@ class Offers:
     async def take(self, offer: Offer) -> Offer:
         """Store a complete reservation's module and files, and pin them.
 
-        The caller must then accept or discard the reservation. What comparing the files takes is charged to the client.
+        The caller must then accept or discard the reservation.
 
         Raises: `RefusedError` (`digest_mismatch`), `StorageError`; the reservation is then discarded.
         """
@@ -400,17 +415,11 @@ class Offers:
                 part.store_small()
             waits = offer.manifest.files is not None
             waits = waits or any(part.pin is None for part in offer.parts.values())
-            cpu_s = await in_thread_if(waits, self._timed_completion, offer)
-            self._quotas.charge(offer.owner.counted, cpu_s=cpu_s)
+            await self._charged(offer, waits, self._complete, offer)
         except Exception:
             await self.discard(offer)
             raise
         return offer
-
-    def _timed_completion(self, offer: Offer) -> float:
-        began = time.thread_time()
-        self._complete(offer)
-        return time.thread_time() - began
 
     def _complete(self, offer: Offer) -> None:
         for channel, part in offer.parts.items():

@@ -22,6 +22,7 @@ from plasm_core.records import Outcome
 from plasm_core.records.files import Product
 from plasm_core.records.output import OutputDigest, OutputStream
 from plasm_core.records.run import Run
+from plasm_core.sandbox.process.child import unmetered
 from plasm_core.sandbox.process.file_pack import FilePack
 from plasm_core.sandbox.process.supervision import StdinFile, printable
 from plasm_core.stopwatch import Stopwatch
@@ -38,9 +39,10 @@ class Attempt:
 
     `client`: the owner whose shared worker may be used. `cancelled` ends the run; `stopping` says that the daemon's
     shutdown is the reason. `deadline`: when the job must have ended, in seconds of `time.monotonic`. The thread
-    calls `changed` with the job in its new state, and `grown` when there is more output. `cpu_time_s`: processor
-    time of the run. `gas_used`: the gas of the run. `node_cpu_s`: processor time that the node used for the job in
-    addition, for compiling and for receiving output.
+    calls `changed` with the job in its new state, `grown` when there is more output, and `charge` with processor time
+    that was used for the job, while the job runs. `cpu_time_s`: processor time of the run. `gas_used`: the gas of the
+    run. `metered_s`: all processor time that was charged: of the run, of admission, of starting the worker, and of
+    receiving output.
     """
 
     row: int
@@ -48,11 +50,12 @@ class Attempt:
     changed: Callable[[Job], None]
     grown: Callable[[], None]
     deadline: float
+    charge: Callable[[float], None] = unmetered
     cancelled: threading.Event = attrs.field(factory=threading.Event)
     stopping: bool = False
     cpu_time_s: float = 0.0
     gas_used: int = 0
-    node_cpu_s: float = 0.0
+    metered_s: float = 0.0
 
     def stop(self) -> None:
         """End the run because the daemon stops: the job returns to the queue."""
@@ -60,8 +63,14 @@ class Attempt:
         self.cancelled.set()
 
     def meter(self, cpu_s: float) -> None:
-        """Add processor time, in seconds, that the node used for the job."""
-        self.node_cpu_s += cpu_s
+        """Charge processor time, in seconds, that was used for the job."""
+        self.metered_s += cpu_s
+        self.charge(cpu_s)
+
+    @property
+    def node_cpu_s(self) -> float:
+        """Processor time that the node used for the job in addition to the run."""
+        return max(0.0, self.metered_s - self.cpu_time_s)
 
 
 @attrs.frozen(kw_only=True)

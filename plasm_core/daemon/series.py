@@ -31,7 +31,7 @@ HELP: Mapping[str, str] = MappingProxyType(
         "job_bytes": "Inputs and outputs of all jobs on the disk, with what is reserved for them, in bytes.",
         "job_cpu_seconds_total": "Processor time of jobs, in seconds.",
         "job_gas_total": "Gas of jobs.",
-        "job_node_cpu_seconds_total": "Processor time that the daemon spent on the output of jobs, in seconds.",
+        "job_node_cpu_seconds_total": "Processor time that the node spent on jobs beside their runs, in seconds.",
         "jobs_accepted_total": "Jobs that were accepted, by where they run.",
         "jobs_ended_total": "Jobs that have ended, by outcome.",
         "jobs_refused_total": "Jobs and questions that were refused, by reason.",

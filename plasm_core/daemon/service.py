@@ -293,7 +293,7 @@ class Service:
 
     def _charge_compiling(self, owner: Owner, cpu_s: float) -> None:
         self._turns.charge(owner, cpu_s)
-        self.quotas.charge(owner.counted, cpu_s=cpu_s)
+        self._charge(owner, cpu_s)
 
     async def cancel(self, job: Job) -> Job:
         """End a job, and return it when it has ended. Raises: `StorageError`."""
@@ -385,8 +385,12 @@ class Service:
             client=track.owner.client,
             changed=lambda job: self._token.run_sync_soon(self._changed, track, job),
             grown=lambda: self._token.run_sync_soon(track.news.tell, idempotent=True),
+            charge=lambda cpu_s: self._token.run_sync_soon(self._charge, track.owner, cpu_s),
             deadline=time.monotonic() + self._config.queue.total_s - age_s,
         )
+
+    def _charge(self, owner: Owner, cpu_s: float) -> None:
+        self.quotas.charge(owner.counted, cpu_s=cpu_s)
 
     async def _execute(self, track: Track, attempt: Attempt) -> None:
         row = track.job.row
@@ -407,7 +411,6 @@ class Service:
             self.slots.give_back(row)
             self._make_room()
             self.quotas.ended(track.owner.counted)
-            self.quotas.charge(track.owner.counted, cpu_s=attempt.cpu_time_s + attempt.node_cpu_s)
             self.counters.add("job_cpu_seconds_total", attempt.cpu_time_s)
             self.counters.add("job_gas_total", attempt.gas_used)
             self.counters.add("job_node_cpu_seconds_total", attempt.node_cpu_s)

@@ -15,6 +15,7 @@ from plasm_core.plugins.interfaces import Runtime
 from plasm_core.records import JobInput, Limits, Outcome, manifest_for
 from plasm_core.sandbox.admission.admission import Admission
 from plasm_core.sandbox.admission.cache import Cache
+from plasm_core.sandbox.process.child import Meter, unmetered
 from plasm_core.sandbox.process.executor import Executor
 from plasm_core.sandbox.program import Program
 from plasm_runtime_wasmtime.runtime import WasmtimeRuntime
@@ -76,6 +77,7 @@ class Lab:
         client: str = "",
         cancelled: threading.Event | None = None,
         output: Callable[[int, bytes], None] | None = None,
+        meter: Meter = unmetered,
     ) -> Job:
         """Run a job. `output` takes what it writes, which otherwise is in the answer."""
         inputs = JobInput(args=tuple(arg.encode() for arg in args), stdin=stdin)
@@ -86,7 +88,9 @@ class Lab:
         def take(stream: int, data: bytes) -> None:
             streams[stream] += data
 
-        run = self.executor.run(program, manifest, inputs, output or take, client=client, cancelled=cancelled)
+        run = self.executor.run(
+            program, manifest, inputs, output or take, client=client, cancelled=cancelled, meter=meter
+        )
         return Job(
             outcome=run.outcome,
             gas_used=run.gas_used,

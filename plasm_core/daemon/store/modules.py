@@ -319,6 +319,11 @@ class ModuleUpload:
                 self._fd = create(path)
         self._open = True
 
+    @property
+    def waits(self) -> bool:
+        """Whether `write` may take long: it writes to the disk."""
+        return not self.is_small
+
     def write(self, data: bytes) -> None:
         """Store the next bytes.
 

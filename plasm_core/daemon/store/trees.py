@@ -17,6 +17,8 @@ from plasm_core.sandbox.process.file_pack import FilePack, PackDigests, read_pac
 from plasm_core.sandbox.process.sealed_memory import sealed_blob
 from plasm_core.tree_listing import ListingError
 
+_SHORT_BYTES = 4096
+"""A tree of so many bytes is read at once in the loop: its listing has at most 500 entries."""
 _READ_AT_ONCE = 2
 """A listing may have 134 MB: so many are in memory at once, however many clients send some."""
 
@@ -133,6 +135,11 @@ class TreeUpload(ModuleUpload):
         assert isinstance(self._modules, Trees)
         self._modules.compared(self.digest)  # not by `pin`: what is stored may have been damaged meanwhile
         return pin
+
+    @property
+    def waits(self) -> bool:
+        # Its listing is read in one go: 256 KiB may name 32,000 directories.
+        return super().waits or self.size_bytes > _SHORT_BYTES
 
     def _note(self, data: bytes) -> None:
         try:

@@ -23,6 +23,7 @@ import attrs
 
 from plasm_core.errors import SandboxError, StorageError
 from plasm_core.resource_hint import process_hint
+from plasm_core.sandbox.process.processor_time import processor_time_s
 from plasm_core.scratch_file import scratch_file
 
 MAX_STATUS_BYTES = 4 << 20
@@ -160,23 +161,13 @@ def _wait(process: subprocess.Popen[bytes], timeout_s: float, meter: Meter) -> b
             return True
         now = time.monotonic()
         if now >= tell_at:
-            used_s = _used_s(process.pid, now - began)
+            used_s = processor_time_s(process.pid, now - began)
             meter(max(0.0, used_s - told_s))
             told_s, tell_at = max(told_s, used_s), now + _METER_S
         if now - began >= timeout_s:
             return False
         time.sleep(min(delay_s, max(0.0, began + timeout_s - now)))
         delay_s = min(2 * delay_s, _LONGEST_DELAY_S)
-
-
-def _used_s(pid: int, otherwise_s: float) -> float:
-    """Return the processor time that a child has used so far (proc(5)); something else where nothing tells."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    except (OSError, ValueError, IndexError):
-        return otherwise_s
 
 
 def start_child(

@@ -14,6 +14,7 @@ from plasm_core.config import SandboxConfig
 from plasm_core.errors import RefusedError, SandboxError
 from plasm_core.records.manifest import JobInput, Manifest
 from plasm_core.records.run import Run
+from plasm_core.sandbox.process.child import Meter, unmetered
 from plasm_core.sandbox.process.collected_files import CollectedFiles
 from plasm_core.sandbox.process.kill_cause import kills
 from plasm_core.sandbox.process.pool import Worker, program_key, workers_for
@@ -87,12 +88,15 @@ class Executor:
         stdin: StdinFile | None = None,
         close_program: bool = False,
         files: CollectedFiles | None = None,
+        meter: Meter = unmetered,
     ) -> Run:
         """Run a job to its end. `client`: the job's owner; a shared worker serves the jobs of one owner only.
 
         `stdin` is standard input in an open file, which stays the caller's, in place of that in `inputs`.
         `files`: the job's files, which takes what it leaves.
         `close_program`: close the program as soon as a worker has it, which frees its memory.
+        `meter` is told of the processor time of all processes that serve the job, whatever comes of it: every second
+        while the job runs, and the rest at its end.
 
         Raises: `RefusedError` if args and env are too large; `SandboxError` if no worker can be started.
         """
@@ -102,9 +106,21 @@ class Executor:
             self._running += 1
         try:
             for _ in range(3):
-                worker = self._take(program, manifest, client)
+                worker = self._take(program, manifest, client, meter)
                 run = Supervision(
-                    self, worker, program, manifest, inputs, output, cancelled, stdin, close_program, files
+                    *(
+                        self,
+                        worker,
+                        program,
+                        manifest,
+                        inputs,
+                        output,
+                        cancelled,
+                        stdin,
+                        close_program,
+                        files,
+                    ),
+                    meter=meter,
                 ).run()
                 if run is not None:
                     return run
@@ -118,11 +134,11 @@ class Executor:
         """The share of one processor, 0 to 1, that one run may take in this process now."""
         return _NODE_SHARE / max(1, self._running)
 
-    def _take(self, program: Program, manifest: Manifest, client: str) -> Worker:
+    def _take(self, program: Program, manifest: Manifest, client: str, meter: Meter) -> Worker:
         self._discard_beyond(self._spare_bytes)
         jobs = min(self._jobs, program.runtime.jobs_per_worker)
         if jobs == 1:
-            return self._workers.take(program, jobs=1)
+            return self._workers.take(program, jobs=1, meter=meter)
         files = None if manifest.files is None else attrs.asdict(manifest.files.limits)
         key = json.dumps([client, program_key(program), manifest.limits.memory_bytes, files])
         with self._lock:
@@ -133,7 +149,7 @@ class Executor:
             if found.is_silent():
                 return found
             found.discard()
-        worker = self._workers.take(program, jobs=jobs)
+        worker = self._workers.take(program, jobs=jobs, meter=meter)
         worker.key, worker.jobs = key, jobs
         return worker
 

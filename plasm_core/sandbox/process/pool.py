@@ -27,7 +27,16 @@ from plasm_core.config import SandboxConfig
 from plasm_core.errors import SandboxError
 from plasm_core.resource_hint import process_hint
 from plasm_core.sandbox.process import seccomp_filters
-from plasm_core.sandbox.process.child import child_file, reason, shortage, start_child, tail
+from plasm_core.sandbox.process.child import (
+    Meter,
+    child_file,
+    reason,
+    shortage,
+    start_child,
+    tail,
+    unmetered,
+)
+from plasm_core.sandbox.process.processor_time import processor_time_s
 from plasm_core.sandbox.process.zygote import MAX_BATCH, READY_BYTES, SYS_CLONE, unpack_pids, unpack_ready
 from plasm_core.sandbox.program import Program
 
@@ -47,13 +56,17 @@ _MAX_STATUS_BYTES = 1 << 16
 
 @attrs.define(eq=False)
 class Worker:
-    """A process that waits for a job. The caller that takes it must reap it. `key`: the jobs that it may serve."""
+    """A process that waits for a job. The caller that takes it must reap it.
+
+    `key`: the jobs that it may serve. `metered_s`: the part of its processor time that is charged to an owner.
+    """
 
     pid: int
     sock: socket.socket
     key: str = ""
     jobs: int = 1
     served: int = 0
+    metered_s: float = 0.0
 
     def is_silent(self) -> bool:
         """Return whether the worker has sent nothing unexpected, which the next job would receive."""
@@ -83,7 +96,10 @@ def end_process(pid: int) -> None:
 class Zygote:
     """One zygote process and its idle workers. Calls are serialised by its lock."""
 
-    def __init__(self, program: Program, config: SandboxConfig, *, jobs_per_worker: int) -> None:
+    def __init__(
+        self, program: Program, config: SandboxConfig, *, jobs_per_worker: int, meter: Meter = unmetered
+    ) -> None:
+        """Start it. `meter` is told of the processor time that starting takes, also if it fails."""
         self.served = 0
         self.missing: dict[str, str] = {}
         self._config = config
@@ -92,9 +108,9 @@ class Zygote:
         self._asked = 0
         self._handed: set[int] = set()  # the workers taken, which others reap
         self._lock = threading.Lock()
-        self._process, self._control = self._start(program)
+        self._process, self._control = self._start(program, meter)
 
-    def _start(self, program: Program) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    def _start(self, program: Program, meter: Meter) -> tuple[subprocess.Popen[bytes], socket.socket]:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs, child_file() as stderr:
             process = start_child(
@@ -122,6 +138,7 @@ class Zygote:
                 ready = ours.recv(READY_BYTES)
             except OSError as exc:
                 ready, timed_out = b"", isinstance(exc, TimeoutError)
+            meter(processor_time_s(process.pid))
             try:
                 self.missing = unpack_ready(ready)
             except ValueError:  # nothing, or nonsense
@@ -219,8 +236,11 @@ class Workers(Protocol):
     def idle_bytes(self) -> int:
         """The memory in bytes that idle processes take."""
 
-    def take(self, program: Program, *, jobs: int) -> Worker:
-        """Return a worker that will serve `jobs` jobs of a program. Raises: `SandboxError`."""
+    def take(self, program: Program, *, jobs: int, meter: Meter = unmetered) -> Worker:
+        """Return a worker that will serve `jobs` jobs of a program. Raises: `SandboxError`.
+
+        `meter` is told of the processor time of other processes that had to start for it.
+        """
 
     def close(self) -> None:
         """End all idle processes."""
@@ -241,10 +261,13 @@ class Pool:
         self._starter = ThreadPoolExecutor(1, thread_name_prefix="plasm-zygotes")
         self._spawner = Spawner(config)
 
-    def take(self, program: Program, *, jobs: int) -> Worker:
-        """Return a worker from the program's zygote, which is started if there is none. Raises: `SandboxError`."""
+    def take(self, program: Program, *, jobs: int, meter: Meter = unmetered) -> Worker:
+        """Return a worker from the program's zygote, which is started if there is none. Raises: `SandboxError`.
+
+        `meter` is told of the processor time of starting the zygote.
+        """
         if not program.runtime.forks:
-            worker = self._starter.submit(self._spawner.take, program, jobs=1).result()
+            worker = self._starter.submit(self._spawner.take, program, jobs=1, meter=meter).result()
             self.missing = self._spawner.missing
             return worker
         key = f"{jobs} {program_key(program)}"
@@ -253,7 +276,7 @@ class Pool:
         problem: SandboxError | None = None
         try:
             for _ in range(2):
-                zygote = self._zygote(key, program, jobs)
+                zygote = self._zygote(key, program, jobs, meter)
                 try:
                     return zygote.take()
                 except SandboxError as exc:
@@ -269,7 +292,7 @@ class Pool:
         hint = problem.hint if problem is not None else None
         raise SandboxError("a zygote ended twice before it forked a worker", hint=hint) from problem
 
-    def _zygote(self, key: str, program: Program, jobs: int) -> Zygote:
+    def _zygote(self, key: str, program: Program, jobs: int, meter: Meter) -> Zygote:
         with self._lock:
             zygote = self._zygotes.get(key)
             if zygote is not None and zygote.served >= self._config.jobs_per_zygote:
@@ -279,14 +302,14 @@ class Pool:
                 zygote = None
             if zygote is None:
                 self._evict()  # first: what ends makes room for what begins
-                zygote = self._starter.submit(self._make, program, jobs).result()
+                zygote = self._starter.submit(self._make, program, jobs, meter).result()
                 self._zygotes[key] = zygote
                 self._evict()
             self._zygotes.move_to_end(key)
             return zygote
 
-    def _make(self, program: Program, jobs: int) -> Zygote:
-        zygote = Zygote(program, self._config, jobs_per_worker=jobs)
+    def _make(self, program: Program, jobs: int, meter: Meter) -> Zygote:
+        zygote = Zygote(program, self._config, jobs_per_worker=jobs, meter=meter)
         try:
             refuse_missing(zygote.missing, self._config)
         except SandboxError:
@@ -335,8 +358,11 @@ class Spawner:
         self._config = config
         self.missing: dict[str, str] = {}
 
-    def take(self, program: Program, *, jobs: int) -> Worker:
-        """Start a worker. It serves one job, whatever `jobs` allows. Raises: `SandboxError`."""
+    def take(self, program: Program, *, jobs: int, meter: Meter = unmetered) -> Worker:
+        """Start a worker. It serves one job, whatever `jobs` allows. Raises: `SandboxError`.
+
+        `meter` is told of the processor time of one that does not start.
+        """
         ours, theirs = socket.socketpair()
         with theirs, child_file() as stderr:
             process = start_child(
@@ -364,11 +390,13 @@ class Spawner:
                 self.missing = _ready(ours)
                 refuse_missing(self.missing, self._config)
             except (OSError, ValueError):
+                meter(processor_time_s(process.pid))
                 worker.discard()
                 raise SandboxError(
                     f"a worker of {program.runtime.name} did not start: {tail(stderr)[-500:]}"
                 ) from None
             except SandboxError:
+                meter(processor_time_s(process.pid))
                 worker.discard()
                 raise
         return worker

@@ -27,10 +27,11 @@ from plasm_core.records.outcome import Outcome
 from plasm_core.records.output import OutputStream
 from plasm_core.records.run import Run
 from plasm_core.sandbox.process import worker_frames
-from plasm_core.sandbox.process.child import signal_name
+from plasm_core.sandbox.process.child import Meter, signal_name, unmetered
 from plasm_core.sandbox.process.collected_files import CollectedFiles
 from plasm_core.sandbox.process.kill_cause import kills
 from plasm_core.sandbox.process.pool import Worker
+from plasm_core.sandbox.process.processor_time import processor_time_s
 from plasm_core.sandbox.process.sealed_memory import sealed_blob
 from plasm_core.sandbox.program import Program
 from plasm_core.stopwatch import Stopwatch
@@ -48,6 +49,8 @@ _GATHER_BELOW_BYTES = 1 << 16
 _AT_ONCE = 32
 """The number of deliveries of a run that are passed on without delay."""
 _NODE_BURST_S = 0.1
+_METER_S = 1.0
+"""How often the worker's processor time is told: so much of it a crash of the node forgives."""
 _STREAMS = {worker_frames.STDOUT: OutputStream.STDOUT, worker_frames.STDERR: OutputStream.STDERR}
 
 
@@ -88,8 +91,11 @@ class Supervision:
         stdin: StdinFile | None,
         close_program: bool,
         files: CollectedFiles | None = None,
+        meter: Meter = unmetered,
     ) -> None:
         self.files = files
+        self.meter = meter
+        self.began_s = worker.metered_s  # of a shared worker's time, what its earlier jobs took
         self.stdin = stdin
         self.close_program = close_program
         self.owner = owner
@@ -125,11 +131,13 @@ class Supervision:
         if not taken:
             return None
         answer = self.answer
+        finished_at, wall_time_s = watch.read()
         if answer is None:
-            answer = _Answer(outcome=self._explained(reason, returncode), gas_used=0)
+            # What a worker takes before it has its job, or in threads, must not be more than the time that passed.
+            used_s = min(self.worker.metered_s - self.began_s, wall_time_s)
+            answer = _Answer(outcome=self._explained(reason, returncode), gas_used=0, cpu_time_s=used_s)
         if self.files is not None and not answer.outcome.recheckable:
             self.files.discard()
-        finished_at, wall_time_s = watch.read()
         return Run(
             outcome=answer.outcome,
             gas_used=answer.gas_used,
@@ -143,6 +151,8 @@ class Supervision:
     def _part(self) -> int:
         """Keep the worker or end it. Return its exit code if it died without an answer."""
         worker = self.worker
+        if self.answer is not None:
+            self._tell_used(max(processor_time_s(worker.pid), self.began_s + self.answer.cpu_time_s))
         if self.answer is not None and worker.key and self.owner.keep(worker):
             return 0
         worker.sock.close()
@@ -153,7 +163,16 @@ class Supervision:
             return 0
         self.died = _has_ended(worker.pid, _DYING_S if self.is_lost else 0)
         os.kill(worker.pid, signal.SIGKILL)  # changes nothing if it is dead already
-        return os.waitstatus_to_exitcode(os.waitpid(worker.pid, 0)[1])
+        _, status, usage = os.wait4(worker.pid, 0)
+        self._tell_used(usage.ru_utime + usage.ru_stime)
+        return os.waitstatus_to_exitcode(status)
+
+    def _tell_used(self, total_s: float) -> None:
+        """Tell the meter what the worker has used since the last call. `total_s`: since it started."""
+        new_s = total_s - self.worker.metered_s
+        if new_s > 0:
+            self.worker.metered_s = total_s
+            self.meter(new_s)
 
     def _job(self) -> bytes:
         manifest, limits = self.manifest, self.manifest.limits
@@ -212,11 +231,16 @@ class Supervision:
         sock = self.worker.sock
         parser = worker_frames.WorkerFrames()
         pace = _Pace(self.owner)
+        tell_at = time.monotonic() + _METER_S
         outputs: list[tuple[int, bytes]] = []
         while self.answer is None:
             if self.cancelled is not None and self.cancelled.is_set():
                 return Outcome(kind="cancelled", detail="on request")
-            left = deadline - time.monotonic()
+            now = time.monotonic()
+            if now >= tell_at:
+                self._tell_used(processor_time_s(self.worker.pid))
+                tell_at = now + _METER_S
+            left = deadline - now
             if left <= 0:
                 return Outcome(kind="timed_out", detail=f"after {self.manifest.wall_time_s} s of wall time")
             if not pace.rest(min(left, _POLL_S)):
