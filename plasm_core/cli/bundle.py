@@ -17,9 +17,13 @@ from plasm_core.config import Config
 from plasm_core.errors import InvalidRecordError, OutputFileError, PlasmError
 from plasm_core.input_file import is_stored, read_input
 from plasm_core.output_file import OutputFile
+from plasm_core.protocol.messages import Status
 from plasm_core.records import Handle
 from plasm_core.records.envelope import MAX_ENVELOPE_BYTES
 from plasm_core.records.output import EMPTY_SHA256
+
+_STATUS_S = 10.0
+"""How long the nodes of all jobs together have to answer whose outputs were not given."""
 
 
 @options.command()
@@ -77,7 +81,21 @@ def bundle(
                     receipts.append(receipt)
             except OSError as exc:
                 raise click.ClickException(f"cannot read {item}: {exc.strerror or exc}") from exc
-        given += _known(receipts, given, fetch, stack)
+
+        def ended(handles: list[Handle]) -> list[Handle]:
+            """Return the jobs that have ended at nodes that answer, all asked at once."""
+            nonlocal client
+            if not handles:
+                return []
+            client = client or stack.enter_context(reach.client(settings))
+            answers = client.statuses(handles, timeout_s=_STATUS_S)
+            return [
+                handle
+                for handle, answer in zip(handles, answers, strict=True)
+                if isinstance(answer, Status) and answer.has_ended
+            ]
+
+        given += _known(receipts, given, ended, fetch, stack)
         lists = [option_values.arguments(args), option_values.environment(env)]
         contents = Contents.gathered(receipts, given, lists)
         from plasm_core.bundle.crate import write_bundle
@@ -87,10 +105,14 @@ def bundle(
 
 
 def _known(
-    receipts: list[bytes], given: list[Source], fetch: Callable[[Handle], bytes], stack: ExitStack
+    receipts: list[bytes],
+    given: list[Source],
+    ended: Callable[[list[Handle]], list[Handle]],
+    fetch: Callable[[Handle], bytes],
+    stack: ExitStack,
 ) -> list[Source]:
     """Return what this machine knows of the jobs of receipts and was not given. Outputs of own jobs are fetched."""
-    known, found = KnownFiles(), []
+    known, found, wanted = KnownFiles(), list[Source](), list[Handle]()
     for envelope_json in list(receipts):
         receipt = SignedReceipt.read(envelope_json)
         job = receipt.receipt.asked.job_id
@@ -102,8 +124,13 @@ def _known(
         outputs = {receipt.receipt.stdout, receipt.receipt.stderr}
         mine = job_history().find(job)
         if not outputs <= at_hand and mine:
-            with suppress(PlasmError):  # what is missing is said then
-                fetch(mine[0].parsed)
+            wanted.append(mine[0].parsed)
+    there: list[Handle] = []
+    with suppress(PlasmError):  # what is missing is said then
+        there = ended(wanted)
+    for handle in there:
+        with suppress(PlasmError):
+            fetch(handle)
     return found
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
+import time
+from collections.abc import Callable
 
 import click
 
@@ -40,10 +43,10 @@ def files(
         raise click.UsageError("--json is for ls")
     job, remembered = entry_of(handle)
     client = reach.client(settings, transport=remembered.transport if remembered else None)
-    sent, timeout_s = sent_of(remembered, reach), seconds_of(timeout)
+    sent, left_s = sent_of(remembered, reach), _counting_down(seconds_of(timeout))
     with render.phases() as progress:
         progress("asking for the files")
-        found = client.list_files(job, timeout_s=timeout_s, sent=sent)
+        found = client.list_files(job, timeout_s=left_s(), sent=sent)
     if action == "ls":
         _list([entry for entry in found if _is_in(entry.path, paths)], as_json)
         return
@@ -55,11 +58,17 @@ def files(
         with render.phases() as progress:
             client.read_file(
                 *(job, there[path.strip("/")], sys.stdout.buffer.write),
-                timeout_s=timeout_s,
+                timeout_s=left_s(),
                 watch=lambda phase, _status, show=progress: show(phase),  # type: ignore[misc]
                 sent=sent,
             )
     sys.stdout.buffer.flush()
+
+
+def _counting_down(timeout_s: float | None) -> Callable[[], float | None]:
+    """Return a function that tells the seconds that are left: one timeout holds for all files together."""
+    ends_at = math.inf if timeout_s is None else time.monotonic() + timeout_s
+    return lambda: None if timeout_s is None else max(0.0, ends_at - time.monotonic())
 
 
 def _is_in(path: str, wanted: tuple[str, ...]) -> bool:

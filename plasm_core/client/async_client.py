@@ -17,6 +17,7 @@ from plasm_core.client import evidence, job_control, session
 from plasm_core.client.arguments import check_callbacks
 from plasm_core.client.auditor import Auditor
 from plasm_core.client.connection import Link
+from plasm_core.client.deadline import Deadline
 from plasm_core.client.dial import Dialler
 from plasm_core.client.executions import Executions
 from plasm_core.client.failover import FailoverState, persist
@@ -198,8 +199,7 @@ class AsyncClient:
         """Run a job on as many nodes as the verifiers ask for. See `run`."""
         self._remember(submission)
         asked = AskedNodes()
-        if timeout_s is None:
-            timeout_s = submission.manifest.wall_time_s + QUEUE_S
+        deadline, execution_s = Deadline(timeout_s), submission.manifest.wall_time_s + QUEUE_S
         with asked.naming(), collecting(sink) as (collected, first):
             planned = plan(self._judge.verifiers, submission.manifest, self.dialler.histories())
             if planned.executions > 1 and not self.dialler.fails_over:
@@ -211,14 +211,14 @@ class AsyncClient:
             rejected: list[Rejected] = []
 
             async def execute(output: Digesting) -> None:
-                await trio.sleep(executions.pause_s())
+                await trio.sleep(deadline.within_s(executions.pause_s()))
                 running = functools.partial(
                     SingleExecution,
                     judge=self._judge,
                     sent=self._sent,
                     output=output,
                     avoid=executions.avoid(),
-                    timeout_s=timeout_s,
+                    deadline=Deadline(execution_s) if timeout_s is None else deadline,
                     watch=watch,
                     placed=placed,
                     asked=asked,
@@ -253,7 +253,7 @@ class AsyncClient:
                 done = attempts[0]
                 holder = done.given.handle.peer
                 if executions.holder is None:
-                    again = await self._receive_again(submission, done, first)
+                    again = await self._receive_again(submission, done, first, deadline)
                     if again is None:
                         executions.drop([holder])
                         continue
@@ -314,10 +314,11 @@ class AsyncClient:
         return error
 
     async def _receive_again(
-        self, submission: Submission, done: JobExecution, output: Digesting
+        self, submission: Submission, done: JobExecution, output: Digesting, whole: Deadline
     ) -> JobExecution | None:
         """Receive once more what a node gave, for the caller, its files too. None if it is not the same as before."""
         given, following = done.given, Following()
+        deadline = Deadline(whole.within_s(_RECEIVE_AGAIN_S))
         dialler = self.dialler.others()
 
         async def once(link: Link, _peer: PeerId) -> Result:
@@ -327,11 +328,11 @@ class AsyncClient:
         await call_sink(output, output.restart)
         choice, left = FailoverState(node=given.handle.peer), None
         try:
-            await persist(dialler, choice, once, _RECEIVE_AGAIN_S, "the output once more")
+            await persist(dialler, choice, once, deadline.left_s, "the output once more")
             if submission.pack is not None:
                 limits = submission.fetch_limits
                 left = await fetch_outputs(
-                    dialler, given.handle, done.receipt, done.receipt.files, limits, _RECEIVE_AGAIN_S
+                    dialler, given.handle, done.receipt, done.receipt.files, limits, deadline
                 )
                 given = attrs.evolve(given, files=left.found)
         except PlasmError as exc:
@@ -397,6 +398,7 @@ class AsyncClient:
         if manifest_json is not None:
             limit = Manifest.from_json(manifest_json).limits.output_bytes
         check_callbacks(watch=watch, sink=sink)
+        deadline = Deadline(timeout_s)
         with collecting(sink) as (collected, digesting):
 
             async def once(link: Link, _peer: PeerId) -> Result:
@@ -405,7 +407,12 @@ class AsyncClient:
                 return await session.follow(link, status, following, digesting, watch=watch, bounds=bounds)
 
             end = await persist(
-                self.dialler, FailoverState(node=handle.peer), once, timeout_s, "the job's result", watch
+                self.dialler,
+                FailoverState(node=handle.peer),
+                once,
+                deadline.left_s,
+                "the job's result",
+                watch,
             )
             given = Given.of(handle, end, digesting, believed=believed)
             left: FetchedFiles | None = None
@@ -415,7 +422,7 @@ class AsyncClient:
                     watch("fetching the files", None)
                     limits = fetch_limits(receipt, sent)
                     left = await fetch_outputs(
-                        self.dialler, handle, receipt, receipt.files, limits, timeout_s, watch=watch
+                        self.dialler, handle, receipt, receipt.files, limits, deadline, watch=watch
                     )
                     given = attrs.evolve(given, files=left.found)
                     receipt, verdict = await self._judge.judge([given], manifest_json=manifest_json)
@@ -438,7 +445,8 @@ class AsyncClient:
         Raises: as `result`.
         """
         sent = sent or self._sent.find(handle.job_id)
-        ended = await self.wait(handle, timeout_s=timeout_s)
+        deadline = Deadline(timeout_s)
+        ended = await self.wait(handle, timeout_s=deadline.left_s)
 
         async def once(link: Link, _peer: PeerId) -> Result:
             offsets = {channel: ended.output_bytes(channel.output) for channel in OUTPUTS}
@@ -448,7 +456,7 @@ class AsyncClient:
             return await session.follow(link, status, following, Nowhere(), bounds=bounds)
 
         end = await persist(
-            self.dialler, FailoverState(node=handle.peer), once, timeout_s, "the job's receipt"
+            self.dialler, FailoverState(node=handle.peer), once, deadline.left_s, "the job's receipt"
         )
         believed = self.dialler.is_own and (sent.through_gateway or self.dialler.route == "network")
         given = Given.of(handle, end, Digesting(Nowhere()), believed=believed)
@@ -462,9 +470,10 @@ class AsyncClient:
         Raises: as `result`.
         """
         sent = sent or self._sent.find(handle.job_id)
-        receipt, _ = await self.receipt(handle, timeout_s=timeout_s, sent=sent)
+        deadline = Deadline(timeout_s)
+        receipt, _ = await self.receipt(handle, timeout_s=deadline.left_s, sent=sent)
         limits = fetch_limits(receipt, sent)
-        return await list_files(self.dialler, handle, receipt.files, limits, timeout_s)
+        return await list_files(self.dialler, handle, receipt.files, limits, deadline)
 
     async def read_file(
         self,
@@ -482,7 +491,7 @@ class AsyncClient:
         """
         sent = sent or self._sent.find(handle.job_id)
         limits = FetchLimits() if sent.file_bytes is None else FetchLimits(file_bytes=sent.file_bytes)
-        fetched = await read_file(self.dialler, handle, entry, limits, timeout_s, watch)
+        fetched = await read_file(self.dialler, handle, entry, limits, Deadline(timeout_s), watch)
 
         def pass_on() -> None:
             fetched.file.seek(0)

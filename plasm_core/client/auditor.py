@@ -11,9 +11,10 @@ from typing import Protocol
 import attrs
 import trio
 
+from plasm_core.background_tasks import sole
 from plasm_core.client import kept_inputs
 from plasm_core.client.reputation import Judged, Reputation
-from plasm_core.client.reputation_store import AcceptedResult, Lesson
+from plasm_core.client.reputation_store import AcceptedResult, Lesson, ReputationStore
 from plasm_core.client.result import JobResult
 from plasm_core.client.result_verification import Judge
 from plasm_core.client.submission import Submission
@@ -28,6 +29,8 @@ _LOOK_S = 30.0
 _AGAIN_S = 6 * 3600
 """When an audit that came to no end, as of a process that was killed, is due again."""
 _TIMEOUT_S = 3600.0
+_AT_ONCE = 4
+"""How many results are checked at once: each check takes a client with a key of its own."""
 _GOOD_ERROR = 0.1
 """Two nodes that agree confirm each other if their answer is no likelier to be wrong."""
 
@@ -79,14 +82,24 @@ class Auditor:
         await trio.sleep_forever()
 
     async def audit_due(self) -> list[Audited]:
-        """Check all results that are due by now, one after the other. Raises: `StorageError`."""
-        store, found = self._reputation.store, []
-        while store is not None and (due := await trio.to_thread.run_sync(store.due)):
-            for result in due:
+        """Check all results that are due by now, several at once: a node that hangs delays its own check only.
+
+        Raises: `StorageError`.
+        """
+        store, found = self._reputation.store, list[Audited]()
+        places = trio.CapacityLimiter(_AT_ONCE)
+
+        async def check(store: ReputationStore, result: AcceptedResult) -> None:
+            async with places:
                 again_at = datetime.now(timezone.utc) + timedelta(seconds=_AGAIN_S)
-                taken = await trio.to_thread.run_sync(lambda: store.claim_audit(result, again_at=again_at))  # noqa: B023
-                if taken:
+                if await trio.to_thread.run_sync(lambda: store.claim_audit(result, again_at=again_at)):
                     found.append(await self.audit(result))
+
+        while store is not None and (due := await trio.to_thread.run_sync(store.due)):
+            with sole():
+                async with trio.open_nursery() as nursery:
+                    for result in due:
+                        nursery.start_soon(check, store, result)
         return found
 
     async def audit(self, result: AcceptedResult) -> Audited:

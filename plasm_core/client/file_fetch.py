@@ -8,6 +8,7 @@ import trio
 
 from plasm_core.client import session
 from plasm_core.client.connection import Link
+from plasm_core.client.deadline import Deadline
 from plasm_core.client.dial import Dialler
 from plasm_core.client.failover import FailoverState, persist
 from plasm_core.client.fetched_files import FetchedFiles, Fetching, FetchLimits
@@ -27,7 +28,7 @@ async def fetch_output(
     dialler: Dialler,
     handle: Handle,
     fetching: Fetching,
-    timeout_s: float | None,
+    deadline: Deadline,
     watch: Watcher = silent,
 ) -> None:
     """Fetch one output from the node that ran its job, over several connections if need be.
@@ -59,7 +60,9 @@ async def fetch_output(
             )
 
         took()
-        await persist(dialler, FailoverState(node=handle.peer), once, timeout_s, "the job's files", watch)
+        await persist(
+            dialler, FailoverState(node=handle.peer), once, deadline.left_s, "the job's files", watch
+        )
     if patience.cancelled_caught:
         raise NodeStalledError(f"the node {handle.peer} has not served the job's files in time")
 
@@ -70,7 +73,7 @@ async def fetch_outputs(
     receipt: Receipt,
     products: Sequence[Product],
     limits: FetchLimits,
-    timeout_s: float | None,
+    deadline: Deadline,
     *,
     watch: Watcher = silent,
 ) -> FetchedFiles:
@@ -85,7 +88,7 @@ async def fetch_outputs(
         for product in products:
             fetching = Fetching(product, limits)
             try:
-                await fetch_output(dialler, handle, fetching, timeout_s, watch)
+                await fetch_output(dialler, handle, fetching, deadline, watch)
                 entries = await trio.to_thread.run_sync(fetching.finish)
                 fetched.add(fetching, entries)
                 limits = limits.less([item.entry for item in entries])

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import attrs
 import trio
 
+from plasm_core.client.deadline import Deadline
 from plasm_core.client.dial import Dialler
 from plasm_core.client.fetched_files import Fetching, FetchLimits
 from plasm_core.client.file_fetch import fetch_output
@@ -43,7 +44,7 @@ async def list_files(
     handle: Handle,
     products: tuple[Product, ...],
     limits: FetchLimits,
-    timeout_s: float | None,
+    deadline: Deadline,
 ) -> list[LeftEntry]:
     """Fetch the listings of all outputs, and return what there is, in the order of paths.
 
@@ -55,7 +56,7 @@ async def list_files(
             found.append(LeftEntry(path=product.path, kind="file", sha256=product.sha256, product=product))
             continue
         with _served():
-            entries, offset = await _listing(dialler, handle, product, limits, timeout_s)
+            entries, offset = await _listing(dialler, handle, product, limits, deadline)
         limits = limits.less(entries)
         found.append(LeftEntry(path=product.path, kind="directory", product=product))
         found += _left(product, entries, offset)
@@ -63,15 +64,15 @@ async def list_files(
 
 
 async def _listing(
-    dialler: Dialler, handle: Handle, product: Product, limits: FetchLimits, timeout_s: float | None
+    dialler: Dialler, handle: Handle, product: Product, limits: FetchLimits, deadline: Deadline
 ) -> tuple[list[TreeEntry], int]:
     """Return a tree's entries, and where its files begin. Raises: `ProtocolError`; as `fetch_output`."""
-    head = await _part(dialler, handle, Fetching(product, limits, length=PREFIX_BYTES), timeout_s)
+    head = await _part(dialler, handle, Fetching(product, limits, length=PREFIX_BYTES), deadline)
     length = int.from_bytes(head, "little")
     if length > MAX_LISTING_BYTES:
         raise ProtocolError(f"a listing of {length} bytes")
     wanted = Fetching(product, limits, offset=PREFIX_BYTES, length=length)
-    data = await _part(dialler, handle, wanted, timeout_s)
+    data = await _part(dialler, handle, wanted, deadline)
     if hashlib.sha256(data).hexdigest() != product.sha256:
         raise ProtocolError(f"{product.path!a} has another listing than the receipt states")
     try:
@@ -80,9 +81,9 @@ async def _listing(
         raise ProtocolError(f"{product.path!a}: {exc}") from exc
 
 
-async def _part(dialler: Dialler, handle: Handle, wanted: Fetching, timeout_s: float | None) -> bytes:
+async def _part(dialler: Dialler, handle: Handle, wanted: Fetching, deadline: Deadline) -> bytes:
     try:
-        await fetch_output(dialler, handle, wanted, timeout_s)
+        await fetch_output(dialler, handle, wanted, deadline)
         return await trio.to_thread.run_sync(wanted.whole, wanted.length)
     finally:
         wanted.close()
@@ -111,7 +112,7 @@ async def read_file(
     handle: Handle,
     entry: LeftEntry,
     limits: FetchLimits,
-    timeout_s: float | None,
+    deadline: Deadline,
     watch: Watcher = silent,
 ) -> Fetching:
     """Fetch one file, which `list_files` has told of, and compare it with its digest. The caller closes it.
@@ -123,7 +124,7 @@ async def read_file(
         wanted.length = entry.size_bytes
     try:
         with _served():
-            await fetch_output(dialler, handle, wanted, timeout_s, watch)
+            await fetch_output(dialler, handle, wanted, deadline, watch)
             if await trio.to_thread.run_sync(_digest, wanted) != entry.sha256:
                 raise ProtocolError(f"{entry.path!a} is not the file that the receipt states")
     except BaseException:

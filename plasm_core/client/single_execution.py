@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 import attrs
-import trio
 
 from plasm_core.client import evidence, session
 from plasm_core.client.connection import Link
+from plasm_core.client.deadline import Deadline
 from plasm_core.client.dial import Dialler
 from plasm_core.client.failover import FailoverState, NodeFailedError, give_up, persist
 from plasm_core.client.fetched_files import FetchedFiles
@@ -37,7 +37,7 @@ class SingleExecution:
 
     `avoid`: nodes and networks that must not run it. `alone`: no other executions will be compared with this one.
     `fetches`: also fetch the files that the job left; a node that does not serve the files that its receipt states
-    has failed the job. `timeout_s`: for the whole execution. `patience_s`: see `FailoverState`.
+    has failed the job. `deadline`: for the whole execution. `patience_s`: see `FailoverState`.
     """
 
     dialler: Dialler
@@ -46,7 +46,7 @@ class SingleExecution:
     submission: Submission
     output: Digesting
     avoid: Collection[PeerId | str]
-    timeout_s: float | None
+    deadline: Deadline
     watch: Watcher
     placed: Callable[[Handle], None]
     asked: AskedNodes
@@ -58,7 +58,6 @@ class SingleExecution:
     _visits: dict[PeerId, Bounds] = attrs.field(factory=dict, init=False)
     """The time limits of the first visit to each node that accepted the job."""
     _rejected: list[Rejected] = attrs.field(factory=list, init=False)
-    _deadline: float = attrs.field(default=_FOREVER, init=False)
     _state: FailoverState = attrs.field(init=False)
 
     async def run(self) -> JobExecution:
@@ -70,13 +69,16 @@ class SingleExecution:
         self._state = FailoverState(
             self.submission, avoid=set(self.avoid), patience_s=patience_s, waits=patience_s == _FOREVER
         )
-        if self.timeout_s is not None:
-            self._deadline = trio.current_time() + self.timeout_s
         failed: JobExecution | None = None
         while True:
             try:
                 handle, end = await persist(
-                    self.dialler, self._state, self._visit, self._left_s(), "the job's result", self.watch
+                    self.dialler,
+                    self._state,
+                    self._visit,
+                    self.deadline.left_s,
+                    "the job's result",
+                    self.watch,
                 )
             except WaitTimeoutError:
                 raise
@@ -200,7 +202,7 @@ class SingleExecution:
             receipt,
             receipt.files,
             self.submission.fetch_limits,
-            self._left_s(),
+            self.deadline,
             watch=self.watch,
         )
 
@@ -237,6 +239,3 @@ class SingleExecution:
             return False
         self.watch("looking for another node", None)
         return True
-
-    def _left_s(self) -> float | None:
-        return None if self.timeout_s is None else max(0.0, self._deadline - trio.current_time())

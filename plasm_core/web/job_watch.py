@@ -128,9 +128,19 @@ class JobWatch:
         return JobsStream(self, owner, None if last_id is None else int(last_id), check_token)
 
     async def first(self, owner: str | None, since: int | None) -> list[tuple[WebJob, dict[str, Any]]]:
-        """Return the live jobs, and those that ended since a moment."""
+        """Return the live jobs, and those that ended since a moment.
+
+        All are asked about at once. The end of one that has ended unseen is told later, when `run` has its receipt.
+        """
         live = await trio.to_thread.run_sync(partial(self._table.live, owner, limit=MOST_WATCHED))
-        found = [(job, await self._jobs.status(job)) for job in reversed(live)]
+        live.reverse()
+        found: list[tuple[WebJob, dict[str, Any]]] = []
+        statuses = await self._jobs.client.statuses([job.handle for job in live], timeout_s=ASK_S)
+        for job, status in zip(live, statuses, strict=True):
+            if isinstance(status, Status):
+                found += [] if status.has_ended else [(job, status_json(status, None))]
+            elif not isinstance(status, RefusedError):
+                raise status
         if since is not None:
             ended = await trio.to_thread.run_sync(
                 partial(self._table.ended_since, owner, since - _OVERLAP_S, limit=MOST_WATCHED)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
 import trio.testing
@@ -25,7 +26,7 @@ from plasm_core.testing.claims import STDOUT
 from plasm_signer_ed25519.verifier import SignatureVerifier
 from plasm_verifier_audit import AuditVerifier
 from tests.support.lying_node import Script
-from tests.support.small_network import SmallNetwork
+from tests.support.small_network import Elapsed, SmallNetwork
 
 HELLO = Path(__file__).parents[2] / "examples" / "hello" / "hello.wasm"
 HONEST = Script(output=STDOUT)
@@ -251,3 +252,21 @@ def test_a_kept_input_that_was_changed_is_refused(tmp_path: Path) -> None:
     (tmp_path / "kept" / given.manifest.stdin).write_bytes(b"other")
     with pytest.raises(RefusedError, match="the job's stdin was changed"):
         kept_inputs.load(given.manifest_json, directory=tmp_path / "kept")
+
+
+@pytest.mark.trio
+async def test_results_that_are_due_are_checked_beside_one_another(
+    autojump_clock: trio.testing.MockClock, store: ReputationStore, clock: Clock
+) -> None:
+    """Otherwise each node that takes long would delay all later checks, for an hour each."""
+    slow = attrs.evolve(HONEST, after_s=25.0)
+    async with audited(store, HONEST, slow) as (small, client, auditor):
+        for _ in range(4):
+            await client.run(job(), avoid={peer(small, 1)})
+        clock.now += 1001
+        elapsed = Elapsed()
+        found = await auditor.audit_due()
+        seconds = elapsed.seconds
+
+    assert [item.is_right for item in found] == [True] * 4
+    assert seconds < 2 * 25

@@ -16,6 +16,7 @@ import trio
 import trio.testing
 
 from plasm_core.client import AsyncClient, Submission
+from plasm_core.client.deadline import Deadline
 from plasm_core.client.fetched_files import FetchLimits
 from plasm_core.client.file_fetch import FETCH_S
 from plasm_core.client.remote_files import LeftEntry, list_files
@@ -228,7 +229,7 @@ async def test_files_are_listed_and_read_one_by_one(
 
 
 async def _listed(client: AsyncClient, handle: Handle) -> list[LeftEntry]:
-    return await list_files(client.dialler, handle, PRODUCTS, FetchLimits(), 30)
+    return await list_files(client.dialler, handle, PRODUCTS, FetchLimits(), Deadline(30))
 
 
 @pytest.mark.trio
@@ -244,9 +245,9 @@ async def test_what_is_listed_is_bounded_for_all_outputs_together(
         limits = FetchLimits(entries=entries)
         if entries < 6:
             with pytest.raises(FilesNotServedError):
-                await list_files(client.dialler, handle, products, limits, 30)
+                await list_files(client.dialler, handle, products, limits, Deadline(30))
         else:
-            assert len(await list_files(client.dialler, handle, products, limits, 30)) == 2 + 6
+            assert len(await list_files(client.dialler, handle, products, limits, Deadline(30))) == 2 + 6
 
 
 @pytest.mark.trio

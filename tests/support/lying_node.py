@@ -57,13 +57,17 @@ HONEST = b"what the job writes\n"
 
 @attrs.frozen(kw_only=True)
 class Served:
-    """What a node serves as an output of a job: `size` if it says another one than there is, then `talk` without end."""
+    """What a node serves as an output of a job, `after_s` of heartbeats.
+
+    `size` if it says another one than there is, then `talk` without end.
+    """
 
     kind: str
     data: bytes = b""
     size: int | None = None
     talks: bool = False
     refuses: bool = False
+    after_s: float = 0.0
 
 
 @attrs.frozen(kw_only=True)
@@ -214,6 +218,8 @@ class _Talk:
         await self._say(OutputContents(job_id=fetch.job_id, kind=served.kind, size=size))
         end = min(len(served.data), fetch.offset + fetch.length)
         async with alongside(self._heed):
+            if served.after_s:
+                await self._beat_for(served.after_s)
             for offset in range(fetch.offset, end, 10_000):
                 data = served.data[offset : min(end, offset + 10_000)]
                 await self._send(data_frame(Channel.CONTENTS, offset, data))
