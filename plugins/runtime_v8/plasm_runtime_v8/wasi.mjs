@@ -44,35 +44,61 @@ const SHA256_K = new Int32Array([
   0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
 ]);
 
+const SHA256_START = new Int32Array([
+  0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19,
+]);
+const sha256Words = new Int32Array(64); // made once: a job may ask for gigabytes of randomness
+
+/** Take the block of 64 bytes at an offset of a DataView into the state of SHA-256. */
+function sha256Block(h, view, start) {
+  const w = sha256Words;
+  for (let i = 0; i < 16; i++) w[i] = view.getInt32(start + 4 * i);
+  for (let i = 16; i < 64; i++) {
+    const v = w[i - 15], u = w[i - 2];
+    const s0 = ((v >>> 7) | (v << 25)) ^ ((v >>> 18) | (v << 14)) ^ (v >>> 3);
+    const s1 = ((u >>> 17) | (u << 15)) ^ ((u >>> 19) | (u << 13)) ^ (u >>> 10);
+    w[i] = (w[i - 16] + s0 + w[i - 7] + s1) | 0;
+  }
+  let a = h[0], b = h[1], c = h[2], d = h[3], e = h[4], f = h[5], g = h[6], last = h[7];
+  for (let i = 0; i < 64; i++) {
+    const s1 = ((e >>> 6) | (e << 26)) ^ ((e >>> 11) | (e << 21)) ^ ((e >>> 25) | (e << 7));
+    const t1 = (last + s1 + ((e & f) ^ (~e & g)) + SHA256_K[i] + w[i]) | 0;
+    const s0 = ((a >>> 2) | (a << 30)) ^ ((a >>> 13) | (a << 19)) ^ ((a >>> 22) | (a << 10));
+    const t2 = (s0 + ((a & b) ^ (a & c) ^ (b & c))) | 0;
+    last = g;
+    g = f;
+    f = e;
+    e = (d + t1) | 0;
+    d = c;
+    c = b;
+    b = a;
+    a = (t1 + t2) | 0;
+  }
+  h[0] += a;
+  h[1] += b;
+  h[2] += c;
+  h[3] += d;
+  h[4] += e;
+  h[5] += f;
+  h[6] += g;
+  h[7] += last;
+}
+
+/** Return some bytes with the padding of SHA-256 behind them. */
+function sha256Padded(bytes) {
+  const padded = new Uint8Array(((bytes.length + 72) >> 6) << 6);
+  padded.set(bytes);
+  padded[bytes.length] = 0x80;
+  new DataView(padded.buffer).setBigUint64(padded.length - 8, BigInt(bytes.length) * 8n);
+  return padded;
+}
+
 /** SHA-256 (FIPS 180-4) of some bytes. */
 function sha256(bytes) {
-  const length = bytes.length, padded = new Uint8Array(((length + 72) >> 6) << 6);
-  padded.set(bytes);
-  padded[length] = 0x80;
-  const view = new DataView(padded.buffer);
-  view.setBigUint64(padded.length - 8, BigInt(length) * 8n);
-  const h = new Int32Array([
-    0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19,
-  ]);
-  const w = new Int32Array(64);
-  const rotate = (value, count) => (value >>> count) | (value << (32 - count));
-  for (let start = 0; start < padded.length; start += 64) {
-    for (let i = 0; i < 16; i++) w[i] = view.getInt32(start + 4 * i);
-    for (let i = 16; i < 64; i++) {
-      const s0 = rotate(w[i - 15], 7) ^ rotate(w[i - 15], 18) ^ (w[i - 15] >>> 3);
-      const s1 = rotate(w[i - 2], 17) ^ rotate(w[i - 2], 19) ^ (w[i - 2] >>> 10);
-      w[i] = w[i - 16] + s0 + w[i - 7] + s1;
-    }
-    let [a, b, c, d, e, f, g, last] = h;
-    for (let i = 0; i < 64; i++) {
-      const t1 = (last + (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) + ((e & f) ^ (~e & g)) + SHA256_K[i] + w[i]) | 0;
-      const t2 = ((rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)) + ((a & b) ^ (a & c) ^ (b & c))) | 0;
-      [last, g, f, e, d, c, b, a] = [g, f, e, (d + t1) | 0, c, b, a, (t1 + t2) | 0];
-    }
-    [a, b, c, d, e, f, g, last].forEach((value, i) => (h[i] += value));
-  }
+  const padded = sha256Padded(bytes), view = new DataView(padded.buffer), h = SHA256_START.slice();
+  for (let start = 0; start < padded.length; start += 64) sha256Block(h, view, start);
   const digest = new DataView(new ArrayBuffer(32));
-  h.forEach((value, i) => digest.setInt32(4 * i, value));
+  for (let i = 0; i < 8; i++) digest.setInt32(4 * i, h[i]);
   return new Uint8Array(digest.buffer);
 }
 
@@ -80,26 +106,35 @@ function sha256(bytes) {
 class SeededRandom {
   constructor(seed) {
     const tag = Array.from("plasm.det/v1 random", (char) => char.charCodeAt(0));
-    this.input = new Uint8Array(tag.length + seed.length + 8);
-    this.input.set(tag);
-    this.input.set(seed, tag.length);
-    this.counter = new DataView(this.input.buffer, tag.length + seed.length);
+    const input = new Uint8Array(tag.length + seed.length + 8);
+    input.set(tag);
+    input.set(seed, tag.length);
+    this.padded = new DataView(sha256Padded(input).buffer);
+    this.counterAt = tag.length + seed.length;
     this.next = 0n;
-    this.rest = new Uint8Array(0);
+    this.state = new Int32Array(8);
+    this.block = new Uint8Array(32);
+    this.words = new DataView(this.block.buffer);
+    this.used = 32; // bytes of the block that were given out
   }
 
   fill(target) {
-    let filled = 0;
-    while (filled < target.length) {
-      if (this.rest.length === 0) {
-        this.counter.setBigUint64(0, this.next++, true);
-        this.rest = sha256(this.input);
-      }
-      const part = this.rest.subarray(0, target.length - filled);
-      target.set(part, filled);
-      filled += part.length;
-      this.rest = this.rest.subarray(part.length);
+    for (let filled = 0; filled < target.length; ) {
+      if (this.used === 32) this.nextBlock();
+      const size = Math.min(32 - this.used, target.length - filled);
+      for (let i = 0; i < size; i++) target[filled + i] = this.block[this.used + i];
+      filled += size;
+      this.used += size;
     }
+  }
+
+  nextBlock() {
+    const { padded, state, words } = this;
+    padded.setBigUint64(this.counterAt, this.next++, true);
+    state.set(SHA256_START);
+    for (let start = 0; start < padded.byteLength; start += 64) sha256Block(state, padded, start);
+    for (let i = 0; i < 8; i++) words.setInt32(4 * i, state[i]);
+    this.used = 0;
   }
 }
 
@@ -128,11 +163,25 @@ class VirtualClock {
   }
 }
 
+/** Copy bytes from one array to another. A few are copied at once: making views of them would take longer. */
+function copied(source, from, target, at, size) {
+  if (size < 32) for (let i = 0; i < size; i++) target[at + i] = source[from + i];
+  else target.set(source.subarray(from, from + size), at);
+}
+
 // (module (func (export "trap") unreachable))
 const TRAP_MODULE = Uint8Array.of(
   0, 97, 115, 109, 1, 0, 0, 0, 1, 4, 1, 96, 0, 0, 3, 2, 1, 0, 7, 8, 1, 4, 116, 114, 97, 112, 0, 0, 10, 5, 1, 3, 0, 0, 11,
 );
 const { trap } = new WebAssembly.Instance(new WebAssembly.Module(TRAP_MODULE)).exports;
+
+/** Arguments or environment. The gas for asking for their sizes does not depend on their number, nor may the time. */
+class Strings {
+  constructor(strings) {
+    this.list = strings;
+    this.total = strings.reduce((sum, string) => sum + string.length + 1, 0);
+  }
+}
 
 /**
  * The host of one job.
@@ -143,8 +192,8 @@ const { trap } = new WebAssembly.Instance(new WebAssembly.Module(TRAP_MODULE)).e
  */
 class Host {
   constructor(job, io) {
-    this.args = [Uint8Array.of(109, 97, 105, 110), ...job.args]; // argv[0] is "main"
-    this.env = job.env;
+    this.args = new Strings([Uint8Array.of(109, 97, 105, 110), ...job.args]); // argv[0] is "main"
+    this.env = new Strings(job.env);
     this.io = io;
     this.stdinLeft = job.stdinBytes;
     this.outputLeft = [0, job.outputBytes, job.outputBytes];
@@ -153,6 +202,7 @@ class Host {
     this.streams = new Map([[0, 0], [1, 1], [2, 2]]);
     this.rights = new Map(RIGHTS.map((right, fd) => [fd, right]));
     this.files = null;
+    this.chunk = new Uint8Array(0); // bytes on their way between many vectors and one read or write
     /** What ended the guest in a host function: to be explained in place of the trap that the caller catches. */
     this.thrown = undefined;
   }
@@ -216,8 +266,7 @@ class Host {
 
   // -- arguments and environment
 
-  stringsGet(strings, pointers, buffer) {
-    const total = strings.reduce((sum, string) => sum + string.length + 1, 0);
+  stringsGet({ list: strings, total }, pointers, buffer) {
     this.charge(POINTER_GAS * strings.length + total);
     this.check(pointers, 4 * strings.length);
     const target = this.bytes(buffer, total);
@@ -234,10 +283,10 @@ class Host {
     return 0;
   }
 
-  stringsSizes(strings, count, size) {
+  stringsSizes({ list, total }, count, size) {
     this.check(count, 4);
-    this.view(size, 4).setUint32(0, strings.reduce((sum, string) => sum + string.length + 1, 0), true);
-    this.view(count, 4).setUint32(0, strings.length, true);
+    this.view(size, 4).setUint32(0, total, true);
+    this.view(count, 4).setUint32(0, list.length, true);
     return 0;
   }
 
@@ -304,6 +353,63 @@ class Host {
     return found;
   }
 
+  /** Fill vectors with so many bytes. read(target) fills a target with the next ones; once serves many vectors. */
+  scatter(vectors, count, read) {
+    const memory = new Uint8Array(this.memory.buffer);
+    let left = count, from = 0, to = 0; // what was read and is in the chunk, and how many bytes are wanted besides
+    for (const [start, length] of vectors) {
+      for (let at = start, end = start + Math.min(length, left + to - from); at < end; ) {
+        if (from === to && end - at >= Math.min(CHUNK, left)) {
+          read(memory.subarray(at, end));
+          left -= end - at;
+          break;
+        }
+        if (from === to) {
+          from = 0;
+          to = Math.min(CHUNK, left);
+          left -= to;
+          read(this.chunkOf(to));
+        }
+        const size = Math.min(end - at, to - from);
+        copied(this.chunk, from, memory, at, size);
+        from += size;
+        at += size;
+      }
+    }
+  }
+
+  /** Give write(bytes) so many bytes of vectors, in pieces of CHUNK bytes: once takes many vectors. */
+  gather(vectors, count, write) {
+    const memory = new Uint8Array(this.memory.buffer);
+    let left = count, filled = 0;
+    for (const [start, length] of vectors) {
+      for (let at = start, end = start + Math.min(length, left); at < end; ) {
+        const size = Math.min(end - at, CHUNK - filled), isWhole = filled === 0 && (size === CHUNK || size === left);
+        if (isWhole) write(memory.subarray(at, at + size));
+        else {
+          copied(memory, at, this.chunkOf(Math.min(CHUNK, filled + left)), filled, size);
+          filled += size;
+        }
+        at += size;
+        left -= size;
+        if (filled && (filled === CHUNK || !left)) {
+          write(this.chunk.subarray(0, filled));
+          filled = 0;
+        }
+      }
+    }
+  }
+
+  /** The first bytes of the chunk, which is made longer if need be: it keeps what it has. */
+  chunkOf(size) {
+    if (this.chunk.length < size) {
+      const longer = new Uint8Array(size);
+      longer.set(this.chunk);
+      this.chunk = longer;
+    }
+    return this.chunk.subarray(0, size);
+  }
+
   fd_read(fd, list, count, nread) {
     this.descriptor(fd, RIGHT_FD_READ);
     const vectors = this.vectors(list, count);
@@ -311,12 +417,7 @@ class Host {
     const room = vectors.reduce((sum, [, length]) => sum + length, 0);
     const wanted = Math.min(room, this.stdinLeft, MAX_U32);
     this.charge(wanted);
-    let left = wanted;
-    for (const [pointer, length] of vectors) {
-      const part = Math.min(length, left);
-      if (part > 0) this.io.read(this.bytes(pointer, part));
-      left -= part;
-    }
+    this.scatter(vectors, wanted, (target) => this.io.read(target));
     this.stdinLeft -= wanted;
     this.view(nread, 4).setUint32(0, wanted, true);
     return 0;
@@ -329,14 +430,10 @@ class Host {
     const total = vectors.reduce((sum, [, length]) => sum + length, 0);
     if (total > MAX_U32) return INVAL;
     this.charge(total);
-    for (const [pointer, length] of vectors) {
-      const part = Math.min(length, this.outputLeft[stream]);
-      for (let start = 0; start < part; start += CHUNK) {
-        this.io.write(stream, this.bytes(pointer + start, Math.min(CHUNK, part - start)));
-      }
-      this.outputLeft[stream] -= part;
-      if (part < length) throw new Ended("output_limit");
-    }
+    const room = Math.min(total, this.outputLeft[stream]);
+    this.outputLeft[stream] -= room;
+    this.gather(vectors, room, (bytes) => this.io.write(stream, bytes));
+    if (room < total) throw new Ended("output_limit");
     this.view(nwritten, 4).setUint32(0, total, true);
     return 0;
   }

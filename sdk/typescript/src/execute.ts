@@ -11,6 +11,7 @@ import type { Outcome, TrapKind } from "./receipt.js";
 const PAGE_BYTES = 65_536, MAX_PAGES = 65_536;
 /** The most bytes of each output that are kept: a task may ask for a TiB. */
 export const MAX_KEPT_BYTES = 512 << 20;
+const PIECE_BYTES = 1 << 16;
 
 /** A task with its bytes. `seed`: 32 bytes in hexadecimal. */
 export interface Task {
@@ -40,8 +41,29 @@ export interface Observed {
 /** More output than is kept. */
 class TooMuchOutput extends PlasmError {}
 
+/** Bytes that come piece by piece. A guest may write a byte at a time: many small pieces are kept in one array. */
+class Gathered {
+  private readonly pieces: Uint8Array[] = [];
+  private last: Uint8Array = new Uint8Array(0);
+  private used = 0;
+
+  add(bytes: Uint8Array): void {
+    if (bytes.length > this.last.length - this.used) {
+      this.pieces.push(this.last.subarray(0, this.used));
+      this.last = new Uint8Array(Math.max(bytes.length, PIECE_BYTES));
+      this.used = 0;
+    }
+    this.last.set(bytes, this.used);
+    this.used += bytes.length;
+  }
+
+  get bytes(): Bytes {
+    return concat(...this.pieces, this.last.subarray(0, this.used));
+  }
+}
+
 class Streams implements HostIO {
-  private readonly kept: Record<1 | 2, Uint8Array[]> = { 1: [], 2: [] };
+  private readonly kept: Record<1 | 2, Gathered> = { 1: new Gathered(), 2: new Gathered() };
   private readonly lengths = { 1: 0, 2: 0 };
   private position = 0;
 
@@ -50,7 +72,7 @@ class Streams implements HostIO {
   write(stream: 1 | 2, bytes: Uint8Array): void {
     this.lengths[stream] += bytes.length;
     if (this.lengths[stream] > MAX_KEPT_BYTES) throw new TooMuchOutput("the job has more output than can be kept here");
-    this.kept[stream].push(bytes.slice());
+    this.kept[stream].add(bytes);
   }
 
   read(target: Uint8Array): void {
@@ -59,7 +81,7 @@ class Streams implements HostIO {
   }
 
   output(stream: 1 | 2): Bytes {
-    return concat(...this.kept[stream]);
+    return this.kept[stream].bytes;
   }
 }
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmarks.host_calls import WORST
+from benchmarks.worst_calls import WORST, WORST_WITH_FILES
 from plasm_core.sandbox.wasi.abi import FUNCTIONS
+from plasm_core.sandbox.wasi.file_calls import FileCalls
 from plasm_core.sandbox.wasi.host import Strings
 from plasm_core.testing.fakes import Step
 from tests.sandbox.wasi.test_host import Rig
@@ -21,6 +22,19 @@ def test_every_function_has_worst_arguments_in_the_benchmark() -> None:
     for name, calls in WORST.items():
         assert calls
         assert {len(call.arguments) for call in calls} == {len(FUNCTIONS[name][0])}
+
+
+def test_every_function_over_files_has_worst_arguments_in_the_benchmark() -> None:
+    """A job's files put other functions in the place of the host's: each is measured on its own."""
+    over_files = {name for name in FUNCTIONS if hasattr(FileCalls, name)}
+    same = {"sock_accept", "sock_recv", "sock_send"}  # as sock_shutdown, they look at the descriptor alone
+
+    assert over_files <= WORST_WITH_FILES.keys() | same
+    for name, calls in WORST_WITH_FILES.items():
+        assert calls
+        steps = [(name, call.arguments) for call in calls]
+        steps += [step for call in calls for step in (*call.before, *call.after)]
+        assert all(len(arguments) == len(FUNCTIONS[step][0]) for step, arguments in steps)
 
 
 @pytest.mark.parametrize("strings", [[], [b""], [b"main", b"one", b""], [b"x" * 1_000] * 50, [b""] * 999])

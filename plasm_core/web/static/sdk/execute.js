@@ -8,12 +8,31 @@ import { explain, Host } from "./wasi.mjs";
 const PAGE_BYTES = 65_536, MAX_PAGES = 65_536;
 /** The most bytes of each output that are kept: a task may ask for a TiB. */
 export const MAX_KEPT_BYTES = 512 << 20;
+const PIECE_BYTES = 1 << 16;
 /** More output than is kept. */
 class TooMuchOutput extends PlasmError {
 }
+/** Bytes that come piece by piece. A guest may write a byte at a time: many small pieces are kept in one array. */
+class Gathered {
+    pieces = [];
+    last = new Uint8Array(0);
+    used = 0;
+    add(bytes) {
+        if (bytes.length > this.last.length - this.used) {
+            this.pieces.push(this.last.subarray(0, this.used));
+            this.last = new Uint8Array(Math.max(bytes.length, PIECE_BYTES));
+            this.used = 0;
+        }
+        this.last.set(bytes, this.used);
+        this.used += bytes.length;
+    }
+    get bytes() {
+        return concat(...this.pieces, this.last.subarray(0, this.used));
+    }
+}
 class Streams {
     stdin;
-    kept = { 1: [], 2: [] };
+    kept = { 1: new Gathered(), 2: new Gathered() };
     lengths = { 1: 0, 2: 0 };
     position = 0;
     constructor(stdin) {
@@ -23,14 +42,14 @@ class Streams {
         this.lengths[stream] += bytes.length;
         if (this.lengths[stream] > MAX_KEPT_BYTES)
             throw new TooMuchOutput("the job has more output than can be kept here");
-        this.kept[stream].push(bytes.slice());
+        this.kept[stream].add(bytes);
     }
     read(target) {
         target.set(this.stdin.subarray(this.position, this.position + target.length));
         this.position += target.length;
     }
     output(stream) {
-        return concat(...this.kept[stream]);
+        return this.kept[stream].bytes;
     }
 }
 /**

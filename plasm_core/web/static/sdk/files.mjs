@@ -554,13 +554,11 @@ class Files {
     const room = vectors.reduce((sum, [, length]) => sum + length, 0);
     const there = offset < BigInt(inode.size) ? inode.size - Number(offset) : 0, wanted = Math.min(room, there, MOST_U32);
     this.charge(wanted);
-    let left = wanted, at = Number(offset);
-    for (const [pointer, length] of vectors) {
-      const part = Math.min(length, left);
-      if (part > 0) this.tree.fill(inode, at, this.host.bytes(pointer, part));
-      at += part;
-      left -= part;
-    }
+    let at = Number(offset);
+    this.host.scatter(vectors, wanted, (target) => {
+      this.tree.fill(inode, at, target);
+      at += target.length;
+    });
     this.host.view(nread, 4).setUint32(0, wanted, true);
     return wanted;
   }
@@ -592,13 +590,10 @@ class Files {
       let at = Number(start);
       this.charge(taken + Math.max(0, at - inode.size) + (inode.packed ? inode.size : 0));
       this.tree.resize(inode, Math.max(inode.size, at + taken));
-      let left = taken;
-      for (const [pointer, length] of vectors) {
-        const part = Math.min(length, left);
-        inode.data.set(this.host.bytes(pointer, part), at);
-        at += part;
-        left -= part;
-      }
+      this.host.gather(vectors, taken, (bytes) => {
+        inode.data.set(bytes, at);
+        at += bytes.length;
+      });
       this.tree.written(inode);
     }
     this.host.view(nwritten, 4).setUint32(0, taken, true);
