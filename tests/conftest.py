@@ -1,6 +1,7 @@
-"""Set up what all tests share: the import path, the Hypothesis profile, and homes of their own."""
+"""Set up what all tests share: the import path, the Hypothesis profile, Ctrl-C, and homes of their own."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -11,6 +12,10 @@ ROOT = str(Path(__file__).resolve().parent.parent)
 # With --import-mode=importlib pytest leaves sys.path alone, and tests import from tests.support.
 if ROOT not in sys.path:
     sys.path.insert(0, ROOT)
+
+# A shell ignores SIGINT in what it starts in the background, and commands under test would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Deadlines fail on a busy machine; in CI a failure must be the same one when run again.
 settings.register_profile("plasm", deadline=None, derandomize="CI" in os.environ)
