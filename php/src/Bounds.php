@@ -58,7 +58,8 @@ final class Bounds
     /** Return until when a node may take to accept a job after it has offered to. */
     public static function acceptance(ClockInterface $clock, Submission $job): Deadline
     {
-        $bytes = $job->module->size() + strlen($job->args) + strlen($job->env) + $job->stdin->size();
+        $bytes = $job->module->size() + strlen($job->args) + strlen($job->env) + $job->stdin->size()
+            + ($job->files?->size() ?? 0);
 
         return new Deadline($clock, self::ACCEPT_S + $bytes / self::LEAST_BYTES_PER_S, 'node');
     }

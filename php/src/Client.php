@@ -10,6 +10,9 @@ use Plasm\Exception\PeerMismatch;
 use Plasm\Exception\ReceiptRejected;
 use Plasm\Exception\Refused;
 use Plasm\Exception\TransportException;
+use Plasm\Files\Fetching;
+use Plasm\Files\MapFiles;
+use Plasm\Files\OutputFetch;
 use Plasm\Libp2p\Cid;
 use Plasm\Libp2p\Io\Loop;
 use Plasm\Output\Collected;
@@ -168,8 +171,9 @@ final class Client implements ClientInterface
         $loop = $this->transport instanceof RemoteTransport ? $this->transport->loop() : new Loop();
         $map = new JobMap($loop, $inFlight, $ordered, $errors);
         $source = Submission::module($module);
+        $files = new MapFiles($options);
         $run = fn (mixed $input, \Closure $placed): JobResult => $this->runJob(
-            $this->job($source, [...$options, ...(is_array($input) ? $input : ['stdin' => $input])], []),
+            $this->job($source, $files->with(is_array($input) ? $input : ['stdin' => $input]), []),
             $timeout,
             $placed,
         );
@@ -295,7 +299,7 @@ final class Client implements ClientInterface
         }
 
         return $this->transport instanceof ChoosingTransportInterface
-            ? new Failover($this->transport, $job, $this->pinned, $this->policy, $this->clock, $avoid)
+            ? new Failover($this->transport, $job, $this->pinned, $this->policy, $this->clock, $avoid, $this->sent)
             : null;
     }
 
@@ -395,7 +399,8 @@ final class Client implements ClientInterface
             // Once made, it is kept: only the same token makes a repeated submission the same job.
             $handle ??= Handle::create($job->id(), $node->peer());
             try {
-                $node->submit($job, $handle->token());
+                $node->submit($job, $handle->token(), $this->sent->hasFiles($job, $node->peer()));
+                $this->sent->placed($job, $node->peer());
             } catch (TransportException $exception) {
                 $this->noteAsked($handle);
                 throw $exception;
@@ -425,7 +430,17 @@ final class Client implements ClientInterface
         $answer = $this->follow($handle, $deadline, $this->limited($output, $handle, $manifest, $bounds), $patienceS);
         [$stdout, $stderr] = array_map($output->spool(...), Channel::OUTPUTS);
 
-        return new JobResult($this->verify($handle, $answer, $manifest, $stdout, $stderr), $output);
+        $verified = $this->verify($handle, $answer, $manifest, $stdout, $stderr);
+        $isOwn = !$this->transport instanceof ChoosingTransportInterface;
+        $rest = fn (Fetching $fetching): mixed => $this->retries->run(
+            $deadline,
+            fn (): mixed => $this->conversing($handle->peer, $deadline, static fn (SessionInterface $node): Fetching
+                => $node->fetch($handle->jobId, $handle->token(), $fetching)),
+            patienceS: $patienceS,
+        );
+        $fetch = new OutputFetch($rest, $isOwn ? null : $this->clock);
+
+        return new JobResult($verified, $output, files: $fetch->all($handle, $verified, $this->sent->fileBytes($handle->jobId)));
     }
 
     /** Hold an output to what the job may write, as far as that is known. */

@@ -21,8 +21,13 @@ interface ClientInterface
      *     - `args` (list of strings), `env` (names and values), `stdin` (string, stream or SplFileInfo)
      *     - `cpu`, `gas`, `memory`, `output` (numbers, or `"1e9"`, `"64MiB"`), `wall_time` (seconds, or `"30s"`)
      *     - `seed` (64 hexadecimal digits), `grants` (`clock.real`, `random.real`), `attempts`, `verify` (`"signature"`)
+     *     - `files`: files for the job by their paths in its tree, each a string (its bytes), a stream, an `SplFileInfo` of
+     *       a file or directory, or an `InputDirectory`; `outputs`: paths of the tree to keep, directories with a slash at
+     *       the end are made; `file_limits` (a `FileLimits`): see docs/files.md
+     *     - `entry`: the export to call in place of `_start`; `profile`: `"plasm.det/v2"` for a module with exceptions or
+     *       tail calls
      *     - `route`: `"here"`, or `"network"` for a daemon that is a gateway
-     * @param array<string, mixed> $input beside a manifest: `args`, `env`, `stdin` and `route`
+     * @param array<string, mixed> $input beside a manifest: `args`, `env`, `stdin`, `files`, `outputs` and `route`
      *
      * @return string keep it secret: it opens the job's output
      *

@@ -15,6 +15,7 @@ final readonly class Expectation
      * @param string|null $module digest of the module
      * @param string|null $args digest of the list encoding, as is `$env`
      * @param string|null $stdin digest of the bytes, as are `$stdout` and `$stderr`
+     * @param string|null $tree digest of the input files' listing
      */
     public function __construct(
         public array $trusted,
@@ -29,6 +30,7 @@ final readonly class Expectation
         public ?string $stderr = null,
         public ?int $stdoutBytes = null,
         public ?int $stderrBytes = null,
+        public ?string $tree = null,
     ) {
     }
 }

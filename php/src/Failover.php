@@ -6,6 +6,7 @@ namespace Plasm;
 
 use Plasm\Exception\ConnectionLost;
 use Plasm\Exception\ExceptionInterface;
+use Plasm\Exception\FilesNotServed;
 use Plasm\Exception\NodeFailed;
 use Plasm\Exception\NoNode;
 use Plasm\Exception\ProtocolError;
@@ -71,6 +72,7 @@ final class Failover
     /**
      * @param list<PeerId> $among the only nodes to consider; none for all
      * @param list<PeerId> $avoid nodes that are not to have the job
+     * @param SentJobs $sent is asked which nodes have the job's files, and told
      */
     public function __construct(
         private readonly ChoosingTransportInterface $transport,
@@ -79,6 +81,7 @@ final class Failover
         private readonly RetryPolicy $policy,
         private readonly ClockInterface $clock,
         array $avoid = [],
+        private readonly SentJobs $sent = new SentJobs(),
     ) {
         $this->avoid = $avoid;
     }
@@ -131,7 +134,8 @@ final class Failover
      */
     public function passOn(?ExceptionInterface $reason): bool
     {
-        $lied = $reason instanceof ReceiptRejected || $reason instanceof ProtocolError || $reason instanceof NodeFailed;
+        $lied = $reason instanceof ReceiptRejected || $reason instanceof ProtocolError || $reason instanceof NodeFailed
+            || $reason instanceof FilesNotServed;
         $timeIsOver = $reason instanceof TimedOut && $reason->limit === 'total';
         if ($this->handle === null || $timeIsOver) {
             return false;
@@ -211,7 +215,8 @@ final class Failover
             $before = $this->asked;
             $this->asked = $this->handle;
             try {
-                $node->submit($this->job, $this->handle->token());
+                $node->submit($this->job, $this->handle->token(), $this->sent->hasFiles($this->job, $node->peer()));
+                $this->sent->placed($this->job, $node->peer());
             } catch (Refused $exception) {
                 $this->asked = $before;
                 throw $exception;

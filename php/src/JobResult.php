@@ -5,6 +5,7 @@ declare(strict_types=1);
 namespace Plasm;
 
 use Plasm\Exception\JobFailed;
+use Plasm\Files\ResultFiles;
 use Plasm\Output\Collected;
 use Plasm\Output\Spool;
 use Plasm\Protocol\Channel;
@@ -25,9 +26,16 @@ final readonly class JobResult implements \Stringable
     /** @var list<string> files that prove that nodes signed different receipts of this task: `plasm verify --fraud` */
     public array $fraudProofs;
 
-    /** @param list<string> $fraudProofs */
-    public function __construct(VerifiedReceipt $verified, private Collected $output, array $fraudProofs = [])
-    {
+    /**
+     * @param list<string> $fraudProofs
+     * @param ResultFiles $files the files that the job left of its outputs, by their paths
+     */
+    public function __construct(
+        VerifiedReceipt $verified,
+        private Collected $output,
+        array $fraudProofs = [],
+        public ResultFiles $files = new ResultFiles(),
+    ) {
         $this->fraudProofs = $fraudProofs;
         $this->receipt = $verified->receipt;
         $this->verdict = $verified->verdict;
@@ -45,7 +53,7 @@ final readonly class JobResult implements \Stringable
     {
         $verified = new VerifiedReceipt($this->receipt, $verdict, $this->envelopeJson);
 
-        return new self($verified, $this->output, $fraudProofs);
+        return new self($verified, $this->output, $fraudProofs, $this->files);
     }
 
     /** Tell whether the job did what its author calls success: it exited with code 0. */

@@ -5,6 +5,7 @@ declare(strict_types=1);
 namespace Plasm;
 
 use Plasm\Exception\InvalidRecord;
+use Plasm\Files\JobFiles;
 use Plasm\Record\Fields;
 use Plasm\Record\Json;
 
@@ -14,12 +15,19 @@ final readonly class Manifest
     public const FORMAT = 'phase.manifest/v0';
     public const PROFILE = 'plasm.det/v1';
 
+    /** The profile of a job with files, an entry, or a module with exceptions or tail calls. */
+    public const PROFILE_V2 = 'plasm.det/v2';
+
+    /** The gas schedule that belongs to each profile. */
+    public const GAS_SCHEDULES = [self::PROFILE => 'plasm.gas/v1', self::PROFILE_V2 => 'plasm.gas/v2'];
+
     /** All there is to ask for. A job that asks for either cannot be reproduced. */
     public const CAPABILITIES = ['clock.real', 'random.real'];
 
     public const ZERO_SEED = '0000000000000000000000000000000000000000000000000000000000000000';
 
     private const MAX_BYTES = 65_536;
+    private const MAX_ENTRY_BYTES = 255;
 
     /** @param string $json the bytes that the job id is the digest of */
     private function __construct(
@@ -56,6 +64,8 @@ final readonly class Manifest
             'capabilities' => $capabilities,
             'retry' => ['attempts' => $attempts],
             'nonce' => bin2hex(random_bytes(16)),
+            ...($task->files === null ? [] : ['files' => $task->files->toArray()]),
+            ...($task->entry === null ? [] : ['entry' => $task->entry]),
         ]));
     }
 
@@ -69,7 +79,7 @@ final readonly class Manifest
         $fields = Fields::decode($json, 'manifest', self::MAX_BYTES);
         $fields->oneOf('format', [self::FORMAT]);
         $task = new Task(
-            profile: $fields->oneOf('profile', [self::PROFILE]),
+            profile: $fields->oneOf('profile', array_keys(self::GAS_SCHEDULES)),
             module: $fields->digest('module'),
             args: $fields->digest('args'),
             env: $fields->digest('env'),
@@ -77,7 +87,10 @@ final readonly class Manifest
             seed: $fields->hex('seed', 32),
             limits: Limits::fromFields($fields->object('limits')),
             capabilities: $fields->namesOf('capabilities', self::CAPABILITIES),
+            files: $fields->isThere('files') ? JobFiles::fromFields($fields->object('files')) : null,
+            entry: self::entry($fields),
         );
+        self::checkProfile($task, $fields);
         $wallTimeS = $fields->integer('wall_time_s', 1, 86_400);
         $cpu = $fields->integer('cpu', 1, 1024);
         $retry = $fields->object('retry');
@@ -88,6 +101,29 @@ final readonly class Manifest
         $fields->finish();
 
         return new self($json, $task, $wallTimeS, $cpu, $attempts, $nonce);
+    }
+
+    /** Read the export to call in place of `_start`, noting problems in `$fields`; null if none is named. */
+    public static function entry(Fields $fields): ?string
+    {
+        if (!$fields->isThere('entry')) {
+            return null;
+        }
+        $expected = 'the name of an export of at most ' . self::MAX_ENTRY_BYTES . ' bytes, other than _start and _initialize';
+        $entry = $fields->matching('entry', '(?!_start\z|_initialize\z)[^\x00-\x1f\x7f]+', $expected);
+        if (strlen($entry) > self::MAX_ENTRY_BYTES) {
+            $fields->problem('entry', "expected $expected");
+        }
+
+        return $entry;
+    }
+
+    /** Note it in `$fields` if a task has files or an entry outside the profile that has them. */
+    public static function checkProfile(Task $task, Fields $fields): void
+    {
+        if ($task->profile === self::PROFILE && ($task->files !== null || $task->entry !== null)) {
+            $fields->problem('profile', 'files and an entry go with the profile ' . self::PROFILE_V2);
+        }
     }
 
     /** Return the digest of the manifest's bytes. */

@@ -112,6 +112,7 @@ final class ReceiptVerifier
             $bindings[] = [WrongTask::class, $name, $expectation->$name, $asked->task->$name];
             $bindings[] = [WrongTask::class, $name, $manifest?->task->$name, $asked->task->$name];
         }
+        $bindings[] = [WrongTask::class, 'input files', $expectation->tree, $asked->task->files->tree ?? 'none'];
         $bindings[] = [WrongOutput::class, 'stdout', $expectation->stdout, $receipt->observed->stdout];
         $bindings[] = [WrongOutput::class, 'stderr', $expectation->stderr, $receipt->observed->stderr];
 

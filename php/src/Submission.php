@@ -6,6 +6,10 @@ namespace Plasm;
 
 use Plasm\Exception\InvalidArgument;
 use Plasm\Exception\InvalidRecord;
+use Plasm\Files\FileLimits;
+use Plasm\Files\FileTree;
+use Plasm\Files\Pack;
+use Plasm\Files\PackedFiles;
 use Plasm\Source\FileSource;
 use Plasm\Source\SourceInterface;
 use Plasm\Source\StringSource;
@@ -14,13 +18,17 @@ use Plasm\Source\StringSource;
 final readonly class Submission
 {
     private const OPTIONS = [
-        'args', 'attempts', 'cpu', 'env', 'gas', 'grants', 'memory', 'output', 'route', 'seed', 'stdin', 'verify',
-        'wall_time',
+        'args', 'attempts', 'cpu', 'entry', 'env', 'file_limits', 'files', 'gas', 'grants', 'memory', 'output', 'outputs',
+        'profile', 'route', 'seed', 'stdin', 'verify', 'wall_time',
     ];
+
+    /** The options of a job with files. */
+    public const FILE_OPTIONS = ['files', 'outputs', 'file_limits'];
 
     /**
      * @param string $args the arguments' list encoding
      * @param string $env the environment's list encoding
+     * @param Pack|null $files the input tree of a job with files
      * @param string $route `here`, or `network`: the node is asked to have another one run the job
      */
     private function __construct(
@@ -30,6 +38,7 @@ final readonly class Submission
         public string $env,
         public SourceInterface $stdin,
         public string $route,
+        public ?Pack $files = null,
     ) {
     }
 
@@ -70,8 +79,11 @@ final readonly class Submission
         $args = Digest::encodeList(self::args($options['args'] ?? []));
         $env = Digest::encodeList(self::env($options['env'] ?? []));
         $stdin = self::source($options['stdin'] ?? '', 'stdin');
+        $packed = self::packed($options);
+        $entry = isset($options['entry']) ? self::text($options['entry'], 'entry') : null;
+        $least = $packed === null && $entry === null ? Manifest::PROFILE : Manifest::PROFILE_V2;
         $task = new Task(
-            profile: Manifest::PROFILE,
+            profile: self::text($options['profile'] ?? $least, 'profile'),
             module: $module->sha256(),
             args: Digest::of($args),
             env: Digest::of($env),
@@ -83,6 +95,8 @@ final readonly class Submission
                 outputBytes: Quantity::of($options['output'] ?? Limits::DEFAULT_OUTPUT_BYTES, 'output'),
             ),
             capabilities: self::texts($options['grants'] ?? [], 'grants'),
+            files: $packed?->asked,
+            entry: $entry,
         );
         $manifest = Manifest::forTask(
             $task,
@@ -91,20 +105,21 @@ final readonly class Submission
             attempts: Quantity::of($options['attempts'] ?? 3, 'attempts'),
         );
 
-        return new self($manifest, $module, $args, $env, $stdin, $route);
+        return new self($manifest, $module, $args, $env, $stdin, $route, $packed?->pack);
     }
 
     /**
      * Put a manifest together with the bytes that it names.
      *
      * @param string|\SplFileInfo|SourceInterface|resource $module as in `create()`
-     * @param array<string, mixed> $input `args`, `env`, `stdin` and `route`, as in `Client::submit()`
+     * @param array<string, mixed> $input `args`, `env`, `stdin`, `files`, `outputs` and `route`, as in
+     *     `Client::submit()`
      *
      * @throws InvalidArgument if they are not those that it names
      */
     public static function ofManifest(Manifest $manifest, mixed $module, array $input = []): self
     {
-        $unknown = array_diff(array_keys($input), ['args', 'env', 'stdin', 'route']);
+        $unknown = array_diff(array_keys($input), ['args', 'env', 'stdin', 'files', 'outputs', 'route']);
         if ($unknown !== []) {
             throw new InvalidArgument('not to be given beside a manifest: ' . implode(', ', $unknown));
         }
@@ -114,8 +129,11 @@ final readonly class Submission
                 throw new InvalidArgument("$name is not what the manifest names");
             }
         }
+        if ($job->files?->tree !== $manifest->task->files?->tree) {
+            throw new InvalidArgument('files: they are not what the manifest names');
+        }
 
-        return new self($manifest, $job->module, $job->args, $job->env, $job->stdin, $job->route);
+        return new self($manifest, $job->module, $job->args, $job->env, $job->stdin, $job->route, $job->files);
     }
 
     public function id(): string
@@ -129,7 +147,7 @@ final readonly class Submission
         $asked = $this->manifest;
         $manifest = Manifest::forTask($asked->task, $asked->wallTimeS, $asked->cpu, $asked->attempts);
 
-        return new self($manifest, $this->module, $this->args, $this->env, $this->stdin, $this->route);
+        return new self($manifest, $this->module, $this->args, $this->env, $this->stdin, $this->route, $this->files);
     }
 
     /**
@@ -147,6 +165,38 @@ final readonly class Submission
         }
 
         return self::source($module, 'the module');
+    }
+
+    /**
+     * Read the files that options name; null for a job without.
+     *
+     * @param array<string, mixed> $options `files`, `outputs`, `file_limits`
+     *
+     * @throws InvalidArgument
+     */
+    public static function packed(array $options): ?PackedFiles
+    {
+        $given = array_intersect_key($options, array_flip(self::FILE_OPTIONS));
+        if ($given === []) {
+            return null;
+        }
+        $files = $given['files'] ?? [];
+        if ($files instanceof PackedFiles) {
+            if (count($given) > 1) {
+                throw new InvalidArgument('outputs and file_limits were given with the files that were packed');
+            }
+
+            return $files;
+        }
+        if (!is_array($files)) {
+            throw new InvalidArgument('files: expected an array of paths and contents');
+        }
+        $limits = $given['file_limits'] ?? new FileLimits();
+        if (!$limits instanceof FileLimits) {
+            throw new InvalidArgument('file_limits: expected a Plasm\Files\FileLimits');
+        }
+
+        return FileTree::packed($files, self::texts($given['outputs'] ?? [], 'outputs'), $limits);
     }
 
     private static function source(mixed $value, string $name): SourceInterface

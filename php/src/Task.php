@@ -4,6 +4,8 @@ declare(strict_types=1);
 
 namespace Plasm;
 
+use Plasm\Files\JobFiles;
+
 /** What is computed, by digests alone. Equal task digests must give equal observables. */
 final readonly class Task
 {
@@ -11,6 +13,7 @@ final readonly class Task
      * @param string $module digest in hexadecimal, as are `$args`, `$env` and `$stdin`
      * @param string $seed 64 hexadecimal digits
      * @param list<string> $capabilities
+     * @param string|null $entry the export that is called in place of `_start`
      */
     public function __construct(
         public string $profile,
@@ -21,6 +24,8 @@ final readonly class Task
         public string $seed,
         public Limits $limits,
         public array $capabilities,
+        public ?JobFiles $files = null,
+        public ?string $entry = null,
     ) {
     }
 
@@ -41,6 +46,8 @@ final readonly class Task
             'memory' => pack('P', $this->limits->memoryBytes),
             'output' => pack('P', $this->limits->outputBytes),
             'capabilities' => implode("\n", $capabilities),
+            ...($this->files?->digested() ?? []),
+            ...($this->entry === null ? [] : ['entry' => $this->entry]),
         ]);
     }
 

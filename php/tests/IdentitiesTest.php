@@ -83,7 +83,7 @@ final class IdentitiesTest extends TestCase
 
         self::assertSame($identities['tasks'][0]['task']['profile'], Manifest::PROFILE);
         self::assertSame($payload['predicate']['asked']['profile'], Manifest::PROFILE);
-        self::assertSame($payload['predicate']['result']['gasSchedule'], Receipt::GAS_SCHEDULE);
+        self::assertSame($payload['predicate']['result']['gasSchedule'], Manifest::GAS_SCHEDULES[Manifest::PROFILE]);
         self::assertSame($payload['predicateType'], Receipt::PREDICATE_TYPE);
         self::assertSame($payload['_type'], Receipt::STATEMENT_TYPE);
     }

@@ -135,6 +135,8 @@ final class ProtocolVectorsTest extends TestCase
         $frames = array_map(static fn (array $case): string => sodium_hex2bin($case['frame_hex']), [
             ...Vectors::load('protocol')['messages'],
             ...Vectors::load('protocol')['data'],
+            ...Vectors::load('file_transfer')['messages'],
+            ...Vectors::load('file_transfer')['data'],
         ]);
         mt_srand(1);
         $refused = 0;
@@ -190,7 +192,7 @@ final class ProtocolVectorsTest extends TestCase
     public static function data(): array
     {
         $cases = [];
-        foreach (Vectors::load('protocol')['data'] as $index => $case) {
+        foreach ([...Vectors::load('protocol')['data'], ...Vectors::load('file_transfer')['data']] as $index => $case) {
             $cases["$index {$case['channel']}"] = [$case];
         }
 
@@ -211,7 +213,8 @@ final class ProtocolVectorsTest extends TestCase
     private static function messages(string $from): array
     {
         $cases = [];
-        foreach (Vectors::load('protocol')['messages'] as $index => $case) {
+        $all = [...Vectors::load('protocol')['messages'], ...Vectors::load('file_transfer')['messages']];
+        foreach ($all as $index => $case) {
             if ($case['from'] === $from) {
                 $cases["$index {$case['message']['type']}"] = [$case['message'], $case['frame_hex']];
             }
@@ -238,6 +241,14 @@ final class ProtocolVectorsTest extends TestCase
         return $frames;
     }
 
+    private static function channel(string $label): Channel
+    {
+        return Channel::from([...array_column(array_map(
+            static fn (Channel $channel): array => [$channel->label(), $channel->value],
+            Channel::cases(),
+        ), 1, 0)][$label]);
+    }
+
     /** @param array<string, mixed> $message */
     private static function clientMessage(array $message): ClientMessage
     {
@@ -257,12 +268,16 @@ final class ProtocolVectorsTest extends TestCase
             'cancel' => ClientMessage::cancel($job, $token),
             'release' => ClientMessage::release($job, $token),
             'capabilities' => ClientMessage::capabilities(),
-            'possession' => ClientMessage::possession($message['proof']),
-            'credit' => ClientMessage::credit(
-                $message['channel'] === 'stdout' ? Channel::Stdout : Channel::Stderr,
-                $message['upto'],
-                $message['attempt'],
+            'fetch' => ClientMessage::fetch(
+                $job,
+                $token,
+                $message['path'],
+                $message['offset'],
+                $message['length'],
+                $message['credit'],
             ),
+            'possession' => ClientMessage::possession($message['proof'], self::channel($message['channel'] ?? 'module')),
+            'credit' => ClientMessage::credit(self::channel($message['channel']), $message['upto'], $message['attempt']),
             'heartbeat' => ClientMessage::heartbeat(),
             'error' => ClientMessage::error($message['code'], $message['message']),
         };

@@ -9,7 +9,9 @@ use PHPUnit\Framework\TestCase;
 use Plasm\Cache\CacheInterface;
 use Plasm\Cache\MemoryCache;
 use Plasm\Client;
+use Plasm\Envelope;
 use Plasm\Exception\BadSignature;
+use Plasm\Exception\FilesNotServed;
 use Plasm\Exception\InvalidArgument;
 use Plasm\Exception\NoNode;
 use Plasm\Exception\PeerMismatch;
@@ -32,6 +34,7 @@ use Plasm\Remote\Inquiry;
 use Plasm\Remote\NodeClass;
 use Plasm\Remote\PeerBook;
 use Plasm\RetryPolicy;
+use Plasm\Testing\MockFiles;
 use Plasm\Testing\ReceiptSigner;
 use Plasm\Tests\Support\FakeNode;
 use Plasm\Tests\Support\RemoteNode;
@@ -416,6 +419,64 @@ final class RemoteTransportTest extends TestCase
         $this->expectException(BadSignature::class);
 
         $this->plasm()->run(self::MODULE, self::SHORT);
+    }
+
+    public function testFilesThatANodeServesFalselyAreFetchedFromAnother(): void
+    {
+        foreach (['first', 'second'] as $number => $name) {
+            $node = $this->node();
+            $this->record($node, $number);
+            $node->jobs->files = new MockFiles(['log' => 'said']);
+        }
+        [$liar, $honest] = $this->nodes;
+        $liar->jobs->served = ['log' => ['file', 'lied']];
+
+        $result = $this->plasm()->run(self::MODULE, ['files' => ['in' => random_bytes(300_000)], 'outputs' => ['log']]);
+
+        self::assertSame('said', $result->files['log']->contents());
+        self::assertTrue($result->receipt->node->equals($honest->host->identity->peer));
+        self::assertSame(['submit', 'attach', 'fetch'], $liar->jobs->heardTypes());
+    }
+
+    public function testANodeThatServesNoFilesIsAnErrorIfThereIsNoOther(): void
+    {
+        $node = $this->node();
+        $node->jobs->files = new MockFiles(['log' => 'said']);
+        $node->jobs->unserved = ['log' => 'unknown_output'];
+        $this->expectException(FilesNotServed::class);
+
+        $this->plasm()->run(self::MODULE, ['outputs' => ['log']] + self::SHORT);
+    }
+
+    /**
+     * @dataProvider withoutFiles
+     *
+     * @param array<string, mixed> $record
+     */
+    #[DataProvider('withoutFiles')]
+    public function testANodeThatDoesNotGiveWhatFilesNeedGetsNoJobWithThem(array $record, string $lacking): void
+    {
+        $node = $this->node();
+        $limits = json_decode(Envelope::fromJson($node->envelope())->payload, true)['limits'];
+        $node->record = isset($record['limits']) ? ['limits' => $record['limits'] + $limits] : $record;
+        $job = ['files' => ['in' => str_repeat('x', 2000)], 'outputs' => ['log']] + self::SHORT;
+
+        try {
+            $this->plasm()->run(self::MODULE, $job);
+            self::fail('it was sent');
+        } catch (NoNode $exception) {
+            self::assertStringContainsString($lacking, $exception->getMessage());
+        }
+        self::assertSame(0, $node->conversations);
+    }
+
+    /** @return iterable<string, array{array<string, mixed>, string}> */
+    public static function withoutFiles(): iterable
+    {
+        yield 'profile' => [['profiles' => ['plasm.det/v1']], 'profile plasm.det/v2'];
+        yield 'engine' => [['engines' => [['name' => 'fake', 'version' => '1', 'features' => []]]], ': files'];
+        yield 'tree' => [['limits' => ['tree_bytes' => 1000]], 'tree_bytes 2'];
+        yield 'memory' => [['limits' => ['memory_bytes' => 600 << 20]], 'memory_bytes 738197504, of which it gives 629145600'];
     }
 
     public function testANodeThatIntroducesItselfAsAnotherIsPassedOver(): void

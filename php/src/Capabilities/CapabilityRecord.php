@@ -21,6 +21,9 @@ final readonly class CapabilityRecord
     public const FORMAT = 'phase.capabilities/v0';
     public const MAX_BYTES = 65_536;
 
+    /** The feature of engines that run jobs with files. */
+    private const FILES = 'files';
+
     /** How wrong another machine's clock may be. */
     private const CLOCK_SKEW_S = 300;
     private const LONGEST_LIFE_S = 86_400;
@@ -108,14 +111,23 @@ final readonly class CapabilityRecord
         ];
     }
 
-    /** Return what a job needs that the node says it does not give; null if it gives everything. */
-    public function lacks(Manifest $manifest, int $moduleBytes, int $stdinBytes): ?string
+    /**
+     * Return what a job needs that the node says it does not give; null if it gives everything.
+     *
+     * @param int $treeBytes of the pack of the job's input files
+     */
+    public function lacks(Manifest $manifest, int $moduleBytes, int $stdinBytes, int $treeBytes = 0): ?string
     {
         if (!$this->lends) {
             return 'it does not lend';
         }
         if (!in_array($manifest->task->profile, $this->profiles, true)) {
             return "profile {$manifest->task->profile}";
+        }
+        $files = $manifest->task->files;
+        $runsFiles = static fn (EngineOffer $engine): bool => in_array(self::FILES, $engine->features, true);
+        if ($files !== null && array_filter($this->engines, $runsFiles) === []) {
+            return 'files';
         }
         $missing = array_values(array_diff($manifest->task->capabilities, $this->capabilities));
         if ($missing !== []) {
@@ -126,12 +138,13 @@ final readonly class CapabilityRecord
         $asked = $manifest->task->limits;
         $amounts = [
             ['gas', $asked->gas, $this->limits->gas],
-            ['memory_bytes', $asked->memoryBytes, $this->limits->memoryBytes],
+            ['memory_bytes', $asked->memoryBytes + ($files?->limits->memoryBytes() ?? 0), $this->limits->memoryBytes],
             ['output_bytes', $asked->outputBytes, $this->limits->outputBytes],
             ['wall_time_s', $manifest->wallTimeS, $this->limits->wallTimeS],
             ['cpu', $manifest->cpu, $this->limits->cpu],
             ['module_bytes', $moduleBytes, $this->limits->moduleBytes],
             ['stdin_bytes', $stdinBytes, $this->limits->stdinBytes],
+            ['tree_bytes', $treeBytes, $this->limits->treeBytes],
         ];
         foreach ($amounts as [$what, $wanted, $given]) {
             if ($wanted > $given) {

@@ -17,6 +17,7 @@ final readonly class OfferedLimits
         public int $cpu,
         public int $moduleBytes,
         public int $stdinBytes,
+        public int $treeBytes,
     ) {
     }
 
@@ -31,6 +32,7 @@ final readonly class OfferedLimits
             cpu: $fields->integer('cpu', 1),
             moduleBytes: $fields->integer('module_bytes', 0),
             stdinBytes: $fields->integer('stdin_bytes', 0),
+            treeBytes: $fields->isThere('tree_bytes') ? $fields->integer('tree_bytes', 0) : 0,
         );
     }
 }

@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm\Fraud;
 
+use Plasm\Files\Product;
 use Plasm\PeerId;
 use Plasm\Receipt;
 use Plasm\Receipt\Asked;
@@ -44,6 +45,7 @@ final readonly class Comparison
             $observed->stdoutBytes,
             $observed->stderr,
             $observed->stderrBytes,
+            ...array_map(static fn (Product $left): string => "{$left->subject()} $left->sha256", $observed->files),
         ]);
     }
 }

@@ -15,6 +15,11 @@ final class Digester
         $this->hash = hash_init('sha256');
     }
 
+    public function __clone()
+    {
+        $this->hash = hash_copy($this->hash);
+    }
+
     public function update(string $bytes): void
     {
         hash_update($this->hash, $bytes);

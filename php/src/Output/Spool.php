@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm\Output;
 
-/** Bytes that are written once and read at will; beyond 2 MiB they go to a temporary file. */
+/** Bytes that are written once and read at will; beyond some memory, 2 MiB if not said, they go to a temporary file. */
 final class Spool
 {
     private const MEMORY_BYTES = 2 << 20;
@@ -13,7 +13,7 @@ final class Spool
     private $file;
     private Digester $digester;
 
-    public function __construct()
+    public function __construct(private readonly int $memoryBytes = self::MEMORY_BYTES)
     {
         $this->clear();
     }
@@ -32,12 +32,27 @@ final class Spool
 
     public function clear(): void
     {
-        $file = fopen('php://temp/maxmemory:' . self::MEMORY_BYTES, 'w+b');
+        $file = fopen("php://temp/maxmemory:$this->memoryBytes", 'w+b');
         if ($file === false) {
             throw new \RuntimeException('cannot open a temporary file');
         }
         $this->file = $file;
         $this->digester = new Digester();
+    }
+
+    /** Return what `restore` takes to forget the bytes that are appended from now on. */
+    public function mark(): Digester
+    {
+        return clone $this->digester;
+    }
+
+    /** Forget the bytes that were appended since a mark. */
+    public function restore(Digester $mark): void
+    {
+        if (!ftruncate($this->file, $mark->size())) {
+            throw new \RuntimeException('cannot shorten the temporary file');
+        }
+        $this->digester = clone $mark;
     }
 
     public function size(): int
@@ -48,6 +63,12 @@ final class Spool
     public function sha256(): string
     {
         return $this->digester->sha256();
+    }
+
+    /** Return at most `$length` bytes from `$offset`, and fewer only at the end. */
+    public function read(int $offset, int $length): string
+    {
+        return $length <= 0 ? '' : (string) stream_get_contents($this->file, $length, $offset);
     }
 
     public function contents(): string

@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm\Protocol;
 
-/** The byte sequences of a conversation: four from the client, two from the node. */
+/** The byte sequences of a conversation: from the client those that it uploads, from the node what a job left. */
 enum Channel: int
 {
     case Module = 1;
@@ -13,7 +13,10 @@ enum Channel: int
     case Stdin = 4;
     case Stdout = 5;
     case Stderr = 6;
+    case Files = 7;
+    case Contents = 8;
 
+    /** What the client sends for each job; for one with files also `Files`. */
     public const UPLOADS = [self::Module, self::Args, self::Env, self::Stdin];
     public const OUTPUTS = [self::Stdout, self::Stderr];
 

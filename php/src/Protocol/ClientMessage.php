@@ -16,7 +16,7 @@ final readonly class ClientMessage
      * Ask a node to run a job.
      *
      * @param string $token 32 raw bytes, here and below
-     * @param array<string, int> $sizes the bytes of each upload, by its channel's name
+     * @param array<string, int> $sizes the bytes of each upload, by its channel's name; of `files` only for a job with files
      * @param array<string, int> $credit the first credits, by the outputs' channels' names
      * @param string $route `here` or `network`
      */
@@ -30,7 +30,7 @@ final readonly class ClientMessage
         return new self('submit', [
             'manifest' => $manifest,
             'token' => sodium_bin2hex($token),
-            'sizes' => self::of(Channel::UPLOADS, $sizes),
+            'sizes' => self::of(isset($sizes['files']) ? [...Channel::UPLOADS, Channel::Files] : Channel::UPLOADS, $sizes),
             'credit' => self::of(Channel::OUTPUTS, $credit),
             'route' => $route,
         ]);
@@ -85,16 +85,37 @@ final readonly class ClientMessage
         return new self('release', ['job_id' => $jobId, 'token' => sodium_bin2hex($token)]);
     }
 
+    /** Ask for bytes of an output of a job that has ended. */
+    public static function fetch(
+        string $jobId,
+        #[\SensitiveParameter] string $token,
+        string $path,
+        int $offset,
+        int $length,
+        int $credit,
+    ): self {
+        return new self('fetch', [
+            'job_id' => $jobId,
+            'token' => sodium_bin2hex($token),
+            'path' => $path,
+            'offset' => $offset,
+            'length' => $length,
+            'credit' => $credit,
+        ]);
+    }
+
     /** Ask what a node can and allows. */
     public static function capabilities(): self
     {
         return new self('capabilities');
     }
 
-    /** Prove to have the module: `$proof` is the digest of the challenge and the module. */
-    public static function possession(string $proof): self
+    /** Prove to have the module, or the files: `$proof` is the digest of the challenge and their bytes. */
+    public static function possession(string $proof, Channel $channel = Channel::Module): self
     {
-        return new self('possession', ['proof' => $proof]);
+        $about = $channel === Channel::Module ? [] : ['channel' => $channel->label()];
+
+        return new self('possession', ['proof' => $proof, ...$about]);
     }
 
     /** Say that there is room for an output's bytes up to an offset, of one attempt. */

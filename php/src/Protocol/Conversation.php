@@ -27,14 +27,22 @@ final class Conversation
     /** @var array<int, ReceiveWindow> */
     private array $outputs = [];
 
-    private bool $isProving = false;
+    /** @var array<int, true> the channels whose possession is being proved */
+    private array $proving = [];
+
+    /** @var list<string> */
+    private array $features;
 
     /** How many messages the node has sent that may be repeated without end and say little. */
     private int $talk = 0;
 
-    /** @param int|null $keepS what the node's hello said, if this is not the first conversation on the stream */
-    public function __construct(private ?int $keepS = null)
+    /**
+     * @param int|null $keepS what the node's hello said, if this is not the first conversation on the stream
+     * @param list<string> $features as well
+     */
+    public function __construct(private ?int $keepS = null, array $features = [])
     {
+        $this->features = $features;
         $this->phase = $keepS === null ? Phase::Greeting : Phase::Opening;
         $this->reader = new FrameReader();
     }
@@ -71,7 +79,7 @@ final class Conversation
                 continue;
             }
             if ($frame instanceof Data) {
-                $this->output($frame->channel)->take($frame);
+                $this->take($frame);
             } else {
                 $this->check($frame);
             }
@@ -105,6 +113,12 @@ final class Conversation
         return $this->isKept && $this->phase === Phase::Over && $this->reader->isBetweenFrames() ? $this->keepS : null;
     }
 
+    /** @return list<string> what the node can do that not every node of this protocol can */
+    public function features(): array
+    {
+        return $this->features;
+    }
+
     /** Say what is wanted: the first message, sent once. */
     public function ask(ClientMessage $message): string
     {
@@ -120,15 +134,15 @@ final class Conversation
         return Frame::control($message);
     }
 
-    /** Prove to have the module, before any of it is sent. Nothing of it may be until the answer came. */
-    public function prove(string $proof): string
+    /** Prove to have the module, or the files, before any of it is sent. Nothing of it may be until the answer came. */
+    public function prove(string $proof, Channel $channel = Channel::Module): string
     {
-        if ($this->phase !== Phase::Uploading || $this->isProving) {
+        if ($this->phase !== Phase::Uploading || isset($this->proving[$channel->value])) {
             throw new \LogicException("not a time to prove anything: {$this->phase->value}");
         }
-        $this->isProving = true;
+        $this->proving[$channel->value] = true;
 
-        return Frame::control(ClientMessage::possession($proof));
+        return Frame::control(ClientMessage::possession($proof, $channel));
     }
 
     /**
@@ -144,8 +158,7 @@ final class Conversation
 
         return array_values(array_filter(
             $this->uploads,
-            fn (SendWindow $window): bool => !$window->isComplete()
-                && !($this->isProving && $window->channel === Channel::Module),
+            fn (SendWindow $window): bool => !$window->isComplete() && !isset($this->proving[$window->channel->value]),
         ));
     }
 
@@ -184,6 +197,7 @@ final class Conversation
     private function greet(Message\Hello $hello): void
     {
         $this->keepS = $hello->keepS;
+        $this->features = $hello->features;
         $this->phase = $this->asked === null ? Phase::Opening : Phase::Asking;
     }
 
@@ -200,6 +214,7 @@ final class Conversation
         $isExpected = match ($asked->type) {
             'submit' => $message instanceof Message\Offered || $message instanceof Message\Attached,
             'attach' => $message instanceof Message\Attached,
+            'fetch' => $message instanceof Message\Contents,
             'capabilities' => $message instanceof Message\Capabilities,
             default => $message instanceof Message\StatusIs,
         };
@@ -209,6 +224,8 @@ final class Conversation
             throw new ProtocolError("$asked->type was answered by {$message->type()}");
         } elseif ($message instanceof Message\Offered) {
             $this->startUpload($message, $asked);
+        } elseif ($message instanceof Message\Contents) {
+            $this->startFetch($message, $asked);
         } elseif ($message instanceof Message\Attached) {
             $isKnown = ($asked->fields['attempt'] ?? null) === $message->status->attempt;
             $this->follow($message->status->attempt, $isKnown ? self::counts($asked, 'offsets') : []);
@@ -220,8 +237,11 @@ final class Conversation
     private function startUpload(Message\Offered $offered, ClientMessage $asked): void
     {
         $sizes = self::counts($asked, 'sizes');
-        foreach (Channel::UPLOADS as $channel) {
+        foreach (isset($sizes['files']) ? [...Channel::UPLOADS, Channel::Files] : Channel::UPLOADS as $channel) {
             $size = $sizes[$channel->label()];
+            if (!isset($offered->received[$channel->value], $offered->credit[$channel->value])) {
+                throw new ProtocolError("the offer says nothing of {$channel->label()}");
+            }
             $received = $offered->received[$channel->value];
             if ($received > $size) {
                 throw new ProtocolError("$received bytes of {$channel->label()} received, of $size");
@@ -232,14 +252,39 @@ final class Conversation
         $this->phase = Phase::Uploading;
     }
 
+    private function startFetch(Message\Contents $contents, ClientMessage $asked): void
+    {
+        ['offset' => $offset, 'length' => $length, 'credit' => $credit] = $asked->fields;
+        assert(is_int($offset) && is_int($length) && is_int($credit));
+        if ($contents->kind === 'none' && $contents->size > 0) {
+            throw new ProtocolError("$contents->size bytes of what is not there");
+        }
+        $end = max($offset, min($offset + $length, $contents->size));
+        $window = new ReceiveWindow(Channel::Contents, $offset, max($credit, $offset), $end);
+        $this->outputs = [Channel::Contents->value => $window];
+        $this->phase = Phase::Fetching;
+        if ($window->isComplete()) {
+            $this->end();
+        }
+    }
+
+    private function take(Data $data): void
+    {
+        $window = $this->output($data->channel);
+        $window->take($data);
+        if ($this->phase === Phase::Fetching && $window->isComplete()) {
+            $this->end();
+        }
+    }
+
     private function uploading(NodeMessage $message): void
     {
         if ($message instanceof Message\Refused) {
             $this->phase = Phase::Over;
-        } elseif ($message instanceof Message\Possessed && $this->isProving) {
-            $this->isProving = false;
+        } elseif ($message instanceof Message\Possessed && isset($this->proving[$message->channel->value])) {
+            unset($this->proving[$message->channel->value]);
             if ($message->known) {
-                $this->uploads[Channel::Module->value]->complete();
+                $this->uploads[$message->channel->value]->complete();
             }
         } elseif (!$this->isUploaded()) {
             throw $this->misplaced($message);
@@ -322,7 +367,8 @@ final class Conversation
 
     private function output(Channel $channel): ReceiveWindow
     {
-        if ($this->phase !== Phase::Following || !isset($this->outputs[$channel->value])) {
+        $isSending = $this->phase === Phase::Following || $this->phase === Phase::Fetching;
+        if (!$isSending || !isset($this->outputs[$channel->value])) {
             throw new ProtocolError("bytes of {$channel->label()} have no place where {$this->phase->value}");
         }
 

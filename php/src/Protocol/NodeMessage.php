@@ -25,6 +25,7 @@ abstract readonly class NodeMessage
         'result' => Message\Result::class,
         'status' => Message\StatusIs::class,
         'capabilities' => Message\Capabilities::class,
+        'contents' => Message\Contents::class,
         'refused' => Message\Refused::class,
         'credit' => Message\Credit::class,
         'heartbeat' => Message\Heartbeat::class,
@@ -55,6 +56,11 @@ abstract readonly class NodeMessage
     final public function type(): string
     {
         return (string) array_search(static::class, self::TYPES, true);
+    }
+
+    protected static function isName(string $text): bool
+    {
+        return preg_match('/\A' . self::NAME . '\z/', $text) === 1;
     }
 
     /** Show a stranger's text: short, on one line, in ASCII. */

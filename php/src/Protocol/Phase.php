@@ -12,5 +12,6 @@ enum Phase: string
     case Asking = 'the node is to answer';
     case Uploading = 'the client is to upload';
     case Following = 'the node is to tell of the job';
+    case Fetching = 'the node is to send what was fetched';
     case Over = 'all is said';
 }

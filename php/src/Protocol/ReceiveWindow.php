@@ -9,8 +9,18 @@ use Plasm\Exception\ProtocolError;
 /** A channel that this side receives: the offset that comes next, and up to where it has given credit. */
 final class ReceiveWindow
 {
-    public function __construct(private readonly Channel $channel, private int $position, private int $credit)
+    /** @param int|null $size where the channel ends; null if that is not known yet */
+    public function __construct(
+        private readonly Channel $channel,
+        private int $position,
+        private int $credit,
+        private readonly ?int $size = null,
+    ) {
+    }
+
+    public function isComplete(): bool
     {
+        return $this->size !== null && $this->position >= $this->size;
     }
 
     public function position(): int
@@ -29,6 +39,9 @@ final class ReceiveWindow
         if ($end > $this->credit) {
             throw new ProtocolError("$end bytes of $label, with credit up to $this->credit");
         }
+        if ($this->size !== null && $end > $this->size) {
+            throw new ProtocolError("$end bytes of $label, of which there are $this->size");
+        }
         $this->position = $end;
     }
 
@@ -36,7 +49,7 @@ final class ReceiveWindow
     public function grant(int $windowBytes): ?int
     {
         $upto = $this->position + $windowBytes;
-        if ($windowBytes === 0 || $upto - $this->credit < intdiv($windowBytes, 2)) {
+        if ($windowBytes === 0 || $this->isComplete() || $upto - $this->credit < intdiv($windowBytes, 2)) {
             return null;
         }
 

@@ -5,6 +5,7 @@ declare(strict_types=1);
 namespace Plasm\Receipt;
 
 use Plasm\Exception\InvalidRecord;
+use Plasm\Files\JobFiles;
 use Plasm\Limits;
 use Plasm\Manifest;
 use Plasm\Record\Fields;
@@ -21,7 +22,7 @@ final readonly class Asked
     public static function fromFields(Fields $fields): self
     {
         $task = new Task(
-            profile: $fields->oneOf('profile', [Manifest::PROFILE]),
+            profile: $fields->oneOf('profile', array_keys(Manifest::GAS_SCHEDULES)),
             module: $fields->digest('module'),
             args: $fields->digest('args'),
             env: $fields->digest('env'),
@@ -29,7 +30,10 @@ final readonly class Asked
             seed: $fields->hex('seed', 32),
             limits: self::limits($fields->object('limits')),
             capabilities: $fields->namesOf('capabilities', Manifest::CAPABILITIES),
+            files: $fields->isThere('files') ? JobFiles::fromAsked($fields->object('files')) : null,
+            entry: Manifest::entry($fields),
         );
+        Manifest::checkProfile($task, $fields);
         $asked = new self($fields->digest('jobId'), $fields->digest('taskDigest'), $task);
         if ($asked->taskDigest !== $task->digest()) {
             $fields->problem('taskDigest', 'not the digest of the fields beside it');

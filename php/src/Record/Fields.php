@@ -246,6 +246,27 @@ final class Fields
         return $names;
     }
 
+    /**
+     * A list of at most `$maximum` strings that a test accepts, in their order.
+     *
+     * @param \Closure(string): bool $accepts
+     *
+     * @return list<string>
+     */
+    public function strings(string $name, int $maximum, \Closure $accepts, string $expected): array
+    {
+        $value = $this->value($name);
+        $items = is_array($value) ? array_values($value) : [Missing::Field];
+        $strings = array_values(array_filter($items, is_string(...)));
+        if (count($items) > $maximum || count($strings) !== count($items) || array_filter($strings, $accepts) !== $strings) {
+            $this->expected($name, "a list of at most $maximum $expected", $value);
+
+            return [];
+        }
+
+        return $strings;
+    }
+
     public function peer(string $name): ?PeerId
     {
         $value = $this->value($name);

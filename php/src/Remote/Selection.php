@@ -266,6 +266,7 @@ final class Selection
                 $this->job->manifest,
                 $this->job->module->size(),
                 $this->job->stdin->size(),
+                $this->job->files?->size() ?? 0,
             ),
         };
         if ($lacking !== null) {

@@ -13,6 +13,9 @@ final readonly class MockAnswer
      * @param Outcome|null $outcome null while the job runs
      * @param string|null $sentStdout what is sent in place of the stdout that was signed
      * @param string|null $sentEnvelope what is sent in place of the signed receipt
+     * @param array<string, string|array<string, string>> $files outputs by their paths: a file's bytes, or the files that
+     *     are in a directory
+     * @param array<string, string|array<string, string>>|null $sentFiles what is sent in place of what was signed
      * @param Outcome|null $toldOutcome how the node says that the job ended, in place of what it signed
      */
     private function __construct(
@@ -22,6 +25,8 @@ final readonly class MockAnswer
         public ?string $sentStdout = null,
         public ?string $sentEnvelope = null,
         public ?Outcome $toldOutcome = null,
+        public array $files = [],
+        public ?array $sentFiles = null,
     ) {
     }
 
@@ -41,21 +46,47 @@ final readonly class MockAnswer
         return new self(null);
     }
 
+    /**
+     * Answer that the job left these of its outputs.
+     *
+     * @param array<string, string|array<string, string>> $files by path: a file's bytes, or the files that are in a directory
+     */
+    public function withFiles(array $files): self
+    {
+        return $this->with(['files' => $files]);
+    }
+
+    /**
+     * Send other files than were signed: the client must raise `FilesNotServed`.
+     *
+     * @param array<string, string|array<string, string>> $files as in `withFiles`
+     */
+    public function withForgedFiles(array $files): self
+    {
+        return $this->with(['sentFiles' => $files]);
+    }
+
     /** Send another stdout than was signed: the client must raise `WrongOutput`. */
     public function withForgedStdout(string $stdout): self
     {
-        return new self($this->outcome, $this->stdout, $this->stderr, $stdout, $this->sentEnvelope, $this->toldOutcome);
+        return $this->with(['sentStdout' => $stdout]);
     }
 
     /** Send something else as the receipt: the client must raise `ReceiptRejected`. */
     public function withForgedReceipt(string $envelopeJson): self
     {
-        return new self($this->outcome, $this->stdout, $this->stderr, $this->sentStdout, $envelopeJson, $this->toldOutcome);
+        return $this->with(['sentEnvelope' => $envelopeJson]);
     }
 
     /** Tell another end of the job than was signed: the client must raise `ContradictoryReceipt`. */
     public function withForgedOutcome(Outcome $told): self
     {
-        return new self($this->outcome, $this->stdout, $this->stderr, $this->sentStdout, $this->sentEnvelope, $told);
+        return $this->with(['toldOutcome' => $told]);
+    }
+
+    /** @param array<string, mixed> $changed */
+    private function with(array $changed): self
+    {
+        return new self(...[...get_object_vars($this), ...$changed]);
     }
 }

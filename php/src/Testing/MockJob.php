@@ -59,6 +59,12 @@ final class MockJob
             $answer->outcome ?? throw new \LogicException('the job has not ended'),
             $answer->stdout,
             $answer->stderr,
+            (new MockFiles($answer->files))->products(),
         );
+    }
+
+    public function files(): MockFiles
+    {
+        return new MockFiles($this->answer->sentFiles ?? $this->answer->files);
     }
 }

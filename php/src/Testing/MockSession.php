@@ -6,11 +6,13 @@ namespace Plasm\Testing;
 
 use Plasm\Exception\TimedOut;
 use Plasm\Exception\UnknownJob;
+use Plasm\Files\Fetching;
 use Plasm\JobAnswer;
 use Plasm\JobStatus;
 use Plasm\Output\OutputInterface;
 use Plasm\PeerId;
 use Plasm\Protocol\Channel;
+use Plasm\Protocol\Message\Contents;
 use Plasm\Submission;
 use Plasm\Time\Deadline;
 use Plasm\Transport\SessionInterface;
@@ -34,8 +36,11 @@ final class MockSession implements SessionInterface
         return 'mock';
     }
 
-    public function submit(Submission $job, #[\SensitiveParameter] string $token): JobStatus
-    {
+    public function submit(
+        Submission $job,
+        #[\SensitiveParameter] string $token,
+        bool $mayHaveFiles = false,
+    ): JobStatus {
         return $this->node->put($job, $token)->status();
     }
 
@@ -49,6 +54,17 @@ final class MockSession implements SessionInterface
         $this->send($job->stderr(), Channel::Stderr, $output);
 
         return new JobAnswer($job->status(), $job->envelope(), $this->peer());
+    }
+
+    public function fetch(string $jobId, #[\SensitiveParameter] string $token, Fetching $fetching): Fetching
+    {
+        [$kind, $bytes] = $this->endedJob($jobId, $token)->files()->contents($fetching->product->path);
+        $fetching->begin(new Contents($jobId, $kind, strlen($bytes)));
+        for ($at = $fetching->taken(); $at < strlen($bytes); $at += self::CHUNK_BYTES) {
+            $fetching->take(substr($bytes, $at, self::CHUNK_BYTES));
+        }
+
+        return $fetching;
     }
 
     public function watch(string $jobId, #[\SensitiveParameter] string $token, ?\Closure $changed = null): JobStatus

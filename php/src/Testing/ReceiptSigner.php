@@ -6,6 +6,8 @@ namespace Plasm\Testing;
 
 use Plasm\Digest;
 use Plasm\Envelope;
+use Plasm\Files\JobFiles;
+use Plasm\Files\Product;
 use Plasm\Manifest;
 use Plasm\Outcome;
 use Plasm\OutcomeKind;
@@ -41,10 +43,14 @@ final readonly class ReceiptSigner
         return new self(sodium_crypto_sign_seed_keypair($seed));
     }
 
-    /** Return the envelope, as JSON, of a receipt for a run that put this out. */
-    public function receipt(Manifest $manifest, Outcome $outcome, string $stdout, string $stderr = ''): string
+    /**
+     * Return the envelope, as JSON, of a receipt for a run that put this out.
+     *
+     * @param list<Product> $files the outputs that it left
+     */
+    public function receipt(Manifest $manifest, Outcome $outcome, string $stdout, string $stderr = '', array $files = []): string
     {
-        $statement = $this->statement($manifest, $outcome, $stdout, $stderr);
+        $statement = $this->statement($manifest, $outcome, $stdout, $stderr, $files);
 
         return $this->sign(Json::encode($statement))->toJson();
     }
@@ -68,13 +74,32 @@ final readonly class ReceiptSigner
         return min(1000 + $written, $limit);
     }
 
+    /** @return array<string, mixed> a task's files as a receipt restates them */
+    private static function files(JobFiles $files): array
+    {
+        return [
+            'tree' => $files->tree,
+            'readOnly' => $files->readOnly,
+            'outputs' => $files->outputs,
+            'limits' => [
+                'dataBytes' => (string) $files->limits->dataBytes,
+                'entries' => (string) $files->limits->entries,
+                'descriptors' => (string) $files->limits->descriptors,
+            ],
+        ];
+    }
+
     public function sign(string $payload): Envelope
     {
         return Envelope::sign($payload, Envelope::RECEIPT_TYPE, $this->secretKey);
     }
 
-    /** @return array<string, mixed> */
-    public function statement(Manifest $manifest, Outcome $outcome, string $stdout, string $stderr): array
+    /**
+     * @param list<Product> $files
+     *
+     * @return array<string, mixed>
+     */
+    public function statement(Manifest $manifest, Outcome $outcome, string $stdout, string $stderr, array $files = []): array
     {
         $task = $manifest->task;
         $now = gmdate('Y-m-d\TH:i:s\Z');
@@ -90,6 +115,10 @@ final readonly class ReceiptSigner
             'subject' => [
                 ['name' => 'stdout', 'digest' => ['sha256' => Digest::of($stdout)]],
                 ['name' => 'stderr', 'digest' => ['sha256' => Digest::of($stderr)]],
+                ...array_map(
+                    static fn (Product $left): array => ['name' => $left->subject(), 'digest' => ['sha256' => $left->sha256]],
+                    $files,
+                ),
             ],
             'predicateType' => Receipt::PREDICATE_TYPE,
             'predicate' => [
@@ -108,12 +137,14 @@ final readonly class ReceiptSigner
                         'outputBytes' => (string) $task->limits->outputBytes,
                     ],
                     'capabilities' => $task->capabilities,
+                    ...($task->files === null ? [] : ['files' => self::files($task->files)]),
+                    ...($task->entry === null ? [] : ['entry' => $task->entry]),
                 ],
                 'result' => [
                     'outcome' => array_filter($end, static fn (mixed $value): bool => $value !== null),
                     'reproducible' => $task->reproducible(),
                     'gasUsed' => (string) self::gas($outcome, $task, [$stdout, $stderr]),
-                    'gasSchedule' => Receipt::GAS_SCHEDULE,
+                    'gasSchedule' => Manifest::GAS_SCHEDULES[$task->profile],
                     'stdoutBytes' => (string) strlen($stdout),
                     'stderrBytes' => (string) strlen($stderr),
                 ],

@@ -9,12 +9,16 @@ use Plasm\PeerId;
 /** A stream on which all is said, and which the node keeps open for another conversation. */
 final readonly class KeptStream
 {
-    /** @param int $keepS for how many seconds the node keeps it between two conversations */
+    /**
+     * @param int $keepS for how many seconds the node keeps it between two conversations
+     * @param list<string> $features what the node's hello said that it can do
+     */
     public function __construct(
         public StreamInterface $stream,
         public PeerId $peer,
         public string $agent,
         public int $keepS,
+        public array $features = [],
     ) {
     }
 }

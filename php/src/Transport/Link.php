@@ -39,6 +39,7 @@ final class Link
     /**
      * @param Deadline $deadline of the whole conversation
      * @param int|null $keepS as of `Conversation`
+     * @param list<string> $features as of `Conversation`
      */
     public function __construct(
         public readonly StreamInterface $stream,
@@ -46,8 +47,9 @@ final class Link
         private readonly float $idleS,
         private readonly ClockInterface $clock,
         ?int $keepS = null,
+        array $features = [],
     ) {
-        $this->conversation = new Conversation($keepS);
+        $this->conversation = new Conversation($keepS, $features);
         $this->began = $this->lastSent = $this->lastHeard = $clock->now();
     }
 

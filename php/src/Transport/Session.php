@@ -11,6 +11,7 @@ use Plasm\Exception\ProtocolError;
 use Plasm\Exception\Refused;
 use Plasm\Exception\TransportException;
 use Plasm\Exception\UnknownJob;
+use Plasm\Files\Fetching;
 use Plasm\JobAnswer;
 use Plasm\JobStatus;
 use Plasm\Output\Limited;
@@ -22,6 +23,8 @@ use Plasm\Protocol\Data;
 use Plasm\Protocol\Frame;
 use Plasm\Protocol\Message;
 use Plasm\Protocol\NodeMessage;
+use Plasm\Protocol\Phase;
+use Plasm\Record\Fields;
 use Plasm\Record\Printable;
 use Plasm\Source\SourceInterface;
 use Plasm\Source\StringSource;
@@ -38,8 +41,14 @@ final class Session implements SessionInterface
     /** How much output may be on its way. */
     private const WINDOW_BYTES = 1 << 20;
 
-    /** From this size on it is worth a question whether the node has the module already. */
+    /** From this size on it is worth a question whether the node has the module, or the files, already. */
     private const POSSESSION_BYTES = 256 << 10;
+
+    /** The feature of nodes that take jobs with files. */
+    private const FILES = 'files';
+
+    /** As much of an output as there is. */
+    private const MAX_FETCH_BYTES = Fields::MAX_INTEGER;
 
     /** Reasons of refusal that say that there is no such job, or not any more. */
     private const GONE = ['unknown_job', 'released', 'expired'];
@@ -101,20 +110,20 @@ final class Session implements SessionInterface
         ClockInterface $clock,
         \Closure $keep,
     ): self {
-        $self = new self(new Link($kept->stream, $deadline, $timeouts->idleS, $clock, $kept->keepS), null, null, $keep);
+        $self = new self(new Link($kept->stream, $deadline, $timeouts->idleS, $clock, $kept->keepS, $kept->features), null, null, $keep);
         $self->peer = $kept->peer;
         $self->agent = $kept->agent;
 
         return $self;
     }
 
-    /** Return the proof of having a module: SHA-256 of the challenge and the module, in hexadecimal. */
-    public static function proof(string $challenge, SourceInterface $module): string
+    /** Return the proof of having a module, or a pack of files: SHA-256 of the challenge and its bytes, in hexadecimal. */
+    public static function proof(string $challenge, SourceInterface $source): string
     {
         $hash = hash_init('sha256');
         hash_update($hash, $challenge);
-        for ($offset = 0; $offset < $module->size(); $offset += Frame::MAX_DATA_BYTES) {
-            hash_update($hash, $module->read($offset, Frame::MAX_DATA_BYTES));
+        for ($offset = 0; $offset < $source->size(); $offset += Frame::MAX_DATA_BYTES) {
+            hash_update($hash, $source->read($offset, Frame::MAX_DATA_BYTES));
         }
 
         return hash_final($hash);
@@ -130,8 +139,15 @@ final class Session implements SessionInterface
         return $this->agent;
     }
 
-    public function submit(Submission $job, #[\SensitiveParameter] string $token): JobStatus
-    {
+    public function submit(
+        Submission $job,
+        #[\SensitiveParameter] string $token,
+        bool $mayHaveFiles = false,
+    ): JobStatus {
+        if ($job->files !== null && !in_array(self::FILES, $this->link->conversation->features(), true)) {
+            $this->close();
+            throw new Refused('files_unsupported', 'the node takes no jobs with files');
+        }
         /** @var array<int, SourceInterface> $sources */
         $sources = [
             Channel::Module->value => $job->module,
@@ -139,9 +155,12 @@ final class Session implements SessionInterface
             Channel::Env->value => new StringSource($job->env),
             Channel::Stdin->value => $job->stdin,
         ];
+        if ($job->files !== null) {
+            $sources[Channel::Files->value] = $job->files;
+        }
         $sizes = [];
-        foreach (Channel::UPLOADS as $channel) {
-            $sizes[$channel->label()] = $sources[$channel->value]->size();
+        foreach ($sources as $number => $source) {
+            $sizes[Channel::from($number)->label()] = $source->size();
         }
         $nothing = ['stdout' => 0, 'stderr' => 0];
         $this->ask(ClientMessage::submit($job->manifest->json, $token, $sizes, $nothing, $job->route));
@@ -160,7 +179,11 @@ final class Session implements SessionInterface
             : $this->link->until(Bounds::acceptance($this->bounding, $job));
         $this->tell('offered', ['job_id' => $answer->jobId]);
         if ($job->module->size() >= self::POSSESSION_BYTES && $answer->received[Channel::Module->value] === 0) {
-            $this->prove($answer->challenge, $job->module);
+            $this->prove($answer->challenge, Channel::Module, $job->module);
+        }
+        $isWorthIt = $mayHaveFiles && $job->files !== null && $job->files->size() >= self::POSSESSION_BYTES;
+        if ($isWorthIt && $answer->received[Channel::Files->value] === 0) {
+            $this->prove($answer->challenge, Channel::Files, $job->files);
         }
         $this->upload($sources, $accepting);
         $this->tell('sent', $sizes);
@@ -200,6 +223,38 @@ final class Session implements SessionInterface
                 throw $this->ended($heard);
             }
         }
+    }
+
+    public function fetch(string $jobId, #[\SensitiveParameter] string $token, Fetching $fetching): Fetching
+    {
+        $begin = $fetching->taken();
+        $question = ClientMessage::fetch(
+            $jobId,
+            $token,
+            $fetching->product->path,
+            $begin,
+            self::MAX_FETCH_BYTES - $begin,
+            $begin + self::WINDOW_BYTES,
+        );
+        $this->ask($question);
+        $answer = $this->link->next('the node to find the output', $fetching->deadline());
+        if (!$answer instanceof Message\Contents) {
+            throw $this->ended($answer);
+        }
+        $this->mustBeAbout($jobId, $answer->jobId);
+        $fetching->begin($answer);
+        while ($this->link->conversation->phase() === Phase::Fetching) {
+            $heard = $this->link->next('the rest of the output', $fetching->deadline());
+            if (!$heard instanceof Data) {
+                throw $this->ended($heard);
+            }
+            $fetching->take($heard->bytes);
+            if ($this->link->conversation->phase() === Phase::Fetching) {
+                $this->giveCredit($heard->channel);
+            }
+        }
+
+        return $fetching;
     }
 
     public function watch(string $jobId, #[\SensitiveParameter] string $token, ?\Closure $changed = null): JobStatus
@@ -245,7 +300,8 @@ final class Session implements SessionInterface
         }
         $this->isOver = true;
         if ($this->keep !== null && $keepS !== null) {
-            ($this->keep)(new KeptStream($this->link->stream, $this->peer, $this->agent, $keepS));
+            $features = $this->link->conversation->features();
+            ($this->keep)(new KeptStream($this->link->stream, $this->peer, $this->agent, $keepS, $features));
         } else {
             $this->link->close();
         }
@@ -271,10 +327,10 @@ final class Session implements SessionInterface
         $this->link->send($this->link->conversation->ask($question));
     }
 
-    private function prove(string $challenge, SourceInterface $module): void
+    private function prove(string $challenge, Channel $channel, SourceInterface $source): void
     {
-        $this->link->send($this->link->conversation->prove(self::proof($challenge, $module)));
-        $answer = $this->link->next('the node to look for the module', $this->link->soon());
+        $this->link->send($this->link->conversation->prove(self::proof($challenge, $source), $channel));
+        $answer = $this->link->next("the node to look for the {$channel->label()}", $this->link->soon());
         if (!$answer instanceof Message\Possessed) {
             throw $this->ended($answer);
         }

@@ -7,6 +7,7 @@ namespace Plasm\Transport;
 use Plasm\Exception\ExceptionInterface;
 use Plasm\Exception\Refused;
 use Plasm\Exception\TransportException;
+use Plasm\Files\Fetching;
 use Plasm\JobAnswer;
 use Plasm\JobStatus;
 use Plasm\Output\OutputInterface;
@@ -16,7 +17,8 @@ use Plasm\Submission;
 /**
  * One conversation with one node, about one job.
  *
- * It is begun by exactly one of `submit`, `attach`, `watch`, `status`, `cancel` and `release`. A token is 32 raw
+ * It is begun by exactly one of `submit`, `attach`, `fetch`, `watch`, `status`, `cancel` and
+ * `release`. A token is 32 raw
  * bytes. All of them throw `TransportException` and `Refused`.
  */
 interface SessionInterface
@@ -29,11 +31,18 @@ interface SessionInterface
     /**
      * Hand over a job, and return when the node has it safe on disk.
      *
+     * @param bool $mayHaveFiles whether the node may have the job's files, so that proving to have them too may spare
+     *                           sending them
+     *
      * @throws TransportException
      * @throws Refused
      * @throws ExceptionInterface if what is to be uploaded cannot be read
      */
-    public function submit(Submission $job, #[\SensitiveParameter] string $token): JobStatus;
+    public function submit(
+        Submission $job,
+        #[\SensitiveParameter] string $token,
+        bool $mayHaveFiles = false,
+    ): JobStatus;
 
     /**
      * Take a job's output, from what there is of it already, until the job has ended.
@@ -42,6 +51,14 @@ interface SessionInterface
      * @throws Refused
      */
     public function attach(string $jobId, #[\SensitiveParameter] string $token, OutputInterface $output): JobAnswer;
+
+    /**
+     * Take an output of a job that has ended, from what there is of it already, and return it.
+     *
+     * @throws TransportException
+     * @throws Refused
+     */
+    public function fetch(string $jobId, #[\SensitiveParameter] string $token, Fetching $fetching): Fetching;
 
     /**
      * Return when the job has ended, without its output.

@@ -21,6 +21,7 @@ use Plasm\Node;
 use Plasm\Outcome;
 use Plasm\PeerId;
 use Plasm\Remote\NodeClass;
+use Plasm\Reputation;
 use Plasm\RetryPolicy;
 use Plasm\Submission;
 use Plasm\Testing\ReceiptSigner;
@@ -33,6 +34,7 @@ final class NetworkTest extends TestCase
     private const EXAMPLE = __DIR__ . '/../../../examples/remote_test.php';
     private const HELLO = __DIR__ . '/../../../examples/hello/hello.wasm';
     private const MODULES = __DIR__ . '/modules';
+    private const FILES = __DIR__ . '/../../../plasm_core/testing/modules/files.wasm';
     private const WORKERS = 2;
     private const DEADLINE_S = 60.0;
 
@@ -308,6 +310,50 @@ final class NetworkTest extends TestCase
         self::assertSame(self::network()->peer('gateway'), (string) Handle::parse($handle)->peer);
         $workers = [self::network()->peer('worker0'), self::network()->peer('worker1')];
         self::assertContains((string) $result->verdict->signer, $workers);
+    }
+
+    public function testFilesGoToARealNodeAndComeBack(): void
+    {
+        $bytes = random_bytes(400_000);
+        $options = ['files' => ['in/data' => $bytes], 'outputs' => ['out/']];
+        $plasm = $this->plasm();
+
+        $result = $plasm->run(self::FILES, $options, timeout: self::DEADLINE_S)->orFail();
+        $result->files->saveAll("$this->directory/results");
+        $mapped = [];
+        foreach ($plasm->map(self::FILES, ['one', 'two', 'three'], $options, timeout: self::DEADLINE_S) as $key => $each) {
+            $mapped[$key] = $each->files['out/copy']->contents() === $bytes;
+        }
+
+        self::assertSame($bytes, file_get_contents("$this->directory/results/out/copy"));
+        self::assertSame([true, true, true], $mapped);
+        self::assertContains((string) $result->receipt->node, [self::network()->peer('worker0'), self::network()->peer('worker1')]);
+    }
+
+    public function testTwoRealNodesAgreeOnTheFilesThatTheyLeave(): void
+    {
+        $client = new Client(
+            ['mode' => 'remote', 'bootstrap' => [self::network()->bootstrap()], 'cache' => false],
+            require: 'quorum',
+            verifiers: [new Quorum(nodes: 2, agree: 2, networks: false, apartS: 0.0)],
+            reputation: new Reputation($this->directory),
+        );
+
+        $result = $client->run(self::FILES, ['files' => ['in/data' => 'words'], 'outputs' => ['out/']], timeout: self::DEADLINE_S);
+
+        self::assertSame('words', $result->files['out/copy']->contents());
+        self::assertStringContainsString('agreed on by 2 nodes', (string) $result->verdict);
+    }
+
+    public function testTheDaemonBesidePhpHandsJobsWithFilesOn(): void
+    {
+        $socket = self::network()->nodes['gateway']['home'] . '/s';
+        $plasm = new Client(['mode' => 'gateway', 'socket' => $socket]);
+
+        $result = $plasm->run(self::FILES, ['files' => ['in/data' => 'words'], 'outputs' => ['out/']], timeout: self::DEADLINE_S);
+
+        self::assertSame('words', $result->files['out/copy']->contents());
+        self::assertNotSame(self::network()->peer('gateway'), (string) $result->receipt->node);
     }
 
     public function testFiftyMegabytesEachWayNeedNoMemoryHere(): void

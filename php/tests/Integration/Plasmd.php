@@ -15,7 +15,7 @@ final class Plasmd
     /** @var resource|null */
     private $process = null;
 
-    private function __construct(private readonly string $program)
+    private function __construct(public readonly string $program)
     {
         $this->directory = sys_get_temp_dir() . '/plasm-php-' . bin2hex(random_bytes(6));
         mkdir($this->directory, 0700);

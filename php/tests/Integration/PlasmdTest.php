@@ -8,6 +8,7 @@ use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use Plasm\Client;
 use Plasm\Exception\BadSignature;
+use Plasm\Exception\FilesNotServed;
 use Plasm\Exception\NoDaemon;
 use Plasm\Exception\Refused;
 use Plasm\Exception\TimedOut;
@@ -30,6 +31,8 @@ final class PlasmdTest extends TestCase
 {
     private const HELLO = __DIR__ . '/../../../examples/hello/hello.wasm';
     private const MODULES = __DIR__ . '/modules';
+    private const FILES = __DIR__ . '/../../../plasm_core/testing/modules/files.wasm';
+    private const ENTRY = __DIR__ . '/../../../plasm_core/testing/modules/entry.wasm';
 
     private static ?Plasmd $daemon = null;
 
@@ -346,6 +349,145 @@ final class PlasmdTest extends TestCase
         self::assertSame(['', 0], [$errors, $status]);
         self::assertSame(hash_file('sha256', $path), $hash);
         self::assertLessThanOrEqual(16, (int) $peak);
+    }
+
+    public function testAJobReadsFilesAndLeavesFiles(): void
+    {
+        $place = self::daemon()->directory . '/files';
+        mkdir("$place/in", recursive: true);
+        $bytes = random_bytes(400_000);
+        file_put_contents("$place/in/data", $bytes);
+        $options = ['files' => ['in' => new \SplFileInfo("$place/in")], 'outputs' => ['out/']];
+        $plasm = $this->plasm();
+
+        $result = $plasm->run(self::FILES, $options, timeout: 60)->orFail();
+        $again = $plasm->run(self::FILES, $options, timeout: 60)->orFail();
+        $result->files->saveAll("$place/results");
+        $result->files->save('out', "$place/out");
+
+        self::assertSame(['out/copy', 'out/sub/length'], array_keys(iterator_to_array($result->files)));
+        self::assertSame($bytes, file_get_contents("$place/results/out/copy"));
+        self::assertSame($bytes, file_get_contents("$place/out/copy"));
+        self::assertSame($result->receipt->asked->taskDigest, $again->receipt->asked->taskDigest);
+        self::assertEquals($result->receipt->observed->files, $again->receipt->observed->files);
+        self::assertContains('task', $result->verdict->established);
+    }
+
+    public function testTheSampleOfTheReadmeLeavesItsOutputs(): void
+    {
+        $root = dirname(__DIR__, 3);
+        $place = self::daemon()->directory . '/sample';
+        preg_match('/^### Files$.*?^```php\n(.*?)^```$/ms', (string) file_get_contents("$root/php/README.md"), $found);
+        $sample = str_replace("'results'", var_export($place, true), $found[1], $replaced);
+        $code = $this->loading('chdir(' . var_export($root, true) . "); \$plasm = new Plasm\\Client(); $sample");
+
+        self::assertSame([1, [0, "some\n", '']], [$replaced, $this->php(['-r', $code])]);
+        self::assertSame("some\n", file_get_contents("$place/copy"));
+    }
+
+    public function testPythonVerifiesWhatAJobOfPhpLeft(): void
+    {
+        $plasm = dirname(self::daemon()->program) . '/plasm';
+        $place = self::daemon()->directory . '/verified';
+        mkdir("$place/in", recursive: true);
+        file_put_contents("$place/in/data", 'some words');
+        $options = ['files' => ['in' => new \SplFileInfo("$place/in")], 'outputs' => ['out/']];
+        $result = $this->plasm()->run(self::FILES, $options, timeout: 60);
+        $result->files->save('out', "$place/out");
+        file_put_contents("$place/r.json", $result->envelopeJson);
+        $verify = [$plasm, 'verify', "$place/r.json", '--dir', "$place/in:in", '--out', "out/:$place/out"];
+
+        [$status, $output] = $this->command([...$verify, '--key', (string) $result->receipt->node]);
+        file_put_contents("$place/out/copy", 'other words');
+        [$flipped] = $this->command([...$verify, '--key', (string) $result->receipt->node]);
+
+        self::assertSame([0, 7], [$status, $flipped]);
+        self::assertStringContainsString("input files, output 'out' as expected", $output);
+    }
+
+    public function testFilesAreFetchedInAnotherProcessAndAfterARestart(): void
+    {
+        $handle = $this->plasm()->submit(self::FILES, ['files' => ['in/data' => 'words'], 'outputs' => ['out/']]);
+        $this->plasm()->wait($handle, 60);
+        self::daemon()->stop();
+        self::daemon()->start();
+        $fetch = 'echo (new Plasm\Client())->result($argv[1], 30)->files["out/copy"]->contents();';
+
+        self::assertSame([0, 'words', ''], $this->php(['-r', $this->loading($fetch), '--', $handle]));
+    }
+
+    public function testFiftyMegabytesOfFilesNeedNoMemoryHere(): void
+    {
+        $path = self::daemon()->directory . '/large';
+        $input = fopen($path, 'wb');
+        self::assertIsResource($input);
+        for ($written = 0; $written < 50 << 20; $written += 1 << 20) {
+            fwrite($input, random_bytes(1 << 20));
+        }
+        fclose($input);
+        $code = '$files = ["in/data" => new SplFileInfo($argv[2])];'
+            . '$result = (new Plasm\Client())->run($argv[1], ["files" => $files, "outputs" => ["out/"]], timeout: 60);'
+            . '$result->files["out/copy"]->save($argv[3]); echo $result->outcome, " ", memory_get_peak_usage(true) >> 20;';
+        $arguments = ['-d', 'memory_limit=16M', '-r', $this->loading($code), '--', self::FILES, $path, "$path.copy"];
+
+        [$status, $output, $errors] = $this->php($arguments);
+
+        self::assertSame(['', 0], [$errors, $status]);
+        self::assertMatchesRegularExpression('/^exited with code 0 ([1-9]|1[0-6])$/', $output);
+        self::assertSame(hash_file('sha256', $path), hash_file('sha256', "$path.copy"));
+    }
+
+    /** @dataProvider falseFiles */
+    #[DataProvider('falseFiles')]
+    public function testFilesThatAProxyChangedAreRefused(string $mode, string $message): void
+    {
+        $state = getenv('XDG_STATE_HOME');
+        putenv('XDG_STATE_HOME=' . self::daemon()->directory . '/evidence');
+        $this->expectException(FilesNotServed::class);
+        $this->expectExceptionMessage($message);
+        try {
+            $this->throughProxy($mode, static fn (LocalTransport $transport): mixed => (new Client($transport))
+                ->run(self::FILES, ['files' => ['in/data' => 'words'], 'outputs' => ['out/']], timeout: 30));
+        } finally {
+            putenv($state === false ? 'XDG_STATE_HOME' : "XDG_STATE_HOME=$state");
+        }
+    }
+
+    /** @return array<string, array{string, string}> */
+    public static function falseFiles(): array
+    {
+        return [
+            'a flipped byte' => ['contents', "'out' is not the tree that the receipt states"],
+            'said to be missing' => ['missing', 'the node has nothing where its receipt states a tree'],
+        ];
+    }
+
+    public function testAnEntryIsCalled(): void
+    {
+        $result = $this->plasm()->run(self::ENTRY, ['entry' => 'nothing'], timeout: 60);
+
+        self::assertSame(['plasm.det/v2', 'nothing'], [$result->receipt->asked->task->profile, $result->receipt->asked->task->entry]);
+        self::assertTrue($result->ok());
+    }
+
+    /**
+     * @param list<string> $command
+     *
+     * @return array{int, string} exit status, and what it said
+     */
+    private function command(array $command): array
+    {
+        $process = proc_open(
+            $command,
+            [['file', '/dev/null', 'r'], ['pipe', 'w'], ['redirect', 1]],
+            $pipes,
+            null,
+            self::daemon()->environment(),
+        );
+        self::assertIsResource($process);
+        $output = (string) stream_get_contents($pipes[1]);
+
+        return [proc_close($process), $output];
     }
 
     private static function daemon(): Plasmd

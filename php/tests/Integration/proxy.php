@@ -3,7 +3,7 @@
 /*
  * Stands between a client and a daemon and changes what the daemon says.
  *
- *     php proxy.php LISTEN UPSTREAM output|receipt|node|replay|cut [ENVELOPE]
+ *     php proxy.php LISTEN UPSTREAM output|contents|missing|receipt|node|replay|cut [ENVELOPE]
  *
  * `cut` changes nothing, but breaks the first three connections that carry more than a megabyte.
  */
@@ -23,7 +23,7 @@ $forge = static function (string $envelopeJson) use ($mode, $replayed): string {
     $other = ReceiptSigner::withFreshKey();
 
     return match ($mode) {
-        'output', 'cut' => $envelopeJson,
+        'output', 'contents', 'missing', 'cut' => $envelopeJson,
         'receipt' => str_replace(
             base64_encode($envelope->payload),
             base64_encode(str_replace('"gasUsed":"', '"gasUsed":"1', $envelope->payload)),
@@ -38,7 +38,13 @@ $change = static function (string $frame) use ($mode, $forge): string {
     if ($mode === 'output' && ord($frame[0]) === 1 && ord($frame[1]) === 5) {
         return substr_replace($frame, $frame[10] === 'x' ? 'y' : 'x', 10, 1);
     }
+    if ($mode === 'contents' && ord($frame[0]) === 1 && ord($frame[1]) === 8) {
+        return substr($frame, 0, -1) . chr(ord($frame[-1]) ^ 1);
+    }
     $message = ord($frame[0]) === 0 ? json_decode(substr($frame, 1)) : null;
+    if ($mode === 'missing' && $message?->type === 'contents') {
+        return "\0" . json_encode(['kind' => 'none', 'size' => 0] + (array) $message, JSON_THROW_ON_ERROR);
+    }
     if ($message?->type !== 'result') {
         return $frame;
     }

@@ -11,7 +11,7 @@ use Plasm\PeerId;
 /** The node's side of one conversation. */
 final class FakeConversation
 {
-    private const CHANNELS = ['module' => 1, 'args' => 2, 'env' => 3, 'stdin' => 4];
+    private const CHANNELS = ['module' => 1, 'args' => 2, 'env' => 3, 'stdin' => 4, 'files' => 7];
 
     private string $buffer = '';
     private bool $isOver = false;
@@ -49,8 +49,10 @@ final class FakeConversation
             return '';
         }
 
+        $features = $this->node->features === null ? [] : ['features' => $this->node->features];
+
         return $this->node->hello
-            ?? self::message('hello', ['peer' => (string) $this->node->signer->peer, 'agent' => 'fake/1']);
+            ?? self::message('hello', ['peer' => (string) $this->node->signer->peer, 'agent' => 'fake/1', ...$features]);
     }
 
     /** Take a client's bytes and return the answer. */
@@ -88,7 +90,8 @@ final class FakeConversation
             'attach' => $this->attach($this->node->jobs[$key] ?? null, $fields),
             'status', 'release' => $this->status($this->node->jobs[$key] ?? null),
             'cancel' => $this->cancel($this->node->jobs[$key] ?? null),
-            'possession' => $this->possession($fields['proof']),
+            'possession' => $this->possession($fields),
+            'fetch' => $this->fetch($this->node->jobs[$key] ?? null, $fields),
             'credit' => $this->more($fields),
             default => '',
         };
@@ -102,7 +105,10 @@ final class FakeConversation
         if ($job->isAccepted) {
             return $this->told('attached');
         }
-        $received = array_combine(array_keys(self::CHANNELS), array_map(strlen(...), array_values($job->uploads)));
+        $received = array_combine(
+            array_keys(array_intersect_key(self::CHANNELS, $job->sizes)),
+            array_map(strlen(...), array_values($job->uploads)),
+        );
         $window = $this->node->isCreditLate ? 0 : $this->node->windowBytes;
         $this->granted = array_map(static fn (int $bytes): int => $bytes + $window, $received);
         $offer = self::message('offered', [
@@ -116,18 +122,20 @@ final class FakeConversation
         return $offer . ($job->isUploaded() ? $this->accept() : '');
     }
 
-    private function possession(string $proof): string
+    /** @param array<string, mixed> $fields */
+    private function possession(array $fields): string
     {
         $job = $this->job ?? throw new \LogicException();
-        foreach ($this->node->modules as $module) {
-            if (hash('sha256', str_repeat("\0", 32) . $module) === $proof) {
-                $job->uploads[1] = $module;
+        $about = isset($fields['channel']) ? ['channel' => $fields['channel']] : [];
+        foreach ($about === [] ? $this->node->modules : $this->node->packs as $known) {
+            if (hash('sha256', str_repeat("\0", 32) . $known) === $fields['proof']) {
+                $job->uploads[$about === [] ? 1 : 7] = $known;
 
-                return self::message('possessed', ['known' => true]) . ($job->isUploaded() ? $this->accept() : '');
+                return self::message('possessed', ['known' => true, ...$about]) . ($job->isUploaded() ? $this->accept() : '');
             }
         }
 
-        $answer = self::message('possessed', ['known' => false]);
+        $answer = self::message('possessed', ['known' => false, ...$about]);
         if ($this->node->isCreditLate) {
             foreach ($this->granted as $name => $bytes) {
                 $this->granted[$name] = $bytes + $this->node->windowBytes;
@@ -168,9 +176,15 @@ final class FakeConversation
     private function accept(): string
     {
         $job = $this->job ?? throw new \LogicException();
-        foreach (self::CHANNELS as $name => $channel) {
+        foreach (array_diff_key(self::CHANNELS, ['files' => 7]) as $name => $channel) {
             if (hash('sha256', $job->uploads[$channel]) !== $job->manifest->task->$name) {
                 return $this->refuse(['reason' => 'digest_mismatch', 'message' => "$name is something else"]);
+            }
+        }
+        if (isset($job->uploads[7])) {
+            $length = unpack('V', $job->uploads[7])[1];
+            if (hash('sha256', substr($job->uploads[7], 4, $length)) !== $job->manifest->task->files?->tree) {
+                return $this->refuse(['reason' => 'digest_mismatch', 'message' => 'the files are something else']);
             }
         }
         $job->isAccepted = true;
@@ -194,11 +208,56 @@ final class FakeConversation
     /** @param array<string, mixed> $fields */
     private function more(array $fields): string
     {
+        if ($fields['channel'] === 'contents') {
+            $this->credit['contents'] = $fields['upto'];
+
+            return $this->contents();
+        }
         if ($this->job?->attempt === $fields['attempt']) {
             $this->credit[$fields['channel']] = $fields['upto'];
         }
 
         return $this->output();
+    }
+
+    private string $fetched = '';
+
+    /** @param array<string, mixed> $fields */
+    private function fetch(?FakeJob $job, array $fields): string
+    {
+        if ($job === null || !$job->isAccepted) {
+            return $this->refuse(['reason' => 'unknown_job', 'message' => 'no such job']);
+        }
+        if (isset($this->node->unserved[$fields['path']])) {
+            return $this->refuse(['reason' => $this->node->unserved[$fields['path']], 'message' => 'not for you']);
+        }
+        [$kind, $this->fetched] = $this->node->served[$fields['path']] ?? $this->node->files->contents($fields['path']);
+        $this->sent = ['contents' => $fields['offset']];
+        $this->credit = ['contents' => $fields['credit']];
+        $answer = self::message('contents', [
+            'job_id' => $job->manifest->jobId(),
+            'kind' => $kind,
+            'size' => strlen($this->fetched),
+        ]);
+
+        return $answer . ($this->node->serving === null ? $this->contents() : ($this->node->serving)());
+    }
+
+    private function contents(): string
+    {
+        $answer = '';
+        while (($room = min($this->credit['contents'], strlen($this->fetched)) - $this->sent['contents']) > 0) {
+            $chunk = substr($this->fetched, $this->sent['contents'], min(10_000, $room));
+            $answer .= pack('NCCJ', 10 + strlen($chunk), 1, 8, $this->sent['contents']) . $chunk;
+            $this->sent['contents'] += strlen($chunk);
+            if ($this->node->breakFetchAt !== null && $this->sent['contents'] >= $this->node->breakFetchAt) {
+                $this->node->breakFetchAt = null;
+
+                return $this->end($answer);
+            }
+        }
+
+        return $this->sent['contents'] >= strlen($this->fetched) ? $this->end($answer) : $answer;
     }
 
     private function output(): string
@@ -242,7 +301,7 @@ final class FakeConversation
     {
         $outcome = $job->isCancelled ? Outcome::cancelled() : $this->node->outcome ?? Outcome::exited($this->node->exitCode);
         $signer = $this->node->behind ?? $this->node->signer;
-        $envelope = $signer->receipt($job->manifest, $outcome, $this->node->stdout, $this->node->stderr);
+        $envelope = $signer->receipt($job->manifest, $outcome, $this->node->stdout, $this->node->stderr, $this->node->files->products());
         $envelope = $this->node->forge === null ? $envelope : ($this->node->forge)($envelope, $job);
 
         return self::message('result', [

@@ -19,6 +19,9 @@ final class FakeJob
     /** @param array<string, int> $sizes */
     public function __construct(public readonly Manifest $manifest, public readonly array $sizes)
     {
+        if (isset($sizes['files'])) {
+            $this->uploads[7] = '';
+        }
     }
 
     public function isUploaded(): bool

@@ -6,6 +6,7 @@ namespace Plasm\Tests\Support;
 
 use Plasm\Outcome;
 use Plasm\PeerId;
+use Plasm\Testing\MockFiles;
 use Plasm\Testing\ReceiptSigner;
 use Plasm\Time\Deadline;
 use Plasm\Timeouts;
@@ -26,6 +27,27 @@ final class FakeNode implements TransportInterface
 
     /** @var list<string> modules, by digest, that need not be sent */
     public array $modules = [];
+
+    /** @var list<string> packs of files that need not be sent */
+    public array $packs = [];
+
+    /** @var list<string>|null what its hello says that it can do; null if it does not say */
+    public ?array $features = ['files'];
+
+    /** What jobs leave of their outputs. */
+    public MockFiles $files;
+
+    /** @var array<string, array{string, string}> what is served in place of an output: kind and bytes, by path */
+    public array $served = [];
+
+    /** @var (\Closure(): string)|null frames that are sent behind `contents`, in place of the bytes */
+    public ?\Closure $serving = null;
+
+    /** @var array<string, string> refusals of a fetch: reasons by path */
+    public array $unserved = [];
+
+    /** Break the stream once, after so many bytes of what is fetched. */
+    public ?int $breakFetchAt = null;
 
     public string $stdout = '';
     public string $stderr = '';
@@ -70,6 +92,7 @@ final class FakeNode implements TransportInterface
 
     public function __construct(public readonly FakeClock $clock = new FakeClock(), ?ReceiptSigner $signer = null)
     {
+        $this->files = new MockFiles([]);
         $this->signer = $signer ?? ReceiptSigner::withFreshKey();
     }
 

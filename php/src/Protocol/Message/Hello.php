@@ -11,12 +11,19 @@ use Plasm\Record\Fields;
 /** The first message of a node. */
 final readonly class Hello extends NodeMessage
 {
+    private const MAX_FEATURES = 64;
+
     /**
      * @param PeerId|null $peer never null once the message was parsed
      * @param int|null $keepS for how many seconds the node keeps a stream open between conversations; null if it does not
+     * @param list<string> $features what the node can do that not every node can: `files`, jobs with files
      */
-    protected function __construct(public ?PeerId $peer, public string $agent, public ?int $keepS)
-    {
+    protected function __construct(
+        public ?PeerId $peer,
+        public string $agent,
+        public ?int $keepS,
+        public array $features = [],
+    ) {
     }
 
     protected static function fromFields(Fields $fields): self
@@ -25,6 +32,7 @@ final readonly class Hello extends NodeMessage
             $fields->peer('peer'),
             $fields->isThere('agent') ? $fields->matching('agent', self::WORDS . '{0,256}', 'a name') : '',
             $fields->isThere('keep_s') ? $fields->integer('keep_s', 1) : null,
+            $fields->isThere('features') ? $fields->strings('features', self::MAX_FEATURES, self::isName(...), 'names') : [],
         );
     }
 }

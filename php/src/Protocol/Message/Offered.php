@@ -43,6 +43,9 @@ final readonly class Offered extends NodeMessage
         foreach (Channel::UPLOADS as $channel) {
             $counts[$channel->value] = $fields->integer($channel->label(), 0);
         }
+        if ($fields->isThere(Channel::Files->label())) {
+            $counts[Channel::Files->value] = $fields->integer(Channel::Files->label(), 0);
+        }
 
         return $counts;
     }
