@@ -7,7 +7,7 @@ import os
 import pwd
 import secrets
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from plasm_core.errors import ConfigError
@@ -84,16 +84,40 @@ def secret(path: Path) -> bytes:
     Raises: OSError, also if it belongs to another user, who then knows the bytes.
     """
     private_directory(path.parent)
-    with contextlib.suppress(FileExistsError):
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            file.write(secrets.token_bytes(_SECRET_BYTES))
+    try:
+        value = _stored_secret(path)
+    except FileNotFoundError:
+        with contextlib.suppress(FileExistsError):  # another process was faster
+            _store_secret(path, os.link)
+        value = _stored_secret(path)
+    if len(value) == _SECRET_BYTES:
+        return value
+    # Earlier releases left a short file if the disk was full. Without a whole file each process has bytes of its own.
+    if len(value) < _SECRET_BYTES:
+        with contextlib.suppress(OSError):
+            _store_secret(path, os.replace)
+            value = _stored_secret(path)
+    return value if len(value) == _SECRET_BYTES else secrets.token_bytes(_SECRET_BYTES)
+
+
+def _stored_secret(path: Path) -> bytes:
     with open_regular(path) as file:
         check_file(os.fstat(file.fileno()), path)
-        value = file.read(_SECRET_BYTES + 1)
-    if len(value) != _SECRET_BYTES:  # another process is between creating and writing, or the disk was full
-        value = secrets.token_bytes(_SECRET_BYTES)
-    return value
+        return file.read(_SECRET_BYTES + 1)
+
+
+def _store_secret(path: Path, put: Callable[[Path, Path], None]) -> None:
+    """Write random bytes to a temporary file, and `put` it at the path when all of them are on the disk."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(secrets.token_bytes(_SECRET_BYTES))
+            file.flush()
+            os.fsync(fd)
+        put(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def owners_key() -> Path:

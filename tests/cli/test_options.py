@@ -1,5 +1,6 @@
 """Hold the words in which the commands take numbers, durations, limits and keys."""
 
+import base64
 from pathlib import Path
 
 import click
@@ -10,6 +11,7 @@ from plasm_core.cli.verify import parse_key
 from plasm_core.records import Limits
 from plasm_core.records.manifest import DEFAULT_LIMITS
 from plasm_core.records.spki import public_key_pem
+from plasm_core.testing.claims import SeedSigner
 from tests.support.receipts import SIGNER
 
 
@@ -124,6 +126,27 @@ def test_a_key_is_named_by_its_peer_id_its_digits_or_a_file(tmp_path: Path) -> N
     (tmp_path / "pub.pem").write_text(public_key_pem(peer))
 
     for text in (str(peer), peer.public_key.hex(), peer.public_key.hex().upper(), str(tmp_path / "pub.pem")):
+        assert parse_key(text) == peer
+
+
+def cid_of(multihash: bytes) -> str:
+    """Return a PeerId's other text form: a CID of version 1, libp2p-key, in base 32."""
+    return "b" + base64.b32encode(b"\x01\x72" + multihash).decode().lower().rstrip("=")
+
+
+def test_a_file_cannot_take_the_place_of_a_peer_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever unpacks a stranger's files and names a PeerId there trusts that node, not the stranger's key."""
+    monkeypatch.chdir(tmp_path)
+    peer, other = SIGNER.peer_id, SeedSigner(b"other key".ljust(32, b".")).peer_id
+    for text in (str(peer), cid_of(peer.multihash)):
+        (tmp_path / text).write_text(public_key_pem(other))
+        with pytest.raises(click.BadParameter, match=f"a PeerId, and a file with another key, {other}"):
+            parse_key(text)
+        assert parse_key(f"./{text}") == other
+
+        (tmp_path / text).write_text(public_key_pem(peer))
+        assert parse_key(text) == peer
+        (tmp_path / text).write_text("no key at all")
         assert parse_key(text) == peer
 
 

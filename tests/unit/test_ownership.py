@@ -188,6 +188,41 @@ def test_a_secret_that_another_user_knows_is_refused(tmp_path: Path, of: str) ->
         secret(path)
 
 
+_ON_A_FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from plasm_core.paths import secret
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+try:
+    secret(Path(sys.argv[1]))
+except OSError as exc:
+    print(exc.strerror)
+"""
+
+
+def test_a_secret_that_could_not_be_written_leaves_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "cache.key"
+    done = subprocess.run(
+        [sys.executable, "-c", _ON_A_FULL_DISK, str(path)], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout == "File too large\n"
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("left", [b"", b"short"])
+def test_a_damaged_secret_is_replaced_once(tmp_path: Path, left: bytes) -> None:
+    """Else each process draws its own: no entry of the cache authenticates, and webhooks get other signatures."""
+    path = tmp_path / "cache.key"
+    path.write_bytes(left)
+    path.chmod(0o600)
+
+    first = secret(path)
+    assert len(first) == 32
+    assert secret(path) == first
+    assert [item.name for item in tmp_path.iterdir()] == ["cache.key"]
+
+
 def test_a_key_that_everybody_may_replace_is_refused(tmp_path: Path) -> None:
     (tmp_path / "open").mkdir()
     keyfile.create(tmp_path / "open" / "node.key")
