@@ -73,7 +73,7 @@ class OutputFile:
                 raise _error(name, f"the descriptor {descriptor} is not open")
             os.fstat(descriptor)
             return cls(name=name, path=name, descriptor=descriptor)
-        _refuse_planted(name)
+        refuse_planted(name)
         path = os.path.realpath(name)
         try:
             found = os.stat(path)
@@ -197,8 +197,11 @@ def _take_over(fd: int, replaced: os.stat_result) -> None:
     os.fchmod(fd, stat.S_IMODE(replaced.st_mode) & 0o777)
 
 
-def _refuse_planted(name: str) -> None:
-    """Refuse a link that another user put into a directory for all, as Linux's protected_symlinks does."""
+def refuse_planted(name: str) -> None:
+    """Refuse a link that another user put into a directory for all, as Linux's protected_symlinks does.
+
+    Raises: `OutputFileError`; OSError if the directory cannot be examined.
+    """
     parent = os.path.realpath(os.path.dirname(os.path.abspath(name)))
     link = os.path.join(parent, os.path.basename(name))
     if not os.path.islink(link):

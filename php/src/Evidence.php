@@ -13,8 +13,8 @@ final class Evidence
     /** Write down what a node sent. Return the file; null if it cannot be kept. Never throws. */
     public static function keep(PeerId $node, string $jobId, string $reason, string $envelopeJson): ?string
     {
-        $directory = self::directory();
-        if ($directory === null || (!@is_dir($directory) && !@mkdir($directory, 0700, true)) || @is_link($directory)) {
+        $directory = StateDirectory::of('evidence');
+        if ($directory === null) {
             return null;
         }
         $record = [
@@ -45,19 +45,5 @@ final class Evidence
         fclose($file);
 
         return $isWritten ? $path : null;
-    }
-
-    private static function directory(): ?string
-    {
-        $state = getenv('XDG_STATE_HOME');
-        if (!is_string($state) || !str_starts_with($state, '/')) {
-            $home = getenv('HOME');
-            if (!is_string($home) || !str_starts_with($home, '/')) {
-                return null;
-            }
-            $state = "$home/.local/state";
-        }
-
-        return "$state/plasm/evidence";
     }
 }

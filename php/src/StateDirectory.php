@@ -25,9 +25,21 @@ final class StateDirectory
         }
         $status = @lstat($directory);
 
-        return $status !== false && ($status['mode'] & 0170022) === 0040000 && @is_writable($directory)
-            ? $directory
-            : null;
+        // Another owner could plant links where this user writes, and read what is written.
+        return $status !== false && ($status['mode'] & 0170022) === 0040000
+            && $status['uid'] === self::user() && @is_writable($directory) ? $directory : null;
+    }
+
+    /** Return the number of the user that this process is: whose the files are that it makes; -1 if it can make none. */
+    public static function user(): int
+    {
+        static $user = null;
+        if ($user === null) {
+            $file = @tmpfile();
+            $user = $file === false ? -1 : fstat($file)['uid'] ?? -1;
+        }
+
+        return $user;
     }
 
     /** Write a file whole or not at all: it is seen as it was, or as it is to be. Return whether it was written. */

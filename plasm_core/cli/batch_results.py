@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import secrets
@@ -50,21 +51,31 @@ class Results:
         place = self._out / f"{row.number:06d}"
         try:
             place.mkdir(parents=True, exist_ok=True)
-            if row.envelope is not None:
-                for stream in OutputStream:
-                    _written(place / stream.label, lambda file, stream=stream: self._copy(row, stream, file))
-                _written(place / "receipt.json", lambda file: file.write(row.envelope + b"\n"))
-                _written(place / "manifest.json", lambda file: file.write(row.manifest))
-            if row.state is not BatchJobState.SUCCEEDED:
-                _written(place / "error", lambda file: file.write(row.reason.encode() + b"\n"))
-            else:
-                (place / "error").unlink(missing_ok=True)
+            # Where other users may write, one of them may have planted a link in place of the folder.
+            directory = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                self._write_files(directory, row)
+            finally:
+                os.close(directory)
         except OSError as exc:
             raise OutputFileError(
                 f"cannot write {exc.filename or place}: {exc.strerror}",
                 hint=f"the results are kept: plasm map --resume {self._folder.path} --out DIR writes them again",
             ) from exc
         return place
+
+    def _write_files(self, directory: int, row: JobRow) -> None:
+        """Write the files of a job's folder, which is open. Raises: OSError."""
+        if row.envelope is not None:
+            for stream in OutputStream:
+                _written(directory, stream.label, lambda file, stream=stream: self._copy(row, stream, file))
+            _written(directory, "receipt.json", lambda file: file.write(row.envelope + b"\n"))
+            _written(directory, "manifest.json", lambda file: file.write(row.manifest))
+        if row.state is not BatchJobState.SUCCEEDED:
+            _written(directory, "error", lambda file: file.write(row.reason.encode() + b"\n"))
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink("error", dir_fd=directory)
 
     def _copy(self, row: JobRow, stream: OutputStream, file: IO[bytes]) -> None:
         self._folder.outputs(row.number).copy(row, stream, file)
@@ -105,16 +116,17 @@ class Results:
         return found
 
 
-def _written(path: Path, write: Any) -> None:
-    """Write a file whole or not at all. Raises: OSError."""
-    part = path.with_name(f".plasm-{secrets.token_hex(16)}.new")
+def _written(directory: int, name: str, write: Any) -> None:
+    """Write a file of an open directory whole or not at all. Raises: OSError."""
+    part = f".plasm-{secrets.token_hex(16)}.new"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        with os.fdopen(os.open(part, flags, 0o666), "wb") as file:
+        with os.fdopen(os.open(part, flags, 0o666, dir_fd=directory), "wb") as file:
             write(file)
-        os.replace(part, path)
+        os.replace(part, name, src_dir_fd=directory, dst_dir_fd=directory)
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(part, dir_fd=directory)
 
 
 def last_line(folder: BatchFolder, row: JobRow) -> str:

@@ -121,6 +121,10 @@ def run_options(command: F) -> F:
         as_json: bool,
         **values: Any,
     ) -> Any:
+        if out is not None:
+            from plasm_core.client.output_tree import prepared_folder
+
+            prepared_folder(str(out))
         found = RunAs(in_flight=in_flight, form=form, out=out, quiet=quiet, as_json=as_json)
         return command(*args, run_as=found, **values)
 

@@ -7,6 +7,7 @@ chose meets a file that was there before, and a link cannot lead out of it: none
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -17,7 +18,7 @@ from typing import Protocol
 import attrs
 
 from plasm_core.errors import OutputFileError
-from plasm_core.output_file import OutputFile
+from plasm_core.output_file import OutputFile, refuse_planted
 from plasm_core.records.files import ROOT, Product
 from plasm_core.sandbox.process.collected_files import Collected
 from plasm_core.tree_listing import DIRECTORY, check_path, shown
@@ -53,6 +54,8 @@ class Destination:
     @classmethod
     def prepared(cls, name: str) -> Destination:
         """Find out before a job runs whether its output can be written there. Raises: `OutputFileError`."""
+        with _telling(name):
+            refuse_planted(name.rstrip("/") or name)
         path = os.path.realpath(name)
         if not os.path.isdir(path):
             return cls(name=name, path=path, file=OutputFile.prepared(name.rstrip("/") or name))
@@ -113,6 +116,32 @@ class Destination:
                 raise
         except OSError as exc:
             raise OutputFileError(f"cannot write {self.name}: {exc.strerror or exc}") from exc
+
+
+def prepared_folder(name: str) -> None:
+    """Find out before jobs run whether files can be put into a directory, made if it is missing.
+
+    Raises: `OutputFileError`.
+    """
+    with _telling(name):
+        refuse_planted(name.rstrip("/") or name)
+        path = os.path.realpath(name)
+        while not os.path.lexists(path):
+            path = os.path.dirname(path)
+        if not os.path.isdir(path):
+            raise OSError(errno.ENOTDIR, f"{path} is no directory")
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise OSError(errno.EACCES, f"{path} is not writable")
+
+
+@contextlib.contextmanager
+def _telling(name: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise OutputFileError(f"cannot write {name}: {exc.strerror or exc}") from exc
+    except ValueError as exc:  # half a character, or a NUL
+        raise OutputFileError(f"cannot write {name!a}: {exc}") from exc
 
 
 def _fill(directory: bytes, left: Readable, entries: list[Collected]) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import secrets
+import time
 from pathlib import Path
 
 from plasm_core.client.upload import Source
@@ -21,6 +23,7 @@ MAX_STORED_BYTES = 1 << 30
 MAX_STORED = 10_000
 """Modules of a few bytes take room, too: a file each, and a row for each token that has sent it."""
 _CHUNK_BYTES = 1 << 20
+_LEFT_OVER_S = 3600.0
 _DIGEST = re.compile("[0-9a-f]{64}")
 
 
@@ -68,17 +71,27 @@ class ModuleStore:
         return StoredFile(file, os.fstat(file.fileno()).st_size, digest)
 
     def _copy(self, source: Source, path: Path) -> None:
-        fresh = path.with_suffix(f".{os.getpid()}-{id(source):x}")
+        fresh = path.with_name(f".{secrets.token_hex(16)}.new")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            with open(os.open(fresh, flags, 0o600), "wb") as file:
                 for offset in range(0, source.size_bytes, _CHUNK_BYTES):
                     file.write(source.read(offset, _CHUNK_BYTES))
+                file.flush()
+                os.fsync(file.fileno())  # a name whose bytes are missing would never be sent again
             fresh.rename(path)
         finally:
             fresh.unlink(missing_ok=True)
 
     def _make_room(self, *, keep: Path) -> None:
-        files = [(path, path.stat()) for path in self._directory.iterdir() if _DIGEST.fullmatch(path.name)]
+        files = []
+        for path in self._directory.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                found = path.stat()
+                if _DIGEST.fullmatch(path.name):
+                    files.append((path, found))
+                elif found.st_mtime < time.time() - _LEFT_OVER_S:
+                    path.unlink()  # of a server that was killed while it wrote
         total, count = sum(found.st_size for _, found in files), len(files)
         for path, found in sorted(files, key=lambda item: item[1].st_mtime):
             if total <= self._maximum_bytes and count <= self._maximum:

@@ -13,7 +13,8 @@ import pytest
 from plasm_core.batch.folder import BatchFolder, BatchFolderError
 from plasm_core.batch.rows import BatchJobResult, BatchJobState, NewJob
 from plasm_core.cli.batch_results import Results
-from plasm_core.errors import StorageError
+from plasm_core.client.output_tree import prepared_folder
+from plasm_core.errors import OutputFileError, StorageError
 from tests.support.users import NOBODY
 
 
@@ -160,3 +161,46 @@ def test_no_link_that_was_planted_beside_a_result_is_followed(tmp_path: Path) ->
 
     assert precious.read_text() == "mine"
     assert (out / "000000" / "error").read_text() == "why\n"
+
+
+def test_a_link_that_was_planted_in_place_of_a_folder_of_results_is_refused(tmp_path: Path) -> None:
+    """In a directory that others may write to, it would have files replaced and deleted elsewhere."""
+    precious, out = tmp_path / "precious", tmp_path / "out"
+    precious.mkdir()
+    (precious / "error").write_text("mine")
+    out.mkdir()
+    (out / "000000").symlink_to(precious)
+
+    with made(tmp_path / "b") as folder:
+        folder.finish([BatchJobResult(number=0, state=BatchJobState.ERROR, error="why")])
+        with pytest.raises(OutputFileError, match="cannot write"):
+            Results(folder, form="none", out=out).write(list(folder.results(-1, 10)))
+
+    assert (precious / "error").read_text() == "mine"
+    assert [path.name for path in precious.iterdir()] == ["error"]
+
+
+@pytest.mark.parametrize("what", ["a file", "below a file"])
+def test_a_place_for_results_that_is_a_file_is_refused_before_any_job(tmp_path: Path, what: str) -> None:
+    place = tmp_path / "out"
+    place.write_bytes(b"")
+
+    with pytest.raises(OutputFileError, match="is no directory"):
+        prepared_folder(str(place if what == "a file" else place / "deep" / "er"))
+    prepared_folder(str(tmp_path / "new" / "and" / "deep"))
+    prepared_folder(str(tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can have another user plant a link")
+def test_a_link_for_results_that_another_user_planted_is_refused(tmp_path: Path) -> None:
+    common, elsewhere = tmp_path / "common", tmp_path / "elsewhere"
+    common.mkdir()
+    common.chmod(0o1777)
+    elsewhere.mkdir()
+    (common / "out").symlink_to(elsewhere)
+    os.chown(common / "out", NOBODY, NOBODY, follow_symlinks=False)
+
+    for place in (common / "out", f"{common}/out/"):
+        with pytest.raises(OutputFileError, match="another user"):
+            prepared_folder(str(place))

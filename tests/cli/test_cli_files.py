@@ -23,6 +23,7 @@ from plasm_core.sandbox.process.worker_frames import DATA, ENTRY, pack_entry
 from plasm_core.testing.bench import MODULES
 from plasm_core.tree_listing import DIRECTORY, FILE
 from tests.support.cli import FAILURE, JOB_FAILED, OK, REJECTED, USAGE, Done
+from tests.support.users import NOBODY
 
 Here = Callable[..., Done]
 MODULE = str(MODULES / "files.wasm")
@@ -309,6 +310,23 @@ def test_a_place_that_is_a_link_is_what_it_leads_to(tmp_path: Path) -> None:
 
     assert (tmp_path / "real" / "a").read_bytes() == b"a"
     assert (tmp_path / "link").is_symlink()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can have another user plant a link")
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_a_place_that_is_another_users_link_is_refused(tmp_path: Path, slash: str) -> None:
+    """In /tmp, it would lead what a job left to where the other user wants it."""
+    common, elsewhere = tmp_path / "common", tmp_path / "elsewhere"
+    common.mkdir()
+    common.chmod(0o1777)
+    elsewhere.mkdir()
+    (common / "out").symlink_to(elsewhere)
+    os.chown(common / "out", NOBODY, NOBODY, follow_symlinks=False)
+
+    with pytest.raises(OutputFileError, match="another user"):
+        Destination.prepared(f"{common}/out{slash}")
+    os.chown(common / "out", 0, 0, follow_symlinks=False)
+    Destination.prepared(f"{common}/out{slash}")
 
 
 def test_a_file_for_a_device_does_not_replace_it(here: Here, place: Path) -> None:

@@ -34,6 +34,23 @@ def test_modules_of_a_few_bytes_are_deleted_when_there_are_too_many(tmp_path: Pa
     table.close()
 
 
+def test_what_a_server_left_that_was_killed_while_it_wrote_is_deleted(tmp_path: Path) -> None:
+    """It takes room that nobody counts."""
+    table, directory = WebJobTable(tmp_path / "state"), tmp_path / "modules"
+    store = ModuleStore(table, directory)
+    store.put("one", Bytes(b"1"))
+    (kept,) = directory.iterdir()
+    left, under_way = directory / f"{kept.name}.17-7f0011223344", directory / ".0123.new"
+    left.write_bytes(b"half a module")
+    under_way.write_bytes(b"of another thread")
+    os.utime(left, (0, 0))
+    store.put("one", Bytes(b"2"))
+
+    assert not left.exists()
+    assert under_way.exists()
+    table.close()
+
+
 @pytest.mark.parametrize("item", ["", "x" * 100])
 def test_more_arguments_than_a_node_takes_are_refused_before_they_are_copied(item: str) -> None:
     """Two million empty arguments are 6 MB of JSON, and sixteen in the list encoding."""

@@ -4,6 +4,8 @@ declare(strict_types=1);
 
 namespace Plasm\Cache;
 
+use Plasm\StateDirectory;
+
 /**
  * Keeps each value in a file that only its user can read.
  *
@@ -93,7 +95,7 @@ final class FileCache implements CacheInterface
             }
         }
 
-        return [...$places, sys_get_temp_dir() . '/plasm-php-' . self::user()];
+        return [...$places, sys_get_temp_dir() . '/plasm-php-' . StateDirectory::user()];
     }
 
     /** Make a directory if it is not there, and tell whether it is this user's and nobody else's. */
@@ -106,18 +108,6 @@ final class FileCache implements CacheInterface
         $status = @lstat($directory);
 
         return $status !== false && ($status['mode'] & 0170077) === 0040000
-            && $status['uid'] === self::user() && @is_writable($directory);
-    }
-
-    /** Return the number of the user that this process is: whose the files are that it makes. */
-    private static function user(): int
-    {
-        static $user = null;
-        if ($user === null) {
-            $file = @tmpfile();
-            $user = $file === false ? -1 : fstat($file)['uid'] ?? -1;
-        }
-
-        return $user;
+            && $status['uid'] === StateDirectory::user() && @is_writable($directory);
     }
 }

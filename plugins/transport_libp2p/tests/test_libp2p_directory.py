@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import random
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
@@ -387,6 +388,26 @@ def test_the_cache_is_bounded(tmp_path: Path) -> None:
 
     assert len(PeerCache(path).load(NOW + timedelta(seconds=1))) == MAX_SERVERS
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_cache_that_is_no_regular_file_is_not_replaced(tmp_path: Path) -> None:
+    """As root, `cache = "/dev/null"` would make an ordinary file of the device."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    PeerCache(path).save(contacts(2), NOW)
+
+    assert path.is_fifo()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_cache_that_is_a_link_is_written_where_it_leads(tmp_path: Path) -> None:
+    path, target = tmp_path / "link", tmp_path / "peers.json"
+    path.symlink_to(target)
+    target.touch()
+    PeerCache(path).save(contacts(2), NOW)
+
+    assert path.is_symlink()
+    assert len(PeerCache(target).load(NOW + timedelta(seconds=1))) == 2
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import secrets
+import stat
 from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -75,15 +77,26 @@ class PeerCache:
         self._servers = {item.peer: item for item in kept}
         if self._path is None:
             return
-        temporary = self._path.with_name(f".{self._path.name}.{secrets.token_hex(8)}.new")
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(encode_json(_CacheFile(servers=kept)))
-            temporary.replace(self._path)
+            _write(Path(os.path.realpath(self._path)), encode_json(_CacheFile(servers=kept)))
         except OSError as exc:
             log.warning("peer cache not written path=%s reason=%s", self._path, exc)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write the file, which is replaced as a whole. A device, such as /dev/null, stays as it is. Raises: OSError."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(path.lstat().st_mode):
+            return
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
+            file.write(data)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _addresses(server: _CachedServer) -> tuple[Multiaddr, ...]:
