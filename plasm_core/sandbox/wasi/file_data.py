@@ -84,7 +84,7 @@ class FileData(OpenFiles):
             self._tree.resize(inode, size)
             at = start
             for piece in self._host.gathered(vectors, taken):
-                inode.data[at : at + len(piece)] = piece
+                inode.data.write(at, piece)
                 at += len(piece)
             self._tree.written(inode)
         self._host.write(nwritten, struct.pack("<I", taken))

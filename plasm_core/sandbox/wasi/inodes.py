@@ -1,7 +1,7 @@
 """A job's file system: inodes and names in memory, a function of the job alone (docs/files.md, "The tree").
 
-Nothing here reaches a host's file. Input files are read from the job's pack of blobs; what a job writes is a
-bytearray of its own. Each change is checked against the limits before anything is changed.
+Nothing here reaches a host's file. Input files are read from the job's pack of blobs; what a job writes is
+in `FileBytes`. Each change is checked against the limits before anything is changed.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from bisect import bisect_left
 
 from plasm_core.sandbox.wasi import abi
 from plasm_core.sandbox.wasi.abi import Errno
+from plasm_core.sandbox.wasi.file_bytes import FileBytes
 from plasm_core.tree_listing import (
     DIRECTORY,
     FILE,
@@ -61,7 +62,7 @@ class Inode:
         self.packed = False
         self.size = 0
         self.atim = self.mtim = self.ctim = now
-        self.data = bytearray()
+        self.data = _NO_BYTES
         self.offset = 0
         self.target = b""
         self.parent: Inode | None = None
@@ -80,6 +81,7 @@ class Inode:
 
 
 _NO_NAMES: dict[bytes, tuple[int, Inode]] = {}
+_NO_BYTES = FileBytes()
 
 
 class Tree:
@@ -223,7 +225,7 @@ class Tree:
         """Forget the bytes of an inode that has no name and is not open."""
         if not inode.links and not inode.opens:
             self.used_bytes -= inode.cost
-            inode.own, inode.packed, inode.size, inode.data = False, False, 0, bytearray()
+            inode.own, inode.packed, inode.size, inode.data = False, False, 0, _NO_BYTES
 
     def rename(
         self,
@@ -297,7 +299,7 @@ class Tree:
         """Return bytes of a file: `count` of them, which it has there."""
         if inode.packed:
             return self._read(inode.offset + offset, count)
-        return bytes(inode.data[offset : offset + count])
+        return inode.data.read(offset, count)
 
     def copied(self, inode: Inode, size: int) -> int:
         """Return how many bytes changing a file copies and fills if `size` is its size afterwards."""
@@ -306,18 +308,16 @@ class Tree:
     def resize(self, inode: Inode, size: int) -> None:
         """Set a file's size, which is no more than its `room`. A file of the input becomes the job's own."""
         before = inode.cost
+        if inode.data is _NO_BYTES:
+            inode.data = FileBytes()
         if inode.packed:
             kept = min(inode.size, size)
-            inode.data = bytearray(size)
             for start in range(0, kept, _COPY_BYTES):
                 part = self._read(inode.offset + start, min(_COPY_BYTES, kept - start))
-                inode.data[start : start + len(part)] = part
+                inode.data.resize(start + len(part))
+                inode.data.write(start, part)
             inode.packed = False
-        elif size < inode.size:
-            del inode.data[size:]
-        else:
-            for start in range(inode.size, size, _COPY_BYTES):
-                inode.data.extend(bytes(min(_COPY_BYTES, size - start)))
+        inode.data.resize(size)
         inode.size, inode.own = size, True
         self.used_bytes += inode.cost - before
 

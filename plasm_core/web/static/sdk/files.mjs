@@ -24,7 +24,7 @@ const RIGHT_SYMLINK = right(24), RIGHT_REMOVE_DIRECTORY = right(25), RIGHT_UNLIN
 const FOLLOW = 1, CREATE = 1, OPEN_DIRECTORY = 2, EXCLUSIVE = 4, TRUNCATE = 8, APPEND = 1, ALL_FLAGS = 31;
 const PREOPEN = 3, MAX_PATH = 4096, MAX_ENTRY_PATH = 1024, MAX_TARGET = 1024, MAX_NAME = 255, MAX_LINKS = 40;
 const COMPONENT_GAS = 100, ENTRY_GAS = 100, LAST_OFFSET = (1n << 63n) - 1n, MOST_U32 = 0xffffffff;
-const LISTING_HEAD_BYTES = 14, DIRENT_BYTES = 24, FIRST_COOKIE = 2, PIECE = 1 << 20;
+const LISTING_HEAD_BYTES = 14, DIRENT_BYTES = 24, FIRST_COOKIE = 2, PIECE = 1 << 18;
 
 const textOf = (bytes) => Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""); // a byte is a character
 const bytesOf = (text) => Uint8Array.from(text, (char) => char.charCodeAt(0));
@@ -68,6 +68,63 @@ function above(numbers, value) {
   }
   return low;
 }
+
+/** The pieces that some bytes of a file are in: of each its index, and the offsets in it of the first and behind the last. */
+function* parts(offset, count) {
+  for (const end = offset + count; offset < end; ) {
+    const index = Math.floor(offset / PIECE), at = offset - index * PIECE, size = Math.min(PIECE - at, end - offset);
+    yield [index, at, at + size];
+    offset += size;
+  }
+}
+
+/**
+ * The bytes of a file that the job has written, in pieces: they take what the file has, and hardly more. One array
+ * would keep the room of what was cut off, and take the room of the old one beside the new one where it grows.
+ */
+class FileBytes {
+  constructor() {
+    this.pieces = []; // each may be longer than what the file has of it: zeros follow then
+    this.size = 0;
+  }
+
+  fill(offset, target) {
+    let done = 0;
+    for (const [index, at, end] of parts(offset, target.length)) {
+      target.set(this.pieces[index].subarray(at, end), done);
+      done += end - at;
+    }
+  }
+
+  write(offset, bytes) {
+    let done = 0;
+    for (const [index, at, end] of parts(offset, bytes.length)) {
+      this.pieces[index].set(bytes.subarray(done, done + end - at), at);
+      done += end - at;
+    }
+  }
+
+  resize(size) {
+    const { pieces } = this;
+    if (size < this.size) {
+      pieces.length = Math.ceil(size / PIECE);
+      const kept = size - (pieces.length - 1) * PIECE, last = pieces[pieces.length - 1];
+      if (last && last.length > spacious(kept)) pieces[pieces.length - 1] = last.slice(0, kept);
+      else last?.fill(0, kept);
+    } else {
+      for (const [index, , end] of parts(this.size, size - this.size)) {
+        const piece = pieces[index];
+        if (piece && piece.length >= end) continue;
+        pieces[index] = new Uint8Array(piece ? Math.min(PIECE, spacious(end)) : end);
+        if (piece) pieces[index].set(piece);
+      }
+    }
+    this.size = size;
+  }
+}
+
+/** How long a piece may be for so many bytes: a little longer, so that it need not be copied for each byte more. */
+const spacious = (size) => size + 16 + (size >> 3);
 
 class Inode {
   constructor(number, kind, now) {
@@ -269,7 +326,7 @@ class Tree {
   /** Fill a target with the bytes of a file from an offset on, which it has. */
   fill(inode, offset, target) {
     if (inode.packed) this.read(inode.offset + offset, target);
-    else target.set(inode.data.subarray(offset, offset + target.length));
+    else inode.data.fill(offset, target);
   }
 
   /** How many bytes changing a file's size copies, and fills. */
@@ -279,16 +336,18 @@ class Tree {
 
   resize(inode, size) {
     const before = inode.cost;
+    inode.data ??= new FileBytes();
     if (inode.packed) {
-      const data = new Uint8Array(size);
-      this.read(inode.offset, data.subarray(0, Math.min(inode.size, size)));
-      inode.data = data;
+      const kept = Math.min(inode.size, size), piece = new Uint8Array(Math.min(PIECE, kept));
+      for (let at = 0; at < kept; at += PIECE) {
+        const part = piece.subarray(0, Math.min(PIECE, kept - at));
+        this.read(inode.offset + at, part);
+        inode.data.resize(at + part.length);
+        inode.data.write(at, part);
+      }
       inode.packed = false;
-    } else if (!inode.data || size > inode.data.length) {
-      const grown = new Uint8Array(Math.max(size, Math.min(2 * inode.size, this.limits.dataBytes)));
-      if (inode.data) grown.set(inode.data.subarray(0, inode.size));
-      inode.data = grown;
-    } else if (size < inode.size) inode.data.fill(0, size, inode.size);
+    }
+    inode.data.resize(size);
     inode.size = size;
     inode.own = true;
     this.used += inode.cost - before;
@@ -591,7 +650,7 @@ class Files {
       this.charge(taken + Math.max(0, at - inode.size) + (inode.packed ? inode.size : 0));
       this.tree.resize(inode, Math.max(inode.size, at + taken));
       this.host.gather(vectors, taken, (bytes) => {
-        inode.data.set(bytes, at);
+        inode.data.write(at, bytes);
         at += bytes.length;
       });
       this.tree.written(inode);
