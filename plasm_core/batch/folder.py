@@ -6,12 +6,14 @@ its manifest and the secret of its handle. Sending the same manifest again is as
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import shutil
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,8 +31,10 @@ T = TypeVar("T")
 APPLICATION_ID = 0x504C4254
 """`PLBT`: what SQLite's header says that the file is."""
 VERSION = 1
-_DATABASE, _MODULE, _STDIN, _LOCK, _OUTPUTS = "batch.sqlite", "module.wasm", "stdin", "lock", "outputs"
+DATABASE, LOCK = "batch.sqlite", "lock"
+_MODULE, _STDIN, _OUTPUTS = "module.wasm", "stdin", "outputs"
 _BUSY_S = 10.0
+_LOCK_TRIES, _LOCK_PAUSE_S = 20, 0.01
 _CHUNK_BYTES = 1 << 20
 _SCHEMA = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -92,8 +96,8 @@ class BatchFolder:
             try:
                 with _private(path / _MODULE) as file:
                     copy_module(file)
-                _private(path / _DATABASE).close()
-                connection = _connect(path / _DATABASE)
+                _private(path / DATABASE).close()
+                connection = _connect(path / DATABASE)
             except BaseException:
                 lock.close()
                 raise
@@ -111,7 +115,7 @@ class BatchFolder:
 
         Raises: `BatchFolderError`, `StorageError`.
         """
-        database = path / _DATABASE
+        database = path / DATABASE
         if not database.is_file():
             raise BatchFolderError(
                 f"{path} has no batch in it", hint="begin one with: plasm map MODULE --batch DIR"
@@ -329,13 +333,24 @@ def _private(path: Path) -> IO[bytes]:
 
 def _locked(path: Path) -> IO[bytes]:
     """Return the file by which this process has the folder. Raises: `BatchFolderError` if another has it."""
-    file = os.fdopen(os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "rb+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as exc:
-        file.close()
-        raise BatchFolderError(f"another process works on the batch in {path}") from exc
-    return file
+    file = os.fdopen(os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "rb+")
+    for _ in range(_LOCK_TRIES):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
+        time.sleep(_LOCK_PAUSE_S)  # `is_in_use` of another process has it for a moment
+    file.close()
+    raise BatchFolderError(f"another process works on the batch in {path}")
+
+
+def is_in_use(path: Path) -> bool:
+    """Return whether a process works on the batch in a folder now. Raises: OSError."""
+    with open(path / LOCK, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 @contextmanager

@@ -29,6 +29,76 @@ def batch() -> None:
     """
 
 
+@batch.command(cls=options.Command, name="list", epilog=exits.EPILOGUE)
+@options.json_option
+def list_command(as_json: bool) -> None:
+    """List your batches: those that run, were interrupted or had failures, and those kept with --batch DIR.
+
+    A batch without --batch DIR is deleted when all its jobs have succeeded.
+    """
+    from plasm_core.batch import known
+
+    rows = [_listed(path) for path in known.known()]
+    if as_json:
+        render.show_json({"batches": [render.fields_json(row) for row in rows]})
+    elif rows:
+        render.show_rows(
+            ("BATCH", "MODULE", "STATE", "DONE", "FAILED", "BEGUN"),
+            [
+                (
+                    row.folder,
+                    row.module_name or "",
+                    row.state,
+                    f"{row.ended:,} of {row.total:,}",
+                    f"{row.unsuccessful:,}",
+                    (row.created_at or "")[:19].replace("T", " "),
+                )
+                for row in rows
+            ],
+        )
+    else:
+        render.show_hint("you have no batches here; begin one with: plasm map MODULE")
+
+
+@attrs.frozen(kw_only=True)
+class _Listed:
+    """A batch in the list. `state`: running, interrupted, ended, not begun, or unusable."""
+
+    folder: str
+    state: str
+    module_name: str | None = None
+    created_at: str | None = None
+    total: int = 0
+    ended: int = 0
+    unsuccessful: int = 0
+
+
+def _listed(path: Path) -> _Listed:
+    from plasm_core.batch.folder import BatchFolder, is_in_use
+    from plasm_core.errors import PlasmError
+
+    try:
+        with BatchFolder.open(path, to_read=True) as folder:
+            facts, counts = folder.facts(), folder.counts()
+        runs = is_in_use(path)
+    except (PlasmError, OSError):
+        return _Listed(folder=str(path), state="unusable")
+    state = "not begun" if "planned" not in facts else "interrupted"
+    if runs:
+        state = "running"
+    elif counts.total and counts.ended == counts.total:
+        state = "ended"
+    return _Listed(
+        folder=str(path),
+        state=state,
+        module_name=facts.get("module_name"),
+        created_at=facts.get("created_at"),
+        total=counts.total,
+        ended=counts.ended,
+        unsuccessful=counts.unsuccessful,
+    )
+
+
 _folder = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 
 

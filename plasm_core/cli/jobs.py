@@ -407,6 +407,16 @@ def jobs(
         )
     else:
         render.show_hint("you have submitted no jobs from here; begin with: plasm submit MODULE")
+    if not as_json:
+        _tell_of_batches()
+
+
+def _tell_of_batches() -> None:
+    from plasm_core.batch.known import known
+
+    if count := len(known()):
+        batches = "a batch has its jobs" if count == 1 else f"{count} batches have their jobs"
+        render.show_mark("!", f"{batches} in a folder of its own: plasm batch list", stderr=True)
 
 
 _GONE = {"released": "released", "expired": "expired", "unknown_job": "unknown"}

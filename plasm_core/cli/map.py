@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -13,19 +13,39 @@ from typing import IO, Any
 import attrs
 import click
 
-from plasm_core import paths
 from plasm_core.cli import batch_run, exits, node_options, option_values, options, render
 from plasm_core.config import Config
 
 
-@options.command(name="map", context_settings={"ignore_unknown_options": True})
+class _Command(options.Command):
+    """Takes all words behind `--inputs`, up to the next option, as files: a shell makes them of `data/*`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        spread, takes, words = list[str](), False, iter(args)
+        for word in words:
+            if word == "--":
+                spread += [word, *words]
+            elif word == "--inputs":
+                takes = True
+                spread += [word, *itertools.islice(words, 1)]
+            elif word.startswith("-") and word != "-":
+                takes = word.startswith("--inputs=")
+                spread.append(word)
+            else:
+                spread += ["--inputs", word] if takes else [word]
+        return super().parse_args(ctx, spread)
+
+
+@click.command(
+    cls=_Command, name="map", epilog=exits.EPILOGUE, context_settings={"ignore_unknown_options": True}
+)
 @click.argument("module", type=click.Path(), required=False)
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 @click.option(
     "--lines", "lines_file", metavar="FILE", help="A job for each line of FILE, - for standard input."
 )
 @click.option(
-    "--inputs", multiple=True, metavar="FILE", help="A job for each FILE, which is its standard input."
+    "--inputs", multiple=True, metavar="FILE…", help="A job for each FILE, which is its standard input."
 )
 @click.option(
     "--range", "range_", metavar="END|START:END[:STEP]", help="A job for each number, END left out."
@@ -92,6 +112,7 @@ def map_command(
     on, and prints all results from the first on. Its folder has the handles of jobs: keep it like a password.
     Exit code 0 only if every job succeeded.
     """
+    from plasm_core.batch import known
     from plasm_core.batch.folder import BatchFolder
     from plasm_core.batch.reduction import keep_module
 
@@ -116,9 +137,15 @@ def map_command(
         reach = batch_run.reach_of(folder, reach)
     else:
         if module is None:
-            raise click.UsageError("Missing argument 'MODULE'.")
+            where = (
+                " MODULE comes before --inputs, which takes all words up to the next option."
+                if inputs
+                else ""
+            )
+            raise click.UsageError(f"Missing argument 'MODULE'.{where}")
         folder = _begun(module, (*args,), arg_texts, stdin_text, task, reach, batch_dir, sources)
     with folder:
+        known.remember(folder.path)
         if reduce_module is not None:
             keep_module(folder, reducing, fan_in or 0)
         code = run_as.run(folder, reach.client(settings), settings)
@@ -138,7 +165,7 @@ def _begun(
     sources: dict[str, Any],
 ) -> Any:
     """Make the folder of a new batch with all its jobs. Raises: `PlasmError`, `click.ClickException`."""
-    from plasm_core.batch import plan
+    from plasm_core.batch import known, plan
     from plasm_core.batch.folder import BatchFolder
     from plasm_core.batch.template import Template, words
     from plasm_core.records import JobInput, sha256
@@ -167,7 +194,7 @@ def _begun(
     except ValueError as exc:
         raise click.BadParameter(str(exc)) from exc
     data = task.module(module)
-    path = _batch_directory() if batch_dir is None else batch_dir
+    path = known.new_folder() if batch_dir is None else batch_dir
     facts = {
         "created_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "module": sha256(data),
@@ -220,9 +247,3 @@ def _inputs(sources: dict[str, Any]) -> Iterator[Any]:
     if len(given) != 1:
         raise click.UsageError("name the inputs by one of --lines, --inputs, --range, --csv, --jsonl, --jobs")
     return made[given[0]](sources[given[0]])
-
-
-def _batch_directory() -> Path:
-    """Return a new folder name for a batch, for use without --batch."""
-    name = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(3)
-    return paths.private_directory(paths.state_directory() / "batches") / name

@@ -95,6 +95,22 @@ def test_the_example_counts_as_its_source_says(daemon: Daemon, tmp_path: Path) -
     assert (tmp_path / "pi.svg").read_text().startswith("<svg")
 
 
+def test_files_are_named_one_after_another(daemon: Daemon, tmp_path: Path) -> None:
+    """As a shell leaves them of `--inputs data/*`: they were arguments of every job once."""
+    for name in ("a", "b", "c d"):
+        (tmp_path / name).write_text(f"in {name}")
+    files = sorted(str(path) for path in tmp_path.iterdir())
+
+    done = daemon.plasm("map", HELLO, "--inputs", *files[:2], "--inputs", files[2], "--quiet")
+    named = daemon.plasm("map", HELLO, "--quiet", "--inputs", *files, "--", "{stem}")
+    late = daemon.plasm("map", "--inputs", *files, HELLO, check=False)
+
+    assert done.stdout == b"a nib nid c ni"
+    assert named.stdout == b"a\nb\nd c\n"
+    assert late.returncode == 2
+    assert b"MODULE comes before --inputs" in late.stderr
+
+
 def test_each_job_has_a_folder_with_a_receipt_that_holds(daemon: Daemon, tmp_path: Path) -> None:
     daemon.plasm("map", HELLO, "--range", "2", "--out", str(tmp_path / "out"), "--", "v{}")
 
