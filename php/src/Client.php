@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm;
 
+use Plasm\Cache\ResultCache;
 use Plasm\Exception\ExceptionInterface;
 use Plasm\Exception\InvalidArgument;
 use Plasm\Exception\PeerMismatch;
@@ -55,6 +56,7 @@ final class Client implements ClientInterface
     private readonly SentJobs $sent;
     private readonly Reputation $reputation;
     private readonly ResultVerification $verification;
+    private readonly ?ResultCache $kept;
     private ?Handle $accepted = null;
 
     /**
@@ -69,6 +71,8 @@ final class Client implements ClientInterface
      *                        or one that is pinned, or what one of the verifiers establishes; see docs/network.md
      * @param list<VerifierInterface> $verifiers what judges results beyond the signature, in mode `remote`
      * @param Reputation|null $reputation what is known of nodes; null for what this user's PHP clients have learnt
+     * @param bool|ResultCache $reuse whether `run`, `mustRun` and `map` return the verified result that an equal task had
+     *                                before, and run nothing (`JobResult::reused()`)
      * @param list<PeerId|string> $pinned the only nodes to talk to and to trust; none for whichever is reached
      */
     public function __construct(
@@ -80,7 +84,12 @@ final class Client implements ClientInterface
         string $require = 'signature',
         private readonly array $verifiers = [],
         ?Reputation $reputation = null,
+        bool|ResultCache $reuse = false,
     ) {
+        if ($reuse !== false && $verifiers !== []) {
+            throw new InvalidArgument('reuse: of a kept result the signature is verified only; leave out verifiers');
+        }
+        $this->kept = is_bool($reuse) ? ($reuse ? ResultCache::ofUser() : null) : $reuse;
         $names = array_map(static fn (VerifierInterface $each): string => $each->name(), $verifiers);
         if (!in_array($require, ['signature', 'known', ...$names], true)) {
             throw new InvalidArgument(
@@ -251,6 +260,19 @@ final class Client implements ClientInterface
 
     /** @param (\Closure(Handle): void)|null $placed is told each node that accepts the job */
     private function runJob(Submission $job, ?float $timeout, ?\Closure $placed = null): JobResult
+    {
+        $kept = $this->kept?->find($job->manifest, $this->pinned, $this->reputation->convicted());
+        if ($kept !== null && $this->verification->accepts($kept->verdict)) {
+            return $kept;
+        }
+        $result = $this->runAnew($job, $timeout, $placed);
+        $this->kept?->keep($job->manifest, $result);
+
+        return $result;
+    }
+
+    /** @param (\Closure(Handle): void)|null $placed is told each node that accepts the job */
+    private function runAnew(Submission $job, ?float $timeout, ?\Closure $placed): JobResult
     {
         $deadline = $this->deadline($timeout ?? $this->timeouts->totalS ?? $job->manifest->wallTimeS + self::QUEUE_S);
         if ($this->verifiers !== []) {

@@ -29,12 +29,15 @@ final readonly class JobResult implements \Stringable
     /**
      * @param list<string> $fraudProofs
      * @param ResultFiles $files the files that the job left of its outputs, by their paths
+     * @param Manifest|null $earlier the manifest of the earlier job of an equal task whose result this is: nothing was
+     *                               run (the client's `reuse`); null if the job was run
      */
     public function __construct(
         VerifiedReceipt $verified,
         private Collected $output,
         array $fraudProofs = [],
         public ResultFiles $files = new ResultFiles(),
+        public ?Manifest $earlier = null,
     ) {
         $this->fraudProofs = $fraudProofs;
         $this->receipt = $verified->receipt;
@@ -53,7 +56,13 @@ final readonly class JobResult implements \Stringable
     {
         $verified = new VerifiedReceipt($this->receipt, $verdict, $this->envelopeJson);
 
-        return new self($verified, $this->output, $fraudProofs, $this->files);
+        return new self($verified, $this->output, $fraudProofs, $this->files, $this->earlier);
+    }
+
+    /** Tell whether nothing was run: this is the verified result that an equal task had before. */
+    public function reused(): bool
+    {
+        return $this->earlier !== null;
     }
 
     /** Tell whether the job did what its author calls success: it exited with code 0. */

@@ -82,6 +82,18 @@ final readonly class ResultVerification
         return $result;
     }
 
+    /** Tell whether a verdict meets the requirement. */
+    public function accepts(Verdict $verdict): bool
+    {
+        try {
+            $this->require($verdict);
+        } catch (NotEstablished) {
+            return false;
+        }
+
+        return true;
+    }
+
     /** @throws NotEstablished if a verdict does not meet the requirement */
     public function require(Verdict $verdict): void
     {

@@ -47,6 +47,9 @@ MAX_ENTRIES = 100_000
 _MAX_HEADER_BYTES = 64 << 10
 _MAX_RECORD_BYTES = 1 << 20
 _LEFT_OVER_S = 3600
+_FRESH_S = 30.0
+"""How long it is believed that a node is not convicted: another process may have learnt more."""
+_MAX_NODES = 4096
 _NAME = re.compile(r"[0-9a-f]{64}")
 
 
@@ -102,6 +105,8 @@ class ResultCache:
 
     def __init__(self, directory: Path | None = None) -> None:
         self._given = directory
+        self._convicted: dict[PeerId, tuple[float, bool]] = {}
+        self._added_bytes = self._added = -1
 
     def find(
         self, manifest: Manifest, verifiers: Sequence[Verifier], *, require: str, denied: Collection[str] = ()
@@ -124,12 +129,14 @@ class ResultCache:
                 if [len(part) for part in parts] != sizes or file.read(1):
                     raise ValueError("its length is wrong")
             kept = _verified(header, parts, manifest, verifiers)
+            if kept is None or str(kept.result.receipt.node) in denied:
+                return None
+            if self._is_convicted(kept.result.receipt.node):
+                return None
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError, RecursionError, PlasmError) as exc:
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError, PlasmError) as exc:
             log.warning("kept result not usable task=%s error=%s", manifest.task_digest, exc)
-            return None
-        if kept is None or str(kept.result.receipt.node) in denied:
             return None
         if assurance.lacking(require, kept.result.verdict, kept.result.standing) is not None:
             return None
@@ -185,8 +192,34 @@ class ResultCache:
     def _directory(self) -> Path:
         return private_directory(self._given or cache_directory() / "results")
 
+    def _is_convicted(self, peer: PeerId) -> bool:
+        """Return whether a fraud proof against a node is known by now. Raises: OSError, `PlasmError`."""
+        from plasm_core.client import (
+            reputation_store,
+        )  # SQLite takes as long to import as a small job takes to run
+
+        now = time.monotonic()
+        at, found = self._convicted.get(peer, (now - _FRESH_S, False))
+        if now - at >= _FRESH_S:
+            path = reputation_store.default_path()
+            found = False
+            if path.exists():
+                with reputation_store.ReputationStore(path) as store:
+                    found = store.find(peer).is_convicted
+            if len(self._convicted) >= _MAX_NODES:
+                self._convicted.clear()
+            self._convicted[peer] = now, found
+        return found
+
     def _make_room(self, directory: Path, size_bytes: int) -> None:
-        """Forget what was used the longest ago until there is room for so much more. Raises: OSError."""
+        """Forget what was used the longest ago until there is room for so much more. Raises: OSError.
+
+        The directory is looked through only when a sixteenth of the room may have been filled since the last time.
+        """
+        self._added_bytes, self._added = self._added_bytes + size_bytes, self._added + 1
+        if 0 < self._added < MAX_ENTRIES // 16 and self._added_bytes < MAX_BYTES // 16:
+            return
+        self._added_bytes = self._added = 0
         found = []
         with os.scandir(directory) as entries:
             for entry in entries:
@@ -199,7 +232,7 @@ class ResultCache:
         total = sum(size for _, size, _ in found) + size_bytes
         count = len(found) + 1
         for _, size, path in sorted(found):
-            if total <= MAX_BYTES and count <= MAX_ENTRIES:
+            if total <= MAX_BYTES - MAX_BYTES // 16 and count <= MAX_ENTRIES - MAX_ENTRIES // 16:
                 break
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)

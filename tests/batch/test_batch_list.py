@@ -14,7 +14,7 @@ import pytest
 
 from plasm_core.batch import known
 from plasm_core.batch.folder import BatchFolder, is_in_use
-from plasm_core.batch.rows import BatchJobState, NewJob, Result
+from plasm_core.batch.rows import BatchJobResult, BatchJobState, NewJob
 from tests.support.daemon import Daemon
 from tests.support.receipts import ROOT
 
@@ -42,7 +42,7 @@ def made(path: Path, *ends: BatchJobState) -> Path:
     facts = {"planned": len(ends) + 1, "module_name": "m.wasm", "created_at": "2026-11-30T08:00:00+00:00"}
     with BatchFolder.create(path, facts, lambda file: file.close()) as folder:
         folder.add(0, [NewJob(f"job {n}", b"", b"", None, None, None) for n in range(len(ends) + 1)])
-        folder.finish([Result(number=number, state=end) for number, end in enumerate(ends)])
+        folder.finish([BatchJobResult(number=number, state=end) for number, end in enumerate(ends)])
     return path
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import io
 import json
 import os
+import resource
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from plasm_core.client import Client
 from plasm_core.client import result_cache as cached
 from plasm_core.client.output import Buffer
+from plasm_core.client.reputation_store import ReputationStore
 from plasm_core.client.result_cache import ResultCache
 from plasm_core.plugins import loading
 from plasm_core.plugins.interfaces import Verifier
@@ -22,6 +25,7 @@ from plasm_core.records.output import OutputStream
 from tests.support.cli import HELLO as HELLO_PATH
 from tests.support.cli import Plasm
 from tests.support.daemon import Daemon
+from tests.support.users import NOBODY
 from tests.support.wat import FOREVER, starting
 
 HELLO = Path(HELLO_PATH)
@@ -228,6 +232,115 @@ def test_the_result_of_a_node_that_is_denied_by_now_is_not_taken(client: Client)
 
     assert ResultCache().find(manifest, [signature], require="signature") is not None
     assert ResultCache().find(manifest, [signature], require="signature", denied={signer}) is None
+
+
+def test_the_result_of_a_node_that_was_convicted_since_is_not_taken(client: Client, tmp_path: Path) -> None:
+    """A fraud proof about one task is a reason to doubt what that node signed before."""
+    signer = client.run(HELLO, stdin=b"abc").receipt.node
+    assert client.run(HELLO, stdin=b"abc").reused
+    (tmp_path / "proof.json").write_text("{}")
+    with ReputationStore() as store:
+        store.convict(signer, tmp_path / "proof.json")
+    try:
+        with Client(reuse=True) as later:
+            assert not later.run(HELLO, stdin=b"abc").reused
+    finally:
+        with ReputationStore() as store:
+            store.forget([signer])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda header: [header],
+        lambda header: "plasm.reuse/v1",
+        lambda header: None,
+        lambda header: {**header, "sizes": [1 << 62, 1, 1, 1]},
+        lambda header: {**header, "sizes": {"0": 1}},
+        lambda header: {**header, "sizes": [True, True, True, True]},
+        lambda header: {**header, "sizes": [-1, 1, 1, 1]},
+        lambda header: {**header, "signer": 5},
+        lambda header: {**header, "signer": "12D3KooWA4Xop1JaT3MHxwYMkCepYsv4iPVopMXwCz5iHYdBfeSB"},
+        lambda header: {**header, "standing": ["OWN"]},
+        lambda header: {**header, "settings": 5},
+        lambda header: {**header, "settings": [["a"]]},
+        lambda header: {**header, "opinions": 5},
+        lambda header: {**header, "opinions": [5]},
+        lambda header: {**header, "opinions": [opinion(error=10**400)]},
+        lambda header: {**header, "opinions": [opinion(error={})]},
+        lambda header: {**header, "opinions": [opinion(signers=[5])]},
+        lambda header: {**header, "opinions": [opinion(signers=["x"])]},
+        lambda header: {**header, "opinions": [opinion(reasons=5)]},
+        lambda header: {},
+    ],
+)
+def test_a_header_that_was_made_up_is_not_believed(
+    client: Client, results: Path, change: Callable[[Any], object]
+) -> None:
+    client.run(HELLO, stdin=b"abc")
+
+    def altered(data: bytes) -> bytes:
+        header, _, rest = data.partition(b"\n")
+        return json.dumps(change(json.loads(header))).encode() + b"\n" + rest
+
+    changed(only(results), altered)
+
+    again = client.run(HELLO, stdin=b"abc")
+
+    assert (again.stdout, again.reused) == (b"cba", False)
+
+
+def opinion(**fields: object) -> dict[str, object]:
+    """A verifier's opinion as an entry has it."""
+    common = {"verifier": "quorum", "reasons": [], "established": ["quorum"], "signers": [], "checked": []}
+    return {**common, "error": None, **fields}
+
+
+@pytest.mark.parametrize("kind", ["pipe", "directory", "link to a device", "link to nowhere", "sparse"])
+def test_what_is_no_entry_is_not_waited_for(client: Client, results: Path, kind: str) -> None:
+    client.run(HELLO, stdin=b"abc")
+    path = only(results)
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
+    elif kind == "sparse":
+        with path.open("wb") as file:
+            file.truncate(1 << 40)
+    else:
+        path.symlink_to("/dev/zero" if kind == "link to a device" else results / "none")
+
+    again = client.run(HELLO, stdin=b"abc")
+
+    assert (again.stdout, again.reused) == (b"cba", False)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="it takes root to give a file to another user")
+@pytest.mark.parametrize("theirs", ["directory", "entry"])
+def test_what_another_user_owns_is_not_taken(client: Client, results: Path, theirs: str) -> None:
+    """Two users who share a cache directory: neither believes or reads the other's results."""
+    client.run(HELLO, stdin=b"abc")
+    os.chown(results if theirs == "directory" else only(results), NOBODY, NOBODY)
+
+    again = client.run(HELLO, stdin=b"abc")
+
+    assert (again.stdout, again.reused) == (b"cba", False)
+
+
+def test_a_full_disk_costs_no_result(client: Client, results: Path) -> None:
+    """Half an entry is never read, and no draft is left."""
+    client.run(HELLO, stdin=b"first")
+    before = sorted(results.iterdir())
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))  # a write beyond it fails, as on a full disk
+    try:
+        found = client.run(HELLO, stdin=b"x" * 60_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert found.stdout == b"x" * 60_000
+    assert sorted(results.iterdir()) == before
 
 
 def test_the_command_line_says_that_nothing_was_run(plasm: Plasm, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ final class FileCache implements CacheInterface
     public static function ofUser(): CacheInterface
     {
         foreach (self::places() as $directory) {
-            if (self::isPrivate($directory)) {
+            if (PrivateDirectory::isPrivate($directory)) {
                 return new self($directory);
             }
         }
@@ -51,7 +51,7 @@ final class FileCache implements CacheInterface
     {
         $endsAt = Lifetime::endsAt($ttl);
         $json = json_encode(['value' => $value, 'ends_at' => is_finite($endsAt) ? $endsAt : null]);
-        if ($json === false || strlen($json) > self::MAX_BYTES || !self::isPrivate($this->directory)) {
+        if ($json === false || strlen($json) > self::MAX_BYTES || !PrivateDirectory::isPrivate($this->directory)) {
             return false;
         }
         $path = $this->path($key);
@@ -96,18 +96,5 @@ final class FileCache implements CacheInterface
         }
 
         return [...$places, sys_get_temp_dir() . '/plasm-php-' . StateDirectory::user()];
-    }
-
-    /** Make a directory if it is not there, and tell whether it is this user's and nobody else's. */
-    private static function isPrivate(string $directory): bool
-    {
-        if (!@is_dir($directory)) {
-            @mkdir($directory, 0700, true);
-            clearstatcache(true, $directory);
-        }
-        $status = @lstat($directory);
-
-        return $status !== false && ($status['mode'] & 0170077) === 0040000
-            && $status['uid'] === StateDirectory::user() && @is_writable($directory);
     }
 }

@@ -5,6 +5,7 @@ declare(strict_types=1);
 namespace Plasm\Tests\Integration;
 
 use PHPUnit\Framework\TestCase;
+use Plasm\Cache\ResultCache;
 use Plasm\Client;
 use Plasm\Exception\ExceptionInterface;
 use Plasm\Exception\InvalidArgument;
@@ -66,6 +67,23 @@ final class MapTest extends TestCase
         }
 
         self::assertSame([['a', 'eno'], ['a', 'owt'], [null, 'eerht']], $found);
+    }
+
+    public function testThisClientAndTheCommandsTakeEachOthersResults(): void
+    {
+        $cache = new ResultCache(self::$daemon?->directory . '/cache/plasm/results');
+        $plasm = new Client(['socket' => self::$daemon?->socket], reuse: $cache);
+        $batch = ['map', '--reuse', '--quiet', '--lines', '-', self::HELLO];
+        self::assertSame("eno\nowt\n", $this->command($batch, "one\ntwo\n"));
+        $inputs = ['two' => "two\n", 'three' => "three\n"];
+
+        $found = iterator_to_array($plasm->map(self::HELLO, $inputs));
+        $shown = json_decode($this->command(['run', '--reuse', '--json', self::HELLO], "three\n"), true);
+
+        self::assertSame(['two' => true, 'three' => false], array_map(static fn (JobResult $one): bool => $one->reused(), $found));
+        self::assertSame(['two' => "owt\n", 'three' => "eerht\n"], array_map('strval', $found));
+        self::assertTrue(is_array($shown) && $shown['reused']);
+        self::assertSame($found['three']->receipt->asked->jobId, $shown['jobId']);
     }
 
     public function testJobsAreUnderWayBesideOneAnother(): void
@@ -173,6 +191,31 @@ final class MapTest extends TestCase
     {
         $this->expectException(InvalidArgument::class);
         $this->plasm->map('/nowhere/module.wasm', ['a']);
+    }
+
+    /**
+     * Return what a command writes to stdout.
+     *
+     * @param list<string> $arguments
+     */
+    private function command(array $arguments, string $stdin): string
+    {
+        $here = dirname(__DIR__, 3) . '/.venv/bin/plasm';
+        $streams = [['pipe', 'r'], ['pipe', 'w'], ['file', self::$daemon?->directory . '/commands', 'a']];
+        $process = proc_open(
+            [is_executable($here) ? $here : 'plasm', ...$arguments],
+            $streams,
+            $pipes,
+            null,
+            self::$daemon?->environment(),
+        );
+        self::assertIsResource($process);
+        fwrite($pipes[0], $stdin);
+        fclose($pipes[0]);
+        $output = (string) stream_get_contents($pipes[1]);
+        proc_close($process);
+
+        return $output;
     }
 
     /** Return the handle of the job that was accepted and has not been yielded. */
