@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import platform
 import random
@@ -21,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -71,32 +72,13 @@ def printed(jobs: int) -> bytes:
 
 def rate(home: Path, jobs: int) -> None:
     """Compare a batch with the single-job path."""
-    from plasm_core.client import Client
-
     with Daemon(home) as daemon:
         daemon.start()
         run(daemon, HELLO, "--range", "20", "--", "{}")
-        os.environ.update(
-            {name: daemon.environ[name] for name in daemon.environ if name.startswith("PLASM_")}
-        )
-        with Client() as client:
-            few = max(50, jobs // 10)
-            began = time.monotonic()
-            for number in range(few):
-                client.run(HELLO, args=[str(number)])
-            one = few / (time.monotonic() - began)
+        one = single_job_rate(daemon.environ, max(50, jobs // 10))
         for in_flight in ("1", "4", "32"):
-            seconds, _ = run(
-                daemon,
-                HELLO,
-                "--range",
-                str(jobs),
-                "--in-flight",
-                in_flight,
-                "--",
-                "{}",
-                expected=printed(jobs),
-            )
+            arguments = (HELLO, "--range", str(jobs), "--in-flight", in_flight, "--", "{}")
+            seconds, _ = run(daemon, *arguments, expected=printed(jobs))
             say(
                 f"{jobs} jobs, at most {in_flight} in flight: {jobs / seconds:.1f} jobs/s with start and end of the command"
             )
@@ -128,31 +110,93 @@ def network(home: Path, nodes: int) -> Iterator[tuple[Daemon, str, list[Daemon]]
         yield stack.enter_context(Daemon(place)), address, made
 
 
+def single_job_rate(environ: Mapping[str, str], jobs: int, bootstrap: str | None = None) -> float:
+    """Return the jobs/s of `Client.run`, one after another, over a daemon or a network."""
+    from plasm_core import config
+    from plasm_core.client import Client
+
+    own = ("PLASM_SOCKET", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")
+    os.environ.update({name: environ[name] for name in own})
+    if bootstrap is None:
+        made = Client()
+    else:
+        settings = config.with_table(config.Config(), "discovery", "kademlia", {"allow_private": True})
+        made = Client(settings, bootstrap=bootstrap)
+    with made as client:
+        client.run(HELLO, args=["first"])
+        began = time.monotonic()
+        for number in range(jobs):
+            assert client.run(HELLO, args=[str(number)]).stdout == f"{number}"[::-1].encode() + b"\n"
+        return jobs / (time.monotonic() - began)
+
+
 def over_network(home: Path, jobs: int) -> None:
-    """Measure the same jobs over 1, 2 and 5 nodes."""
+    """Measure the same jobs over 1, 2 and 5 nodes, and one at a time."""
     for nodes in (1, 2, 5):
         (home / str(nodes)).mkdir()
         with network(home / str(nodes), nodes) as (client, address, _):
             reach = ("--bootstrap", address, *PRIVATE)
             run(client, HELLO, "--range", str(10 * nodes), *reach, "--", "{}")
+            one = single_job_rate(client.environ, max(50, jobs // 20), address)
             began = os.times()
             seconds, _ = run(client, HELLO, "--range", str(jobs), *reach, "--", "{}", expected=printed(jobs))
             used = os.times()
             busy_s = used.children_user + used.children_system - began.children_user - began.children_system
             say(
-                f"{nodes} nodes: {jobs / seconds:.1f} jobs/s, the client busy for {busy_s / seconds:.0%} of a processor"
+                f"{nodes} nodes: {jobs} jobs at {jobs / seconds:.1f} jobs/s, the client busy for {busy_s / seconds:.0%} of"
+                f" a processor; one after another {one:.1f} jobs/s"
             )
 
 
-def memory(home: Path, most: int) -> None:
-    """Measure the client's peak for ever more inputs."""
+def memory(home: Path, most: int, *, reuse: bool) -> None:
+    """Measure the client's resident memory for ever more inputs, all along each run.
+
+    `reuse`: all jobs are one task with a kept result. Everything but the conversation with the daemon is as it is
+    else, and 100,000 take minutes.
+    """
     with Daemon(home) as daemon:
         daemon.start()
         jobs = 100
         while jobs <= most:
-            seconds, peak = run(daemon, HELLO, "--range", str(jobs), "--", "{}", expected=printed(jobs))
-            say(f"{jobs} inputs: peak {peak / 1024:.1f} MiB, {jobs / seconds:.1f} jobs/s")
+            arguments = ["--range", str(jobs), "--", "{}"]
+            if reuse:
+                arguments = ["--range", str(jobs), "--stdin-text", "the same", "--reuse", "--format", "jsonl"]
+            began = time.monotonic()
+            process = subprocess.Popen(
+                [*_MAP, HELLO, "--quiet", *arguments],
+                env=daemon.environ,
+                stdout=subprocess.PIPE,
+            )
+            seen = _watched(process, jobs, reuse=reuse)
+            seconds = time.monotonic() - began
+            *along, peak = (f"{size / 1024:.1f}" for size in seen)
+            say(
+                f"{jobs} inputs: peak {peak} MiB, {jobs / seconds:.1f} jobs/s; after each tenth: {', '.join(along)}"
+            )
             jobs *= 10
+
+
+def _watched(process: subprocess.Popen[bytes], jobs: int, *, reuse: bool) -> list[int]:
+    """Compare the results with the right ones. Return the resident memory in KiB after each tenth, and the peak."""
+    assert process.stdout is not None
+    seen, number = list[int](), 0
+    for number, line in enumerate(process.stdout, 1):
+        if reuse:
+            found = json.loads(line)
+            assert (found["number"], found["stdout"]) == (number - 1, "emas eht"), found
+        else:
+            assert line == f"{number - 1}"[::-1].encode() + b"\n", line
+        if number < jobs and number * 10 >= jobs * (len(seen) + 1):
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            resident = re.search(r"VmRSS:\s+(\d+)", status)
+            assert resident is not None
+            seen.append(int(resident[1]))
+            if jobs >= 10_000:
+                say(f"  {number} of {jobs}: {seen[-1] / 1024:.1f} MiB")
+    _, status_code, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status_code)
+    assert (process.returncode, number) == (0, jobs)
+    return [*seen, used.ru_maxrss]
 
 
 def kills(home: Path, jobs: int, count: int) -> None:
@@ -228,6 +272,7 @@ def failures(home: Path, jobs: int) -> None:
             assert process.returncode == 0, said.decode()
             assert ended(batch) == jobs
             if disturbed:
+                assert stopped is not None
                 stopped.send_signal(signal.SIGCONT)
         what = "one of five killed and one stopped" if disturbed else "undisturbed"
         say(f"{jobs} jobs over five nodes, {what}: {times[-1]:.1f} s, all results")
@@ -242,6 +287,7 @@ def main() -> None:
     parser.add_argument("what", choices=("rate", "network", "memory", "kills", "failures"))
     parser.add_argument("--jobs", type=int, default=2000)
     parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--reuse", action="store_true", help="memory: of jobs that are one kept result")
     options = parser.parse_args()
     say(f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}")
     with tempfile.TemporaryDirectory(prefix="plasm-") as directory:
@@ -251,7 +297,7 @@ def main() -> None:
         elif options.what == "network":
             over_network(home, options.jobs)
         elif options.what == "memory":
-            memory(home, options.jobs)
+            memory(home, options.jobs, reuse=options.reuse)
         elif options.what == "kills":
             kills(home, options.jobs, options.kills)
         else:

@@ -1,4 +1,4 @@
-"""CPython's own tests of executors, held against `PlasmExecutor`. Run where the interpreter brings them (3.12 and later).
+"""CPython's own tests of executors, held against `PlasmExecutor`. Run where Python brings them, as 3.13 does.
 
 Those tests submit Python functions, which no node runs. Here each of them is submitted as a job of hello, and the
 function is called with the job's end, in the place where a future's result is made: what the tests say of futures,
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import pkgutil
 import unittest
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
@@ -36,6 +37,15 @@ LEFT_OUT = {
     "test_hang_gh83386": "its script names an executor of the standard library",
     "test_hang_gh94440": "about pickled callables and processes",
     "test_cancel_futures": "expects a first call to have begun at once; a job can be cancelled until it is sent",
+}
+"""Test → why it is left out. `OTHER_MODULES` has the same for whole modules of the package."""
+OTHER_MODULES = {
+    "test_future": "about the standard library's Future, which PlasmExecutor returns as it is",
+    "test_init": "about functions that are called in each worker before its first call",
+    "test_thread_pool": "about the threads of ThreadPoolExecutor",
+    "test_process_pool": "about the processes of ProcessPoolExecutor",
+    "test_interpreter_pool": "about the interpreters of InterpreterPoolExecutor, of Python 3.14",
+    "test_deadlock": "about callables that cannot be pickled and processes that crash",
 }
 WORKERS = 5
 
@@ -71,6 +81,15 @@ def cases() -> Iterator[tuple[str, str, str]]:
             for test in sorted(vars(getattr(found, name))):
                 if test.startswith("test_") and test not in LEFT_OUT:
                     yield module, name, test
+
+
+@pytest.mark.skipif(not has_cases(), reason="this interpreter does not bring CPython's tests as a package")
+def test_no_module_of_cpythons_package_is_forgotten() -> None:
+    package = importlib.import_module(PACKAGE)
+    there = {item.name for item in pkgutil.iter_modules(package.__path__)}
+
+    known = {*CASES, *OTHER_MODULES, "util"}
+    assert there <= known, "a newer CPython: say whether its tests apply"
 
 
 @pytest.fixture(scope="module")
