@@ -15,7 +15,8 @@ from datetime import datetime, timezone
 
 import attrs
 
-from plasm_core.client import node_choice
+from plasm_core.client import node_choice, node_draw
+from plasm_core.client.auditor import MOST_ASKED
 from plasm_core.plugins.interfaces import Verifier
 from plasm_core.records import (
     Asked,
@@ -178,8 +179,10 @@ class Client:
                 if other.network == self.histories[peer].network:
                     self._rank(other.peer)
 
-    def _choose(self, avoid: set[PeerId], networks: set[str]) -> Node | None:
+    def _choose(self, avoid: set[PeerId], networks: set[str], *, at_random: bool = False) -> Node | None:
         """Return a node, as `RemoteDialler` ranks them: latency, the doubt, and the client's own jobs in flight."""
+        if at_random:
+            return self._draw(avoid, networks)
         running = collections.Counter(self.nodes[peer].number for peer in self._latest)
         best: tuple[bool, float, int, Node] | None = None
         for peer, (failed, cost, number, node) in self._ranks.items():
@@ -192,7 +195,7 @@ class Client:
                 best = failed, cost, number, node
         if best is None:
             return None
-        if not avoid and self._known and self._rng.random() < node_choice.FRESH_SHARE:
+        if not avoid and self._known and self._rng.random() < node_draw.FRESH_SHARE:
             fresh = [
                 node
                 for peer, (_, _, _, node) in self._ranks.items()
@@ -201,6 +204,19 @@ class Client:
             if fresh:
                 return self._rng.choice(fresh)
         return best[3]
+
+    def _draw(self, avoid: set[PeerId], networks: set[str]) -> Node | None:
+        """Return a node of a network that is drawn, as `RemoteDialler` draws one that nothing speaks against."""
+        usable = [
+            item
+            for peer, item in self._ranks.items()
+            if peer not in avoid and item[-1].network not in networks
+        ]
+        good = [item for item in usable if not item[0] and not self._convicted_of[item[-1].network]]
+        groups: dict[str, list[Node]] = {}
+        for *_, node in good or usable:
+            groups.setdefault(node.network, []).append(node)
+        return self._rng.choice(self._rng.choice(list(groups.values()))) if groups else None
 
     def _rank(self, peer: PeerId) -> None:
         """Note what a node ranks by, after something was learnt of it."""
@@ -214,7 +230,7 @@ class Client:
         self._known = self._known or history.trust >= 1
         doubt = min(node_choice._MOST_DOUBT, node_error(history) / LIARS)
         cost = node.latency_s + node_choice._DOUBT_S * doubt
-        self._ranks[peer] = bool(history.failed and not history.trust), cost, node.number, node
+        self._ranks[peer] = history.is_outvoted, cost, node.number, node
 
     def _claim(self, node: Node, answer: str, engine: Engine | None) -> Claim:
         key = node.peer, answer
@@ -235,6 +251,7 @@ class Client:
         plans = [verifier.plan_among(_MANIFEST, candidates) for verifier in self._verifiers]
         wanted = max((plan.executions for plan in plans), default=1)
         apart = max((plan.networks for plan in plans), default=1) > 1
+        at_random = any(plan.at_random for plan in plans)
         ran = [0]
         engine = Engine(_TRUTH, ran) if self._here else None
         done: dict[PeerId, tuple[Claim, str]] = {}
@@ -245,7 +262,7 @@ class Client:
         while len(dropped) <= 16:
             while len(done) < wanted:
                 networks = {self.nodes[peer].network for peer in done} if apart else set()
-                node = self._choose({*done, *dropped}, networks)
+                node = self._choose({*done, *dropped}, networks, at_random=at_random and bool(done))
                 if node is None:
                     break
                 self._latest.append(node.peer)
@@ -296,6 +313,8 @@ class Client:
                 tally.believed.append(first)
                 self.nodes[first].wrong += 1
             break
+        if accepted is None and len({answer for _, answer in done.values()}) > 1:
+            self._settle(list(done.values()))
         tally.failed += accepted is None
         tally.executions += ran[0]
         self._audit(job, tally)
@@ -303,31 +322,41 @@ class Client:
     def _ask(self, shown: list[Claim]) -> list[Opinion]:
         return [verifier.judge(shown) for verifier in self._verifiers]
 
+    def _settle(self, given: Sequence[tuple[Claim, str]]) -> str | None:
+        """Learn from nodes that differ, where one answer is likely enough. Return that answer."""
+        answers: dict[str, list[NodeHistory]] = {}
+        for claim, answer in given:
+            answers.setdefault(answer, []).append(self.history(claim.receipt.node))
+        errors = dict(zip(answers, credibility.answer_errors(list(answers.values())), strict=True))
+        best = min(errors, key=lambda answer: errors[answer])
+        if errors[best] > credibility.GOOD_ERROR:
+            return None
+        for answer, histories in answers.items():
+            for history in histories:
+                self._learn(history.peer, checked=int(answer == best), failed=int(answer != best))
+        return best
+
     def _audit(self, job: int, tally: Tally) -> None:
-        """Have other nodes check what is due. Where they differ and nothing can run here, a third decides."""
+        """Have other nodes check what is due. Where they differ, others are asked until one answer is likely enough."""
         due = [item for item in self._due if item[0] <= job]
         self._due = [item for item in self._due if item[0] > job]
         for _, node, answer in due:
-            other = self._choose({node.peer}, {node.network})
-            if other is None or self.histories[node.peer].is_convicted:
+            if self.histories[node.peer].is_convicted:
                 continue
-            lies = [answer] if answer != RIGHT else []
-            second = other.answer(-job, self._rng, lies)
-            tally.executions += 1
-            if second == answer:
-                errors = [node_error(self.history(item.peer)) for item in (node, other)]
-                if credibility.answer_error(errors) <= 0.1:
-                    self._learn(node.peer, checked=1)
-                    self._learn(other.peer, checked=1)
-                continue
-            third = self._choose({node.peer, other.peer}, {node.network, other.network})
-            if third is None:
-                continue
-            tally.executions += 1
-            judge = third.answer(-job, self._rng, lies)
-            for item, given in ((node, answer), (other, second)):
-                if judge in (answer, second):
-                    self._learn(item.peer, failed=int(given != judge), checked=int(given == judge))
+            given = [(self._claim(node, answer, None), answer)]
+            asked, networks = {node.peer}, {node.network}
+            while len(given) < MOST_ASKED:
+                other = self._choose(asked, networks, at_random=True)
+                if other is None:
+                    break
+                said = [wrong for _, wrong in given if wrong != RIGHT]
+                told = other.answer(-job, self._rng, said)
+                given.append((self._claim(other, told, None), told))
+                asked.add(other.peer)
+                networks.add(other.network)
+                tally.executions += 1
+                if self._settle(given) is not None or (len(given) == 2 and told == answer):
+                    break
 
 
 _MANIFEST = signed.manifest()

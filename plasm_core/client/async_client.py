@@ -35,7 +35,7 @@ from plasm_core.client.output import Digesting, Nowhere, Sink, call_sink
 from plasm_core.client.remote_files import LeftEntry, list_files, read_file
 from plasm_core.client.result import JobResult, Rejected
 from plasm_core.client.result_files import ResultFiles
-from plasm_core.client.result_verification import Given, Judge
+from plasm_core.client.result_verification import Given, Judge, Judgement
 from plasm_core.client.reuse import Reuse
 from plasm_core.client.session import Following
 from plasm_core.client.single_execution import SingleExecution
@@ -229,7 +229,8 @@ class AsyncClient:
                 if executions.have_begun:
                     job = submission.another()
                     self._remember(job)
-                    async with self.dialler.apart() as dialler:
+                    at_random = planned.at_random and bool(executions.done)
+                    async with self.dialler.apart(at_random=at_random) as dialler:
                         attempt = await running(dialler=dialler, submission=job).run()
                 else:
                     attempt = await running(dialler=self.dialler, submission=submission).run()
@@ -238,6 +239,7 @@ class AsyncClient:
                 if attempt.verdict.more and not executions.ask_for(attempt.verdict.more):
                     raise ReceiptUndecidedError(attempt.verdict.reasons)
 
+            judgement: Judgement | None = None
             is_early = False  # judging those that are left, before others are looked for
             while True:
                 while not executions.are_enough and not (is_early and executions.done):
@@ -248,6 +250,8 @@ class AsyncClient:
                             raise
                         if executions.make_do():
                             break
+                        if judgement is not None:
+                            await self._judge.leave_undecided(judgement)
                         raise self._too_few(executions, exc) from exc
                 attempts = list(executions.done.values())
                 done = attempts[0]
@@ -284,6 +288,7 @@ class AsyncClient:
                     continue
                 if self.dialler.fails_over and executions.ask_for(judgement.verdict.more):
                     continue
+                await self._judge.leave_undecided(judgement)
                 receipt, verdict = judgement.accepted()
                 break
             await call_sink(first, first.settle)

@@ -20,7 +20,6 @@ from plasm_core.client.result_verification import Judge
 from plasm_core.client.submission import Submission
 from plasm_core.errors import PlasmError, RefusedError, StorageError
 from plasm_core.records import Claim, Decision, Envelope, Observables, Opinion, PeerId, Receipt, Verdict
-from plasm_core.records.credibility import answer_error, node_error
 from plasm_core.records.second_run import ENGINES, run_again
 
 log = logging.getLogger(__name__)
@@ -31,8 +30,8 @@ _AGAIN_S = 6 * 3600
 _TIMEOUT_S = 3600.0
 _AT_ONCE = 4
 """How many results are checked at once: each check takes a client with a key of its own."""
-_GOOD_ERROR = 0.1
-"""Two nodes that agree confirm each other if their answer is no likelier to be wrong."""
+MOST_ASKED = 7
+"""How many nodes one audit has the job run by, with the audited one, where they differ."""
 
 
 class OtherClient(Protocol):
@@ -108,7 +107,7 @@ class Auditor:
             job = await trio.to_thread.run_sync(kept_inputs.load, result.manifest_json)
             claims = [_claim(result.envelope_json)]
             async with self._another() as client:
-                claims.append(await self._second(client, job, claims))
+                claims.append(await self._another_claim(client, job, claims))
                 if _differ(claims):
                     convicted = await self._convict(job, claims)
                     if convicted:
@@ -116,13 +115,14 @@ class Auditor:
                         return await self._settle(
                             result, is_right=result.peer not in convicted, reason=reason
                         )
-                    claims.append(await self._second(client, job, claims))
+                    return await self._poll(result, client, job, claims)
         except (PlasmError, OSError) as exc:
             log.info("audit not finished node=%s job=%s reason=%s", result.peer, result.job_id, exc)
             return Audited(result=result, is_right=None, reason=str(exc))
-        return await self._compare(result, claims)
+        await trio.to_thread.run_sync(self._reputation.weigh, claims)
+        return await self._settle(result, is_right=True, reason="2 nodes agree")
 
-    async def _second(self, client: OtherClient, job: Submission, claims: list[Claim]) -> Claim:
+    async def _another_claim(self, client: OtherClient, job: Submission, claims: list[Claim]) -> Claim:
         """Return what another node says, in another network than those that have said something."""
         avoid: set[PeerId | str] = {claim.receipt.node for claim in claims}
         avoid.update(
@@ -138,24 +138,24 @@ class Auditor:
         laboratory = self._judge.laboratory(job)
         return await trio.to_thread.run_sync(self._reputation.convict, judged, laboratory)
 
-    async def _compare(self, result: AcceptedResult, claims: list[Claim]) -> Audited:
-        """Return what two that agree, or three of which two do, say of a result, and note it."""
-        first = Observables.of(claims[0].receipt)
-        agreeing = [claim for claim in claims if Observables.of(claim.receipt) == first]
-        if len(agreeing) == 1 and len({Observables.of(claim.receipt) for claim in claims}) > 2:
-            return Audited(result=result, is_right=None, reason="three nodes say three things")
-        is_right = len(agreeing) > 1
-        right = agreeing if is_right else [claim for claim in claims if claim not in agreeing]
-        odd = [claim for claim in claims if claim not in right]
-        errors = [node_error(self._reputation.history(claim.receipt.node)) for claim in right]
-        confirms = int(answer_error(errors) <= _GOOD_ERROR)
-        lessons = [Lesson(peer=claim.receipt.node, checked=confirms) for claim in right]
-        lessons += [Lesson(peer=claim.receipt.node, failed=1) for claim in odd]
-        store = self._reputation.store
-        assert store is not None
-        await trio.to_thread.run_sync(store.learn, lessons)
-        reason = f"{len(right)} nodes agree" + (" on something else" if not is_right else "")
-        return await self._settle(result, is_right=is_right, reason=reason)
+    async def _poll(
+        self, result: AcceptedResult, client: OtherClient, job: Submission, claims: list[Claim]
+    ) -> Audited:
+        """Ask more nodes about a job on which two differ, until one answer is likely enough, and note who gave it.
+
+        Raises: as `run`, if there are too few nodes.
+        """
+        while len(claims) < MOST_ASKED:
+            claims.append(await self._another_claim(client, job, claims))
+            right = await trio.to_thread.run_sync(self._reputation.weigh, claims)
+            if right is not None:
+                answers = [Observables.of(claim.receipt) for claim in claims]
+                is_right = answers[0] == right
+                reason = f"{answers.count(right)} nodes agree" + (
+                    " on something else" if not is_right else ""
+                )
+                return await self._settle(result, is_right=is_right, reason=reason)
+        return Audited(result=result, is_right=None, reason=f"{len(claims)} nodes differ")
 
     async def _settle(self, result: AcceptedResult, *, is_right: bool, reason: str) -> Audited:
         store = self._reputation.store

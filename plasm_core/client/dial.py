@@ -98,8 +98,11 @@ class Dialler(ABC):
         return self
 
     @asynccontextmanager
-    async def apart(self) -> AsyncIterator[Dialler]:
-        """Give a dialler that reaches other nodes under another identity, if there can be one, until the context ends."""
+    async def apart(self, *, at_random: bool = False) -> AsyncIterator[Dialler]:
+        """Give a dialler that reaches other nodes under another identity, if there can be one, until the context ends.
+
+        `at_random`: it draws the nodes, instead of the nearest.
+        """
         yield self.others()
 
     def shuns(self, peer: PeerId) -> bool:

@@ -17,6 +17,7 @@ from plasm_core.client.connection import Link, open_link
 from plasm_core.client.dial import DIAL_S, Dialler
 from plasm_core.client.kept_streams import KeptStreams
 from plasm_core.client.known_nodes import LIED, LOST, Candidate, KnownNodes, OneAtATime
+from plasm_core.client.node_draw import any_network, best_or_fresh
 from plasm_core.client.probe import NotThereError, Search, dial_first, read_record
 from plasm_core.client.reputation import Reputation
 from plasm_core.client.session import greeted
@@ -32,7 +33,6 @@ from plasm_core.errors import (
 from plasm_core.plugins.interfaces import Directory, Network, Stream
 from plasm_core.protocol import ANY_NODE, CAPABILITIES_PROTOCOL, JOB_PROTOCOL
 from plasm_core.protocol.channels import Channel
-from plasm_core.randomness import RANDOM
 from plasm_core.records.capabilities import CapabilityRecord
 from plasm_core.records.credibility import LIARS, node_error
 from plasm_core.records.history import NodeHistory
@@ -44,6 +44,8 @@ SEARCH_S = 10.0
 SETTLE_S = 0.5
 """How long to look for better nodes once there is one."""
 ENOUGH = 4
+ENOUGH_TO_DRAW, SETTLE_TO_DRAW_S = 16, 2.0
+"""The same where nodes are drawn at random: those that answer first may be of one owner."""
 _MOST_FOUND = 64
 _MOST_ADDRESSES = 16
 """How many addresses at which a node has answered, and how many reported by others, are tried."""
@@ -55,8 +57,6 @@ _CROWD = 8
 """How many jobs beyond a node's number of processors make the client look for other nodes."""
 _MOST_TRIED = 16
 """How many nodes one attempt tries that do not even introduce themselves: keys cost nothing."""
-FRESH_SHARE = 0.05
-"""The share of jobs that go to nodes of which nothing is known yet, where others are known."""
 _DOUBT_S, _MOST_DOUBT = 1.0, 5.0
 """A node of which nothing is known ranks like one that is a second further away than one that is known well."""
 _CONVICTED = "a fraud proof names it"
@@ -82,10 +82,15 @@ class RemoteDialler(Dialler):
         denied: Collection[str] = (),
         reputation: Reputation | None = None,
         fresh: Callable[[], AbstractAsyncContextManager[Network]] | None = None,
+        at_random: bool = False,
     ) -> None:
-        """`fresh`: opens a network with a fresh identity, for jobs that are not to be seen together."""
+        """`fresh`: opens a network with a fresh identity, for jobs that are not to be seen together.
+
+        `at_random`: draw the nodes, one network as likely as another, instead of the best.
+        """
         super().__init__()
         self._fresh = fresh
+        self._at_random = at_random
         self._denied = denied
         self.reputation = reputation or Reputation()
         self._network = network
@@ -128,12 +133,13 @@ class RemoteDialler(Dialler):
         return self.reputation.network(peer)
 
     @asynccontextmanager
-    async def apart(self) -> AsyncIterator[Dialler]:
+    async def apart(self, *, at_random: bool = False) -> AsyncIterator[Dialler]:
+        other = copy.copy(self)  # it shares what is known of nodes
+        other._at_random = at_random
         if self._fresh is None:
-            yield self
+            yield other
             return
         async with self._fresh() as network:
-            other = copy.copy(self)  # it shares what is known of nodes
             other._network, other.kept = network, KeptStreams()
             async with other.kept.open():
                 yield other
@@ -142,7 +148,9 @@ class RemoteDialler(Dialler):
         return self.reputation.history(peer).is_convicted
 
     def _doubt_s(self, peer: PeerId) -> float:
-        return _DOUBT_S * min(_MOST_DOUBT, node_error(self.reputation.history(peer)) / LIARS)
+        history = self.reputation.history(peer)
+        doubt = _MOST_DOUBT if history.is_outvoted else node_error(history) / LIARS
+        return _DOUBT_S * min(_MOST_DOUBT, doubt)
 
     @asynccontextmanager
     async def converse(
@@ -200,26 +208,13 @@ class RemoteDialler(Dialler):
         chosen = await self.choose(job, avoid={*avoid, *tried})
         if not chosen:
             return None
-        candidate = chosen[0] if avoid or tried else self._or_fresh(chosen)
+        if self._at_random:
+            candidate = any_network(chosen, self._nodes, self.reputation)
+        elif avoid or tried:
+            candidate = chosen[0]
+        else:
+            candidate = best_or_fresh(chosen, self._nodes, self.reputation)
         return candidate.peer, candidate.addresses
-
-    def _or_fresh(self, chosen: list[Candidate]) -> Candidate:
-        """Return the best node or, for a small share of jobs, one of which nothing is known: or no node could join.
-
-        Only where others are known: otherwise all are new, and the nearest gets the job. Nodes in the network of a
-        convicted one have no share.
-        """
-        histories = {candidate.peer: self.reputation.history(candidate.peer) for candidate in chosen}
-        if not any(history.trust >= 1 for history in histories.values()) or RANDOM.random() >= FRESH_SHARE:
-            return chosen[0]
-        fresh = [
-            candidate
-            for candidate in chosen
-            if histories[candidate.peer].is_fresh
-            and not histories[candidate.peer].network_convicted
-            and not self._nodes.failures(candidate.peer)
-        ]
-        return RANDOM.choice(fresh) if fresh else chosen[0]
 
     async def keep_enough(self) -> None:
         """Search for more nodes from time to time while jobs run, rarely if enough good ones are known. Does not return.
@@ -352,7 +347,8 @@ class RemoteDialler(Dialler):
                     return
                 await trio.sleep_until(self._next_search_at)
             before = {candidate.peer for candidate in self._nodes.fresh()}
-            found = await self.candidates(job, avoid=avoid)
+            enough, settle_s = (ENOUGH_TO_DRAW, SETTLE_TO_DRAW_S) if self._at_random else (ENOUGH, SETTLE_S)
+            found = await self.candidates(job, avoid=avoid, enough=enough, settle_s=settle_s)
             is_new = any(candidate.peer not in before for candidate in found)
             self._pause_s = _FIRST_PAUSE_S if is_new else min(2 * self._pause_s, _LONGEST_PAUSE_S)
             self._next_search_at = trio.current_time() + self._pause_s

@@ -42,8 +42,8 @@ class OneNode(Dialler):
         return self._network
 
     @asynccontextmanager
-    async def apart(self) -> AsyncIterator[Dialler]:
-        async with self._network.apart() as dialler:
+    async def apart(self, *, at_random: bool = False) -> AsyncIterator[Dialler]:
+        async with self._network.apart(at_random=at_random) as dialler:
             yield dialler
 
     def failed(self, peer: PeerId, *, lied: bool = False) -> None:

@@ -153,6 +153,7 @@ async def open_client(
                     node_class=node_class,
                     denied=settings.policy.denied,
                     reputation=reputation,
+                    at_random=True,
                 )
                 with Judge([signature], settings) as plain:
                     yield AsyncClient(dialler, plain)

@@ -19,6 +19,7 @@ from plasm_core.errors import StorageError
 from plasm_core.randomness import RANDOM
 from plasm_core.records import Claim, Decision, Observables, PeerId, Verdict, job_id
 from plasm_core.records.claim import Laboratory
+from plasm_core.records.credibility import GOOD_ERROR, answer_errors
 from plasm_core.records.history import NodeHistory
 from plasm_core.records.verdict import BINDINGS
 from plasm_core.signing import is_signed_by
@@ -119,6 +120,47 @@ class Reputation:
             log.warning("not noted what was learnt of nodes reason=%s", exc)
         for lesson in lessons:
             self._cached.pop(lesson.peer, None)
+
+    def weigh(self, claims: Sequence[Claim]) -> Observables | None:
+        """Learn from nodes whose answers nothing else has decided. Return the likeliest, None if none is likely enough.
+
+        If an answer's error is at most `GOOD_ERROR`, those that gave it confirm one another, and the others failed: a
+        client without an engine could not learn from nodes that differ otherwise, and would ask the same ones again. It
+        convicts nobody. It reads and writes files: call it in a thread. Raises: `StorageError`.
+        """
+        answers: dict[Observables, list[NodeHistory]] = {}
+        for claim in claims:
+            answers.setdefault(Observables.of(claim.receipt), []).append(self.history(claim.receipt.node))
+        errors = dict(zip(answers, answer_errors(list(answers.values())), strict=True))
+        best = min(errors, key=lambda answer: errors[answer], default=None)
+        if best is None or errors[best] > GOOD_ERROR:
+            return None
+        lessons = [
+            Lesson(peer=history.peer, checked=int(answer == best), failed=int(answer != best))
+            for answer, histories in answers.items()
+            for history in histories
+        ]
+        self.note(lessons)
+        return best
+
+    def note(self, lessons: Sequence[Lesson]) -> None:
+        """Note lessons. It writes a file: call it in a thread. Raises: `StorageError`."""
+        if self.store is not None:
+            self.store.learn(lessons)
+        for lesson in lessons:
+            self._cached.pop(lesson.peer, None)
+
+    def settle_split(self, judged: Judged) -> None:
+        """Learn from nodes that differ about a task of which the verifiers could not say who is right. Never raises."""
+        claims = judged.own_claims
+        if any(claim.why_unsettled for claim in claims):
+            return
+        if len({Observables.of(claim.receipt) for claim in claims}) < 2:
+            return
+        try:
+            self.weigh(claims)
+        except StorageError as exc:
+            log.warning("not noted what was learnt of nodes reason=%s", exc)
 
     def _lessons(self, judged: Judged) -> list[Lesson]:
         verdict, own = judged.verdict, {claim.receipt.node for claim in judged.own_claims}

@@ -101,6 +101,7 @@ class Judgement:
 
     receipt: Receipt | None
     verdict: Verdict
+    judged: Judged
     problem: ReceiptRejectedError | ReceiptUndecidedError | None = None
     proofs: Mapping[PeerId, Path | None] = attrs.field(factory=dict)
 
@@ -235,9 +236,15 @@ class Judge:
         return Judgement(
             receipt=claims[0].receipt if claims[0] is not None else None,
             verdict=verdict,
+            judged=judged,
             problem=problem,
             proofs=proofs,
         )
+
+    async def leave_undecided(self, judgement: Judgement) -> None:
+        """Learn what can be learnt from a judgement that no other follows: the verifiers could not say who is right."""
+        if self._reputation is not None and judgement.verdict.decision is Decision.UNDECIDED:
+            await trio.to_thread.run_sync(self._reputation.settle_split, judgement.judged)
 
     def _learn(
         self, judged: Judged, laboratory: Laboratory | None, is_accepted: bool

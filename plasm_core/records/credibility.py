@@ -15,6 +15,8 @@ from plasm_core.records.history import NodeHistory
 
 LIARS = 0.2
 """The share of nodes that are taken to lie before anything is known of them."""
+GOOD_ERROR = 0.1
+"""Nodes whose answer is no likelier to be wrong confirm one another, and count against those that answer differently."""
 _NEW = 19
 _MUCH_GAS = 10**10
 _SECRET = secrets.token_bytes(32)
@@ -54,6 +56,24 @@ def answer_error(agreeing: Iterable[float], others: Sequence[Iterable[float]] = 
     ]
     total = nobody + sum(cases)
     return 1 - cases[0] / total if total > 0 else 1.0
+
+
+def answer_errors(answers: Sequence[Sequence[NodeHistory]], *, liars: float = LIARS) -> list[float]:
+    """Return the probability that each answer is wrong, given what is known of the nodes that gave it.
+
+    Nodes of one network count once, as the best known of them: one owner may have them all.
+    """
+    groups = []
+    for histories in answers:
+        found: dict[str, float] = {}
+        for history in histories:
+            owner = history.network or str(history.peer)
+            found[owner] = min(node_error(history, liars=liars), found.get(owner, 1.0))
+        groups.append(tuple(sorted(found.values())))
+    return [
+        answer_error(group, [other for at, other in enumerate(groups) if at != index])
+        for index, group in enumerate(groups)
+    ]
 
 
 def check_probability(history: NodeHistory, *, rate: float, gas_used: int) -> float:

@@ -40,6 +40,11 @@ class NodeHistory:
         return self.convicted_at is not None
 
     @property
+    def is_outvoted(self) -> bool:
+        """Whether its last result that was checked was rejected."""
+        return self.failed > 0 and self.trust < 1
+
+    @property
     def is_fresh(self) -> bool:
         """Whether nothing speaks for the node and nothing against it."""
         return not (self.trust or self.failed or self.is_convicted)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from plasm_core.records.fields import ConstraintError, constrained, integer
+from plasm_core.records.fields import ConstraintError, boolean, constrained, integer
 
 MAX_EXECUTIONS = 64
 
@@ -15,7 +15,8 @@ class Plan:
 
     A node proves its identity by its signature; which runtime it used is only its claim. A network is a /24 or /48, or
     a relay: keys cost nothing, addresses something. `apart_s`: each execution but the first is asked for at a random
-    time of so many seconds after the one before, so that no node sees that others were asked.
+    time of so many seconds after the one before, so that no node sees that others were asked. `at_random`: the nodes but
+    the first are drawn, one network as likely as another, instead of the nearest: these may be of one owner.
     """
 
     executions: int = constrained(integer(1, MAX_EXECUTIONS), default=1)
@@ -23,6 +24,7 @@ class Plan:
     runtimes: int = constrained(integer(1, MAX_EXECUTIONS), default=1)
     networks: int = constrained(integer(1, MAX_EXECUTIONS), default=1)
     apart_s: int = constrained(integer(0, 86_400), default=0)
+    at_random: bool = constrained(boolean(), default=False)
 
     def __attrs_post_init__(self) -> None:
         if max(self.nodes, self.runtimes, self.networks) > self.executions:
@@ -38,4 +40,5 @@ class Plan:
             runtimes=max(self.runtimes, other.runtimes),
             networks=max(self.networks, other.networks),
             apart_s=max(self.apart_s, other.apart_s),
+            at_random=self.at_random or other.at_random,
         )

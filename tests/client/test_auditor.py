@@ -18,9 +18,10 @@ from plasm_core.client.node_choice import RemoteDialler
 from plasm_core.client.reputation import Reputation
 from plasm_core.client.reputation_store import ReputationStore
 from plasm_core.client.result_verification import Judge
-from plasm_core.config import Config
+from plasm_core.config import AdmissionLimits, Config
 from plasm_core.errors import RefusedError
 from plasm_core.protocol.messages import Submit
+from plasm_core.randomness import RANDOM
 from plasm_core.records import PeerId
 from plasm_core.testing.claims import STDOUT
 from plasm_signer_ed25519.verifier import SignatureVerifier
@@ -75,7 +76,10 @@ def store(tmp_path: Path, clock: Clock) -> Iterator[ReputationStore]:
 
 @asynccontextmanager
 async def audited(
-    store: ReputationStore, *scripts: Script, groups: Sequence[str] = ()
+    store: ReputationStore,
+    *scripts: Script,
+    groups: Sequence[str] = (),
+    config: Config = Config(),  # noqa: B008 - it is frozen
 ) -> AsyncIterator[tuple[SmallNetwork, AsyncClient, Auditor]]:
     """Open a network, a client of it, and an auditor that has other clients of it."""
     groups = groups or [f"network {number}" for number in range(len(scripts))]
@@ -87,9 +91,9 @@ async def audited(
         @asynccontextmanager
         async def another() -> AsyncIterator[AsyncClient]:
             with Judge([signature], Config()) as plain:
-                yield AsyncClient(RemoteDialler(small, small, reputation=reputation), plain)
+                yield AsyncClient(RemoteDialler(small, small, reputation=reputation, at_random=True), plain)
 
-        with Judge([signature, ELSEWHERE], Config(), reputation=reputation) as judge:
+        with Judge([signature, ELSEWHERE], config, reputation=reputation) as judge:
             client = AsyncClient(RemoteDialler(small, small, reputation=reputation), judge)
             yield small, client, Auditor(reputation, another, judge)
         nursery.cancel_scope.cancel()
@@ -169,6 +173,54 @@ async def test_an_accomplice_that_recognises_an_audit_is_convicted_with_the_liar
 
     assert found.is_right is False
     assert store.find(peer(small, 0)).is_convicted
+
+
+@pytest.mark.trio
+async def test_without_an_engine_nodes_are_asked_until_one_answer_is_likely_enough(
+    autojump_clock: trio.testing.MockClock, store: ReputationStore, clock: Clock
+) -> None:
+    """Three against one: no fraud proof says who lied, and the liar gets no more jobs while there are others."""
+    engineless = Config(admission=AdmissionLimits(module_bytes=8))
+    async with audited(store, LIAR, *[HONEST] * 4, config=engineless) as (small, client, auditor):
+        believed = await client.run(job())
+        clock.now += 1001
+        (found,) = await auditor.audit_due()
+        histories = [store.find(peer(small, number)) for number in range(5)]
+        before = small.nodes[0].submissions
+        again = await client.run(job())
+
+        assert (believed.stdout, again.stdout) == (LIAR.output, STDOUT)
+        assert (found.is_right, found.reason) == (False, "3 nodes agree on something else")
+        assert (histories[0].checked, histories[0].failed, histories[0].is_convicted) == (0, 1, False)
+        assert sorted((item.checked, item.failed) for item in histories[1:]) == [(0, 0), *[(1, 0)] * 3]
+        assert before == small.nodes[0].submissions == 1
+
+
+@pytest.mark.trio
+async def test_an_audit_goes_to_a_network_that_is_drawn_and_not_to_the_nearest_node(
+    autojump_clock: trio.testing.MockClock,
+    store: ReputationStore,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The nearest nodes may be a liar and its accomplice, which would confirm each other in every audit."""
+    drawn: list[int] = []
+
+    def choice(items: Sequence[object]) -> object:
+        drawn.append(len(items))
+        return items[-1]
+
+    monkeypatch.setattr(RANDOM, "choice", choice)
+    groups = ["one", "two", "three", "three", "three"]
+    async with audited(store, LIAR, LIAR, *[HONEST] * 3, groups=groups) as (small, client, auditor):
+        await client.run(job())
+        clock.now += 1001
+        (found,) = await auditor.audit_due()
+
+        assert found.is_right is False
+        assert store.find(peer(small, 0)).is_convicted
+        assert [node.submissions for node in small.nodes] == [1, 0, 0, 0, 1]
+        assert drawn == [2, 3], "a network of two, and a node of the three there"
 
 
 @pytest.mark.trio

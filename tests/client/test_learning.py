@@ -21,7 +21,7 @@ from plasm_core.client.node_choice import RemoteDialler
 from plasm_core.client.reputation import Reputation
 from plasm_core.client.reputation_store import Lesson, ReputationStore
 from plasm_core.client.result_verification import Judge
-from plasm_core.config import Config
+from plasm_core.config import AdmissionLimits, Config
 from plasm_core.errors import ReceiptRejectedError, ReceiptUndecidedError
 from plasm_core.local_node import LocalNode
 from plasm_core.plugins.interfaces import Verifier
@@ -40,6 +40,10 @@ from tests.support.small_network import Elapsed, SmallNetwork
 HELLO = Path(__file__).parents[2] / "examples" / "hello" / "hello.wasm"
 HONEST = Script(output=STDOUT)
 LIAR = Script(output=b"an output that nobody has computed\n")
+
+
+NO_ENGINE = Config(admission=AdmissionLimits(module_bytes=8))
+"""A machine that can run no module."""
 
 
 @pytest.fixture(autouse=True)
@@ -72,13 +76,14 @@ async def network(
     *scripts: Script,
     verifiers: Sequence[Verifier],
     groups: Sequence[str] = (),
+    config: Config = Config(),  # noqa: B008 - it is frozen
 ) -> AsyncIterator[tuple[SmallNetwork, AsyncClient]]:
     """Open a network of nodes that are equally near, each in a network of its own, and a client of it."""
     groups = groups or [f"network {number}" for number in range(len(scripts))]
     async with trio.open_nursery() as nursery:
         small = SmallNetwork(nursery, *scripts, apart=1, groups=groups)
         reputation = Reputation(store)
-        with Judge([SignatureVerifier(), *verifiers], Config(), reputation=reputation) as judge:
+        with Judge([SignatureVerifier(), *verifiers], config, reputation=reputation) as judge:
             yield small, AsyncClient(RemoteDialler(small, small, reputation=reputation), judge)
         nursery.cancel_scope.cancel()
 
@@ -349,3 +354,55 @@ async def test_unchecked_results_of_a_node_become_doubtful_when_it_is_convicted(
 
     assert believed.stdout == LIAR.output
     assert (doubtful.job_id, doubtful.state) == (believed.handle.job_id, "unchecked")
+
+
+@pytest.mark.trio
+async def test_a_client_without_an_engine_gets_results_though_the_nearest_nodes_lie_alike(
+    autojump_clock: trio.testing.MockClock, store: ReputationStore
+) -> None:
+    """Nodes that differ are no reason to give up: others are asked until one answer is likely enough."""
+    verifier = CredibleVerifier(gas_here=0)
+    scripts = [LIAR, LIAR, *[HONEST] * 9]
+    async with network(store, *scripts, verifiers=[verifier], config=NO_ENGINE) as (small, client):
+        assert isinstance(client.dialler, RemoteDialler)
+        await client.dialler.candidates(enough=len(scripts))
+        first = await client.run(job())
+        before = asked(small)
+        second = await client.run(job())
+
+        assert (first.stdout, second.stdout) == (STDOUT, STDOUT)
+        assert sum(before) == 10, "eight that agree against two"
+        assert asked(small)[:2] == before[:2] == [1, 1]
+        assert sum(asked(small)) - sum(before) < sum(before)
+        assert [store.find(peer(small, number)).failed for number in (0, 1)] == [1, 1]
+        assert not any(history.is_convicted for history in store.nodes())
+
+
+@pytest.mark.trio
+async def test_nodes_that_differ_teach_a_client_that_has_no_others_to_ask(
+    autojump_clock: trio.testing.MockClock, store: ReputationStore
+) -> None:
+    """Four against one are not enough for one error in a thousand, but for the next job: no client is stuck for ever."""
+    verifier = CredibleVerifier(gas_here=0)
+    async with network(store, LIAR, *[HONEST] * 4, verifiers=[verifier], config=NO_ENGINE) as (small, client):
+        with pytest.raises(ReceiptUndecidedError, match="the verifiers ask for 6 nodes, and 5 did the job"):
+            await client.run(job())
+        learnt = [store.find(peer(small, number)) for number in range(5)]
+        found = await client.run(job())
+
+        assert [(history.checked, history.failed) for history in learnt] == [(0, 1), *[(1, 0)] * 4]
+        assert found.stdout == STDOUT
+        assert asked(small) == [1, *[2] * 4]
+
+
+@pytest.mark.trio
+async def test_two_against_two_teach_nothing(
+    autojump_clock: trio.testing.MockClock, store: ReputationStore
+) -> None:
+    verifier = CredibleVerifier(gas_here=0)
+    scripts = [LIAR, LIAR, HONEST, HONEST]
+    async with network(store, *scripts, verifiers=[verifier], config=NO_ENGINE) as (_, client):
+        with pytest.raises(ReceiptUndecidedError):
+            await client.run(job())
+
+        assert not any(history.checked or history.failed for history in store.nodes())

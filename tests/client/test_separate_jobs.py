@@ -19,6 +19,7 @@ from plasm_core.config import Config
 from plasm_core.errors import ReceiptUndecidedError
 from plasm_core.plugins.interfaces import Network, Stream
 from plasm_core.protocol import JOB_PROTOCOL
+from plasm_core.randomness import RANDOM
 from plasm_core.records import Envelope, Receipt, job_id
 from plasm_core.testing.claims import STDOUT
 from plasm_signer_ed25519.verifier import SignatureVerifier
@@ -106,6 +107,21 @@ async def test_each_node_is_asked_apart_by_another_identity_for_another_job(
         moments = [at for _, at in jobs]
         assert all(0 <= later - earlier <= 700 for earlier, later in itertools.pairwise(moments))
         assert moments[2] - moments[0] > 1, "two pauses of up to 600 s, drawn at random"
+
+
+@pytest.mark.trio
+async def test_the_nodes_that_confirm_the_nearest_are_drawn(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A liar and its accomplice may be the two nearest."""
+    monkeypatch.setattr(RANDOM, "choice", lambda items: items[-1])
+    verifier = QuorumVerifier(apart_s=0)
+    scripts = [HONEST, LIAR, HONEST, HONEST]
+    async with network(*scripts, verifier=verifier, groups="abcd") as (small, client, _):
+        found = await client.run(job(), timeout_s=7200)
+
+        assert found.stdout == STDOUT
+        assert [node.submissions for node in small.nodes] == [1, 0, 1, 1]
 
 
 @pytest.mark.trio

@@ -17,7 +17,7 @@ import attrs
 import pytest
 
 from plasm_core import Client
-from plasm_core.client import node_choice
+from plasm_core.client import node_draw
 from plasm_core.client.reputation_store import ReputationStore
 from plasm_core.records import PeerId
 from tests.network.conftest import HELLO, LABORATORY, address_of
@@ -125,7 +125,7 @@ def test_two_liars_of_ten_are_caught_convicted_and_avoided(
     The client meets the liars before the seven other honest nodes have joined.
     """
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr(node_choice, "FRESH_SHARE", 0.5)
+    monkeypatch.setattr(node_draw, "FRESH_SHARE", 0.5)
     path = tmp_path / "state" / "plasm" / "reputation" / "reputation.db"
     liars = {kind: peer_of(daemon) for kind, daemon in ten.liars.items()}
     done: Counter[PeerId] = Counter()

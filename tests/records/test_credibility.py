@@ -7,9 +7,9 @@ import math
 import attrs
 import pytest
 
-from plasm_core.records.credibility import LIARS, answer_error, error_text, node_error
+from plasm_core.records.credibility import LIARS, answer_error, answer_errors, error_text, node_error
 from plasm_core.records.history import NodeHistory
-from plasm_core.testing.claims import SIGNER
+from plasm_core.testing.claims import SIGNER, SeedSigner
 
 NOBODY = NodeHistory(peer=SIGNER.peer_id)
 
@@ -55,6 +55,23 @@ def test_agreement_makes_an_answer_better_and_a_contradiction_worse() -> None:
     assert answer_error([0.2, 0.2], [[0.2]]) > two
     assert answer_error([0.2], [[0.2]]) > 0.5
     assert answer_error([0.001], [[0.2]]) < 0.01 < answer_error([0.2], [[0.001]])
+
+
+def test_nodes_of_one_network_count_once_as_the_best_known_of_them() -> None:
+    signers = [SeedSigner(bytes([number]) * 32).peer_id for number in range(4)]
+    one, two, three, four = (NodeHistory(peer=item) for item in signers)
+    together = [attrs.evolve(one, network="n"), attrs.evolve(two, network="n", trust=20)]
+    expected = node_error(together[1])
+
+    assert answer_errors([[one, two], [three]]) == [
+        pytest.approx(answer_error([0.2, 0.2], [[0.2]])),
+        pytest.approx(answer_error([0.2], [[0.2, 0.2]])),
+    ]
+    assert answer_errors([together]) == [pytest.approx(expected)]
+    assert answer_errors([together, [three, four]])[0] == pytest.approx(
+        answer_error([expected], [[0.2, 0.2]])
+    )
+    assert answer_errors([]) == []
 
 
 def test_five_strangers_that_agree_are_enough_for_one_in_a_thousand() -> None:

@@ -452,7 +452,7 @@ def test_a_verifier_that_cannot_plan_is_named_before_anything_is_sent(answer: An
 @pytest.mark.parametrize(
     "fields", [{"executions": 0}, {"nodes": 2}, {"executions": 2, "runtimes": 3}, {"executions": 65}]
 )
-def test_a_plan_that_cannot_be_is_no_plan(fields: dict[str, int]) -> None:
+def test_a_plan_that_cannot_be_is_no_plan(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"execution|expected"):
         Plan(**fields)
 
@@ -487,6 +487,7 @@ def test_a_plan_may_depend_on_what_was_learnt_of_the_candidates() -> None:
     assert plan([Remembers()], MANIFEST, [unknown, known]) == Plan()
     assert plan([Plans(answer=Plan(executions=3))], MANIFEST, [known]) == Plan(executions=3)
     assert Plan(executions=2, networks=2) | Plan(apart_s=7) == Plan(executions=2, networks=2, apart_s=7)
+    assert Plan(at_random=True) | Plan(executions=2) == Plan(executions=2, at_random=True)
 
 
 def test_more_is_asked_for_only_if_every_undecided_verifier_could_use_it() -> None:

@@ -14,6 +14,7 @@ from plasm_core.records import Claim, Manifest, Observables, Opinion, PeerId, Pl
 from plasm_core.records.credibility import (
     LIARS,
     answer_error,
+    answer_errors,
     check_probability,
     error_text,
     is_drawn,
@@ -29,7 +30,7 @@ from plasm_core.records.second_run import ENGINES, run_again
 class CredibleVerifier(Verifier):
     """Accepts an answer whose estimated error is at most `error`: of one node that is known well, or of several.
 
-    `nodes`: the most that run a job. `gas_here`: a job that used no more gas is run again on this machine instead of by
+    `nodes`: the most that run a job, and as many again for each that differs from the likeliest answer. `gas_here`: a job that used no more gas is run again on this machine instead of by
     another node. `rate`: the least share of a well-known node's results that are checked all the same, by another node
     within `delay_s` seconds where not here. `liars`: the share of nodes that are taken to lie before anything is known
     of them. `runtimes`, `wall_time_s`: as of the verifier `reexecute`.
@@ -66,15 +67,14 @@ class CredibleVerifier(Verifier):
         answers: dict[Observables, list[Claim]] = {}
         for claim in claims:
             answers.setdefault(Observables.of(claim.receipt), []).append(claim)
-        errors = {
-            answer: answer_error(
-                self._errors(given), [self._errors(other) for key, other in answers.items() if key != answer]
-            )
-            for answer, given in answers.items()
-        }
+        known = [[_history(claim) for claim in given] for given in answers.values()]
+        errors = dict(zip(answers, answer_errors(known, liars=self.liars), strict=True))
         best = min(answers, key=lambda answer: (errors[answer], _nodes(answers[answer])[0].public_key))
         error, agreeing = errors[best], _nodes(answers[best])
-        is_checked = len(self._errors(answers[best])) > 1
+        odd = [node for answer, given in answers.items() if answer != best for node in _nodes(given)]
+        is_checked = (
+            len({history.network or str(history.peer) for history in map(_history, answers[best])}) > 1
+        )
         drawn = not is_checked and self._is_drawn(answers[best][0])
         failure = ""
         if error > self.error or drawn:
@@ -86,8 +86,8 @@ class CredibleVerifier(Verifier):
                     failure = f"; not run again here: {exc}"
         if error > self.error:
             told = f"the estimated error is {error_text(error)}, more than {error_text(self.error)}{failure}"
-            return self.undecided(told, more=1 if len(claims) < self.nodes else 0)
-        odd = [node for answer, given in answers.items() if answer != best for node in _nodes(given)]
+            most = self.nodes * (1 + len(odd))
+            return self.undecided(told, more=1 if len(claims) < most else 0)
         if odd:
             return self.reject(
                 *(f"{node} differs from {len(agreeing)} nodes that are likelier to be right" for node in odd),
@@ -101,16 +101,6 @@ class CredibleVerifier(Verifier):
             check_within_s=self.delay_s if drawn else 0,
             error=error,
         )
-
-    def _errors(self, claims: Sequence[Claim]) -> tuple[float, ...]:
-        """Return the errors of nodes that answer alike: of each network the least, since one owner may have it all."""
-        found: dict[str, float] = {}
-        for claim in claims:
-            history = _history(claim)
-            owner = history.network or str(history.peer)
-            error = node_error(history, liars=self.liars)
-            found[owner] = min(error, found.get(owner, 1.0))
-        return tuple(sorted(found.values()))
 
     def _is_drawn(self, claim: Claim) -> bool:
         probability = check_probability(

@@ -97,6 +97,17 @@ def test_it_does_not_ask_for_more_than_it_may() -> None:
     assert few.judge([said(0), said(1)]).more == 0
 
 
+def test_each_node_that_differs_is_a_reason_to_ask_more() -> None:
+    """One against four leaves an error of 2 %: a client that stopped there would never get a result from these nodes."""
+    odd = said(0, gas_used=9)
+    asked = [NO_DRAW.judge([odd, *(said(node) for node in range(1, count))]) for count in range(2, 9)]
+
+    assert [opinion.more for opinion in asked] == [1] * 6 + [0]
+    assert (asked[-1].decision, asked[-1].false) == (Decision.REJECT, (peer(0),))
+    few = CredibleVerifier(nodes=2, rate=0.0)
+    assert few.judge([odd, *(said(node) for node in range(1, 4))]).more == 0
+
+
 def test_a_known_node_vouches_for_a_stranger() -> None:
     opinion = NO_DRAW.judge([said(0), said(1, trust=20)])
 

@@ -19,8 +19,8 @@ class QuorumVerifier(Verifier):
     """Accepts if enough nodes agree. `nodes`: how many run the job; `agree`: how many must agree, more than half.
 
     `networks`: nodes of one /24, /48 or relay count as one, because keys cost nothing; False counts keys, for nodes of your
-    own in one network. `apart_s`: each node but the first is asked
-    after a random pause of at most so many seconds, for a job of another id, so that no node sees that others are asked.
+    own in one network. `apart_s`: each node but the first is drawn at random, and asked after a random pause of at most
+    so many seconds, for a job of another id, so that no node sees that others are asked.
     """
 
     name: ClassVar[str] = "quorum"
@@ -43,6 +43,7 @@ class QuorumVerifier(Verifier):
             nodes=self.nodes,
             networks=self.nodes if self.networks else 1,
             apart_s=self.apart_s,
+            at_random=True,
         )
 
     def judge(self, claims: Sequence[Claim]) -> Opinion:

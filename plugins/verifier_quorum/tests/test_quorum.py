@@ -33,9 +33,11 @@ def said(node: int, gas_used: int = 5, outcome: Outcome | None = None) -> Claim:
 
 def test_it_plans_for_as_many_nodes_as_it_is_told() -> None:
     """On as many networks, asked apart, unless it is told that keys are enough."""
-    assert QuorumVerifier().plan(manifest()) == Plan(executions=3, nodes=3, networks=3, apart_s=2)
+    assert QuorumVerifier().plan(manifest()) == Plan(
+        executions=3, nodes=3, networks=3, apart_s=2, at_random=True
+    )
     lenient = QuorumVerifier(nodes=5, agree=4, networks=False, apart_s=0)
-    assert lenient.plan(manifest()) == Plan(executions=5, nodes=5)
+    assert lenient.plan(manifest()) == Plan(executions=5, nodes=5, at_random=True)
 
 
 @pytest.mark.parametrize(
