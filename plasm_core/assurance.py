@@ -34,7 +34,7 @@ def lacking(require: str, verdict: Verdict, standing: Standing) -> str | None:
     """Return why a verdict does not meet the requirement, None if it does."""
     if verdict.decision is not Decision.ACCEPT:
         return "the receipt is not verified"
-    if require == "known" and standing is Standing.STRANGER:
+    if require == "known" and standing in (Standing.STRANGER, Standing.CONVICTED):
         return f"the receipt is signed by {verdict.signer}, {standing.value}"
     wanted = _ESTABLISHED.get(require)
     if wanted is not None and wanted not in verdict.established:
@@ -55,5 +55,9 @@ def insist(require: str, verdict: Verdict, standing: Standing) -> None:
     reason = lacking(require, verdict, standing)
     if reason is not None:
         error = ReceiptUndecidedError((f"{require} is required, and {reason}",))
-        error.hint = "name the node with --peer, or require less: --require signature"
+        error.hint = (
+            "if you trust it all the same: plasm reputation forget, with its PeerId"
+            if standing is Standing.CONVICTED
+            else "name the node with --peer, or require less: --require signature"
+        )
         raise error

@@ -121,6 +121,7 @@ final class Client implements ClientInterface
             $require,
             $this->pinned,
             chooses: $this->transport instanceof ChoosingTransportInterface,
+            reputation: $this->reputation,
         );
     }
 
@@ -317,7 +318,7 @@ final class Client implements ClientInterface
     private function failover(Submission $job, array $avoid = []): ?Failover
     {
         if ($this->transport instanceof SeparatesJobsInterface) {
-            $this->transport->never($this->reputation->convicted());
+            $this->transport->known($this->reputation->all());
         }
 
         return $this->transport instanceof ChoosingTransportInterface

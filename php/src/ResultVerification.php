@@ -19,8 +19,12 @@ final readonly class ResultVerification
      * @param list<PeerId> $pinned the keys to trust, none for that of the node that was asked
      * @param bool $chooses whether the transport chooses among strangers' nodes
      */
-    public function __construct(private string $require, private array $pinned, private bool $chooses)
-    {
+    public function __construct(
+        private string $require,
+        private array $pinned,
+        private bool $chooses,
+        private Reputation $reputation = new Reputation(),
+    ) {
     }
 
     /**
@@ -62,7 +66,9 @@ final readonly class ResultVerification
             throw $file === null ? $rejected : $rejected->withReason("kept in $file");
         }
         $standing = match (true) {
-            $this->pinned !== [] => Standing::Named,
+            $this->pinned !== [] => $this->reputation->find($node)->convictedAt === null
+                ? Standing::Named
+                : Standing::Convicted,
             $this->chooses, !$node->equals($handle->peer) => Standing::Stranger,
             default => Standing::Own,
         };
@@ -97,7 +103,8 @@ final readonly class ResultVerification
     /** @throws NotEstablished if a verdict does not meet the requirement */
     public function require(Verdict $verdict): void
     {
-        if ($this->require === 'known' && $verdict->standing === Standing::Stranger) {
+        $isDoubted = in_array($verdict->standing, [Standing::Stranger, Standing::Convicted], true);
+        if ($this->require === 'known' && $isDoubted) {
             throw new NotEstablished(
                 "known is required, and the receipt is signed by $verdict->signer, {$verdict->standing->value}",
             );

@@ -10,4 +10,5 @@ enum Standing: string
     case Own = 'your own node';
     case Named = 'a node that you named';
     case Stranger = 'a node that you do not know';
+    case Convicted = 'a node that you named, though a fraud proof convicts it';
 }

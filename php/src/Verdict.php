@@ -28,7 +28,7 @@ final readonly class Verdict implements \Stringable
         $said = implode('', array_map(static fn (string $reason): string => ", $reason", $this->reasons));
         $words = match ($this->standing) {
             Standing::Named => ", {$this->standing->value}$said, not re-executed",
-            Standing::Stranger => ", {$this->standing->value}$said, not re-executed"
+            Standing::Stranger, Standing::Convicted => ", {$this->standing->value}$said, not re-executed"
                 . ($isConfirmed ? '' : ': nobody but that node has run the job'),
             Standing::Own, null => "$said, not re-executed",
         };

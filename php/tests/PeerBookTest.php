@@ -46,6 +46,45 @@ final class PeerBookTest extends TestCase
         self::assertEquals([$first], (new PeerBook($cache, 'net'))->all());
     }
 
+    public function testASearchIsDueFiveMinutesAfterTheLastOfAnyProcess(): void
+    {
+        $cache = new class () implements CacheInterface {
+            /** @var array<string, mixed> */
+            public array $values = [];
+
+            /** @var list<int|\DateInterval|null> */
+            public array $lifetimes = [];
+
+            public function get(string $key, mixed $default = null): mixed
+            {
+                return $this->values[$key] ?? $default;
+            }
+
+            public function set(string $key, mixed $value, int|\DateInterval|null $ttl = null): bool
+            {
+                $this->values[$key] = $value;
+                $this->lifetimes[] = $ttl;
+
+                return true;
+            }
+
+            public function delete(string $key): bool
+            {
+                unset($this->values[$key]);
+
+                return true;
+            }
+        };
+        self::assertTrue((new PeerBook($cache, 'net'))->isSearchDue());
+        (new PeerBook($cache, 'net'))->searching();
+
+        self::assertFalse((new PeerBook($cache, 'net'))->isSearchDue());
+        self::assertTrue((new PeerBook($cache, 'another net'))->isSearchDue());
+        self::assertSame([300], $cache->lifetimes);
+        $cache->values = [];
+        self::assertTrue((new PeerBook($cache, 'net'))->isSearchDue());
+    }
+
     public function testOnlyItsUserCanReadTheFile(): void
     {
         (new PeerBook(new FileCache($this->directory), 'net'))->remember(self::peer(1));

@@ -28,6 +28,7 @@ use Plasm\Libp2p\Io\Loop;
 use Plasm\Libp2p\Kademlia;
 use Plasm\Libp2p\PeerInfo;
 use Plasm\Outcome;
+use Plasm\PeerId;
 use Plasm\Remote\AddressPolicy;
 use Plasm\Remote\Directory;
 use Plasm\Remote\Inquiry;
@@ -525,6 +526,39 @@ final class RemoteTransportTest extends TestCase
         self::assertNotContains('searching', array_column($this->told, 0));
         self::assertNotContains('locating', array_column($this->told, 0));
         self::assertSame(4, $node->conversations);
+    }
+
+    /** The node that was remembered was used for seven days, and no other could join. */
+    public function testNodesThatHaveJoinedAreLookedForEveryFiveMinutes(): void
+    {
+        $cache = new MemoryCache();
+        $this->record($old = $this->node(), 50);
+        $signer = fn (): PeerId => $this->plasm(cache: $cache)->run(self::MODULE)->verdict->signer;
+        self::assertTrue($signer()->equals($old->host->identity->peer));
+        $new = $this->node();
+        $this->told = [];
+        self::assertTrue($signer()->equals($old->host->identity->peer));
+        self::assertNotContains('searching', array_column($this->told, 0));
+
+        $cache->delete('plasm_searched_' . substr(hash('sha256', 'test'), 0, 32)); // as after 300 s
+        self::assertTrue($signer()->equals($new->host->identity->peer));
+        self::assertContains('searching', array_column($this->told, 0));
+        $this->told = [];
+        self::assertTrue($signer()->equals($new->host->identity->peer));
+        self::assertNotContains('searching', array_column($this->told, 0));
+    }
+
+    public function testAMissingDirectoryDoesNotKeepARememberedNodeFromAJob(): void
+    {
+        $cache = new MemoryCache();
+        $node = $this->node();
+        $this->plasm(cache: $cache)->run(self::MODULE);
+        $next = $this->plasm(cache: $cache);
+        $this->bootstrap->host->close();
+        $cache->delete('plasm_searched_' . substr(hash('sha256', 'test'), 0, 32));
+
+        $result = $next->run(self::MODULE);
+        self::assertTrue($result->verdict->signer->equals($node->host->identity->peer));
     }
 
     public function testANodeThatMovedIsLookedUp(): void

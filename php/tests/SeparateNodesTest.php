@@ -15,10 +15,12 @@ use Plasm\Libp2p\Connections;
 use Plasm\Libp2p\Host;
 use Plasm\Libp2p\Io\Loop;
 use Plasm\Libp2p\Kademlia;
+use Plasm\PeerId;
 use Plasm\Remote\AddressPolicy;
 use Plasm\Remote\Directory;
 use Plasm\Remote\PeerBook;
 use Plasm\Reputation;
+use Plasm\Standing;
 use Plasm\Testing\MockTransport;
 use Plasm\Tests\Support\RemoteNode;
 use Plasm\Transport\RemoteTransport;
@@ -37,6 +39,9 @@ final class SeparateNodesTest extends TestCase
     /** @var list<RemoteNode> */
     private array $nodes = [];
     private RemoteNode $bootstrap;
+
+    /** @var list<array{string, array<string, scalar>}> what the client told */
+    private array $told = [];
 
     protected function setUp(): void
     {
@@ -122,6 +127,51 @@ final class SeparateNodesTest extends TestCase
         self::assertSame('true', (string) $this->plasm([])->run(self::MODULE));
     }
 
+    /** A pinned node is the user's word. */
+    public function testAPinnedNodeThatAProofConvictsIsUsedAndTheVerdictSaysSo(): void
+    {
+        $only = $this->node('true');
+        $peer = $only->host->identity->peer;
+        (new Reputation())->convict($peer, '/proof.json');
+        $verdict = $this->plasm([], pinned: [$peer])->run(self::MODULE)->verdict;
+
+        self::assertSame(Standing::Convicted, $verdict->standing);
+        self::assertStringContainsString(
+            'a node that you named, though a fraud proof convicts it, not re-executed: nobody but that node',
+            (string) $verdict,
+        );
+        self::assertContains(['convicted', ['peer' => (string) $peer]], $this->told);
+        try {
+            $this->plasm([], 'known', pinned: [$peer])->run(self::MODULE);
+            self::fail('it is known');
+        } catch (NotEstablished $exception) {
+            self::assertStringContainsString('though a fraud proof convicts it', $exception->getMessage());
+        }
+        (new Reputation())->forget($peer);
+        self::assertSame(Standing::Named, $this->plasm([], 'known', pinned: [$peer])->run(self::MODULE)->verdict->standing);
+    }
+
+    public function testANodeThatIsKnownComesFirstAndAStrangerGetsItsShare(): void
+    {
+        [$near, $known] = [$this->node('true', 1), $this->node('true', 2)];
+        $known->record = ['load' => ['running' => 0, 'waiting' => 3, 'capacity' => 100]];
+        $drawn = 0.06;
+        $draw = static function () use (&$drawn): float {
+            return $drawn;
+        };
+        $run = fn (): PeerId => $this->plasm([], draw: $draw)->run(self::MODULE)->verdict->signer;
+        self::assertTrue($run()->equals($near->host->identity->peer), 'where nobody is known, the nearest');
+
+        for ($checks = 0; $checks < 20; ++$checks) {
+            (new Reputation())->learn([], [$known->host->identity->peer]);
+        }
+        self::assertTrue($run()->equals($known->host->identity->peer), 'a stranger counts as a second further away');
+        $drawn = 0.04;
+        self::assertTrue($run()->equals($near->host->identity->peer), 'one job in twenty');
+        (new Reputation())->learn([], [], [$near->host->identity->peer]);
+        self::assertTrue($run()->equals($known->host->identity->peer), 'a node that has failed has no share');
+    }
+
     public function testTooFewNodesLeaveTheResultUnestablished(): void
     {
         $this->node('true');
@@ -181,13 +231,22 @@ final class SeparateNodesTest extends TestCase
         return $node;
     }
 
-    /** @param list<Quorum|Audit> $verifiers */
-    private function plasm(array $verifiers, string $require = 'signature'): Client
-    {
-        return new Client($this->transport(), verifiers: $verifiers, require: $require);
+    /**
+     * @param list<Quorum|Audit> $verifiers
+     * @param list<PeerId> $pinned
+     * @param (\Closure(): float)|null $draw
+     */
+    private function plasm(
+        array $verifiers,
+        string $require = 'signature',
+        array $pinned = [],
+        ?\Closure $draw = null,
+    ): Client {
+        return new Client($this->transport($draw), $pinned, verifiers: $verifiers, require: $require);
     }
 
-    private function transport(): RemoteTransport
+    /** @param (\Closure(): float)|null $draw */
+    private function transport(?\Closure $draw = null): RemoteTransport
     {
         $host = new Host(loop: $this->loop);
         $connections = new Connections($host);
@@ -205,7 +264,12 @@ final class SeparateNodesTest extends TestCase
             $connections,
             new PeerBook(new MemoryCache(), 'test'),
             publicOnly: false,
+            watch: function (string $what, array $facts): void {
+                $this->told[] = [$what, $facts];
+            },
+            bootstrap: $kademlia->bootstrap,
             again: $this->transport(...),
+            draw: $draw,
         );
     }
 }

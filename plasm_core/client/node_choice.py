@@ -117,7 +117,9 @@ class RemoteDialler(Dialler):
         return self._nodes.ever_found
 
     def standing(self, signer: PeerId) -> Standing | None:
-        return Standing.NAMED if signer == self._pinned else None
+        if signer != self._pinned:
+            return None
+        return Standing.CONVICTED if self.shuns(signer) else Standing.NAMED
 
     def failed(self, peer: PeerId, *, lied: bool = False) -> None:
         self._nodes.failed(peer, LIED if lied else LOST)
@@ -157,6 +159,11 @@ class RemoteDialler(Dialler):
         self, peer: PeerId | None, *, job: Submission | None = None, avoid: Collection[PeerId | str] = ()
     ) -> AsyncIterator[tuple[Link, PeerId]]:
         wanted = peer or self._pinned
+        if wanted is not None and wanted == self._pinned and self.shuns(wanted):
+            proof = self.reputation.history(wanted).proof
+            log.warning(
+                "the node that you named is convicted by a fraud proof node=%s proof=%s", wanted, proof
+            )
         problems: list[str] = []
         tried: set[PeerId] = set()
         while (candidate := await self._next(wanted, job, avoid, tried)) is not None:

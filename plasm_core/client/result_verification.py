@@ -160,7 +160,10 @@ class Judge:
 
     def standing(self, signer: PeerId) -> Standing:
         """Return the standing that the configuration gives to a node."""
-        return Standing.NAMED if str(signer) in self._config.plasm.known else Standing.STRANGER
+        if str(signer) not in self._config.plasm.known:
+            return Standing.STRANGER
+        is_convicted = self._reputation is not None and self._reputation.history(signer).is_convicted
+        return Standing.CONVICTED if is_convicted else Standing.NAMED
 
     def require(self, result: JobResult) -> JobResult:
         """Return the result if it establishes what the user requires. Raises: `ReceiptUndecidedError`."""

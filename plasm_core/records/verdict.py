@@ -15,11 +15,12 @@ _WORDS = {"quorum": "agreed on by a quorum", "re-execution": "re-executed"}
 
 
 class Standing(enum.Enum):
-    """The relation of the signing node to the user: own, named, or a stranger."""
+    """The relation of the signing node to the user: own, named, a stranger, or named though it is known to have lied."""
 
     OWN = "your own node"
     NAMED = "a node that you named"
     STRANGER = "a node that you do not know"
+    CONVICTED = "a node that you named, though a fraud proof convicts it"
 
 
 class Decision(enum.Enum):
@@ -158,12 +159,13 @@ class Verdict:
         who = {
             Standing.NAMED: "nodes that you named" if many else Standing.NAMED.value,
             Standing.STRANGER: "nodes that you do not know" if many else Standing.STRANGER.value,
+            Standing.CONVICTED: Standing.CONVICTED.value,
         }.get(standing or Standing.OWN, "")
         audits = [opinion for opinion in self.opinions if "quorum" not in opinion.established]
         audited = {peer for opinion in audits for peer in opinion.checked}
         if "re-execution" in self.established or (self.signers and set(self.signers) <= audited):
             return who, None
-        alone = standing is Standing.STRANGER and "quorum" not in self.established
+        alone = standing in (Standing.STRANGER, Standing.CONVICTED) and "quorum" not in self.established
         return who, "not re-executed: nobody but that node has run the job" if alone else "not re-executed"
 
     def __str__(self) -> str:

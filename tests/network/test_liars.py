@@ -14,8 +14,10 @@ import attrs
 import pytest
 
 from plasm_core import Client
+from plasm_core.client.reputation_store import ReputationStore
 from plasm_core.errors import ReceiptUndecidedError
 from plasm_core.records import Handle, PeerId
+from plasm_core.records.cid import parse_peer
 from tests.network.conftest import HELLO, LABORATORY, NETWORKED, Starter, address_of
 from tests.network.test_network import peer_of, peers
 from tests.support.daemon import Daemon
@@ -92,6 +94,31 @@ def test_a_receipt_of_a_stranger_says_that_it_is_one(
     else:
         assert (ran.returncode, ran.stdout) == (8, b"")
         assert f"signed by {peer_of(forger)}, a node that you do not know" in ran.stderr.decode()
+
+
+def test_a_named_node_that_a_proof_convicts_is_used_with_a_warning(liar: Liar, client: Daemon) -> None:
+    """`--peer` is the user's word. Nobody else's jobs go there, and `known` does not hold."""
+    forger = liar("honest")
+    peer = peer_of(forger)
+    state = Path(client.environ["XDG_STATE_HOME"]) / "plasm" / "reputation" / "reputation.db"
+    with ReputationStore(state) as store:
+        store.convict(parse_peer(peer), Path("/proofs/one.json"))
+    named = ("run", "--peer", address_of(forger), *LABORATORY)
+
+    used = client.plasm(*named, str(HELLO), check=False)
+    required = client.plasm(*named, "--require", "known", str(HELLO), check=False)
+    listed = client.plasm(*remote(address_of(forger), "--limit", "wall=1s"), check=False)
+
+    said = " ".join(used.stderr.decode().split())
+    assert used.returncode == 0, said
+    assert f"convicted by a fraud proof node={peer} proof=/proofs/one.json" in said
+    assert (
+        f"signed by {peer}, a node that you named, though a fraud proof convicts it, not re-executed:" in said
+    )
+    assert (required.returncode, required.stdout) == (8, b"")
+    assert "plasm reputation forget" in required.stderr.decode()
+    assert listed.returncode != 0
+    assert "a fraud proof names it" in " ".join(listed.stderr.decode().split())
 
 
 def test_a_node_that_is_named_or_known_is_said_to_be(liar: Liar, client: Daemon) -> None:

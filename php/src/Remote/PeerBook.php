@@ -19,6 +19,9 @@ use Plasm\PeerId;
 final class PeerBook
 {
     private const LIFETIME_S = 7 * 86_400;
+
+    /** How often nodes that have joined are looked for, however many good ones are known: or none could join. */
+    private const NEWCOMERS_S = 300;
     private const MAX_PEERS = 64;
     private const MAX_ADDRESSES = 8;
 
@@ -26,11 +29,29 @@ final class PeerBook
     private ?array $peers = null;
 
     private readonly string $key;
+    private readonly string $searchKey;
 
     /** @param string $network what keeps the nodes of one network apart from those of another */
     public function __construct(private readonly CacheInterface $cache, string $network)
     {
         $this->key = 'plasm_peers_' . substr(hash('sha256', $network), 0, 32);
+        $this->searchKey = 'plasm_searched_' . substr(hash('sha256', $network), 0, 32);
+    }
+
+    /** Tell whether no process with this cache has looked for nodes for five minutes. */
+    public function isSearchDue(): bool
+    {
+        return $this->cache->get($this->searchKey) === null;
+    }
+
+    /** Note that nodes are looked for. */
+    public function searching(): void
+    {
+        try {
+            $this->cache->set($this->searchKey, true, self::NEWCOMERS_S);
+        } catch (\Exception) {
+            // As in save().
+        }
     }
 
     /** @return list<PeerInfo> the latest first */

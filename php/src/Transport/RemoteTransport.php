@@ -27,12 +27,14 @@ use Plasm\Remote\Directory;
 use Plasm\Remote\Failures;
 use Plasm\Remote\NodeClass;
 use Plasm\Remote\PeerBook;
+use Plasm\Remote\Ranking;
 use Plasm\Remote\Selection;
 use Plasm\Submission;
 use Plasm\Time\ClockInterface;
 use Plasm\Time\Deadline;
 use Plasm\Time\SystemClock;
 use Plasm\Timeouts;
+use Plasm\Verifier\NodeHistory;
 
 /** Reaches nodes anywhere, found in the DHT, over TCP, Noise and yamux. */
 final class RemoteTransport implements SeparatesJobsInterface, RemembersFailuresInterface
@@ -48,8 +50,9 @@ final class RemoteTransport implements SeparatesJobsInterface, RemembersFailures
     /** How many searches one attempt makes at most, of which each found only nodes that failed at once. */
     private const MOST_SEARCHES = 4;
 
-    /** How many of the nodes that were good before are asked before the DHT is. */
     private const MAX_GROUPS = 1024;
+
+    /** How many of the nodes that were good before are asked before the DHT is. */
     private const REMEMBERED_AT_ONCE = 8;
     private const REMEMBERED_S = 3.0;
     private const REMEMBERED_SETTLE_S = 0.05;
@@ -63,8 +66,8 @@ final class RemoteTransport implements SeparatesJobsInterface, RemembersFailures
     /** @var list<string> networks of which no node is chosen */
     private array $avoided = [];
 
-    /** @var list<PeerId> nodes that are not chosen */
-    private array $never = [];
+    private Ranking $ranking;
+    private readonly \Closure $draw;
 
     /** @var array<string, string|null> the group of each node that was dialled, by PeerId */
     private array $groups = [];
@@ -74,6 +77,7 @@ final class RemoteTransport implements SeparatesJobsInterface, RemembersFailures
      * @param list<PeerInfo> $bootstrap nodes that are asked themselves if they name nobody
      * @param (\Closure(string, array<string, scalar>): mixed)|null $watch is told what happens
      * @param (\Closure(): self)|null $again makes one like this, with a fresh identity
+     * @param (\Closure(): float)|null $draw returns a number from 0 to 1; null for the system's randomness
      */
     public function __construct(
         private readonly HostInterface $host,
@@ -87,9 +91,12 @@ final class RemoteTransport implements SeparatesJobsInterface, RemembersFailures
         ?\Closure $watch = null,
         private readonly array $bootstrap = [],
         private readonly ?\Closure $again = null,
+        ?\Closure $draw = null,
     ) {
+        $this->draw = $draw ?? static fn (): float => random_int(0, (1 << 53) - 1) / (1 << 53);
         $this->watch = $watch ?? static fn (string $what, array $facts): mixed => null;
         $this->failures = new Failures($clock);
+        $this->known([]);
     }
 
     public function failed(PeerId $peer, bool $lied): void
@@ -113,14 +120,14 @@ final class RemoteTransport implements SeparatesJobsInterface, RemembersFailures
         $other = ($this->again)();
         $other->failures = $this->failures;
         $other->avoided = $networks;
-        $other->never = $this->never;
+        $other->ranking = $this->ranking;
 
         return $other;
     }
 
-    public function never(array $nodes): void
+    public function known(array $histories): void
     {
-        $this->never = $nodes;
+        $this->ranking = new Ranking($this->failures, $histories, $this->draw);
     }
 
     public function open(?PeerId $peer, Deadline $deadline): SessionInterface
@@ -144,6 +151,10 @@ final class RemoteTransport implements SeparatesJobsInterface, RemembersFailures
         foreach ($among as $peer) {
             try {
                 if (!in_array($peer, $avoid)) {
+                    if (in_array($peer, $this->ranking->convicted())) {
+                        ($this->watch)('convicted', ['peer' => (string) $peer]);
+                    }
+
                     return $this->open($peer, $deadline);
                 }
             } catch (Unreachable | TimedOut $exception) {
@@ -188,7 +199,10 @@ final class RemoteTransport implements SeparatesJobsInterface, RemembersFailures
             ($this->watch)('asking', ['remembered' => count($remembered)]);
             $selection = $this->selection($job, $avoid);
             $within = $deadline->within(self::REMEMBERED_S);
-            $found = $selection->run($remembered, null, $within, self::ENOUGH, self::REMEMBERED_SETTLE_S);
+            // One job every five minutes waits half a second for nodes that have joined, which later jobs remember.
+            $found = $this->book->isSearchDue()
+                ? $this->lending($selection, $remembered, $within, self::ENOUGH_AFTER_FAILURE, self::SETTLE_S)
+                : $selection->run($remembered, null, $within, self::ENOUGH, self::REMEMBERED_SETTLE_S);
             $conversation = $this->first($found, $selection, $deadline, $hasFailed);
             if ($conversation !== null) {
                 return $conversation;
@@ -227,13 +241,37 @@ final class RemoteTransport implements SeparatesJobsInterface, RemembersFailures
         float $settleS,
         array $remembered = [],
     ): array {
-        ($this->watch)('searching', ['class' => $this->class->name]);
-        $found = $selection->run($remembered, $this->class, $deadline->within(self::SEARCH_S), $enough, $settleS);
+        $found = $this->lending($selection, $remembered, $deadline->within(self::SEARCH_S), $enough, $settleS);
         if ($found === [] && !$selection->isCutOff()) {
             // One that knows no other is listed nowhere.
-            $found = $selection->run($this->bootstrap, null, $this->connecting($deadline), $enough, 0.0);
+            $found = self::lenders($selection->run($this->bootstrap, null, $this->connecting($deadline), $enough, 0.0));
         }
 
+        return $found;
+    }
+
+    /**
+     * Look for nodes of the class in the DHT, and ask those that are remembered as well.
+     *
+     * @param list<PeerInfo> $remembered
+     *
+     * @return list<Candidate>
+     */
+    private function lending(Selection $selection, array $remembered, Deadline $within, int $enough, float $settleS): array
+    {
+        ($this->watch)('searching', ['class' => $this->class->name]);
+        $this->book->searching();
+
+        return self::lenders($selection->run($remembered, $this->class, $within, $enough, $settleS));
+    }
+
+    /**
+     * @param list<Candidate> $found
+     *
+     * @return list<Candidate>
+     */
+    private static function lenders(array $found): array
+    {
         return array_values(array_filter($found, static fn (Candidate $candidate): bool => $candidate->record->lends));
     }
 
@@ -259,18 +297,9 @@ final class RemoteTransport implements SeparatesJobsInterface, RemembersFailures
             $this->networks[$name] = HearsayScope::networkOf($candidate->address);
             $this->networks = array_slice($this->networks, -self::MAX_GROUPS, null, true);
         }
-        $rank = fn (Candidate $candidate): array => [
-            $this->failures->of($candidate->info->peer, $this->groups[(string) $candidate->info->peer] ?? null),
-            $candidate->cost(),
-        ];
-        if ($anyOrder) {
-            $candidates = (new \Random\Randomizer())->shuffleArray($candidates);
-            $rank = fn (Candidate $candidate): float => $this->failures->of(
-                $candidate->info->peer,
-                $this->groups[(string) $candidate->info->peer] ?? null,
-            );
-        }
-        usort($candidates, static fn (Candidate $a, Candidate $b): int => $rank($a) <=> $rank($b));
+        $candidates = $anyOrder
+            ? $this->ranking->shuffle($candidates, $this->groups)
+            : $this->ranking->order($candidates, $this->groups);
         foreach ($candidates as $candidate) {
             $peer = $candidate->info->peer;
             try {
@@ -382,7 +411,7 @@ final class RemoteTransport implements SeparatesJobsInterface, RemembersFailures
             $this->host->loop(),
             $this->watch,
             $job,
-            [...$avoid, ...$this->never],
+            [...$avoid, ...$this->ranking->convicted()],
             $this->class,
             fn (PeerId $peer): bool => $this->failures->ofNode($peer) > 0.0,
             $this->avoided,

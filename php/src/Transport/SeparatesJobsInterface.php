@@ -5,6 +5,7 @@ declare(strict_types=1);
 namespace Plasm\Transport;
 
 use Plasm\PeerId;
+use Plasm\Verifier\NodeHistory;
 
 /** A transport over which several nodes can run one task without seeing that others do. */
 interface SeparatesJobsInterface extends ChoosingTransportInterface
@@ -20,9 +21,9 @@ interface SeparatesJobsInterface extends ChoosingTransportInterface
     public function separate(array $networks): self;
 
     /**
-     * Never choose these nodes: fraud proofs convict them.
+     * Choose by what is known of nodes: convicted ones never, and those whose results were confirmed rather than strangers.
      *
-     * @param list<PeerId> $nodes
+     * @param array<string, NodeHistory> $histories by PeerId
      */
-    public function never(array $nodes): void;
+    public function known(array $histories): void;
 }
