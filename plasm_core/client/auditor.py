@@ -106,31 +106,33 @@ class Auditor:
         try:
             job = await trio.to_thread.run_sync(kept_inputs.load, result.manifest_json)
             claims = [_claim(result.envelope_json)]
-            async with self._another() as client:
-                claims.append(await self._another_claim(client, job, claims))
-                if _differ(claims):
-                    convicted = await self._convict(job, claims)
-                    if convicted:
-                        reason = f"a fraud proof names {', '.join(map(str, convicted))}"
-                        return await self._settle(
-                            result, is_right=result.peer not in convicted, reason=reason
-                        )
-                    return await self._poll(result, client, job, claims)
+            claims.append(await self._another_claim(job, claims))
+            if _differ(claims):
+                convicted = await self._convict(job, claims)
+                if convicted:
+                    reason = f"a fraud proof names {', '.join(map(str, convicted))}"
+                    return await self._settle(result, is_right=result.peer not in convicted, reason=reason)
+                return await self._poll(result, job, claims)
         except (PlasmError, OSError) as exc:
             log.info("audit not finished node=%s job=%s reason=%s", result.peer, result.job_id, exc)
             return Audited(result=result, is_right=None, reason=str(exc))
         await trio.to_thread.run_sync(self._reputation.weigh, claims)
         return await self._settle(result, is_right=True, reason="2 nodes agree")
 
-    async def _another_claim(self, client: OtherClient, job: Submission, claims: list[Claim]) -> Claim:
-        """Return what another node says, in another network than those that have said something."""
+    async def _another_claim(self, job: Submission, claims: list[Claim]) -> Claim:
+        """Return what another node says, in another network than those that have said something.
+
+        It is asked by a client with a key of its own for a job with an id of its own: nodes that share what they are
+        asked see neither twice.
+        """
         avoid: set[PeerId | str] = {claim.receipt.node for claim in claims}
         avoid.update(
             network
             for claim in claims
             if (network := self._reputation.network(claim.receipt.node)) is not None
         )
-        found = await client.run(job, timeout_s=_TIMEOUT_S, avoid=avoid)
+        async with self._another() as client:
+            found = await client.run(job.another(), timeout_s=_TIMEOUT_S, avoid=avoid)
         return _claim(found.envelope.to_json())
 
     async def _convict(self, job: Submission, claims: list[Claim]) -> Collection[PeerId]:
@@ -138,15 +140,13 @@ class Auditor:
         laboratory = self._judge.laboratory(job)
         return await trio.to_thread.run_sync(self._reputation.convict, judged, laboratory)
 
-    async def _poll(
-        self, result: AcceptedResult, client: OtherClient, job: Submission, claims: list[Claim]
-    ) -> Audited:
+    async def _poll(self, result: AcceptedResult, job: Submission, claims: list[Claim]) -> Audited:
         """Ask more nodes about a job on which two differ, until one answer is likely enough, and note who gave it.
 
         Raises: as `run`, if there are too few nodes.
         """
         while len(claims) < MOST_ASKED:
-            claims.append(await self._another_claim(client, job, claims))
+            claims.append(await self._another_claim(job, claims))
             right = await trio.to_thread.run_sync(self._reputation.weigh, claims)
             if right is not None:
                 answers = [Observables.of(claim.receipt) for claim in claims]

@@ -157,9 +157,13 @@ async def test_a_liar_that_was_believed_is_convicted_by_an_audit_and_its_results
 
 @pytest.mark.trio
 async def test_an_accomplice_that_recognises_an_audit_is_convicted_with_the_liar(
-    autojump_clock: trio.testing.MockClock, store: ReputationStore, clock: Clock
+    autojump_clock: trio.testing.MockClock,
+    store: ReputationStore,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It confirms the lie. Where the client has an engine, the next check by anybody else convicts both."""
+    """It is drawn, and confirms the lie. Where the client has an engine, the next check by anybody else convicts both."""
+    monkeypatch.setattr(RANDOM, "choice", lambda items: items[0])
     async with audited(store, LIAR, LIAR, HONEST, HONEST) as (small, client, auditor):
         believed = await client.run(job())
         clock.now += 1001

@@ -1,17 +1,21 @@
 """A real daemon that signs false results: it runs each job, and changes what it writes, in some jobs.
 
-`python -m tests.support.wrong_daemon KIND ARGUMENT…`, in the daemon's place. KIND: `always`, or `record-N`, which is
-honest in its first N jobs and lies then.
+`python -m tests.support.wrong_daemon KIND ARGUMENT…`, in the daemon's place. KIND: `never`; `always`; `record-N`, which
+is honest in its first N jobs and lies then; or `once:DIRECTORY`, which lies about a task unless it, or another node with
+the same directory, has had that task before: then it takes the job for an audit. It logs the key of each client.
 """
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 from plasm_core import execution
 from plasm_core.daemon import runner
 from plasm_core.daemon.main import main as daemon
+from plasm_core.daemon.scheduling.owners import Owner, Owners
+from plasm_core.records import Manifest, PeerId
 from plasm_core.records.output import OutputDigest, OutputStream
 
 
@@ -36,20 +40,39 @@ class Changing:
 
 def main(kind: str, arguments: list[str]) -> None:
     """Take a daemon's place."""
-    execute, done = execution.execute, 0
-    honest = int(kind.removeprefix("record-")) if kind != "always" else 0
+    execute, owner_of, done = execution.execute, Owners.of, 0
+
+    def is_lie(manifest: Manifest) -> bool:
+        if kind == "never":
+            return False
+        if kind.startswith("record-"):
+            return done > int(kind.removeprefix("record-"))
+        if kind.startswith("once:"):
+            try:
+                (Path(kind.removeprefix("once:")) / manifest.task_digest).touch(exist_ok=False)
+            except FileExistsError:
+                sys.stderr.write("recognised an audit\n")
+                return False
+        return True
 
     def lying(*given: Any, **named: Any) -> Any:
         nonlocal done
         done += 1
-        if done <= honest:
+        if not is_lie(given[1]):
             return execute(*given, **named)
         sys.stderr.write("lied\n")
         sys.stderr.flush()
         node, manifest, read, inputs, outputs, *rest = given
         return execute(node, manifest, read, inputs, Changing(outputs), *rest, **named)
 
+    def watched(owners: Owners, peer: PeerId | None, group: str) -> Owner:
+        if peer is not None:
+            sys.stderr.write(f"client {peer}\n")
+            sys.stderr.flush()
+        return owner_of(owners, peer, group)
+
     setattr(runner, "execute", lying)  # noqa: B010 - the name under which the daemon calls it
+    setattr(Owners, "of", watched)  # noqa: B010
     daemon(arguments)
 
 
