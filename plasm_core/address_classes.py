@@ -1,8 +1,8 @@
 """The class of each IP address, and which classes may be dialled when a stranger reports them.
 
-The table follows IANA's special-purpose address registries (RFC 6890 and its updates). It stands here instead of
-`ipaddress.is_global`, whose answers changed between patch releases of Python, and PHP's client has the same one:
-tests/vectors/addresses.json holds both to it.
+The table follows IANA's special-purpose address registries (RFC 6890 and its updates). It replaces
+`ipaddress.is_global`, whose answers changed between patch releases of Python. The PHP client has the same table;
+tests/vectors/addresses.json tests both.
 """
 
 from __future__ import annotations

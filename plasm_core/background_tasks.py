@@ -1,4 +1,4 @@
-"""Tasks beside a block of code, without the exception groups that a nursery wraps errors in."""
+"""Background tasks that run while a block of code runs; errors are not wrapped in exception groups."""
 
 from __future__ import annotations
 

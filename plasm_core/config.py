@@ -103,9 +103,9 @@ class SandboxConfig:
 class Policy:
     """The clients whose jobs this node runs, and the grants that it permits.
 
-    `lend`: run strangers' jobs too. `allow`: if set, run only the jobs of strangers with these PeerIds; `deny`: never
-    run the jobs of these, nor have them run a job; `convicted`: the same, as `plasm deny --proof` writes it. `grants`:
-    the grants that a job may ask for.
+    `lend`: run strangers' jobs too. `allow`: if set, run only the jobs of strangers with these PeerIds; `deny`:
+    exchange no jobs with these PeerIds, in either direction; `convicted`: the same, written by `plasm deny --proof`.
+    `grants`: the grants that a job may ask for.
     """
 
     lend: bool = constrained(boolean(), default=False)
@@ -301,7 +301,9 @@ def load(
 
 
 def _environment(environ: Mapping[str, str]) -> list[tuple[str, list[str], Any]]:
-    """PLASM_RUNTIME names plasm.runtime, PLASM_ADMISSION__CPU_S names admission.cpu_s, and so on."""
+    """Return the settings of the environment: PLASM_RUNTIME is plasm.runtime, PLASM_ADMISSION__CPU_S is
+    admission.cpu_s.
+    """
     found: list[tuple[str, list[str], Any]] = []
     choices = {attribute.name for attribute in attrs.fields(PluginSelection)}
     for variable in sorted(environ):
@@ -364,7 +366,7 @@ def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
 
 
 def _peer(item: Any) -> Any:
-    """Return a PeerId in its usual form, whichever it was written in; what is none as it was."""
+    """Return a PeerId in its usual form; a text that is no PeerId is returned unchanged."""
     try:
         return str(parse_peer(item)) if isinstance(item, str) else item
     except ValueError:

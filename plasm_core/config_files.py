@@ -1,4 +1,5 @@
-"""The files of the configuration: one, and the drop-ins in the directory beside it, as systemd and PostgreSQL have them.
+"""The files of the configuration: one main file, and the drop-ins in a directory next to it, as in systemd and
+PostgreSQL.
 
 Upgrades may replace the file that a package ships; drop-ins belong to the administrator.
 """

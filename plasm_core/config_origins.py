@@ -33,7 +33,7 @@ class Origins:
         self._named[".".join(path)] = origin
 
     def of(self, path: str) -> str | None:
-        """Return where a key, or the table that has it, comes from, as in `plasm.toml:3`; None if nobody said."""
+        """Return where a key or its table was set, as in `plasm.toml:3`; None if unknown."""
         parts = path.split(".")
         for count in range(len(parts), 0, -1):
             found = self._named.get(".".join(parts[:count]))

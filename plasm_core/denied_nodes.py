@@ -28,7 +28,9 @@ _HEAD = "# Nodes that fraud proofs convicted. `plasm deny --proof FILE` adds to 
 
 
 def drop_in_of(config_file: Path) -> Path:
-    """Return the path of the drop-in beside a configuration file. Raises: `ConfigError` if that can have none."""
+    """Return the path of the drop-in for a configuration file. Raises: `ConfigError` if the file cannot have
+    drop-ins.
+    """
     if config_file.suffix != ".toml":
         raise ConfigError(f"{config_file} can have no drop-ins: its name does not end in .toml")
     return config_file.with_suffix(".d") / _NAME

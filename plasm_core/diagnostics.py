@@ -1,4 +1,4 @@
-"""What `plasm doctor` looks at: each check tells what was found and what to do about it."""
+"""The checks of `plasm doctor`: each returns its finding and a hint."""
 
 from __future__ import annotations
 

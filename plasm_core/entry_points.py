@@ -1,7 +1,7 @@
-"""What installed distributions provide, read once: a scan of all their metadata takes as long as a small job.
+"""The entry points of installed distributions, read once: a scan of all metadata takes as long as a small job.
 
-What was read holds as long as the search path and its folders are unchanged. It is kept in memory, and in the state
-directory for the next process.
+They are cached in memory, and in the state directory for the next process, until the search path or one of its
+folders changes.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _scanned() -> tuple[EntryPoint, ...]:
 
 
 def _remembered(state: str) -> tuple[EntryPoint, ...] | None:
-    """Return what an earlier process of this user has read in the same state, if it has."""
+    """Return the entry points that an earlier process stored for the same state of the search path, or None."""
     try:
         with open_regular(paths.state_directory() / _FILE) as file:
             about = os.fstat(file.fileno())
@@ -113,7 +113,7 @@ def _remembered(state: str) -> tuple[EntryPoint, ...] | None:
 
 
 def _remember(state: str, points: tuple[EntryPoint, ...]) -> None:
-    """Keep what was read for the next process, where there is a state directory by now."""
+    """Store the entry points for the next process, if the state directory exists."""
     text = json.dumps({"state": state, "points": [attrs.asdict(point) for point in points]})
     try:
         directory = paths.state_directory()

@@ -72,7 +72,7 @@ class CompileLimitError(RefusedError):
 class ConfigError(PlasmError):
     """The configuration (file, environment or flags) cannot be used.
 
-    `problems`: each wrong key by its path, such as `transport.local.mode`, with what is wrong there, if that is known.
+    `problems`: each wrong key by its path, such as `transport.local.mode`, with the problem; empty if unknown.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class PluginError(PlasmError):
 
 
 class PluginMissingError(PluginError):
-    """No installed distribution provides the plugin, or what it needs is not installed."""
+    """No installed distribution provides the plugin, or a library that it needs is not installed."""
 
 
 class PluginBrokenError(PluginError):
@@ -143,7 +143,7 @@ class SandboxError(PlasmError):
 
 
 class TransportError(PlasmError):
-    """A transport cannot listen, or cannot be used as it is configured."""
+    """A transport cannot listen, or its configuration cannot be used."""
 
 
 class PeerUnreachableError(TransportError):
@@ -159,15 +159,15 @@ class StreamError(PlasmError):
 
 
 class ProtocolError(PlasmError):
-    """The other side sent what the job protocol does not allow (docs/protocol.md)."""
+    """The peer violated the job protocol (docs/protocol.md)."""
 
 
 class ConnectionLostError(PlasmError):
-    """The connection to a node broke. An accepted job goes on; asking again is safe."""
+    """The connection to a node broke. An accepted job continues; repeating the request is safe."""
 
 
 class WaitTimeoutError(PlasmError):
-    """The caller's own deadline passed. The message says what was being waited for."""
+    """The caller's deadline passed. The message says what the client was waiting for."""
 
 
 class ReceiptRejectedError(PlasmError):

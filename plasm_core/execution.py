@@ -63,7 +63,9 @@ class PassedOn:
 
 @attrs.frozen(kw_only=True)
 class Executed:
-    """A job that was run, and the digests of its outputs. `runtime` is the one that ran it; `files` is what it left."""
+    """A job that was run, and the digests of its outputs. `runtime`: the runtime that ran it; `files`: its output
+    files.
+    """
 
     run: Run
     outputs: Mapping[OutputStream, OutputDigest]
@@ -101,12 +103,12 @@ def execute(
 
     `read_module` returns the manifest's module, checked; it is called only if the cache lacks the compiled module.
     `runtime`: the runtime's name, None for the configured one. `client`: the job's owner; a shared worker serves the
-    jobs of one owner only. `stdin` is standard input in an open file, which stays the caller's, in place of that
-    in `inputs`. `admitted` is called when the guest is about to start. `meter` is told of the processor time of the
+    jobs of one owner only. `stdin`: an open file with the standard input, in place of the one in `inputs`; the caller
+    closes it. `admitted` is called when the guest is about to start. `meter` receives the processor time of the
     processes that admit the module and run the guest, also if the job fails. `files`: the input tree of a job with
-    files; `scratch` makes the file for what it leaves.
+    files; `scratch` creates the file for its outputs.
 
-    Raises: `RefusedError` before anything ran; `PluginError`, `SandboxError`; what `outputs` raises.
+    Raises: `RefusedError` before the job starts; `PluginError`, `SandboxError`; what `outputs` raises.
     """
     chosen = node.runtime(runtime)
     check_files(manifest.files, files)
@@ -174,7 +176,7 @@ def certify(
 ) -> Completed:
     """Build the receipt for a run, and sign it with the node's key. `runtime`: None for the configured one.
 
-    `files`: what the job left of its outputs.
+    `files`: the job's output files.
 
     Raises: `KeyFileError`, `PluginError`.
     """
@@ -206,11 +208,10 @@ def run_job(
 ) -> Completed:
     """Run a job whose module and input are in memory, and return its signed receipt.
 
-    `output` receives bytes as they arrive. `runtime`: the runtime's name, None for the configured one.
+    `output` receives bytes as they arrive. `runtime`: the runtime's name, None for the configured one. `files` is the
+    input tree of a job with files. The caller closes the output files.
 
-    `files` is the input tree of a job with files. What it left is the caller's to close.
-
-    Raises: `RefusedError` before anything ran; `PluginError`, `KeyFileError`, `SandboxError`.
+    Raises: `RefusedError` before the job starts; `PluginError`, `KeyFileError`, `SandboxError`.
     """
     check_policy(manifest, node.config)
     _ = node.signer.peer_id, node.verifiers  # before the work, so that a bad key or plugin costs nothing

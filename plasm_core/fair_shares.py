@@ -1,12 +1,11 @@
-"""Shares: how holders divide what a node has a fixed amount of, such as places, bytes or turns.
+"""Shares: how holders divide a fixed amount of a node's resource, such as places, bytes or turns.
 
-A holder is counted under each of its names: a fresh key is free, so that a client of the network is also counted
-by the prefix of its address (/24 or /48), and a user of this machine by the user id.
-
-Three rules hold everywhere. A part is kept for the node's own users. A holder is given more only while it leaves as
-much free as it holds, so that one gets half, the next a quarter, and later ones still find something; one
-of the node's own users need leave a fifth only, and nothing of what can be taken back. And of what can be taken back
-at any time (an upload, a connection) the largest holder gives first when another finds no room.
+A holder is counted under each of its names. A fresh key is free, so a client of the network is also counted by the
+prefix of its address (/24 or /48), and a user of this machine by the user id. Three rules hold everywhere. A part is
+kept for the node's own users. A holder gets more only while the free amount is at least what it holds, so that one
+gets half, the next a quarter, and later ones still find something; for one of the node's own users a fifth must stay
+free, or nothing if the resource can be taken back. If a resource can be taken back at any time (an upload, a
+connection), the largest holder loses first when another finds no room.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ class Holder:
     """The holder of a share.
 
     `names`: all names that it is counted under; empty if it is not counted. `is_own`: one of the node's own users,
-    for whom a part is reserved. `is_bounded`: whether its share of what cannot be taken back is limited; the
+    for whom a part is reserved. `is_bounded`: its share of resources that cannot be taken back is limited; the
     operator's is not.
     """
 

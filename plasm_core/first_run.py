@@ -79,7 +79,7 @@ def compile_behind(config: Config, manifest: Manifest, module: bytes) -> None:
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    """Hold the lock of processes that compile behind. Raises: BlockingIOError if another one has it."""
+    """Hold the lock of the process that compiles in the background. Raises: BlockingIOError if another one has it."""
     place = private_directory(cache_directory())
     lock = os.open(place / "compiling.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:

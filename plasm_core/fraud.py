@@ -40,10 +40,10 @@ class Conviction:
 
 @attrs.frozen(kw_only=True)
 class Finding:
-    """What came of a fraud proof. ACCEPT: there are `convictions`. REJECT: it proves nothing.
+    """The finding on a fraud proof. ACCEPT: there are `convictions`. REJECT: it proves nothing.
 
-    `cleared`: the nodes whose receipts agree with the run on this machine. `engines`: on what the task was run.
-    `code`: of a refusal.
+    `cleared`: the nodes whose receipts agree with the run on this machine. `engines`: the engines that ran the task.
+    `code`: the reason of a refusal.
     """
 
     decision: Decision
@@ -57,9 +57,9 @@ class Finding:
 
 @attrs.frozen(kw_only=True)
 class Comparison:
-    """A proof's receipts that count, all of one task, and the nodes that contradict themselves.
+    """A proof's valid receipts, all of one task, and the nodes that contradict themselves.
 
-    `unsettled`: nodes whose receipts nobody can re-check. `differ`: two receipts differ, so at least one is false.
+    `unsettled`: nodes whose receipts cannot be re-checked. `differ`: two receipts differ, so at least one is false.
     """
 
     asked: Asked
@@ -151,9 +151,9 @@ def convict(
 ) -> Finding:
     """Judge a proof, and run its task again unless every receipt in it is refuted by the others already.
 
-    `laboratory` has the task's inputs; None if they are not at hand. A receipt that differs from a run is compared
-    with a run on a second engine too, where there is one: if the engines of this machine disagree, nobody is
-    convicted. Never raises on a bad proof.
+    `laboratory` has the task's inputs; None if they are missing. A receipt that differs from a run is also compared
+    with a run on a second engine, if one is installed: if the engines of this machine disagree, nobody is convicted.
+    Never raises on a bad proof.
     """
     try:
         compared = compare(proof)

@@ -19,10 +19,10 @@ Problem = tuple[str, str]
 
 @attrs.frozen(kw_only=True)
 class Interpreter:
-    """What runs scripts with one extension.
+    """An interpreter: the module that runs scripts with one extension.
 
     `module`: the path of the interpreter, which must have the digest `sha256`. `args` come before the script's path.
-    `env`: NAME=VALUE. `dirs`: directories that each of its jobs is given, as `--dir` takes them.
+    `env`: NAME=VALUE. `dirs`: directories for each of its jobs, in the form of `--dir`.
     """
 
     module: str = constrained(text(pattern=_PATH, maximum=4096, expected="a path that begins with / or ~/"))
@@ -33,7 +33,7 @@ class Interpreter:
 
 
 def read_interpreters(tables: Any) -> tuple[dict[str, Interpreter], list[Problem]]:
-    """Return the interpreter of each extension, and what is wrong with the section."""
+    """Return the interpreter of each extension, and the problems of the section."""
     if not isinstance(tables, Mapping) or not all(isinstance(item, Mapping) for item in tables.values()):
         return {}, [("interpreters", "expected a table for each extension, as in [interpreters.py]")]
     found: dict[str, Interpreter] = {}

@@ -113,7 +113,9 @@ def _split_template(template: str) -> tuple[tuple[str, ...], tuple[tuple[str, in
 
 
 def _whole(record: logging.LogRecord) -> str:
-    """Return a message with its values, beside them if they do not fit: a log line is not to be lost."""
+    """Return a message with its values filled in; if they do not fit, the values follow it, so that the line is not
+    lost.
+    """
     try:
         return record.getMessage()
     except (TypeError, ValueError, KeyError):
@@ -125,7 +127,7 @@ def _is_own(name: str) -> bool:
 
 
 def _quoted(value: str) -> str:
-    """Return a value as logfmt has it: in quotes, with escapes, if it is empty or has more than one word."""
+    """Return a value in logfmt: quoted and escaped if it is empty or has more than one word."""
     return value if _PLAIN.fullmatch(value) else json_text(value)
 
 

@@ -1,10 +1,10 @@
-"""Turns on the event loop: what peers send is worked off a little per pass of the loop, the peers in rotation.
+"""Turns on the event loop: peers' messages are processed in small amounts per pass of the loop, in rotation.
 
-One thread runs everything, and a task that never waits keeps all others waiting. Every task that works off what a
-peer sent asks for a turn first and names its cost. A pass of the loop gives out `pass_s` of cost. Then tasks wait
-for the next pass; groups (networks or users) take turns, in a group its owners (connections), and for an owner its
-tasks in the order they came. A flood over hundreds of connections of one network delays another network's peer by
-one turn, and the node's own work by one pass.
+One thread runs all tasks, and a task that never waits blocks all others. So every task that processes a peer's bytes
+first waits for a turn and names its cost. A pass of the loop grants `pass_s` of cost. Then tasks wait for the next
+pass; groups (networks or users) take turns, in a group its owners (connections), and for an owner its tasks in the
+order they came. A flood over hundreds of connections of one network delays another network's peer by one turn, and
+the node's own work by one pass.
 """
 
 from __future__ import annotations

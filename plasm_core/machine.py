@@ -1,4 +1,4 @@
-"""What this process may use of the machine: processors and memory, as hardware, affinity and control groups set them.
+"""The processors and memory that this process may use, as limited by hardware, affinity and control groups.
 
 Containers and clusters set their limits in control groups. A process in a cgroup namespace finds its own group at
 `/`, and the limit there, where the hierarchy's real root has none: so every group from ours up to the mount's root
@@ -133,7 +133,7 @@ def _mounts(root: Path, controller: str) -> list[tuple[Path, PurePosixPath]]:
 
 
 def _unescaped(text: str) -> str:
-    """Return a path as it is: mountinfo writes blanks in octal."""
+    """Return a path with mountinfo's octal escapes decoded."""
     return text.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
 
 

@@ -1,8 +1,7 @@
 """Counters, and the Prometheus text format (its exposition format 0.0.4) that shows them.
 
-A *series* is written as there, without the prefix `plasm_`: `jobs_refused_total{reason="policy"}`. What may
-stand in a label is a word of this project's own, never a client's: no address, no PeerId, no text from
-elsewhere, for which stands `other`.
+A *series* is written in that format, without the prefix `plasm_`: `jobs_refused_total{reason="policy"}`. A label
+contains only words of this project: no address, no PeerId, and `other` in place of a peer's text.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Writing files that users name: whole or not at all, and never in place of what is no regular file.
+"""Write files that users name: completely or not at all, and never in place of a file that is not regular.
 
-A regular file is replaced by a temporary one of its directory, made under a random name with O_EXCL and
-O_NOFOLLOW, so that nobody can plant a link there. A link that the user named is followed: its target is replaced.
-Devices, pipes and descriptors (`/dev/stdout`, a shell's `>(…)`) are written to. `OutputFile.prepared` finds out
-before a job runs what would keep its result from being written after it.
+A regular file is replaced by a temporary one of its directory, made under a random name with O_EXCL and O_NOFOLLOW,
+so that nobody can plant a link there. A link that the user named is followed: its target is replaced. Devices, pipes
+and descriptors (`/dev/stdout`, a shell's `>(…)`) are written to. `OutputFile.prepared` checks before a job runs that
+its result can be written afterwards.
 """
 
 from __future__ import annotations
@@ -164,7 +164,9 @@ class OutputFile:
             os.close(directory)
 
     def _refuse_other(self, directory: int, name: str) -> None:
-        """Refuse what came to be there since: only a regular file may be replaced. Raises: OSError."""
+        """Refuse to replace a file that is not regular, which may have appeared since the first check. Raises:
+        OSError.
+        """
         with contextlib.suppress(FileNotFoundError):
             found = os.stat(name, dir_fd=directory, follow_symlinks=False)
             if not stat.S_ISREG(found.st_mode):
@@ -189,7 +191,7 @@ class _Descriptor:
 
 
 def _take_over(fd: int, replaced: os.stat_result) -> None:
-    """Give a new file the owner, as far as that is allowed, and the permissions of the one it replaces."""
+    """Give a new file the permissions of the file that it replaces, and its owner if this user may."""
     now = os.fstat(fd)
     if (now.st_uid, now.st_gid) != (replaced.st_uid, replaced.st_gid):
         with contextlib.suppress(OSError):

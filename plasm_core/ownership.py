@@ -22,7 +22,7 @@ def check_directory(path: Path, *, own: bool = True, shared: bool = False) -> No
     `shared`: every user may write to the directory itself, such as a volume that containers share; for content
     whose owner is verified in another way.
 
-    Raises: PermissionError, with what is wrong; OSError if it cannot be examined.
+    Raises: PermissionError, which names the problem; OSError if it cannot be examined.
     """
     _check_links(path)
     real = Path(os.path.realpath(path))
@@ -43,7 +43,7 @@ def check_file(found: os.stat_result, path: Path) -> None:
 
     `found`: the status of the opened file, not of the path.
 
-    Raises: PermissionError, with what is wrong; OSError if it cannot be examined.
+    Raises: PermissionError, which names the problem; OSError if it cannot be examined.
     """
     _check_links(path)
     check_directory(Path(os.path.realpath(path)).parent, own=False)
@@ -89,7 +89,7 @@ def check_owner(found: os.stat_result, path: Path, *, root: bool = False, outsid
 
 
 def _check_mode(found: os.stat_result, path: Path) -> None:
-    """Refuse a directory in which everybody can replace what is there, as they cannot in a sticky one like /tmp."""
+    """Refuse a directory in which any user can replace files; in a sticky one like /tmp they cannot."""
     if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
         raise PermissionError(errno.EACCES, "every user may change what is in it", str(path))
 
@@ -124,7 +124,7 @@ def _is_every_user_mapped() -> bool:
 
 
 def _overflow_uid() -> int:
-    """Return the user that stands for all outside of our user namespace."""
+    """Return the overflow user id, which represents all users outside of this user namespace."""
     try:
         return int(Path("/proc/sys/kernel/overflowuid").read_text())
     except (OSError, ValueError):

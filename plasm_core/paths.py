@@ -166,9 +166,9 @@ def fallback_directory() -> Path:
 
 
 def _is_own(path: Path, user: int, *, missing: bool = False) -> bool:
-    """Return whether a directory belongs to a user and nobody else may change what is in it.
+    """Return whether a directory belongs to a user and no other user may change its contents.
 
-    `missing`: the answer where there is none.
+    `missing`: the answer for a missing directory.
     """
     try:
         found = path.lstat()

@@ -1,4 +1,4 @@
-"""What this node takes, from whom."""
+"""The node's policy: which jobs it accepts, and from which clients."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ def check_submission(
 
 
 def _check_paths(manifest: Manifest) -> None:
-    """Refuse a job whose receipt, which names each path up to twice, could be too large to be sent."""
+    """Refuse a job whose paths, each of which the receipt names up to twice, could make the receipt too large to
+    send.
+    """
     if manifest.files is not None:
         size = sum(len(path.encode()) for path in (*manifest.files.outputs, *manifest.files.read_only))
         if size > MAX_PATHS_BYTES:

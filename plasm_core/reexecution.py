@@ -48,7 +48,7 @@ class NodeLaboratory:
         return self._load()
 
     def runtimes(self, asked: Asked, among: Sequence[str]) -> tuple[str, ...]:
-        """As `Laboratory.runtimes`. Raises: `RefusedError` also if no runtime can run it; `SandboxError`."""
+        """See `Laboratory.runtimes`. Raises: `RefusedError`, also if no runtime can run the task; `SandboxError`."""
         module, _ = self._job_of(_manifest(asked))
         info = self._node.inspect(module, entry=asked.entry).checked()
         found, passed_over, missing = [], [], set[str]()
@@ -109,7 +109,7 @@ class NodeLaboratory:
         )
 
     def _files_of(self, manifest: Manifest) -> FilePack | None:
-        """Return the job's files. Raises: `RefusedError` if they are not at hand."""
+        """Return the job's files. Raises: `RefusedError` if they are missing."""
         if manifest.files is None:
             return None
         if self._files is None or self._files.tree != manifest.files.tree:
@@ -118,7 +118,7 @@ class NodeLaboratory:
 
 
 def _manifest(asked: Asked, wall_time_s: int = 1) -> Manifest:
-    """Return a manifest of the task that was asked for, a submission of its own."""
+    """Return a new manifest of the same task, with its own nonce."""
     return Manifest(
         format=MANIFEST_FORMAT,
         profile=asked.profile,

@@ -1,4 +1,4 @@
-"""What to do about a resource of the system that has run out."""
+"""Hints for exhausted resources of the system."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def receipt_of(
 ) -> Receipt:
     """Build the receipt for a finished run.
 
-    `manifest_json`: the manifest's bytes as they were submitted, whose digest is the job id. `node`: who will sign.
+    `manifest_json`: the manifest's bytes as submitted, whose digest is the job id. `node`: the node that will sign.
     `attempt`: how often the job has been started, this time included.
     """
     stdout, stderr = outputs[OutputStream.STDOUT], outputs[OutputStream.STDERR]

@@ -1,7 +1,7 @@
-"""Standard input, output and error of a process that may have been started without them.
+"""Open the standard streams of a process that was started without them.
 
-Where one is closed, the next file or socket that is opened gets its number, and what is meant for a terminal is
-written into it. So each gets a stand-in before anything else is opened.
+If one is closed, the next opened file or socket gets its number, and messages for the terminal are written into it.
+So each closed stream is opened on the null device first.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The mark of a daemon that is starting, for which clients wait (docs/protocol.md, "Carriers").
 
-It is a file beside the daemon's socket, locked by flock(2) from the daemon's first step until the socket listens.
-A daemon that dies loses the lock with its process, so that a mark which it left behind keeps nobody waiting.
+It is a file beside the daemon's socket, locked by flock(2) from the daemon's first step until the socket listens. The
+lock of a daemon that dies is released by the kernel, so that clients do not wait for a stale mark.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ PAUSE_S = 0.05
 
 
 class StartMark:
-    """The mark that a daemon sets, at one socket at a time. Where it cannot be set, clients are told less."""
+    """The mark of a starting daemon, at one socket at a time. If it cannot be set, clients do not wait for the
+    daemon.
+    """
 
     def __init__(self) -> None:
         self._path: Path | None = None

@@ -1,4 +1,4 @@
-"""What a service tells systemd: sd_notify(3), over the socket that NOTIFY_SOCKET names."""
+"""Notify systemd of the service's state: sd_notify(3), over the socket in NOTIFY_SOCKET."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def parse(data: bytes, *, maximum: int = MAX_ENTRIES) -> list[TreeEntry]:
 
 
 def check_path(path: bytes) -> None:
-    """Refuse what is no path of a tree. Raises: `ListingError`."""
+    """Refuse an invalid path of a tree. Raises: `ListingError`."""
     if not path:
         raise ListingError("an empty path")
     if len(path) > MAX_PATH_BYTES:
@@ -147,7 +147,7 @@ def _check_name(name: bytes, path: bytes) -> None:
 
 
 def check_target(target: bytes) -> None:
-    """Refuse what no symbolic link may hold. Raises: `ListingError`."""
+    """Refuse an invalid target of a symbolic link. Raises: `ListingError`."""
     if not target or target.startswith(b"/"):
         raise ListingError(f"{shown(target)} is no relative target of a link")
     _check_text(target)

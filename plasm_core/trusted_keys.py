@@ -1,4 +1,4 @@
-"""Keys that a user trusts, as they are written: a PeerId, hexadecimal digits, or a public key in PEM or DER."""
+"""Read the keys that a user trusts: a PeerId, hexadecimal digits, or a public key in PEM or DER."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 @attrs.frozen(kw_only=True)
 class Expectation:
-    """The caller's knowledge of the job, to compare with the receipt; None for what it does not know.
+    """The caller's knowledge of the job, to compare with the receipt; None if unknown.
 
     Digests in hexadecimal.
 
@@ -154,7 +154,7 @@ def settle(verifiers: Sequence[Verifier], claims: Sequence[Claim], verdict: Verd
 
 @attrs.frozen(kw_only=True)
 class _Reading:
-    """An answer as read: its claim if it holds one, what it is rejected for, what is as expected."""
+    """A parsed answer: its claim if it is valid, the reasons to reject it, and the facts that match the expectation."""
 
     claim: Claim | None
     wrong: tuple[str, ...]
@@ -204,7 +204,9 @@ def _known(pairs: list[tuple[str, object, object]]) -> list[tuple[str, object, o
 
 
 def _pairs(claim: Claim, expectation: Expectation) -> list[tuple[str, object, object]]:
-    """Return what the receipt is compared with: its name, what is expected (None: nothing), what is there."""
+    """Yield the comparisons of a receipt: the name of the fact, the expected value (None: not compared), the
+    receipt's value.
+    """
     receipt, asked, manifest = claim.receipt, claim.receipt.asked, claim.manifest
     left = {item.path: item for item in receipt.files}
     sent = None if expectation.manifest_json is None else job_id(expectation.manifest_json)
@@ -234,7 +236,7 @@ def _product(item: Product | None) -> str:
 
 
 def _bindings(readings: Sequence[_Reading], *, one_task: bool) -> Opinion:
-    """Return the opinion on whether the receipts are what was expected."""
+    """Return the opinion on whether the receipts match the expectation."""
     if not readings:
         return _opinion(Decision.UNDECIDED, "there is no receipt")
     wrong = [

@@ -1,3 +1,3 @@
-"""The version of Plasm, a module of its own: the package's `__init__` names classes that import the rest."""
+"""The version of Plasm, in a module without imports: the package's `__init__` imports the clients."""
 
 __version__ = "0.1.0.dev0"

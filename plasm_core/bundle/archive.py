@@ -24,7 +24,7 @@ _CHUNK_BYTES = 1 << 20
 
 @attrs.frozen(kw_only=True)
 class Archive:
-    """A bundle as read: its receipts by name, and the size of each file by its SHA-256, which was computed.
+    """A bundle as read: its receipts by name, and the size of each file by the SHA-256 computed from its bytes.
 
     `problems`: what is wrong with it. `others`: files that no receipt covers.
     """

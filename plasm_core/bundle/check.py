@@ -1,4 +1,4 @@
-"""Verify a bundle: every receipt in it, with what it names, and together with the other receipts of its task."""
+"""Verify a bundle: each receipt with the files that it names, and all receipts of one task together."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MAX_LIST_BYTES = 1 << 24
 
 @attrs.frozen(kw_only=True)
 class Checked:
-    """The verdict over all receipts of one task in a bundle, and what is wrong beside it."""
+    """The verdict over all receipts of one task in a bundle, and the problems of their files."""
 
     names: tuple[str, ...]
     verdict: Verdict

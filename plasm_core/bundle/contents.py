@@ -1,4 +1,4 @@
-"""What belongs into a bundle: for each receipt its module, inputs and outputs, each found by its digest."""
+"""The contents of a bundle: the module, inputs and outputs of each receipt, found by their digests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command owes its user once a node has accepted a job: the handle, whatever else fails."""
+"""Record and print a job's handle once a node has accepted the job, also if a later step fails."""
 
 from __future__ import annotations
 

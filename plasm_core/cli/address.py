@@ -51,7 +51,7 @@ def address(as_json: bool, settings: Config) -> None:
 
 
 def _listening(settings: Config) -> list[str]:
-    """Return what the networks of the daemon listen on."""
+    """Return the addresses that the daemon's networks listen on."""
     return [
         item
         for check in ask_daemon(settings)

@@ -108,7 +108,7 @@ A command is imported when it is used: all together take half a second, which `p
 class _Commands(click.Group):
     @property
     def commands(self) -> dict[str, click.Command]:
-        """All commands, imported by now."""
+        """Import all commands and return them."""
         return {name: _imported(name) for name in _COMMANDS}
 
     @commands.setter

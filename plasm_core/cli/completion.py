@@ -1,6 +1,6 @@
-"""What the shell is offered for values: plugins, jobs of this user, and peers that it knows.
+"""Completion of option values in the shell: plugins, this user's jobs, and known peers.
 
-Nothing here fails or waits: where something cannot be read, nothing is offered.
+Nothing here fails or waits: a value that cannot be read is not offered.
 """
 
 from __future__ import annotations

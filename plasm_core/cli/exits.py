@@ -1,4 +1,4 @@
-"""Exit codes: what a script can tell from them."""
+"""The exit codes of the commands and their meanings."""
 
 from __future__ import annotations
 

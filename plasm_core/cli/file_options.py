@@ -33,7 +33,7 @@ _LIMITS = {"bytes": "data_bytes", "entries": "entries", "descriptors": "descript
 
 @attrs.frozen(kw_only=True)
 class FileOptions:
-    """What a command line says of a job's files. Each text is as the user wrote it."""
+    """The options of a command line about a job's files, as the user wrote them."""
 
     files: tuple[str, ...] = ()
     directories: tuple[str, ...] = ()
@@ -78,7 +78,7 @@ class FileOptions:
         return tree
 
     def asked(self, tree: FileTree, pack: FilePack) -> JobFiles:
-        """Return what the manifest says of the files. Raises: `click.ClickException`."""
+        """Return the manifest's part about the files. Raises: `click.ClickException`."""
         with _told():
             return tree.asked(pack, outputs=tuple(self.targets), limits=self.limits)
 
@@ -104,7 +104,9 @@ class FileOptions:
         return self._targets
 
     def product(self, guest: str, host: str) -> Product | None:
-        """Return what this machine has in the place of an output, if anything. Raises: `click.ClickException`."""
+        """Return the file or tree on this machine at the place of an output, None if there is none. Raises:
+        `click.ClickException`.
+        """
         from plasm_core.client.file_tree import FileTree, is_directory
 
         if not os.path.lexists(host):
@@ -121,7 +123,7 @@ class FileOptions:
 
     @contextmanager
     def packed(self) -> Iterator[tuple[FilePack, JobFiles]]:
-        """Read all files, and give them with what the manifest says of them. Raises: `click.ClickException`."""
+        """Read all files. Yield their pack with the manifest's part about them. Raises: `click.ClickException`."""
         with render.phases() as progress:
             progress("reading files")
             tree, told = self.tree(), 0
@@ -153,7 +155,7 @@ class FileOptions:
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """Tell of what is wrong with files. Raises: `click.ClickException`."""
+    """Turn errors about files into messages of the command line. Raises: `click.ClickException`."""
     try:
         yield
     except OSError as exc:
@@ -193,7 +195,7 @@ def destinations(chosen: FileOptions) -> dict[str, Destination]:
 
 
 def write_outputs(left: ResultFiles, places: dict[str, Destination]) -> bool:
-    """Write what a job left. Return whether it left all that was asked for. Raises: `OutputFileError`."""
+    """Write the outputs that a job left. Return whether it left every requested output. Raises: `OutputFileError`."""
     whole = True
     problem: OutputFileError | None = None
     for guest, place in places.items():

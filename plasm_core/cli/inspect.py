@@ -1,4 +1,4 @@
-"""`plasm inspect`: what a module is, and which engine can run it."""
+"""`plasm inspect`: describe a module, and say which engines can run it."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def _fields(info: ModuleInfo) -> list[tuple[str, str | Sequence[str]]]:
 
 
 def _advice(info: ModuleInfo, entry: str | None) -> list[str]:
-    """Return what the user of a module with entries is to know."""
+    """Return the advice for a module with entries."""
     if entry is not None or not info.entries:
         return []
     name = f"--entry {info.entries[0]}"

@@ -57,9 +57,9 @@ def _handle(text: str) -> tuple[Handle, str | None]:
 
 
 def entry_of(text: str) -> tuple[Handle, Entry | None]:
-    """Read a handle, given by itself or as `given_handle` has it, or the beginning of a remembered one's job id.
+    """Read a handle: its text, the forms of `given_handle`, or the beginning of the job id of a remembered handle.
 
-    Return it with what is remembered of it.
+    Return the handle and its entry in the job history.
     """
     text = given_handle(text)
     if not is_job_id(text):
@@ -208,7 +208,7 @@ def logs(
 
 
 def sent_of(entry: Entry | None, reach: node_options.Reach) -> Sent | None:
-    """Return what is known of how a job was submitted."""
+    """Return the terms under which a job was submitted, from the job history."""
     if entry is None:
         return Sent(through_gateway=reach.gateway) if reach.gateway else None
     return attrs.evolve(entry.sent, through_gateway=entry.gateway or reach.gateway)
@@ -424,9 +424,9 @@ _GONE = {"released": "released", "expired": "expired", "unknown_job": "unknown"}
 
 
 def _listed(answer: Status | PlasmError) -> tuple[str, bool]:
-    """Return the state to list for what a node has answered, and whether it has the job no more.
+    """Return the state to list for a node's answer, and whether the node no longer has the job.
 
-    A node that only cannot answer now, with a bad disk perhaps, has the job: its handle is not forgotten.
+    A node that cannot answer now, for example because of a disk error, still has the job: its handle is kept.
     """
     if isinstance(answer, Status):
         return answer.state.value, False
@@ -436,7 +436,7 @@ def _listed(answer: Status | PlasmError) -> tuple[str, bool]:
 
 
 def _statuses(entries: list[Entry], settings: Config) -> Iterator[tuple[Entry, Status | PlasmError]]:
-    """Ask about all jobs, those of one transport beside one another. Yield them in their order."""
+    """Ask about all jobs, concurrently within one transport. Yield the answers in the order of the jobs."""
     answers: dict[int, Status | PlasmError] = {}
     for transport in dict.fromkeys(entry.transport for entry in entries):
         chosen = [index for index, entry in enumerate(entries) if entry.transport == transport]

@@ -1,4 +1,4 @@
-"""What a command that runs or submits a job remembers of its files, for `plasm bundle`."""
+"""Remember the paths of a job's files when it is run or submitted, for `plasm bundle`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What to do about a job that reached one of its limits: the option, and a value."""
+"""The hint for a job that reached a limit: the option that raises the limit, and a value."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _WALL = re.compile(r"after (\d{1,5}) s of wall time")
 
 
 def limit_hint(receipt: Receipt) -> str | None:
-    """Return which option gives the job twice as much of what it lacked, None if it lacked nothing that is known.
+    """Return the option that doubles the limit that the job reached, None if it reached no known limit.
 
-    A job is told that it gets no more memory, and few programs say so: where a failed one had used half of its
-    memory, it may have been that.
+    A job that gets no more memory fails by its own error, and few programs name the cause: if a failed job had used
+    half of its memory, the hint names memory as a possible cause.
     """
     outcome, limits = receipt.result.outcome, receipt.asked.limits
     if outcome.kind == "out_of_gas":

@@ -1,4 +1,4 @@
-"""`plasm metrics`: what the daemon on this machine has counted."""
+"""`plasm metrics`: print the counters of the daemon on this machine."""
 
 from __future__ import annotations
 

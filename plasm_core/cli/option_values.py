@@ -92,8 +92,8 @@ def read_module(path: str, config: Config) -> bytes:
 def read_file(path: str, *, maximum: int, what: str, hint: str = "", setting: str = "") -> bytes:
     """Read a file, `-` for stdin, of at most `maximum` bytes. Raises: `click.ClickException` (exit code 1).
 
-    If that takes long, a line on the terminal says what is being read; it ends in `hint`. `setting`: what sets the
-    maximum.
+    If that takes long, a line on the terminal names the file and ends in `hint`. `setting`: the setting that limits
+    the size, for the error.
     """
     try:
         with stdin.telling(path, hint):

@@ -65,7 +65,9 @@ def _row(item: Candidate) -> tuple[str, ...]:
 
 
 def _known(history: NodeHistory | None) -> tuple[str, str, str]:
-    """Return what this user's clients have learnt of a node: checked of accepted results, failed ones, the error."""
+    """Return a node's counts of checked, accepted and rejected results, and its estimated error, as cells of the
+    table.
+    """
     if history is None:
         return "", "", ""
     checked = f"{history.checked} of {history.accepted}" if history.accepted else ""

@@ -1,4 +1,4 @@
-"""`plasm plugins`: what is installed, what could be, and what is broken."""
+"""`plasm plugins`: list the plugins that are installed, broken, or available to install."""
 
 from __future__ import annotations
 

@@ -27,7 +27,9 @@ _SLOW_S = 2.0
 
 
 class _Forgiving:
-    """The standard error, whose failure must not change how a command ends: once it breaks, it is silent."""
+    """Standard error. After its first write error it writes nothing more, so that the error does not change a
+    command's exit code.
+    """
 
     def write(self, text: str) -> int:
         try:
@@ -67,7 +69,7 @@ def show_error(message: str, hint: str | None = None) -> None:
 
 
 def show_advice(hint: str | None) -> None:
-    """Print on stderr what to do about what the line before says, if anything can be done."""
+    """Print a hint for the preceding line on stderr, if there is one."""
     if hint:
         _console(stderr=True).print(f"[bold]hint:[/] {_plain(hint)}")
 
@@ -236,7 +238,7 @@ def phases() -> Iterator[Any]:
 
 
 class _SlowPhases:
-    """Prints a phase's name once it has taken a while."""
+    """Prints the names of phases that last longer than `_SLOW_S`."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

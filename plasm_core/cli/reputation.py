@@ -1,4 +1,4 @@
-"""`plasm reputation`: what this user's clients have learnt of nodes; and the doubtful results of `plasm jobs`."""
+"""`plasm reputation`: this user's records about nodes; also the doubtful results of `plasm jobs`."""
 
 from __future__ import annotations
 

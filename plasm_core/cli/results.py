@@ -55,19 +55,19 @@ class StandardStreams(Sink):
 
 
 class _Ends:
-    """The last bytes of what a job wrote, so that the summary begins on a line of its own."""
+    """Remembers the last byte of each output, so that the summary begins on a new line."""
 
     def __init__(self) -> None:
         self._last = dict.fromkeys(OutputStream, b"")
         self._latest = OutputStream.STDERR
 
     def note(self, stream: OutputStream, last: bytes) -> None:
-        """Remember the last byte of what was written to an output."""
+        """Remember the last byte written to an output."""
         if last:
             self._last[stream], self._latest = last, stream
 
     def end_line(self) -> None:
-        """End the line that the job has left open, where stderr goes on in it."""
+        """Write a newline if the job's output ended without one and stderr shares its terminal."""
         last = self._last[self._latest if _is_one_file() else OutputStream.STDERR]
         if last not in (b"", b"\n"):
             render.show_line_end()
@@ -100,10 +100,11 @@ def show_result(
     as_json: bool,
     more: Mapping[str, str] = MappingProxyType({}),
 ) -> int:
-    """Write a result out: files, output, the summary on stderr. Return the exit code of the command.
+    """Write a result: its files, its output, and the summary on stderr. Return the exit code of the command.
 
-    `output`: the buffer that has the job's output, or the streams that it was written to. `require`: what must be
-    established, one of `plasm_core.assurance.REQUIREMENTS`. `more`: further members of the JSON document. Raises: OSError, `OutputFileError`.
+    `output`: the buffer that has the job's output, or the streams that it was written to. `require`: the required
+    assurance, one of `plasm_core.assurance.REQUIREMENTS`. `more`: further members of the JSON document. Raises:
+    OSError, `OutputFileError`.
     """
     lacking = assurance.lacking(require, found.verdict, found.standing)
     ends = _Ends()

@@ -100,7 +100,9 @@ def _run_with_files(
     *,
     as_json: bool,
 ) -> int:
-    """Run a job with files here, and write what it leaves. A job that left less than was asked for has failed."""
+    """Run a job with files on this machine, and write its outputs. A job that did not leave every requested output
+    has failed.
+    """
     places = destinations(job_files)
     with contextlib.ExitStack() as opened:
         pack, asked = opened.enter_context(job_files.packed())
@@ -128,9 +130,10 @@ def run_here(job: Submission, output: Sink, client: InProcessClient) -> JobResul
 
 
 def _refuse_options_of_this_machine(ctx: click.Context, settings: Config) -> None:
-    """Refuse what has no effect on a node of the network. Raises: `click.UsageError`.
+    """Refuse options that have no effect on a node of the network.
 
-    What a job needs to run here is used where it is run again here.
+    Raises: `click.UsageError`. Options of the engine on this machine are allowed with a verifier that runs the job
+    again here.
     """
     options.refuse_given(ctx, ("signer",), "signs receipts of this machine: it has no effect on another node")
     chosen = assurance.verifiers_for(settings.plasm.require, settings.plasm.verifier)

@@ -39,7 +39,7 @@ def as_script(
     *,
     named: str | None,
 ) -> ScriptJob | None:
-    """Return the job that runs a script, None if it is no script but a module.
+    """Return the job that runs a script, None if the file is a module.
 
     `named`: the extension whose interpreter runs it, None for its own. Raises: `click.ClickException`.
     """
@@ -69,7 +69,7 @@ def as_script(
 
 
 def _refuse_unknown(script: str, extension: str) -> None:
-    """Refuse what is neither a module nor named like one. Raises: `BadModuleError`, `click.ClickException`."""
+    """Refuse a file that is neither a module nor named like one. Raises: `BadModuleError`, `click.ClickException`."""
     if extension in _MODULES or not extension or not is_stored(script) or _is_module(script):
         return
     raise BadModuleError(
@@ -89,7 +89,7 @@ def _is_module(path: str) -> bool:
 
 
 def _place(script: str, files: FileOptions) -> str | None:
-    """Return the script's path in the job's tree, if a --file or --dir has it there already."""
+    """Return the script's path in the job's tree, if a --file or --dir already includes it."""
     real = Path(script).resolve()
     for text in files.files:
         host, _, guest = text.rpartition(":")

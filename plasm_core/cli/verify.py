@@ -244,7 +244,9 @@ def verify(
 
 
 def _refuse_options_of_runs(ctx: click.Context, settings: Config, module_file: str | None) -> None:
-    """Refuse what has an effect on another run of the task only, if there will be none. Raises: `click.UsageError`."""
+    """Refuse options that affect only another run of the task, if no verifier runs it again. Raises:
+    `click.UsageError`.
+    """
     chosen = assurance.verifiers_for(settings.plasm.require, settings.plasm.verifier)
     if module_file is None:
         why = "is about running the task again: it has no effect without --module"
@@ -319,10 +321,10 @@ def _stated_bytes(envelopes: Sequence[bytes], stream: OutputStream) -> int:
 
 
 def _output(file: str, stated_bytes: int | None) -> OutputDigest:
-    """Return digest and size of a file's bytes.
+    """Return the digest and size of a file's bytes.
 
-    `stated_bytes`: what the receipts say. A pipe or a device that gives more, perhaps without an end, is read no
-    further than one byte more, which is enough to differ.
+    `stated_bytes`: the size in the receipts. A pipe or a device is read to one byte beyond that size: that suffices
+    to differ, and the pipe may never end.
     """
     hasher = OutputHasher()
     most = None if stated_bytes is None or is_stored(file) else stated_bytes + 1

@@ -1,4 +1,4 @@
-"""`plasm verify batch.json`: does the receipt of a batch hold, and do the receipts beside it belong to it?"""
+"""`plasm verify batch.json`: verify the receipt of a batch, and that the receipts in its folder belong to it."""
 
 from __future__ import annotations
 

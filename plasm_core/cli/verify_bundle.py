@@ -40,7 +40,7 @@ def verify_file(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Verify a bundle, show what came of each task in it, and return the exit code."""
+    """Verify a bundle, show the verdict on each task in it, and return the exit code."""
     options.refuse_given(ctx, _OTHERS, "is in a bundle already: it has no effect")
     require = node.config.plasm.require
     archive = read_archive(Path(path))

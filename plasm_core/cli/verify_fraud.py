@@ -80,7 +80,7 @@ def is_fraud_proof(path: str) -> bool:
 def verify_file(
     ctx: click.Context, path: str, node: LocalNode, given: GivenInputs, *, as_json: bool, quiet: bool
 ) -> int:
-    """Judge a file, show what came of it, and return the exit code."""
+    """Judge a fraud proof, show the finding, and return the exit code."""
     options.refuse_given(ctx, _OTHERS, "is about receipts: it has no effect on a fraud proof")
     _, finding = judge_file(path, node, given)
     if as_json:
@@ -152,9 +152,9 @@ def prove(
     stdin: Callable[[], bytes],
     inputs: JobInput,
 ) -> Path | None:
-    """Keep the proof if a verifier rejected receipts for what others, or a run on this machine, say. Return its file.
+    """Keep a fraud proof if a verifier rejected receipts because others, or a run on this machine, contradict them.
 
-    Receipts that are not of what the command line names, or whose signatures are wrong, are rejected for that.
+    Return its file. Receipts that were rejected for another reason (wrong module, input or signature) give no proof.
     """
     by_result = any(
         opinion.decision is Decision.REJECT and opinion.verifier not in (BINDINGS, "signature")

@@ -171,7 +171,7 @@ def revoke(name: str) -> None:
 
 
 def _require_extra() -> None:
-    """Check that what the server needs is installed. Raises: `PluginMissingError`."""
+    """Check that the server's libraries are installed. Raises: `PluginMissingError`."""
     import importlib.util
 
     missing = [

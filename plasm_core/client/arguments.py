@@ -1,6 +1,6 @@
-"""Arguments of the clients: what has another type than is expected is refused before anything is sent.
+"""Check the types of the clients' arguments before anything is sent.
 
-Without it, an empty or a wrong value would be taken for none at all, or be found out once a node has the job.
+Otherwise an empty or wrong value would be taken for none, or would fail only after a node has accepted the job.
 """
 
 from __future__ import annotations

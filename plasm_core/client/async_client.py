@@ -79,11 +79,11 @@ QUEUE_S = 3600.0
 
 
 class AsyncClient:
-    """Hands jobs to nodes and takes their results, verified. Made by `open_client`.
+    """Submits jobs to nodes and returns verified results. Created by `open_client`.
 
-    Whatever can be retried safely is, with growing pauses, until `timeout_s` (seconds, None: for ever, but for
-    `run`) is over: submitting is idempotent, and following goes on where it broke off.
-    All methods raise `WaitTimeoutError`, `PeerUnreachableError`, `RefusedError` and `ProtocolError`.
+    Safe operations are retried with growing pauses for `timeout_s` seconds (None: without limit, except for `run`):
+    submitting is idempotent, and following continues at the offset that was reached. All methods raise
+    `WaitTimeoutError`, `PeerUnreachableError`, `RefusedError` and `ProtocolError`.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class AsyncClient:
         self._reuse = reuse
 
     def at(self, dialler: Dialler) -> AsyncClient:
-        """Return a client like this one that reaches nodes by another dialler."""
+        """Return a client with the same verifiers and memory that reaches nodes through another dialler."""
         return AsyncClient(dialler, self._judge, self._sent, self._reuse, self.auditor)
 
     def executions(self, submission: Submission) -> int:
@@ -117,9 +117,9 @@ class AsyncClient:
         watch: Watcher = silent,
         placed: Callable[[Handle], None] = lambda _handle: None,
     ) -> Handle:
-        """Hand a job in. It is on the node's disk when this returns, and when `placed` is called.
+        """Submit a job. The node has stored it on its disk when this returns, and when `placed` is called.
 
-        An error that comes when a node may have the job by now has its `handle`. Raises: OSError from its sources.
+        If a node may have accepted the job, the error has the job's `handle`. Raises: OSError from its sources.
         """
         check_callbacks(watch=watch, placed=placed)
         self._remember(submission)
@@ -159,13 +159,13 @@ class AsyncClient:
         patience_s: float | None = None,
         avoid: Collection[PeerId | str] = (),
     ) -> JobResult:
-        """Submit a job and wait for its verified result. Output goes to the sink, or into the result.
+        """Submit a job and wait for its verified result. Output is written to the sink, or is part of the result.
 
-        `placed` is called whenever a node has accepted it. If the verifiers' plan asks for several executions, or a
-        verifier asks for more, as many nodes run it. `timeout_s`: for all of it; None is the job's wall time and
-        `QUEUE_S` (an hour) for each execution, `float("inf")` is for ever. `patience_s`: how long to wait for a node
-        where none is left (None: the job's wall time). `avoid`: nodes and networks that may not run it. What a client
-        believes of a node, and for how long it waits: docs/network.md.
+        `placed` is called whenever a node has accepted the job. If the verifiers ask for several executions, several
+        nodes run it. `timeout_s`: the deadline for the whole call; None is the job's wall time and `QUEUE_S` (an
+        hour) for each execution, `float("inf")` is no deadline. `patience_s`: how long to wait for a node when none
+        is left (None: the job's wall time). `avoid`: nodes and networks that must not run the job. docs/network.md
+        says which of a node's claims a client believes, and how long it waits.
 
         A client that reuses results (`reuse=True`) runs nothing if it knows the verified result of an equal task.
 
@@ -321,7 +321,9 @@ class AsyncClient:
     async def _receive_again(
         self, submission: Submission, done: JobExecution, output: Digesting, whole: Deadline
     ) -> JobExecution | None:
-        """Receive once more what a node gave, for the caller, its files too. None if it is not the same as before."""
+        """Receive a node's output and files again, for the caller's sink. Return None if they differ from the first
+        time.
+        """
         given, following = done.given, Following()
         deadline = Deadline(whole.within_s(_RECEIVE_AGAIN_S))
         dialler = self.dialler.others()
@@ -346,7 +348,7 @@ class AsyncClient:
         return attrs.evolve(done, given=given, files=left) if output.digests == given.outputs else None
 
     def _knows(self, signer: PeerId) -> Standing:
-        """Return what this client knows of a node."""
+        """Return the standing of a node: its relation to this client's user."""
         return self.dialler.standing(signer) or self._judge.standing(signer)
 
     def map(
@@ -390,10 +392,11 @@ class AsyncClient:
         sent: Sent | None = None,
         files: bool = True,
     ) -> JobResult:
-        """Wait for a job's result, and verify it. Output goes to the sink, or into the result.
+        """Wait for a job's result, and verify it. Output is written to the sink, or is part of the result.
 
-        `manifest_json`, if it is at hand, is compared too; the handle alone binds the job. `sent`: what is known
-        of how the job was submitted, if this client did not do it. `files` False leaves its files at the node.
+        `manifest_json`: compared with the receipt, if given; the handle alone identifies the job, too. `sent`: the
+        terms of the submission, if another client submitted the job. `files`: False leaves the job's files at the
+        node.
 
         Raises: `ReceiptRejectedError`, `ReceiptUndecidedError`, `FilesNotServedError`; what the sink raises.
         """
@@ -490,7 +493,7 @@ class AsyncClient:
         watch: Watcher = silent,
         sent: Sent | None = None,
     ) -> None:
-        """Pass the bytes of a file that `list_files` has told of to `take`, once all are here and have its digest.
+        """Fetch a file that `list_files` returned, compare it with its digest, and pass its bytes to `take`.
 
         `take` is called in a thread. Raises: as `result`; what `take` raises.
         """
@@ -513,9 +516,9 @@ class AsyncClient:
     async def peek(
         self, handle: Handle, sink: Sink, *, timeout_s: float | None = 30, sent: Sent | None = None
     ) -> Status:
-        """Copy a job's output so far to the sink, and return the job's status.
+        """Copy the output that a job has written so far to the sink, and return the job's status.
 
-        `timeout_s`: None for as long as output comes, with 30 s at most until the first and between two pieces.
+        `timeout_s`: None waits as long as output arrives, at most 30 s for each piece.
         """
         limit = (sent or self._sent.find(handle.job_id)).output_bytes
         return await job_control.copy_output_so_far(self.dialler, handle, sink, timeout_s, limit)
@@ -527,24 +530,24 @@ class AsyncClient:
         return await job_control.wait_for_end(self.dialler, handle, timeout_s, watch)
 
     async def status(self, handle: Handle, *, timeout_s: float | None = 30) -> Status:
-        """Return where a job stands."""
+        """Return a job's status."""
         return await job_control.ask_about(self.dialler, handle, AskStatus, timeout_s, "the job's status")
 
     async def statuses(
         self, handles: Sequence[Handle], *, timeout_s: float = 30
     ) -> list[Status | PlasmError]:
-        """Return where each of many jobs stands, or why that could not be learnt, in their order.
+        """Return the status of each job, or the error in its place, in the order of the handles.
 
-        They are asked for beside one another, so that one deadline holds for all.
+        The jobs are asked about concurrently, with one deadline for all.
         """
         return await job_control.ask_about_many(self.dialler, handles, timeout_s)
 
     async def cancel(self, handle: Handle, *, timeout_s: float | None = 60) -> Status:
-        """End a job, and return its status when it has ended."""
+        """Cancel a job, and return its status when it has ended."""
         return await job_control.ask_about(self.dialler, handle, Cancel, timeout_s, "the job to be cancelled")
 
     async def release(self, handle: Handle, *, timeout_s: float | None = 30) -> Status:
-        """Have an ended job's inputs and outputs deleted on the node."""
+        """Delete an ended job's inputs and outputs on its node."""
         return await job_control.ask_about(self.dialler, handle, Release, timeout_s, "the job to be released")
 
     async def capabilities(self, peer: PeerId | None = None, *, timeout_s: float | None = 30) -> bytes:

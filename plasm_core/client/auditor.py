@@ -45,7 +45,7 @@ class OtherClient(Protocol):
 
 @attrs.frozen(kw_only=True)
 class Audited:
-    """What the check of an accepted result found. `is_right` None: it could not be told, and `reason` says why."""
+    """The finding of the check of an accepted result. `is_right` is None if the check failed for the `reason`."""
 
     result: AcceptedResult
     is_right: bool | None
@@ -81,7 +81,7 @@ class Auditor:
         await trio.sleep_forever()
 
     async def audit_due(self) -> list[Audited]:
-        """Check all results that are due by now, several at once: a node that hangs delays its own check only.
+        """Check all results whose audit is due, several at once: a node that hangs delays only its own check.
 
         Raises: `StorageError`.
         """
@@ -141,7 +141,7 @@ class Auditor:
         return await trio.to_thread.run_sync(self._reputation.convict, judged, laboratory)
 
     async def _poll(self, result: AcceptedResult, job: Submission, claims: list[Claim]) -> Audited:
-        """Ask more nodes about a job on which two differ, until one answer is likely enough, and note who gave it.
+        """Have more nodes run a job on which two differ, until one answer is likely enough, and store the finding.
 
         Raises: as `run`, if there are too few nodes.
         """
@@ -169,7 +169,9 @@ class Auditor:
 
 
 def check_here(result: AcceptedResult, reputation: Reputation, judge: Judge) -> Audited:
-    """Run the job of an accepted result on this machine, compare, and note what was found. It takes as long as the job."""
+    """Run the job of an accepted result on this machine, compare the results, and store the finding. It takes as long
+    as the job.
+    """
     store = reputation.store
     assert store is not None
     try:
@@ -198,7 +200,7 @@ def check_here(result: AcceptedResult, reputation: Reputation, judge: Judge) -> 
 
 
 def _claim(envelope_json: bytes) -> Claim:
-    """Read what a node has signed. Raises: `InvalidRecordError`, `RefusedError` if nobody can re-check it."""
+    """Parse a node's receipt. Raises: `InvalidRecordError`; `RefusedError` if it cannot be re-checked."""
     envelope = Envelope.from_json(envelope_json)
     claim = Claim(envelope=envelope, receipt=Receipt.from_statement(envelope.payload))
     if claim.why_unsettled:

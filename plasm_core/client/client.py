@@ -174,7 +174,8 @@ class Client:
         timeout_s: float | None = None,
         **terms: Unpack[Terms],
     ) -> Iterator[JobResult | PlasmError]:
-        """Run a module once for each input, and yield the results: in order, or as they come if not `ordered`.
+        """Run a module once for each input, and yield the results: in the order of the inputs, or as they arrive if
+        `ordered` is false.
 
             from plasm_core import Client
 
@@ -182,10 +183,11 @@ class Client:
             for result in Client().map("examples/hello/hello.wasm", inputs):
                 print(result)
 
-        An input is a mapping of terms, added to `terms`, or what `stdin=` takes. Inputs are read as nodes have room, and
-        at most `ahead` jobs beyond the result that the caller waits for. `in_flight`: how many jobs at once, None as the
-        nodes take them. A job that failed has a result too: see `JobResult.ok`. The error of a job without a result is
-        raised in its place, or yielded if `errors`. Closing the iterator cancels what has not ended.
+        An input is a mapping of terms, which are added to `terms`, or a value for `stdin`. Inputs are read when nodes
+        have room, at most `ahead` jobs beyond the result that the caller waits for. `in_flight`: the most jobs at
+        once; None is as many as the nodes accept. A job that failed has a result too: see `JobResult.ok`. If a job
+        has no result, its error is raised, or yielded if `errors` is true. Closing the iterator cancels the jobs that
+        have not ended.
         """
 
         def opened(client: AsyncClient) -> AbstractAsyncContextManager[AsyncIterator[JobResult | PlasmError]]:
@@ -259,7 +261,7 @@ class Client:
         watch: Watcher = silent,
         sent: Sent | None = None,
     ) -> None:
-        """Pass the bytes of a file that `list_files` has told of to `take`, once all are here and have its digest.
+        """Fetch a file that `list_files` returned, compare it with its digest, and pass its bytes to `take`.
 
         For example:
 
@@ -396,7 +398,7 @@ class Client:
         return self._do(lambda client: client.release(held, timeout_s=timeout_s))
 
     def peers(self, *, settle_s: float = 3.0) -> list[Candidate]:
-        """Return the nodes in the network's directory that answer, the best first, with what is known of each.
+        """Return the nodes of the network's directory that answer, the best first, each with its capability record.
 
         `settle_s`: seconds to wait for more after the first.
 

@@ -84,7 +84,10 @@ class Link:
         return said
 
     async def _read(self) -> None:
-        """Read what there is, or else what comes next, in turn with others. Cancelled, it goes on the next time."""
+        """Read the messages that have arrived, or wait for some. Yield to other tasks after each.
+
+        The next call continues a cancelled one.
+        """
         if self._unread is None:
             self._unread = self.conversation.receive(await self._receive_some())
         try:
@@ -125,7 +128,7 @@ class Link:
             await self.send(self.conversation.error("protocol", message[:500]))
 
     async def beat(self) -> None:
-        """Send a heartbeat whenever nothing else was sent for a while, until the connection ends."""
+        """Send a heartbeat whenever nothing else was sent for the heartbeat interval, until the connection ends."""
         with contextlib.suppress(ConnectionLostError):  # the receiving task gets the error
             while True:
                 due = self._sent_at + HEARTBEAT_S

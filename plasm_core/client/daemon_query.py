@@ -20,9 +20,9 @@ _MAX_BYTES = 1 << 20
 async def ask(
     config: Config, protocol: str, question: bytes = b"", *, grace_s: float = starting.GRACE_S
 ) -> bytes:
-    """Return the answer of the first daemon that answers: a u32 big-endian length and as many bytes.
+    """Return the answer of the first daemon that answers: a big-endian u32 length, then that many bytes.
 
-    `question`: what is sent before. `grace_s`: how long to wait for a daemon of which nothing is to be seen.
+    `question`: the bytes to send first. `grace_s`: how long to wait for a daemon that has left no trace of starting.
 
     Raises: `PeerUnreachableError`, `ProtocolError`, `StreamError`.
     """

@@ -76,7 +76,7 @@ class Dialler(ABC):
         return False
 
     def standing(self, signer: PeerId) -> Standing | None:
-        """Return a node's standing as far as it follows from how the node was reached, else None."""
+        """Return a node's standing if the way it was reached determines it, else None."""
         return None
 
     def failed(self, peer: PeerId, *, lied: bool = False) -> None:  # noqa: B027 - there may be no other
@@ -86,7 +86,9 @@ class Dialler(ABC):
         """Record that a node did a job: its receipt was verified."""
 
     def histories(self) -> list[NodeHistory]:
-        """Return what is known of the nodes that may get the next job, the likeliest first; none if none is known."""
+        """Return the histories of the nodes that may get the next job, the likeliest first; empty if no node is
+        known.
+        """
         return []
 
     def network_of(self, peer: PeerId) -> str | None:

@@ -84,7 +84,7 @@ class JobRunner(Protocol):
 
 @attrs.define(eq=False)
 class QueuedJob:
-    """A job with its number in the batch. `preferred`: a node that may have it from an earlier run."""
+    """A job with its number in the batch. `preferred`: a node that may already have the job from an earlier run."""
 
     index: int
     submission: Submission
@@ -125,11 +125,11 @@ Placed = Callable[[QueuedJob, Handle], None]
 
 
 class Dispatcher:
-    """Runs the jobs that `pull` returns, until it returns None, and hands each end to `deliver`, in any order.
+    """Runs the jobs that `pull` returns, until it returns None, and passes each end to `deliver`, in any order.
 
     `pull` is called when a node has room: jobs are made as they are needed. `deliver` may wait; the job keeps its
-    place in the window meanwhile, so that results never pile up. `placed` is told where a job was accepted.
-    `most`: the greatest number of jobs in flight, None as the nodes advertise.
+    place in the window meanwhile, which bounds the number of waiting results. `placed` is called with each node that
+    accepted a job. `most`: the most jobs in flight, None for as many as the nodes advertise.
     """
 
     def __init__(
@@ -331,7 +331,7 @@ class Dispatcher:
             await self._failed(job, lane, error)
 
     async def _withdraw(self, lane: Lane, handle: Handle) -> None:
-        """Cancel a job that another node was faster with, as far as that takes no time."""
+        """Cancel a job that another node has finished first, without waiting long for the answer."""
         with trio.move_on_after(_WITHDRAW_S), contextlib.suppress(PlasmError):
             await lane.client.cancel(handle, timeout_s=_WITHDRAW_S)
 
@@ -347,7 +347,7 @@ class Dispatcher:
         self._changed.unpark_all()
 
     async def _failed(self, job: QueuedJob, lane: Lane, error: PlasmError) -> None:
-        """Decide what an error means: for the node, for the job, for all."""
+        """Decide whether an error concerns the node, the job, or the whole batch."""
         now = trio.current_time()
         job.last_error = error
         log.info("job failed at a node job=%d node=%s reason=%s", job.index, lane.peer, error)

@@ -23,7 +23,7 @@ def keep(
 ) -> Path | None:
     """Store an envelope that a node sent, and return its file; None if it cannot be stored.
 
-    The oldest files beyond `MAX_FILES` are deleted, so that a node that lies often cannot fill the disk.
+    At most `MAX_FILES` are kept, the latest, so that a lying node cannot fill the disk.
     """
     record = {
         "node": str(peer),

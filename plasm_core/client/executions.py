@@ -1,4 +1,6 @@
-"""The executions of one job that its verifiers ask for: how many are wanted, which there are, whom to ask next."""
+"""The executions of one job that its verifiers ask for: how many are wanted, which are done, and which nodes to avoid
+next.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +16,15 @@ from plasm_core.records.plan import MAX_EXECUTIONS
 T = TypeVar("T")
 
 MAX_DROPPED = 16
-"""How many nodes' false results one job stands: anybody can make many keys."""
+"""How many nodes with false results one job may meet before it fails: keys are free to make."""
 
 
 @attrs.define(kw_only=True)
 class Executions(Generic[T]):
-    """What nodes gave for one job, in the order in which they did. `network` returns that of a node, None if unknown.
+    """The executions of one job by different nodes, in the order in which they ended.
 
-    `avoided`: nodes and networks that may not run it. `holder`: the node whose output the caller has.
+    `network` returns a node's network, None if unknown. `avoided`: nodes and networks that must not run the job.
+    `holder`: the node whose output the caller has received.
     """
 
     plan: Plan
@@ -35,12 +38,12 @@ class Executions(Generic[T]):
 
     @property
     def wanted(self) -> int:
-        """How many executions the verifiers ask for by now."""
+        """How many executions the verifiers ask for so far."""
         return max(self.plan.executions, self._asked_for)
 
     @property
     def are_enough(self) -> bool:
-        """Whether there are as many as are wanted, or as there can be."""
+        """Whether there are as many executions as wanted, or as possible."""
         return self._are_all or len(self.done) >= self.wanted
 
     @property
@@ -54,7 +57,7 @@ class Executions(Generic[T]):
         return bool(self.done or self._dropped)
 
     def add(self, peer: PeerId, given: T) -> None:
-        """Take an execution."""
+        """Add an execution."""
         self.done[peer] = given
         self.holder = self.holder or peer
 
@@ -64,7 +67,7 @@ class Executions(Generic[T]):
         return more > 0 and not self._are_all and self._asked_for + len(self._dropped) <= MAX_EXECUTIONS
 
     def drop(self, peers: Collection[PeerId]) -> bool:
-        """Do without nodes whose claims are false. Return whether the job may go on without them."""
+        """Drop the executions of nodes whose claims are false. Return whether other nodes may replace them."""
         for peer in peers:
             self.done.pop(peer, None)
             self._dropped.add(peer)
@@ -73,9 +76,9 @@ class Executions(Generic[T]):
         return len(self._dropped) <= MAX_DROPPED
 
     def make_do(self) -> bool:
-        """Have the verifiers judge those that there are, where no node is left to replace one whose claim was false.
+        """Accept the present number of executions, because no node is left to replace a dropped one.
 
-        Return whether there are any. The verifiers may still ask for more, which then cannot be had.
+        Return whether there are any. The verifiers may still ask for more, which will fail.
         """
         self._are_all = bool(self.done and self._dropped)
         return self._are_all

@@ -1,4 +1,4 @@
-"""`concurrent.futures` over nodes: an executor whose callables are modules."""
+"""An executor of `concurrent.futures` that runs modules on nodes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class _Call:
 
 
 class PlasmExecutor(Executor):
-    """Runs modules as `concurrent.futures` has it: `submit` returns a future of a `JobResult`.
+    """An executor of `concurrent.futures` for modules: `submit` returns a future of a `JobResult`.
 
         from concurrent.futures import as_completed
 
@@ -52,11 +52,11 @@ class PlasmExecutor(Executor):
             for future in as_completed(futures):
                 print(future.result())
 
-    A job that ends otherwise than with exit code 0 has a result too: see `JobResult.ok`. The future's exception is the
-    error of a job without a result. A future can be cancelled until its job is sent.
+    A job that fails has a result too: see `JobResult.ok`. The future's exception is the error of a job without a
+    result. A future can be cancelled until its job is sent.
 
-    `client`: by default one of the daemon of this machine, which is closed with the executor. `max_workers`: how many
-    jobs are in flight at most; by default as many as the nodes take. `terms` are added to those of each job.
+    `client`: by default a client of this machine's daemon, which is closed with the executor. `max_workers`: the most
+    jobs in flight; by default as many as the nodes accept. `terms` are added to those of each job.
     """
 
     def __init__(
@@ -189,7 +189,7 @@ class _Calls:
         return found
 
     def _run(self) -> None:
-        """Run jobs until there are none, and for ever if the executor stays open."""
+        """Run jobs until the executor is closed and no jobs are left."""
         while True:
             error: BaseException = PlasmError("the client was closed")
             try:

@@ -24,13 +24,13 @@ MAX_FETCH_BYTES = 2**53 - 1
 
 @attrs.frozen(kw_only=True)
 class FetchLimits:
-    """What a node may serve of a job's outputs, all together. `file_bytes`: the bytes of all files."""
+    """The limits for all outputs that a client fetches of one job. `file_bytes`: the bytes of all files together."""
 
     entries: int = MAX_ENTRIES
     file_bytes: int = 1 << 40
 
     def less(self, entries: Sequence[TreeEntry]) -> FetchLimits:
-        """Return what is left for the other outputs, where one has these entries."""
+        """Return the limits that remain for the other outputs after these entries."""
         used = sum(entry.size for entry in entries)
         return FetchLimits(
             entries=max(0, self.entries - len(entries)), file_bytes=max(0, self.file_bytes - used)
@@ -39,9 +39,8 @@ class FetchLimits:
 
 @attrs.define(eq=False)
 class Fetching:
-    """One output on its way, or a part of it: how much is here, so that another connection can continue there.
-
-    `offset`, `length`: the part that is wanted.
+    """One output being fetched, or a part of it, with the bytes received so far, so that another connection can
+    continue. `offset`, `length`: the part to fetch.
     """
 
     product: Product
@@ -53,7 +52,7 @@ class Fetching:
     taken: int = 0
 
     def take_size(self, contents: OutputContents) -> None:
-        """Note what the node says of the output. Raises: `ProtocolError` if that cannot be what the receipt states."""
+        """Record the kind and size that the node announces. Raises: `ProtocolError` if they contradict the receipt."""
         product, most = self.product, self.limits.file_bytes
         if contents.kind != product.kind:
             raise ProtocolError(
@@ -155,7 +154,7 @@ class FetchedFiles:
         return {path: there.get(path) for path in self.outputs}
 
     def kind(self, path: str) -> str | None:
-        """Return what an output is, `file` or `tree`; None if the job did not leave it."""
+        """Return an output's kind, `file` or `tree`; None if the job did not leave it."""
         product = self.found.get(path)
         return None if product is None else product.kind
 

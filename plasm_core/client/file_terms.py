@@ -20,7 +20,8 @@ FILE_TERMS = ("files", "outputs", "file_limits")
 class InputDirectory:
     """A directory of this machine whose files a job gets a copy of.
 
-    `writable`: the job may change its copy. `follow_links`: take what symbolic links lead to, instead of refusing them.
+    `writable`: the job may change its copy. `follow_links`: copy the targets of symbolic links instead of refusing
+    the links.
     """
 
     path: str | Path
@@ -38,9 +39,11 @@ def has_files(terms: Mapping[str, Any]) -> bool:
 
 
 def pack_files(terms: Mapping[str, Any]) -> tuple[FilePack, JobFiles]:
-    """Read the files that terms name, once. The caller closes the pack.
+    """Read the files named in a job's terms, once.
 
-    Raises: TypeError; ValueError for what makes no tree or no manifest; OSError.
+    The caller closes the pack.
+
+    Raises: TypeError; ValueError if they make no valid tree or manifest; OSError.
     """
     files = terms.get("files", {})
     if not isinstance(files, Mapping):

@@ -33,8 +33,8 @@ class FileTreeError(ValueError):
 class FileTree:
     """Collects the entries of a job's input tree. Paths in the tree may begin with `/`.
 
-    `follow_links`: take what a symbolic link in a directory leads to; otherwise a link is refused by its name.
-    What a caller names itself is followed.
+    `follow_links`: copy the target of a symbolic link in a directory; otherwise the link is refused, and the error
+    names it. A link that the caller names itself is always followed.
     """
 
     def __init__(self, *, follow_links: bool = False) -> None:
@@ -55,7 +55,7 @@ class FileTree:
         self.close()
 
     def add_archive(self, file: str | Path, path: str, *, read_only: bool = True) -> None:
-        """Add all that is in a .tar or .zip. It is read where it lies. Raises: `FileTreeError`; OSError; `StorageError`."""
+        """Add all entries of a .tar or .zip, without extracting it. Raises: `FileTreeError`; OSError; `StorageError`."""
         guest = _guest(path)
         try:
             archive = TreeArchive(file)
@@ -91,7 +91,8 @@ class FileTree:
                 self._make(each)
 
     def make_output(self, path: str) -> str:
-        """Add the directory that an output lies in or, if its path ends with a slash, is. Return the output's name.
+        """Add the directory for an output: the output itself if its path ends with a slash, else its parent. Return
+        the output's name.
 
         Raises: `FileTreeError`.
         """
@@ -189,7 +190,7 @@ class FileTree:
     def asked(
         self, pack: FilePack, *, outputs: tuple[str, ...] = (), limits: FileLimits = DEFAULT_FILE_LIMITS
     ) -> JobFiles:
-        """Return what a manifest says of this tree. Raises: ValueError."""
+        """Return the manifest's part about this tree. Raises: ValueError."""
         return JobFiles(
             tree=pack.tree,
             read_only=tuple(sorted(self._read_only)),
@@ -199,7 +200,7 @@ class FileTree:
 
 
 def _guest(path: str) -> bytes:
-    """Return a path in the tree as a listing has it. Raises: `FileTreeError`."""
+    """Return a path in the tree in the form of a listing. Raises: `FileTreeError`."""
     encoded = os.fsencode(path).strip(b"/")
     if encoded in (b"", b"."):
         return b""
@@ -211,7 +212,7 @@ def _guest(path: str) -> bytes:
 
 
 def guest_name(path: str) -> str:
-    """Return a path in the tree as a manifest has it. Raises: `FileTreeError`."""
+    """Return a path in the tree in the form of a manifest. Raises: `FileTreeError`."""
     return os.fsdecode(_guest(path)) or ROOT
 
 

@@ -1,4 +1,4 @@
-"""Make fraud proofs of what nodes signed, and keep them: private files, bounded in number and in bytes."""
+"""Make fraud proofs from receipts, and keep them in private files, bounded in number and bytes."""
 
 from __future__ import annotations
 
@@ -88,9 +88,9 @@ def prosecute(
 ) -> tuple[Path | None, Finding]:
     """Find out which nodes signed false receipts of one task, and keep the proof. Return its file and the finding.
 
-    A proof is kept if it convicts a node, or if the receipts differ and the task could not be run here to tell who
-    lied: somebody else may. `envelopes`, `job`: as `keep_proof`; `laboratory`: has the job's inputs, None if they are
-    not at hand. It runs the task again on up to two engines: call it in a thread.
+    A proof is kept if it convicts a node, or if the receipts differ and this machine could not run the task to find
+    the liar: another machine may. `envelopes`, `job`: as `keep_proof`; `laboratory`: can run the task with the job's
+    inputs; None if the inputs are missing. It runs the task again on up to two engines: call it in a thread.
     """
     try:
         proof = normal_form(envelopes, {})

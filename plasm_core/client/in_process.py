@@ -40,15 +40,15 @@ class InProcessClient:
         """A job whose module has run before and is not compiled for the configured runtime: see `compile_behind`."""
 
     def run(self, submission: Submission, *, sink: Sink, watch: Watcher = silent) -> JobResult:
-        """Run a job to its end, verify its receipt, and return the result. Output goes to the sink as it comes.
+        """Run a job to its end, verify its receipt, and return the result.
 
-        With `plasm.reuse` the verified result that an equal task had before is returned, and nothing runs.
+        Output is passed to the sink as it is written. With `plasm.reuse` an earlier verified result of an equal task
+        is returned, and nothing runs. The result is returned whatever its verdict is, because its output was passed
+        on before the verification; the caller compares the verdict with its requirements. The job gets the grants
+        that it asks for, because its user owns the machine.
 
-        The result is returned whatever its verdict is, because its output was passed on before the verification;
-        the caller compares the verdict with its requirements. The job gets the grants that it asks for, because its
-        user owns the machine.
-
-        Raises: `RefusedError` before anything ran; `ConfigError`, `PluginError`, `KeyFileError`, `SandboxError`; OSError from the submission's sources; what the sink raises.
+        Raises: `RefusedError` before the job starts; `ConfigError`, `PluginError`, `KeyFileError`, `SandboxError`;
+        OSError from the submission's sources; what the sink raises.
         """
         manifest = submission.manifest
         copy = Copying(sink)
@@ -108,7 +108,7 @@ class InProcessClient:
 
 
 def _left(manifest: Manifest, completed: Completed) -> dict[str, Product | None]:
-    """Return what the job left of each output."""
+    """Return the job's outputs by path."""
     if manifest.files is None or completed.files is None:
         return {}
     there = {item.path: item for item in completed.files.digests}

@@ -32,9 +32,8 @@ _MAX_LINE_BYTES = 4096
 class Entry:
     """One submitted job: its handle, the module's file name, the time of submission, and the transport.
 
-    `output_bytes`: the job's limit for each output, 0 if not known; `file_bytes`: what the files that it leaves may
-    have together, 0 if not known. `gateway`: the daemon was to submit it to
-    another node.
+    `output_bytes`: the job's limit for each output, 0 if unknown; `file_bytes`: the limit of its output files
+    together, 0 if unknown. `gateway`: the job was submitted through the daemon as a gateway.
     """
 
     json_open = True
@@ -119,7 +118,7 @@ class JobHistory:
 
     @contextmanager
     def _rewritten(self) -> Iterator[list[Entry]]:
-        """Read all entries, and write what the caller made of them, while nobody else does."""
+        """Read all entries under a lock, let the caller change them, and write them back."""
         try:
             private_directory(self._path.parent)
             lock = os.open(

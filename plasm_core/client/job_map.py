@@ -1,4 +1,4 @@
-"""One module over many inputs in a program: results as they are verified, with bounded memory."""
+"""`map` of the clients: one module over many inputs, results as they are verified, with bounded memory."""
 
 from __future__ import annotations
 
@@ -142,9 +142,11 @@ async def map_jobs(
     timeout_s: float | None = None,
     **terms: Unpack[Terms],
 ) -> AsyncIterator[AsyncIterator[JobResult | PlasmError]]:
-    """Run a module over inputs, and yield an iterator of the ends: a result, or the error of a job without one.
+    """Run a module over inputs, and yield an iterator of results, and of errors of jobs without a result.
 
-    See `Client.map`. Raises: TypeError on wrong terms; within the block, what ended all of it.
+    See `Client.map`.
+
+    Raises: TypeError on wrong terms; within the block, the error that ended the whole run.
     """
     check_terms(terms)
     if ahead < 1 or (in_flight is not None and in_flight < 1):

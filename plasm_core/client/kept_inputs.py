@@ -50,7 +50,7 @@ def keep(job: Submission, *, directory: Path | None = None) -> bool:
 def load(manifest_json: bytes, *, directory: Path | None = None) -> Submission:
     """Return a submission of the same task as a manifest, with a nonce of its own.
 
-    Raises: `RefusedError` if its module or input is not kept any more; `InvalidRecordError`.
+    Raises: `RefusedError` if its module or input is no longer kept; `InvalidRecordError`.
     """
     manifest = Manifest.from_json(manifest_json)
     place = directory or directory_of_inputs()

@@ -78,7 +78,7 @@ class KeptStreams:
     async def take(self, where: str, peer: PeerId | None = None) -> KeptStream | None:
         """Return the stream that was used last, if the node has not closed it; None if there is none.
 
-        `peer`: the node that is wanted, None for whichever is there.
+        `peer`: the node to reach, None for any.
         """
         while True:
             # Search the list again after each close: other tasks take and keep streams meanwhile.

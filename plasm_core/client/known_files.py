@@ -60,7 +60,7 @@ class KnownFiles:
         args: Sequence[bytes] = (),
         env: Sequence[bytes] = (),
     ) -> None:
-        """Remember a job. `module`, `stdin`: paths; None for what is no file. Raises: `StorageError`."""
+        """Remember a job. `module`, `stdin`: paths; None if not read from a file. Raises: `StorageError`."""
         entry = KnownJob(
             job_id=job_id,
             module=_absolute(module),
@@ -86,7 +86,7 @@ class KnownFiles:
             raise StorageError(f"cannot write {self._path}: {exc.strerror}") from exc
 
     def of(self, job_id: str) -> list[Source]:
-        """Return what is known of a job and still readable. The caller compares the digests and closes them."""
+        """Open the known files of a job that are still readable. The caller compares their digests and closes them."""
         found: list[Source] = []
         for entry in self._entries():
             if entry.job_id != job_id:

@@ -1,4 +1,4 @@
-"""Which profile a module needs, as far as its sections tell: a client has no engine to ask."""
+"""Find the profile that a module needs by its sections: a client has no engine to validate it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _MAX_FEATURES_BYTES = 4_096
 def needed_profile(module: Source) -> str | None:
     """Return the profile that a module needs by its sections, None if they name no need.
 
-    A section of tags means exceptions. Tail calls are told by LLVM's list of features only, which `strip` removes: a
-    node refuses the job then, and names the option. Reads a few bytes of each section. Raises: OSError.
+    A section of tags means exceptions. Tail calls show only in LLVM's section of target features, which `strip`
+    removes: a node then refuses the job, and names the option. Reads a few bytes of each section. Raises: OSError.
     """
     if module.read(0, len(_MAGIC)) != _MAGIC:
         return None

@@ -1,4 +1,4 @@
-"""What a client keeps track of during one run of a job: who was asked, what came of it, where its output goes."""
+"""State of one run of a job in a client: the nodes that were asked, the executions, and the sink of the output."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from plasm_core.records import Envelope, Handle, Receipt, Verdict
 from plasm_core.records.output import OutputStream
 
 MAX_OUTPUT_BYTES = 1 << 30
-"""The most output that a result holds."""
+"""The most output that a result keeps in memory."""
 
 
 @attrs.frozen(kw_only=True)
 class JobExecution:
-    """One execution: what a node gave, and what came of judging it. `rejected`: what other nodes gave before.
+    """One execution: a node's result and the verdict on it.
 
-    `is_judged`: by all verifiers, and accepted.
+    `rejected`: results of other nodes that were rejected before. `is_judged`: all verifiers have accepted the result.
     """
 
     given: Given
@@ -41,7 +41,7 @@ class JobExecution:
 
 
 def fetch_limits(receipt: Receipt, sent: Sent) -> FetchLimits:
-    """Return what a job's outputs may come to, as far as that is known."""
+    """Return the limits of a job's output files that its receipt and its submission state."""
     asked = receipt.asked.files
     entries = 0 if asked is None else asked.limits.entries + 1
     if sent.file_bytes is None:
@@ -50,7 +50,7 @@ def fetch_limits(receipt: Receipt, sent: Sent) -> FetchLimits:
 
 
 def claim_problem(receipt: Receipt, bounds: Bounds | None) -> str | None:
-    """Return why a job that has ended by its node's word alone has not ended for this client, or None."""
+    """Return why this client does not believe a node's claim about a job's end, or None."""
     outcome = receipt.result.outcome
     if outcome.kind == "system_error":
         return f"failed the job: {outcome.detail}" if outcome.detail else "failed the job"
@@ -62,7 +62,7 @@ def claim_problem(receipt: Receipt, bounds: Bounds | None) -> str | None:
 
 
 async def goes_with(output: Digesting, given: Given) -> bool:
-    """Return whether a sink has what a node gave, or can: an output that was empty is empty again."""
+    """Return whether a sink holds a node's output. A sink is restarted for an empty output."""
     if given.outputs == Digesting(Nowhere()).digests:
         await call_sink(output, output.restart)
     return given.outputs == output.digests

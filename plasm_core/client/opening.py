@@ -52,18 +52,17 @@ async def open_client(
     sent: SentJobs | None = None,
     capability: None = None,
 ) -> AsyncIterator[AsyncClient]:
-    """Make a client of the daemon on this machine or, with another transport, of nodes found over a network.
+    """Open a client of this machine's daemon or, with another transport, of nodes found over a network.
 
     `config`: as of `plasm_core.config.load`, or the path of a file to read; None reads the user's file, as the
     commands do. The environment (`PLASM_VERIFIER`, …) takes precedence over a file. `Config()` is the defaults alone.
     `transport`: None is the network (`libp2p`) with `peer` or `bootstrap`, and the daemon of this machine without.
     `bootstrap`: addresses of nodes to begin at, instead of the configuration's. `verifier`: names of verifiers,
-    instead of the configuration's.
-    `peer` pins one node, by its PeerId or an address that ends in it; `node_class` is the class of nodes to
-    look for (docs/network.md). `gateway` has the daemon on this machine look for one. `require` is what must be
-    established of a result, one of `plasm_core.assurance.REQUIREMENTS`. `reuse`: `run` and `map` return the verified
-    result that an equal task had before, and run nothing (`JobResult.reused`); None is as configured. Over a network the client has a fresh
-    identity, known to nobody.
+    instead of the configuration's. `peer` pins one node, by its PeerId or an address that ends in it; `node_class` is
+    the class of nodes to look for (docs/network.md). `gateway`: the daemon on this machine looks for a node.
+    `require` is the assurance that each result needs, one of `plasm_core.assurance.REQUIREMENTS`. `reuse`: `run` and
+    `map` return an earlier verified result of an equal task, and run nothing (`JobResult.reused`); None is as
+    configured. Over a network the client has a fresh identity, known to nobody.
 
     Raises: `ConfigError`, `PluginError`, `TransportError`; TypeError on `capability`, the old name of `node_class`.
     """
@@ -169,7 +168,7 @@ async def open_client(
 def _settings(
     config: Config | str | os.PathLike[str] | None, bootstrap: tuple[str, ...], verifier: tuple[str, ...]
 ) -> Config:
-    """Read the configuration as the commands do, with what the caller has given in place of it. Raises: `ConfigError`."""
+    """Read the configuration as the commands do; the caller's arguments replace its values. Raises: `ConfigError`."""
     if not isinstance(config, Config):
         config = configuration.load(file=None if config is None else Path(config))
     if bootstrap:

@@ -1,4 +1,4 @@
-"""What the user that runs the daemon asks of it: all jobs, and the end of one."""
+"""Requests of the user that runs the daemon: list all jobs, and cancel one."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def all_jobs(config: Config) -> tuple[list[ListedJob], int]:
 
 
 def cancel_any(config: Config, prefix: str) -> tuple[str, str]:
-    """Cancel the live job whose id begins so. Return its id and its state.
+    """Cancel the live job whose id begins with the given digits. Return its id and its state.
 
     Raises: `RefusedError` if there is no such job or several, or this user does not run the daemon;
     `PeerUnreachableError`, `ProtocolError`.

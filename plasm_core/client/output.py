@@ -185,7 +185,7 @@ class Live(Sink):
 
 
 class _Shown:
-    """What was shown of one output, and what an attempt after it has brought again so far."""
+    """How much of one output was shown, and how much of it a later attempt has repeated so far."""
 
     def __init__(self) -> None:
         self.size = 0

@@ -1,7 +1,7 @@
-"""Writing what a job left to this machine: inside the place that the user named, and nowhere else.
+"""Write a job's output files to this machine, only inside the directory that the user named.
 
-A directory is created under a random name beside its place, and moved there once it is complete. So no name that the job
-chose meets a file that was there before, and a link cannot lead out of it: none is ever made.
+A directory is created under a random name next to its target, and moved there once it is complete. So no name that
+the job chose meets an existing file. Links are never created, so that none leads outside.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from plasm_core.tree_listing import DIRECTORY, check_path, shown
 
 
 class Readable(Protocol):
-    """Has the bytes of what a job left."""
+    """Gives the bytes of a job's output files."""
 
     def read(self, item: Collected, chunk_bytes: int = ...) -> Iterator[bytes]:
         """Return the bytes of an entry that is a file, piece by piece."""
 
 
 class Left(Readable, Protocol):
-    """What a job left."""
+    """The outputs that a job left."""
 
     @property
     def outputs(self) -> tuple[Product, ...]:
@@ -102,7 +102,7 @@ class Destination:
 
     @contextlib.contextmanager
     def _made(self) -> Iterator[bytes]:
-        """Make the directory under a name of its own, and put it in its place once it is filled."""
+        """Create the directory under a temporary name, and move it to its target once it is filled."""
         temporary = os.path.join(os.path.dirname(self.path), f".plasm-{secrets.token_hex(16)}.new")
         try:
             os.mkdir(temporary)
@@ -145,7 +145,7 @@ def _telling(name: str) -> Iterator[None]:
 
 
 def _fill(directory: bytes, left: Readable, entries: list[Collected]) -> None:
-    """Write what is in an output that is a directory. Raises: OSError."""
+    """Write the contents of an output that is a directory. Raises: OSError."""
     for item in entries[1:]:
         check_path(item.entry.path)  # it was checked when it came: here a mistake would be an escape
         place = os.path.join(directory, item.entry.path)

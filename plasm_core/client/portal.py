@@ -1,6 +1,6 @@
-"""A way into a trio loop that runs in a thread of its own, for callers that block.
+"""A portal into a trio loop in its own thread, for blocking callers.
 
-The loop, and what was opened in it, stay from one call to the next.
+The loop and its resource stay open between calls.
 """
 
 from __future__ import annotations
@@ -56,9 +56,11 @@ class _Loop(Generic[R]):
         return self.process == os.getpid() and self._thread.is_alive() and not self._stopping.is_set()
 
     def call(self, work: Callable[[R], Awaitable[T]]) -> T:
-        """Do something with the resource, and wait for it. An interrupt cancels it, and is raised when it has ended.
+        """Run a function with the resource in the loop, and wait for its result.
 
-        Raises: what the work raises; `PlasmError` if the loop ends meanwhile.
+        An interrupt cancels it, and is raised when it has ended.
+
+        Raises: what the function raises; `PlasmError` if the loop ends meanwhile.
         """
         done: Future[T] = Future()
         scope = trio.CancelScope()
@@ -169,7 +171,7 @@ class Portal(Generic[R]):
         return loop.call(work)
 
     def iterate(self, opened: Callable[[R], AbstractAsyncContextManager[AsyncIterator[T]]]) -> Iterator[T]:
-        """Yield what an asynchronous iterator yields, which is open as long as this one is.
+        """Yield the items of an asynchronous iterator, which is closed with this one.
 
         Raises: what opening, the iterator or the resource raises.
         """

@@ -29,8 +29,8 @@ class NotThereError(PeerUnreachableError):
 async def dial_first(network: Network, peer: PeerId, addresses: tuple[str, ...], protocol: str) -> Stream:
     """Open a stream to a peer at the first address that works. Raises: `NotThereError`.
 
-    Other peers may have reported false addresses, which swallow what is sent. So the next address is tried beside
-    one that does not answer at once.
+    Other peers may have reported false addresses, where packets vanish. So the next address is tried while an earlier
+    one has not answered yet.
     """
     problems: list[str] = []
     opened: list[Stream] = []

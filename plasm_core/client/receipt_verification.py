@@ -50,13 +50,13 @@ def verify(
 ) -> Verdict:
     """Verify a receipt, or several nodes' receipts of one task together, and return the verdict.
 
-    It returns only if every verifier accepts, a trusted key signed, and the receipt names everything that is given.
+    It returns only if every verifier accepts, a trusted key signed, and the receipt matches everything that is given.
 
     `receipts`: an envelope, its JSON as bytes, or the path of a file; `keys`: the keys to trust, each a PeerId, 64
-    hexadecimal digits or the path of a public key (by default your own and those of `plasm.known`). `module`, `stdin`,
-    `stdout` and `stderr` are bytes or paths, `args`, `env` and `manifest` as of a job: what is None is not compared.
-    `verifier`: names of verifiers, as `["signature", "reexecute"]`, which needs the module. `require`: what must be
-    established (`plasm_core.assurance.REQUIREMENTS`). `config`: as of `Client`.
+    hexadecimal digits or the path of a public key (by default your own and those of `plasm.known`). `module`,
+    `stdin`, `stdout` and `stderr` are bytes or paths, `args`, `env` and `manifest` as of a job; None is not compared.
+    `verifier`: names of verifiers, as `["signature", "reexecute"]`, which needs the module. `require`: the required
+    assurance (`plasm_core.assurance.REQUIREMENTS`). `config`: as of `Client`.
 
         from plasm_core import Client, verify
 
@@ -138,7 +138,7 @@ def verify(
 
 
 def standing_of(verdict: Verdict, own: frozenset[PeerId], named: frozenset[PeerId]) -> Standing:
-    """Return what is known of those who signed: the least of what is known of each."""
+    """Return the standing of the signers: the lowest of them."""
     if not verdict.signers or not (own | named).issuperset(verdict.signers):
         return Standing.STRANGER
     return Standing.OWN if own.issuperset(verdict.signers) else Standing.NAMED

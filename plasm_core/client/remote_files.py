@@ -26,7 +26,8 @@ _CHUNK_BYTES = 1 << 20
 
 @attrs.frozen(kw_only=True)
 class LeftEntry:
-    """A file or directory that a job left. `path`: in the job's tree; `sha256` is of a file, as the receipt states it.
+    """A file or directory that a job left. `path`: in the job's tree; `sha256`: a file's digest, as the receipt
+    states it.
 
     A file that is an output by itself has no `size_bytes` before it is read.
     """
@@ -115,7 +116,7 @@ async def read_file(
     deadline: Deadline,
     watch: Watcher = silent,
 ) -> Fetching:
-    """Fetch one file, which `list_files` has told of, and compare it with its digest. The caller closes it.
+    """Fetch one file that `list_files` returned, and compare it with its digest. The caller closes it.
 
     Raises: `FilesNotServedError`; as `AsyncClient.submit`.
     """

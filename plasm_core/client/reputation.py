@@ -1,4 +1,6 @@
-"""What one client knows of nodes: the histories of the store, the networks that nodes answered from, and new lessons."""
+"""A client's knowledge of nodes: their stored histories, the networks they answered from, and the lessons of new
+verdicts.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,7 @@ _MAX_CACHED = 4096
 class Judged:
     """One judgement: the node that gave each answer, its claim (None: no valid receipt), and the verdict.
 
-    `job`: the submission, if it is at hand; `manifests`: those of the jobs of its task that the nodes ran.
+    `job`: the submission, if known; `manifests`: those of the task's jobs that the nodes ran.
     """
 
     nodes: Sequence[PeerId]
@@ -67,7 +69,9 @@ class Reputation:
         self._cached: dict[PeerId, tuple[float, NodeHistory]] = {}
 
     def history(self, peer: PeerId) -> NodeHistory:
-        """Return what is known of a node, by the store and by where it answered. It takes less than a millisecond."""
+        """Return a node's history, from the store and from the network it answered from. It takes less than a
+        millisecond.
+        """
         now = self._clock()
         at, found = self._cached.get(peer, (0.0, None))
         if found is None or now - at > _FRESH_S:
@@ -105,7 +109,7 @@ class Reputation:
         return self._networks.get(peer) or self.history(peer).network
 
     def learn(self, judged: Judged) -> None:
-        """Note what a judgement taught. It reads and writes files: call it in a thread. Never raises."""
+        """Store the lessons of a judgement. It reads and writes files: call it in a thread. Never raises."""
         if self.store is None:
             return
         lessons = self._lessons(judged)
@@ -200,7 +204,7 @@ class Reputation:
         ]
 
     def convict(self, judged: Judged, laboratory: Laboratory | None) -> dict[PeerId, Path | None]:
-        """Make a fraud proof where claims differ, or where a verifier found one false, and note whom it convicts.
+        """Make a fraud proof if claims differ or a verifier found one false, and record the nodes that it convicts.
 
         The task is run again, which may take long: call it in a thread. Return the convicted nodes with the proof's
         file, None if it could not be kept. Never raises.
@@ -243,7 +247,7 @@ def _is_own_fault(verdict: Verdict) -> bool:
 
 @contextmanager
 def open_reputation() -> Iterator[Reputation]:
-    """Open this user's reputation store for a client. If it cannot be opened, go on without, and log why."""
+    """Open this user's reputation store for a client. If it cannot be opened, log the reason and return None."""
     try:
         store = ReputationStore()
     except StorageError as exc:

@@ -1,7 +1,7 @@
-"""The reputation store: what this user's clients have learnt of nodes, in SQLite under the state directory.
+"""The reputation store: the records of this user's clients about nodes, in SQLite under the state directory.
 
-It is shared by all processes of the user. Each method is one transaction: a process that is killed leaves all of it or
-none. What hostile nodes can add to it is bounded (`MAX_NODES`, `MAX_CONVICTED`, `MAX_RESULTS`, `MAX_FILE_BYTES`).
+All processes of the user share it. Each method is one transaction, which a killed process leaves complete or undone.
+The records that hostile nodes can add are bounded (`MAX_NODES`, `MAX_CONVICTED`, `MAX_RESULTS`, `MAX_FILE_BYTES`).
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ CREATE INDEX results_due ON results (due_at) WHERE due_at IS NOT NULL;
 
 @attrs.frozen(kw_only=True)
 class Lesson:
-    """What one judgement taught of one node: how many of its results were accepted, confirmed and rejected."""
+    """The counts of one judgement for one node: its accepted, confirmed and rejected results."""
 
     peer: PeerId
     accepted: int = 0
@@ -154,7 +154,7 @@ class ReputationStore:
         return int(rows[0][0]), int(rows[0][1])
 
     def learn(self, lessons: Iterable[Lesson], results: Iterable[AcceptedResult] = ()) -> None:
-        """Note what a judgement has taught, and the results that were accepted, together."""
+        """Store the lessons of a judgement and the accepted results, in one transaction."""
         with self._changing("note what was learnt") as connection:
             for lesson in lessons:
                 self._learn(connection, lesson)
@@ -175,9 +175,9 @@ class ReputationStore:
         )
 
     def convict(self, peer: PeerId, proof: Path, *, network: str | None = None) -> None:
-        """Note that a fraud proof names a node. It stays so for ever; a second proof changes nothing.
+        """Record that a verified fraud proof convicts a node.
 
-        The caller has verified the proof. It is on the disk when this returns, also after a power cut.
+        The record is permanent; a second proof changes nothing. It is durable when this returns.
         """
         now, path = int(self._clock()), str(proof)
         if len(path) > _MAX_TEXT:
@@ -213,7 +213,7 @@ class ReputationStore:
         )
 
     def due(self, *, limit: int = 16) -> list[AcceptedResult]:
-        """Return the results whose audit is due by now, the longest due first."""
+        """Return the results whose audit is due, the longest overdue first."""
         return self._results(
             "SELECT * FROM results WHERE due_at <= ? ORDER BY due_at LIMIT ?", (int(self._clock()), limit)
         )
@@ -238,7 +238,7 @@ class ReputationStore:
             )
 
     def settle(self, peer: PeerId, job_id: str, *, is_right: bool) -> None:
-        """Note what the check of an accepted result found."""
+        """Store the finding of the check of an accepted result."""
         with self._changing("note a check") as connection:
             connection.execute(
                 "UPDATE results SET state = ?, due_at = NULL WHERE peer = ? AND job_id = ?",

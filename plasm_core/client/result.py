@@ -86,7 +86,7 @@ class JobResult:
 
     @property
     def exit_code(self) -> int | None:
-        """The job's exit code; None if it did not exit by itself."""
+        """The job's exit code; None if it did not exit."""
         return self.outcome.code
 
     def check(self) -> JobResult:

@@ -1,11 +1,10 @@
-"""Results that were verified before, by task digest: the same task is not run twice (`--reuse`).
+"""The cache of verified results by task digest, so that an equal task is not run twice (`--reuse`).
 
 A task fixes output, exit code and gas, so that the verified result of an equal task is this task's result, too. The
-cache is this user's alone, in a directory that nobody else may enter. It is read with care all the same: the receipt is
-verified again, with the outputs that are kept beside it. What was established beyond the signature, and whose node it
-was, is kept as it was found then.
-
-An entry is one file: a line of JSON, the manifest of the job that was run, its envelope, stdout and stderr.
+cache is in a directory that only this user may enter. Still, each entry's receipt is verified again when it is used,
+with the outputs in the entry. The other facts of the verdict, and the node's standing, are those of the first
+verification. An entry is one file: a line of JSON, the manifest of the job that was run, its envelope, stdout and
+stderr.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ _NAME = re.compile(r"[0-9a-f]{64}")
 
 
 class Copying(Sink):
-    """Passes output on, and keeps a copy of it as long as it is not too large to be kept."""
+    """Passes output on, and keeps a copy unless it exceeds the limit of an entry."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
@@ -111,11 +110,10 @@ class ResultCache:
     def find(
         self, manifest: Manifest, verifiers: Sequence[Verifier], *, require: str, denied: Collection[str] = ()
     ) -> KeptResult | None:
-        """Return an earlier result of an equal task, None if there is none that establishes as much.
+        """Return an earlier result of an equal task with the required assurance, or None.
 
-        `verifiers`: each of them but `signature` must have accepted it then, with the settings that it has now, and
-        `signature` accepts it now.
-        `denied`: PeerIds of nodes whose results are not taken any more.
+        `verifiers`: `signature` must accept it now; each other verifier must have accepted it then, with the same
+        settings. `denied`: PeerIds of nodes whose results are not used.
         """
         if not _is_kept(manifest):
             return None
@@ -212,9 +210,9 @@ class ResultCache:
         return found
 
     def _make_room(self, directory: Path, size_bytes: int) -> None:
-        """Forget what was used the longest ago until there is room for so much more. Raises: OSError.
+        """Delete the least recently used entries until an entry of the given size has room. Raises: OSError.
 
-        The directory is looked through only when a sixteenth of the room may have been filled since the last time.
+        The directory is scanned only after a sixteenth of the room may have been filled since the last scan.
         """
         self._added_bytes, self._added = self._added_bytes + size_bytes, self._added + 1
         if 0 < self._added < MAX_ENTRIES // 16 and self._added_bytes < MAX_BYTES // 16:

@@ -1,4 +1,4 @@
-"""The files of a result: read when they are asked for, from what was verified when the result was."""
+"""The files of a result: read on request, from the bytes that were verified with the result."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class OutputFiles(Protocol):
-    """What a job left, wherever its bytes are. Paths are those of the manifest's outputs."""
+    """The output files of a job, on this machine or at its node. Paths are those of the manifest's outputs."""
 
     @property
     def digests(self) -> tuple[Product, ...]:
@@ -33,7 +33,7 @@ class OutputFiles(Protocol):
 
 
 class ResultFile:
-    """A file that a job left. Its bytes are those whose digest the receipt states, and are read when asked for."""
+    """A file that a job left. Its bytes have the digest that the receipt states, and are read on request."""
 
     def __init__(self, path: str, left: OutputFiles, item: Collected) -> None:
         self.path = path

@@ -93,10 +93,10 @@ def _tells_of(status: Status, outcome: Outcome) -> bool:
 
 @attrs.frozen(kw_only=True)
 class Judgement:
-    """What came of judging nodes' results: the receipt of the first, the verdict on all.
+    """The verdict on nodes' results of one task, with the receipt of the first result.
 
-    `problem`: why it is not accepted, None if it is. `proofs`: the nodes that were convicted by it, with the fraud
-    proof's file, None if it could not be kept.
+    `problem`: the error of a verdict that does not accept, else None. `proofs`: the convicted nodes, each with the
+    fraud proof's file, None if it could not be kept.
     """
 
     receipt: Receipt | None
@@ -113,9 +113,10 @@ class Judgement:
 
 
 class Judge:
-    """Asks the verifiers about results. It opens a `LocalNode` when a verifier first runs a job again.
+    """Asks the verifiers about results.
 
-    `reputation`: where what is learnt of nodes is noted, None if nothing is to be noted.
+    It opens a `LocalNode` when a verifier first runs a job again. `reputation`: stores the lessons about nodes; None
+    stores none.
     """
 
     def __init__(
@@ -166,7 +167,7 @@ class Judge:
         return Standing.CONVICTED if is_convicted else Standing.NAMED
 
     def require(self, result: JobResult) -> JobResult:
-        """Return the result if it establishes what the user requires. Raises: `ReceiptUndecidedError`."""
+        """Return the result if it has the required assurance. Raises: `ReceiptUndecidedError`."""
         assurance.insist(self._require, result.verdict, result.standing)
         return result
 
@@ -252,7 +253,7 @@ class Judge:
     def _learn(
         self, judged: Judged, laboratory: Laboratory | None, is_accepted: bool
     ) -> Mapping[PeerId, Path | None]:
-        """Note what a judgement taught, and report it to the verifiers unless they are to be asked again."""
+        """Store the lessons of a judgement, and report it to the verifiers unless they will be asked again."""
         proofs: Mapping[PeerId, Path | None] = {}
         if self._reputation is not None:
             if is_accepted or judged.verdict.decision is Decision.REJECT:

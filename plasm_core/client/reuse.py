@@ -19,7 +19,7 @@ from plasm_core.records.output import OutputStream
 
 @attrs.frozen(kw_only=True)
 class Reuse:
-    """The cache of verified results, and what a result of it must establish. `denied`: PeerIds of nodes."""
+    """The cache of verified results, and the assurance that a reused result needs. `denied`: PeerIds of nodes."""
 
     cache: ResultCache
     judge: Judge

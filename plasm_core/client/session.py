@@ -307,7 +307,8 @@ async def fetch(
 ) -> None:
     """Fetch bytes of an output of an ended job.
 
-    `begin` is told what there is; `take` gets bytes, in a thread; `took` is called behind it, in the loop.
+    `begin` is called with the kind and size of the output; `take` with bytes, in a thread; `took` after it, in the
+    loop.
 
     Raises: as `submit`; what `begin` and `take` raise.
     """
@@ -347,7 +348,7 @@ async def fetch(
 
 
 async def _take(link: Link, data: Data, following: Following, sink: Sink) -> None:
-    """Pass output on, and give credit for as much more: the window moves with what is out of the way."""
+    """Pass output on, and grant credit for as many bytes."""
     await call_sink(sink, sink.write, data.channel.output, data.data)
     following.offsets[data.channel] += len(data.data)
     conversation = link.conversation

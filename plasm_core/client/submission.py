@@ -78,9 +78,9 @@ class Terms(TypedDict, total=False):
 
 @attrs.frozen(kw_only=True)
 class Submission:
-    """A job to submit: manifest, inputs and secret. Submitting it twice to one node gives one job.
+    """A job to submit: manifest, inputs and secret.
 
-    Submitted to another node it is a separate job there, with a token of its own.
+    Submitting it twice to one node gives one job. On another node it is a separate job with a different token.
     """
 
     manifest_json: bytes
@@ -179,7 +179,7 @@ class Submission:
 
     @property
     def fetch_limits(self) -> FetchLimits:
-        """What the job's outputs may come to, all together."""
+        """The limits of all outputs of the job together."""
         files = self.manifest.files
         if files is None or self.pack is None:
             return FetchLimits(entries=0, file_bytes=0)

@@ -12,9 +12,9 @@ MAX_REMEMBERED = 10_000
 
 @attrs.frozen(kw_only=True)
 class Sent:
-    """A job's limit for each output (None: not known), and whether it went through the daemon as a gateway.
+    """A job's limit for each output (None: unknown), and whether it was sent through the daemon as a gateway.
 
-    `file_bytes`: what the files that it leaves may have together, None if that is not known.
+    `file_bytes`: the limit of its output files together, None if unknown.
     """
 
     output_bytes: int | None = None

@@ -27,7 +27,7 @@ _PAX, _PAX_GLOBAL, _GNU_NAME, _GNU_TARGET = b"xgLK"
 
 
 class TarError(ValueError):
-    """These bytes are no tar archive, or one with what no tree of files can have."""
+    """The bytes are no tar archive, or it has an entry that no job's tree can have."""
 
 
 @attrs.frozen(kw_only=True)

@@ -1,6 +1,5 @@
-"""The files of an archive, .tar or .zip, as a job's input tree: read where they lie, and never extracted (docs/files.md).
-
-An archive may be hostile. Its entries and their sizes are counted before any file of it is read.
+"""The files of a .tar or .zip archive as a job's input tree, read from the archive without extracting it
+(docs/files.md). An archive may be hostile. Its entries and sizes are counted before a file is read.
 """
 
 from __future__ import annotations
@@ -108,7 +107,7 @@ class TreeArchive:
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
-        """Tell of what is wrong with the archive. Raises: `ArchiveError`; OSError."""
+        """Turn errors about the archive into `ArchiveError`. Raises: `ArchiveError`; OSError."""
         try:
             yield
         except TarError as exc:
@@ -145,14 +144,14 @@ class TreeArchive:
                 yield ArchiveEntry(path=path, size=entry.size, open=_part(file, entry.offset, entry.size))
 
     def _unpacked(self, packed: gzip.GzipFile | bz2.BZ2File) -> IO[bytes]:
-        """Return what a compressed tar has, in a file without a name. Raises: `ArchiveError`; `StorageError`."""
+        """Decompress a tar into an unnamed file, and return the file. Raises: `ArchiveError`; `StorageError`."""
         unpacked = self._opened.enter_context(scratch_file())
         with packed:
             self._copy(iter(lambda: packed.read(_CHUNK_BYTES), b""), unpacked)
         return unpacked
 
     def _xz(self, file: IO[bytes]) -> IO[bytes]:
-        """Return the same of xz, whose dictionary takes as much memory as the archive says."""
+        """Decompress xz with a memory limit: its dictionary takes as much memory as the archive states."""
         unpacked = self._opened.enter_context(scratch_file())
         self._copy(_xz_chunks(file), unpacked)
         return unpacked
@@ -211,7 +210,7 @@ class TreeArchive:
 
 
 class _Checked(io.RawIOBase):
-    """A file of a zip archive: what zipfile finds wrong with it is told as of the archive."""
+    """A file of a zip archive; errors of zipfile are raised as `ArchiveError`."""
 
     def __init__(self, file: IO[bytes], telling: Callable[[], AbstractContextManager[None]]) -> None:
         self._file = file

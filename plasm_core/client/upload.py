@@ -157,7 +157,7 @@ class Pack(Source):
 
 
 def _copied(path: str | Path, maximum: int) -> IO[bytes]:
-    """Copy what comes of a stream to an unnamed file. Raises: OSError."""
+    """Copy a stream to an unnamed file. Raises: OSError."""
     copy = scratch_file()
     try:
         size = 0

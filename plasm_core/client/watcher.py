@@ -1,4 +1,4 @@
-"""What a client's caller is told while it waits."""
+"""The callback that tells a client's caller what the client is doing."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Window:
         self.closed_until = max(self.closed_until, now + min(max(0.1, retry_after_s), _LONGEST_PAUSE_S))
 
     def failed(self, now: float) -> None:
-        """Note that the node could not be reached, or did not go on: it is left alone for longer each time."""
+        """Record that the node could not be reached or stalled: the pause before the next try grows each time."""
         self.failures += 1
         self.threshold = max(1.0, self.limit / 2)
         self.limit = 1.0

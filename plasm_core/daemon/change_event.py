@@ -1,4 +1,4 @@
-"""News: wakes those who wait for anything newer than what they have seen."""
+"""A change event: wakes the tasks that wait for a change later than the last one they saw."""
 
 from __future__ import annotations
 

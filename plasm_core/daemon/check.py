@@ -19,9 +19,9 @@ from plasm_core.sandbox.process.pool import refuse_missing
 
 
 def check_start(config: Config, transports: Sequence[Transport]) -> str | None:
-    """Try what a start does: sandbox layers, state directory, socket, group and ports. Leave nothing behind.
+    """Try the steps of a start: sandbox layers, state directory, socket, group and ports.
 
-    Return what was not tried, since a daemon runs already: it has the ports and the socket.
+    Undo all of them. Return the steps that were not tried because a running daemon holds the ports and the socket.
 
     Raises: `PlasmError` that a start would end with.
     """

@@ -32,8 +32,8 @@ def log_file() -> Path:
 def detach(release: Callable[[], None]) -> Callable[[], None]:
     """Continue in a child process in the background; this process waits until the child is ready, and exits.
 
-    No other thread may run yet. The child writes its log to `log_file`. `release` is called in this process to give
-    up what the child takes over. Return the function that the child calls when it is ready.
+    No other thread may run yet. The child writes its log to `log_file`. `release` is called in this process to
+    release the resources that the child takes over. Return the function that the child calls when it is ready.
     """
     log = log_file()
     paths.private_directory(log.parent)

@@ -54,7 +54,7 @@ class SpoolSink(Sink):
         self._grown()
 
     def seal(self) -> dict[OutputStream, OutputDigest]:
-        """Accept no more output, and return what the receipt says of it."""
+        """Accept no more output, and return its sizes and digests."""
         return self.spool.seal()
 
     def restart(self) -> None:

@@ -228,7 +228,7 @@ def _discovery_of_gateway(config: Config) -> str:
 
 
 async def _open_gateway(stack: AsyncExitStack, config: Config) -> Gateway:
-    """Return what hands jobs on, by a client that remembers no peers and has an identity of its own."""
+    """Return the gateway, which submits jobs by a client with its own identity and without stored peers."""
     name = _discovery_of_gateway(config)
     discovery = loading.load("discovery", name)
     if attrs.has(discovery) and "cache" in attrs.fields_dict(discovery):
@@ -263,7 +263,7 @@ def _tell_capabilities(service: Service) -> StreamHandler:
 
 
 class _Signals:
-    """What signals have asked for, and what the service manager is told meanwhile."""
+    """Handles signals, and reports the daemon's state to the service manager."""
 
     def __init__(self) -> None:
         self.ended = trio.Event()
@@ -271,15 +271,15 @@ class _Signals:
         self._status: Callable[[], str] = lambda: "starting"
 
     def status(self) -> str:
-        """Say in a line what the daemon does."""
+        """Return a line about the daemon's state, for the service manager."""
         return self._status()
 
     def tell_status(self, status: Callable[[], str]) -> None:
-        """Have the service manager told this from now on."""
+        """Set the line that is reported to the service manager from now on."""
         self._status = status
 
     async def listen(self) -> None:
-        """Take signals, for ever. SIGHUP waits until the service is there to be reconfigured."""
+        """Handle signals until cancelled. SIGHUP waits until the service has started."""
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
             async for number in received:
                 if number == signal.SIGHUP:

@@ -1,4 +1,4 @@
-"""Offers: places reserved for jobs whose bytes are still on their way."""
+"""Reservations: places for jobs whose uploads are not complete."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Part:
     pin: Pin | None = None
 
     def received(self, size: int) -> int:
-        """Return how many of its bytes are here."""
+        """Return how many bytes have been received."""
         if self.pin is not None:
             return size
         return self.upload.received_bytes if self.upload else 0
@@ -81,7 +81,7 @@ class Part:
             self.pin = upload.commit()
 
     def release(self) -> None:
-        """Let go of what is stored."""
+        """Release the stored bytes."""
         pin, self.pin = self.pin, None
         if pin is not None:
             pin.release()
@@ -101,7 +101,7 @@ class Offer:
     """A reservation: one job whose upload is not complete or not accepted. It survives its connection for a while.
 
     `held_by`: the cancel scope of the session that uploads, None if no session does; `why`: the error that it was
-    cancelled with. `is_admitted`: its upload is complete, and no other session may take it over.
+    cancelled with. `is_admitted`: the upload is complete, and no other session may take over the reservation.
     """
 
     key: Key
@@ -135,7 +135,7 @@ class Offer:
 
     @property
     def is_small(self) -> bool:
-        """Whether all of it is in memory so far."""
+        """Whether all received bytes are in memory."""
         uploads = [part.upload for part in self.parts.values() if part.upload is not None]
         return self.inputs.is_small and all(upload.is_small for upload in uploads)
 
@@ -458,7 +458,7 @@ class Offers:
                     await self.discard(offer)
 
     def _overdue(self, offer: Offer, now: float) -> str | None:
-        """Say why an upload may not go on: it takes too long, or comes too slowly, for one that holds a place."""
+        """Return why a reservation ends: its upload takes too long or is too slow; None if it may continue."""
         limits, took_s = self.limits, now - offer.begun_at
         if took_s > limits.upload_s:
             return "the upload took too long"
@@ -473,7 +473,7 @@ class Offers:
         return None
 
     async def close(self) -> None:
-        """Discard all reservations. Waits for one whose job is being accepted."""
+        """Discard all reservations. Wait for those whose jobs are being accepted."""
         while self._offers:
             offer = next(iter(self._offers.values()))
             if offer.held_by is None:
@@ -492,7 +492,7 @@ def _discard(offer: Offer) -> None:
 
 
 def _digest(offer: Offer, channel: Channel) -> str:
-    """Return the digest of what a channel brings."""
+    """Return the expected digest of a channel's bytes."""
     files = offer.manifest.files
     return offer.manifest.module if channel is Channel.MODULE or files is None else files.tree
 

@@ -1,4 +1,4 @@
-"""Runs one job, from its start to its result on the disk. All of it waits, in a thread of its own."""
+"""Runs one job, from its start to its stored result. All of it blocks, in the job's own thread."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Keeping:
 
 @attrs.frozen(kw_only=True)
 class _Ran:
-    """A run that has ended here, and what the job left, which is kept by now."""
+    """A run that has ended on this node, and the job's output files, which are already stored."""
 
     run: Run
     files: tuple[Product, ...] = ()

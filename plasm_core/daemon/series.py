@@ -1,4 +1,4 @@
-"""The series that a daemon counts, from its start: a rate of what has not happened yet is 0, not absent."""
+"""The metric series of a daemon. All exist from its start, so that a rate is 0 before the first event."""
 
 from __future__ import annotations
 

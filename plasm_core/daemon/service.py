@@ -1,4 +1,4 @@
-"""The engine room of plasmd: what was accepted, what runs, and who is told."""
+"""The service of plasmd: accepts jobs, runs them, and notifies the sessions that follow them."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Service:
 
     @property
     def features(self) -> tuple[str, ...]:
-        """What the node's hello says that it can do."""
+        """The features that the node's `hello` lists."""
         return (FILES_FEATURE,) if self._runs_files or self._gateway is not None else ()
 
     @property
@@ -107,7 +107,7 @@ class Service:
         return FILES_FEATURE in self.node.runtime().features
 
     def reconfigure(self, config: Config) -> None:
-        """Take over what may change while it runs: limits and policy."""
+        """Apply the settings that may change while the daemon runs: limits and policy."""
         self._config = config
         self.node.reconfigure(config)
         self.offers.reconfigure(config.queue)
@@ -120,15 +120,15 @@ class Service:
         self._work.unpark_all()
 
     def summary(self) -> str:
-        """Say in a line what the service does."""
+        """Return a line about the service's jobs."""
         word = "ending" if self.is_stopping else "serving"
         return f"{word}: {len(self.slots)} running, {len(self.queue)} waiting, {len(self.offers)} uploading"
 
     async def find(self, job_id: str, token: bytes) -> Job:
         """Return the job that a token opens. Raises: `RefusedError` (`unknown_job`, `released`, `expired`).
 
-        The disk is asked also if there is no job of the id: an answer that came sooner would tell that to those who
-        have no token.
+        The store is read also if no job has the id: otherwise the time of the answer would reveal that to a client
+        without the token.
         """
         job = await self._stored(job_id, token)
         if job is None:
@@ -147,7 +147,7 @@ class Service:
         return None if job is None else await self.current(present(job))
 
     async def current(self, job: Job) -> Job:
-        """Return a job as it is now. If it has no result, it has a track."""
+        """Return a job in its present state. A job without a result is tracked from here on."""
         while job.row not in self._tracks and job.state.live:  # ended, or accepted, a moment ago
             await trio.sleep(_TRACKED_S)
             job = await trio.to_thread.run_sync(self.store.get, job.row)
@@ -198,9 +198,9 @@ class Service:
             self.slots.check(demand_of(manifest))
 
     async def accept(self, offer: Offer, token: bytes, progress: Callable[[str], None]) -> tuple[Job, bool]:
-        """Admit and keep a job whose upload is complete. Return it, and whether it is new.
+        """Admit and store a job whose upload is complete. Return it, and whether it is new.
 
-        `progress` is called in the loop. When cancelled, the offer stays, to be accepted another time.
+        `progress` is called in the loop. When cancelled, the reservation stays and can be accepted later.
 
         Raises: `RefusedError`, `StorageError`, `SandboxError`; the offer is discarded then.
         """
@@ -237,9 +237,10 @@ class Service:
         )
 
     async def _compile(self, offer: Offer, progress: Callable[[str], None]) -> None:
-        """Check and compile an offer's module when it is its owner's turn. Raises: `RefusedError`, `SandboxError`.
+        """Validate and compile a reservation's module when its owner has a turn. Raises: `RefusedError`,
+        `SandboxError`.
 
-        When cancelled, the thread goes on to its end, and keeps the turn until then.
+        When cancelled, the thread still runs to its end, and holds the turn until then.
         """
         admission = self.node.admission()
         if (
@@ -311,7 +312,7 @@ class Service:
         return track.job
 
     async def release(self, job: Job) -> Job:
-        """Delete what is kept of an ended job; one that has not ended stays. Raises: `StorageError`."""
+        """Delete an ended job's data; a job that has not ended is unchanged. Raises: `StorageError`."""
         if job.row in self._tracks:
             return self._tracks[job.row].job
         released = await trio.to_thread.run_sync(self.store.release, job.row)
@@ -337,7 +338,7 @@ class Service:
         )
 
     async def run(self) -> None:
-        """Start jobs as there is room for them, until cancelled. Jobs that run then go on to their end."""
+        """Start jobs when processors and memory are free, until cancelled. Running jobs still run to their end."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.offers.expire)
             nursery.start_soon(self._expire)
@@ -357,7 +358,9 @@ class Service:
                     await self._work.park()
 
     def _make_room(self) -> None:
-        """Leave to zygotes and idle workers what no job has: jobs and they together never take more than is lent."""
+        """Limit zygotes and idle workers to the memory that no job uses, so that together with jobs they stay within
+        the lent memory.
+        """
         self.node.executor.make_room(max(0, self.slots.free.memory_bytes))
 
     def _next(self) -> int | None:
@@ -370,7 +373,9 @@ class Service:
         )
 
     def _demand(self, track: Track) -> Demand:
-        """Return what a job may use: all there is, if it must run alone so that it shows who ends the daemon."""
+        """Return the processors and memory that a job needs: all, if it must run alone because a daemon died while it
+        ran.
+        """
         return self.slots.total if track.must_run_alone else track.demand
 
     def _enqueue(self, track: Track, *, first: bool = False) -> None:
@@ -481,7 +486,7 @@ class Service:
             await trio.sleep(_EXPIRY_S)
 
     async def _end_overdue(self) -> None:
-        """End the jobs that have waited for longer than they may, for ever."""
+        """End jobs that have waited longer than their deadline. Runs until cancelled."""
         while True:
             await trio.sleep(_OVERDUE_S)
             allowed_s = min(self._config.queue.wait_s, self._config.queue.total_s)
@@ -493,7 +498,7 @@ class Service:
                     await self._end_unrun(self._tracks[row], outcome)
 
     async def _tell_positions(self) -> None:
-        """Wake those that follow waiting jobs, now and then: a place changes with every job that starts."""
+        """Wake the followers of waiting jobs periodically: each start of a job changes the positions of others."""
         while True:
             await trio.sleep(_POSITIONS_S)
             for row, track in list(self._tracks.items()):
@@ -547,7 +552,7 @@ def _thread_limits(total: Demand, config: Config) -> tuple[int, int]:
 
 
 def _lent(config: Config) -> Demand:
-    """Return what jobs may have of the machine."""
+    """Return the processors and memory that jobs may use."""
     whole = machine()
     if config.limits.memory_bytes > whole.memory_bytes:
         log.warning(

@@ -141,7 +141,7 @@ class Session:
             await self._send(self._conversation.error(code, cleaned(message, maximum=1000)))
 
     async def _linger(self) -> None:
-        """End our side, and let the client take what it has not read: closing at once could discard it."""
+        """Close our side for writing, and wait for the client to read the rest: closing at once could discard it."""
         with trio.move_on_after(_LINGER_S):
             await self._stream.aclose()
 
@@ -154,7 +154,7 @@ class Session:
                 await self._send(self._conversation.heartbeat())
 
     async def _read(self) -> None:
-        """Take what the client says, no faster than it is dealt with."""
+        """Read the client's messages, no faster than they are processed."""
         while True:
             with trio.move_on_after(SILENCE_S) as scope:
                 data = await self._stream.receive_some()
@@ -251,7 +251,7 @@ class Session:
             await self._send(self._conversation.status(job.job_id, self._service.status(job)))
 
     async def _send_file(self, fetch: Fetch) -> None:
-        """Send what is fetched of an output, as there is credit."""
+        """Send the fetched bytes of an output as credit allows."""
         conversation, service = self._conversation, self._service
         job = await service.find(fetch.job_id, bytes.fromhex(fetch.token))
         if job.state.live:
@@ -388,7 +388,7 @@ class Session:
             await self._follow(job, status)
 
     async def _follow(self, job: Job, told: Status) -> None:
-        """Tell states, send outputs as there is credit, and the result at the end. `told` is told already."""
+        """Send states, outputs as credit allows, and the result at the end. `told`: the status sent last."""
         conversation = self._conversation
         job = await self._service.current(job)
         track = self._service.track(job)
@@ -419,7 +419,7 @@ class Session:
                 await news.after(seen)
 
     def _rest(self, job: Job, status: Status) -> bytes | None:
-        """Return the last frames at once, the outputs' and the result's; None if not all of them are at hand.
+        """Return the last frames of the outputs and the result; None if some of them would wait for the disk.
 
         Raises: `ProtocolError`.
         """
@@ -494,7 +494,10 @@ _PHASES = {"validating": "checking", "checking": "checking", "compiling": "compi
 
 
 def _differs(status: Status, told: Status) -> bool:
-    """Return whether a client should be told: the bytes of output it sees by themselves."""
+    """Return whether a changed status is sent to the client.
+
+    The sizes of the outputs are not compared: the client counts the bytes that it receives.
+    """
     return (status.state, status.attempt, status.position, status.outcome) != (
         *(told.state, told.attempt, told.position, told.outcome),
     )

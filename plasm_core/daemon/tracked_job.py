@@ -41,7 +41,9 @@ class Track:
 
     @property
     def must_run_alone(self) -> bool:
-        """Whether the daemon died twice while the job ran beside others: it runs alone, to show whether it is at fault."""
+        """Whether the daemon died twice while the job ran together with others: it then runs alone, to show whether
+        it is the cause.
+        """
         return self.job.interruptions > 1 and self.job.route == "here"
 
 

@@ -1,1 +1,1 @@
-"""What plugin authors import: the interfaces, an engine's side of a worker, the hooks; and how plugins are loaded."""
+"""The plugin API: interfaces, the engine's interface in a worker, and hooks; also the loading of plugins."""

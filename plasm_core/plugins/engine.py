@@ -1,7 +1,7 @@
-"""What an engine does inside a worker process, and what it is given.
+"""The interface of an engine inside a worker process.
 
-An engine compiles, loads and calls; everything that a job can observe is the core's.
-Workers start fast and import little: this module and the engines' own import nothing of the core's records.
+An engine compiles, loads and calls; everything that a job can observe is done by the core. Workers start fast and
+import little: this module and the engines' own import nothing of the core's records.
 """
 
 from __future__ import annotations
@@ -99,11 +99,11 @@ class LoadedModule(ABC):
 
 
 class GuestFiles:
-    """A job's files, for an engine that brings a WASI host of its own (docs/files.md).
+    """A job's files, for an engine with its own WASI host (docs/files.md).
 
     `read(offset, count)` reads the pack: the listing, `listing_bytes` long, then each blob once in the order of the
-    listing. `entry(body)` takes an entry that the job leaves: u32le position of its output ‖ u8 kind ‖ u64le size ‖
-    path in the output; `data(bytes)` takes the bytes of a file behind its entry, in pieces of at most 1 MiB.
+    listing. `entry(body)` receives an entry that the job leaves: u32le position of its output ‖ u8 kind ‖ u64le size
+    ‖ path in the output; `data(bytes)` receives the file's bytes after its entry, in pieces of at most 1 MiB.
     """
 
     def __init__(
@@ -131,12 +131,12 @@ class GuestFiles:
 
 
 class GuestJob:
-    """One job, for an engine with a WASI host of its own.
+    """One job, for an engine with its own WASI host.
 
     `stdin` has `read(count)`, which returns at least one byte while `remaining()` is not 0. `output(stream, data)`
-    receives the guest's output, stream 1 or 2. The values of `gas` and `pages` are written to the globals with
-    these names before the guest runs. The function `start` is called before `_start` if `has_start` says so. When
-    `_start` has returned, the exit code is the value of `exit`, unsigned, if that is named, else 0.
+    receives the guest's output, stream 1 or 2. The values of `gas` and `pages` are written to the globals with these
+    names before the guest runs. The function `start` is called before `_start` if `has_start` is true. After `_start`
+    has returned, the exit code is the unsigned value of the global `exit` if that is not empty, else 0.
     """
 
     def __init__(
@@ -187,7 +187,7 @@ class GuestEnd:
 
 
 class HostedModule(ABC):
-    """A module on an engine with a WASI host of its own: it runs whole jobs, without calling back."""
+    """A module on an engine with its own WASI host: it runs whole jobs, without calls back into Python."""
 
     @abstractmethod
     def run(self, job: GuestJob) -> GuestEnd:
@@ -214,7 +214,7 @@ class Engine(ABC):
 
 
 class HostedEngine(ABC):
-    """An engine with a WASI host of its own, in a child process. Constructed and locked down as an `Engine`."""
+    """An engine with its own WASI host, in a child process. Constructed and locked down as an `Engine`."""
 
     @abstractmethod
     def compile(self, module: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""What a plugin's exception is, and where it comes from."""
+"""Describe a plugin's exception and its place, for error messages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NO_PLUGINS = (
 
 
 def failure_of(exc: Exception) -> str:
-    """Say what a plugin's exception is, and where in the plugin it was raised. The whole is logged at debug."""
+    """Return a plugin's exception and its place in the plugin, as text. The traceback is logged at debug level."""
     log.debug("a plugin failed", exc_info=exc)
     place = _place(exc)
     return f"{type(exc).__name__}: {exc}" + (f" ({place})" if place else "")

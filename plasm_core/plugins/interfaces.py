@@ -1,7 +1,7 @@
-"""What plugins implement: one abstract class a kind.
+"""The interfaces of plugins: one abstract class for each kind.
 
-A component is an attrs class. Its fields are its configuration table, so that a typo in the table is an error
-that names it. Hooks register the classes (`plasm_core.plugins.hookspecs`); these classes do the work.
+A component is an attrs class whose fields are its configuration table, so that an unknown key is an error that names
+it. Hooks register the classes (`plasm_core.plugins.hookspecs`); these classes do the work.
 """
 
 from __future__ import annotations
@@ -174,10 +174,10 @@ class Verifier(Component):
         return Plan()
 
     def plan_among(self, manifest: Manifest, candidates: Sequence[NodeHistory]) -> Plan:
-        """Return the plan for a job that any of these nodes may get, the likeliest first. The client calls this one.
+        """Return the plan for a job that any of these nodes may get, the likeliest first.
 
-        `candidates`: what the client has learnt of each node that it knows to take the job; none if it knows no node
-        yet, or keeps no record of them. The default is `plan`.
+        The client calls this method. `candidates`: the history of each known node that takes the job; empty if the
+        client knows no node yet, or keeps no records. The default is `plan`.
         """
         return self.plan(manifest)
 
@@ -186,11 +186,11 @@ class Verifier(Component):
         """Accept, reject or leave undecided, with reasons and the established facts.
 
         All claims are about one task, each from one execution; the caller has checked that. An exception counts as
-        undecided: a verifier that fails never accepts.
+        undecided, never as accepted.
 
         An undecided opinion may ask for `more` executions. If every undecided verifier asks for some, the client has
         other nodes run the job, 64 at most in all, and asks all verifiers again with all claims. A rejection may name
-        the nodes whose claims are `false`: the client then does without them, and asks all verifiers again.
+        the nodes whose claims are `false`: the client then drops these claims, and asks all verifiers again.
         """
 
     def settled(self, claims: Sequence[Claim], verdict: Verdict) -> None:
@@ -210,14 +210,15 @@ class Verifier(Component):
         """Return the opinion that the claims hold.
 
         `established`: one word for each fact. `reasons`: sentences about them. `checked`: the nodes whose claims an
-        independent execution has confirmed; it counts for them. `check_within_s`: have another
-        node check the result at a random time within so many seconds. `error`: the estimated probability that the result is wrong.
+        independent execution has confirmed; it improves their histories. `check_within_s`: have another node check
+        the result at a random time within so many seconds. `error`: the estimated probability that the result is
+        wrong.
         """
         opinion = self._opinion(Decision.ACCEPT, reasons, established)
         return attrs.evolve(opinion, checked=tuple(checked), check_within_s=check_within_s, error=error)
 
     def reject(self, *reasons: str, false: Sequence[PeerId] = ()) -> Opinion:
-        """Return the opinion that a claim is false. `false`: the nodes whose claims are, if that is known."""
+        """Return the opinion that a claim is false. `false`: the nodes whose claims are false, if known."""
         return attrs.evolve(self._opinion(Decision.REJECT, reasons), false=tuple(false))
 
     def undecided(self, *reasons: str, more: int = 0) -> Opinion:
@@ -341,7 +342,7 @@ class Directory(ABC):
 
     @property
     def reachability(self) -> Reachability:
-        """What this node knows of its own reachability. Nothing by default."""
+        """This node's reachability as it knows it; unknown by default."""
         return Reachability()
 
     @property
@@ -390,8 +391,8 @@ class Directory(ABC):
     ) -> AbstractAsyncContextManager[AsyncIterator[tuple[PeerId, tuple[str, ...]]]]:
         """Search for nodes that list themselves under a node class, with addresses in the form that `dial` takes.
 
-        Yields nodes as they are found, at most `limit`; leaving the context ends the search. A node is yielded
-        again, with all its addresses, when other peers report more of them: some may be false.
+        Yields nodes as they are found, at most `limit`; leaving the context ends the search. A node is yielded again,
+        with all its addresses, when other peers report further addresses, which may be false.
         """
 
 

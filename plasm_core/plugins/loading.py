@@ -1,8 +1,8 @@
 """Finding, selecting and configuring plugins.
 
-Names come from the metadata of installed distributions: entry points in group `plasm`, named `<kind>_<name>`.
-Only what was chosen is imported, so that nothing unlisted runs beside a key. There is no fallback: a name that
-cannot be had is an error that says why.
+Names come from the metadata of installed distributions: entry points in group `plasm`, named `<kind>_<name>`. Only
+selected plugins are imported, so that no other code runs in a process with a key. There is no fallback: a plugin that
+cannot be loaded is an error with the reason.
 """
 
 from __future__ import annotations

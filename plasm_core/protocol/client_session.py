@@ -1,6 +1,6 @@
-"""The client's side of one conversation: bytes in, events out; what it says, as bytes.
+"""The client's side of one conversation, without I/O: received bytes become events, its messages become bytes.
 
-The node is a stranger: what it may send, when, and how much, is checked here.
+The node is not trusted: this module checks which messages it may send, when, and how many bytes.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from plasm_core.protocol.messages import (
 
 
 class ClientPhase(enum.Enum):
-    """The state of a conversation, which determines whose message comes next."""
+    """The state of a conversation, which determines the messages that may follow."""
 
     GREETING = "the node is to introduce itself"
     OPENING = "the client is to say what it wants"
@@ -72,12 +72,12 @@ class ClientConversation:
     """The client's side of the job protocol on one stream, without I/O.
 
     `receive` yields the node's messages, `Data` of its outputs, and None for each heartbeat and credit, so that the
-    caller can give way to other tasks between frames. `room` then says what may be uploaded. When a repeated
-    attempt sends an output again, it comes from offset 0, after the `State` that announces the attempt.
+    caller can yield to other tasks between frames. `room` then has the bytes that may be uploaded on each channel. A
+    repeated attempt sends its outputs from offset 0, after the `State` that announces the attempt.
     """
 
     def __init__(self, *, keep_s: int | None = None, features: tuple[str, ...] = ()) -> None:
-        """`keep_s`, `features`: what the node's hello said, if this is not the first conversation on the stream."""
+        """`keep_s`, `features`: from the node's `hello`, if this is not the first conversation on the stream."""
         self.phase = ClientPhase.GREETING if keep_s is None else ClientPhase.OPENING
         self.attempt = 0
         self.is_kept = False

@@ -1,4 +1,4 @@
-"""Frames: what stands between the bytes of a stream and the messages (docs/protocol.md, "Frames")."""
+"""Frames: encode and decode the frames that carry messages and data on a stream (docs/protocol.md, "Frames")."""
 
 from __future__ import annotations
 

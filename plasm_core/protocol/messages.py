@@ -131,8 +131,8 @@ def withdraws_output(status: Status) -> bool:
 class Hello(Message):
     """The first message of a node.
 
-    `keep_s`: for how many seconds it keeps a stream open between conversations. `features`: what it can do that a node
-    of this protocol need not: `files`, jobs with files.
+    `keep_s`: for how many seconds it keeps a stream open between conversations. `features`: its optional features:
+    `files`, jobs with files.
     """
 
     type = "hello"
@@ -249,7 +249,7 @@ class Possession(Message):
 
     @property
     def about(self) -> Channel:
-        """The channel whose bytes are meant."""
+        """The channel that the message is about."""
         return _provable(self.channel)
 
 
@@ -277,7 +277,7 @@ class Possessed(Message):
 
     @property
     def about(self) -> Channel:
-        """The channel whose bytes are meant."""
+        """The channel that the message is about."""
         return _provable(self.channel)
 
 
@@ -331,9 +331,9 @@ class Result(Message):
 
 @attrs.frozen(kw_only=True)
 class OutputContents(Message):
-    """What there is of an output that was asked for; its bytes follow.
+    """The kind and size of a requested output; its bytes follow.
 
-    `kind`: `file`, `tree`, or `none` for what the job did not leave. `size`: the bytes of a file, or of a tree's pack.
+    `kind`: `file`, `tree`, or `none` if the job did not leave it. `size`: the bytes of a file, or of a tree's pack.
     """
 
     type = "contents"

@@ -1,6 +1,7 @@
-"""The node's side of one conversation: bytes in, events out; what it says, as bytes.
+"""The node's side of one conversation, without I/O: received bytes become events, its messages become bytes.
 
-It knows what may come when, and how much of it. It decides nothing, waits for nothing and stores nothing.
+It checks which messages may arrive, when, and how many bytes. It decides nothing, waits for nothing and stores
+nothing.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ UPLOAD_WINDOW_BYTES = 1 << 20
 
 
 class NodePhase(enum.Enum):
-    """The state of a conversation, which determines whose message comes next."""
+    """The state of a conversation, which determines the messages that may follow."""
 
     OPENING = "the client is to say what it wants"
     DECIDING = "the node is to answer"
@@ -60,8 +61,8 @@ class NodeConversation:
     """The node's side of the job protocol on one stream, without I/O: one conversation, or several in turn.
 
     `receive` yields the client's messages, `Data` of its channels, and None for each heartbeat and credit, so that
-    the caller can give way to other tasks between frames that arrived together. The methods named like messages
-    return the bytes to send. A `ProtocolError` ends the conversation: send `error`, and close.
+    the caller can yield to other tasks between frames that arrived together. The methods named like messages return
+    the bytes to send. A `ProtocolError` ends the conversation: send `error`, and close.
     """
 
     def __init__(self) -> None:
@@ -203,7 +204,7 @@ class NodeConversation:
         )
 
     def credit(self, channel: Channel) -> bytes:
-        """Encode credit for an upload whose bytes so far have been processed; empty if it is too early."""
+        """Encode credit for the processed bytes of an upload; empty if the window is still large enough."""
         upto = self._uploads[channel].grant(UPLOAD_WINDOW_BYTES)
         return b"" if upto is None else control_frame(Credit(channel=channel.label, upto=upto))
 
@@ -271,7 +272,7 @@ class NodeConversation:
         return control_frame(Capabilities(envelope=envelope))
 
     def contents(self, contents: OutputContents) -> bytes:
-        """Encode what there is of an output that the client fetches. `room` then says what may be sent."""
+        """Encode the kind and size of an output that the client fetches. `room` then has the bytes that may be sent."""
         self._expect(NodePhase.DECIDING)
         fetch = self._fetch
         if fetch is None:
@@ -285,14 +286,14 @@ class NodeConversation:
 
     @property
     def left_to_fetch(self) -> int:
-        """How many bytes of what the client fetches are still to be sent."""
+        """How many bytes of the fetched output are still to be sent."""
         window = self._outputs.get(Channel.CONTENTS)
         if window is None or self.phase is not NodePhase.FETCHING:
             return 0
         return self._fetch_end - window.position
 
     def fetched(self, data: bytes) -> bytes:
-        """Encode the next bytes of what the client fetches, at most as many as `room` says."""
+        """Encode the next bytes of the fetched output, at most as many as `room` allows."""
         self._expect(NodePhase.FETCHING)
         self._idle.earn(2)  # as in `output`
         frame = self._outputs[Channel.CONTENTS].send(data)

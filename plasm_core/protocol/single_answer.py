@@ -20,7 +20,7 @@ _SEND_S = 10
 
 
 def encode_answer(answer: bytes) -> bytes:
-    """Return an answer with its u32 length before it, as it is sent."""
+    """Return an answer preceded by its u32 length."""
     return _LENGTH.pack(len(answer)) + answer
 
 

@@ -1,4 +1,4 @@
-"""What crosses a boundary: frozen, validated on construction, without I/O."""
+"""The records that cross a boundary: frozen, validated on construction, without I/O."""
 
 from plasm_core.records.claim import Claim, Laboratory
 from plasm_core.records.digest import list_digest, sha256

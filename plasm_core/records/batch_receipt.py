@@ -82,7 +82,7 @@ class BatchStatement:
 
 @attrs.frozen(kw_only=True)
 class BatchReceipt:
-    """The root over the receipts of a batch, 32 bytes, and what its client says of the batch."""
+    """The root over the receipts of a batch, 32 bytes, and the client's statements about the batch."""
 
     root: bytes
     predicate: BatchPredicate

@@ -1,6 +1,6 @@
-"""The capability record: what a node says of itself, signed (docs/network.md, "Capabilities").
+"""The capability record: a node's signed description of itself (docs/network.md, "Capabilities").
 
-Everything in it is the node's claim. It is of use to choose whom to ask; the node's answer decides.
+Everything in it is the node's claim. A client uses it to choose a node; the node's answer to `submit` decides.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a verifier is shown: a receipt with its envelope, and what the caller knows about the job."""
+"""A claim for a verifier: a receipt with its envelope, and the caller's knowledge of the job."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class Laboratory(Protocol):
 
 @attrs.frozen(kw_only=True)
 class Claim:
-    """One node's receipt as a verifier gets it.
+    """One node's receipt, as a verifier receives it.
 
     `receipt` was parsed from `envelope.payload`; signatures are unchecked.
 
     `trusted`: the keys that the caller trusts: its own, pinned ones, or the dialled peer's. `manifest`: set if the
-    caller has it. `laboratory`: set if the caller can run the job again. `history`: what the caller has learnt of the
-    node and of its network; None if it keeps no record of nodes.
+    caller has it. `laboratory`: set if the caller can run the job again. `history`: the caller's history with the
+    node and its network; None if it keeps none.
     """
 
     envelope: Envelope

@@ -1,8 +1,8 @@
-"""What no run can come to: the rules that a receipt's fields keep among themselves (docs/receipts.md, "Consistency").
+"""The consistency rules of a receipt: relations of its fields that hold for every run (docs/receipts.md, "Consistency").
 
-A signature does not make a contradiction true. The rules name what follows from docs/determinism.md and from what
-the fields mean, nothing that is merely unlikely. PHP's are in `Plasm\\Receipt\\Consistency`; both are held to
-`tests/vectors/consistency.json`.
+A signature does not make a contradiction true. The rules follow from docs/determinism.md and from the meaning of the
+fields; none excludes what is merely unlikely. PHP's rules are in `Plasm\\Receipt\\Consistency`.
+`tests/vectors/consistency.json` tests both.
 """
 
 from __future__ import annotations

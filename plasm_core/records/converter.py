@@ -166,7 +166,7 @@ def _is_list(kind: Any) -> bool:
 
 
 def _list(converter: Converter, kind: Any) -> Callable[[Any, Any], Any]:
-    """Return what makes a list's items a tuple, list or set. A string is no list of its letters."""
+    """Return the function that structures a list's items as a tuple, list or set. A string is not accepted as a list."""
     origin, items = typing.get_origin(kind) or kind, typing.get_args(kind)
     fixed = origin is tuple and items and items[-1] is not Ellipsis
     made = {collections.abc.Sequence: tuple, collections.abc.Set: frozenset}.get(origin, origin)
@@ -201,7 +201,7 @@ def _table(converter: Converter, kind: Any) -> Callable[[Any, Any], Any]:
 
 
 def _item(converter: Converter, where: str, value: Any, kind: Any) -> Any:
-    """Structure what is in a list or table. Raises: `ConstraintError`, which says where."""
+    """Structure one item of a list or table. Raises: `ConstraintError` with the item's path."""
     if kind is Any:
         return value
     try:

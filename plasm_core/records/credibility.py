@@ -1,4 +1,4 @@
-"""The probability that a node's next answer is wrong, and that the answer of several is.
+"""Estimates of the probability that a node's next answer is wrong, and that an answer of several nodes is.
 
 Sarmenta, "Sabotage-Tolerance Mechanisms for Volunteer Computing Systems" (CCGRID 2001): spot-checking with
 blacklisting, and credibility-based voting. docs/verification.md says what the formulas assume.
@@ -25,10 +25,9 @@ _SECRET = secrets.token_bytes(32)
 def node_error(history: NodeHistory, *, liars: float = LIARS) -> float:
     """Return an upper estimate of the probability that the node's next answer is wrong, 0 to 1.
 
-    It is the assumed share of liars for a node of which nothing was checked, and at most f/(1-f) / (k e) for one that
-    passed k checks: a node that lies at whatever constant rate is most likely to be here, and to lie next, at the rate
-    1/k. It is 1 for a convicted node. Where nodes of the same /24 or /48 are convicted, more of the rest are taken to
-    lie, half at least.
+    For a node without checked results it is the assumed share of liars, f; for a node that passed k checks at most
+    f/(1-f) / (k e), the bound at the worst constant rate of lying, 1/k. It is 1 for a convicted node. If nodes of the
+    same /24 or /48 are convicted, a larger share of the rest is assumed to lie, at least half.
     """
     if history.is_convicted:
         return 1.0
@@ -91,8 +90,8 @@ def check_probability(history: NodeHistory, *, rate: float, gas_used: int) -> fl
 def is_drawn(evidence: bytes, probability: float) -> bool:
     """Return whether a result is drawn to be checked, as a lottery of this process decides.
 
-    `evidence`: what the node signed, so that the draw comes after the result, and a repeated one is the same. Nobody
-    outside this process can foretell it: it is keyed with a secret of the system's randomness.
+    `evidence`: the node's signed bytes, so that the draw follows the result and repeating it gives the same outcome.
+    It is keyed with a random secret of this process, so that no node can predict it.
     """
     draw = hmac.digest(_SECRET, evidence, "sha256")
     return int.from_bytes(draw[:8], "big") < probability * 2**64

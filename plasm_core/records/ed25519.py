@@ -1,7 +1,7 @@
-"""Which encodings are keys and signatures (docs/receipts.md, "Keys and signatures").
+"""The valid encodings of Ed25519 keys and signatures (docs/receipts.md, "Keys and signatures").
 
-RFC 8032 leaves to each implementation what it makes of points of small order and of encodings that are not the
-shortest, and libraries differ. These rules are checked before any library is asked, so that all of them agree.
+RFC 8032 lets implementations differ on points of small order and non-canonical encodings, and libraries do. These
+rules are checked before a library is called, so that all libraries agree.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class WrittenInteger(int):
 
 
 def as_text(value: object) -> object:
-    """Return what a field for strings is given: the text of a `WrittenInteger`, anything else as it is."""
+    """Return the value for a string field: the text of a `WrittenInteger`, any other value unchanged."""
     return value.text if isinstance(value, WrittenInteger) else value
 
 

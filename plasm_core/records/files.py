@@ -1,4 +1,4 @@
-"""A job's files: what a manifest asks for, and what a receipt says of the outputs (docs/files.md)."""
+"""A job's files: the requests of a manifest, and the outputs that a receipt states (docs/files.md)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _PATTERN = rf"^(\.|{_NAME}(/{_NAME})*)$"
 
 
 def path_bytes(path: str) -> bytes:
-    """Return a manifest's path as a listing has it: nothing for the root."""
+    """Return a manifest's path in the form of a listing: empty for the root."""
     return b"" if path == ROOT else path.encode()
 
 
@@ -83,7 +83,7 @@ def guest_paths() -> Constraint:
 
 
 def _nested(paths: tuple[str, ...]) -> str | None:
-    """Return a path that lies in another one, if there is any."""
+    """Return a path that is inside another one, None if there is none."""
     known = set(paths)
     for path in paths:
         if path != ROOT and ROOT in known:
@@ -98,7 +98,7 @@ def _nested(paths: tuple[str, ...]) -> str | None:
 
 @attrs.frozen(kw_only=True)
 class FileLimits:
-    """What a job's files may come to: the bytes that it writes, names in its tree, open descriptors."""
+    """The limits of a job's files: the bytes that it writes, names in its tree, open descriptors."""
 
     data_bytes: int = constrained(integer(0, MAX_DATA_BYTES))
     entries: int = constrained(integer(0, MAX_ENTRIES))
@@ -106,7 +106,9 @@ class FileLimits:
 
     @property
     def memory_bytes(self) -> int:
-        """What the files may take of a worker's memory: what the job writes, which grows by eighths, and inodes."""
+        """The most bytes of a worker's memory that the files may use: the written bytes, whose buffers grow by
+        eighths, and inodes.
+        """
         return self.data_bytes * 5 // 4 + self.entries * 2_048
 
 
@@ -130,7 +132,7 @@ class JobFiles:
 
     @property
     def digested(self) -> list[tuple[str, bytes]]:
-        """The fields of the task digest that stand for the files, in their order (docs/files.md)."""
+        """The fields of the task digest about the files, in order (docs/files.md)."""
         limits = self.limits
         return [
             ("tree", bytes.fromhex(self.tree)),
@@ -177,7 +179,7 @@ class AskedFiles:
         )
 
     def as_asked(self) -> JobFiles:
-        """Return what the manifest asked for. Raises: ValueError on what no manifest could."""
+        """Return the manifest's request. Raises: ValueError if no manifest could contain it."""
         return JobFiles(
             tree=self.tree,
             read_only=self.read_only,
@@ -188,7 +190,7 @@ class AskedFiles:
 
 @attrs.frozen(kw_only=True, order=True)
 class Product:
-    """An output that a job left: a file with the digest of its bytes, or a tree with that of its listing."""
+    """An output that a job left: a file with the digest of its bytes, or a tree with the digest of its listing."""
 
     path: str = constrained(guest_path())
     kind: str = constrained(one_of("file", "tree"))

@@ -27,7 +27,7 @@ INPUTS = ("module", "args", "env", "stdin")
 
 @attrs.frozen(kw_only=True)
 class FraudProof:
-    """Receipts of one task, in envelopes, and those inputs of the task that are at hand, by their names in `INPUTS`."""
+    """Receipts of one task, in envelopes, and the available inputs of the task, by their names in `INPUTS`."""
 
     envelopes: tuple[Envelope, ...] = attrs.field(
         validator=[attrs.validators.min_len(1), attrs.validators.max_len(MAX_RECEIPTS)]

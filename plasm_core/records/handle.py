@@ -1,4 +1,4 @@
-"""The handle: what a submitter keeps, and the only thing that opens a job's output again."""
+"""The handle: the submitter's secret reference to a job, without which its output cannot be fetched."""
 
 from __future__ import annotations
 

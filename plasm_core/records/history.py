@@ -1,4 +1,4 @@
-"""A client's history with one node: what it has checked of the node's results, and what it found."""
+"""A client's history with one node: the results that it checked, and its findings."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from plasm_core.records.peer import PeerId
 
 @attrs.frozen(kw_only=True)
 class NodeHistory:
-    """What this client has learnt of one node by itself. The default is a node that it knows nothing of.
+    """This client's own history with one node. The default is an unknown node.
 
     `accepted`: results that were accepted; `checked`: those of them that an independent execution has confirmed;
-    `failed`: results that were rejected. `trust`: the confirmed results since the last failure, each of which halves in
-    weight every 30 days. `convicted_at`, `proof`: set once a fraud proof against the node was found, for ever.
-    `network`: the keyed hash of the node's /24 or /48, None if not known; `network_nodes` and `network_convicted`: how
-    many nodes of it this client knows, and how many of them are convicted.
+    `failed`: results that were rejected. `trust`: the confirmed results since the last failure, each of which halves
+    in weight every 30 days. `convicted_at`, `proof`: set permanently once a fraud proof convicts the node. `network`:
+    the keyed hash of the node's /24 or /48, None if not known; `network_nodes` and `network_convicted`: how many
+    nodes of it this client knows, and how many of them are convicted.
     """
 
     peer: PeerId

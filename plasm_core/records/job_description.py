@@ -1,4 +1,4 @@
-"""The description of one job of a batch, as a line of a `--jobs` file has it."""
+"""The description of one job of a batch: a line of a `--jobs` file."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def _free_text(maximum: int, expected: str) -> Constraint:
 
 @attrs.frozen(kw_only=True)
 class JobDescription:
-    """One job of a batch. What is left out is as the command line has it for the whole batch.
+    """One job of a batch. A missing member has the value of the command line, which is for the whole batch.
 
-    `args`: the arguments; `env`: variables as NAME=VALUE; `stdin`: the standard input as text, `stdin_base64` as bytes,
-    `stdin_file` as the path of a file; at most one of the three. `name` is shown where the job is spoken of.
+    `args`: the arguments; `env`: variables as NAME=VALUE; `stdin`: the standard input as text, `stdin_base64` as
+    bytes, `stdin_file` as the path of a file; at most one of the three. `name`: the job's name in messages.
     """
 
     name: str | None = _optional(_free_text(256, "a name"))

@@ -1,4 +1,4 @@
-"""The manifest: what a job computes, by digests only, and what it may use."""
+"""The manifest: a job's computation, by digests only, and its limits and grants."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Retry:
 
 @attrs.frozen(kw_only=True)
 class Manifest:
-    """A job as it is submitted. `module` and `stdin` are digests of bytes, `args` and `env` of list encodings."""
+    """The client's request. `module` and `stdin` are digests of bytes, `args` and `env` digests of list encodings."""
 
     format: str = constrained(one_of(MANIFEST_FORMAT))
     profile: str = constrained(one_of(*GAS_SCHEDULES))

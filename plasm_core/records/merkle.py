@@ -36,7 +36,9 @@ def _joined(level: Sequence[bytes]) -> list[bytes]:
 
 
 def inclusion(leaves: Sequence[bytes], index: int) -> tuple[bytes, ...]:
-    """Return the inclusion proof of a leaf: the hashes beside its way to the root, from below. Raises: IndexError."""
+    """Return the inclusion proof of a leaf: the sibling hashes on its path to the root, leaf level first. Raises:
+    IndexError.
+    """
     if not 0 <= index < len(leaves):
         raise IndexError(index)
     proof, level = [], list(leaves)

@@ -35,7 +35,7 @@ class Observables:
         )
 
     def differences(self, other: Observables) -> tuple[str, ...]:
-        """Return what differs, a sentence each: what it is here, then what it is there."""
+        """Return a sentence for each difference: this side's value, then the other's."""
         found = [
             f"{field.name.replace('_', ' ')} is {getattr(self, field.name)}, not {getattr(other, field.name)}"
             for field in attrs.fields(Observables)

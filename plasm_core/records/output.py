@@ -1,4 +1,4 @@
-"""What a job writes: its two outputs, and the digest of each."""
+"""The two outputs of a job, and the digest of each."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The receipt: an in-toto Statement v1 about one run.
 
-Its subjects are the outputs. Its predicate says what was asked, what anyone can re-check by running the
-task again, what is only the node's claim, and who signed.
+Its subjects are the outputs. Its predicate contains the request, the result that anyone can re-check by running the
+task again, the node's claims, and the signer.
 """
 
 from __future__ import annotations
@@ -160,7 +160,9 @@ class Claims:
 
 @attrs.frozen(kw_only=True)
 class Receipt:
-    """What a node says of one run. `stdout` and `stderr` are the digests of what it put out, `files` its outputs."""
+    """A node's statement about one run. `stdout` and `stderr` are the digests of its outputs, `files` its output
+    files.
+    """
 
     stdout: str = constrained(digest())
     stderr: str = constrained(digest())
@@ -246,7 +248,7 @@ class _Node:
 
 @attrs.frozen(kw_only=True)
 class Predicate:
-    """What the node says of the run."""
+    """The predicate: the node's statement about the run."""
 
     json_camel = True
     json_open = True

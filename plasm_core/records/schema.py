@@ -1,7 +1,7 @@
 """The JSON Schemas of the manifest, the receipt's statement, a batch's jobs and fraud proofs (draft 2020-12), made from the records.
 
-`python -m plasm_core.records.schema docs/schemas` writes them. docs/schemas/README.md lists what no schema
-can say.
+`python -m plasm_core.records.schema docs/schemas` writes them. docs/schemas/README.md lists the rules that no schema
+can express.
 """
 
 from __future__ import annotations

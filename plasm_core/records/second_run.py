@@ -21,9 +21,10 @@ def run_again(
     used: Collection[str],
     wall_time_s: int,
 ) -> tuple[str, Observables]:
-    """Return the engine that ran the task and what it observed: one in `used` where no other can.
+    """Run the task on another engine than those in `used`, if possible, and return the engine's name and its
+    observables.
 
-    Raises: `PlasmError` if none gets to an end that can be compared.
+    Raises: `PlasmError` if no engine reaches an end that can be compared.
     """
     able = laboratory.runtimes(asked, runtimes)
     failures = []

@@ -1,4 +1,4 @@
-"""What verification came to, and the words that say it."""
+"""The verdict of a verification, and the words for it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Verdict:
 
     @property
     def signers(self) -> tuple[PeerId, ...]:
-        """The keys with valid signatures, as far as verifiers checked them, without duplicates."""
+        """The keys with valid signatures that verifiers checked, without duplicates."""
         return tuple(dict.fromkeys(peer for opinion in self.opinions for peer in opinion.signers))
 
     @property
@@ -96,14 +96,14 @@ class Verdict:
 
     @property
     def checked(self) -> tuple[PeerId, ...]:
-        """The nodes whose claims an independent execution confirmed, and that no verifier found to be false."""
+        """The nodes whose claims an independent execution confirmed and no verifier found false."""
         false = {peer for opinion in self.opinions for peer in opinion.false}
         found = dict.fromkeys(peer for opinion in self.opinions for peer in opinion.checked)
         return tuple(peer for peer in found if peer not in false)
 
     @property
     def false(self) -> tuple[PeerId, ...]:
-        """The nodes without whose claims it would not be rejected; none if a rejection names no node."""
+        """The nodes whose false claims cause the rejection; empty if a rejection names no node."""
         rejections = [opinion for opinion in self.opinions if opinion.decision is Decision.REJECT]
         if not all(opinion.false for opinion in rejections):
             return ()
@@ -130,9 +130,9 @@ class Verdict:
         return min(found) if found and self.decision is Decision.ACCEPT else None
 
     def sentence(self, *, matched: bool = True, standing: Standing | None = None) -> str:
-        """Say what was established, and what was not (docs/network.md, 'What "verified" says').
-
-        `matched`: name what the receipt was compared with. `standing`: instead of the verdict's own.
+        """Return the verdict as a sentence: what was established, and what was not (docs/network.md, 'What "verified"
+        says'). `matched`: also name the facts that the receipt was compared with. `standing`: used in place of the
+        verdict's own.
         """
         if self.decision is not Decision.ACCEPT:
             word = "rejected" if self.decision is Decision.REJECT else "undecided"

@@ -1,4 +1,5 @@
-"""What to do about a sandbox layer that is missing: the cause decides, and a container has others than a bare machine.
+"""Hints for missing sandbox layers. The hint depends on the cause, and containers have other causes than bare
+machines.
 
 Sources: namespaces(7), user_namespaces(7) (what `EPERM` and `ENOSPC` mean), landlock_create_ruleset(2),
 seccomp(2), proc_pid_status(5).

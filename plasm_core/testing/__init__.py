@@ -1,6 +1,6 @@
-"""What tests of plugins need: a contract suite a kind, test modules, claims and fakes. It needs pytest.
+"""Support for tests of plugins: a contract suite for each kind, test modules, claims and fakes. It needs pytest.
 
-A verifier's author writes, beside an installed plugin:
+The author of a verifier installs the plugin and writes:
 
     from plasm_core.testing.contract import VerifierContract
 

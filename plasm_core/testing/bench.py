@@ -1,4 +1,4 @@
-"""Runs test modules the way a node does: admitted, each in a process of its own, with a signed receipt."""
+"""Runs test modules as a node does: admitted, each in a new process, with a signed receipt."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ AMPLE = Limits(gas=1_000_000_000, memory_bytes=16 << 20, output_bytes=1 << 20)
 
 
 def module_named(name: str) -> bytes:
-    """Return the bytes of one of the modules in `modules/`. Its source stands beside it, as text."""
+    """Return the bytes of one of the modules in `modules/`. Its source, as text, is in the same directory."""
     return (MODULES / f"{name}.wasm").read_bytes()
 
 

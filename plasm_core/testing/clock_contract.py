@@ -1,4 +1,4 @@
-"""What time is to a job, through the engine under test: virtual clocks, and polling, which never sleeps.
+"""The contract of clocks, through the engine under test: virtual clocks, and polling, which never sleeps.
 
 From "The machine a job sees" of docs/determinism.md.
 """
@@ -38,7 +38,7 @@ class ClockContract:
     # -- clocks
 
     def test_clocks_start_at_their_documented_times_and_tick_when_read(self, bench: Bench) -> None:
-        """One virtual time for all: each read, of whichever clock, is 1 µs after the last."""
+        """All clocks share one virtual time: each read of any clock is 1 µs after the last read."""
         clocks = [REALTIME, MONOTONIC, PROCESS_CPUTIME, THREAD_CPUTIME, REALTIME, MONOTONIC]
         script = Script()
         for number, clock in enumerate(clocks):

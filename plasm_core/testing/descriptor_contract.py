@@ -1,4 +1,4 @@
-"""What a job's descriptors are, through the engine under test: three streams, no file, no socket.
+"""The contract of descriptors, through the engine under test: three streams, no file, no socket.
 
 From "The machine a job sees" of docs/determinism.md.
 """

@@ -1,6 +1,7 @@
-"""What rests on the engine itself: traps, limits, gas, the stack, NaNs. Numbers are docs/determinism.md's.
+"""The contract of engines: traps, limits, gas, the stack, NaNs.
 
-Each expectation is worked out from that page, never from what an engine answered.
+Numbers are those of docs/determinism.md. Each expected value is derived from that page, never from an engine's
+answer.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What a job sees of its machine, through the engine under test: its strings, its memory, its randomness.
+"""The contract of a job's machine, through the engine under test: strings, memory, randomness.
 
-With the contracts of descriptors and clocks this is all of "The machine a job sees" of docs/determinism.md.
-The core does this work; what can go wrong in an engine is how it hands over integers, pointers and memory.
+With the contracts of descriptors and clocks it covers "The machine a job sees" of docs/determinism.md. The core
+implements the machine; an engine can only pass integers, pointers and memory wrongly.
 """
 
 from __future__ import annotations

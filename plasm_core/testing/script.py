@@ -1,4 +1,4 @@
-"""Host calls that the test module `calls` makes, written in Python, and what came of them."""
+"""Host calls for the test module `calls`, written in Python, and their results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the core relies on in every signer."""
+"""The contract of signers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class SignerContract:
     @classmethod
     @abstractmethod
     def signer(cls, directory: Path) -> Signer:
-        """Return a signer whose key is in a directory that is empty at first.
+        """Return a signer with its key in the given directory, which is empty at the first call.
 
         Two calls with one directory give signers with the same key. The plugin must be installed.
         """

@@ -1,4 +1,4 @@
-"""What every transport does. A plugin's tests inherit from `TransportContract`.
+"""The contract of transports. A plugin's tests inherit from `TransportContract`.
 
     class TestMine(TransportContract):
         @pytest.fixture

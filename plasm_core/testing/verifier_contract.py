@@ -1,4 +1,4 @@
-"""What the core relies on in every verifier, whatever it judges by."""
+"""The contract of verifiers."""
 
 from __future__ import annotations
 

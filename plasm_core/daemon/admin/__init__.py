@@ -1,1 +1,1 @@
-"""What a daemon tells its own users of itself: health, metrics, and its capability record."""
+"""The daemon's answers to its own users about itself: health, metrics, and its capability record."""

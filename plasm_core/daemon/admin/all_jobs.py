@@ -1,8 +1,8 @@
-"""All jobs of the daemon, told to the user that runs it and to root only, who may also cancel one.
+"""List all jobs of the daemon, and cancel one: only for the user that runs the daemon, and for root.
 
 `/plasm/jobs/1.0.0` answers with JSON: `jobs`, those without a result in the order of acceptance and then the latest
 that have ended, and `more`, how many are left out. `/plasm/cancel/1.0.0` reads a line with the beginning of a job id.
-Neither tells an input, an output or a handle.
+Neither reveals an input, an output or a handle.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def tell_jobs(service: Service) -> StreamHandler:
 
 
 def cancel_job(service: Service) -> StreamHandler:
-    """Return the handler that cancels the live job whose id begins as the line says."""
+    """Return the handler that cancels the live job whose id begins with the digits in the line."""
 
     async def answer(prefix: str) -> Answer:
         found = [job for job in service.live() if job.job_id.startswith(prefix)]

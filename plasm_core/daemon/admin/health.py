@@ -1,4 +1,4 @@
-"""What a running daemon knows of its own health, told to its own users only: `/plasm/health/1.0.0`.
+"""The health of a running daemon, for its own users only: `/plasm/health/1.0.0`.
 
 The answer is a JSON list of checks, as `plasm doctor --json` shows them.
 """

@@ -1,4 +1,4 @@
-"""What a daemon has done, told to its own users only: `/plasm/metrics/1.0.0`.
+"""The metrics of a daemon, for its own users only: `/plasm/metrics/1.0.0`.
 
 The answer is a page in the Prometheus text format.
 """
@@ -52,7 +52,7 @@ def measure(parts: Parts) -> dict[str, float]:
 
 
 def _disk(state: Path) -> dict[str, float]:
-    """Return the room on the file system of the state directory; nothing if that cannot be told."""
+    """Return the free bytes on the file system of the state directory; empty if unknown."""
     try:
         found = shutil.disk_usage(state)
     except OSError:

@@ -1,6 +1,6 @@
 """Turns at compiling: a bounded number at once; the owner with the least processor time used is next.
 
-Not thread-safe: the daemon's loop has it.
+Not thread-safe: used by the daemon's event loop only.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The queue of jobs: bounded, first in first out for each owner, and round robin between owners.
 
-Not thread-safe: the daemon's loop has it. Owners are opaque; they are forgotten with their last job.
+Not thread-safe: used by the daemon's event loop only. Owners are opaque; they are forgotten with their last job.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _KEPT_FOR_OWN = 8
 
 @attrs.define
 class _Line(Generic[K]):
-    """What one owner has: jobs that wait, in order, and places kept for jobs that are not accepted yet."""
+    """One owner's waiting jobs, in order, and its places reserved for jobs that are not accepted yet."""
 
     waiting: OrderedDict[K, None] = attrs.field(factory=OrderedDict)
     reserved: int = 0

@@ -1,8 +1,8 @@
 """Quotas: processor time, upload bytes and running jobs that each client of the network may use.
 
-What is used of an hour's share is kept in the store, as `Quotas.changes` tells it, and restored at the next start.
+The use of an hour's share is stored (`Quotas.changes` returns it) and restored at the next start.
 
-Not thread-safe: the daemon's loop has it.
+Not thread-safe: used by the daemon's event loop only.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _HOUR_S = 3600.0
 
 @attrs.define
 class _Bucket:
-    """What is left of an hour's share at a moment. Below zero is a debt: costs are known only afterwards."""
+    """The remainder of an hour's share at a moment. A negative value is a debt: costs are known only afterwards."""
 
     left: float
     at: float

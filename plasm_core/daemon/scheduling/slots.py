@@ -1,6 +1,6 @@
 """Slots: decide how many jobs run at once, from the lent processors and memory and the jobs' limits.
 
-Not thread-safe: the daemon's loop has it.
+Not thread-safe: used by the daemon's event loop only.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Slots(Generic[K]):
 
     Smaller jobs may overtake a job that does not fit, but only for `patience_s` from when it first was next; then
     nothing else starts until it does. Running jobs end by their wall time, so every job that is once next starts in
-    bounded time. On an idle machine any job may start, because one that was accepted under greater limits must not
-    wait for ever.
+    bounded time. On an idle machine any job may start, because a job accepted under greater limits would otherwise
+    never start.
     """
 
     def __init__(

@@ -40,7 +40,7 @@ class UsageLog:
             await trio.sleep(_SAVE_S)
 
     async def save(self) -> None:
-        """Save what has changed. If the disk does not take it, the next call tries again."""
+        """Save what has changed. After a disk error the next call tries again."""
         async with self._saving:  # two writes at once could end in the wrong order
             changes = self._quotas.changes()
             if not changes:

@@ -1,4 +1,4 @@
-"""What the daemon keeps: jobs that were accepted, their inputs and outputs, and modules.
+"""The daemon's store: accepted jobs, their inputs and outputs, and modules.
 
 Nothing here is asynchronous, and everything is thread-safe unless it says otherwise. No address or identity of
 a client is ever stored, and of a job's token only the SHA-256.

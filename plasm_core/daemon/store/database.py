@@ -1,4 +1,4 @@
-"""The database: one connection that writes, in a thread of its own, and one that reads."""
+"""The database: one connection that writes, in its own thread, and one that reads."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _LARGEST_GROUP = 256
 
 @attrs.define(eq=False, kw_only=True)
 class Change(Generic[T]):
-    """Statements that are committed together or not at all. They may run again if their group fails.
+    """Statements that are committed together or not at all. They may be executed again if their group fails.
 
-    `work` raises a `PlasmError` before it changes anything, or none. `committed` is called with the result of
-    `work` once it is on the disk, and returns the result of the future; `failed` is called if the change failed.
-    Both run before the caller is told, in the order of the changes, in the writer's thread: they must be quick. An
-    `essential` change may use the reserved disk space. A change that is not `durable` does not wait for a sync: it
-    survives the end of the process, and a power cut once a durable change after it does.
+    `work` may raise a `PlasmError`, but only before its first change. `committed` is called with the result of `work`
+    once it is on the disk, and returns the result of the future; `failed` is called if the change failed. Both run
+    before the caller is told, in the order of the changes, in the writer's thread: they must be quick. An `essential`
+    change may use the reserved disk space. A change that is not `durable` does not wait for a sync: it survives the
+    end of the process, and a power cut once a durable change after it does.
     """
 
     doing: str
@@ -179,9 +179,9 @@ class Database:
                 self._settle(done)
 
     def _attempt(self, group: list[Change[Any]]) -> list[tuple[Change[Any], Any, PlasmError | None]]:
-        """Commit a group, and return its changes with their results, or why one by itself changed nothing.
+        """Commit a group, and return each change with its result, or with the error for which it changed nothing.
 
-        Raises: whatever else goes wrong, `StorageError` among it; then nothing has changed.
+        Raises: any other error, such as `StorageError`, after which nothing has changed.
         """
         done: list[tuple[Change[Any], Any, PlasmError | None]] = []
         with storage_errors(group[0].doing, self._path):
@@ -201,7 +201,7 @@ class Database:
         return done
 
     def _settle(self, done: list[tuple[Change[Any], Any, PlasmError | None]]) -> None:
-        """Tell of what is on the disk: first the store, of all changes, then those who wait."""
+        """Report committed changes: first call `committed` for all of them, then set their futures."""
         told: list[Any] = []
         for change, result, problem in done:
             if problem is None:

@@ -1,4 +1,4 @@
-"""Files that are on the disk when a function returns, and what is said when the disk will not have them."""
+"""Durable writes, deletion of directories, and the errors of a full or broken disk."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class StagedInputs:
             sync_directory(self.directory.parent)
 
     def discard(self) -> None:
-        """Delete the inputs and free their reservation, unless a job owns them by now."""
+        """Delete the inputs and free their reservation, unless a job already owns them."""
         if self._open:
             self.hand_over()
             if not self.is_small:

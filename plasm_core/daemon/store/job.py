@@ -1,4 +1,4 @@
-"""What the store knows of a job."""
+"""The records of stored jobs."""
 
 from __future__ import annotations
 

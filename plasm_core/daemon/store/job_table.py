@@ -270,10 +270,11 @@ class JobTable:
         return {number % _CONTENTS: data for number, data in found}
 
     def requeue_all(self) -> None:
-        """Queue the jobs again that ran when the daemon died, unless their attempts are used up or they are to be cancelled.
+        """Requeue the jobs that ran when the daemon died, except those without attempts left or with a requested
+        cancellation.
 
-        It is not known which of the running jobs ended the daemon, if any. So an attempt counts only if the job had
-        been interrupted before and no other job ran beside it.
+        The store cannot know which of the running jobs killed the daemon, if any. So an attempt counts only if the
+        job had been interrupted before and no other job ran beside it.
         """
         ran = "finished_at IS NULL AND state <> 'QUEUED'"
 
@@ -367,7 +368,7 @@ def _job(row: Row) -> Job:
 
 
 def _hash(token: bytes) -> bytes:
-    """Return what is kept of a job's token: its SHA-256."""
+    """Return the SHA-256 of a job's token, which is stored in place of the token."""
     return hashlib.sha256(token).digest()
 
 

@@ -1,4 +1,4 @@
-"""The files that an ended job left: one file of the job's directory for each output, as it is fetched."""
+"""The output files of an ended job: one file in the job's directory for each output, in the form in which it is sent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _KINDS = ("file", "tree")
 
 
 class LeftBehind(Protocol):
-    """What a job left, of this node or of another one."""
+    """The output files of a job that ran on this node or on another one."""
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -30,13 +30,13 @@ class LeftBehind(Protocol):
 
     @property
     def digests(self) -> tuple[Product, ...]:
-        """Those that there are."""
+        """The outputs that the job left."""
 
     def kind(self, path: str) -> str | None:
-        """Return what an output is, `file` or `tree`; None if it is not there."""
+        """Return an output's kind, `file` or `tree`; None if the job did not leave it."""
 
     def contents(self, path: str) -> Iterator[bytes]:
-        """Return an output as it is fetched, piece by piece."""
+        """Yield an output in the form in which it is sent, in pieces."""
 
 
 def _path(directory: Path, kind: str, position: int, attempt: int) -> Path:
@@ -46,7 +46,7 @@ def _path(directory: Path, kind: str, position: int, attempt: int) -> Path:
 def keep_files(
     directory: Path, attempt: int, left: LeftBehind, allowance: Allowance, ballast: Ballast
 ) -> int:
-    """Write what a job left, on the disk when this returns. Return its bytes. Raises: `StorageError`, and none is there."""
+    """Store a job's output files durably. Return their bytes. Raises: `StorageError`, after which none is stored."""
     kept = 0
     try:
         with storage_errors("keep a job's files", directory):
@@ -115,7 +115,7 @@ def remove_files(directory: Path) -> None:
 
 
 class CountedScratch:
-    """A file without a name whose bytes count to a job while it is open."""
+    """An unnamed file whose bytes count towards a job while it is open."""
 
     def __init__(self, directory: Path, allowance: Allowance, ballast: Ballast) -> None:
         """Make it. Raises: `StorageError`."""

@@ -1,8 +1,8 @@
 """The modules: one file for each digest, within a quota.
 
-A module that somebody holds a pin of, as each live job does, is never thrown out. When a module that is complete
-needs the room of others, the holder with the most bytes gives first, of its modules the least recently used. An
-upload throws out nothing until it is committed: it lies beside the modules until then.
+A pinned module is never deleted; each live job has a pin. When a complete module needs room, the holder with the most
+bytes loses its least recently used module first. An upload deletes nothing until it is committed; until then it is
+stored separately.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ class Modules:
         return is_whole and is_right
 
     def _is_whole(self, found: str, digest: str) -> bool:
-        """Return whether stored bytes, whose SHA-256 is `found`, are those of a digest."""
+        """Return whether the SHA-256 of stored bytes, `found`, is the expected digest."""
         return secrets.compare_digest(found, digest)
 
     def _path(self, digest: str) -> Path:
@@ -202,7 +202,7 @@ class Modules:
             self._count(digest)
 
     def _count(self, digest: str) -> None:
-        """Count a module that is in use to its holder, by what it takes now."""
+        """Count the bytes of a used module towards its holder."""
         counted = self._in_use.pop(digest, None)
         if counted is not None:
             self._shares.give_back(*counted)
@@ -239,7 +239,7 @@ class Modules:
         )
 
     def _make_room(self, size_bytes: int) -> None:
-        """Throw out what is not in use, for a module that is complete. Raises: `StorageFullError`."""
+        """Delete unused modules to make room for a complete one. Raises: `StorageFullError`."""
         excess = sum(self._sizes.values()) + size_bytes - self.quota_bytes
         if excess <= 0:
             return
@@ -290,7 +290,7 @@ class Modules:
 
 
 def _next(file: BinaryIO | None, length: int) -> bytes:
-    """Return the next bytes of a file as far as they can be read."""
+    """Return the next bytes of a file; fewer after a read error."""
     if file is not None:
         with contextlib.suppress(OSError):
             return file.read(length)
@@ -373,7 +373,7 @@ class ModuleUpload:
         self._sha256.update(data)
 
     def _check(self) -> None:
-        """Refuse what is not the module. Raises: `RefusedError`; the upload is then discarded."""
+        """Compare the uploaded bytes with the module's digest. Raises: `RefusedError`; the upload is then discarded."""
         if self.received_bytes != self.size_bytes or self._sha256.hexdigest() != self.digest:
             self.discard()
             raise RefusedError("digest_mismatch", "the module is not what the manifest names")

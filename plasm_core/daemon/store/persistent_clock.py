@@ -1,8 +1,8 @@
-"""The clock that retention and waiting times are counted by: it never jumps, and goes on over restarts.
+"""The clock for retention and waiting times: it never jumps, and continues over restarts.
 
-Within one boot it goes with the kernel's boot time, so that setting the machine's clock, as NTP does minutes after
-a boot without a battery, ends no job and deletes no result. Between boots nothing but the wall clock tells how long
-the machine was off: a wall clock that went back counts as no time, and of one that went forward at most a day counts.
+Within one boot it follows the kernel's boot time, so that setting the machine's clock (NTP does so minutes after a
+boot without a battery) ends no job and deletes no result. Between boots only the wall clock shows how long the
+machine was off: a step back counts as no time, a step forward as at most a day.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def boot_id() -> str:
 
 @attrs.frozen(kw_only=True)
 class _Kept:
-    """What the clock showed when it was last kept, beside the two that it is derived from. In seconds."""
+    """The clock's last stored reading, with the boot time and the wall clock of that moment. In seconds."""
 
     json_open = True
 

@@ -1,4 +1,4 @@
-"""What was accepted or has ended a moment ago, in memory: it is about to be run, or to be fetched."""
+"""A cache of jobs that were accepted or ended recently, which will soon be run or fetched."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ class Spool:
             return {stream: bytes(data) for stream, data in (self._small or {}).items() if data}
 
     def scratch(self) -> CountedScratch:
-        """Return a file for what the job leaves, until it is kept. Raises: `StorageError`."""
+        """Return an unnamed file for the job's output files until they are stored. Raises: `StorageError`."""
         return CountedScratch(self._directory.parent, self._allowance, self._ballast)
 
     def keep_files(self, left: LeftBehind) -> None:

@@ -1,4 +1,4 @@
-"""The store: every job that was accepted, until it is forgotten."""
+"""The store: every accepted job, from its acceptance until its tombstone is deleted."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ _GATHER_PER_JOB_S, _MOST_GATHER_S = 0.0003, 0.01
 
 @attrs.define
 class _Live:
-    """A job without a result, as it is now, and what it holds.
+    """A job without a result in its present state, with its reservation, pins and spool.
 
-    `job` is without its manifest: thousands may wait. `has_files`: whether its directory is there. `was_there`: the
-    job was accepted before the store was opened, so a daemon may have died of it.
+    `job` is without its manifest, to save memory: thousands may wait. `has_files`: its directory exists. `was_there`:
+    the job was accepted before this start, so it may have killed a daemon.
     """
 
     job: Job
@@ -70,11 +70,10 @@ class _Live:
 class Store:
     """A state directory: `plasmd.db`, `modules/`, `trees/`, `jobs/<random>/`. Thread-safe.
 
-    A job that is accepted is on the disk, and so is its result: then what was handed in returns, or its future is
-    done. Methods that return a future do not wait for the disk where inputs and outputs are small. What a run does in
-    between is in memory. That an attempt has begun is handed to the system without a sync, so that it survives the
-    end of the process; for a job that a daemon may have died of, it is on the disk before the attempt begins.
-    A method that raises `StorageError` has changed nothing that a job depends on.
+    An accepted job is durable when the method returns or its future is done, and so is its result. Methods that
+    return a future do not wait for the disk if inputs and outputs are small. The progress of a run is in memory. The
+    start of an attempt is written without a sync, so that it survives the end of the process; for a job that may have
+    killed a daemon it is durable before the attempt begins. A method that raises `StorageError` has changed no job.
     """
 
     def __init__(
@@ -85,7 +84,7 @@ class Store:
         schema: Schema | None = None,
         clock: Callable[[], datetime] | None = None,
     ) -> None:
-        """Open a state directory, made if it is not there, and clear what a crash left. Then call `recover`.
+        """Open a state directory, create it if it is missing, and delete the remains of a crash. Then call `recover`.
 
         Raises: `StateInUseError`, `StorageError`.
         """
@@ -141,7 +140,7 @@ class Store:
             self._directory_lock.release()
 
     def now(self) -> datetime:
-        """Return the time that the moments of jobs are of: no setting of the machine's clock changes it."""
+        """Return the time of the store's clock, which setting the machine's clock does not change."""
         return self._clock()
 
     @property
@@ -151,7 +150,7 @@ class Store:
 
     @property
     def job_bytes(self) -> int:
-        """Inputs and outputs of jobs on the disk, reservations included."""
+        """The bytes of jobs' inputs and outputs on the disk, with reservations."""
         return self._budget.used_bytes
 
     def ended(self, count: int) -> list[Job]:
@@ -163,23 +162,23 @@ class Store:
         return moment if moment is None or self._steady is None else self._steady.shown(moment)
 
     def find(self, job_id: str, token: bytes) -> Job | None:
-        """Return the job of an id that a token opens, also if it is gone. A wrong token finds nothing."""
+        """Return the job with this id and token, also if its data is deleted; None if there is none."""
         found = self._table.find(job_id, token)
         return None if found is None else self._current(found)
 
     def may_have(self, job_id: str) -> bool:
-        """Return whether there may be a job of an id, without asking the disk. If not, there is none."""
+        """Return whether a job of an id may exist, without reading the disk. False is certain."""
         return job_id in self._known
 
     def get(self, row: int) -> Job:
-        """Return a job as it is now. Raises: `JobEndedError` if it has been forgotten; `StorageError`."""
+        """Return a job in its present state. Raises: `JobEndedError` if it has been forgotten; `StorageError`."""
         job = self._table.get(row)
         if job is None:
             raise JobEndedError("the job has been forgotten")
         return self._current(job)
 
     def _current(self, job: Job) -> Job:
-        """Return a job that was read as it is now: how far its run is, is in memory."""
+        """Return the present state of a job that was read from the disk: the progress of its run is in memory."""
         with self._lock:
             live = self._live.get(job.row)
             if live is None:
@@ -193,9 +192,9 @@ class Store:
         return job
 
     def stage(self, manifest: Manifest, sizes: Mapping[str, int], holder: Holder = NOBODY) -> StagedInputs:
-        """Begin to take a job's inputs, of the sizes announced for `args`, `env` and `stdin`.
+        """Begin to receive a job's inputs, of the sizes announced for `args`, `env` and `stdin`.
 
-        Room is reserved for all of them, and some for the outputs, in the share of the holder.
+        Bytes are reserved for all of them, and some for the outputs, in the share of the holder.
 
         Raises: `StorageFullError`, `StorageError`.
         """
@@ -245,11 +244,11 @@ class Store:
         route: str = "here",
         holder: Holder = NOBODY,
     ) -> Future[StoredSubmission]:
-        """Accept a job whose inputs are complete and whose module and files are here. It is durable when the future is done.
+        """Accept a job whose inputs, module and files are complete. It is durable when the future is done.
 
-        A job of this manifest and token that is there already, gone or not, is returned instead. In that case,
-        and whatever is raised, the inputs are discarded. `holder` is kept with the job: its names must be keyed
-        digests, which tell nobody who that is. `manifest` is the one that `manifest_json` holds.
+        If the store has a job with this manifest and token, also a deleted one, it is returned instead. In that case,
+        and after any error, the inputs are discarded. `holder` is stored with the job: its names must be keyed
+        digests, which do not identify the client. `manifest` is the parsed `manifest_json`.
 
         Raises: `RefusedError` (`digest_mismatch`; `module_missing`), `StorageError`; the future has `StorageError`.
         """
@@ -331,7 +330,7 @@ class Store:
         return open_inputs(self._jobs / job.directory, job.manifest, self._small_inputs(job))
 
     def _small_inputs(self, job: Job) -> Mapping[int, bytes]:
-        """Return the inputs that are no files. A start may find files of small inputs: an earlier release made them."""
+        """Return the inputs that are stored in the database. Earlier releases stored small inputs as files."""
         if job.input_bytes > SMALL_BYTES:
             return {}
         recent = self._recent.get(job.row)
@@ -425,9 +424,9 @@ class Store:
         return self.get(row)
 
     def cancel(self, row: int) -> Job:
-        """Note that a job is to be cancelled, so that no crash has it run again. It is still to be finished.
+        """Store that a job's cancellation was requested, so that no restart runs it again.
 
-        One that has ended stays as it is.
+        The caller still finishes it. A job that has ended is unchanged.
 
         Raises: `JobEndedError` if it has been forgotten; `StorageError`.
         """
@@ -446,7 +445,7 @@ class Store:
         return self.get(row)
 
     def finish(self, row: int, *, outcome: Outcome, envelope: bytes, node: str | None = None) -> Job:
-        """Do as `finishing`, and wait until it is done. Raises: as `finishing` and its future."""
+        """Call `finishing` and wait for its future. Raises: as `finishing` and its future."""
         return self.finishing(row, outcome=outcome, envelope=envelope, node=node).result()
 
     def finishing(
@@ -454,11 +453,12 @@ class Store:
     ) -> Future[Job]:
         """Store a job's only result; it is durable when the future is done. The outputs stay until the job expires.
 
-        `node` is the signer, if that is another node. The outputs are those of the spool, sealed by now, or empty
-        if the job has not begun.
+        `node` is the signer, if that is another node. The outputs are those of the job's spool, which is sealed, or
+        empty if the job has not begun.
 
-        The future has `JobEndedError` if the job has a result; `StorageError`, and it has none: discard the outputs
-        and finish it as system_error, or leave it to the next start, which runs it again. This raises them too.
+        The future has `JobEndedError` if the job has a result, or `StorageError`. After `StorageError` the job has no
+        result: discard the outputs and finish it as system_error, or leave it to the next start, which runs it again.
+        Raises: the same errors.
         """
         with self._lock:
             live = self._live.get(row)
@@ -514,7 +514,7 @@ class Store:
         )
 
     def release(self, row: int) -> Job:
-        """Delete an ended job's inputs, outputs and receipt. What stays keeps it from being run again.
+        """Delete an ended job's inputs, outputs and receipt. The tombstone that remains prevents another run.
 
         Raises: `JobEndedError` if it has not ended or is forgotten; `StorageError`.
         """
@@ -530,10 +530,10 @@ class Store:
         return self.get(row)
 
     def expire(self, now: datetime | None = None) -> int:
-        """Delete what has been kept for its time, and forget jobs whose tombstone has. Returns how many.
+        """Delete expired jobs' data and expired tombstones, and return their number.
 
-        From then nothing that was released or has expired is in any file, the database's log included: call it
-        every minute or so.
+        Afterwards no file, including the database's log, contains released or expired data. Call it about once a
+        minute.
 
         Raises: `StorageError`.
         """
@@ -557,7 +557,7 @@ class Store:
         return count
 
     def output_bytes(self, job: Job, stream: OutputStream) -> int:
-        """Return how long an output is, so far if the job runs."""
+        """Return the size of an output, so far if the job runs."""
         with self._lock:
             live = self._live.get(job.row)
             if live is not None:
@@ -565,11 +565,11 @@ class Store:
         return self.get(job.row).output(stream).size_bytes
 
     def read_output(self, job: Job, stream: OutputStream, offset: int, maximum_bytes: int) -> bytes:
-        """Read at most so many bytes of an output from an offset; none at or beyond its end so far.
+        """Read at most `maximum_bytes` of an output from an offset; empty at or beyond its present end.
 
-        Of the attempt that `job` was in when it was read.
+        `job` names the attempt.
 
-        Raises: `OutputGoneError` if the job is gone by now or in another attempt; `StorageError`.
+        Raises: `OutputGoneError` if the job's data is deleted or it is in another attempt; `StorageError`.
         """
         found = self.output_now(job, stream, offset, maximum_bytes)
         if found is not None:
@@ -581,7 +581,7 @@ class Store:
         return read_output(self._jobs / job.directory, stream, job.attempt, offset, maximum_bytes)
 
     def output_now(self, job: Job, stream: OutputStream, offset: int, maximum_bytes: int) -> bytes | None:
-        """Do as `read_output`, but return None where that would wait for the disk.
+        """As `read_output`, but return None if that would wait for the disk.
 
         Raises: `OutputGoneError`.
         """
@@ -604,9 +604,9 @@ class Store:
         return None if data is None else data[offset : offset + maximum_bytes]
 
     def open_file(self, job: Job, path: str) -> LeftFile | None:
-        """Open an output that an ended job may have left; None if it did not.
+        """Open an output file of an ended job; None if the job did not leave it.
 
-        Raises: `OutputGoneError`, `StorageError`; `RefusedError` if the job was not to leave it.
+        Raises: `OutputGoneError`, `StorageError`; `RefusedError` if the manifest does not name the output.
         """
         if job.gone is not None:
             raise OutputGoneError(f"the job's output has been {job.gone.value}")
@@ -616,11 +616,11 @@ class Store:
         return open_file(self._jobs / job.directory, job.attempt, files.outputs.index(path))
 
     def recover(self) -> Recovery:
-        """Take up the live jobs that a start found, once, before anything else is done.
+        """Load the live jobs at a start. Call it once, before any other method.
 
-        Those that ran are queued again with empty outputs, unless their attempts are used up. The attempt that
-        was cut short counts if the job had been interrupted before and ran alone: a job that brings its node down
-        does not do so forever, and one that ran beside it loses nothing. See `Job.interruptions`.
+        Jobs that ran are requeued with empty outputs, unless they have no attempts left. The interrupted attempt
+        counts if the job had been interrupted before and ran alone: so a job that kills its node is not run without
+        limit, and the jobs that ran at the same time lose no attempt. See `Job.interruptions`.
 
         Raises: `StorageError`.
         """
@@ -637,7 +637,7 @@ class Store:
         )
 
     def totals(self) -> Totals:
-        """Count what there is. Raises: `StorageError`."""
+        """Count jobs, modules, trees and their bytes. Raises: `StorageError`."""
         with self._lock:
             live = [item.job.state for item in self._live.values()]
             counts = self._table.counts()
@@ -683,12 +683,12 @@ class Store:
             return Database(path, schema, self._ballast, gather_s=self._gather_s)
 
     def _gather_s(self) -> float:
-        """Return how long a commit waits for others: the longer, the more jobs are about to need one."""
+        """Return how long a commit waits for others: longer with more live jobs, each of which will need a commit."""
         jobs = len(self._live)
         return 0.0 if jobs < _FEW_JOBS else min(_MOST_GATHER_S, jobs * _GATHER_PER_JOB_S)
 
     def _take_stock(self) -> None:
-        """Count what jobs hold, and remove what no job has."""
+        """Count the bytes and pins of all jobs, and delete the files of no job."""
         # Files there are not this store's, such as the list of the user's own handles (`plasm jobs`).
         known, there = set(), {path.name for path in self._jobs.iterdir() if path.is_dir()}
         for identity in self._table.identities():

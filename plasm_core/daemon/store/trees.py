@@ -1,4 +1,4 @@
-"""The input trees of jobs: one pack for each digest, within a quota, for as long as a job that has it is kept."""
+"""The input trees of jobs: one pack for each digest, within a quota, kept as long as a job that uses it."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _READ_AT_ONCE = 2
 class Trees(Modules):
     """The trees of a state directory, stored as modules are. Thread-safe.
 
-    The digest is that of the listing. A tree stays until no job has it, live or ended; until then it may be thrown out
-    if no live job has it and another one needs the room.
+    A tree's digest is that of its listing. A tree is deleted when no job uses it, live or ended. Before that it may
+    be deleted if only ended jobs use it and another tree needs the room.
     """
 
     noun = "tree"
@@ -124,7 +124,7 @@ def not_named(exc: ListingError) -> RefusedError:
 
 
 class TreeUpload(ModuleUpload):
-    """A tree during its upload, compared with its digests as it comes, or else when all of it is there."""
+    """A tree during its upload. Its digests are compared as bytes arrive, or at the end."""
 
     def __init__(self, modules: Modules, path: Path, digest: str, size_bytes: int, holder: Holder) -> None:
         super().__init__(modules, path, digest, size_bytes, holder)

@@ -1,4 +1,4 @@
-"""What clients have used of the shares that grow back within an hour, kept so that a restart forgives nothing."""
+"""Clients' use of their hourly shares, stored so that a restart does not reset it."""
 
 from __future__ import annotations
 

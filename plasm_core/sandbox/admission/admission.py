@@ -1,7 +1,7 @@
 """Admission: from a module's bytes to an artefact that a worker can run, or a refusal that says why.
 
-The caller's process never parses a module. Two children do the work: one validates and meters, one compiles,
-each under limits; what they make is cached.
+The caller's process never parses a module. Two child processes do the work under limits: one validates and meters,
+one compiles. Their results are cached.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class _Code:
 
     @property
     def identity(self) -> str:
-        """What tells its metered code from another's."""
+        """The part of the cache key that identifies the metered code."""
         return self.digest if self.entry is None else f"{self.digest}/{self.entry}"
 
 
@@ -177,7 +177,7 @@ class Admission:
         return self._cache.has(self._compiled_name(_Code(digest, entry)))
 
     def _key(self, code: _Code) -> tuple[str, ...]:
-        """Return what a program depends on, within one process."""
+        """Return the key of a program within one process: everything that it depends on."""
         validator, runtime = self._validator, self._runtime
         return (
             code.identity,
@@ -224,7 +224,7 @@ class Admission:
         )
 
     def _description(self, code: _Code) -> ModuleInfo | None:
-        """Return what the cache has of a module that was prepared without a problem."""
+        """Return the cached description of a module that was prepared without a problem, or None."""
         fd = self._cache.fetch(self._prepared_name("described", code))
         if fd is None:
             return None
@@ -293,7 +293,9 @@ class Admission:
             )
 
     def _prepare(self, module: bytes, entry: str | None, meter: Meter) -> tuple[Preparation, int]:
-        """Return what came of it, and a descriptor of the metered code, which the caller closes."""
+        """Run the child that validates and meters. Return its report, and a descriptor of the metered code, which the
+        caller closes.
+        """
         module_fd = sealed_blob("plasm-module", [module])
         code_fd = open_blob("plasm-metered")
         try:
@@ -371,7 +373,7 @@ class Admission:
         )
 
     def _check_end(self, report: ChildReport, done: str) -> None:
-        """Raise what a child's end means, unless it did its work."""
+        """Raise the error for a child's end, unless it succeeded."""
         if not report.returncode:
             return
         limits = self._limits

@@ -1,4 +1,4 @@
-"""Programs that were admitted a moment ago, with their artefacts open: the next job takes them as they are."""
+"""Recently admitted programs, with open artefacts, which the next job of the same module uses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ class AtHand:
         self._programs: OrderedDict[tuple[str, ...], tuple[ModuleInfo, int, int]] = OrderedDict()
 
     def take(self, key: tuple[str, ...]) -> tuple[ModuleInfo, int] | None:
-        """Return a program's description and a descriptor of its artefact, which the caller closes; None if it is not here."""
+        """Return a program's description and a descriptor of its artefact, which the caller closes; None if it is not
+        cached.
+        """
         with self._lock:
             found = self._programs.get(key)
             if found is None:

@@ -1,7 +1,7 @@
 """The cache of metered and compiled modules: private, authenticated, bounded.
 
-Engines trust what they load: wasmtime accepts a compiled module with flipped bits. So each entry carries an
-HMAC over its name and content with a key of this node, and what was checked is handed on as a sealed copy.
+Engines trust what they load: wasmtime accepts a compiled module with flipped bits. So each entry has an HMAC over its
+name and content with a key of this node, and callers receive a sealed copy of the checked content.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def cache_key(path: Path) -> bytes:
 
 
 class Cache:
-    """Authenticated entries by name; the least recently used are deleted first. A lost entry is made again."""
+    """Authenticated entries by name; the least recently used are deleted first. A missing entry is computed again."""
 
     def __init__(self, directory: Path, key: bytes, quota_bytes: int) -> None:
         self._directory = private_directory(directory, above=False)

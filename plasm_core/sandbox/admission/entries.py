@@ -23,7 +23,9 @@ def is_entry(module: wasm.Module, export: wasm.Export) -> bool:
 
 
 def entries(module: wasm.Module) -> list[str]:
-    """Return the names of all functions that a job can name, without that of the linker. Raises: `BadModuleError`."""
+    """Return the names of all functions that a job can name as its entry, without the linker's own. Raises:
+    `BadModuleError`.
+    """
     return [item.name for item in module.exports if item.name != _CONSTRUCTORS and is_entry(module, item)]
 
 

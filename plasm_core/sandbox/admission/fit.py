@@ -22,7 +22,7 @@ def lacking(info: ModuleInfo, runtime: Runtime) -> list[str]:
 
 
 def check_fit(info: ModuleInfo, runtime: Runtime, limits: Limits, profile: str = PROFILE) -> None:
-    """Refuse a module that the profile or the runtime does not have, or whose initial memory exceeds the limit.
+    """Refuse a module with features that the profile or the runtime lacks, or whose initial memory exceeds the limit.
 
     Raises: `RefusedError`.
     """
@@ -54,7 +54,7 @@ def check_fit(info: ModuleInfo, runtime: Runtime, limits: Limits, profile: str =
 
 
 def _hint(info: ModuleInfo, missing: list[str], too_many_pages: set[int]) -> str:
-    """Return what helps who wants a module run. `too_many_pages`: what its memory may come to must not exceed."""
+    """Return the hint for a refused module. `too_many_pages`: its greatest memory exceeds the runtime's."""
     hint = "choose another runtime with --runtime"
     least = min(too_many_pages, default=0)
     if least > info.memory_min_pages:

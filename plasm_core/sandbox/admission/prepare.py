@@ -133,7 +133,7 @@ def prepare(
 
 
 def _invalid(words: str) -> Problem:
-    """Return the problem that a validator told of in these words."""
+    """Return the problem for a validator's message."""
     proposal = proposal_of(words)
     if proposal is None:
         return Problem(reason="invalid", message=f"the module is not valid: {words}")

@@ -37,7 +37,7 @@ class Refusals:
         raise _anew(refusal)
 
     def remember(self, name: str, refusal: RefusedError, for_s: float = FORGET_S) -> None:
-        """Remember a refusal for a while; the oldest are forgotten."""
+        """Remember a refusal for a limited time; the oldest are dropped first."""
         kept = _anew(refusal)  # without its traceback, whose frames hold the module
         with self._lock:
             self._found.pop(name, None)

@@ -1,4 +1,4 @@
-"""The rules a module must meet beside being valid (docs/determinism.md, "The module")."""
+"""The rules that a valid module must meet in addition (docs/determinism.md, "The module")."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ _MAGNITUDE = b"\x41" + signed((1 << 31) - 1)
 
 
 class Lowering(Protocol):
-    """What a module's lowering gives to its functions'."""
+    """The parts of a module that the lowering of each function needs."""
 
     f32: bool
     control: bool

@@ -1,4 +1,4 @@
-"""Dead code, which the rewriter leaves out: what stands behind a jump, up to the end of its block."""
+"""Dead code, which the rewriter leaves out: the instructions after a jump, up to the end of the block."""
 
 from __future__ import annotations
 

@@ -17,13 +17,13 @@ LEAVE, RESTORE = 0, 1
 
 
 class Handlers(Instructions):
-    """One function's body as it is rewritten, with its exception handlers."""
+    """The rewriting of one function's body, with its exception handlers."""
 
     def _try_table(self, start: int) -> None:
         """Keep a block with exception handlers, and restore the stack's height where they begin.
 
-        A throw leaves functions without lowering it. Where a handler begins other ways may lead, too, on which the
-        height is what it was at the function's start already.
+        A throw leaves functions without lowering it. The start of a handler may also be reached by branches, on which
+        the height already is that of the function's start.
         """
         self.rewriter.module.features.add("exceptions")
         self.reads.begin_block(self.height)

@@ -1,4 +1,4 @@
-"""Names and numbers of what a metered module exports, shared with the worker that reads it. It exports nothing else."""
+"""Names and numbers of a metered module's exports, shared with the worker that reads them. It has no other exports."""
 
 from __future__ import annotations
 

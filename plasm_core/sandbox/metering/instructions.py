@@ -1,4 +1,4 @@
-"""What the rewriter makes of single instructions: charges for operands, growth, canonical NaNs, checks before traps."""
+"""The rewriting of single instructions: charges for operands, growth, canonical NaNs, checks before traps."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Injected(Protocol):
 
 
 class Instructions:
-    """One function's body as it is rewritten, and the instructions that become others, alike wherever they stand."""
+    """The rewriting of one function's body: the instructions whose replacement does not depend on their place."""
 
     def __init__(
         self, rewriter: Injected, kind: wasm.FunctionType, reader: Reader, *, copies: bool = False
@@ -93,7 +93,7 @@ class Instructions:
         self.copied = self.position
 
     def _minimal(self, start: int, opcode: int, *, count: int = 1) -> None:
-        """Write an instruction's LEB128 immediates minimally. `position` stands behind them."""
+        """Write an instruction's LEB128 immediates minimally. `position` is after them."""
         reader = Reader(self.data, start + 1, self.position)
         if opcode in (0x41, 0x42):
             encoded = signed(reader.signed(32 if opcode == 0x41 else 64))

@@ -1,9 +1,9 @@
-"""Where wasm3 would mix up values: reads of a local that lie on the operand stack while it changes.
+"""Work around a defect of wasm3: a local that is read and changed while the read value is on the operand stack.
 
-wasm3 reads a local only when the value is used. If the local is set before that, or a block begins, it keeps
-the old value for all who wait for it in one place, and loses count of them: of a value of 64 bits the upper
-half is overwritten once one of two has been used, and of others it cannot count to 255. Where that may
-happen, each read but the first must get a place of its own.
+wasm3 reads a local only when the value is used. If the local is set before that, or a block begins, it keeps the old
+value for all pending reads in one slot, and miscounts them: the upper half of a 64-bit value is overwritten once one
+of two reads is used, and the count overflows at 255. Where that may happen, each read after the first must get a slot
+of its own.
 """
 
 from __future__ import annotations

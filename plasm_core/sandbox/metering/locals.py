@@ -1,4 +1,4 @@
-"""A function's locals: its parameters, what it declares, and what the rewriter adds."""
+"""A function's locals: its parameters, those that it declares, and those that the rewriter adds."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""WebAssembly's instructions as the rewriter needs them: what follows the opcode, and what it does to the
-operand stack (WebAssembly specification 2.0, section 5.4, and its index of instructions).
+"""WebAssembly's instructions as the rewriter needs them: each opcode's immediates, and its effect on the operand
+stack (WebAssembly specification 2.0, section 5.4, and its index of instructions).
 """
 
 from __future__ import annotations

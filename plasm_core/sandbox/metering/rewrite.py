@@ -1,23 +1,23 @@
 """The rewriter: puts a gas counter, a stack limit and a memory limit into a module's own code.
 
-Gas, stack units and limits are those of docs/determinism.md. Because they are counted in the module, they
-mean the same on every engine, also on those that cannot meter.
+Gas, stack units and limits are those of docs/determinism.md. Because the module counts them, they are equal on every
+engine, also on engines that cannot meter.
 
 The module must have been validated *before*: validated only afterwards, a guest could name the injected
 globals by their index and refill its own gas. What is injected:
 
-- globals `plasm:gas` (i64), `plasm:pages`, `plasm:fault` (i32), exported, and the stack's height, not exported.
-  They start at 0, so that a host which forgets to set them gets a run without gas, not one without limit.
+- globals `plasm:gas` (i64), `plasm:pages`, `plasm:fault` (i32), exported, and the stack's height, not exported. They
+  start at 0, so that a host that forgets to set them gets a run without gas instead of one without limit.
 - functions that charge an operand and that grow the memory or a table.
 - the start function is taken away and exported as `plasm:start`: instantiating runs no guest code.
 
-Every name in the result is the rewriter's own. An engine interprets names by rules of its own (some end them at
-a NUL byte, some cut them), so none of the guest's reaches it: the exports are the two that a module must have and
+Every name in the result is the rewriter's own. An engine interprets names by rules of its own (some end them at a NUL
+byte, some cut them), so no name of the guest reaches the engine: the exports are the two that a module must have and
 those above, the imports are written from the table of host functions, and custom sections are left out.
 
-Every function's body stands in a block of its own, so that `return` becomes a branch to the block's end, where
-the stack's height is lowered again. Code that cannot be reached is left out, and LEB128 immediates are written
-minimally, which wasm3 needs.
+Every function's body is wrapped in a block, so that `return` becomes a branch to the block's end, where the stack's
+height is lowered again. Code that cannot be reached is left out, and LEB128 immediates are written minimally, which
+wasm3 needs.
 """
 
 from __future__ import annotations
@@ -223,8 +223,8 @@ class _Rewriter:
     def _start(self) -> bytes | None:
         """Return the index of the function to export as `_start`, None if there is none.
 
-        For an entry it is a function of ours: it calls `_initialize`, if the module exports that, and the entry, and
-        keeps what the entry returns. It costs no gas and has no weight.
+        For an entry it is an injected function: it calls `_initialize`, if the module exports that, then the entry,
+        and stores the entry's return value. It costs no gas and no stack.
         """
         if self.entry is None:
             start = self.module.exported(START_FUNCTION, "function")

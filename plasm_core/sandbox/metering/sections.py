@@ -37,7 +37,7 @@ _NUMBERS = b"\x7f\x7e\x7d\x7c\x7b"
 
 
 def check_preamble(data: bytes) -> None:
-    """Refuse bytes that are not a core module, with what they are instead. Raises: `BadModuleError`."""
+    """Refuse bytes that are not a core module; the error names what they are. Raises: `BadModuleError`."""
     if not data:
         raise BadModuleError("not_wasm", "the module is empty")
     if data[:4] != MAGIC:

@@ -1,6 +1,6 @@
-"""Starting child processes that do untrusted work: nothing inherited but what is named.
+"""Start child processes for untrusted work, which inherit only the named descriptors.
 
-A child runs `main(spec)` of one module under `python -I -S`, with an empty environment, in a session of its own.
+A child runs `main(spec)` of one module under `python -I -S`, with an empty environment, in its own session.
 """
 
 from __future__ import annotations

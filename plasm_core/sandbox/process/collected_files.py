@@ -43,7 +43,7 @@ class Collected:
 
 
 class CollectedFiles:
-    """Takes what a worker sends of its job's outputs, checks it, and keeps the bytes in an unnamed file.
+    """Receives a job's output files from its worker, checks them, and stores the bytes in an unnamed file.
 
     Bounded by the manifest: the names in the tree, and the bytes that the job may write with those of its input.
     """
@@ -67,7 +67,9 @@ class CollectedFiles:
         self._end = 0
 
     def take(self, kind: int, body: bytes) -> None:
-        """Take an ENTRY or DATA. Raises: ValueError on what no honest worker sends; OSError, `StorageError`."""
+        """Receive an ENTRY or DATA. Raises: ValueError on a frame that no honest worker sends; OSError,
+        `StorageError`.
+        """
         if kind == worker_frames.DATA:
             self._take_data(body)
         else:
@@ -158,12 +160,12 @@ class CollectedFiles:
         return self._found[self.files.outputs.index(path)]
 
     def kind(self, path: str) -> str | None:
-        """Return what an output is, `file` or `tree`; None if the job did not leave it."""
+        """Return an output's kind, `file` or `tree`; None if the job did not leave it."""
         found = self.entries(path)
         return None if not found else "file" if found[0].entry.kind == FILE else "tree"
 
     def contents(self, path: str) -> Iterator[bytes]:
-        """Return an output as it is fetched, piece by piece: a file's bytes, or a tree's pack."""
+        """Yield an output in the form in which it is sent, in pieces: a file's bytes, or a tree's pack."""
         found = self.entries(path)
         if self.kind(path) != "tree":
             for item in found:

@@ -1,7 +1,8 @@
-"""What a child process does to itself before it touches anything untrusted. Standard library only.
+"""The restrictions that a child process applies to itself before untrusted work.
 
-Everything here is one-way: a process that has been through `lock_down` cannot get anything back, and what it
-forks inherits it. The seccomp filters come ready-made from the parent (`plasm_core.sandbox.process.seccomp_filters`).
+Standard library only. Every restriction is permanent: after `lock_down` a process cannot regain a privilege, and its
+children inherit that. The seccomp filters come ready-made from the parent
+(`plasm_core.sandbox.process.seccomp_filters`).
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def limit(kind: int, value: int) -> None:
 
 
 def _try_limit(kind: int, soft: int, hard: int) -> None:
-    """Set one resource limit, unless a lower one stands already or the platform lacks it."""
+    """Set one resource limit, unless a lower one is set or the platform lacks it."""
     try:  # noqa: SIM105 (contextlib would cost every worker)
         resource.setrlimit(kind, (soft, hard))
     except (ValueError, OSError):
@@ -87,7 +88,7 @@ def limit_resources(*, cpu_s: int, memory_bytes: int) -> None:
 
 
 def allow_deep_stack() -> None:
-    """Raise the main thread's stack limit to what a job's deepest recursion needs on any engine.
+    """Raise the main thread's stack limit to the bytes that a job's deepest recursion needs on any engine.
 
     Linux checks the limit when the stack grows, and leaves room for 128 MiB.
     """

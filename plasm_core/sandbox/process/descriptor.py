@@ -1,4 +1,4 @@
-"""Reading and writing whole descriptors, without asking the kernel what they are: children may not."""
+"""Read and write whole descriptors without fstat(2), which children may not call."""
 
 from __future__ import annotations
 

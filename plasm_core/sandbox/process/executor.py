@@ -63,7 +63,7 @@ class Executor:
         self._workers.spare_bytes = spare_bytes
 
     def _discard_beyond(self, spare_bytes: float) -> None:
-        """End idle shared workers, the longest idle first, until they fit into what is spare."""
+        """End idle shared workers, the longest idle first, until they fit into the spare memory."""
         discarded = []
         with self._lock:
             while self._shared and len(self._shared) * SHARED_BYTES > spare_bytes:
@@ -92,11 +92,10 @@ class Executor:
     ) -> Run:
         """Run a job to its end. `client`: the job's owner; a shared worker serves the jobs of one owner only.
 
-        `stdin` is standard input in an open file, which stays the caller's, in place of that in `inputs`.
-        `files`: the job's files, which takes what it leaves.
-        `close_program`: close the program as soon as a worker has it, which frees its memory.
-        `meter` is told of the processor time of all processes that serve the job, whatever comes of it: every second
-        while the job runs, and the rest at its end.
+        `stdin`: an open file with the standard input, in place of the one in `inputs`; the caller closes it. `files`:
+        the job's files, which also receives its outputs. `close_program`: close the program as soon as a worker has
+        it, which frees its memory. `meter` receives the processor time of all processes that serve the job, also of a
+        job that fails: every second while the job runs, and the rest at its end.
 
         Raises: `RefusedError` if args and env are too large; `SandboxError` if no worker can be started.
         """

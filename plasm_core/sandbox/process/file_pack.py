@@ -1,6 +1,6 @@
 """The pack of a tree: the length of its listing, the listing, then each blob once in the order of the listing.
 
-It is what travels, what is on the disk, and what a worker gets as one descriptor (docs/protocol.md, "Jobs with files").
+A tree is sent, stored and passed to a worker in this form (docs/protocol.md, "Jobs with files").
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class FilePack:
 
 
 def prefix(listing: bytes) -> bytes:
-    """Return what a pack begins with before its listing."""
+    """Return the bytes of a pack before its listing: the listing's length."""
     return _PREFIX.pack(len(listing))
 
 
@@ -107,10 +107,10 @@ def read_pack(
 ) -> FilePack:
     """Return the tree whose pack a descriptor has, with every blob compared with its digest.
 
-    `size`: the bytes of the pack. `tree`: the digest that the tree must have. `maximum_bytes`: what all files together
-    may have, equal ones counted each. `checked` False leaves the blobs unread: they have been compared before.
+    `size`: the bytes of the pack. `tree`: the digest that the tree must have. `maximum_bytes`: the most bytes of all
+    files together; equal files count each. `checked` False leaves the blobs unread: they have been compared before.
 
-    Raises: `ListingError` on anything else; OSError. The descriptor stays the caller's until this returns.
+    Raises: `ListingError` on anything else; OSError. The caller keeps the descriptor open until this returns.
     """
     (listing_bytes,) = _PREFIX.unpack(_pread(fd, PREFIX_BYTES, 0))
     if listing_bytes > min(MAX_LISTING_BYTES, size - PREFIX_BYTES):
@@ -176,7 +176,7 @@ class PackDigests:
         self._left = self._wanted[-1][1] if self._wanted else 0
 
     def _read_head(self) -> bytes | None:
-        """Read the listing, once all of it is there. Return the bytes behind it."""
+        """Read the listing once it is complete. Return the bytes after it."""
         if len(self._head) < PREFIX_BYTES:
             return None
         (length,) = _PREFIX.unpack_from(self._head)
@@ -212,7 +212,7 @@ def _check_blobs(pack: FilePack) -> None:
 
 
 def _pread(fd: int, count: int, offset: int) -> bytes:
-    """Read what must be there. Raises: `ListingError` if the descriptor has less."""
+    """Read the given number of bytes. Raises: `ListingError` if the descriptor has less."""
     parts = []
     while count:
         part = os.pread(fd, count, offset)
@@ -225,7 +225,7 @@ def _pread(fd: int, count: int, offset: int) -> bytes:
 
 @attrs.frozen(kw_only=True)
 class TreeSource:
-    """An entry to pack. `open` opens a file's bytes, whose size may be told: a larger tree is kept on the disk."""
+    """An entry to pack. `open` opens a file's bytes, with their size if known: a larger tree is stored on the disk."""
 
     path: bytes
     kind: int
@@ -237,7 +237,8 @@ class TreeSource:
 def pack_tree(
     sources: Iterable[TreeSource], *, progress: Callable[[int], None] = lambda _size: None
 ) -> FilePack:
-    """Read all files once, and return the tree that was read. `progress` is told of the bytes read so far.
+    """Read all files once, and return the tree that was read. `progress` is called with the number of bytes read so
+    far.
 
     Raises: `ListingError` if the entries are no tree; OSError with the file's name; `StorageError`.
     """
@@ -342,7 +343,7 @@ def link_source(path: bytes, target: bytes) -> TreeSource:
 
 
 def parents(path: bytes) -> Iterator[bytes]:
-    """Return the paths of the directories that a path lies in, the outermost first."""
+    """Return the paths of a path's parent directories, the outermost first."""
     at = path.find(b"/")
     while at >= 0:
         yield path[:at]
@@ -350,7 +351,7 @@ def parents(path: bytes) -> Iterator[bytes]:
 
 
 def check_files(files: JobFiles | None, pack: FilePack | None) -> None:
-    """Refuse a pack that is not what a manifest names. Raises: `RefusedError`."""
+    """Refuse a pack that differs from a manifest's. Raises: `RefusedError`."""
     if files is None and pack is None:
         return
     if files is None or pack is None or files.tree != pack.tree:

@@ -10,7 +10,7 @@ from plasm_core.machine import memory_kills
 
 
 class Kills:
-    """Tells whether the kernel killed a process for lack of memory, as far as the system's counters show.
+    """Tells by the system's counters whether the kernel killed a process for lack of memory.
 
     Thread-safe.
     """

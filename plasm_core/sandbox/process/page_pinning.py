@@ -91,7 +91,7 @@ class Pins:
 
 
 def _closed(fd: int) -> int:
-    """Close a descriptor, if it is one. Return what stands for none."""
+    """Close a descriptor if it is open. Return -1, the value for none."""
     if fd >= 0:
         os.close(fd)
     return -1

@@ -406,7 +406,7 @@ class Spawner:
 
 
 def _ready(sock: socket.socket) -> dict[str, str]:
-    """Receive what a worker says before its job: the layers that it lacks. Raises: `OSError`, `ValueError`."""
+    """Receive a worker's first message: the sandbox layers that it lacks. Raises: `OSError`, `ValueError`."""
     sock.settimeout(_START_S)
     data = b""
     while len(data) < 4 or len(data) < 4 + int.from_bytes(data[:4], "little"):
@@ -455,9 +455,8 @@ def resident_bytes(pid: int) -> int:
 
 
 def _end_group(leader: int, *, but: set[int]) -> None:
-    """End the workers that a zygote did not tell of: they are of its process group.
-
-    It was started in a session of its own.
+    """End the workers that a zygote did not report: they are in its process group, since it was started in its own
+    session.
     """
     for entry in os.listdir("/proc"):
         if entry.isdigit() and int(entry) not in but:

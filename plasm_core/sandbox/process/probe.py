@@ -10,6 +10,6 @@ from plasm_core.sandbox.process import confinement
 
 
 def main(spec: dict[str, Any]) -> None:
-    """Lock down, and write what is missing, with reasons, to stdout as JSON."""
+    """Lock down, and write the missing layers with their reasons to stdout as JSON."""
     missing = confinement.lock_down(spec["confinement"])
     os.write(1, json.dumps(missing).encode())

@@ -2,9 +2,9 @@
 
 `pool` chooses the filters of zygotes and workers, `child` that of a process that validates or compiles.
 
-Made here, in the parent, with libseccomp, and handed on as BPF programs, so that a child needs no library to
-put one on. What a list does not name fails with EPERM: engines look for files when they trap, and go on
-without them.
+The parent builds them with libseccomp and passes them on as BPF programs, so that a child needs no library to install
+one. A system call that is not listed fails with EPERM: engines look for files when they trap, and continue without
+them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A worker started by itself, where no zygote can fork it: loads one artefact, serves one job.
+"""A worker that is started without a zygote: loads one artefact, serves one job.
 
 Engines with threads cannot be forked, and some platforms lack the zygote's system calls.
 """

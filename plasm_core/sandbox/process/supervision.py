@@ -1,7 +1,7 @@
 """Supervises one job on one worker process, from sending the job to the worker's answer or death.
 
-The worker is killed when its wall time ends, when the caller cancels, or when it sends what no worker sends.
-However it dies, there is an outcome.
+The worker is killed when its wall time ends, when the caller cancels, or when it sends an invalid frame. Every death
+of a worker gives an outcome.
 """
 
 from __future__ import annotations
@@ -271,7 +271,7 @@ class Supervision:
         return None
 
     def _check(self, kind: int, body: bytes) -> None:
-        """Take an outcome; count output. Raises: ValueError on what no honest worker sends."""
+        """Receive an outcome; count output. Raises: ValueError on a frame that no honest worker sends."""
         if self.answer is not None:
             raise ValueError("something behind the outcome")
         if kind == worker_frames.OUTCOME:
@@ -315,7 +315,7 @@ def _packed(collected: CollectedFiles) -> bytes:
 
 
 def _has_ended(pid: int, patience_s: float) -> bool:
-    """Return whether a child has ended by itself; its status stays to be read. A socket closes a moment before."""
+    """Return whether a child has ended, without reaping it. Its socket closes shortly before."""
     deadline = time.monotonic() + patience_s
     while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
         if time.monotonic() >= deadline:
@@ -352,7 +352,7 @@ class _Pace:
             self._again_at = max(self._again_at, now + _GATHER_S)
 
     def rest(self, longest_s: float) -> bool:
-        """Wait until it may go on, no longer than so long, and return whether it may."""
+        """Wait until the job may continue, at most the given time, and return whether it may."""
         left_s = self._again_at - time.monotonic()
         if left_s > 0:
             time.sleep(min(left_s, longest_s))
@@ -361,7 +361,7 @@ class _Pace:
 
 @attrs.frozen(kw_only=True)
 class _Answer:
-    """What a worker said of its job. `peak_memory` is in the platform's unit."""
+    """A worker's report about its job. `peak_memory` is in the platform's unit."""
 
     outcome: Outcome
     gas_used: int
@@ -370,7 +370,7 @@ class _Answer:
 
 
 def _answer(body: bytes, manifest: Manifest, number: int) -> _Answer:
-    """Read an outcome. Raises: ValueError on what no honest worker sends."""
+    """Parse an outcome. Raises: ValueError on bytes that no honest worker sends."""
     kind, code, trap, gas_used, cpu_us, peak, detail = worker_frames.unpack_outcome(body, number)
     if gas_used > manifest.limits.gas:
         raise ValueError("gas beyond the limit")

@@ -1,4 +1,4 @@
-"""What the list of processes shows of a child. Light: every worker imports it."""
+"""Set the title that `ps` shows for a child process. It imports little, because every worker imports it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Runs one job in this process: what a forked worker, or one started by itself, does with its socket.
+"""Runs one job in this process, a forked worker or a single one, over its socket.
 
-In order: the job comes over the socket, the last privileges go, then the guest runs. What it writes goes to the
-socket as it comes; the outcome goes last. There are no keys, files or environment here.
+In order: it receives the job, drops its last privileges, and runs the guest. It sends output as the guest writes it,
+and the outcome last. The process has no keys, files or environment.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def sender(sock: _socket.socket) -> Callable[[int, bytes], None]:
 
 
 def make_instance(module: LoadedModule) -> tuple[Host, Instance]:
-    """Instantiate a module with a WASI host of its own. No guest code runs."""
+    """Instantiate a module with a new WASI host. No guest code runs."""
     host = Host(GAS_GLOBAL)
     instance = module.instantiate(host.functions)
     host.attach(instance)
@@ -158,7 +158,7 @@ def serve(
     *,
     jobs: int = 1,
 ) -> None:
-    """Serve jobs from a socket one after the other, each in an instance of its own.
+    """Serve jobs from a socket one after the other, each in a new instance.
 
     `ready`: the instance for the first job. `tighten` drops permissions that a guest must not have.
     """
@@ -184,7 +184,7 @@ def serve(
 
 
 def serve_hosted(sock: _socket.socket, module: HostedModule, tighten: Callable[[], None]) -> None:
-    """Serve one job from a socket, on an engine with a WASI host of its own."""
+    """Serve one job from a socket, on an engine with its own WASI host."""
     job, sent = receive_job(sock)
     memory_bytes = (
         job.memory_bytes + 2 * file_memory(job) + HOSTED_OVERHEAD_BYTES
@@ -261,7 +261,7 @@ def run_hosted(
     output: Callable[[int, bytes], None],
     files: GuestFiles | None = None,
 ) -> bytes:
-    """Run a job on an engine with a WASI host of its own. Return its outcome as `run` does."""
+    """Run a job on an engine with its own WASI host. Return its outcome as `run` does."""
     asked = GuestJob(
         args=job.args,
         env=job.env,

@@ -1,4 +1,4 @@
-"""A job's files on the worker's side: the pack that came with the job, and what the job leaves."""
+"""A job's files in the worker: the pack that came with the job, and the outputs that it leaves."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def file_job(files: worker_frames.WorkerFiles, fd: int | None) -> FileJob:
 
 
 def guest_files(files: worker_frames.WorkerFiles, fd: int | None, sock: _socket.socket) -> GuestFiles:
-    """Return a job's files as an engine with a host of its own takes them. What the job leaves goes to the socket."""
+    """Return a job's files for an engine with its own host. The job's outputs are sent to the socket."""
     return GuestFiles(
         listing_bytes=files.listing_bytes,
         read_only=files.read_only,

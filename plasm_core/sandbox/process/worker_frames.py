@@ -1,11 +1,10 @@
-"""What passes between the daemon and a worker over their socket: u8 kind ‖ u32le length ‖ body.
+"""The frames between the daemon and a worker over their socket: u8 kind ‖ u32le length ‖ body.
 
-To the worker: one JOB. From the worker: STDOUT and STDERR as they come; of a job with files, an ENTRY for each file
-and directory that it leaves, DATA behind each file's; one OUTCOME last. Both sides are our
-code, but a worker may be taken over by its guest: the daemon trusts no length and no number it reads. Jobs of
-one worker are numbered, so that what it says of one too late is not taken for the next one's outcome.
-
-Bodies are packed, not JSON: a JSON parser would touch, and so copy, a hundred pages in every worker.
+To the worker: one JOB. From the worker: STDOUT and STDERR when the guest writes; of a job with files, an ENTRY for
+each output file and directory, with DATA after each file's; one OUTCOME last. Both sides are our code, but a worker
+may be taken over by its guest: the daemon trusts no length and no number it reads. A worker's jobs are numbered, so
+that a late frame of one job is not taken for the next one's. Bodies are packed, not JSON: a JSON parser would touch,
+and thereby copy, a hundred memory pages in every worker.
 """
 
 from __future__ import annotations
@@ -84,7 +83,7 @@ def pack_files(
     read_only: list[bytes],
     outputs: list[bytes],
 ) -> bytes:
-    """Encode what a JOB's body says of files. The pack comes beside it, as a descriptor."""
+    """Encode the files part of a JOB's body. The pack is passed separately, as a descriptor."""
     head = _FILES.pack(listing_bytes, data_bytes, entries, descriptors, len(read_only), len(outputs))
     return head + _packed(*read_only, *outputs)
 
@@ -103,7 +102,7 @@ def unpack_entry(body: bytes) -> tuple[int, int, int, bytes]:
 
 
 class WorkerFiles:
-    """What a JOB says of files, as its worker reads it."""
+    """The files part of a JOB, parsed in the worker."""
 
     def __init__(self, body: bytes, offset: int) -> None:
         self.listing_bytes, self.data_bytes, self.entries, self.descriptors, *counts = _FILES.unpack_from(

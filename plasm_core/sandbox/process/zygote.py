@@ -1,12 +1,11 @@
 """The zygote: a process that has loaded one module on one engine, is locked down, and forks a worker a job.
 
-It starts before any key is loaded, and locks itself down before it touches the module. It never runs guest
-code: instantiating runs none, since the start function was taken away. Its workers are forked ahead of demand
-with the instance ready; they are the daemon's own children (CLONE_PARENT), and each has a socket of its own
-to the daemon.
-
-What it does once is not done by each worker, and what it never imports no worker has to map and unmap: a
-thousand pages less are worth a third of a millisecond a job. Hence no json, socket, contextlib or enum here.
+It starts before any key is loaded, and locks itself down before it touches the module. It never runs guest code:
+instantiating runs none, since the start function was taken away. Its workers are forked ahead of demand with a ready
+instance; they are the daemon's own children (CLONE_PARENT), and each has its own socket to the daemon. Work done in
+the zygote is not repeated in each worker, and modules that it does not import are not mapped and unmapped by each
+worker: a thousand pages less save a third of a millisecond for each job. So this module does not import json, socket,
+contextlib or enum.
 """
 
 from __future__ import annotations
@@ -193,7 +192,7 @@ class _Zygote:
 
 
 def _tightener(running_filter: str | None) -> Callable[[], None]:
-    """Return what a worker calls before its guest runs: no more processes, fewer system calls."""
+    """Return the function that a worker calls before its guest runs: it forbids new processes and more system calls."""
     if running_filter is None:
         return lambda: confinement.limit(resource.RLIMIT_NPROC, 0)
     return confinement.prepared_filter(bytes.fromhex(running_filter))

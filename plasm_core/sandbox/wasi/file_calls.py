@@ -1,4 +1,6 @@
-"""The host functions over a job's paths, and what a job leaves: with those it inherits, all of WASI's (docs/files.md)."""
+"""The host functions for paths, and the collection of a job's outputs. With the inherited functions, all of WASI
+(docs/files.md).
+"""
 
 from __future__ import annotations
 
@@ -193,7 +195,7 @@ class FileCalls(FileData):
     # -- the outputs
 
     def outputs(self) -> Iterator[tuple[int, TreeEntry, Callable[[int, int], bytes]]]:
-        """Return what the job leaves: the position of the output, the entry, and how the bytes of a file are read.
+        """Yield the job's outputs: the position of the output, the entry, and a function that reads a file's bytes.
 
         Entries come in the order of a listing, links left out. The path of an entry is relative to its output, and
         empty for the output itself.
@@ -213,7 +215,7 @@ class FileCalls(FileData):
 
 
 def _in_order(top: Inode) -> Iterator[tuple[bytes, Inode]]:
-    """Return an inode and what is under it, links left out, by path in the order of bytes."""
+    """Yield an inode and all inodes below it except links, by path in byte order."""
     found: list[tuple[bytes, Inode]] = [(b"", top)]
     for path, inode in found:  # grows meanwhile
         prefix = path + b"/" if path else b""

@@ -120,10 +120,10 @@ class Strings:
 
 
 class HostJob:
-    """One job's inputs, as a worker holds them.
+    """One job's inputs in a worker.
 
-    `output(stream, data)` takes what the guest writes, stream 1 or 2. Arguments and environment strings
-    contain no NUL. `seed` has 32 bytes.
+    `output(stream, data)` receives the guest's output, stream 1 or 2. Arguments and environment strings contain no
+    NUL. `seed` has 32 bytes.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class Host:
         self._job = job
 
     def take_files(self, files: Files) -> None:
-        """Give the host its job's files, whose functions take the place of its own. Call it after `begin`."""
+        """Give the host the job's files. Their functions replace the host's own. Call it after `begin`."""
         self._files = files
         self._called.update(files.functions())
 

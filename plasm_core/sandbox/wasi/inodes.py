@@ -1,7 +1,7 @@
 """A job's file system: inodes and names in memory, a function of the job alone (docs/files.md, "The tree").
 
-Nothing here reaches a host's file. Input files are read from the job's pack of blobs; what a job writes is
-in `FileBytes`. Each change is checked against the limits before anything is changed.
+No function here accesses a file of the host. Input files are read from the job's pack; written files are in
+`FileBytes`. Each change is checked against the limits before anything is changed.
 """
 
 from __future__ import annotations
@@ -41,10 +41,11 @@ class TreeLimits:
 
 
 class Inode:
-    """A directory, file or link. `own`: its bytes count, since the job made or changed it.
+    """A directory, file or link.
 
-    A file's bytes are in `data`, or, while it is `packed` as the input has it, from `offset` on in the pack. `path_bytes`: the
-    length of a directory's path from the root, with one separator a name.
+    `own`: its bytes count towards the limit, since the job created or changed it. A file's bytes are in `data` or,
+    while it is unchanged (`packed`), in the pack from `offset` on. `path_bytes`: the length of a directory's path
+    from the root, with one separator for each name.
     """
 
     __slots__ = (
@@ -236,7 +237,8 @@ class Tree:
         charge: Callable[[int], None],
         entry_gas: int,
     ) -> None:
-        """Move a name, in place of what has the new one. A directory's entries are charged, since all are moved.
+        """Rename an entry, and replace the entry with the new name. A directory's entries are charged, since their
+        paths change.
 
         Raises: rofs, inval (into itself), isdir, notdir, notempty, noent, nametoolong.
         """

@@ -27,7 +27,7 @@ class VirtualClock:
         self._now = 0
 
     def start_of(self, clock: int) -> int:
-        """Return what a clock showed at the job's start, in nanoseconds."""
+        """Return a clock's time at the job's start, in nanoseconds."""
         return EPOCH_NS if clock == CLOCK_REALTIME else 0
 
     def read(self, clock: int) -> int:

@@ -124,7 +124,7 @@ class OpenFiles:
         return self._file(fd, right)
 
     def _path(self, pointer: int, length: int) -> bytes:
-        """Read a path, whose place was checked. Raises: nametoolong."""
+        """Read a path from memory whose bounds were checked. Raises: nametoolong."""
         if length > MAX_PATH_ARGUMENT_BYTES:
             raise Errno(abi.NAMETOOLONG)
         self._host.charge(length)

@@ -18,10 +18,10 @@ MAX_LINKS = 40
 
 
 class Found:
-    """Where a path leads: a name in a directory, and what has the name, if anything has.
+    """The target of a path: a name in a directory, and the inode of that name, if there is one.
 
-    `name` is empty if the path names the directory itself, as `.` does; `inode` is then that directory.
-    `slash`: the path says that it is a directory.
+    `name` is empty if the path names the directory itself, as `.` does; `inode` is then that directory. `slash`: the
+    path ends with a slash, so it must be a directory.
     """
 
     __slots__ = ("directory", "inode", "name", "slash")
@@ -34,7 +34,7 @@ class Found:
 
 
 def check_text(path: bytes) -> None:
-    """Refuse what no path or target may be. Raises: ilseq, inval."""
+    """Refuse a text that no path or link target may have. Raises: ilseq, inval."""
     try:
         path.decode("utf-8")
     except UnicodeDecodeError:

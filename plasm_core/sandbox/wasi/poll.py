@@ -1,4 +1,4 @@
-"""What `poll_oneoff` waits for, and answers with: subscriptions and events (WASI legacy preview 1, witx)."""
+"""The subscriptions and events of `poll_oneoff` (WASI legacy preview 1, witx)."""
 
 from __future__ import annotations
 

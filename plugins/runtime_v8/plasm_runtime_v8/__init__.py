@@ -1,1 +1,1 @@
-"""The V8 engine, of the wheel mini-racer. `runtime` is what is configured; `engine` works in child processes."""
+"""The V8 engine, from the wheel mini-racer. `runtime` has the configuration; `engine` works in child processes."""

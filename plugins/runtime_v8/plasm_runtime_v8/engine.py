@@ -1,7 +1,7 @@
 """V8 as an engine. It runs whole jobs: the WASI host is `wasi.mjs`, since a host function must be JavaScript to return.
 
-Between the two languages lies one shared buffer. The script fills it and calls `doorbell`; the script waits while
-Python takes what is in it to the job's socket, or puts standard input into it.
+The two languages share one buffer. The script fills it and calls `doorbell`; it waits while Python sends the buffer's
+bytes to the job's socket, or fills it with standard input.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class _Isolate:
         self.serve(request, length)
 
     def compile(self, module: bytes) -> None:
-        """Compile a module, as far as V8 does before it runs. Raises: `EngineFailure`."""
+        """Compile a module, to the extent that V8 does before execution. Raises: `EngineFailure`."""
         try:
             buffer = self.context.evaluate(f"plasm.buffer({len(module)})")
             buffer[:] = module
@@ -86,7 +86,7 @@ class _Isolate:
 
 
 class V8Module(HostedModule):
-    """A compiled module in an isolate of its own, for one job."""
+    """A compiled module in its own isolate, for one job."""
 
     def __init__(self, isolate: _Isolate) -> None:
         self._isolate = isolate

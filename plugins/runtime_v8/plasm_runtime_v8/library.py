@@ -84,7 +84,7 @@ def open_library() -> ctypes.CDLL:
 
 
 def deepen_thread_stacks() -> None:
-    """Give threads started from now on a stack of `STACK_BYTES`: V8 runs a guest on a thread of its own.
+    """Give threads started from now on a stack of `STACK_BYTES`: V8 runs each guest on a new thread.
 
     Raises: `V8Error` where the C library cannot (pthread_setattr_default_np is glibc's and musl's).
     """

@@ -1,1 +1,1 @@
-"""The wasm3 engine, an interpreter. `runtime` is what is configured; `engine` works in child processes."""
+"""The wasm3 engine, an interpreter. `runtime` has the configuration; `engine` works in child processes."""

@@ -1,7 +1,7 @@
-"""The wasm3 engine inside a child: load, call, reach the memory. Nothing a job can observe.
+"""The wasm3 engine inside a child process: load modules, call functions, access memory.
 
-It calls wasm3's C interface in the wasm3 package's extension by ctypes. The package's own binding keeps every
-argument of every host call for ever, gives no way to compile a module whole, and prints a backtrace of each trap.
+It calls the C interface in the wasm3 package's extension by ctypes: the package's own binding never frees the
+arguments of host calls, cannot compile a whole module, and prints a backtrace of each trap.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class Wasm3Memory(Memory):
 
 
 class _Calls:
-    """What the host functions of one instance share: what one of them raised, if one did."""
+    """The state that the host functions of one instance share: the exception that one of them raised."""
 
     def __init__(self) -> None:
         self.pending: BaseException | None = None
@@ -168,7 +168,7 @@ _dispatch = _CALLBACK(_call_host)
 
 
 class Wasm3Instance(Instance):
-    """An instance in a wasm3 runtime of its own."""
+    """An instance in its own wasm3 runtime."""
 
     _runtime = 0
 

@@ -1,1 +1,1 @@
-"""The wasmer engine. `runtime` is what is configured; `engine` works in child processes."""
+"""The wasmer engine. `runtime` has the configuration; `engine` works in child processes."""

@@ -1,4 +1,4 @@
-"""The wasmtime engine. `runtime` and `validator` are what is configured; `engine` works in child processes.
+"""The wasmtime engine. `runtime` and `validator` have the configuration; `engine` works in child processes.
 
-This file stays empty: children import the package, and every page they hold is copied for every job.
+This file has no code: child processes import the package, and each of their memory pages is copied for every job.
 """

@@ -79,7 +79,7 @@ class WasmtimeMemory(Memory):
 
 
 class _Calls:
-    """What the host functions of one instance share: the function that raised, if one did."""
+    """The state that the host functions of one instance share: the function that raised an exception."""
 
     def __init__(self) -> None:
         self.pending: BaseException | None = None
@@ -109,7 +109,7 @@ _dispatch = library.CALLBACK(_call_host)
 
 
 class WasmtimeInstance(Instance):
-    """An instance in a wasmtime store of its own."""
+    """An instance in its own wasmtime store."""
 
     def __init__(
         self, engine: int, module: c_void_p, imports: list[tuple[str, str, str, HostFunction]]
@@ -232,7 +232,7 @@ def _define(linker: int, name: str, params: str, results: str, number: int) -> N
 
 
 class WasmtimeModule(LoadedModule):
-    """A loaded module. Each instance gets a wasmtime store of its own."""
+    """A loaded module. Each instance gets a new wasmtime store."""
 
     def __init__(self, engine: int, module: c_void_p) -> None:
         self._engine = engine

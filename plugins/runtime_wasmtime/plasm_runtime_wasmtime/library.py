@@ -37,7 +37,7 @@ class Item(ctypes.Structure):
 
 
 def _library_file() -> str:
-    """Find the library beside the wasmtime package, without importing the package."""
+    """Find the library in the folder of the wasmtime package, without importing the package."""
     uname = os.uname()
     machine = {"arm64": "aarch64"}.get(uname.machine, uname.machine)
     name = "_libwasmtime.dylib" if sys.platform == "darwin" else "_libwasmtime.so"

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 
 class ReadBuffer:
-    """Holds what a source returned beyond the bytes that were asked for."""
+    """Holds the bytes that a source returned beyond the requested number."""
 
     def __init__(self, first: bytes = b"") -> None:
         self._buffer = bytearray(first)

@@ -1,4 +1,6 @@
-"""What the connections of one host share: turns on the event loop, and memory for bytes received and not read."""
+"""The resources that the connections of one host share: turns on the event loop, and memory for received bytes that
+were not read yet.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,7 @@ class UnreadMemory:
 
 
 class HostResources:
-    """What all connections of one host share."""
+    """The resources that all connections of one host share."""
 
     def __init__(self) -> None:
         self.groups = AddressGroups()
@@ -97,5 +99,5 @@ class ConnectionResources:
         await self._shares.unread.freed.park()
 
     def note_flood(self) -> None:
-        """Count this connection in `connections_flooding_total`: it was closed for what it sent."""
+        """Count this connection in `connections_flooding_total`: it was closed because of its messages."""
         self._shares.counters.add("connections_flooding_total")

@@ -1,7 +1,7 @@
-"""What the protocol packages need of the host that they run on.
+"""The interfaces of the host that the protocol packages use.
 
-The packages named after libp2p specifications (identify, kad, circuit_relay, dcutr, autonat) are given a host and
-import nothing of the one that implements it: `network.Libp2pNetwork` has all of this.
+The packages named after libp2p specifications (identify, kad, circuit_relay, dcutr, autonat) receive a host and do
+not import its implementation, `network.Libp2pNetwork`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from plasm_transport_libp2p.address_book import AddressBook
 
 
 class PeerStream(Stream):
-    """A stream of a libp2p connection, whose handshake has proved who the peer is."""
+    """A stream of a libp2p connection, whose handshake has proved the peer's identity."""
 
     @property
     @abstractmethod
@@ -41,7 +41,7 @@ class ProtocolRegistrar(Protocol):
         """Serve a protocol from now on: `handler` is called with each inbound stream."""
 
     def unhandle(self, protocol: str) -> None:
-        """Stop serving a protocol. Streams that are open go on."""
+        """Stop serving a protocol. Open streams continue."""
 
 
 class ConnectionTable(Protocol):

@@ -111,7 +111,7 @@ class Libp2pNetwork(Network):
         self._host.set_stream_handler(TProtocol(protocol), serve)
 
     def unhandle(self, protocol: str) -> None:
-        """Stop serving a protocol. Streams that are open go on."""
+        """Stop serving a protocol. Open streams continue."""
         self._host.remove_stream_handler(TProtocol(protocol))
 
     @property
@@ -249,9 +249,9 @@ class Libp2pNetwork(Network):
         return await _first([partial(self._connect_to, item, who) for item in ordered], who)
 
     def contacted(self, carrier: str) -> set[str]:
-        """Return the IP addresses that this host has sent packets to lately, which its NAT may therefore let in.
-
-        Not among them: inbound connections over `carrier` from hosts never dialled. No NAT mapping explains them.
+        """Return the IP addresses to which this host has sent packets recently, so that its NAT may admit packets
+        from them. Hosts with inbound connections over `carrier` that were never dialled are left out: no NAT
+        mapping explains those connections.
         """
         known = {
             str(ip_of(item))

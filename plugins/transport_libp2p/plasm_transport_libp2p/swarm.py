@@ -3,18 +3,20 @@
 Each defect was reproduced in `LIBRARY_VERSION`. tests/test_libp2p_swarm.py has a test for each that fails when
 the library's code changes; review this module then.
 
-- An accepted connection holds a slot and a task for ever: `Libp2pSwarm._handle_inbound_connection`.
+- An accepted connection never releases its slot and task: `Libp2pSwarm._handle_inbound_connection`.
 - An exception in a stream's handler ends the whole host: `host.Libp2pHost._swarm_stream_handler`.
-- Every dial waits 250 ms, tries again with growing pauses, and remembers failures for a minute: `Libp2pSwarm.connect`.
-- Lengths announced before any handshake are believed: negotiation.py.
+- Every dial waits 250 ms, tries again with growing pauses, and remembers failures for a minute:
+  `Libp2pSwarm.connect`.
+- Memory is allocated for lengths announced before any handshake: negotiation.py.
 - The muxer's windows, ends, heartbeats and cancellation: yamux.
 - Ports are shared with strangers, peers on IPv6 have no address, messages in many pieces are lost: tcp.py.
-- Each connection is asked to identify itself, and what it says of addresses is kept: `host.Libp2pHost._schedule_identify`,
-  identify.py.
-- Closing ends one connection after the other, a tenth of a second each: `Libp2pSwarm.close`.
-- The connection manager dials peers of its own accord and keeps a record of each that left: `Libp2pSwarm.run`.
-- A connection that has ended is kept by what it is tied to, until a full collection of garbage: `_untie`.
-- Plaintext, secio and mplex are spoken unless each was left out: `connection_upgrader` knows one of each.
+- Each connection is asked to identify itself, and the addresses that it reports are kept:
+  `host.Libp2pHost._schedule_identify`, identify.py.
+- Closing ends the connections one after the other, a tenth of a second each: `Libp2pSwarm.close`.
+- The connection manager dials peers without being asked, and keeps a record of each peer that left:
+  `Libp2pSwarm.run`.
+- An ended connection is kept alive by reference cycles until a full garbage collection: `_untie`.
+- Plaintext, secio and mplex are offered unless each is disabled: `connection_upgrader` knows one of each.
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ class TcpListener(IListener):
         return (self._address,) if self._address else ()
 
     async def close(self) -> None:
-        """Stop accepting. Connections that were accepted go on."""
+        """Stop accepting. Accepted connections continue."""
         if self._address is not None:
             self._scope.cancel()
             await self._stopped.wait()

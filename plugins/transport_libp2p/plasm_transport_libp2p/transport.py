@@ -119,7 +119,7 @@ _PROCESS_SECRET = secrets.token_bytes(32)
 
 
 def _groups(*, is_client: bool) -> AddressGroups | None:
-    """Return the names of networks: hashed under a key that outlives the process, None for a daemon without one.
+    """Return the names of networks: hashed under a stored key, None for a daemon without one.
 
     A client remembers nodes by their networks, and reaches the nodes of one job by several networks of its own: all have
     to give the same names.

@@ -1,4 +1,4 @@
-"""Whose process may be behind a daemon's socket: what a client is told there it believes of its own node."""
+"""Check the owner of a daemon's socket: a client trusts answers from it as those of its own node."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ def check_server(path: Path, user: int | None, trusted: int | None) -> None:
 
 
 def _system_user(path: Path) -> int | None:
-    """Return the owner of the system's directory, if the socket lies there and nobody but root could make it."""
+    """Return the owner of the system's directory, if the socket is in it and only root could have created the
+    directory.
+    """
     if Path(os.path.abspath(path.parent)) != SYSTEM_DIRECTORY:
         return None
     try:

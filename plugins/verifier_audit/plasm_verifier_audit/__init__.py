@@ -21,9 +21,9 @@ from plasm_core.records.second_run import ENGINES, run_again
 class AuditVerifier(Verifier):
     """Checks a share of each node's results. `rate`: the least share, of nodes that are known well.
 
-    `gas_here`: a result that used no more gas is checked on this machine, before it is accepted; another one by another
-    node, at a random time within `delay_s` seconds. `liars`: the share of nodes that are taken to lie before anything is
-    known of them. `runtimes`, `wall_time_s`: as of the verifier `reexecute`.
+    `gas_here`: a result that used no more gas is checked on this machine, before it is accepted; another one by
+    another node, at a random time within `delay_s` seconds. `liars`: the assumed share of liars among unknown nodes.
+    `runtimes`, `wall_time_s`: as of the verifier `reexecute`.
     """
 
     name: ClassVar[str] = "audit"

@@ -1,4 +1,4 @@
-"""The verifier `reexecute`: does the job, run again on another engine, give what the receipt says?"""
+"""The verifier `reexecute`: run the job again on another engine, and compare the result with the receipt."""
 
 from __future__ import annotations
 

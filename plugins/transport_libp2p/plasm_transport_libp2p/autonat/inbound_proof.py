@@ -60,7 +60,7 @@ class NonceArrivals:
 
 
 class _StreamOpener(Protocol):
-    """What connections of TCP and of QUIC have in common."""
+    """The method that connections of TCP and QUIC share."""
 
     async def open_stream(self) -> Any: ...
 

@@ -4,8 +4,8 @@
     passing   {"ports": […], "nonce": "9f…", "peer": "12D3…", "ip": "203.0.113.7"}
     answer    {"observed": "/ip4/203.0.113.7/tcp/51234", "attempts": [ATTEMPT, …]}
 
-An ATTEMPT is {"carrier", "port", "by", "host", "ok", "reason"}: who dialled, from which IP address, and what came
-of it. The nonce, 16 bytes in hexadecimal digits, is sent by the dialler on its connection (inbound_proof.py).
+An ATTEMPT is {"carrier", "port", "by", "host", "ok", "reason"}: the dialler, its IP address, and the result. The
+nonce, 16 bytes in hexadecimal digits, is sent by the dialler on its connection (inbound_proof.py).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The same neighbours are asked over connections that stay open. An open TCP connection proves that the address has not
 changed; a broken one, or a QUIC connection on which another address is observed, tells a node behind a NAT that it
-has. Now and then another neighbour is chosen, so that not all nodes ask the bootstrap nodes for ever.
+has changed. From time to time another neighbour is chosen, so that the bootstrap nodes are not asked by all nodes.
 """
 
 from __future__ import annotations

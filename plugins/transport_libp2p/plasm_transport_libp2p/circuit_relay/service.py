@@ -60,7 +60,7 @@ class RelayService:
         self._network.handle(HOP, self._handle)
 
     def cease(self) -> None:
-        """Refuse new reservations and circuits. Open circuits go on."""
+        """Refuse new reservations and circuits. Open circuits continue."""
         self._network.unhandle(HOP)
 
     async def _handle(self, stream: Stream) -> None:

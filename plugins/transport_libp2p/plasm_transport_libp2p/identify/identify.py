@@ -39,7 +39,7 @@ class Identified:
 
 
 def serve(network: PeerNetwork) -> None:
-    """Answer identify requests. A peer at a public address is told public addresses only."""
+    """Answer identify requests. A peer at a public address receives only public addresses."""
 
     async def handler(stream: Stream) -> None:
         remote = network.remote_address(stream)

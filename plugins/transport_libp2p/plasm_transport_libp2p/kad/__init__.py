@@ -1,5 +1,5 @@
 """Kademlia (libp2p specification, "kad-dht"): peer routing and provider records, no value storage.
 
 It replaces py-libp2p's, which puts clients into its routing table, keeps records for two days without a bound, dials
-any address that it is told, and has a fixed protocol id.
+any address that a peer reports, and has a fixed protocol id.
 """

@@ -147,7 +147,7 @@ class KademliaDirectory(Directory):
         self._list()
 
     def offer(self, services: Collection[str]) -> None:
-        """Advertise these network services, such as the relay's, beside the capability classes."""
+        """Advertise these network services, such as the relay's, in addition to the node classes."""
         self._services = frozenset(services)
         self._list()
 
@@ -219,7 +219,7 @@ class KademliaDirectory(Directory):
                 self.node.table.add(Contact(contact.peer, addresses), self.node.group_of(addresses))
 
     async def _greet_neighbourhood(self) -> None:
-        """Add the servers that mDNS finds, whose private addresses may be dialled."""
+        """Add the servers that mDNS finds; their private addresses may be dialled."""
         addresses = self._network.addresses if self._serving else ()
         limiter = trio.CapacityLimiter(_CONCURRENT_DIALS)
         async with neighbourhood(addresses, interfaces=self._settings.mdns_interfaces) as heard:

@@ -51,7 +51,7 @@ _MAX_LOST = 64
 
 
 class KademliaNode:
-    """The routing table, the provider records, and the requests of both directions."""
+    """A Kademlia node: its routing table, its provider records, and the requests in both directions."""
 
     def __init__(self, network: PeerNetwork, protocol: str, *, allow_private: Private) -> None:
         self._network = network

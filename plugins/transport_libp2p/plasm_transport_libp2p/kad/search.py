@@ -149,7 +149,7 @@ class ProviderSearch(AsyncIterator[tuple[PeerId, tuple[str, ...]]]):
         return {group for group in groups if group is not None}
 
     def _full_group(self, heard: _FoundNode) -> str | None:
-        """Return a network of a node whose quota is used up, None if there is none."""
+        """Return a network of the node whose quota is used up, None if there is none."""
         return next((group for group in self._groups_of(heard) if self._groups[group] >= MAX_PER_GROUP), None)
 
     def _tell(self, heard: _FoundNode) -> None:
@@ -166,7 +166,7 @@ class ProviderSearch(AsyncIterator[tuple[PeerId, tuple[str, ...]]]):
         self._send.send_nowait(Contact(heard.peer, heard.addresses))
 
     def _share_out(self) -> None:
-        """Yield the nodes held back: of each server in turn the one that most other servers report, too."""
+        """Yield the nodes held back: for each server in turn, the node that most other servers also report."""
         waiting: dict[str, list[_FoundNode]] = {}
         for heard in self._heard.values():
             for reported_by in heard.claims if not heard.times_told else ():
@@ -181,7 +181,7 @@ class ProviderSearch(AsyncIterator[tuple[PeerId, tuple[str, ...]]]):
         self._tell_aside(aside)
 
     def _tell_aside(self, aside: dict[str, list[_FoundNode]]) -> None:
-        """Yield some of networks whose quota is used up: nodes with more reports, and nodes behind a relay."""
+        """Yield some nodes of networks whose quota is used up: those with more reports, and those behind a relay."""
         turns: list[list[_FoundNode]] = []
         for group, several in aside.items():
             taken = [heard for heard in self._told if group in self._groups_of(heard)]

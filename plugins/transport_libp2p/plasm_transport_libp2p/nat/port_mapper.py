@@ -25,7 +25,7 @@ class MappingResult:
 
 
 class PortMappingProtocol(ABC):
-    """One protocol, and the mappings made by it."""
+    """One port-mapping protocol, and the mappings that it made."""
 
     name: str
 

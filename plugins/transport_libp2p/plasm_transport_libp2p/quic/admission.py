@@ -137,7 +137,7 @@ class HandshakeAdmission:
 
 
 class InboundSlot:
-    """What one inbound connection counts for, until released."""
+    """The amounts that one inbound connection is counted with, until it is released."""
 
     def __init__(self, admission: HandshakeAdmission, network: bytes | None) -> None:
         self._admission = admission

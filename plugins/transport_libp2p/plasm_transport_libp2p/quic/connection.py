@@ -180,7 +180,7 @@ class QuicMuxedConnection(ConnectionDriver, IMuxedConn):
         return None if self._closed.is_set() else self._protocol.stopped_with(stream.stream_id)
 
     def flush(self) -> None:
-        """Transmit now what was written: the caller is about to wait for an answer."""
+        """Transmit the written bytes now, because the caller is about to wait for an answer."""
         self._endpoint.flush(self)
 
     def reset_sending(self, stream: QuicMuxedStream, error_code: int) -> None:

@@ -27,7 +27,7 @@ class DatagramRouter(Protocol):
         """Whether the socket takes no datagrams for now."""
 
     def send(self, datagram: bytes, remote: SocketAddress) -> None:
-        """Send a datagram, now or when the socket takes it."""
+        """Send a datagram now, or once the socket is writable."""
 
     def flush(self, connection: ConnectionDriver) -> None:
         """Transmit now what `flush_soon` was called for."""
@@ -77,7 +77,7 @@ class ConnectionDriver(ABC):
 
     @abstractmethod
     def on_due(self, now: float) -> None:
-        """Do what is due at this time of trio's clock."""
+        """Handle the timers that are due at this time of trio's clock."""
 
     @abstractmethod
     def on_progress(self) -> None:
@@ -106,7 +106,7 @@ class ConnectionDriver(ABC):
         await self._handshake_over.wait()
 
     async def wait_closed(self) -> None:
-        """Wait until the connection has closed, by whichever side."""
+        """Wait until either side has closed the connection."""
         await self._closed.wait()
 
     def get_remote_address(self) -> tuple[str, int] | None:

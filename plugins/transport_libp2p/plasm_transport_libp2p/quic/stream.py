@@ -37,7 +37,7 @@ class StreamConnection(Protocol):
         """Return the error code with which the peer has stopped the stream, None if it has not."""
 
     def flush(self) -> None:
-        """Transmit now what was written, rather than once the running tasks wait."""
+        """Transmit the written bytes now, not only once the running tasks wait."""
 
     def reset_sending(self, stream: QuicMuxedStream, error_code: int) -> None:
         """Send RESET_STREAM (RFC 9000, section 19.4)."""
@@ -46,7 +46,7 @@ class StreamConnection(Protocol):
         """Send STOP_SENDING (RFC 9000, section 19.5), unless the peer has ended the stream."""
 
     def stop_receiving_later(self, stream_id: int) -> None:
-        """Send STOP_SENDING after a while, unless the peer ends the stream before."""
+        """Send STOP_SENDING after a delay, unless the peer ends the stream first."""
 
     def on_stream_read(self, stream: QuicMuxedStream, count: int, consumed: int) -> None:
         """Grant credit for `count` bytes that were read, `consumed` of the stream in all."""
@@ -164,7 +164,7 @@ class QuicMuxedStream(IMuxedStream):
             self._connection.send(self, bytes(view[start : start + _WRITE_BYTES]))
 
     def _note_stop(self) -> None:
-        """Take note of a STOP_SENDING that has arrived, but of which the event is not handled yet.
+        """Record a STOP_SENDING that has arrived before its event is handled.
 
         The endpoint may handle events a few passes of the loop later, and tasks run in between.
         """
@@ -181,7 +181,7 @@ class QuicMuxedStream(IMuxedStream):
             raise MuxedStreamClosed("the stream is closed for writing")
 
     async def close_write(self) -> None:
-        """Send FIN: the peer reads what was written, then the end."""
+        """Send FIN: the peer reads the written bytes, then the end of the stream."""
         # No checkpoint that yields: FIN then shares a datagram with the last bytes.
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._write_lock.locked():
@@ -198,12 +198,12 @@ class QuicMuxedStream(IMuxedStream):
             self._forget_when_done()
 
     async def close_read(self) -> None:
-        """Drop what was received and send STOP_SENDING (RFC 9000, section 19.5)."""
+        """Drop the received bytes and send STOP_SENDING (RFC 9000, section 19.5)."""
         await trio.lowlevel.checkpoint()
         self._stop_reading()
 
     async def close(self) -> None:
-        """Send FIN, and drop what the peer still sends."""
+        """Send FIN, and drop the bytes that the peer still sends."""
         try:
             await self.close_write()
         finally:

@@ -1,5 +1,5 @@
-"""Whether peers reach this node, and what it does where they do not.
+"""Find out whether peers reach this node, and make it reachable if they do not.
 
-This package composes the protocol packages: AutoNAT says whether a dial gets in, `nat` maps ports, `circuit_relay`
-keeps reservations at relays, and the directory (`kad`) is told which addresses are true.
+This package composes the protocol packages: AutoNAT tests whether a dial succeeds, `nat` maps ports, `circuit_relay`
+keeps reservations at relays, and the directory (`kad`) receives the verified addresses.
 """

@@ -27,7 +27,7 @@ _QUEUED_BYTES = 256 * 1024  # writers wait while more is queued
 
 
 class StreamCarrier(IMuxedConn):
-    """What a stream needs of its connection."""
+    """The interface of the connection that a stream uses."""
 
     limits: ConnectionLimits
     share: ConnectionResources
@@ -151,12 +151,12 @@ class YamuxStream(IMuxedStream):
             raise MuxedStreamClosed(f"stream {self.stream_id} is closed for writing")
 
     async def close_write(self) -> None:
-        """Send FIN. The peer may go on sending."""
+        """Send FIN. The peer may continue to send."""
         self._finish()
         await trio.lowlevel.checkpoint()
 
     async def close(self) -> None:
-        """Send FIN and drop what the peer still sends; reset the stream after 30 seconds without its FIN."""
+        """Send FIN and drop the bytes that the peer still sends; reset the stream after 30 seconds without its FIN."""
         self._finish()
         if self.is_open and not self._abandoned:
             self._abandoned = True
@@ -171,7 +171,7 @@ class YamuxStream(IMuxedStream):
             self._forget_if_done()
 
     async def reset(self) -> None:
-        """Send RST, and drop what was received."""
+        """Send RST, and drop the received bytes."""
         self.reset_now()
         await trio.lowlevel.checkpoint()
 
