@@ -62,7 +62,7 @@ class NodeRoutes:
             checks = await ask_health(self.settings)
             envelope = Envelope.from_json(await self.client.capabilities(timeout_s=READY_S))
             record = CapabilityRecord.from_json(envelope.payload)
-            answer["peer"], answer["capabilities"] = record.peer, unstructure(record)
+            answer["peerId"], answer["capabilities"] = record.peer, unstructure(record)
         except PlasmError as exc:
             checks = [Check(name="daemon", status=FAILURE, found=str(exc), hint=exc.hint)]
         answer["checks"] = [

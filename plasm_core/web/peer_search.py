@@ -69,7 +69,7 @@ class PeerSearch:
         known = set(self.settings.plasm.known)
         return [
             {
-                "peer": str(item.peer),
+                "peerId": str(item.peer),
                 "addresses": list(item.addresses),
                 "latencyS": round(item.latency_s, 4),
                 "known": str(item.peer) in known,

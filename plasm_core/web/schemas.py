@@ -139,7 +139,7 @@ CHECK = object_of(
 
 PEER = object_of(
     {
-        "peer": _text("Its PeerId."),
+        "peerId": _text("Its PeerId."),
         "addresses": {"type": "array", "items": {"type": "string"}},
         "latencyS": {"type": "number", "minimum": 0, "description": "Seconds that its answer took."},
         "known": {
@@ -234,7 +234,7 @@ SCHEMAS: dict[str, Schema] = {
     "Envelope": ENVELOPE,
     "Node": object_of(
         {
-            "peer": _text("The daemon's PeerId; not there if no daemon answers."),
+            "peerId": _text("The daemon's PeerId; not there if no daemon answers."),
             "version": _text("The version of this server."),
             "capabilities": {"type": "object", "description": "The daemon's capability record."},
             "checks": {"type": "array", "items": ref("Check")},

@@ -193,7 +193,7 @@ def test_metrics_are_openmetrics_with_those_of_the_daemon(web: WebServer) -> Non
 def test_the_node_is_shown_with_its_checks(web: WebServer) -> None:
     answer = web.ask("GET", "/v1/node").json
 
-    assert answer["capabilities"]["peer"] == answer["peer"]
+    assert answer["capabilities"]["peer"] == answer["peerId"]
     assert {check["status"] for check in answer["checks"]} <= {"ok", "warning", "failure"}
     assert json.dumps(answer["checks"]).count("daemon") >= 1
 

@@ -41,7 +41,7 @@ export interface Check {
 }
 
 export interface NodeState {
-  readonly peer?: string;
+  readonly peerId?: string;
   readonly version: string;
   readonly capabilities?: Record<string, unknown>;
   readonly checks: readonly Check[];
@@ -60,7 +60,7 @@ export interface Sample {
 }
 
 export interface Peer {
-  readonly peer: string;
+  readonly peerId: string;
   readonly addresses: readonly string[];
   readonly latencyS: number;
   readonly capabilities: Record<string, unknown>;

@@ -119,8 +119,8 @@ async function whose() {
   try {
     app.node = await app.client.node();
     app.nodeAt = Date.now();
-    const { peer, version } = app.node;
-    fill(document.getElementById("whose"), peer ? h("span", { title: peer }, `node ${peerName(peer)}`) : "no daemon", h("span", { class: "version" }, ` · ${version}`));
+    const { peerId, version } = app.node;
+    fill(document.getElementById("whose"), peerId ? h("span", { title: peerId }, `node ${peerName(peerId)}`) : "no daemon", h("span", { class: "version" }, ` · ${version}`));
   } catch {
     // Told by look().
   }

@@ -29,8 +29,8 @@ export function nodePlace(app) {
     }
   };
 
-  const show = ({ peer, checks, capabilities }) => {
-    fill(who, peer ?? "no daemon answers");
+  const show = ({ peerId, checks, capabilities }) => {
+    fill(who, peerId ?? "no daemon answers");
     const order = ["failure", "warning", "ok"];
     const sorted = [...checks].sort((one, other) => order.indexOf(one.status) - order.indexOf(other.status));
     fill(health, h("ul", { class: "checks" }, sorted.map(({ name, status, found, hint }) => {

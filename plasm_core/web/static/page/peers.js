@@ -31,10 +31,10 @@ export function peersPlace(app) {
 function table(peers) {
   const slowest = Math.max(...peers.map(({ latencyS }) => latencyS), 0.001);
   const known = peers.some(({ known: told }) => told !== undefined);
-  const rows = peers.map(({ peer, latencyS, capabilities, addresses, known: told }) => h(
+  const rows = peers.map(({ peerId, latencyS, capabilities, addresses, known: told }) => h(
     "tr", {},
-    h("td", {}, h("details", {}, h("summary", {}, h("span", { class: "mono" }, ends(peer, 8))),
-      h("dl", { class: "facts" }, h("dt", {}, "PeerId"), h("dd", { class: "mono" }, peer), offered(capabilities),
+    h("td", {}, h("details", {}, h("summary", {}, h("span", { class: "mono" }, ends(peerId, 8))),
+      h("dl", { class: "facts" }, h("dt", {}, "PeerId"), h("dd", { class: "mono" }, peerId), offered(capabilities),
         h("dt", {}, "addresses"), h("dd", { class: "mono" }, addresses.join(" "))))),
     h("td", { class: "number" }, h("span", { class: "bar-cell" },
       s("svg", { viewBox: "0 0 96 8", preserveAspectRatio: "none", "aria-hidden": "true" }, s("rect", { width: Math.max(1, (96 * latencyS) / slowest), height: 8 })),

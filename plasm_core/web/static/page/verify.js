@@ -25,7 +25,7 @@ export function verifyPlace(app) {
     try {
       const data = await bytesOf(receipt);
       if (data === undefined) return;
-      const trusted = key.value.trim() === "" ? [app.node?.peer].filter(Boolean) : [key.value.trim()];
+      const trusted = key.value.trim() === "" ? [app.node?.peerId].filter(Boolean) : [key.value.trim()];
       trusted.forEach((text) => PeerId.parse(text));
       const isBatch = /"format"\s*:\s*"plasm\.batch/.test(fromUtf8(data.subarray(0, 4096)));
       fill(found, await (isBatch ? batch(data, trusted) : single(data, trusted)));

@@ -169,7 +169,7 @@ export class PlasmClient {
             this.output(jobId, "stderr", options),
             options.manifest ?? this.manifest(jobId, signal),
         ]);
-        const standing = job.node === node.peer ? "own" : options.trusted?.includes(job.node) === true ? "named" : "stranger";
+        const standing = job.node === node.peerId ? "own" : options.trusted?.includes(job.node) === true ? "named" : "stranger";
         const verification = await verifyReceipt(envelopeJson, {
             ...(options.trusted === undefined ? { peer: job.node } : { trusted: options.trusted }), jobId, manifest, stdout, stderr,
         });
