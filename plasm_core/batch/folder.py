@@ -21,7 +21,15 @@ from typing import IO, Any, TypeVar
 
 import attrs
 
-from plasm_core.batch.rows import BatchJobResult, BatchJobState, Counts, JobRow, KeptOutputs, NewJob
+from plasm_core.batch.rows import (
+    BatchJobResult,
+    BatchJobState,
+    Counts,
+    JobRow,
+    JobSummary,
+    KeptOutputs,
+    NewJob,
+)
 from plasm_core.errors import PlasmError, StorageError, StorageFullError
 from plasm_core.ownership import check_owner
 from plasm_core.resource_hint import resource_hint
@@ -255,6 +263,14 @@ class BatchFolder:
         ):
             yield from found
             after = found[-1].number
+
+    def summaries(self, after: int, maximum: int) -> list[JobSummary]:
+        """Return jobs whose number is greater, in order, without what is large."""
+        found = self._query(
+            f"SELECT {JobSummary.COLUMNS} FROM jobs WHERE number > ? ORDER BY number LIMIT ?",
+            (after, maximum),
+        )
+        return [JobSummary.of(row) for row in found]
 
     def counts(self) -> Counts:
         """Return how many jobs are in which state."""

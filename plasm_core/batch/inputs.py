@@ -6,7 +6,7 @@ import csv
 import json
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -40,24 +40,29 @@ def lines_of(path: str) -> Iterator[tuple[int, bytes]]:
 
     Raises: `BatchInputError` if it cannot be read, or a line has more than `MAX_LINE_BYTES`.
     """
-    number, rest = 1, b""
     try:
         with open_input(path) as file:
-            while chunk := read_some(file, _CHUNK_BYTES):
-                *whole, rest = (rest + chunk).split(b"\n")
-                for line in whole:
-                    yield number, _line(line, number, path)
-                    number += 1
-                _line(rest, number, path)
+            yield from lines_in(iter(lambda: read_some(file, _CHUNK_BYTES), b""), shown_path(path))
     except OSError as exc:
         raise BatchInputError(f"cannot read {shown_path(path)}: {exc.strerror}") from exc
+
+
+def lines_in(chunks: Iterable[bytes], shown: str) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines of bytes that come in chunks, numbered from 1. Raises: `BatchInputError`, as `lines_of`."""
+    number, rest = 1, b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            yield number, _line(line, number, shown)
+            number += 1
+        _line(rest, number, shown)
     if rest:
-        yield number, _line(rest, number, path)
+        yield number, _line(rest, number, shown)
 
 
-def _line(line: bytes, number: int, path: str) -> bytes:
+def _line(line: bytes, number: int, shown: str) -> bytes:
     if len(line) > MAX_LINE_BYTES:
-        raise BatchInputError(f"line {number} of {shown_path(path)} has more than {MAX_LINE_BYTES} bytes")
+        raise BatchInputError(f"line {number} of {shown} has more than {MAX_LINE_BYTES} bytes")
     return line[:-1] if line.endswith(b"\r") else line
 
 
@@ -166,16 +171,7 @@ def from_jsonl(path: str) -> Iterator[BatchInput]:
 
 def from_descriptions(path: str) -> Iterator[BatchInput]:
     """Yield a job a line, each a `JobDescription`. Raises: `BatchInputError`."""
-    for number, line in lines_of(path):
-        if not line.strip():
-            continue
-        label = f"line {number} of {shown_path(path)}"
-        try:
-            found = JobDescription.from_json(line)
-        except InvalidRecordError as exc:
-            raise BatchInputError(f"{label} is no job: {exc}") from exc
-        if found.name is not None:
-            label = f"{found.name} ({label})"
+    for label, found in described(lines_of(path), shown_path(path)):
         stdin: bytes | Path | None = found.stdin_bytes()
         if found.stdin_file is not None:
             stdin = Path(found.stdin_file)
@@ -183,3 +179,18 @@ def from_descriptions(path: str) -> Iterator[BatchInput]:
                 raise BatchInputError(f"{label}: there is no file {found.stdin_file}")
             stdin = stdin.absolute()
         yield BatchInput(label=label, values={}, stdin=stdin, description=found)
+
+
+def described(lines: Iterable[tuple[int, bytes]], shown: str) -> Iterator[tuple[str, JobDescription]]:
+    """Yield the job of each line with what it is called in messages. Raises: `BatchInputError`."""
+    for number, line in lines:
+        if not line.strip():
+            continue
+        label = f"line {number} of {shown}"
+        try:
+            found = JobDescription.from_json(line)
+        except InvalidRecordError as exc:
+            raise BatchInputError(f"{label} is no job: {exc}") from exc
+        if found.name is not None:
+            label = f"{found.name} ({label})"
+        yield label, found

@@ -115,17 +115,49 @@ class JobRow:
     @property
     def reason(self) -> str:
         """Why it did not succeed, in words, empty if it did."""
-        if self.state is BatchJobState.SUCCEEDED:
-            return ""
-        if self.error is not None:
-            return self.error
-        outcome = json.loads(self.outcome or "{}")
-        words = {
-            "exited": f"exited with code {outcome.get('code')}",
-            "trapped": f"trapped: {outcome.get('trap')}",
-        }
-        kind = str(outcome.get("kind", self.state.value))
-        return words.get(kind, kind.replace("_", " "))
+        return _reason(self.state, self.error, self.outcome)
+
+
+def _reason(state: BatchJobState, error: str | None, outcome_json: str | None) -> str:
+    if state is BatchJobState.SUCCEEDED:
+        return ""
+    if error is not None:
+        return error
+    outcome = json.loads(outcome_json or "{}")
+    words = {
+        "exited": f"exited with code {outcome.get('code')}",
+        "trapped": f"trapped: {outcome.get('trap')}",
+    }
+    kind = str(outcome.get("kind", state.value))
+    return words.get(kind, kind.replace("_", " "))
+
+
+@attrs.frozen(kw_only=True)
+class JobSummary:
+    """A job without its inputs and outputs, of which a page of a long list has room for many."""
+
+    COLUMNS: ClassVar[str] = "number, label, state, manifest, peer, outcome, gas_used, error, duration_ms"
+
+    number: int
+    label: str
+    state: BatchJobState
+    manifest: bytes | None = attrs.field(repr=False)
+    peer: str | None
+    outcome: str | None
+    gas_used: int | None
+    error: str | None
+    duration_ms: int | None
+
+    @classmethod
+    def of(cls, values: Sequence[Any]) -> JobSummary:
+        """Make one of a row of the table."""
+        named = dict(zip((item.strip() for item in cls.COLUMNS.split(",")), values, strict=True))
+        return cls(**{**named, "state": BatchJobState(named["state"])})
+
+    @property
+    def reason(self) -> str:
+        """Why it did not succeed, in words, empty if it did."""
+        return _reason(self.state, self.error, self.outcome)
 
 
 @attrs.frozen

@@ -23,6 +23,8 @@ from plasm_core.web.api_operations import (
     operation,
     parameter,
 )
+from plasm_core.web.batch_operations import batch_paths
+from plasm_core.web.batch_schemas import BATCH_SCHEMAS
 from plasm_core.web.schemas import MAX_LISTED, SCHEMAS, Schema, ref
 
 
@@ -340,9 +342,9 @@ def document() -> Schema:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
-        "paths": {**_jobs(), **_others()},
+        "paths": {**_jobs(), **batch_paths(), **_others()},
         "components": {
-            "schemas": SCHEMAS,
+            "schemas": {**SCHEMAS, **BATCH_SCHEMAS},
             "securitySchemes": {
                 "token": {
                     "type": "http",

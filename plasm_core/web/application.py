@@ -18,6 +18,7 @@ from plasm_core.client.async_client import AsyncClient
 from plasm_core.config import Config
 from plasm_core.errors import PlasmError
 from plasm_core.metrics import Counters
+from plasm_core.web.batch_routes import BatchRoutes
 from plasm_core.web.bearer_tokens import BearerTokens
 from plasm_core.web.guard import PAGE_POLICY, Access, Guard
 from plasm_core.web.job_watch import JobWatch
@@ -25,7 +26,9 @@ from plasm_core.web.node_routes import NodeRoutes
 from plasm_core.web.peer_search import PeerSearch
 from plasm_core.web.problems import ApiProblem, problem_of
 from plasm_core.web.recent_samples import RecentSamples
+from plasm_core.web.reception import Reception
 from plasm_core.web.routes import JobRoutes, serve_document
+from plasm_core.web.web_batches import WebBatches
 from plasm_core.web.web_jobs import WebJobs
 from plasm_core.web.webhook_delivery import Allowed
 
@@ -55,6 +58,7 @@ class WebParts:
 
     client: AsyncClient
     jobs: WebJobs
+    batches: WebBatches
     watch: JobWatch
     history: RecentSamples
     settings: Config
@@ -77,8 +81,16 @@ def application(parts: WebParts, tokens: BearerTokens, access: Access) -> Guard:
 
 def api_routes(parts: WebParts) -> list[Route]:
     """Return the routes of the API: those of the OpenAPI document."""
+    reception = Reception(jobs=parts.jobs)
     return [
-        *JobRoutes(jobs=parts.jobs, watch=parts.watch, settings=parts.settings, allowed=parts.allowed).routes,
+        *JobRoutes(
+            jobs=parts.jobs,
+            watch=parts.watch,
+            settings=parts.settings,
+            allowed=parts.allowed,
+            reception=reception,
+        ).routes,
+        *BatchRoutes(batches=parts.batches, settings=parts.settings, reception=reception).routes,
         *NodeRoutes(
             client=parts.client,
             settings=parts.settings,

@@ -26,6 +26,7 @@ from plasm_core.web.job_table import WebJobTable
 from plasm_core.web.job_watch import JobWatch
 from plasm_core.web.recent_samples import RecentSamples
 from plasm_core.web.server import Listen, bound, serve, tls_context
+from plasm_core.web.web_batches import WebBatches
 from plasm_core.web.web_jobs import WebJobs
 from plasm_core.web.webhook_delivery import Allowed
 from plasm_core.web.webhooks import Webhooks
@@ -150,10 +151,13 @@ async def _serve(
             jobs = WebJobs(client, table)
             webhooks = Webhooks(jobs=jobs, table=table, allowed=options.webhooks)
             webhooks.attach()
+            batches = WebBatches(client, web_directory() / "batches")
+            await trio.to_thread.run_sync(batches.load)
             history, watch = RecentSamples(settings), JobWatch(jobs, table)
             parts = WebParts(
                 client=client,
                 jobs=jobs,
+                batches=batches,
                 watch=watch,
                 history=history,
                 settings=settings,
@@ -172,7 +176,7 @@ async def _serve(
                     notify("STOPPING=1")
                     app.stopping.set()
 
-                async with alongside(watch.run, history.run, webhooks.run):
+                async with alongside(watch.run, history.run, webhooks.run, batches.run):
                     await serve(app, listening, context, stop, max_connections=options.max_connections)  # type: ignore[arg-type]
     finally:
         table.close()

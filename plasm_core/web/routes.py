@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
@@ -19,7 +17,7 @@ from plasm_core.protocol.channels import Channel
 from plasm_core.records import Envelope
 from plasm_core.records.sigstore import BUNDLE_TYPE, bundle
 from plasm_core.web import api_document
-from plasm_core.web.api_operations import ENVELOPE_TYPE, MAX_WAIT_S
+from plasm_core.web.api_operations import ENVELOPE_TYPE
 from plasm_core.web.bearer_tokens import READ, SUBMIT, BearerToken
 from plasm_core.web.guard import check_still_valid, token_of
 from plasm_core.web.job_events import JobEvents, parse_event_id
@@ -27,22 +25,18 @@ from plasm_core.web.job_json import has_ended
 from plasm_core.web.job_output import JobOutput
 from plasm_core.web.job_table import WebJob
 from plasm_core.web.job_watch import JobWatch
-from plasm_core.web.problems import ApiProblem, invalid, not_found
+from plasm_core.web.problems import ApiProblem, not_found
+from plasm_core.web.reception import DIGEST, Reception
+from plasm_core.web.request_values import accepted, applied, preferred_wait, truth, whole
 from plasm_core.web.schemas import MAX_LISTED
 from plasm_core.web.streamed import Start, Streamed
 from plasm_core.web.submissions import TEXTS, submission_of
-from plasm_core.web.token_shares import TokenShares
-from plasm_core.web.uploads import Form, StoredFile, received_file, received_form
+from plasm_core.web.uploads import Form, received_file, received_form
 from plasm_core.web.web_jobs import WebJobs
 from plasm_core.web.webhook_delivery import Allowed, WebhookUrlError
 from plasm_core.web.webhooks import secret_text
 
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-_MAX_ACCEPTED = 32
-MAX_UPLOADS = 64
-MAX_PARSED = 2
 _CHUNK_BYTES = 1 << 20
-_WAIT = re.compile(r"wait=\"?([0-9]{1,6})\"?", re.IGNORECASE)
 
 
 @attrs.frozen(kw_only=True)
@@ -53,11 +47,7 @@ class JobRoutes:
     watch: JobWatch
     settings: Config
     allowed: Allowed
-    uploads: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(MAX_UPLOADS))
-    """A place for each body that is being received: each takes memory and disk."""
-    shares: TokenShares = attrs.field(factory=lambda: TokenShares(MAX_UPLOADS))
-    parsed: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(MAX_PARSED))
-    """A place for each description that is being parsed: 8 MiB of JSON may be millions of objects."""
+    reception: Reception
 
     @property
     def routes(self) -> list[Route]:
@@ -90,16 +80,18 @@ class JobRoutes:
             "stdin": self.settings.limits.stdin_bytes,
         }
         async with AsyncExitStack() as stack:
-            stack.enter_context(self._place(token))
+            stack.enter_context(self.reception.place(token))
             form = await stack.enter_async_context(received_form(request, texts=TEXTS, files=limits))
             check_still_valid(request)
-            module = await self._module(stack, token, form)
+            module = await self.reception.module(stack, token, form)
             webhook = self._webhook(form)
-            submission, name = await trio.to_thread.run_sync(submission_of, form, module, limiter=self.parsed)
+            submission, name = await trio.to_thread.run_sync(
+                submission_of, form, module, limiter=self.reception.parsed
+            )
             job, status = await self.jobs.submit(token, submission, name, webhook)
         if seconds:
             status = await self.jobs.wait(job, seconds)
-        headers = {"Location": f"/v1/jobs/{job.job_id}", **_applied(seconds)}
+        headers = {"Location": f"/v1/jobs/{job.job_id}", **applied(seconds)}
         code = 200 if seconds and has_ended(status) else 202
         return JSONResponse(self.jobs.told(job, status), code, headers)
 
@@ -121,39 +113,11 @@ class JobRoutes:
         token = token_of(request, SUBMIT)
         return JSONResponse({"secret": await trio.to_thread.run_sync(secret_text, token.identity)})
 
-    @contextmanager
-    def _place(self, token: BearerToken) -> Iterator[None]:
-        place = object()
-        try:
-            self.uploads.acquire_on_behalf_of_nowait(place)
-        except trio.WouldBlock:
-            raise ApiProblem(
-                429, "too_many_uploads", "this server receives many bodies already", retry_after_s=1
-            ) from None
-        try:
-            with self.shares.place(token):
-                yield
-        finally:
-            self.uploads.release_on_behalf_of(place)
-
-    async def _module(self, stack: AsyncExitStack, token: BearerToken, form: Form) -> StoredFile:
-        sent, named = form.files.get("module"), form.one("moduleDigest")
-        if sent is not None and named is None:
-            await self.jobs.keep_module(token, sent)
-            return sent
-        if sent is not None or named is None:
-            raise invalid("module", "send either the module's bytes, or moduleDigest")
-        if not _DIGEST.fullmatch(named.decode("ascii", "replace")):
-            raise invalid("moduleDigest", "expected 64 hexadecimal digits")
-        found = await self.jobs.module(token, named.decode())
-        stack.callback(found.close)
-        return found
-
     async def put_module(self, request: Request) -> Response:
         """PUT /v1/modules/{digest}"""
         token, digest = token_of(request, SUBMIT), self._digest(request)
         maximum = self.settings.admission.module_bytes
-        with self._place(token):
+        with self.reception.place(token):
             return await self._received_module(request, token, digest, maximum)
 
     async def _received_module(
@@ -187,7 +151,7 @@ class JobRoutes:
 
     def _digest(self, request: Request) -> str:
         digest: str = request.path_params["digest"]
-        if not _DIGEST.fullmatch(digest):
+        if not DIGEST.fullmatch(digest):
             raise not_found("such module: a digest is 64 hexadecimal digits")
         return digest
 
@@ -208,7 +172,7 @@ class JobRoutes:
         job = await self._job(request)
         seconds = preferred_wait(request)
         status = await self.jobs.wait(job, seconds)
-        return JSONResponse(self.jobs.told(job, status), headers=_applied(seconds))
+        return JSONResponse(self.jobs.told(job, status), headers=applied(seconds))
 
     async def cancel(self, request: Request) -> Response:
         """DELETE /v1/jobs/{jobId}"""
@@ -292,7 +256,7 @@ class JobRoutes:
     async def _job(self, request: Request, scope: str = READ) -> WebJob:
         token = token_of(request, scope)
         job_id = request.path_params["jobId"]
-        if not _DIGEST.fullmatch(job_id):
+        if not DIGEST.fullmatch(job_id):
             raise not_found("such job: a job id is 64 hexadecimal digits")
         return await self.jobs.find(token, job_id)
 
@@ -300,62 +264,3 @@ class JobRoutes:
 async def serve_document(_request: Request) -> Response:
     """GET /v1/openapi.json"""
     return JSONResponse(api_document.document())
-
-
-def preferred_wait(request: Request) -> int:
-    """Return the seconds of `Prefer: wait=N`, at most `MAX_WAIT_S`; 0 if there is none."""
-    for given in request.headers.getlist("prefer"):
-        for item in given.split(","):
-            if found := _WAIT.fullmatch(item.strip()):
-                return min(int(found.group(1)), MAX_WAIT_S)
-    return 0
-
-
-def _applied(seconds: int) -> Mapping[str, str]:
-    return {"Preference-Applied": f"wait={seconds}"} if seconds else {}
-
-
-def accepted(request: Request, known: tuple[str, ...]) -> str:
-    """Return the media type that Accept prefers out of those known; the first if it has none. Raises: `ApiProblem`."""
-    header = ",".join(request.headers.getlist("accept")) or "*/*"
-    wanted = [
-        (name, _weight(parameters))
-        for name, *parameters in (
-            [part.strip().lower() for part in item.split(";")] for item in header.split(",")[:_MAX_ACCEPTED]
-        )
-    ]
-    weights = [max((weight for name, weight in wanted if _fits(name, kind)), default=0.0) for kind in known]
-    if not any(weights):
-        raise ApiProblem(406, "not_acceptable", f"the types of this answer are {', '.join(known)}")
-    return known[weights.index(max(weights))]
-
-
-def _fits(name: str, kind: str) -> bool:
-    return name in (kind, "*/*") or (name.endswith("/*") and kind.startswith(name[:-1]))
-
-
-def _weight(parameters: list[str]) -> float:
-    for item in parameters:
-        if found := re.fullmatch(r"q=([01](?:\.[0-9]{0,3})?)", item):
-            return float(found.group(1))
-    return 1.0
-
-
-def whole(request: Request, name: str, minimum: int, maximum: int, default: int | None) -> int | None:
-    """Return a whole number of the query. Raises: `ApiProblem`."""
-    given = request.query_params.getlist(name)
-    if not given:
-        return default
-    if len(given) > 1 or not re.fullmatch("[0-9]{1,16}", given[0]) or not minimum <= int(given[0]) <= maximum:
-        raise invalid(name, f"expected a whole number from {minimum} to {maximum}")
-    return int(given[0])
-
-
-def truth(request: Request, name: str, *, default: bool) -> bool:
-    """Return a truth value of the query. Raises: `ApiProblem`."""
-    given = request.query_params.getlist(name)
-    if not given:
-        return default
-    if len(given) > 1 or given[0] not in ("true", "false"):
-        raise invalid(name, "expected true or false")
-    return given[0] == "true"

@@ -21,16 +21,19 @@ def ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _text(description: str, **more: Any) -> Schema:
+def text(description: str, **more: Any) -> Schema:
+    """Return the schema of a string."""
     return {"type": "string", "description": description, **more}
 
 
-def _whole(description: str, minimum: int = 0) -> Schema:
+def whole(description: str, minimum: int = 0) -> Schema:
+    """Return the schema of a whole number."""
     return {"type": "integer", "minimum": minimum, "maximum": MAX_INTEGER, "description": description}
 
 
-def _time(description: str) -> Schema:
-    return _text(description, format="date-time")
+def time(description: str) -> Schema:
+    """Return the schema of a time."""
+    return text(description, format="date-time")
 
 
 DIGEST: Schema = {"type": "string", "pattern": "^[0-9a-f]{64}$", "description": "A SHA-256 in hexadecimal."}
@@ -57,9 +60,9 @@ def _described(schema: Schema) -> Schema:
 OUTCOME = object_of(
     {
         "kind": {"type": "string", "enum": [*RECHECKABLE, *CLAIMED]},
-        "code": _whole("The exit code; only of `exited`."),
+        "code": whole("The exit code; only of `exited`."),
         "trap": {"type": "string", "enum": list(TRAP_KINDS), "description": "Only of `trapped`."},
-        "detail": _text("What the node says; only of outcomes that nobody else can check."),
+        "detail": text("What the node says; only of outcomes that nobody else can check."),
     },
     ["kind"],
     "How the run ended.",
@@ -70,29 +73,29 @@ JOB = object_of(
         "jobId": {**DIGEST, "description": "SHA-256 of the manifest's bytes."},
         "taskDigest": {**DIGEST, "description": "Equal task digests mean equal output, exit code and gas."},
         "module": {**DIGEST, "description": "SHA-256 of the module."},
-        "name": _text("The module's file name, or the name that the job's description gave."),
-        "submittedAt": _time("When this server accepted the request."),
+        "name": text("The module's file name, or the name that the job's description gave."),
+        "submittedAt": time("When this server accepted the request."),
         "state": {
             "type": "string",
             "enum": [*(state.value for state in JobState), "UNKNOWN"],
             "description": "UNKNOWN: the node has no such job any more, and its end was not seen here.",
         },
-        "attempt": _whole("How often the node has started it."),
-        "position": _whole("The place in the queue; only while it waits.", 1),
-        "waiting": _text("Why it waits, in words; only while it waits."),
-        "stdoutBytes": _whole("The length of stdout so far, in bytes."),
-        "stderrBytes": _whole("The length of stderr so far, in bytes."),
-        "acceptedAt": _time("When the node stored it."),
-        "startedAt": _time("When the node started it."),
-        "finishedAt": _time("When it ended."),
-        "expiresAt": _time("When the node will delete its outputs and receipt."),
+        "attempt": whole("How often the node has started it."),
+        "position": whole("The place in the queue; only while it waits.", 1),
+        "waiting": text("Why it waits, in words; only while it waits."),
+        "stdoutBytes": whole("The length of stdout so far, in bytes."),
+        "stderrBytes": whole("The length of stderr so far, in bytes."),
+        "acceptedAt": time("When the node stored it."),
+        "startedAt": time("When the node started it."),
+        "finishedAt": time("When it ended."),
+        "expiresAt": time("When the node will delete its outputs and receipt."),
         "outcome": ref("Outcome"),
-        "node": _text("The PeerId of the node that has it."),
+        "node": text("The PeerId of the node that has it."),
         "webhook": object_of(
             {
                 "state": {"type": "string", "enum": ["waiting", "delivered", "failed"]},
-                "attempts": _whole("How often the message was sent."),
-                "problem": _text("Why the last attempt failed."),
+                "attempts": whole("How often the message was sent."),
+                "problem": text("Why the last attempt failed."),
             },
             ["state", "attempts"],
             "The delivery of the job's webhook; only if the job names one.",
@@ -108,17 +111,17 @@ JOB = object_of(
 
 PROBLEM = object_of(
     {
-        "type": _text("urn:phase:problem: and the code.", format="uri-reference"),
-        "title": _text("The code in words."),
+        "type": text("urn:phase:problem: and the code.", format="uri-reference"),
+        "title": text("The code in words."),
         "status": {"type": "integer", "minimum": 400, "maximum": 599},
-        "code": _text("A stable name for programs.", pattern="^[a-z][a-z0-9_]*$"),
-        "detail": _text("What was wrong with what."),
-        "hint": _text("What to do about it."),
-        "retryAfterS": _whole("Seconds after which another try may succeed."),
+        "code": text("A stable name for programs.", pattern="^[a-z][a-z0-9_]*$"),
+        "detail": text("What was wrong with what."),
+        "hint": text("What to do about it."),
+        "retryAfterS": whole("Seconds after which another try may succeed."),
         "errors": {
             "type": "array",
             "description": "Each wrong field, if the request has several.",
-            "items": object_of({"path": _text("Where it is."), "message": _text("What is wrong.")}),
+            "items": object_of({"path": text("Where it is."), "message": text("What is wrong.")}),
         },
         "jobId": {**DIGEST, "description": "The job that it is about."},
     },
@@ -128,10 +131,10 @@ PROBLEM = object_of(
 
 CHECK = object_of(
     {
-        "name": _text("What was checked."),
+        "name": text("What was checked."),
         "status": {"type": "string", "enum": ["ok", "warning", "failure"]},
-        "found": _text("What was found."),
-        "hint": _text("What to do about it."),
+        "found": text("What was found."),
+        "hint": text("What to do about it."),
     },
     ["name", "status", "found"],
     "One check of `plasm doctor`.",
@@ -139,7 +142,7 @@ CHECK = object_of(
 
 PEER = object_of(
     {
-        "peerId": _text("Its PeerId."),
+        "peerId": text("Its PeerId."),
         "addresses": {"type": "array", "items": {"type": "string"}},
         "latencyS": {"type": "number", "minimum": 0, "description": "Seconds that its answer took."},
         "known": {
@@ -153,13 +156,13 @@ PEER = object_of(
 
 ENVELOPE = object_of(
     {
-        "payloadType": _text("The media type of the payload."),
-        "payload": _text("The statement, in base64."),
+        "payloadType": text("The media type of the payload."),
+        "payload": text("The statement, in base64."),
         "signatures": {
             "type": "array",
             "minItems": 1,
             "items": object_of(
-                {"keyid": _text("A hint to the signer's key, no proof."), "sig": _text("In base64.")}
+                {"keyid": text("A hint to the signer's key, no proof."), "sig": text("In base64.")}
             ),
         },
     },
@@ -170,12 +173,12 @@ SUBMISSION: Schema = {
     "type": "object",
     "description": "A job. The parts may come in any order, but `module` and `stdin` are best sent last.",
     "properties": {
-        "module": _text("The module's bytes.", contentMediaType="application/wasm"),
+        "module": text("The module's bytes.", contentMediaType="application/wasm"),
         "moduleDigest": {
             **DIGEST,
             "description": "Instead of `module`: one that this token has sent before.",
         },
-        "manifest": _text(
+        "manifest": text(
             "The manifest's exact bytes, which fix the job id: sent twice, they give one job. "
             "Without it the server makes one of the other parts, with a fresh nonce.",
             contentMediaType="application/json",
@@ -192,10 +195,10 @@ SUBMISSION: Schema = {
             "items": {"type": "string"},
             "description": "Variables as NAME=VALUE, one in each part; instead of those of `job`.",
         },
-        "stdin": _text(
+        "stdin": text(
             "Standard input; instead of that of `job`.", contentMediaType="application/octet-stream"
         ),
-        "webhook": _text(
+        "webhook": text(
             "An https URL that gets a message when the job has ended, signed as Standard Webhooks says. "
             "Only hosts that the operator allows.",
             format="uri",
@@ -207,9 +210,9 @@ SUBMISSION: Schema = {
 OUTPUT_EVENT = object_of(
     {
         "stream": {"type": "string", "enum": ["stdout", "stderr"]},
-        "attempt": _whole("The attempt that wrote it."),
-        "offset": _whole("Where it begins, in bytes."),
-        "data": _text("The bytes, in base64.", contentEncoding="base64"),
+        "attempt": whole("The attempt that wrote it."),
+        "offset": whole("Where it begins, in bytes."),
+        "data": text("The bytes, in base64.", contentEncoding="base64"),
     },
     description="`data` of an event called `output`.",
 )
@@ -219,7 +222,7 @@ SCHEMAS: dict[str, Schema] = {
     "Jobs": object_of(
         {
             "jobs": {"type": "array", "items": ref("Job"), "maxItems": MAX_LISTED},
-            "next": _text("`before` of the next page; not there on the last."),
+            "next": text("`before` of the next page; not there on the last."),
         },
         ["jobs"],
         "Jobs of this token, the latest first.",
@@ -228,14 +231,14 @@ SCHEMAS: dict[str, Schema] = {
     "Submission": SUBMISSION,
     "Outcome": OUTCOME,
     "Output": OUTPUT_EVENT,
-    "Handle": object_of({"jobId": DIGEST, "handle": _text("Keep it like a password.")}),
-    "WebhookSecret": object_of({"secret": _text("whsec_ and base64: keep it like a password.")}),
-    "Module": object_of({"digest": DIGEST, "sizeBytes": _whole("Its length in bytes.")}),
+    "Handle": object_of({"jobId": DIGEST, "handle": text("Keep it like a password.")}),
+    "WebhookSecret": object_of({"secret": text("whsec_ and base64: keep it like a password.")}),
+    "Module": object_of({"digest": DIGEST, "sizeBytes": whole("Its length in bytes.")}),
     "Envelope": ENVELOPE,
     "Node": object_of(
         {
-            "peerId": _text("The daemon's PeerId; not there if no daemon answers."),
-            "version": _text("The version of this server."),
+            "peerId": text("The daemon's PeerId; not there if no daemon answers."),
+            "version": text("The version of this server."),
             "capabilities": {"type": "object", "description": "The daemon's capability record."},
             "checks": {"type": "array", "items": ref("Check")},
         },
@@ -253,13 +256,13 @@ SCHEMAS: dict[str, Schema] = {
     "Sample": object_of(
         {
             "at": {"type": "string", "format": "date-time", "description": "When it was taken."},
-            "waiting": _whole("Jobs that wait."),
-            "running": _whole("Jobs that run."),
-            "ended": _whole("Jobs that have ended since the daemon's start."),
+            "waiting": whole("Jobs that wait."),
+            "running": whole("Jobs that run."),
+            "ended": whole("Jobs that have ended since the daemon's start."),
             "gas": {"type": "number", "minimum": 0, "description": "Gas of jobs since the daemon's start."},
-            "exited": _whole("Jobs that exited, of those that ended."),
-            "failed": _whole("Jobs that trapped, or reached their limit of gas or output."),
-            "claimed": _whole("Jobs that were timed out or cancelled, or that the node failed."),
+            "exited": whole("Jobs that exited, of those that ended."),
+            "failed": whole("Jobs that trapped, or reached their limit of gas or output."),
+            "claimed": whole("Jobs that were timed out or cancelled, or that the node failed."),
         },
         ["at", "waiting", "running", "ended", "gas", "exited", "failed", "claimed"],
     ),

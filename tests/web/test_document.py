@@ -17,7 +17,7 @@ from tests.support.web_server import WebServer
 def test_the_document_has_the_routes_that_there_are() -> None:
     settings = Config()
     history = RecentSamples(settings)
-    parts = WebParts(client=None, jobs=None, watch=None, history=history, settings=settings)  # type: ignore[arg-type]  # no request is made
+    parts = WebParts(client=None, jobs=None, batches=None, watch=None, history=history, settings=settings)  # type: ignore[arg-type]  # no request is made
     served = {
         (route.path, method.lower())
         for route in api_routes(parts)

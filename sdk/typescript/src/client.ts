@@ -9,6 +9,7 @@ import { Http, pause, type HttpOptions } from "./http.js";
 import { isLive, type Connection, type Job, type JobChange, type JobEvent, type JobResult, type NodeState, type Peer, type Sample } from "./jobs.js";
 import { inputBytes, Manifest, MAX_MANIFEST_BYTES, type JobInput, type Terms } from "./manifest.js";
 import { sentence, verifyReceipt, type Standing } from "./verify.js";
+import { Batches } from "./web-batches.js";
 
 const LONGEST_WAIT_S = 60, FIRST_PAUSE_S = 0.25, EVENT_IDLE_S = 90, LONGEST_PAUSE_S = 10, UPLOAD_DEADLINE_S = 3600;
 const MAX_OUTPUT_BYTES = 256 << 20, MAX_MODULE_BYTES = 1 << 30;
@@ -50,9 +51,12 @@ export type Mapped = { readonly index: number } & (
 
 export class PlasmClient {
   readonly http: Http;
+  /** Batches that the server runs. */
+  readonly batches: Batches;
 
   constructor(options: HttpOptions | string) {
     this.http = new Http(typeof options === "string" ? { url: options } : options);
+    this.batches = new Batches(this.http);
   }
 
   /**

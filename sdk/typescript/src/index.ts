@@ -31,6 +31,9 @@ export { meter, type Metered } from "./metering/rewrite.js";
 export {
   PlasmClient, type Mapped, type MapOptions, type ResultOptions, type SubmitOptions, type Waiting,
 } from "./client.js";
+export {
+  Batches, goesOn, type Batch, type BatchCounts, type BatchJob, type BatchJobResult, type JobDescription,
+} from "./web-batches.js";
 export type { HttpOptions } from "./http.js";
 export { JobFollower, type Followed, type Shown } from "./job-follower.js";
 export {

@@ -1,6 +1,7 @@
 /** The page: its places, the token, and what is known of the connection. */
 
 import { PlasmClient, ProblemError } from "../sdk/index.js";
+import { batchesPlace } from "./batches.js";
 import { alertOf, fill, h, say } from "./dom.js";
 import { peerName } from "./format.js";
 import { jobsPlace } from "./jobs.js";
@@ -9,8 +10,8 @@ import { nodePlace } from "./node.js";
 import { peersPlace } from "./peers.js";
 import { verifyPlace } from "./verify.js";
 
-const PLACES = { jobs: jobsPlace, new: newPlace, verify: verifyPlace, peers: peersPlace, node: nodePlace };
-const TITLES = { jobs: "Jobs", new: "New job", verify: "Verify", peers: "Peers", node: "Node" };
+const PLACES = { jobs: jobsPlace, batches: batchesPlace, new: newPlace, verify: verifyPlace, peers: peersPlace, node: nodePlace };
+const TITLES = { jobs: "Jobs", batches: "Batches", new: "New job", verify: "Verify", peers: "Peers", node: "Node" };
 const LOOK_MS = 3000, QUIET_MS = 30_000;
 const main = document.getElementById("main");
 
@@ -31,7 +32,7 @@ function connect(token) {
 }
 
 function show() {
-  const [, place = "jobs", rest = ""] = /^#\/(\w+)(?:\/([0-9a-f]{64}))?$/.exec(location.hash) ?? [];
+  const [, place = "jobs", rest = ""] = /^#\/(\w+)(?:\/((?:[0-9a-f]{32}){1,2}))?$/.exec(location.hash) ?? [];
   const open = PLACES[place] ?? jobsPlace;
   for (const link of document.querySelectorAll("#places a")) {
     if (link.hash === `#/${place}`) link.setAttribute("aria-current", "page");

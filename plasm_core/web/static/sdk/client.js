@@ -8,12 +8,16 @@ import { Http, pause } from "./http.js";
 import { isLive } from "./jobs.js";
 import { inputBytes, Manifest, MAX_MANIFEST_BYTES } from "./manifest.js";
 import { sentence, verifyReceipt } from "./verify.js";
+import { Batches } from "./web-batches.js";
 const LONGEST_WAIT_S = 60, FIRST_PAUSE_S = 0.25, EVENT_IDLE_S = 90, LONGEST_PAUSE_S = 10, UPLOAD_DEADLINE_S = 3600;
 const MAX_OUTPUT_BYTES = 256 << 20, MAX_MODULE_BYTES = 1 << 30;
 export class PlasmClient {
     http;
+    /** Batches that the server runs. */
+    batches;
     constructor(options) {
         this.http = new Http(typeof options === "string" ? { url: options } : options);
+        this.batches = new Batches(this.http);
     }
     /**
      * Submit a job. It is sent again if the connection fails: the job id makes that one job.

@@ -18,5 +18,6 @@ export { execute } from "./execute.js";
 export { engineName, reexecute, runInWorker } from "./reexecute.js";
 export { meter } from "./metering/rewrite.js";
 export { PlasmClient, } from "./client.js";
+export { Batches, goesOn, } from "./web-batches.js";
 export { JobFollower } from "./job-follower.js";
 export { isLive, LIVE_STATES, } from "./jobs.js";

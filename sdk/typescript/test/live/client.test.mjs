@@ -101,6 +101,25 @@ test("a map gives results in the order of its inputs, at most so many at once", 
   assert.ok(most <= 4, `${most} at once`);
 });
 
+test("the server runs a batch, whose results are verified here", async () => {
+  const { peerId } = await client.node();
+  const sent = await client.batches.submit(hello, [{ args: ["one"] }, { args: ["two"], gas: 10 }], { name: "pair" });
+  const batch = await client.batches.wait(sent.batchId), jobs = [];
+  for await (const job of client.batches.jobs(batch.batchId)) jobs.push(job);
+
+  assert.deepEqual([batch.state, batch.counts.succeeded, batch.counts.failed], ["ended", 1, 1]);
+  assert.deepEqual(jobs.map((job) => job.outcome.kind), ["exited", "out_of_gas"]);
+  const first = await client.batches.result(batch.batchId, 0, [peerId]);
+  assert.equal(text(first.stdout), "eno\n");
+  const found = await sdk.verifyBatch(await client.batches.receipt(batch.batchId), []);
+  assert.equal(found.decision, "undecided"); // nobody has signed it
+  await assert.rejects(
+    client.batches.result(batch.batchId, 0, [String(sdk.PeerId.parse("12D3KooWA4Xop1JaT3MHxwYMkCepYsv4iPVopMXwCz5iHYdBfeSB"))]),
+    sdk.ReceiptRejectedError,
+  );
+  assert.equal((await client.batches.release(batch.batchId)).released, true);
+});
+
 test("the same manifest sent twice is one job", async () => {
   const manifest = await sdk.Manifest.of(hello, { args: ["once"] });
   const first = await client.send(manifest, { args: ["once"] }, {}, hello);

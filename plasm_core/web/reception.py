@@ -1,0 +1,62 @@
+"""The bodies that are received at once, bounded, and the modules that forms send or name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+
+import attrs
+import trio
+
+from plasm_core.web.bearer_tokens import BearerToken
+from plasm_core.web.problems import ApiProblem, invalid
+from plasm_core.web.token_shares import TokenShares
+from plasm_core.web.uploads import Form, StoredFile
+from plasm_core.web.web_jobs import WebJobs
+
+MAX_UPLOADS = 64
+MAX_PARSED = 2
+DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@attrs.frozen(kw_only=True)
+class Reception:
+    """Gives a place to each body, and finds modules. All routes that take bodies share one."""
+
+    jobs: WebJobs
+    uploads: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(MAX_UPLOADS))
+    """A place for each body that is being received: each takes memory and disk."""
+    shares: TokenShares = attrs.field(factory=lambda: TokenShares(MAX_UPLOADS))
+    parsed: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(MAX_PARSED))
+    """A place for each description that is being parsed: 8 MiB of JSON may be millions of objects."""
+
+    @contextmanager
+    def place(self, token: BearerToken) -> Iterator[None]:
+        """Take a place while the context is open. Raises: `ApiProblem`."""
+        place = object()
+        try:
+            self.uploads.acquire_on_behalf_of_nowait(place)
+        except trio.WouldBlock:
+            raise ApiProblem(
+                429, "too_many_uploads", "this server receives many bodies already", retry_after_s=1
+            ) from None
+        try:
+            with self.shares.place(token):
+                yield
+        finally:
+            self.uploads.release_on_behalf_of(place)
+
+    async def module(self, stack: AsyncExitStack, token: BearerToken, form: Form) -> StoredFile:
+        """Return the module of a form, sent or named; it is open as long as `stack`. Raises: `ApiProblem`."""
+        sent, named = form.files.get("module"), form.one("moduleDigest")
+        if sent is not None and named is None:
+            await self.jobs.keep_module(token, sent)
+            return sent
+        if sent is not None or named is None:
+            raise invalid("module", "send either the module's bytes, or moduleDigest")
+        if not DIGEST.fullmatch(named.decode("ascii", "replace")):
+            raise invalid("moduleDigest", "expected 64 hexadecimal digits")
+        found = await self.jobs.module(token, named.decode())
+        stack.callback(found.close)
+        return found

@@ -1,0 +1,431 @@
+"""The batches that this server runs: a folder of each in its state directory, and the tasks that run them.
+
+A batch is run by the code of `plasm map`: what was submitted is on the disk, each result is verified before it is stored,
+and a server that was ended goes on where it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import logging
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+import attrs
+import trio
+
+from plasm_core.batch.folder import BatchFolder, storage_errors
+from plasm_core.batch.inputs import BatchInput, described, lines_in
+from plasm_core.batch.plan import BatchTerms, Templates, add_jobs
+from plasm_core.batch.receipt import batch_document
+from plasm_core.batch.rows import BatchJobResult, BatchJobState, Counts
+from plasm_core.batch.run import BatchRun
+from plasm_core.batch.template import BatchInputError
+from plasm_core.client.async_client import AsyncClient
+from plasm_core.client.upload import Source
+from plasm_core.errors import PlasmError, RefusedError, StorageError, StorageFullError
+from plasm_core.paths import private_directory
+from plasm_core.records import Handle, job_id
+from plasm_core.records.output import OutputStream
+from plasm_core.web.bearer_tokens import ADMIN, BearerToken
+from plasm_core.web.problems import ApiProblem, not_found
+
+log = logging.getLogger(__name__)
+
+MAX_BATCHES = 256
+"""Batches that are kept, ended or not; one token has three quarters of them at most."""
+MAX_JOBS = 100_000
+MAX_JOBS_BYTES = 256 << 20
+MAX_KEPT_BYTES = 4 << 30
+"""Inputs and results of all batches together. A batch whose result has no room ends."""
+AT_ONCE = 4
+RECEIPT_FILE = "batch.json"
+CANCEL_S = 30.0
+_MOST_OF_ONE_TOKEN = 3
+_AGAIN_S = 10.0
+_WITHDRAW_S = 10.0
+_CHUNK_BYTES = 1 << 20
+
+
+class BatchState(enum.Enum):
+    """How far a batch is. `FAILED`: it was given up, because of its `problem`."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    ENDED = "ended"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more comes of it."""
+        return self not in (BatchState.WAITING, BatchState.RUNNING)
+
+
+@attrs.define(eq=False, kw_only=True)
+class WebBatch:
+    """One batch. `problem`: why it was given up, or why it does not get on now. `done` is set at its end."""
+
+    batch_id: str
+    owner: str
+    name: str
+    module: str
+    created_at: datetime
+    path: Path
+    counts: Counts
+    state: BatchState = BatchState.WAITING
+    finished_at: datetime | None = None
+    problem: str | None = None
+    kept_bytes: int = 0
+    is_cancelled: bool = False
+    folder: BatchFolder | None = None
+    scope: trio.CancelScope | None = None
+    done: trio.Event = attrs.field(factory=trio.Event)
+
+    def now(self) -> Counts:
+        """Return how many jobs are in which state now. Blocks. Raises: `StorageError`."""
+        with contextlib.suppress(StorageError):
+            if self.folder is not None:
+                self.counts = self.folder.counts()
+        return self.counts
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[BatchFolder]:
+        """Open the folder to read. Blocks. Raises: `PlasmError`."""
+        with BatchFolder.open(self.path, to_read=True) as folder:
+            yield folder
+
+
+class WebBatches:
+    """Keeps batches, and runs a few at once. Raises: `PlasmError` and `ApiProblem`."""
+
+    def __init__(self, client: AsyncClient, directory: Path) -> None:
+        self._client = client
+        self._directory = directory
+        self._batches: dict[tuple[str, str], WebBatch] = {}
+        self._being_made: set[tuple[str, str]] = set()
+        self._running: set[WebBatch] = set()
+        self._changed = trio.Event()
+
+    def load(self) -> None:
+        """Find the batches that there are, and delete those that were not whole. Blocks. Raises: `StorageError`."""
+        with storage_errors(self._directory):
+            private_directory(self._directory)
+            places = sorted(path for path in self._directory.iterdir() if path.is_dir())
+        for path in places:
+            try:
+                with BatchFolder.open(path, to_read=True) as folder:
+                    facts, counts = folder.facts(), folder.counts()
+                if "planned" not in facts:
+                    raise StorageError("it was not whole when the server ended")
+                found = _of_facts(path, facts, counts)
+            except (PlasmError, KeyError, ValueError) as exc:
+                log.warning("a batch is deleted folder=%s reason=%s", path.name, exc)
+                shutil.rmtree(path, ignore_errors=True)
+                continue
+            self._batches[found.owner, found.batch_id] = found
+
+    async def create(
+        self,
+        token: BearerToken,
+        batch_id: str,
+        name: str,
+        module: Source,
+        jobs: Source,
+        limiter: trio.CapacityLimiter,
+    ) -> tuple[WebBatch, bool]:
+        """Store a batch, or find it if this token has made it before. Return it, and whether it is new.
+
+        Raises: `ApiProblem`, also if a line of the jobs is wrong: then there is no batch.
+        """
+        key = (token.identity, batch_id)
+        if key in self._batches:
+            return self._batches[key], False
+        if key in self._being_made:
+            raise ApiProblem(
+                503, "being_made", "the same batch is being stored by another request", retry_after_s=1
+            )
+        self._check_room(token)
+        self._being_made.add(key)
+        try:
+            batch = await trio.to_thread.run_sync(
+                self._store, token.identity, batch_id, name, module, jobs, limiter=limiter
+            )
+        finally:
+            self._being_made.discard(key)
+        self._batches[key] = batch
+        self._changed.set()
+        return batch, True
+
+    def _check_room(self, token: BearerToken) -> None:
+        keys = [*self._batches, *self._being_made]
+        own = sum(owner == token.identity for owner, _ in keys)
+        if len(keys) >= MAX_BATCHES or own >= MAX_BATCHES * 3 // 4:
+            raise ApiProblem(
+                429,
+                "too_many_batches",
+                f"{len(keys)} batches are kept, {own} of them of this token",
+                hint="release one that has ended: POST /v1/batches/ID/release",
+            )
+        if self.kept_bytes >= MAX_KEPT_BYTES:
+            raise self._full()
+
+    @property
+    def kept_bytes(self) -> int:
+        """The size of the inputs and results of all batches."""
+        return sum(batch.kept_bytes for batch in self._batches.values())
+
+    def _full(self) -> StorageFullError:
+        return StorageFullError(
+            f"the batches of this server have more than {MAX_KEPT_BYTES:,} bytes of inputs and results",
+            hint="release one that has ended: POST /v1/batches/ID/release",
+        )
+
+    def _store(self, owner: str, batch_id: str, name: str, module: Source, jobs: Source) -> WebBatch:
+        path = self._directory / f"{owner}-{batch_id}"
+        terms = BatchTerms()
+        created_at = datetime.now(timezone.utc)
+        facts: dict[str, Any] = {
+            "owner": owner,
+            "batch_id": batch_id,
+            "created_at": created_at.isoformat(timespec="milliseconds"),
+            "module": module.digest,
+            "module_name": name,
+            "terms": terms.to_json(),
+        }
+        shutil.rmtree(path, ignore_errors=True)  # one that was being made when the server ended
+
+        def copy(file: IO[bytes]) -> None:
+            with file:
+                for chunk in _chunks(module):
+                    file.write(chunk)
+
+        folder = BatchFolder.create(path, facts, copy)
+        try:
+            count = 0
+            for count in add_jobs(folder, _inputs(jobs), Templates(), terms):
+                if count > MAX_JOBS:
+                    raise BatchInputError(f"a batch has at most {MAX_JOBS:,} jobs")
+        except BatchInputError as exc:
+            folder.close()
+            shutil.rmtree(path, ignore_errors=True)
+            problem = ("jobs", str(exc))
+            raise ApiProblem(422, "invalid_request", f"jobs: {exc}", errors=[problem]) from exc
+        except BaseException:
+            folder.close()
+            shutil.rmtree(path, ignore_errors=True)
+            raise
+        folder.close()
+        return WebBatch(
+            batch_id=batch_id,
+            owner=owner,
+            name=name,
+            module=module.digest,
+            created_at=created_at,
+            path=path,
+            counts=Counts(waiting=count),
+            kept_bytes=_size(path),
+        )
+
+    def find(self, token: BearerToken, batch_id: str) -> WebBatch:
+        """Return a batch of a token; of any token, if it has the scope `admin`. Raises: `ApiProblem`."""
+        found = self._batches.get((token.identity, batch_id))
+        if found is None and token.permits(ADMIN):
+            found = next((batch for batch in self._all() if batch.batch_id == batch_id), None)
+        if found is None:
+            raise not_found(f"batch {batch_id} of this token")
+        return found
+
+    def listed(self, token: BearerToken) -> list[WebBatch]:
+        """Return the batches of a token, or of all tokens for one with the scope `admin`, the latest first."""
+        return [batch for batch in self._all() if token.permits(ADMIN) or batch.owner == token.identity]
+
+    def _all(self) -> list[WebBatch]:
+        return sorted(self._batches.values(), key=lambda batch: batch.created_at, reverse=True)
+
+    async def cancel(self, batch: WebBatch) -> None:
+        """Cancel a batch's jobs that have no result, and wait until that is done, for `CANCEL_S` at most."""
+        if not batch.state.has_ended:
+            batch.is_cancelled = True
+            if batch.scope is not None:
+                batch.scope.cancel()
+            self._changed.set()
+            with trio.move_on_after(CANCEL_S):
+                await batch.done.wait()
+
+    async def release(self, batch: WebBatch) -> None:
+        """Delete an ended batch with its results. Raises: `ApiProblem` if it has not ended."""
+        if not batch.state.has_ended:
+            raise ApiProblem(409, "not_ended", "the batch has not ended", hint="cancel it first")
+        self._batches.pop((batch.owner, batch.batch_id), None)
+        await trio.to_thread.run_sync(partial(shutil.rmtree, batch.path, ignore_errors=True))
+
+    async def run(self) -> None:
+        """Run batches for ever, `AT_ONCE` at once."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                self._changed = trio.Event()
+                while (batch := self._next()) is not None:
+                    batch.state = BatchState.RUNNING
+                    self._running.add(batch)
+                    nursery.start_soon(self._run_one, batch)
+                await self._changed.wait()
+
+    def _next(self) -> WebBatch | None:
+        """Return the batch to begin now: the oldest of the token that has the fewest running."""
+        waiting = [batch for batch in self._batches.values() if batch.state is BatchState.WAITING]
+        if cancelled := [batch for batch in waiting if batch.is_cancelled]:
+            return cancelled[0]
+        if len(self._running) >= AT_ONCE:
+            return None
+        taken = Counter(batch.owner for batch in self._running)
+        able = [batch for batch in waiting if taken[batch.owner] < _MOST_OF_ONE_TOKEN]
+        return min(able, key=lambda batch: (taken[batch.owner], batch.created_at), default=None)
+
+    async def _run_one(self, batch: WebBatch) -> None:
+        problem: PlasmError | None = None
+        try:
+            folder = await trio.to_thread.run_sync(BatchFolder.open, batch.path)
+            with folder:
+                batch.folder = folder
+                try:
+                    with trio.CancelScope() as batch.scope:
+                        if not batch.is_cancelled:
+                            await self._run_jobs(batch, folder)
+                    if batch.is_cancelled:
+                        await self._withdraw(folder)
+                    await trio.to_thread.run_sync(self._finish, batch, folder)
+                finally:
+                    batch.folder = batch.scope = None
+        except PlasmError as exc:
+            problem = exc
+            log.error("a batch was given up batch=%s reason=%s", batch.batch_id, exc)
+        finally:
+            self._running.discard(batch)
+            self._changed.set()
+        if problem is not None:
+            batch.state, batch.problem = BatchState.FAILED, str(problem)
+            batch.finished_at = datetime.now(timezone.utc)
+            await trio.to_thread.run_sync(_note_failure, batch)
+        batch.done.set()
+
+    async def _run_jobs(self, batch: WebBatch, folder: BatchFolder) -> None:
+        """Run all jobs that have no result, again and again while the daemon is away.
+
+        Raises: `StorageError`; `RefusedError` if the daemon refuses the first of them for good.
+        """
+        while True:
+            try:
+                told = partial(self._note_result, batch, folder)
+                run = await trio.to_thread.run_sync(partial(BatchRun, folder, told=told))
+                await run.run(self._client)
+                batch.problem = None
+                return
+            except StorageError:
+                raise
+            except PlasmError as exc:
+                if isinstance(exc, RefusedError) and exc.retry_after_s is None:
+                    raise  # the node takes no job like these
+                batch.problem = str(exc)
+                log.warning("a batch does not get on batch=%s reason=%s", batch.batch_id, exc)
+            await trio.sleep(_AGAIN_S)
+
+    def _note_result(self, batch: WebBatch, folder: BatchFolder, result: BatchJobResult) -> None:
+        """Count what a result takes. Called in a thread. Raises: `StorageFullError`."""
+        size = len(result.envelope or b"")
+        for stream, inline in ((OutputStream.STDOUT, result.stdout), (OutputStream.STDERR, result.stderr)):
+            if inline is not None:
+                size += len(inline)
+            elif result.envelope is not None:
+                size += folder.outputs(result.number).file(stream).stat().st_size
+        batch.kept_bytes += size
+        if self.kept_bytes > MAX_KEPT_BYTES:
+            raise self._full()
+
+    async def _withdraw(self, folder: BatchFolder) -> None:
+        """Cancel the jobs that were sent, as far as the daemon answers in time."""
+        rows = await trio.to_thread.run_sync(lambda: list(folder.rows(BatchJobState.SENT)))
+        with trio.move_on_after(_WITHDRAW_S):
+            try:
+                async with self._client.dialler.converse(None) as (_, peer):
+                    pass
+                for row in rows:
+                    if row.manifest is not None and row.secret is not None:
+                        handle = Handle(job_id=job_id(row.manifest), secret=row.secret, peer=peer)
+                        with contextlib.suppress(PlasmError):  # it was not accepted, or is over
+                            await self._client.cancel(handle, timeout_s=_WITHDRAW_S)
+            except PlasmError as exc:
+                log.warning("jobs of a cancelled batch may go on reason=%s", exc)
+
+    def _finish(self, batch: WebBatch, folder: BatchFolder) -> None:
+        """Record the end of a batch, with its receipt."""
+        if batch.is_cancelled:
+            folder.cancelled()
+        document = batch_document(folder, None).to_json()
+        with storage_errors(folder.path):
+            part = folder.path / f"{RECEIPT_FILE}.part"
+            part.write_bytes(document)
+            part.replace(folder.path / RECEIPT_FILE)
+        state = BatchState.CANCELLED if batch.is_cancelled else BatchState.ENDED
+        finished_at = datetime.now(timezone.utc)
+        folder.note(state=state.value, finished_at=finished_at.isoformat(timespec="milliseconds"))
+        batch.counts, batch.state, batch.finished_at = folder.counts(), state, finished_at
+
+
+def _inputs(jobs: Source) -> Iterator[BatchInput]:
+    for label, found in described(lines_in(_chunks(jobs), "jobs"), "jobs"):
+        if found.stdin_file is not None:
+            raise BatchInputError(
+                f"{label}: the server opens no file that a request names: give stdin or stdin_base64"
+            )
+        yield BatchInput(label=label, values={}, stdin=found.stdin_bytes() or b"", description=found)
+
+
+def _chunks(source: Source) -> Iterator[bytes]:
+    for offset in range(0, source.size_bytes, _CHUNK_BYTES):
+        yield source.read(offset, _CHUNK_BYTES)
+
+
+def _size(path: Path) -> int:
+    """Return the size of all files of a folder. Raises: `StorageError`."""
+    with storage_errors(path):
+        return sum(item.stat().st_size for item in path.rglob("*") if item.is_file())
+
+
+def _of_facts(path: Path, facts: dict[str, Any], counts: Counts) -> WebBatch:
+    """Return the batch of a folder. Raises: KeyError, ValueError."""
+    finished_at = facts.get("finished_at")
+    batch = WebBatch(
+        batch_id=facts["batch_id"],
+        owner=facts["owner"],
+        name=facts["module_name"],
+        module=facts["module"],
+        created_at=datetime.fromisoformat(facts["created_at"]),
+        path=path,
+        counts=counts,
+        state=BatchState(facts.get("state", BatchState.WAITING.value)),
+        finished_at=None if finished_at is None else datetime.fromisoformat(finished_at),
+        problem=facts.get("problem"),
+        kept_bytes=_size(path),
+    )
+    if batch.state.has_ended:
+        batch.done.set()
+    return batch
+
+
+def _note_failure(batch: WebBatch) -> None:
+    """Record that a batch was given up, as far as the disk takes that."""
+    assert batch.finished_at is not None
+    with contextlib.suppress(PlasmError), BatchFolder.open(batch.path) as folder:
+        batch.counts = folder.counts()
+        folder.note(
+            state=batch.state.value,
+            problem=batch.problem,
+            finished_at=batch.finished_at.isoformat(timespec="milliseconds"),
+        )

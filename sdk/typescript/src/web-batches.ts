@@ -1,0 +1,160 @@
+/** Batches that `plasm web` runs: many jobs of one module in one request, and results that are verified here. */
+
+import { fromUtf8, hex, type Bytes } from "./bytes.js";
+import { MAX_ENVELOPE_BYTES } from "./envelope.js";
+import { ReceiptRejectedError } from "./errors.js";
+import type { Http } from "./http.js";
+import { MAX_MANIFEST_BYTES } from "./manifest.js";
+import type { Outcome, Receipt } from "./receipt.js";
+import { verifyReceipt, type Verification } from "./verify.js";
+
+const LONGEST_WAIT_S = 60, UPLOAD_DEADLINE_S = 3600, PAGE = 500;
+const MAX_OUTPUT_BYTES = 256 << 20, MAX_BATCH_BYTES = 256 << 20, BATCH_ID_BYTES = 16;
+
+/** A job of a batch as it is submitted: a line of `plasm map --jobs`. */
+export interface JobDescription {
+  readonly name?: string;
+  readonly args?: readonly string[];
+  /** NAME=VALUE each. */
+  readonly env?: readonly string[];
+  readonly stdin?: string;
+  readonly stdin_base64?: string;
+  readonly gas?: number;
+  readonly memory_bytes?: number;
+  readonly output_bytes?: number;
+  readonly wall_time_s?: number;
+  readonly seed?: string;
+  readonly grants?: readonly string[];
+}
+
+export type BatchCounts = Readonly<Record<"waiting" | "sent" | "succeeded" | "failed" | "error" | "cancelled", number>>;
+
+export interface Batch {
+  readonly batchId: string;
+  readonly name: string;
+  readonly module: string;
+  readonly createdAt: string;
+  readonly finishedAt?: string;
+  readonly state: "waiting" | "running" | "ended" | "cancelled" | "failed";
+  readonly jobs: number;
+  readonly counts: BatchCounts;
+  readonly problem?: string;
+  readonly released: boolean;
+}
+
+export interface BatchJob {
+  readonly number: number;
+  readonly input: string;
+  readonly state: keyof BatchCounts;
+  readonly jobId?: string;
+  readonly taskDigest?: string;
+  readonly outcome?: Outcome;
+  readonly gasUsed?: number;
+  readonly node?: string;
+  readonly durationMs?: number;
+  readonly reason?: string;
+}
+
+/** A job's verified receipt and output. */
+export interface BatchJobResult {
+  readonly receipt: Receipt;
+  readonly envelopeJson: Bytes;
+  readonly verification: Verification;
+  readonly stdout: Bytes;
+  readonly stderr: Bytes;
+}
+
+/** Whether a batch goes on. */
+export function goesOn(batch: Batch): boolean {
+  return batch.state === "waiting" || batch.state === "running";
+}
+
+export class Batches {
+  constructor(private readonly http: Http) {}
+
+  /**
+   * Submit jobs of one module. It is sent again if the connection fails: the batch id makes that one batch.
+   *
+   * Throws: `ProblemError` if it is refused, which names the wrong line; `UnreachableError`.
+   */
+  async submit(
+    module: Uint8Array | Blob, jobs: Iterable<JobDescription>, options: { name?: string; batchId?: string; signal?: AbortSignal } = {},
+  ): Promise<Batch> {
+    const form = new FormData(), lines = [...jobs].map((job) => `${JSON.stringify(job)}\n`);
+    form.set("batchId", options.batchId ?? hex(crypto.getRandomValues(new Uint8Array(BATCH_ID_BYTES))));
+    if (options.name !== undefined) form.set("name", options.name);
+    form.set("jobs", new Blob(lines, { type: "application/x-ndjson" }), "jobs.jsonl");
+    form.set("module", new Blob([module as Bytes], { type: "application/wasm" }), options.name ?? "module.wasm");
+    return this.http.json<Batch>("/v1/batches", { method: "POST", body: form, signal: options.signal, deadlineS: UPLOAD_DEADLINE_S });
+  }
+
+  /** The batches of this token, the latest first. */
+  async list(signal?: AbortSignal): Promise<Batch[]> {
+    return (await this.http.json<{ batches: Batch[] }>("/v1/batches", { signal })).batches;
+  }
+
+  async show(batchId: string, signal?: AbortSignal): Promise<Batch> {
+    return this.http.json<Batch>(`/v1/batches/${batchId}`, { signal });
+  }
+
+  /** Wait for a batch's end, for as long as it takes. */
+  async wait(batchId: string, signal?: AbortSignal): Promise<Batch> {
+    for (;;) {
+      const batch = await this.http.json<Batch>(`/v1/batches/${batchId}`, {
+        signal, deadlineS: LONGEST_WAIT_S + 30, headers: { Prefer: `wait=${LONGEST_WAIT_S}` },
+      });
+      if (!goesOn(batch)) return batch;
+    }
+  }
+
+  /** The jobs of a batch, in order. */
+  async *jobs(batchId: string, signal?: AbortSignal): AsyncGenerator<BatchJob> {
+    for (let after: string | undefined; ; ) {
+      const query = after === undefined ? "" : `&after=${after}`;
+      const page = await this.http.json<{ jobs: BatchJob[]; next?: string }>(`/v1/batches/${batchId}/jobs?limit=${PAGE}${query}`, { signal });
+      yield* page.jobs;
+      if (page.next === undefined) return;
+      after = page.next;
+    }
+  }
+
+  /**
+   * Return the result of an ended job: receipt and output, downloaded and verified. The receipt has to be signed by one
+   * of `trusted`, the node that the caller trusts.
+   *
+   * Throws: `ReceiptRejectedError`; `ProblemError`, with the code `no_receipt` if the job has none; `UnreachableError`.
+   */
+  async result(batchId: string, number: number, trusted: readonly string[], signal?: AbortSignal): Promise<BatchJobResult> {
+    const path = `/v1/batches/${batchId}/jobs/${number}`;
+    const [envelopeJson, manifest, stdout, stderr] = await Promise.all([
+      this.http.bytes(`${path}/receipt`, MAX_ENVELOPE_BYTES, { signal }),
+      this.http.bytes(`${path}/manifest`, MAX_MANIFEST_BYTES, { signal }),
+      this.http.bytes(`${path}/stdout`, MAX_OUTPUT_BYTES, { signal }),
+      this.http.bytes(`${path}/stderr`, MAX_OUTPUT_BYTES, { signal }),
+    ]);
+    const verification = await verifyReceipt(envelopeJson, { trusted, manifest, stdout, stderr });
+    const { receipt } = verification;
+    if (verification.decision !== "accept" || receipt === undefined) throw new ReceiptRejectedError(verification.reasons);
+    return { receipt, envelopeJson, verification, stdout, stderr };
+  }
+
+  /** The receipt of an ended batch, for `verifyBatch`. The server has no key to sign it. */
+  async receipt(batchId: string, signal?: AbortSignal): Promise<Bytes> {
+    return this.http.bytes(`/v1/batches/${batchId}/receipt`, MAX_BATCH_BYTES, { signal });
+  }
+
+  /** The receipt of a job with the proof that it belongs to the batch, as text. */
+  async proof(batchId: string, number: number, signal?: AbortSignal): Promise<string> {
+    return fromUtf8(await this.http.bytes(`/v1/batches/${batchId}/jobs/${number}/proof`, MAX_ENVELOPE_BYTES * 2, { signal }));
+  }
+
+  /** Cancel the jobs that have no result. */
+  async cancel(batchId: string, signal?: AbortSignal): Promise<Batch> {
+    return this.http.json<Batch>(`/v1/batches/${batchId}`, { method: "DELETE", signal, deadlineS: 60 });
+  }
+
+  /** Delete an ended batch with its results on the server. */
+  async release(batchId: string, signal?: AbortSignal): Promise<Batch> {
+    return this.http.json<Batch>(`/v1/batches/${batchId}/release`, { method: "POST", signal });
+  }
+}
