@@ -62,8 +62,11 @@ final class Client implements ClientInterface
     /**
      * @param TransportInterface|array<string, mixed>|null $transport how nodes are reached:
      *     - `mode`: `"local"`, the daemon of this machine, unless it says `"gateway"`, that daemon, which hands jobs on
-     *       to the network, or `"remote"`, nodes that are found in the DHT and spoken to directly
+     *       to the network, `"http"`, the daemon behind a `plasm web`, or `"remote"`, nodes that are found in the DHT
+     *       and spoken to directly
      *     - local and gateway: `socket` (path), `trusted_user` (name or number: whose daemon is believed beside your own)
+     *     - http: `url` (of the server), `token` (of `plasm web token make`), `ca_file` (certificates to trust in place
+     *       of the system's), `allow_plain` (whether the token may go to another machine without TLS)
      *     - remote: `bootstrap` (addresses to begin at), `node_class` (the class of nodes to look for),
      *       `allow_private` (whether private addresses that others tell are dialled), `cache` (a directory,
      *       a `CacheInterface`, or false), `directory` (the DHT's protocol), `watch` (is told what happens)

@@ -51,6 +51,7 @@ class Streamed(Response):
         try:
             async with alongside(leave, stop):
                 await self._produce(start)
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
         except _Left:
-            pass
+            return
+        # Not beside `leave`: the end of the response is told to it, and would cancel what ends the connection.
+        await send({"type": "http.response.body", "body": b"", "more_body": False})

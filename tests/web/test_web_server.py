@@ -210,3 +210,22 @@ def test_a_full_queue_is_told_at_once_with_when_to_come_again(tmp_path: Path) ->
     assert jobs[0].status == 202
     assert (jobs[-1].status, jobs[-1].json["code"]) == (429, "queue_full")
     assert int(jobs[-1].headers["retry-after"]) == jobs[-1].json["retryAfterS"] > 0
+
+
+def test_the_end_of_a_stream_ends_its_connection_or_leaves_it_usable(web: WebServer) -> None:
+    """The client that waits for the connection's end, and the one that sends the next request on it, both get on."""
+    paths = [f"{web.submit([('module', HELLO)]).headers['location']}/events" for _ in range(20)]
+
+    for path in paths:
+        with socket.create_connection(("127.0.0.1", web.port), timeout=30) as sock:
+            head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {web.page_token}\r\n\r\n"
+            sock.sendall(head.encode())
+            data = b""
+            while piece := sock.recv(65536):
+                data += piece
+            assert b"event: end\n" in data
+    connection = web.connect()
+    for path in paths:
+        connection.request("GET", path, headers={"Authorization": f"Bearer {web.page_token}"})
+        assert b"event: end\n" in connection.getresponse().read()
+    connection.close()

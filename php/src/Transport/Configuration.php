@@ -8,6 +8,8 @@ use Plasm\Cache\CacheInterface;
 use Plasm\Cache\FileCache;
 use Plasm\Cache\MemoryCache;
 use Plasm\Exception\InvalidArgument;
+use Plasm\Http\Api;
+use Plasm\Http\BaseUrl;
 use Plasm\Libp2p\Connections;
 use Plasm\Libp2p\Exception\InvalidMultiaddr;
 use Plasm\Libp2p\Host;
@@ -26,6 +28,7 @@ final readonly class Configuration
     private const OPTIONS = [
         'local' => ['mode', 'socket', 'trusted_user'],
         'gateway' => ['mode', 'socket', 'trusted_user'],
+        'http' => ['mode', 'url', 'token', 'ca_file', 'allow_plain'],
         'remote' => ['mode', 'bootstrap', 'node_class', 'allow_private', 'cache', 'directory', 'watch'],
     ];
     private const DIRECTORY = '/phase/kad/1.0.0';
@@ -46,7 +49,7 @@ final readonly class Configuration
         $mode = $options['mode'] ?? 'local';
         $known = is_string($mode) ? self::OPTIONS[$mode] ?? null : null;
         if ($known === null) {
-            throw new InvalidArgument('mode: expected "local", "gateway" or "remote"');
+            throw new InvalidArgument('mode: expected "local", "gateway", "http" or "remote"');
         }
         if (array_key_exists('capability', $options)) {
             throw new InvalidArgument('the option capability is called node_class now');
@@ -59,6 +62,9 @@ final readonly class Configuration
         }
         if ($mode === 'remote') {
             return new self(self::remote($options, $timeouts, $clock), 'here');
+        }
+        if ($mode === 'http') {
+            return new self(self::http($options, $timeouts, $clock), 'here');
         }
         $socket = $options['socket'] ?? null;
         if ($socket !== null && !is_string($socket)) {
@@ -88,6 +94,30 @@ final readonly class Configuration
     public static function given(TransportInterface $transport): self
     {
         return new self($transport, 'here');
+    }
+
+    /** @param array<string, mixed> $options */
+    private static function http(array $options, Timeouts $timeouts, ClockInterface $clock): HttpTransport
+    {
+        $url = BaseUrl::parse(is_string($options['url'] ?? null) ? $options['url'] : '');
+        $token = $options['token'] ?? null;
+        $caFile = $options['ca_file'] ?? null;
+        if ($token !== null && (!is_string($token) || preg_match('/\A[!-~]{1,512}\z/', $token) !== 1)) {
+            throw new InvalidArgument('token: expected what plasm web token make has printed');
+        }
+        if ($caFile !== null && (!is_string($caFile) || !is_file($caFile))) {
+            throw new InvalidArgument('ca_file: expected a file of certificates');
+        }
+        if (!$url->isTls && !$url->isLoopback() && ($options['allow_plain'] ?? false) !== true) {
+            throw new InvalidArgument(
+                "url: the token would go to $url->host in the clear: use https, or allow_plain in a network that is yours alone",
+            );
+        }
+        if ($url->isTls && !extension_loaded('openssl')) {
+            throw new InvalidArgument('url: https needs the extension openssl');
+        }
+
+        return new HttpTransport(new Api($url, $token, $timeouts, $clock, $caFile));
     }
 
     /** @param array<string, mixed> $options */
