@@ -5,8 +5,9 @@ Otherwise an empty or wrong value would be taken for none, or would fail only af
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from plasm_core.client.output import Sink
@@ -49,6 +50,36 @@ def check_callbacks(*, sink: Sink | None = None, **callbacks: Callable[..., obje
             raise TypeError(f"{name}: expected something to call, got {type(callback).__name__}")
     if sink is not None and not all(callable(getattr(sink, name, None)) for name in _OF_A_SINK):
         raise TypeError(f"sink: expected a Sink, got {type(sink).__name__}")
+
+
+def check_timeout(timeout_s: float | None) -> None:
+    """Check the seconds that a call may take. Raises: TypeError; ValueError for what is no number."""
+    if timeout_s is None:
+        return
+    if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)):
+        raise TypeError(f"timeout_s: expected int or float or None, got {type(timeout_s).__name__}")
+    if math.isnan(timeout_s):
+        raise ValueError("timeout_s: expected seconds, got nan")
+
+
+def check_map(inputs: object, *, ordered: object, in_flight: object, ahead: object, timeout_s: Any) -> None:
+    """Check the types of what `map` takes beside terms. Raises: TypeError, ValueError.
+
+    A text has characters, and bytes have numbers: none of them is an input.
+    """
+    if isinstance(inputs, (str, bytes, bytearray, memoryview, os.PathLike, Mapping)) or not isinstance(
+        inputs, Iterable
+    ):
+        raise TypeError(f"inputs: expected a list or another iterable, got {type(inputs).__name__}")
+    _expect("ordered", ordered, bool)
+    for name, number in (("in_flight", in_flight), ("ahead", ahead)):
+        if number is None and name == "in_flight":
+            continue
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise TypeError(f"{name}: expected int, got {type(number).__name__}")
+        if number < 1:
+            raise ValueError(f"{name}: expected a number greater than 0, got {number}")
+    check_timeout(timeout_s)
 
 
 def handle_of(handle: Handle | str) -> Handle:

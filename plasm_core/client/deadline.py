@@ -6,12 +6,15 @@ import math
 
 import trio
 
+from plasm_core.client.arguments import check_timeout
+
 
 class Deadline:
     """The moment at which a call gives up, by trio's clock. Each of its waits gets the seconds that are left."""
 
     def __init__(self, timeout_s: float | None) -> None:
-        """`timeout_s`: seconds from now; None for no limit."""
+        """`timeout_s`: seconds from now; None for no limit. Raises: TypeError, ValueError."""
+        check_timeout(timeout_s)
         self._at = math.inf if timeout_s is None else trio.current_time() + timeout_s
 
     @property

@@ -11,6 +11,7 @@ import attrs
 import trio
 
 from plasm_core.background_tasks import alongside
+from plasm_core.client.arguments import check_map
 from plasm_core.client.dispatcher import Dispatcher, Finished, JobRunner, QueuedJob
 from plasm_core.client.file_terms import has_files, pack_files
 from plasm_core.client.result import JobResult
@@ -146,11 +147,10 @@ async def map_jobs(
 
     See `Client.map`.
 
-    Raises: TypeError on wrong terms; within the block, the error that ended the whole run.
+    Raises: TypeError, ValueError on wrong arguments; within the block, the error that ended the whole run.
     """
     check_terms(terms)
-    if ahead < 1 or (in_flight is not None and in_flight < 1):
-        raise ValueError("in_flight and ahead must be greater than 0")
+    check_map(inputs, ordered=ordered, in_flight=in_flight, ahead=ahead, timeout_s=timeout_s)
     with contextlib.ExitStack() as opened:
         source = await trio.to_thread.run_sync(source_of, module, "the module")
         opened.callback(source.close)

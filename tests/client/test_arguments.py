@@ -147,6 +147,37 @@ def test_an_empty_requirement_is_not_taken_for_none() -> None:
         client.status(HANDLE)
 
 
+@pytest.mark.parametrize(
+    ("inputs", "options", "error", "message"),
+    [
+        ("abc", {}, TypeError, "inputs: expected a list or another iterable, got str"),
+        (b"abc", {}, TypeError, "inputs: expected a list or another iterable, got bytes"),
+        (Path("inputs"), {}, TypeError, "inputs: expected a list or another iterable, got PosixPath"),
+        ({"args": ["a"]}, {}, TypeError, "inputs: expected a list or another iterable, got dict"),
+        (5, {}, TypeError, "inputs: expected a list or another iterable, got int"),
+        ([b""], {"ordered": "no"}, TypeError, "ordered: expected bool, got str"),
+        ([b""], {"in_flight": "2"}, TypeError, "in_flight: expected int, got str"),
+        ([b""], {"ahead": None}, TypeError, "ahead: expected int, got NoneType"),
+        ([b""], {"ahead": 0}, ValueError, "ahead: expected a number greater than 0, got 0"),
+        ([b""], {"timeout_s": "3"}, TypeError, "timeout_s: expected int or float or None, got str"),
+    ],
+)
+def test_what_map_cannot_use_is_refused(
+    inputs: Any, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    """A text was taken for a list of paths of one character each."""
+    with pytest.raises(error, match=f"^{message}$"), Client() as client:
+        list(client.map(CODE, inputs, **options))
+
+
+@pytest.mark.parametrize(
+    ("timeout_s", "error"), [("3", TypeError), (True, TypeError), (float("nan"), ValueError)]
+)
+def test_a_timeout_that_is_no_number_is_refused(timeout_s: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match=r"^timeout_s: expected "), Client() as client:
+        client.result(HANDLE, timeout_s=timeout_s)
+
+
 @pytest.mark.parametrize("handle", [None, b"phase0-", 5, [HANDLE]])
 def test_what_is_no_handle_is_refused(handle: Any) -> None:
     with pytest.raises(TypeError, match=r"^handle: expected Handle or str, got"), Client() as client:
