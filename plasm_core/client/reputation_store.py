@@ -156,11 +156,11 @@ class ReputationStore:
     def learn(self, lessons: Iterable[Lesson], results: Iterable[AcceptedResult] = ()) -> None:
         """Store the lessons of a judgement and the accepted results, in one transaction."""
         with self._changing("note what was learnt") as connection:
+            self._bound(connection)
             for lesson in lessons:
                 self._learn(connection, lesson)
             for result in results:
                 _keep(connection, result)
-            self._bound(connection)
 
     def _learn(self, connection: sqlite3.Connection, lesson: Lesson) -> None:
         now = int(self._clock())
@@ -183,13 +183,13 @@ class ReputationStore:
         if len(path) > _MAX_TEXT:
             raise StorageError(f"the path of the proof is too long: {len(path)} characters")
         with self._changing("note a conviction", durable=True) as connection:
+            self._bound(connection)
             connection.execute(_SEEN, (peer.public_key, now, now, now, _short(network)))
             connection.execute(
                 "UPDATE nodes SET convicted_at = ?, proof = ?, trust = 0, failed = max(failed, 1)"
                 " WHERE peer = ? AND convicted_at IS NULL",
                 (now, path, peer.public_key),
             )
-            self._bound(connection)
 
     def forget(self, peers: Sequence[PeerId] | None = None) -> int:
         """Forget nodes with their results; None: all that are not convicted. Return how many nodes were known."""
@@ -282,7 +282,10 @@ class ReputationStore:
         )
 
     def _bound(self, connection: sqlite3.Connection) -> None:
-        """Forget what exceeds the bounds. Counting takes time: done at the first write and at every 64th."""
+        """Forget what exceeds the bounds. Counting takes time: done at the first write, at every 64th, and after a failure.
+
+        Before something is added: a file that is full makes room first.
+        """
         self._writes += 1
         if self._writes % _EVICT_EVERY != 1:
             return
@@ -306,6 +309,7 @@ class ReputationStore:
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
+                self._writes = 0
                 with contextlib.suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
                 raise

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import pytest
 
-from plasm_core.records import Envelope, Receipt
+from plasm_core.records import Envelope, Receipt, sha256
 from plasm_core.records.fraud_proof import FRAUD_PROOF_FORMAT
 from plasm_core.signing import sign_receipt
 from plasm_core.testing.bench import MODULES
@@ -261,6 +261,49 @@ def test_a_proof_denies_the_liar_once_and_for_all_clients(
         rows = store.execute("SELECT peer, proof FROM nodes WHERE convicted_at IS NOT NULL").fetchall()
     assert [row[0] for row in rows] == [LIAR.peer_id.public_key]
     assert Path(rows[0][1]).is_file()
+
+
+def test_an_old_proof_that_is_replayed_changes_nothing(plasm: Plasm, truth: Receipt, tmp_path: Path) -> None:
+    """Its receipts in another order, some twice, and under another name: it is the same proof of the same lie."""
+    lied, honest = lie(truth), signed(truth, HONEST)
+    assert plasm("deny", "--proof", written(tmp_path / "p.json", honest, lied)).code == OK
+    before = json.loads(plasm("reputation", "show", "--json").out)["nodes"]
+    again = written(tmp_path / "again.json", lied, lied, honest)
+    replayed = plasm("deny", "--proof", again, "--json")
+    verified = plasm("verify", "--fraud", again, "--json")
+    after = json.loads(plasm("reputation", "show", "--json").out)["nodes"]
+
+    assert (replayed.code, verified.code) == (OK, OK), replayed.err
+    assert json.loads(replayed.out)["added"] == []
+    assert convicted(verified) == [str(LIAR.peer_id)]
+    kept = ("peerId", "failed", "checked", "convictedAt", "proof")
+    assert [[node[name] for name in kept] for node in after] == [
+        [node[name] for name in kept] for node in before
+    ]
+    assert len(list((plasm.home / "state/plasm/fraud-proofs").iterdir())) == 1
+
+
+def test_an_old_proof_says_nothing_of_another_task_or_key(
+    plasm: Plasm, truth: Receipt, tmp_path: Path
+) -> None:
+    """Whoever puts another task, or another node's key, into an old lie has no signature for it."""
+    task = attrs.evolve(truth.asked, args=sha256(b"other words"))
+    moved = attrs.evolve(
+        lie(truth), payload=attrs.evolve(truth, asked=task, node=LIAR.peer_id).to_statement()
+    )
+    framed = attrs.evolve(
+        lie(truth),
+        payload=attrs.evolve(
+            truth,
+            node=OTHER.peer_id,
+            result=attrs.evolve(truth.result, gas_used=truth.result.gas_used + 1),
+        ).to_statement(),
+    )
+
+    for forged in (moved, framed):
+        done = plasm("deny", "--proof", written(tmp_path / "p.json", signed(truth, HONEST), forged))
+        assert done.code == REJECTED, done.err
+    assert not (plasm.home / "config" / "plasm" / "plasm.d").exists()
 
 
 def test_a_proof_that_proves_nothing_denies_nobody(plasm: Plasm, truth: Receipt, tmp_path: Path) -> None:

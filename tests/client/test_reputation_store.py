@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import random
 import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+import attrs
 import pytest
 
 from plasm_core.client import reputation_store
@@ -204,6 +208,8 @@ def test_kept_receipts_are_bounded_by_their_bytes_too(path: Path, monkeypatch: p
     with ReputationStore(path) as store:
         for number in range(9):
             store.learn([], [result(A, number)])
+        store.learn([])
+        store.learn([])
         assert len(store._query("SELECT id FROM results")) == 2  # of four bytes each
 
 
@@ -279,3 +285,116 @@ def test_it_survives_a_kill_at_any_moment_while_another_writes(path: Path) -> No
         with ReputationStore(path) as store:
             assert store.find(a).checked == store.find(b).checked >= confirmed
             assert store._query("PRAGMA integrity_check") == [("ok",)]
+
+
+_CONVICTING = """
+import sys
+from pathlib import Path
+from plasm_core.client.reputation_store import Lesson, ReputationStore
+from plasm_core.testing.claims import SeedSigner
+with ReputationStore(Path(sys.argv[1])) as store:
+    for number in range(1, 60_000):
+        peer = SeedSigner(number.to_bytes(2, "big") * 16).peer_id
+        store.convict(peer, Path("/proofs/one.zip"), network="n")
+        store.learn([Lesson(peer=peer, checked=1)])
+        print(number, flush=True)
+"""
+
+
+def test_a_conviction_that_was_noted_survives_a_kill(path: Path) -> None:
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    noted = 0
+    for lines in (1, 5, 20):
+        with subprocess.Popen(
+            [sys.executable, "-c", _CONVICTING, path], stdout=subprocess.PIPE, env=environ
+        ) as process:
+            assert process.stdout is not None
+            for _ in range(lines):
+                assert process.stdout.readline()
+            process.send_signal(signal.SIGKILL)
+            rest = process.stdout.read().splitlines()
+            noted = max(noted, lines, *(int(line) for line in rest[:-1] or [b"0"]))
+        with ReputationStore(path) as store:
+            assert sum(item.is_convicted for item in store.nodes()) >= noted
+            assert store.network("n")[0] == store.network("n")[1]
+            assert store._query("PRAGMA integrity_check") == [("ok",)]
+
+
+def test_a_kill_while_it_is_opened_or_made_leaves_one_that_opens(tmp_path: Path) -> None:
+    """Two processes make it at once, and both are killed at a random moment after they were started."""
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    for attempt in range(4):
+        path = tmp_path / f"private-{attempt}" / "reputation.db"
+        running = [
+            subprocess.Popen([sys.executable, "-c", _WRITER, path], stdout=subprocess.DEVNULL, env=environ)
+            for _ in range(2)
+        ]
+        deadline = time.monotonic() + 60
+        while not path.parent.exists():  # the interpreter starts: nothing of it can be half made
+            assert time.monotonic() < deadline
+        moment = time.monotonic() + random.uniform(0, 0.05)
+        while time.monotonic() < moment:
+            pass
+        for process in running:
+            process.kill()
+            process.wait()
+        with ReputationStore(path) as store:
+            store.learn([Lesson(peer=C, checked=1)])
+            assert store.find(C).checked == 1
+            assert store._query("PRAGMA integrity_check") == [("ok",)]
+
+
+def test_a_flood_of_keys_proofs_and_long_receipts_stays_below_the_stated_bound(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything at a hundredth of its real bound, so that all of it is reached; the file's is never.
+
+    What is over a bound for at most 64 writes is scaled too, to two.
+    """
+    monkeypatch.setattr(reputation_store, "_EVICT_EVERY", 2)
+    for name in ("MAX_NODES", "MAX_CONVICTED", "MAX_RESULTS", "MAX_RESULTS_BYTES", "MAX_FILE_BYTES"):
+        monkeypatch.setattr(reputation_store, name, getattr(reputation_store, name) // 100)
+    long = b"x" * reputation_store.MAX_RESULT_BYTES
+    keys = [SeedSigner(number.to_bytes(2, "big") * 16).peer_id for number in range(1, 2_000)]
+    proof = Path("/" + "p" * 200)
+    with ReputationStore(path) as store:
+        store.learn([Lesson(peer=A, checked=5)])
+        for number, peer in enumerate(keys[3:500]):
+            received = attrs.evolve(result(peer, number), manifest_json=long, envelope_json=long)
+            store.learn([Lesson(peer=peer, accepted=1, network="n" * 300)], [received])
+        for peer in keys[500:]:
+            store.convict(peer, proof, network="n" * 300)
+        for _ in range(64):
+            store.learn([Lesson(peer=A, checked=1)])
+        sizes = {item.name: item.stat().st_size for item in path.parent.iterdir()}
+        found = store.nodes()
+
+    assert sizes["reputation.db"] <= reputation_store.MAX_FILE_BYTES == (256 << 20) // 100
+    assert sum(sizes.values()) - sizes["reputation.db"] <= 16 << 20, sizes  # the write-ahead log
+    assert sum(item.is_convicted for item in found) == 1_000
+    assert sum(not item.is_convicted for item in found) <= 100
+    assert store.path == path
+    assert {item.peer: item.checked for item in found}[A] == 69
+
+
+def test_a_full_file_makes_room_and_notes_a_conviction(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be written is an error, and the next write forgets what exceeds the bounds before it adds anything."""
+    monkeypatch.setattr(reputation_store, "MAX_FILE_BYTES", 1 << 20)
+    monkeypatch.setattr(reputation_store, "MAX_RESULTS_BYTES", 256 << 10)
+    monkeypatch.setattr(reputation_store, "_EVICT_EVERY", 10**9)
+    numbers = itertools.count()
+    with ReputationStore(path) as store:
+
+        def fill(size_bytes: int) -> None:
+            while True:
+                received = attrs.evolve(result(B, next(numbers)), envelope_json=b"x" * size_bytes)
+                store.learn([], [received])
+
+        for size_bytes in (60 << 10, 4 << 10, 64):  # until not a page is left
+            with pytest.raises(StorageError, match="full"):
+                fill(size_bytes)
+        for number in range(30):
+            store.convict(PEERS[number], Path("/" + "p" * 200))
+
+        assert sum(item.is_convicted for item in store.nodes()) == 30
+        assert path.stat().st_size <= 1 << 20
