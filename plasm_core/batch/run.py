@@ -75,6 +75,7 @@ class BatchRun:
 
     async def run(self, client: AsyncClient) -> Counts:
         """Run all jobs that have no result. Raises: `PlasmError`; what was stored by then is kept."""
+        self._client = client
         self._remembers_nodes = not client.dialler.is_own
         try:
             async with alongside(self._write):
@@ -169,6 +170,7 @@ class BatchRun:
         stored = self._stored
         self._wake.set()
         await stored.wait()
+        self._client.forget(finished.submission)
 
     async def _write(self) -> None:
         """Store what has ended, whatever there is by one sync. Raises: `StorageError`. Does not return."""

@@ -105,6 +105,10 @@ class AsyncClient:
         """Return a client with the same verifiers and memory that reaches nodes through another dialler."""
         return AsyncClient(dialler, self._judge, self._sent, self._reuse, self.auditor)
 
+    def forget(self, submission: Submission) -> None:
+        """Forget a job whose result nobody will ask for again: a client of many jobs remembers the latest 10,000."""
+        self._sent.forget(digest_of_job(submission.manifest_json))
+
     def executions(self, submission: Submission) -> int:
         """Return how many nodes the verifiers ask to run a job."""
         return plan(self._judge.verifiers, submission.manifest, self.dialler.histories()).executions

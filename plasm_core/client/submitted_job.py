@@ -38,6 +38,10 @@ class SentJobs:
         if len(self._jobs) > MAX_REMEMBERED:
             del self._jobs[next(iter(self._jobs))]
 
+    def forget(self, job_id: str) -> None:
+        """Forget a job whose result nobody will ask for again."""
+        self._jobs.pop(job_id, None)
+
     def add_tree(self, peer: PeerId, submission: Submission) -> None:
         """Remember that a node has taken a job's files."""
         if submission.pack is not None:
