@@ -8,7 +8,7 @@ use Plasm\Time\ClockInterface;
 use Plasm\Time\Deadline;
 
 /**
- * The limits of one job at one node, by the client's clock. None is moved by what the node says.
+ * The limits of one job at one node, by the client's clock. No message of the node extends them.
  *
  * docs/network.md, "For how long it waits". Only a node that another may replace is bounded.
  */
@@ -19,10 +19,10 @@ final class Bounds
     public const START_S = 30.0;
     public const SLACK_S = 10.0;
 
-    /** A node that takes or sends fewer is taken for one that does not go on. */
+    /** A node that receives or sends fewer bytes per second counts as stalled. */
     public const LEAST_BYTES_PER_S = 16 << 10;
 
-    /** What is left at least of a wait after other nodes have delayed the job. */
+    /** The least share of a wait that remains after other nodes have delayed the job. */
     private const LEAST_SHARE = 0.125;
 
     /** A node's clock may be this much faster when it says that a job's wall time is over. */

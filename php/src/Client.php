@@ -34,20 +34,20 @@ use Plasm\Transport\SessionInterface;
 use Plasm\Transport\TransportInterface;
 use Plasm\Verifier\VerifierInterface;
 
-/** Runs jobs on nodes, and verifies what they answer. */
+/** Runs jobs on nodes, and verifies their results. */
 final class Client implements ClientInterface
 {
-    /** How long `run` waits beside the job's own time, if its caller does not say: for a node, and in its queue. */
+    /** The default time that `run` waits in addition to the job's wall time: for a node, and in its queue. */
     private const QUEUE_S = 3600.0;
 
-    /** How long jobs may take to be withdrawn that nobody waits for any more, all together. */
+    /** How long the cancellation of abandoned jobs may take, all together. */
     private const WITHDRAW_S = 2.0;
 
     private readonly TransportInterface $transport;
     private readonly Retries $retries;
     private readonly RetryPolicy $policy;
 
-    /** What a job's route is unless it says another. */
+    /** The default route of a job. */
     private readonly string $route;
 
     /** @var list<PeerId> */
@@ -134,11 +134,11 @@ final class Client implements ClientInterface
     }
 
     /**
-     * Return the handle of the job that a node accepted last, or may have where the connection broke before it said so.
+     * Return the handle of the last job that a node accepted, or may have accepted if the connection broke before the
+     * answer.
      *
-     * It is returned also if what came after it failed; null if no node did.
-     *
-     * With it a job is found again that `run()` handed in and did not see the end of.
+     * It is returned also if a later step failed; null if no node accepted a job. With it a caller finds a job again
+     * that `run()` submitted but did not follow to its end.
      */
     public function accepted(): ?string
     {
@@ -293,7 +293,7 @@ final class Client implements ClientInterface
     }
 
     /**
-     * Cancel jobs whose results nobody waits for, as far as that takes little time.
+     * Cancel jobs whose results are not needed, without waiting long for the answers.
      *
      * @param list<Handle> $handles
      */
@@ -329,7 +329,7 @@ final class Client implements ClientInterface
             : null;
     }
 
-    /** Run a job on as many nodes as the verifiers ask for, each reached by a client of its own. */
+    /** Run a job on as many nodes as the verifiers ask for, each with its own identity. */
     private function runVerified(Submission $job, Deadline $deadline, ?\Closure $placed): JobResult
     {
         $isFirst = true;
@@ -469,7 +469,7 @@ final class Client implements ClientInterface
         return new JobResult($verified, $output, files: $fetch->all($handle, $verified, $this->sent->fileBytes($handle->jobId)));
     }
 
-    /** Hold an output to what the job may write, as far as that is known. */
+    /** Limit an output to the size that the job may write, if known. */
     private function limited(OutputInterface $output, Handle $handle, ?Manifest $manifest, ?Bounds $bounds = null): Limited
     {
         $manifest ??= $this->sent->manifest($handle->jobId);

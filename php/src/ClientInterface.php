@@ -10,11 +10,11 @@ use Plasm\Exception\ReceiptRejected;
 use Plasm\Exception\TimedOut;
 use Plasm\Source\SourceInterface;
 
-/** What an application needs of Plasm; type-hint this one. All methods throw `ExceptionInterface`. */
+/** The interface of a client; type-hint it in applications. All methods throw `ExceptionInterface`. */
 interface ClientInterface
 {
     /**
-     * Hand a job to a node, and return its handle when the node has it safe on disk.
+     * Submit a job, and return its handle when the node has stored it on its disk.
      *
      * @param string|\SplFileInfo|SourceInterface|Submission|resource $module a path, the module itself, or a whole job
      * @param array<string, mixed>|Manifest $options
@@ -36,29 +36,29 @@ interface ClientInterface
     public function submit(mixed $module, array|Manifest $options = [], array $input = []): string;
 
     /**
-     * Return where a job stands.
+     * Return a job's status.
      *
      * @throws ExceptionInterface
      */
     public function status(string $jobId): JobStatus;
 
     /**
-     * Return when a job has ended.
+     * Wait until a job has ended.
      *
      * @param (callable(JobStatus): mixed)|null $changed is told of each new state
      *
-     * @throws TimedOut the job goes on
+     * @throws TimedOut the job continues
      * @throws ExceptionInterface
      */
     public function wait(string $jobId, ?float $timeout = null, ?callable $changed = null): JobStatus;
 
     /**
-     * Return a job's result when it has ended, verified.
+     * Wait until a job has ended, and return its verified result.
      *
-     * @param Manifest|null $manifest what was submitted, if this is another process and it is known
+     * @param Manifest|null $manifest the submitted manifest, if another process submitted the job and it is known
      *
      * @throws TimedOut the job goes on
-     * @throws ReceiptRejected if the receipt does not hold
+     * @throws ReceiptRejected if the receipt is rejected
      * @throws ExceptionInterface
      */
     public function result(string $jobId, ?float $timeout = null, ?Manifest $manifest = null): JobResult;
@@ -95,8 +95,9 @@ interface ClientInterface
      *         file_put_contents("$key.small", $result->orFail()->stdout());
      *     }
      *
-     * An input is what `stdin` takes, or an array of options, which are added to `$options`. Inputs are read as there is
-     * room. A job that failed has a result too: see `JobResult::ok()`. Leaving the loop cancels what has not ended.
+     * An input is what `stdin` takes, or an array of options, which are added to `$options`. Inputs are read when
+     * nodes have room. A job that failed has a result too: see `JobResult::ok()`. Leaving the loop cancels the jobs
+     * that have not ended.
      *
      * @template TKey
      *
@@ -123,9 +124,9 @@ interface ClientInterface
     ): \Generator;
 
     /**
-     * Pass a job's output on as it comes, and return when it has ended.
+     * Pass a job's output to a callback as it arrives, and return when the job has ended.
      *
-     * What the callback gets is not verified yet; if this returns, it is.
+     * The output is not verified before this method returns.
      *
      * @param callable(string, string): mixed $callback takes `stdout` or `stderr`, and some bytes
      * @param (callable(string): mixed)|null $again is told `stdout` or `stderr`, of which what was handed on came from a

@@ -13,7 +13,7 @@ use Plasm\Record\Json;
 /**
  * A payload with its signatures (DSSE 1.0.2).
  *
- * What is signed are the payload's bytes as sent. Nothing is ever re-encoded to be checked.
+ * The signatures cover the payload's bytes as sent. Nothing is re-encoded for verification.
  */
 final readonly class Envelope
 {
@@ -62,7 +62,7 @@ final readonly class Envelope
         return $signatures === [] ? null : new self($payload, $payloadType, $signatures);
     }
 
-    /** Return the same with the signatures of one key only; null if it has not signed. */
+    /** Return a copy with the signatures of one key only; null if that key has not signed. */
     public function signedOnlyBy(PeerId $peer): ?self
     {
         foreach ($this->signatures as $signature) {
@@ -75,7 +75,7 @@ final readonly class Envelope
         return null;
     }
 
-    /** Sign a payload with an Ed25519 secret key as sodium has it (64 bytes). */
+    /** Sign a payload with an Ed25519 secret key in sodium's form (64 bytes). */
     public static function sign(string $payload, string $payloadType, #[\SensitiveParameter] string $secretKey): self
     {
         assert($secretKey !== '');

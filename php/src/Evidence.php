@@ -10,7 +10,7 @@ final class Evidence
     private const MAX_FILES = 64;
     private const MAX_BYTES = 512 << 10;
 
-    /** Write down what a node sent. Return the file; null if it cannot be kept. Never throws. */
+    /** Store an envelope that a node sent. Return the file; null if it cannot be stored. Never throws. */
     public static function keep(PeerId $node, string $jobId, string $reason, string $envelopeJson): ?string
     {
         $directory = StateDirectory::of('evidence');

@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm;
 
-/** What the caller knows of a job, which a receipt must agree with; null where it does not know. */
+/** The caller's knowledge of a job, which a receipt must match; null if unknown. */
 final readonly class Expectation
 {
     /**

@@ -21,28 +21,31 @@ use Plasm\Transport\ChoosingTransportInterface;
 use Plasm\Transport\RemembersFailuresInterface;
 use Plasm\Transport\SessionInterface;
 
-/** Gives a job to a node, and to another one if that refuses it, is lost, or fails. */
+/** Submits a job to a node, and to another one if that node refuses it, is lost, or fails. */
 final class Failover
 {
-    /** Anybody can make many keys, and an operator of many nodes must not be able to delay a client without end. */
+    /**
+     * The most nodes that are tried. Keys are free to make, and an operator of many nodes must not delay a client
+     * without limit.
+     */
     private const MAX_NODES = 16;
 
-    /** How long to pause before nodes are looked for again where none is left. */
+    /** How long to pause before another search when no node is left. */
     private const PAUSE_S = 1.0;
 
-    /** How long to look for other nodes where every node that had the job lied or failed it. */
+    /** How long to search for other nodes after every node that had the job lied or failed it. */
     private const PATIENCE_WITH_LIARS_S = 20.0;
 
-    /** How long the job may take to be withdrawn where it was left waiting, all nodes together. */
+    /** How long the cancellation at the nodes where the job still waits may take, all nodes together. */
     private const WITHDRAW_S = 2.0;
 
-    /** How often a submission that broke off is repeated with the same node. */
+    /** How often an interrupted submission is repeated with the same node. */
     private const REPEATED = 2;
 
     /** @var list<PeerId> nodes that had the job */
     private array $avoid = [];
 
-    /** @var list<PeerId> those among them that were lost or kept the job waiting: they may have it still */
+    /** @var list<PeerId> those of them that were lost or kept the job waiting: they may still have it */
     private array $left = [];
 
     /** @var array<string, Handle> by PeerId: where the job was accepted */
@@ -51,7 +54,7 @@ final class Failover
     /** @var array<string, true> by PeerId: nodes that the job was taken from */
     private array $givenUp = [];
 
-    /** How many nodes in turn have kept the job waiting or were lost with it. */
+    /** How many nodes in a row kept the job waiting or were lost with it. */
     private int $delays = 0;
 
     private ?float $noneSince = null;
@@ -63,7 +66,7 @@ final class Failover
     /** Of the node that was asked last and did not refuse: it may have the job, though its answer was lost. */
     private ?Handle $asked = null;
 
-    /** @var array<string, Handle> by PeerId: the same token makes the same job where it was left */
+    /** @var array<string, Handle> by PeerId: the same token continues the same job at a node */
     private array $handles = [];
 
     /** Why the first node did not do it, which tells more than that there is no other. */
@@ -71,8 +74,8 @@ final class Failover
 
     /**
      * @param list<PeerId> $among the only nodes to consider; none for all
-     * @param list<PeerId> $avoid nodes that are not to have the job
-     * @param SentJobs $sent is asked which nodes have the job's files, and told
+     * @param list<PeerId> $avoid nodes that must not get the job
+     * @param SentJobs $sent records which nodes have the job's files
      */
     public function __construct(
         private readonly ChoosingTransportInterface $transport,
@@ -87,7 +90,7 @@ final class Failover
     }
 
     /**
-     * Hand the job to a node that takes it.
+     * Submit the job to a node that accepts it.
      *
      * @throws ExceptionInterface
      */
@@ -128,9 +131,9 @@ final class Failover
     }
 
     /**
-     * Take the job from the node that has it. Return whether another may be tried.
+     * Give up the node that has the job. Return whether another may be tried.
      *
-     * @param ExceptionInterface|null $reason null if the node says itself that it failed
+     * @param ExceptionInterface|null $reason null if the node itself reports that it failed
      */
     public function passOn(?ExceptionInterface $reason): bool
     {
@@ -157,7 +160,10 @@ final class Failover
         return count($this->givenUp) < self::MAX_NODES;
     }
 
-    /** Cancel the job where it was left waiting, once another node has done it, as far as that takes no time. */
+    /**
+     * Cancel the job at the nodes where it still waits, once another node has done it, without waiting long for the
+     * answers.
+     */
     public function withdraw(Handle $done): void
     {
         $deadline = new Deadline($this->clock, self::WITHDRAW_S, 'total');
@@ -180,10 +186,10 @@ final class Failover
     }
 
     /**
-     * Pause before another search, where nobody is left. Return whether anybody is to be waited for.
+     * Pause before another search when no node is left. Return whether to continue.
      *
-     * The nodes that were lost or slow are considered again. Where all have lied or failed the job, which are claims
-     * of strangers, those are looked for that this client has not found yet.
+     * Lost and slow nodes are considered again. If all nodes lied or failed the job, which they may do on purpose,
+     * the search continues for nodes that this client has not found yet.
      */
     private function comeBack(Deadline $deadline): bool
     {

@@ -7,10 +7,10 @@ namespace Plasm;
 use Plasm\Exception\InvalidRecord;
 
 /**
- * What a submitter keeps, and the only thing that opens a job's output again: treat its text as a password.
+ * The submitter's secret reference to a job, without which its output cannot be fetched: treat its text as a password.
  *
  * As text: `phase0-` and base64url, unpadded, of job id ‖ secret ‖ PeerId (binary) ‖ the first 4 bytes of the
- * SHA-256 of all that, so that a handle cut short in a mail is recognised.
+ * SHA-256 of all that, so that a truncated handle is recognised.
  */
 final readonly class Handle implements \Stringable
 {
@@ -73,7 +73,7 @@ final readonly class Handle implements \Stringable
         return self::of(bin2hex(substr($body, 0, 32)), substr($body, 32, 32), $peer);
     }
 
-    /** Return what opens the job at a node: HMAC-SHA256(secret, PeerId), 32 raw bytes. */
+    /** Return the token that proves the handle to a node: HMAC-SHA256(secret, PeerId), 32 raw bytes. */
     public function token(?PeerId $peer = null): string
     {
         return hash_hmac('sha256', ($peer ?? $this->peer)->multihash(), $this->secret, true);
@@ -86,7 +86,7 @@ final readonly class Handle implements \Stringable
         return self::PREFIX . self::encode($body . substr(hash('sha256', $body, true), 0, 4));
     }
 
-    /** @return array<string, string> what a dump may show */
+    /** @return array<string, string> the fields that a dump may show */
     public function __debugInfo(): array
     {
         return ['jobId' => $this->jobId, 'peer' => (string) $this->peer];

@@ -10,7 +10,7 @@ use Plasm\Libp2p\Io\Loop;
 use Plasm\Libp2p\Io\TaskGroup;
 use Plasm\Time\Deadline;
 
-/** Several jobs at once, each in a fiber of its own: for `Client::map()`. */
+/** Runs several jobs at once, each in its own fiber, for `Client::map()`. */
 final class JobMap
 {
     /** So many results may wait for one before them. */
@@ -43,9 +43,9 @@ final class JobMap
      *
      * @template TKey
      *
-     * @param iterable<TKey, mixed> $inputs read as there is room, and no further
+     * @param iterable<TKey, mixed> $inputs read only when there is room for a job
      * @param \Closure(mixed, \Closure(Handle): void): JobResult $run runs the job of an input; it says where the job is
-     * @param \Closure(list<Handle>): void $withdraw cancels jobs whose results nobody waits for any more
+     * @param \Closure(list<Handle>): void $withdraw cancels jobs whose results are no longer needed
      *
      * @return \Generator<TKey, JobResult|ExceptionInterface>
      */
@@ -113,7 +113,7 @@ final class JobMap
         return $ready;
     }
 
-    /** Return an error that belongs to one job. What is no error of this client ends them all. */
+    /** Return an error that belongs to one job. An error that is not this client's ends all jobs. */
     private function problem(?\Throwable $error): ExceptionInterface
     {
         return $error instanceof ExceptionInterface ? $error : throw $error ?? new \LogicException('a job ended without a result');

@@ -20,7 +20,7 @@ final readonly class JobResult implements \Stringable
     /** The exit code, if the job exited by itself. */
     public ?int $exitCode;
 
-    /** The signed receipt's bytes, to keep and to hand to others who want to check. */
+    /** The signed receipt's bytes, to keep and to give to others for verification. */
     public string $envelopeJson;
 
     /** @var list<string> files that prove that nodes signed different receipts of this task: `plasm verify --fraud` */
@@ -48,7 +48,7 @@ final readonly class JobResult implements \Stringable
     }
 
     /**
-     * Return the same with what verifiers established of it.
+     * Return a copy with the verifiers' verdict and the fraud proofs.
      *
      * @param list<string> $fraudProofs
      */
@@ -65,7 +65,7 @@ final readonly class JobResult implements \Stringable
         return $this->earlier !== null;
     }
 
-    /** Tell whether the job did what its author calls success: it exited with code 0. */
+    /** Tell whether the job succeeded: it exited with code 0. */
     public function ok(): bool
     {
         return $this->outcome->ok();

@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm;
 
-/** Where a job is in its life, in GA4GH TES words. */
+/** The state of a job, in the words of GA4GH TES. */
 enum JobState: string
 {
     case Queued = 'QUEUED';

@@ -6,7 +6,7 @@ namespace Plasm;
 
 use Plasm\Record\Fields;
 
-/** Where a job stands, as its node tells. It is not signed: only a receipt is. */
+/** A job's status as its node reports it. It is not signed: only a receipt is. */
 final readonly class JobStatus
 {
     /**

@@ -9,7 +9,7 @@ use Plasm\Files\JobFiles;
 use Plasm\Record\Fields;
 use Plasm\Record\Json;
 
-/** A job as submitted: what it computes, by digests only, and what it may use. */
+/** The client's request: a job's computation, by digests only, and its limits and grants. */
 final readonly class Manifest
 {
     public const FORMAT = 'phase.manifest/v0';

@@ -13,9 +13,9 @@ final readonly class Node
     public string $agent;
 
     /**
-     * @param string $agent the name and version of its software, in its own words, fit to be shown
-     * @param string $address where it was found
-     * @param CapabilityRecord|null $capabilities what it says it can; null if it was not asked
+     * @param string $agent the name and version of its software as it reports them, printable
+     * @param string $address the address at which it was found
+     * @param CapabilityRecord|null $capabilities its capability record; null if it was not asked
      */
     public function __construct(
         public PeerId $peer,

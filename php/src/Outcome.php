@@ -27,7 +27,7 @@ final readonly class Outcome implements \Stringable
     /**
      * @param int|null $code the exit code, with `Exited` and only with it
      * @param string|null $trap one of `TRAPS`, with `Trapped` and only with it
-     * @param string|null $detail in the node's words, only where the outcome is the node's claim
+     * @param string|null $detail the node's words, only if the outcome is the node's claim
      */
     private function __construct(
         public OutcomeKind $kind,
@@ -101,7 +101,7 @@ final readonly class Outcome implements \Stringable
         return new self($kind, $code, $trap, $detail);
     }
 
-    /** Tell whether the job did what its author calls success. */
+    /** Tell whether the job succeeded: it exited with code 0. */
     public function ok(): bool
     {
         return $this->kind === OutcomeKind::Exited && $this->code === 0;

@@ -13,7 +13,7 @@ use Plasm\Receipt\Claims;
 use Plasm\Receipt\Observed;
 use Plasm\Record\Fields;
 
-/** What a node says of one run: an in-toto Statement v1 whose subjects are the outputs. */
+/** A node's statement about one run: an in-toto Statement v1 whose subjects are the outputs. */
 final readonly class Receipt
 {
     public const STATEMENT_TYPE = 'https://in-toto.io/Statement/v1';
@@ -30,7 +30,7 @@ final readonly class Receipt
     }
 
     /**
-     * Parse a statement. Unknown fields are ignored. What was parsed is not yet trusted: see `ReceiptVerifier`.
+     * Parse a statement. Unknown fields are ignored. A parsed statement is not trusted yet: see `ReceiptVerifier`.
      *
      * @throws InvalidRecord also if its task digest is not that of its fields
      */

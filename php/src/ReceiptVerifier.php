@@ -16,13 +16,13 @@ use Plasm\Exception\WrongOutput;
 use Plasm\Exception\WrongTask;
 use Plasm\Receipt\Consistency;
 
-/** Verifies receipts: is this the answer to what I asked, signed by a key I trust? (docs/receipts.md) */
+/** Verifies receipts: the signature of a trusted key, and the match with the caller's request (docs/receipts.md). */
 final class ReceiptVerifier
 {
     /**
      * Verify an envelope and parse the bytes that were verified.
      *
-     * @throws ReceiptRejected its subclasses say why
+     * @throws ReceiptRejected subclasses name the reason
      */
     public function verify(string $envelopeJson, Expectation $expectation): VerifiedReceipt
     {
@@ -94,9 +94,9 @@ final class ReceiptVerifier
     }
 
     /**
-     * Compare all that is expected with what the receipt says.
+     * Compare each expected value with the receipt.
      *
-     * @return list<string> what was compared
+     * @return list<string> the facts that were compared
      */
     private static function bind(Receipt $receipt, Expectation $expectation): array
     {

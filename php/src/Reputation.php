@@ -8,10 +8,11 @@ use Plasm\Exception\InvalidRecord;
 use Plasm\Verifier\NodeHistory;
 
 /**
- * What this user's PHP clients have learnt of nodes: a file in the state directory that only the user can read.
+ * The records of this user's PHP clients about nodes: a file in the state directory that only the user can read.
  *
- * It has at most 2,000 nodes. It forgets the nodes with the fewest checked results first, and convicted ones last. Each change
- * replaces the file whole, under a lock. What cannot be read or written is as if nothing were known: no job fails for it.
+ * It has at most 2,000 nodes. Nodes with the fewest checked results are dropped first, convicted ones last. Each
+ * change replaces the file under a lock. If the file cannot be read or written, all nodes are unknown, and no job
+ * fails.
  */
 final class Reputation
 {
@@ -48,11 +49,11 @@ final class Reputation
     }
 
     /**
-     * Note what a judgement has taught.
+     * Store the lessons of a judgement.
      *
-     * @param list<PeerId> $accepted whose results were accepted
-     * @param list<PeerId> $checked whose results another node confirmed
-     * @param list<PeerId> $failed whose results differ from what enough others agree on
+     * @param list<PeerId> $accepted nodes whose results were accepted
+     * @param list<PeerId> $checked nodes whose results another node confirmed
+     * @param list<PeerId> $failed nodes whose results differ from one that enough others agree on
      * @param string|null $proof the fraud proof about those
      */
     public function learn(array $accepted, array $checked = [], array $failed = [], ?string $proof = null): bool
@@ -141,7 +142,7 @@ final class Reputation
         }
     }
 
-    /** Order convicted nodes first, then by what is known, and at last by when they were seen. */
+    /** Order convicted nodes first, then by checked results, then by the time of the last result. */
     private static function order(NodeHistory $a, NodeHistory $b): int
     {
         $rank = static fn (NodeHistory $node): array

@@ -15,8 +15,8 @@ use Plasm\Output\Spool;
 final readonly class ResultVerification
 {
     /**
-     * @param string $require what must be established: `signature`, `known`, or what a verifier establishes
-     * @param list<PeerId> $pinned the keys to trust, none for that of the node that was asked
+     * @param string $require the required assurance: `signature`, `known`, or a fact that a verifier establishes
+     * @param list<PeerId> $pinned the keys to trust, none for the key of the node that was asked
      * @param bool $chooses whether the transport chooses among strangers' nodes
      */
     public function __construct(
@@ -28,9 +28,10 @@ final readonly class ResultVerification
     }
 
     /**
-     * Verify that a receipt is the answer to the job, from the node that has it, with this output.
+     * Verify that a receipt belongs to the job, is signed by the node that ran it, and matches the output.
      *
-     * @param bool $isGateway whether the job was sent through the node as a gateway, which then says who ran it
+     * @param bool $isGateway whether the job was sent through the node as a gateway, which then names the node that
+     *     ran it
      *
      * @throws ReceiptRejected
      */

@@ -15,17 +15,17 @@ use Plasm\Time\ClockInterface;
 use Plasm\Time\Deadline;
 
 /**
- * Tries a call again where that is safe and may help.
+ * Repeats a call if that is safe and may help.
  *
- * Every call of the protocol is safe: submitting again what was submitted is the same job, and attaching goes on
- * where the output broke off.
+ * Every call of the protocol is safe: a repeated submission is the same job, and a repeated `attach` continues at the
+ * offset that was reached.
  */
 final readonly class Retries
 {
     /** Seconds. A connection that lasted this long before it broke resets the count of failures. */
     private const LASTED_S = 30.0;
 
-    /** How long a daemon of this machine that says nothing is asked again; for a job, its wall time at least. */
+    /** How long a silent daemon of this machine is asked again; for a job at least its wall time. */
     private const SILENCE_S = 60.0;
 
     public function __construct(private RetryPolicy $policy, private ClockInterface $clock)

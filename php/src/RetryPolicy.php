@@ -6,13 +6,13 @@ namespace Plasm;
 
 use Plasm\Exception\InvalidArgument;
 
-/** How often, and after what pause, a call is tried again: exponential backoff with full jitter. */
+/** The number of repeated calls and the pauses between them: exponential backoff with full jitter. */
 final readonly class RetryPolicy
 {
     /**
      * @param int $attempts in all; 1 for never again
      * @param float $firstS the longest pause before the second attempt; it doubles with each
-     * @param float $longestS and never grows beyond this; nor is a node asked again that says to wait for longer
+     * @param float $longestS the greatest pause; a node that asks for a longer one is not asked again
      */
     public function __construct(public int $attempts = 5, public float $firstS = 0.2, public float $longestS = 10.0)
     {
@@ -33,7 +33,7 @@ final readonly class RetryPolicy
     }
 
     /**
-     * Return the pause behind an attempt.
+     * Return the pause after an attempt.
      *
      * @param int $attempt 1 for the first
      * @param float $chance 0 to 1: where in the pause's range it falls

@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm;
 
-/** What is known of the node that signed a receipt, as people read it (docs/network.md, "What "verified" says"). */
+/** The relation of a receipt's signer to the user, in words for people (docs/network.md, "What "verified" says"). */
 enum Standing: string
 {
     case Own = 'your own node';

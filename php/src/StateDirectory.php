@@ -7,7 +7,7 @@ namespace Plasm;
 /** The directories below the user's state directory, and files in them that only this user can read. */
 final class StateDirectory
 {
-    /** Return a private directory, created if it is missing; null if there is none that is this user's own. */
+    /** Return a private directory, created if it is missing; null if this user has none. */
     public static function of(string $name): ?string
     {
         $state = getenv('XDG_STATE_HOME');
@@ -30,7 +30,10 @@ final class StateDirectory
             && $status['uid'] === self::user() && @is_writable($directory) ? $directory : null;
     }
 
-    /** Return the number of the user that this process is: whose the files are that it makes; -1 if it can make none. */
+    /**
+     * Return the effective user id of this process: the owner of the files that it creates; -1 if it cannot create
+     * any.
+     */
     public static function user(): int
     {
         static $user = null;
@@ -42,7 +45,7 @@ final class StateDirectory
         return $user;
     }
 
-    /** Write a file whole or not at all: it is seen as it was, or as it is to be. Return whether it was written. */
+    /** Replace a file atomically. Return whether it was written. */
     public static function write(string $path, string $bytes): bool
     {
         $draft = dirname($path) . '/.' . bin2hex(random_bytes(8));

@@ -50,7 +50,7 @@ final readonly class Submission
      * @param array<string, mixed> $options see `Client::submit()`
      *
      * @throws InvalidArgument if an option is unknown or cannot be used
-     * @throws InvalidRecord if no manifest can ask for what is asked
+     * @throws InvalidRecord if no manifest can express the options
      */
     public static function create(mixed $module, array $options = []): self
     {
@@ -141,7 +141,7 @@ final readonly class Submission
         return $this->manifest->jobId();
     }
 
-    /** Return another job of the same task: its id tells nobody that the two belong together. */
+    /** Return another job of the same task, with an unrelated job id. */
     public function another(): self
     {
         $asked = $this->manifest;
@@ -151,7 +151,7 @@ final readonly class Submission
     }
 
     /**
-     * Return where a module is read from.
+     * Return the source that a module is read from.
      *
      * @param string|\SplFileInfo|SourceInterface|resource $module as in `create()`
      *

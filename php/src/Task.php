@@ -6,7 +6,7 @@ namespace Plasm;
 
 use Plasm\Files\JobFiles;
 
-/** What is computed, by digests alone. Equal task digests must give equal observables. */
+/** The computation itself, by digests. Equal task digests must give equal observables. */
 final readonly class Task
 {
     /**

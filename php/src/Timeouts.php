@@ -6,15 +6,15 @@ namespace Plasm;
 
 use Plasm\Exception\InvalidArgument;
 
-/** How long to wait, in seconds. The job itself has a limit of its own, the option `timeout`. */
+/** The client's waits, in seconds. The job's own limit is the option `wall_time`. */
 final readonly class Timeouts
 {
     /**
      * @param float $connectS for a node to answer and introduce itself
-     * @param float $idleS for any sign of life while a conversation lasts; nodes give one each 10 s
-     * @param float|null $totalS for a whole call; null for as long as the node is alive, and in `run` for the job's
-     *                           own time and an hour; INF is for ever
-     * @param float $patienceS for a node that has a job to come back, where another could have it
+     * @param float $idleS for any message during a conversation; nodes send a heartbeat every 10 s
+     * @param float|null $totalS for a whole call; null waits as long as the node is alive, in `run` for the job's
+     *     wall time and an hour; INF is no limit
+     * @param float $patienceS for a lost node with a job to come back, if another node could run the job
      */
     public function __construct(
         public float $connectS = 5.0,

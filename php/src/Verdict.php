@@ -4,14 +4,14 @@ declare(strict_types=1);
 
 namespace Plasm;
 
-/** What verification established, and no more. There is one only where it came out well. */
+/** The facts that a successful verification established. */
 final readonly class Verdict implements \Stringable
 {
     /**
      * @param list<string> $established such as `signature`, `job`, `task`, `stdout`
-     * @param Standing|null $standing what is known of the signer; null where nobody was dialled
-     * @param Outcome|null $outcome how the job ended, as the receipt says; null if the verdict is about no job
-     * @param list<string> $reasons what verifiers say of it
+     * @param Standing|null $standing the signer's relation to the user; null if no node was dialled
+     * @param Outcome|null $outcome the job's outcome in the receipt; null if the verdict is about no job
+     * @param list<string> $reasons the verifiers' explanations
      */
     public function __construct(
         public PeerId $signer,

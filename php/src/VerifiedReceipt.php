@@ -7,7 +7,7 @@ namespace Plasm;
 /** A receipt that was found to hold, as `ReceiptVerifier` returns it. */
 final readonly class VerifiedReceipt
 {
-    /** @param string $envelopeJson the bytes to keep, and to hand to others who want to check */
+    /** @param string $envelopeJson the signed bytes, to keep and to give to others for verification */
     public function __construct(public Receipt $receipt, public Verdict $verdict, public string $envelopeJson)
     {
     }

@@ -18,7 +18,7 @@ use Plasm\Verifier\Plan;
 use Plasm\Verifier\VerifierInterface;
 use Plasm\Verifier\Votes;
 
-/** Has one task run by as many nodes as the verifiers ask for, apart from one another, and judges what they sign. */
+/** Has as many nodes as the verifiers ask for run one task, each under another identity, and judges their receipts. */
 final class VerifiedRun
 {
     /** @var list<array{Claim, JobResult}> */

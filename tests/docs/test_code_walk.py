@@ -30,7 +30,7 @@ def test_each_line_of_the_walk_leads_to_one_file() -> None:
 
 
 def test_every_file_that_the_page_names_exists() -> None:
-    named = re.findall(r"`((?:plasm_core|plugins|tests)/[^`]+)`", PAGE)
+    named = re.findall(r"`((?:plasm_core|plugins|php|tests)/[^`]+)`", PAGE)
 
     assert len(named) > len(STEPS)
     assert [name for name in named if not (ROOT / name).exists()] == []

@@ -5,8 +5,8 @@ declare(strict_types=1);
 namespace Plasm\Cache;
 
 /**
- * What this package needs of a cache: three methods of PSR-16, so that a class that has them can say that it
- * implements this interface too. Keys are letters, digits and `_`, at most 64; values are arrays and scalars.
+ * The cache that this package uses: three methods of PSR-16, so that a PSR-16 class can also implement this
+ * interface. Keys are letters, digits and `_`, at most 64; values are arrays and scalars.
  */
 interface CacheInterface
 {

@@ -9,7 +9,7 @@ use Plasm\StateDirectory;
 /**
  * Keeps each value in a file that only its user can read.
  *
- * It never throws: what cannot be read is not there, what cannot be written is not kept.
+ * It never throws: an unreadable value is missing, and a value that cannot be written is dropped.
  */
 final class FileCache implements CacheInterface
 {

@@ -8,9 +8,9 @@ namespace Plasm\Cache;
 final class Lifetime
 {
     /**
-     * Return when what is kept from `$now` on ends, by the same clock, in seconds; INF for no end.
+     * Return when a value stored at `$now` expires, by the same clock, in seconds; INF for never.
      *
-     * What outlives the process goes by the wall clock, and is kept for longer or less if that is set meanwhile.
+     * A value that outlives the process uses the wall clock, so that setting the clock changes its lifetime.
      */
     public static function endsAt(int|\DateInterval|null $ttl, ?float $now = null): float
     {

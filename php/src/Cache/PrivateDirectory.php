@@ -6,10 +6,10 @@ namespace Plasm\Cache;
 
 use Plasm\StateDirectory;
 
-/** Directories and files that are this user's and nobody else's. */
+/** Directories and files that only this user owns and can access. */
 final class PrivateDirectory
 {
-    /** Make a directory if it is not there, and tell whether it is this user's and nobody else's. */
+    /** Create a directory if it is missing. Return whether only this user owns and can access it. */
     public static function isPrivate(string $directory): bool
     {
         if (!@is_dir($directory)) {

@@ -16,12 +16,12 @@ use Plasm\Standing;
 use Plasm\VerifiedReceipt;
 
 /**
- * Results that were verified before, by task digest: the same task is not run twice.
+ * The cache of verified results by task digest, so that an equal task is not run twice.
  *
- * The Python client and the commands keep the same files in the same directory. An entry is one file: a line of JSON,
+ * The Python client and the commands share the directory and the format. An entry is one file: a line of JSON,
  * the manifest of the job that was run, its envelope, stdout and stderr. It is verified again whenever it is read.
  *
- * It never throws: what cannot be read is not there, what cannot be written is not kept.
+ * It never throws: an unreadable entry is missing, and an entry that cannot be written is dropped.
  */
 final class ResultCache
 {
@@ -67,7 +67,7 @@ final class ResultCache
     }
 
     /**
-     * Return the earlier result of an equal task; null if there is none that holds.
+     * Return the earlier result of an equal task; null if there is none that verifies.
      *
      * @param list<PeerId> $pinned the only keys to trust, none for whichever signed it
      * @param list<PeerId> $convicted nodes whose results are not taken
@@ -219,10 +219,10 @@ final class ResultCache
     }
 
     /**
-     * Write an entry whole or not at all.
+     * Write an entry completely or not at all.
      *
      * @param list<resource> $outputs
-     * @param int $bytes what both outputs have together
+     * @param int $bytes the size of both outputs together
      */
     private function write(string $name, string $head, array $outputs, int $bytes): void
     {
@@ -244,7 +244,9 @@ final class ResultCache
         }
     }
 
-    /** Forget what was used the longest ago, once a sixteenth of the room may have been filled since the last time. */
+    /**
+     * Delete the least recently used entries, once a sixteenth of the room may have been filled since the last scan.
+     */
     private function makeRoom(int $bytes): void
     {
         $this->added += 1;

@@ -11,9 +11,9 @@ use Plasm\PeerId;
 use Plasm\Record\Fields;
 
 /**
- * What a node says of itself, signed.
+ * A node's signed description of itself.
  *
- * Everything in it is the node's claim. It is of use to choose whom to ask; the node's answer decides.
+ * Everything in it is the node's claim. A client uses it to choose a node; the node's answer to `submit` decides.
  */
 final readonly class CapabilityRecord
 {
@@ -112,7 +112,7 @@ final readonly class CapabilityRecord
     }
 
     /**
-     * Return what a job needs that the node says it does not give; null if it gives everything.
+     * Return the first requirement of a job that the node does not offer; null if it offers all.
      *
      * @param int $treeBytes of the pack of the job's input files
      */

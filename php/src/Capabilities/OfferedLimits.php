@@ -6,7 +6,7 @@ namespace Plasm\Capabilities;
 
 use Plasm\Record\Fields;
 
-/** The greatest limits that a job may ask for, and the greatest sizes of what is uploaded. */
+/** The greatest limits that a job may ask for, and the greatest sizes of uploads. */
 final readonly class OfferedLimits
 {
     private function __construct(

@@ -10,7 +10,7 @@ use Plasm\Record\Printable;
 final class InvalidRecord extends \UnexpectedValueException implements ExceptionInterface
 {
     /**
-     * @param string $record what they were taken for, such as `manifest`
+     * @param string $record the expected record, such as `manifest`
      * @param list<array{string, string}> $problems every (path, message) found
      */
     public function __construct(public readonly string $record, public readonly array $problems)

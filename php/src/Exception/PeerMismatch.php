@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm\Exception;
 
-/** The node that answers is not the one that the handle names, or none of those that are pinned. */
+/** The answering node is not the one in the handle, or not a pinned one. */
 final class PeerMismatch extends Unreachable
 {
 }

@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm\Exception;
 
-/** The other side does not keep to docs/protocol.md, or says that this client does not. */
+/** The node violated the job protocol (docs/protocol.md), or reports that this client did. */
 final class ProtocolError extends TransportException
 {
 }

@@ -7,9 +7,9 @@ namespace Plasm\Exception;
 use Plasm\Record\Printable;
 
 /**
- * A receipt does not hold: nothing it says, and no output that came with it, is to be used.
+ * A receipt was rejected: neither its statements nor the output that came with it may be used.
  *
- * The subclasses say what is wrong, for callers that treat the cases differently.
+ * Subclasses name the reason, for callers that distinguish them.
  */
 abstract class ReceiptRejected extends \RuntimeException implements ExceptionInterface
 {
@@ -19,7 +19,7 @@ abstract class ReceiptRejected extends \RuntimeException implements ExceptionInt
         parent::__construct(Printable::visible('receipt rejected: ' . implode('; ', $reasons)), 0, $previous);
     }
 
-    /** Return the same with a reason more, such as where the receipt is kept. */
+    /** Return a copy with a further reason, such as the file where the receipt is kept. */
     final public function withReason(string $reason): static
     {
         return new static([...$this->reasons, $reason], $this);

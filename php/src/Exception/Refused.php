@@ -6,13 +6,13 @@ namespace Plasm\Exception;
 
 use Plasm\Record\Printable;
 
-/** The node does not do what it was asked. A job that was refused was never accepted: there is no receipt. */
+/** The node refused the request. A refused job was never accepted: there is no receipt. */
 class Refused extends \RuntimeException implements ExceptionInterface
 {
     /**
      * @param string $reason a stable code, such as `queue_full` (docs/protocol.md, "Reasons of refusal")
-     * @param string|null $hint what can be done about it
-     * @param int|null $retryAfterS when it may be worth to ask again
+     * @param string|null $hint how to solve the problem
+     * @param int|null $retryAfterS seconds after which a new request may succeed
      */
     final public function __construct(
         public readonly string $reason,

@@ -4,7 +4,9 @@ declare(strict_types=1);
 
 namespace Plasm\Exception;
 
-/** Nodes signed different receipts of one task, and the verifiers do not say which are right: a fraud proof is kept. */
+/**
+ * Nodes signed different receipts of one task, and the verifiers cannot decide which are right. A fraud proof is kept.
+ */
 final class ResultsDiffer extends ReceiptRejected
 {
 }

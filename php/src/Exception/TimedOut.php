@@ -8,9 +8,9 @@ namespace Plasm\Exception;
 final class TimedOut extends TransportException
 {
     /**
-     * @param string $waitedFor what did not happen, such as `the daemon's offer`
+     * @param string $waitedFor the event that did not happen, such as `the daemon's offer`
      * @param string $limit which limit it was: `connect`, `idle`, `node` or `total`
-     * @param bool $isLocal whether it is a daemon of this machine that takes connections and says nothing
+     * @param bool $isLocal whether a daemon of this machine accepts connections and does not answer
      */
     public function __construct(
         public readonly string $waitedFor,

@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm\Exception;
 
-/** The receipt is signed well, but by a key that is neither pinned nor that of the node that was dialled. */
+/** The receipt has a valid signature, but of a key that is neither pinned nor the dialled node's. */
 final class UntrustedSigner extends ReceiptRejected
 {
 }

@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm\Exception;
 
-/** The receipt is a trusted node's, but not that of the node that answered. */
+/** A trusted node signed the receipt, but not the node that answered. */
 final class WrongNode extends ReceiptRejected
 {
 }

@@ -9,7 +9,7 @@ use Plasm\PeerId;
 use Plasm\Receipt;
 use Plasm\Receipt\Asked;
 
-/** What a fraud proof shows without a run of its task. */
+/** The findings on a fraud proof without a run of its task. */
 final readonly class Comparison
 {
     /**

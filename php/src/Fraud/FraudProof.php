@@ -18,8 +18,8 @@ use Plasm\Submission;
 /**
  * Signed receipts of one task, of which at least one is false, and the task's inputs (docs/fraud-proofs.md).
  *
- * It names nobody. `compare()` checks signatures and compares receipts; who lied shows when the task is run, which
- * `plasm verify --fraud` does: this client has no engine.
+ * It names no liar. `compare()` checks signatures and compares receipts. Only a run of the task shows which node
+ * lied: use `plasm verify --fraud`, since this client has no engine.
  */
 final readonly class FraudProof
 {
@@ -31,13 +31,13 @@ final readonly class FraudProof
 
     /**
      * @param non-empty-list<Envelope> $envelopes
-     * @param array<string, string> $inputs those at hand, by their names in `INPUTS`
+     * @param array<string, string> $inputs the available inputs, by their names in `INPUTS`
      */
     private function __construct(public array $envelopes, public array $inputs)
     {
     }
 
-    /** @throws ProofRefused if it is no fraud proof; whether it proves anything, `compare()` says */
+    /** @throws ProofRefused if it is no fraud proof; `compare()` tells whether it proves anything */
     public static function fromJson(string $json): self
     {
         try {
@@ -200,7 +200,7 @@ final readonly class FraudProof
     }
 
     /**
-     * Return the nodes that signed two different receipts: one of them is false whatever a run says.
+     * Return the nodes that signed two different receipts: one of the two is false without a run of the task.
      *
      * @param list<Receipt> $receipts
      *

@@ -9,7 +9,7 @@ use Plasm\Envelope;
 use Plasm\Exception\ProofRefused;
 use Plasm\StateDirectory;
 
-/** Fraud proofs in files that only their user can read, where Plasm for Python keeps its own. */
+/** Fraud proofs in files that only their user can read, in the directory that the Python client uses. */
 final class ProofFiles
 {
     private const MAX_FILES = 256;
@@ -18,8 +18,8 @@ final class ProofFiles
     /**
      * Make a proof and keep it. Return its file; null if there is no proof, or it cannot be kept. Never throws.
      *
-     * The same receipts give the same file. Beyond 256 files, or 256 MiB, the oldest are deleted. The file has the
-     * job's inputs: everybody who has the file can read them.
+     * The same receipts give the same file. Beyond 256 files, or 256 MiB, the oldest are deleted. The file contains
+     * the job's inputs in plain form.
      *
      * @param list<Envelope> $envelopes receipts of one task that differ
      * @param array<string, string> $inputs as of `FraudProof`

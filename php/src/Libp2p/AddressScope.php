@@ -7,7 +7,7 @@ namespace Plasm\Libp2p;
 /**
  * The class of each IP address (IANA special-purpose address registries, RFC 6890 and its updates).
  *
- * Python's client has the same table; tests/vectors/addresses.json holds both to it.
+ * Python's client has the same table; tests/vectors/addresses.json tests both.
  */
 final class AddressScope
 {
@@ -56,7 +56,7 @@ final class AddressScope
         ['ff00::/8', 'multicast'],
     ];
 
-    /** Bytes of an address by whose first ones a group is known: a /24 and a /48. */
+    /** How many leading bytes of an address make its group: a /24 and a /48. */
     private const GROUP_BYTES = [4 => 3, 16 => 6];
 
     public static function isPublic(string $ip): bool

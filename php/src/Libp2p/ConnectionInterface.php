@@ -9,7 +9,7 @@ use Plasm\Libp2p\Exception\UnsupportedProtocol;
 use Plasm\PeerId;
 use Plasm\Time\Deadline;
 
-/** A connection to a peer that has proved who it is. */
+/** A connection to a peer that has proved its identity. */
 interface ConnectionInterface
 {
     public function remotePeer(): PeerId;
@@ -37,6 +37,6 @@ interface ConnectionInterface
     /** Whether new streams can be tried. */
     public function isOpen(): bool;
 
-    /** Let go of the connection and all its streams. Never throws; doing it twice is harmless. */
+    /** Close the connection and all its streams. Never throws; a second call is harmless. */
     public function close(): void;
 }

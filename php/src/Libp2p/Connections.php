@@ -10,7 +10,7 @@ use Plasm\Libp2p\Exception\UnsupportedProtocol;
 use Plasm\PeerId;
 use Plasm\Time\Deadline;
 
-/** One connection to each peer, shared by all who talk to it: nodes allow a peer only a few. */
+/** One connection to each peer, shared by all users: nodes allow each peer only a few. */
 final class Connections
 {
     /** @var array<string, ConnectionInterface> by PeerId, the last used at the end */
@@ -19,7 +19,7 @@ final class Connections
     /** @var array<string, int> how many use each */
     private array $users = [];
 
-    /** @var array<string, Dial> by PeerId and addresses: who waits for a dial must have nowhere else to try */
+    /** @var array<string, Dial> by PeerId and addresses: a dial is shared only by callers with the same addresses */
     private array $dials = [];
 
     /** @param int $maxKept close the one that was not used for longest beyond so many, unless somebody uses it */

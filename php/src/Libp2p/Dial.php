@@ -31,7 +31,7 @@ final class Dial
     /**
      * Wait until it has ended.
      *
-     * @throws Libp2pException if it failed; not if who made it was cancelled
+     * @throws Libp2pException if it failed; not if the task that started it was cancelled
      */
     public function wait(Deadline $deadline): void
     {

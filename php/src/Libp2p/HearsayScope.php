@@ -5,19 +5,19 @@ declare(strict_types=1);
 namespace Plasm\Libp2p;
 
 /**
- * Which addresses are dialled because a stranger names them: public ones, and those of some private ranges.
+ * The addresses that may be dialled when a stranger reports them: public ones, and those of some private ranges.
  *
- * Names are never among them: one could stand for any address, and looking it up tells its owner of the client.
+ * DNS names are excluded: a name could resolve to any address, and the lookup reveals the client to its owner.
  */
 final readonly class HearsayScope
 {
-    /** The private ranges. One is dialled if an address that the user gave is in the same one. */
+    /** The private ranges. An address in one is dialled if the user gave an address in the same range. */
     public const RANGES = ['private-10', 'private-172', 'private-192', 'shared', 'unique-local', 'loopback'];
 
-    /** What `allow_private` adds to public addresses. */
+    /** The ranges that `allow_private` adds to public addresses. */
     public const LABORATORY = [...self::RANGES, 'documentation', 'benchmarking'];
 
-    /** @param list<string> $ranges classes of `AddressScope` beside the public one */
+    /** @param list<string> $ranges classes of `AddressScope` in addition to the public one */
     public function __construct(public array $ranges = [])
     {
     }

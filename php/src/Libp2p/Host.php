@@ -23,7 +23,7 @@ use Plasm\PeerId;
 use Plasm\Time\Deadline;
 
 /**
- * Dials peers over TCP with Noise and yamux, straight or through relays, and serves nobody.
+ * Dials peers over TCP with Noise and yamux, directly or through relays, and accepts no connections.
  *
  * Source: libp2p specification, "Connections", "Upgrading Connections".
  */
@@ -31,7 +31,7 @@ final class Host implements HostInterface
 {
     private const MAX_RACERS = 16;
 
-    /** How long those who could be reached straight are waited for before a relay is troubled. */
+    /** How long a direct connection is waited for before a relay is used. */
     private const HEAD_START_S = 0.25;
 
     private readonly Identity $identity;
@@ -42,8 +42,8 @@ final class Host implements HostInterface
     private array $connections = [];
 
     /**
-     * @param Identity|null $identity null for one that ends with this host
-     * @param int $windowBytes what a peer may send on a stream before it is read, at least 256 KiB
+     * @param Identity|null $identity null for a fresh one, which ends with this host
+     * @param int $windowBytes how many unread bytes a peer may send on a stream, at least 256 KiB
      */
     public function __construct(
         ?Identity $identity = null,
@@ -141,7 +141,7 @@ final class Host implements HostInterface
         throw new PeerUnreachable('no peer could be reached', $causes);
     }
 
-    /** Have the peer at the other end of a channel prove who it is, and divide the channel into streams. */
+    /** Authenticate the peer at the other end of a channel (Noise), and multiplex the channel (yamux). */
     private function upgrade(ChannelInterface $channel, Multiaddr $address, PeerId $peer, Deadline $deadline): Connection
     {
         $step = 'speak Noise';

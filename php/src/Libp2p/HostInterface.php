@@ -18,7 +18,7 @@ interface HostInterface
 {
     public function peer(): PeerId;
 
-    /** What all connections of this host run on. */
+    /** The event loop of all connections of this host. */
     public function loop(): Loop;
 
     /**
@@ -26,7 +26,7 @@ interface HostInterface
      *
      * @param bool $publicOnly refuse private, loopback and other special addresses, also behind a name
      *
-     * @throws UnsupportedAddress if it is not TCP to a named peer, straight or through one relay, or refused
+     * @throws UnsupportedAddress if it is not TCP to a named peer, directly or through one relay, or refused
      * @throws RelayRefused
      * @throws WrongPeer
      * @throws Libp2pException

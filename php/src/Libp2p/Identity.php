@@ -13,7 +13,7 @@ final class Identity
     {
     }
 
-    /** Make a key that nobody has seen and that is gone with the process. */
+    /** Create a fresh key, which ends with the process. */
     public static function ephemeral(): self
     {
         return self::fromSeed(random_bytes(SODIUM_CRYPTO_SIGN_SEEDBYTES));

@@ -11,7 +11,7 @@ use Plasm\PeerId;
 use Plasm\Record\Printable;
 
 /**
- * An address that says how to reach a peer, such as `/ip4/192.0.2.1/tcp/4001/p2p/12D3Koo…`.
+ * An address with the protocols to reach a peer, such as `/ip4/192.0.2.1/tcp/4001/p2p/12D3Koo…`.
  *
  * Source: multiformats/multiaddr.
  */

@@ -45,7 +45,7 @@ enum MultiaddrProtocol: int
         };
     }
 
-    /** Bytes of the value in the binary form; null where a uvarint before it says so. */
+    /** Bytes of the value in the binary form; null if a uvarint length precedes it. */
     public function valueBytes(): ?int
     {
         return match ($this) {

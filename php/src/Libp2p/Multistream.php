@@ -12,7 +12,7 @@ use Plasm\Libp2p\Io\Framing;
 use Plasm\Time\Deadline;
 
 /**
- * Agree on what is spoken next.
+ * Negotiates the next protocol of a stream.
  *
  * Source: multiformats/multistream-select, 1.0.0.
  */
@@ -23,9 +23,9 @@ final class Multistream
     private const REFUSAL = 'na';
 
     /**
-     * Propose a protocol and see it accepted.
+     * Propose a protocol, and wait until the peer accepts it.
      *
-     * @param string $first what follows the proposal in the same packet; lost if it is refused
+     * @param string $first bytes that follow the proposal in the same packet; lost if it is refused
      *
      * @throws UnsupportedProtocol if it is refused
      * @throws Libp2pException

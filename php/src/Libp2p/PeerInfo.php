@@ -6,7 +6,7 @@ namespace Plasm\Libp2p;
 
 use Plasm\PeerId;
 
-/** A peer and where somebody says it can be reached. */
+/** A peer and its reported addresses. */
 final readonly class PeerInfo
 {
     /** @param list<Multiaddr> $addresses each ending in the peer */

@@ -9,10 +9,10 @@ use Plasm\Libp2p\Io\ByteStreamInterface;
 /** One of many byte streams on a connection. Each side ends its own direction. */
 interface StreamInterface extends ByteStreamInterface
 {
-    /** End this side's direction. What is to be read can still be read. */
+    /** Close the stream for writing. Reading is still possible. */
     public function closeWrite(): void;
 
-    /** Let go once all is said: ends this side's direction and drops what still comes. Never throws. */
+    /** Close the stream: end this side's direction and drop the bytes that still arrive. Never throws. */
     public function close(): void;
 
     /** Give up both directions at once and let the peer know. Never throws; doing it twice is harmless. */

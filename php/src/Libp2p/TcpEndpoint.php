@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm\Libp2p;
 
-/** Where a TCP connection goes: an IP address or a name to be resolved, and a port. */
+/** The target of a TCP connection: an IP address or a DNS name, and a port. */
 final readonly class TcpEndpoint
 {
     public function __construct(public MultiaddrProtocol $kind, public string $host, public int $port)

@@ -6,7 +6,7 @@ namespace Plasm\Output;
 
 use Plasm\Protocol\Channel;
 
-/** Keeps a job's output in temporary files, and in memory as long as it is small. */
+/** Stores a job's output in temporary files, or in memory while it is small. */
 final class Collected implements OutputInterface
 {
     private int $attempt = 0;

@@ -7,10 +7,11 @@ namespace Plasm\Output;
 use Plasm\Protocol\Channel;
 
 /**
- * Hands a job's output on as it comes and keeps none of it.
+ * Passes a job's output to a callback as it arrives, without storing it.
  *
- * What another attempt brings again is compared with what was handed on, and left out if it is the same. If it is
- * not, what was handed on came from a failed attempt: `$again` is told, and the new attempt is handed on whole.
+ * The output of another attempt is compared with the bytes that were passed on, and skipped while it is equal. If it
+ * differs, those bytes came from a failed attempt: `$again` is called, and the new attempt's output is passed on from
+ * its beginning.
  */
 final class Passed implements OutputInterface
 {
@@ -21,10 +22,10 @@ final class Passed implements OutputInterface
     /** @var array<int, Digester> of the attempt */
     private array $digesters;
 
-    /** @var array<int, Digester> of what was handed on */
+    /** @var array<int, Digester> of the bytes that were passed on */
     private array $shown;
 
-    /** @var array<int, Spool> what the attempt has brought of as many bytes as were handed on before */
+    /** @var array<int, Spool> the new attempt's bytes that repeat those passed on before */
     private array $compared = [];
 
     private readonly \Closure $again;
@@ -33,9 +34,10 @@ final class Passed implements OutputInterface
     private array $skipped = [];
 
     /**
-     * @param \Closure(string, string): mixed $callback takes `stdout` or `stderr`, and some bytes
-     * @param (\Closure(string): mixed)|null $again takes `stdout` or `stderr`, which follows from its beginning
-     * @param array<string, int> $from how many bytes of each were handed on before, and are left out
+     * @param \Closure(string, string): mixed $callback receives `stdout` or `stderr`, and bytes
+     * @param (\Closure(string): mixed)|null $again receives `stdout` or `stderr`, whose bytes then follow from the
+     *     beginning
+     * @param array<string, int> $from how many bytes of each were passed on earlier, and are skipped
      */
     public function __construct(private readonly \Closure $callback, ?\Closure $again = null, array $from = [])
     {

@@ -40,7 +40,7 @@ final class Spool
         $this->digester = new Digester();
     }
 
-    /** Return what `restore` takes to forget the bytes that are appended from now on. */
+    /** Return a mark for `restore`, which drops the bytes appended after it. */
     public function mark(): Digester
     {
         return clone $this->digester;

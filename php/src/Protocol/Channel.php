@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm\Protocol;
 
-/** The byte sequences of a conversation: from the client those that it uploads, from the node what a job left. */
+/** The byte channels of a conversation: the client's uploads, and the node's outputs of a job. */
 enum Channel: int
 {
     case Module = 1;
@@ -16,7 +16,7 @@ enum Channel: int
     case Files = 7;
     case Contents = 8;
 
-    /** What the client sends for each job; for one with files also `Files`. */
+    /** The channels that the client sends for each job; a job with files also has `Files`. */
     public const UPLOADS = [self::Module, self::Args, self::Env, self::Stdin];
     public const OUTPUTS = [self::Stdout, self::Stderr];
 

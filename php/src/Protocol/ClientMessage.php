@@ -59,7 +59,7 @@ final readonly class ClientMessage
         ]);
     }
 
-    /** Return the same message, after whose conversation the client may have another on the stream. */
+    /** Return the message with the flag `keep`: the client may start another conversation on the stream. */
     public function keeping(): self
     {
         $ends = $this->type === 'submit' ? ['follow' => false] : [];
@@ -67,7 +67,7 @@ final readonly class ClientMessage
         return new self($this->type, ['keep' => true, ...$this->fields, ...$ends]);
     }
 
-    /** Ask where a job stands. */
+    /** Ask for a job's status. */
     public static function status(string $jobId, #[\SensitiveParameter] string $token): self
     {
         return new self('status', ['job_id' => $jobId, 'token' => sodium_bin2hex($token)]);
@@ -104,7 +104,7 @@ final readonly class ClientMessage
         ]);
     }
 
-    /** Ask what a node can and allows. */
+    /** Ask for a node's capability record. */
     public static function capabilities(): self
     {
         return new self('capabilities');
@@ -118,19 +118,19 @@ final readonly class ClientMessage
         return new self('possession', ['proof' => $proof, ...$about]);
     }
 
-    /** Say that there is room for an output's bytes up to an offset, of one attempt. */
+    /** Grant credit for an output's bytes up to an offset, of one attempt. */
     public static function credit(Channel $channel, int $upto, int $attempt): self
     {
         return new self('credit', ['channel' => $channel->label(), 'upto' => $upto, 'attempt' => $attempt]);
     }
 
-    /** Say that the client is still here. */
+    /** Tell the node that the client is alive. */
     public static function heartbeat(): self
     {
         return new self('heartbeat');
     }
 
-    /** Say why the client closes. */
+    /** Tell the node why the client closes the stream. */
     public static function error(string $code, string $message): self
     {
         return new self('error', ['code' => $code, 'message' => $message]);

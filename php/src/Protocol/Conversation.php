@@ -7,9 +7,9 @@ namespace Plasm\Protocol;
 use Plasm\Exception\ProtocolError;
 
 /**
- * The client's side of one conversation, without any I/O: bytes in, messages out; what it says, as bytes.
+ * The client's side of one conversation, without I/O: received bytes become messages, its messages become bytes.
  *
- * The node is a stranger: what it may send, when, and how much, is checked here.
+ * The node is not trusted: this class checks which messages it may send, when, and how many bytes.
  */
 final class Conversation
 {
@@ -33,11 +33,11 @@ final class Conversation
     /** @var list<string> */
     private array $features;
 
-    /** How many messages the node has sent that may be repeated without end and say little. */
+    /** How many messages the node has sent of the kinds that may be repeated without limit. */
     private int $talk = 0;
 
     /**
-     * @param int|null $keepS what the node's hello said, if this is not the first conversation on the stream
+     * @param int|null $keepS from the node's `hello`, if this is not the first conversation on the stream
      * @param list<string> $features as well
      */
     public function __construct(private ?int $keepS = null, array $features = [])
@@ -54,10 +54,10 @@ final class Conversation
     }
 
     /**
-     * Return what the node has said next: a message, or data of its outputs; null if there is no more.
+     * Return the node's next message, or data of its outputs; null if there is none.
      *
-     * Heartbeats and credit are not returned. Bytes of an output that a repeated attempt brings again come again,
-     * from offset 0, behind the state that says so.
+     * Heartbeats and credit are not returned. A repeated attempt sends its outputs from offset 0, after the state
+     * that announces it.
      *
      * @throws ProtocolError
      */
@@ -90,7 +90,7 @@ final class Conversation
         return null;
     }
 
-    /** Return how many messages have come that may be repeated without end and say little. */
+    /** Return how many messages have arrived of the kinds that may be repeated without limit. */
     public function talk(): int
     {
         return $this->talk;
@@ -113,13 +113,13 @@ final class Conversation
         return $this->isKept && $this->phase === Phase::Over && $this->reader->isBetweenFrames() ? $this->keepS : null;
     }
 
-    /** @return list<string> what the node can do that not every node of this protocol can */
+    /** @return list<string> the node's optional features */
     public function features(): array
     {
         return $this->features;
     }
 
-    /** Say what is wanted: the first message, sent once. */
+    /** Encode the request: the client's first message, sent once. */
     public function ask(ClientMessage $message): string
     {
         if ($this->asked !== null) {

@@ -6,7 +6,7 @@ namespace Plasm\Protocol;
 
 use Plasm\Exception\ProtocolError;
 
-/** Cuts a node's bytes into frames. It holds one frame at most, beside what it was last fed. */
+/** Splits a node's bytes into frames. It stores at most one frame, and the bytes of the last call. */
 final class FrameReader
 {
     private string $buffer = '';
@@ -44,7 +44,7 @@ final class FrameReader
         return $this->start === strlen($this->buffer);
     }
 
-    /** Return where the frame at `$start` ends, if its header is there. Refuses it if it is too long. */
+    /** Return where the frame at `$start` ends, null if its header is incomplete. Throws if it is too long. */
     private function end(int $start): ?int
     {
         $available = strlen($this->buffer) - $start;

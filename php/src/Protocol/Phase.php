@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm\Protocol;
 
-/** Where a conversation stands, and so whose turn it is. */
+/** The state of a conversation, which determines the messages that may follow. */
 enum Phase: string
 {
     case Greeting = 'the node is to introduce itself';

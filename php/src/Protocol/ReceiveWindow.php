@@ -6,10 +6,10 @@ namespace Plasm\Protocol;
 
 use Plasm\Exception\ProtocolError;
 
-/** A channel that this side receives: the offset that comes next, and up to where it has given credit. */
+/** A channel that this side receives: the next offset, and the offset up to which it has granted credit. */
 final class ReceiveWindow
 {
-    /** @param int|null $size where the channel ends; null if that is not known yet */
+    /** @param int|null $size the channel's size; null if unknown yet */
     public function __construct(
         private readonly Channel $channel,
         private int $position,

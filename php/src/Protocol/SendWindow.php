@@ -6,7 +6,7 @@ namespace Plasm\Protocol;
 
 use Plasm\Exception\ProtocolError;
 
-/** A channel that this side sends: the offset it stands at, and up to where the other side has room. */
+/** A channel that this side sends: the next offset, and the offset up to which the other side granted credit. */
 final class SendWindow
 {
     public function __construct(
@@ -22,7 +22,7 @@ final class SendWindow
         return $this->position;
     }
 
-    /** Return up to where the other side has room. */
+    /** Return the offset up to which the other side granted credit. */
     public function upto(): int
     {
         return $this->credit;

@@ -11,14 +11,14 @@ use Plasm\Manifest;
 use Plasm\Record\Fields;
 use Plasm\Task;
 
-/** What was asked: the task in full by digests, and the submission. */
+/** The request: the complete task by digests, and the submission. */
 final readonly class Asked
 {
     private function __construct(public string $jobId, public string $taskDigest, public Task $task)
     {
     }
 
-    /** Read what was asked, noting problems in `$fields`; also if the task digest is not that of the fields. */
+    /** Read the request, noting problems in `$fields`, also a task digest that does not match the fields. */
     public static function fromFields(Fields $fields): self
     {
         $task = new Task(

@@ -6,7 +6,7 @@ namespace Plasm\Receipt;
 
 use Plasm\Record\Fields;
 
-/** What is only the node's word: say so wherever it is shown. */
+/** The part of a receipt that only the node claims: label it as claims wherever it is shown. */
 final readonly class Claims
 {
     /**

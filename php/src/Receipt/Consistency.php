@@ -11,10 +11,11 @@ use Plasm\Receipt;
 use Plasm\Record\Fields;
 
 /**
- * What no run can come to: the rules that a receipt's fields keep among themselves (docs/receipts.md, "Consistency").
+ * The consistency rules of a receipt: relations of its fields that hold for every run (docs/receipts.md,
+ * "Consistency").
  *
- * A signature does not make a contradiction true. The rules are those of `plasm_core.records.consistency`; both are
- * held to tests/vectors/consistency.json.
+ * A signature does not make a contradiction true. The rules are those of `plasm_core.records.consistency`;
+ * tests/vectors/consistency.json tests both.
  */
 final class Consistency
 {
@@ -25,10 +26,10 @@ final class Consistency
     /** The end of 64-bit nanoseconds since 1970, beyond which no system's clock goes: 2262-04-11T23:47:16Z. */
     private const LATEST_S = 9_223_372_036;
 
-    /** What older nodes' receipts may be off by: they read the clock for each of the three times. */
+    /** The tolerance for receipts of older nodes, which read the clock separately for each of the three times. */
     private const SPAN_TOLERANCE_MS = 500;
 
-    /** They also counted what a worker did before its job came, */
+    /** They also counted the worker's time before its job came, */
     private const PROCESSOR_TOLERANCE_MS = 2_000;
 
     /** and of a shared worker all its jobs. */

@@ -8,11 +8,11 @@ use Plasm\Files\Product;
 use Plasm\Outcome;
 use Plasm\Record\Fields;
 
-/** What anyone can re-check, if the outcome is re-checkable and the run reproducible. */
+/** The part of a receipt that anyone can re-check, if the outcome is re-checkable and the run reproducible. */
 final readonly class Observed
 {
     /**
-     * @param string $stdout digest of what was put out, as is `$stderr`
+     * @param string $stdout digest of the output, as is `$stderr`
      * @param numeric-string $gasUsed up to 64 bits, beyond what an int holds; so are the sizes
      * @param numeric-string $stdoutBytes
      * @param numeric-string $stderrBytes

@@ -5,10 +5,10 @@ declare(strict_types=1);
 namespace Plasm\Record;
 
 /**
- * Which encodings are keys and signatures (docs/receipts.md, "Keys and signatures").
+ * The valid encodings of Ed25519 keys and signatures (docs/receipts.md, "Keys and signatures").
  *
- * RFC 8032 leaves to each implementation what it makes of points of small order and of encodings that are not the
- * shortest, and libraries differ. These rules are checked before sodium is asked, so that all of them agree.
+ * RFC 8032 lets implementations differ on points of small order and non-canonical encodings, and libraries do. These
+ * rules are checked before sodium is called, so that all libraries agree.
  */
 final class Ed25519
 {
@@ -60,7 +60,7 @@ final class Ed25519
             && strcmp(bin2hex(strrev(substr($signature, 32))), self::L) < 0;
     }
 
-    /** Return why 32 bytes must not stand for a point; null if they may. That there is one is not checked. */
+    /** Return why 32 bytes must not encode a point; null if they may. Whether the point exists is not checked. */
     private static function pointProblem(string $encoded): ?string
     {
         $bigEndian = strrev($encoded);

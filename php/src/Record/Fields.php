@@ -10,7 +10,7 @@ use Plasm\PeerId;
 /**
  * Reads the fields of a JSON object and notes every problem with its path.
  *
- * A field that cannot be used reads as an empty value: call `finish()` before anything is made of what was read.
+ * An invalid field reads as an empty value: call `finish()` before using the values.
  */
 final class Fields
 {
@@ -49,7 +49,7 @@ final class Fields
         $this->problems->finish();
     }
 
-    /** Note that the fields that nobody has read are wrong. */
+    /** Note a problem for each field that was not read. */
     public function refuseOthers(): void
     {
         foreach (array_keys(get_object_vars($this->object)) as $name) {
@@ -65,7 +65,7 @@ final class Fields
         $this->problems->add(trim("$this->path.$name", '.'), $message);
     }
 
-    /** Tell whether a field is there and not null. */
+    /** Tell whether a field exists and is not null. */
     public function has(string $name): bool
     {
         $this->read[$name] = true;
@@ -73,7 +73,7 @@ final class Fields
         return isset($this->object->$name);
     }
 
-    /** Tell whether a field is there, be it null. */
+    /** Tell whether a field exists, also if it is null. */
     public function isThere(string $name): bool
     {
         $this->read[$name] = true;

@@ -9,7 +9,7 @@ use Plasm\Exception\InvalidRecord;
 /**
  * Strict JSON: UTF-8, no name twice in one object, bounded. Objects stay objects, so that {} is not [].
  *
- * What else is refused is in docs/receipts.md, "Reading": Python's reader gives the same verdict on everything.
+ * docs/receipts.md, "Reading", lists what else is refused; Python's reader refuses the same.
  */
 final class Json
 {
@@ -19,7 +19,7 @@ final class Json
     private const LONG_NUMBER = '/[-+.0-9eE]{1001}/';
 
     /**
-     * @param string $record what the bytes are taken for
+     * @param string $record the expected record, for the error
      *
      * @throws InvalidRecord
      */
@@ -50,7 +50,7 @@ final class Json
         );
     }
 
-    /** Return what is wrong with names and numbers in this JSON, which is known to be well-formed; null if nothing is. */
+    /** Return the problem of names and numbers in well-formed JSON; null if there is none. */
     private static function problemOf(string $json): ?string
     {
         $names = [];
@@ -90,7 +90,7 @@ final class Json
         }
     }
 
-    /** Return where the string that begins at `$start` has ended, behind its closing quote. */
+    /** Return the offset after the closing quote of the string that begins at `$start`. */
     private static function endOfString(string $json, int $start): int
     {
         for ($at = $start + 1; ; $at += 2) {

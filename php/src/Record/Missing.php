@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm\Record;
 
-/** Stands for a field that is not there, which is not the same as null. */
+/** The value of a missing field, which differs from null. */
 enum Missing
 {
     case Field;

@@ -5,9 +5,9 @@ declare(strict_types=1);
 namespace Plasm\Record;
 
 /**
- * Text from elsewhere, made fit for a terminal or a log.
+ * Makes untrusted text safe for a terminal or a log.
  *
- * The twin of `plasm_core.printable`; tests/vectors/printable.json holds both to the same: control characters of
+ * The twin of `plasm_core.printable`; tests/vectors/printable.json tests both: control characters of
  * ASCII and of ISO 6429's C1 set, the marks that turn the direction of writing (UAX #9), separators, and what
  * Unicode has not assigned are not printable.
  */

@@ -6,7 +6,7 @@ namespace Plasm\Record;
 
 use Plasm\Exception\InvalidRecord;
 
-/** What was found wrong with one record. */
+/** The problems found in one record. */
 final class Problems
 {
     /** A hostile record may be wrong in a thousand places. */

@@ -7,7 +7,7 @@ namespace Plasm\Remote;
 use Plasm\Libp2p\HearsayScope;
 use Plasm\Libp2p\Multiaddr;
 
-/** Which addresses may be dialled that somebody else told, and which count together: docs/network.md. */
+/** Which reported addresses may be dialled, and which count as one network: docs/network.md. */
 final readonly class AddressPolicy
 {
     public HearsayScope $scope;
@@ -35,7 +35,7 @@ final readonly class AddressPolicy
     }
 
     /**
-     * Return those that may be dialled. Names are not among them: one could stand for any address.
+     * Return the addresses that may be dialled. DNS names are excluded: a name could resolve to any address.
      *
      * @param list<Multiaddr> $addresses
      *
@@ -47,7 +47,7 @@ final readonly class AddressPolicy
     }
 
     /**
-     * Return the prefix that a peer is counted in; null if none of its addresses is public.
+     * Return the network prefix that a peer is counted in; null if none of its addresses is public.
      *
      * @param list<Multiaddr> $addresses
      */

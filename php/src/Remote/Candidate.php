@@ -8,10 +8,10 @@ use Plasm\Capabilities\CapabilityRecord;
 use Plasm\Libp2p\Multiaddr;
 use Plasm\Libp2p\PeerInfo;
 
-/** A node that answered: where, what it says of itself, and how long that took. */
+/** A node that answered: its address, its capability record, and its latency. */
 final readonly class Candidate
 {
-    /** What a place in the queue counts, in seconds on the way. */
+    /** How many seconds of latency one place in the queue counts as. */
     private const PLACE_S = 0.2;
 
     /** @param Multiaddr $address the one at which it answered */
@@ -23,7 +23,7 @@ final readonly class Candidate
     ) {
     }
 
-    /** Return what to choose by: the less the better. */
+    /** Return the cost by which nodes are ordered, in seconds: less is better. */
     public function cost(): float
     {
         $load = $this->record->load;

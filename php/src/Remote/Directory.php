@@ -15,7 +15,7 @@ use Plasm\Libp2p\PeerInfo;
 use Plasm\PeerId;
 use Plasm\Time\Deadline;
 
-/** Finds nodes in the DHT by what they can, or by their names. Whatever it says may be a lie. */
+/** Finds nodes in the DHT by node class or by PeerId. Its answers may be false. */
 final class Directory
 {
     private const SHARDS_AT_ONCE = 4;
@@ -23,7 +23,7 @@ final class Directory
     /** Under a peer's own class there should be one, but anyone may list himself. */
     private const MAX_LISTED = 64;
 
-    /** How long to listen to others once somebody has said where a peer is. */
+    /** How long to wait for further answers after the first address of a peer. */
     private const SETTLE_S = 0.5;
 
     public function __construct(
@@ -34,10 +34,10 @@ final class Directory
     }
 
     /**
-     * Start looking for providers of a class, as tasks of a group that throw what the DHT threw.
+     * Search for providers of a node class, as tasks of a group, which throw the DHT's errors.
      *
-     * The last quarter of the places is kept for nodes that are found late, so that the server that is asked first
-     * cannot fill the search with invented nodes.
+     * The last quarter of the places is reserved for nodes that are found late, so that the first server cannot fill
+     * the search with invented nodes.
      *
      * @param TaskGroup<mixed> $tasks
      * @param int $limit end after this many nodes
@@ -68,7 +68,7 @@ final class Directory
         }
     }
 
-    /** Return a peer with those of its addresses that may be dialled though somebody else told them; null if none. */
+    /** Return a peer with only those reported addresses that may be dialled; null if there are none. */
     public function usable(PeerInfo $info): ?PeerInfo
     {
         $addresses = $this->policy->usable($info->addresses);
@@ -79,7 +79,7 @@ final class Directory
     /**
      * Find where a node can be reached.
      *
-     * @return PeerInfo|null null if nobody knows
+     * @return PeerInfo|null null if no peer knows it
      *
      * @throws PeerUnreachable if no node of the DHT answered
      * @throws DeadlinePassed

@@ -7,7 +7,7 @@ namespace Plasm\Remote;
 use Plasm\PeerId;
 use Plasm\Time\ClockInterface;
 
-/** What nodes, and the /24 or /48 that they are in, have failed of late: sums that halve every five minutes. */
+/** Recent failures of nodes and of their /24 or /48: sums that halve every five minutes. */
 final class Failures
 {
     private const HALF_LIFE_S = 300.0;

@@ -8,19 +8,19 @@ use Plasm\Libp2p\HearsayScope;
 use Plasm\Libp2p\Kademlia\Addresses;
 use Plasm\Libp2p\PeerInfo;
 
-/** What one search has found: no shard of a class and no network has too large a part in it. */
+/** The nodes that one search has found, with bounded shares for each shard of the class and each network. */
 final class Finds
 {
-    /** Whom one /24 or /48 may make known: fresh keys are free, addresses less so. */
+    /** How many nodes of one /24 or /48 are taken: keys are free, addresses are not. */
     private const MAX_PER_GROUP = 2;
 
     /** How many that were held back are kept of each shard. */
     private const MAX_WAITING = 64;
 
-    /** @var array<string, Addresses> by PeerId: what each shard tells */
+    /** @var array<string, Addresses> by PeerId: the reports of each shard */
     private array $addresses = [];
 
-    /** @var array<string, array<string, true>> by PeerId: the addresses of those that were told */
+    /** @var array<string, array<string, true>> by PeerId: the addresses that were passed on */
     private array $told = [];
 
     /** @var array<string, int> */
@@ -42,7 +42,7 @@ final class Finds
         return count($this->told) >= $this->limit;
     }
 
-    /** Take what somebody has told under the key of a shard. */
+    /** Add a node that was reported under the key of a shard. */
     public function take(PeerInfo $info, string $shard): void
     {
         $name = (string) $info->peer;
@@ -64,7 +64,7 @@ final class Finds
         }
     }
 
-    /** Tell those that were held back: of each shard in turn the one that most others name too. */
+    /** Pass on the nodes held back: for each shard in turn, the node that most other shards also report. */
     public function takeRest(): void
     {
         foreach ($this->waiting as $shard => $infos) {

@@ -11,7 +11,7 @@ use Plasm\Libp2p\Exception\Libp2pException;
 use Plasm\Libp2p\Io\Framing;
 use Plasm\Time\Deadline;
 
-/** Asks a node what it can: it answers by a u32, big-endian, and as many bytes of a signed record. */
+/** Asks a node for its capability record: the answer is a big-endian u32 length, then that many bytes. */
 final class Inquiry
 {
     public const PROTOCOL = '/phase/capabilities/1.0.0';
@@ -19,7 +19,7 @@ final class Inquiry
     private const MAX_ENVELOPE_BYTES = 2 * CapabilityRecord::MAX_BYTES;
 
     /**
-     * @throws InvalidRecord if what it says of itself cannot be believed
+     * @throws InvalidRecord if the record is invalid
      * @throws Libp2pException
      */
     public static function ask(ConnectionInterface $connection, Deadline $deadline): CapabilityRecord

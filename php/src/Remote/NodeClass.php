@@ -7,7 +7,7 @@ namespace Plasm\Remote;
 use Plasm\Exception\InvalidArgument;
 use Plasm\PeerId;
 
-/** A class of nodes that can be looked for, such as `wasi/preview1`. It is spread over several keys of the DHT. */
+/** A class of nodes to search for, such as `wasi/preview1`. It is divided into several keys of the DHT. */
 final readonly class NodeClass
 {
     public const SHARDS = 16;
@@ -22,7 +22,7 @@ final readonly class NodeClass
         }
     }
 
-    /** Return the class under which a node lists itself, so that who knows its name finds its addresses. */
+    /** Return the class under which a node lists itself by PeerId, so that clients find its addresses. */
     public static function ofPeer(PeerId $peer): self
     {
         return new self("peer/$peer");

@@ -12,15 +12,15 @@ use Plasm\Libp2p\PeerInfo;
 use Plasm\PeerId;
 
 /**
- * Where nodes were last reached, kept across processes for seven days.
+ * The addresses at which nodes were last reached, stored for seven days.
  *
- * Only addresses are in it that nodes advertise. What comes out of the cache is checked like any stranger's word.
+ * It contains only addresses that nodes advertise. Cached values are checked like a stranger's reports.
  */
 final class PeerBook
 {
     private const LIFETIME_S = 7 * 86_400;
 
-    /** How often nodes that have joined are looked for, however many good ones are known: or none could join. */
+    /** How often to search for new nodes even if many good ones are known: otherwise no new node would get jobs. */
     private const NEWCOMERS_S = 300;
     private const MAX_PEERS = 64;
     private const MAX_ADDRESSES = 8;
@@ -31,7 +31,7 @@ final class PeerBook
     private readonly string $key;
     private readonly string $searchKey;
 
-    /** @param string $network what keeps the nodes of one network apart from those of another */
+    /** @param string $network a name that separates the nodes of different networks */
     public function __construct(private readonly CacheInterface $cache, string $network)
     {
         $this->key = 'plasm_peers_' . substr(hash('sha256', $network), 0, 32);
@@ -66,7 +66,7 @@ final class PeerBook
         return $this->peers()[(string) $peer][0]->addresses ?? [];
     }
 
-    /** @param Multiaddr|null $proved the address at which it answered: it comes first, before what others told */
+    /** @param Multiaddr|null $proved the address at which it answered: it comes before reported ones */
     public function remember(PeerInfo $info, ?Multiaddr $proved = null): void
     {
         $name = (string) $info->peer;

@@ -10,11 +10,11 @@ use Plasm\Verifier\NodeHistory;
 /** Orders the nodes that answered: by their failures, then by how far they are, how busy, and how well they are known. */
 final readonly class Ranking
 {
-    /** The share of jobs that go to nodes of which nothing is known yet, where others are known. */
+    /** The share of jobs that go to unknown nodes when others are known. */
     private const FRESH_SHARE = 0.05;
 
     /**
-     * @param array<string, NodeHistory> $histories what is known of nodes, by PeerId
+     * @param array<string, NodeHistory> $histories the histories of nodes, by PeerId
      * @param \Closure(): float $draw returns a number from 0 to 1
      */
     public function __construct(private Failures $failures, private array $histories, private \Closure $draw)
@@ -36,7 +36,7 @@ final readonly class Ranking
 
     /**
      * @param list<Candidate> $candidates
-     * @param array<string, string|null> $groups whom a node is counted with, by PeerId
+     * @param array<string, string|null> $groups the network of each node, by PeerId
      *
      * @return list<Candidate> the best first
      */
@@ -52,7 +52,8 @@ final readonly class Ranking
     }
 
     /**
-     * Order them by their failures alone: who claims to be near, idle and large is then no likelier to be next.
+     * Order nodes by their failures alone, and equal ones at random: claims to be near, idle and large then have no
+     * effect.
      *
      * @param list<Candidate> $candidates
      * @param array<string, string|null> $groups as of `order`
@@ -78,9 +79,9 @@ final readonly class Ranking
     }
 
     /**
-     * Put a node of which nothing is known first, for a small share of jobs: or no node could join.
+     * Put an unknown node first for a small share of jobs: otherwise no new node would get jobs.
      *
-     * Only where others are known: otherwise all are new, and the nearest gets the job.
+     * This applies only if others are known: otherwise all are new, and the nearest gets the job.
      *
      * @param list<Candidate> $candidates
      *

@@ -17,7 +17,10 @@ use Plasm\PeerId;
 use Plasm\Submission;
 use Plasm\Time\Deadline;
 
-/** One search for nodes: those that are found are asked what they can, several at once, the dead ones left out. */
+/**
+ * One search for nodes: asks the nodes found for their capability records, several at once, and drops those that do
+ * not answer.
+ */
 final class Selection
 {
     private const MAX_FOUND = 64;
@@ -33,7 +36,7 @@ final class Selection
     /** @var TaskGroup<mixed> */
     private readonly TaskGroup $tasks;
 
-    /** @var array<string, true> by PeerId: whom not to ask */
+    /** @var array<string, true> by PeerId: nodes that must not be asked */
     private array $avoided = [];
 
     /** @var array<string, array<string, true>> by PeerId: the addresses that are tried, or were */
@@ -56,7 +59,7 @@ final class Selection
     /** How many of them have not failed of late. */
     private int $good = 0;
 
-    /** @var array<string, string> what each of those lacks that answered, by PeerId */
+    /** @var array<string, string> the missing requirement of each node that answered, by PeerId */
     private array $lacking = [];
 
     /** @var array<string, string> why each of those is of no use that did not, by PeerId */
@@ -66,11 +69,11 @@ final class Selection
 
     /**
      * @param bool $publicOnly refuse to dial private addresses
-     * @param Submission|null $job what a node is to take; null for any node
+     * @param Submission|null $job the job that a node must accept; null for any node
      * @param list<PeerId> $avoid
      * @param \Closure(string, array<string, scalar>): mixed $watch is told of each node
-     * @param NodeClass $class what a node must be of, also one that is named by the user
-     * @param list<string> $networks what no node may be on
+     * @param NodeClass $class the class that a node must have, also one that the user names
+     * @param list<string> $networks networks that no node may be in
      */
     public function __construct(
         private readonly Directory $directory,
@@ -92,9 +95,9 @@ final class Selection
     }
 
     /**
-     * Ask nodes, and look for others of a class, until there are enough or the first is some time ago.
+     * Ask nodes, and search for others of a class, until there are enough or `$settleS` have passed since the first.
      *
-     * A node that has failed does not count: it will do if nobody better is found.
+     * A node with failures does not count; it is used if no better one is found.
      *
      * @param list<PeerInfo> $infos
      * @param float $settleS how long to look for better nodes once there is one
@@ -138,7 +141,7 @@ final class Selection
         return $this->candidates;
     }
 
-    /** Tell whether the DHT did not answer, so that nobody could be found. */
+    /** Tell whether the DHT did not answer, so that no node could be found. */
     public function isCutOff(): bool
     {
         return $this->directoryProblem !== null;
@@ -151,7 +154,7 @@ final class Selection
         ($this->watch)('lost', ['peer' => (string) $peer, 'reason' => $problem]);
     }
 
-    /** Return what to tell when no node will do. */
+    /** Return the error for the case that no node is suitable. */
     public function failure(): NoNode
     {
         $problems = $this->lacking + $this->problems;
@@ -169,7 +172,7 @@ final class Selection
         return new NoNode('no node was found that can be used: ' . implode('; ', $told) . ($more > 0 ? "; and $more more" : ''));
     }
 
-    /** Ask a node, once more if it failed or has not answered where it was said to be before. */
+    /** Ask a node; again if it failed or did not answer at earlier addresses. */
     private function consider(PeerInfo $info): void
     {
         $name = (string) $info->peer;

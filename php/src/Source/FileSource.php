@@ -7,10 +7,10 @@ namespace Plasm\Source;
 use Plasm\Exception\InvalidArgument;
 
 /**
- * Bytes in a file: all that there are when it is first read.
+ * The bytes of a file, as many as it has when it is first read.
  *
- * What is no stored file (a pipe, a device, a file of /proc, a stream that cannot seek) is copied to a temporary one:
- * the size that fstat() gives says nothing about it.
+ * A pipe, a device, a file of /proc or a stream that cannot seek is copied to a temporary file: fstat() does not give
+ * its size.
  */
 final class FileSource implements SourceInterface
 {
@@ -48,7 +48,7 @@ final class FileSource implements SourceInterface
     }
 
     /**
-     * Take an open stream from its beginning. One that cannot seek is copied, from where it stands.
+     * Take an open stream from its beginning. A stream that cannot seek is copied from its present position.
      *
      * @param resource $stream
      *

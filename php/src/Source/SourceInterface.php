@@ -6,7 +6,7 @@ namespace Plasm\Source;
 
 use Plasm\Exception\InvalidArgument;
 
-/** Bytes to upload, wherever they are: read in pieces, so that they need not fit into memory. */
+/** Bytes to upload from any source, read in pieces, so that they need not fit into memory. */
 interface SourceInterface
 {
     public function size(): int;

@@ -6,17 +6,18 @@ namespace Plasm\Testing;
 
 use Plasm\Outcome;
 
-/** What a `MockTransport` makes of a job. */
+/** The answer of a `MockTransport` to a job. */
 final readonly class MockAnswer
 {
     /**
      * @param Outcome|null $outcome null while the job runs
-     * @param string|null $sentStdout what is sent in place of the stdout that was signed
-     * @param string|null $sentEnvelope what is sent in place of the signed receipt
+     * @param string|null $sentStdout the stdout to send in place of the signed one
+     * @param string|null $sentEnvelope the envelope to send in place of the signed one
      * @param array<string, string|array<string, string>> $files outputs by their paths: a file's bytes, or the files that
      *     are in a directory
-     * @param array<string, string|array<string, string>>|null $sentFiles what is sent in place of what was signed
-     * @param Outcome|null $toldOutcome how the node says that the job ended, in place of what it signed
+     * @param array<string, string|array<string, string>>|null $sentFiles the outputs to send in place of the signed
+     *     ones
+     * @param Outcome|null $toldOutcome the outcome in the node's status, in place of the signed one
      */
     private function __construct(
         public ?Outcome $outcome,

@@ -8,7 +8,7 @@ use Plasm\Digest;
 use Plasm\Files\FileTree;
 use Plasm\Files\Product;
 
-/** What a `MockTransport` serves of a job's outputs. */
+/** The output files of a job that a `MockTransport` serves. */
 final readonly class MockFiles
 {
     /** @param array<string, string|array<string, string>> $outputs by path: a file's bytes, or the files in a directory */
@@ -16,7 +16,7 @@ final readonly class MockFiles
     {
     }
 
-    /** @return list<Product> what a receipt states of them */
+    /** @return list<Product> the products that a receipt states */
     public function products(): array
     {
         $products = [];

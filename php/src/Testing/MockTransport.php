@@ -27,7 +27,7 @@ final class MockTransport implements TransportInterface
     /** @var array<string, MockJob> by job id and token */
     private array $jobs = [];
 
-    /** @param callable(Submission): MockAnswer $answer is asked once for each job; what it throws, `submit` throws */
+    /** @param callable(Submission): MockAnswer $answer called once for each job; `submit` throws its exceptions */
     public function __construct(callable $answer, ?ReceiptSigner $signer = null)
     {
         $this->answer = $answer(...);
@@ -69,7 +69,7 @@ final class MockTransport implements TransportInterface
         return [new Node($this->peer(), 'mock', 'mock:')];
     }
 
-    /** Take a job, unless it is there already. */
+    /** Add a job, unless it exists already. */
     public function put(Submission $job, #[\SensitiveParameter] string $token): MockJob
     {
         $key = self::key($job->id(), $token);

@@ -56,7 +56,7 @@ final readonly class ReceiptSigner
     }
 
     /**
-     * Return what such a run may have taken: the limit if it ran out of gas, else at least what its output costs.
+     * Return a possible gas count for such a run: the limit if it ran out of gas, else at least the cost of its output.
      *
      * @param list<string> $outputs
      */

@@ -6,14 +6,14 @@ namespace Plasm\Time;
 
 use Plasm\Exception\TimedOut;
 
-/** A moment after which nobody waits any more. */
+/** A moment at which waiting ends. */
 final readonly class Deadline
 {
     private float $at;
 
     /**
      * @param float|null $seconds from now; null for never
-     * @param string $limit which limit it stands for: `connect`, `idle` or `total`
+     * @param string $limit the name of the limit: `connect`, `idle` or `total`
      */
     public function __construct(private ClockInterface $clock, public ?float $seconds, public string $limit = 'total')
     {
@@ -43,7 +43,7 @@ final readonly class Deadline
         return $this->remaining() <= 0.0;
     }
 
-    /** Return whichever of the two comes first. */
+    /** Return the earlier of the two. */
     public function orSooner(self $other): self
     {
         return $other->at < $this->at ? $other : $this;

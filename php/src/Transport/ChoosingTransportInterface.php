@@ -13,9 +13,9 @@ use Plasm\Time\Deadline;
 interface ChoosingTransportInterface extends TransportInterface
 {
     /**
-     * Begin a conversation with a node that says it takes the job.
+     * Open a conversation with a node whose capability record accepts the job.
      *
-     * @param list<PeerId> $avoid nodes that had it, and failed it
+     * @param list<PeerId> $avoid nodes that have failed the job
      * @param list<PeerId> $among the only nodes to consider; none for all
      *
      * @throws TransportException

@@ -22,7 +22,7 @@ use Plasm\Remote\PeerBook;
 use Plasm\Time\ClockInterface;
 use Plasm\Timeouts;
 
-/** How a client reaches nodes, as its options say. */
+/** The transport and the route of a client, from its options. */
 final readonly class Configuration
 {
     private const OPTIONS = [
@@ -34,7 +34,7 @@ final readonly class Configuration
     private const DIRECTORY = '/phase/kad/1.0.0';
     private const MAX_BOOTSTRAP = 64;
 
-    /** @param string $route what a job's route is unless it says another */
+    /** @param string $route the default route of a job */
     private function __construct(public TransportInterface $transport, public string $route)
     {
     }

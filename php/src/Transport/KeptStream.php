@@ -11,7 +11,7 @@ final readonly class KeptStream
 {
     /**
      * @param int $keepS for how many seconds the node keeps it between two conversations
-     * @param list<string> $features what the node's hello said that it can do
+     * @param list<string> $features the features in the node's `hello`
      */
     public function __construct(
         public StreamInterface $stream,

@@ -8,16 +8,19 @@ use Plasm\Exception\TransportException;
 use Plasm\PeerId;
 use Plasm\Time\ClockInterface;
 
-/** The idle streams to each socket. A process that was forked uses none of its parent's. */
+/** The idle streams to each socket. A forked process uses none of its parent's streams. */
 final class KeptStreams
 {
-    /** A stream is given up so long before the node closes it: what is sent then would be lost on its way. */
+    /** A stream is given up this long before the node closes it, because a message sent then could be lost. */
     private const MARGIN_S = 1.0;
 
-    /** As many as jobs of `Client::map()` run beside one another, if their number is not raised much. */
+    /** At least as many as the jobs that `Client::map()` runs at once by default. */
     private const MAX_IDLE = 32;
 
-    /** @var array<string, list<array{KeptStream, float, int|false}>> by path: streams, until when they are good, and whose */
+    /**
+     * @var array<string, list<array{KeptStream, float, int|false}>> by path: streams, when they expire, and the
+     * process that opened them
+     */
     private array $streams = [];
 
     public function __construct(private readonly ClockInterface $clock)
@@ -36,7 +39,7 @@ final class KeptStreams
     /**
      * Return the stream to a socket that was used last, if the node has not closed it; null if there is none.
      *
-     * @param PeerId|null $peer the node that is wanted, null for whichever is there
+     * @param PeerId|null $peer the node to reach, null for any
      */
     public function take(string $path, ?PeerId $peer): ?KeptStream
     {

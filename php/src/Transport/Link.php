@@ -29,7 +29,7 @@ final class Link
 
     public readonly Conversation $conversation;
 
-    /** What the node has said and nobody has answered to. */
+    /** The node's next message, if it was received but not returned yet. */
     private Data|NodeMessage|null $heard = null;
 
     private float $lastSent;
@@ -53,14 +53,14 @@ final class Link
         $this->began = $this->lastSent = $this->lastHeard = $clock->now();
     }
 
-    /** Return the identity that the other side proved; null where the carrier proves none. */
+    /** Return the identity that the node proved; null if the carrier proves none. */
     public function remotePeer(): ?PeerId
     {
         return $this->stream->remotePeer();
     }
 
     /**
-     * Send what the conversation said.
+     * Send bytes that the conversation encoded.
      *
      * @throws TransportException
      */
@@ -79,7 +79,7 @@ final class Link
     }
 
     /**
-     * Return the next thing that the node says.
+     * Wait for the node's next message, and return it.
      *
      * @throws TransportException
      */
@@ -98,7 +98,7 @@ final class Link
     }
 
     /**
-     * Return what the node has said already, and `next` returns next; null if there is nothing.
+     * Return the message that `next` would return without waiting; null if there is none.
      *
      * @throws ProtocolError
      */
@@ -119,7 +119,7 @@ final class Link
         }
     }
 
-    /** Return until when to wait for what takes no work: heartbeats do not count as that. */
+    /** Return the deadline for an answer that needs no work; heartbeats do not extend it. */
     public function soon(): Deadline
     {
         return $this->deadline->orSooner(new Deadline($this->clock, $this->idleS, 'idle'));
@@ -132,7 +132,7 @@ final class Link
     }
 
     /**
-     * Take what has come, without waiting.
+     * Receive the bytes that have arrived, without waiting.
      *
      * @throws TransportException
      */

@@ -34,8 +34,8 @@ final readonly class LocalTransport implements TransportInterface
     private KeptStreams $kept;
 
     /**
-     * @param string|null $socket the one socket to use; null to look where daemons listen
-     * @param int|null $trustedUser a user whose daemon is believed, beside this process's own and root
+     * @param string|null $socket the socket to use; null to try the places where daemons listen
+     * @param int|null $trustedUser a user whose daemon is trusted, in addition to this process's user and root
      */
     public function __construct(
         private ?string $socket = null,
@@ -111,7 +111,7 @@ final readonly class LocalTransport implements TransportInterface
         return $nodes;
     }
 
-    /** Return whether to look for a daemon again: one is starting, or it is too early to tell where none is to be seen. */
+    /** Return whether to look for a daemon again: one is starting, or may not have left a mark yet. */
     private function mayStart(float $began, Deadline $deadline, bool $isNoneSeen): bool
     {
         $waited = $this->clock->now() - $began;
@@ -159,7 +159,10 @@ final readonly class LocalTransport implements TransportInterface
         }
     }
 
-    /** Return the owner of the system's directory, if the socket lies there and nobody but root could make it. */
+    /**
+     * Return the owner of the system's directory, if the socket is in it and only root could have created the
+     * directory.
+     */
     private static function systemUser(string $path): ?int
     {
         if (dirname($path) !== self::SYSTEM_DIRECTORY) {
@@ -174,7 +177,7 @@ final readonly class LocalTransport implements TransportInterface
     }
 
     /**
-     * Return where daemons may be listening, the likeliest first (docs/protocol.md, "Carriers").
+     * Return the sockets where daemons may be listening, the likeliest first (docs/protocol.md, "Carriers").
      *
      * @return list<string>
      */
@@ -196,9 +199,9 @@ final readonly class LocalTransport implements TransportInterface
     }
 
     /**
-     * Return what to try of a place that is no directory one may look into.
+     * Return the sockets to try in a directory that cannot be listed.
      *
-     * Under open_basedir PHP does not say whether a file is there, but connects to it all the same.
+     * Under open_basedir PHP does not tell whether a file exists, but still connects to it.
      *
      * @return list<string>
      */
@@ -214,7 +217,10 @@ final readonly class LocalTransport implements TransportInterface
         return [str_ends_with($place, '.sock') || $this->isNamed() ? $place : "$place/" . self::SOCKET_NAME];
     }
 
-    /** Return whether a daemon is starting: it holds a lock on a file beside its socket (docs/protocol.md, "Carriers"). */
+    /**
+     * Return whether a daemon is starting: it holds a lock on a file next to its socket (docs/protocol.md,
+     * "Carriers").
+     */
     private function isStarting(): bool
     {
         foreach ($this->places() as $place) {
@@ -274,7 +280,10 @@ final readonly class LocalTransport implements TransportInterface
         return function_exists('posix_geteuid') ? posix_geteuid() : @fileowner('/proc/self');
     }
 
-    /** Return whether a directory belongs to a user and nobody else may change what is in it; `$missing` if there is none. */
+    /**
+     * Return whether a directory belongs to a user and no other user may change its contents; `$missing` if it does
+     * not exist.
+     */
     private static function isOwn(string $path, int $user, bool $missing): bool
     {
         $found = @lstat($path);

@@ -43,7 +43,7 @@ final class RemoteTransport implements SeparatesJobsInterface, RemembersFailures
     private const SETTLE_S = 0.5;
     private const ENOUGH = 4;
 
-    /** The same for a job that a node has failed: the first to answer may be of one kind, others further away. */
+    /** The same for a job that a node has failed: the nodes that answer first may all belong to one operator. */
     private const SETTLE_AFTER_FAILURE_S = 2.0;
     private const ENOUGH_AFTER_FAILURE = 16;
 
@@ -74,9 +74,9 @@ final class RemoteTransport implements SeparatesJobsInterface, RemembersFailures
 
     /**
      * @param bool $publicOnly refuse to dial private addresses
-     * @param list<PeerInfo> $bootstrap nodes that are asked themselves if they name nobody
-     * @param (\Closure(string, array<string, scalar>): mixed)|null $watch is told what happens
-     * @param (\Closure(): self)|null $again makes one like this, with a fresh identity
+     * @param list<PeerInfo> $bootstrap nodes that are used themselves if they report no others
+     * @param (\Closure(string, array<string, scalar>): mixed)|null $watch is called with each event
+     * @param (\Closure(): self)|null $again creates a transport like this one with a fresh identity
      * @param (\Closure(): float)|null $draw returns a number from 0 to 1; null for the system's randomness
      */
     public function __construct(
@@ -277,8 +277,8 @@ final class RemoteTransport implements SeparatesJobsInterface, RemembersFailures
 
     /**
      * @param list<Candidate> $candidates
-     * @param bool $anyOrder whether equally good nodes come in any order: who claims to be near, idle and large is then
-     *                       no likelier to be next
+     * @param bool $anyOrder whether equally good nodes are ordered at random, so that claims to be near, idle and
+     *     large have no effect
      */
     private function first(
         array $candidates,
@@ -316,7 +316,7 @@ final class RemoteTransport implements SeparatesJobsInterface, RemembersFailures
         return null;
     }
 
-    /** Go on with a connection from before, if there is one and it still lives. */
+    /** Use an earlier connection, if there is one and it is alive. */
     private function reuse(PeerId $peer, Deadline $deadline): ?SessionInterface
     {
         $this->host->loop()->poll();
@@ -331,7 +331,7 @@ final class RemoteTransport implements SeparatesJobsInterface, RemembersFailures
         }
     }
 
-    /** Dial a node where it was last, or else where the DHT says it is. */
+    /** Dial a node at its last address, or else at the addresses in the DHT. */
     private function reach(PeerId $peer, Deadline $deadline): SessionInterface
     {
         $addresses = $this->directory->usable(new PeerInfo($peer, $this->book->addresses($peer)))->addresses ?? [];
@@ -418,7 +418,7 @@ final class RemoteTransport implements SeparatesJobsInterface, RemembersFailures
         );
     }
 
-    /** The loop on which several tasks may use this transport beside one another. */
+    /** The loop on which several tasks may use this transport concurrently. */
     public function loop(): Loop
     {
         return $this->host->loop();

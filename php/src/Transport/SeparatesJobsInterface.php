@@ -10,7 +10,7 @@ use Plasm\Verifier\NodeHistory;
 /** A transport over which several nodes can run one task without seeing that others do. */
 interface SeparatesJobsInterface extends ChoosingTransportInterface
 {
-    /** Return what a node is counted with: its /24 or /48, or that of its relay; null if that is not known. */
+    /** Return the network that a node is counted in: its /24 or /48, or that of its relay; null if unknown. */
     public function network(PeerId $peer): ?string;
 
     /**
@@ -21,7 +21,8 @@ interface SeparatesJobsInterface extends ChoosingTransportInterface
     public function separate(array $networks): self;
 
     /**
-     * Choose by what is known of nodes: convicted ones never, and those whose results were confirmed rather than strangers.
+     * Set the histories by which nodes are chosen: convicted nodes never, nodes with confirmed results before
+     * strangers.
      *
      * @param array<string, NodeHistory> $histories by PeerId
      */

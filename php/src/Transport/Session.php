@@ -33,7 +33,7 @@ use Plasm\Time\ClockInterface;
 use Plasm\Time\Deadline;
 use Plasm\Timeouts;
 
-/** Speaks docs/protocol.md over a stream, whichever carrier it is of. */
+/** The client's side of the job protocol (docs/protocol.md) over a stream of any carrier. */
 final class Session implements SessionInterface
 {
     public const PROTOCOL = '/phase/job/1.0.0';
@@ -50,14 +50,14 @@ final class Session implements SessionInterface
     /** As much of an output as there is. */
     private const MAX_FETCH_BYTES = Fields::MAX_INTEGER;
 
-    /** Reasons of refusal that say that there is no such job, or not any more. */
+    /** Reasons of refusal for a job that does not exist or was deleted. */
     private const GONE = ['unknown_job', 'released', 'expired'];
 
     private readonly PeerId $peer;
     private readonly string $agent;
     private bool $isOver = false;
 
-    /** @param ClockInterface|null $bounding set where another node may have the job: then this one is not waited for long */
+    /** @param ClockInterface|null $bounding set if another node may run the job: then waits for this node are short */
     private function __construct(
         private readonly Link $link,
         private readonly ?\Closure $watch,
@@ -67,14 +67,14 @@ final class Session implements SessionInterface
     }
 
     /**
-     * Begin a conversation on a fresh stream: wait for the node to introduce itself.
+     * Begin a conversation on a new stream: wait for the node's `hello`.
      *
      * @param PeerId|null $expected the node that must answer
      * @param (\Closure(string, array<string, scalar>): mixed)|null $watch is told what happens
-     * @param bool $isReplaceable whether another node may have the job, so that this one has its time
-     * @param (\Closure(KeptStream): mixed)|null $keep takes the stream over that the node keeps when all is said
+     * @param bool $isReplaceable whether another node may run the job, so that waits for this node are bounded
+     * @param (\Closure(KeptStream): mixed)|null $keep receives the stream if the node keeps it after the conversation
      *
-     * @throws TransportException the stream is closed then
+     * @throws TransportException after which the stream is closed
      */
     public static function open(
         StreamInterface $stream,
@@ -422,8 +422,8 @@ final class Session implements SessionInterface
     /**
      * Return the node that ran a job.
      *
-     * A gateway is believed only where the carrier proves no identity, as a socket whose permissions say who may
-     * serve it. Elsewhere a receipt must be of the node that was dialled.
+     * A gateway is trusted only over a carrier without identities, such as a socket whose permissions decide who may
+     * serve it. Otherwise the receipt must be signed by the dialled node.
      */
     private function ranBy(JobStatus $status): PeerId
     {
@@ -446,7 +446,7 @@ final class Session implements SessionInterface
         }
     }
 
-    /** Return what a message means that ends the conversation. */
+    /** Return the exception for a message that ends the conversation. */
     private function ended(Data|NodeMessage $heard): Refused|TransportException
     {
         $this->close();

@@ -29,14 +29,14 @@ interface SessionInterface
     public function agent(): string;
 
     /**
-     * Hand over a job, and return when the node has it safe on disk.
+     * Submit a job, and return when the node has stored it on its disk.
      *
-     * @param bool $mayHaveFiles whether the node may have the job's files, so that proving to have them too may spare
-     *                           sending them
+     * @param bool $mayHaveFiles whether the node may have the job's files, so that a proof of possession may replace
+     *     their upload
      *
      * @throws TransportException
      * @throws Refused
-     * @throws ExceptionInterface if what is to be uploaded cannot be read
+     * @throws ExceptionInterface if an upload's source cannot be read
      */
     public function submit(
         Submission $job,
@@ -45,7 +45,7 @@ interface SessionInterface
     ): JobStatus;
 
     /**
-     * Take a job's output, from what there is of it already, until the job has ended.
+     * Receive a job's output, from the present offsets on, until the job has ended.
      *
      * @throws TransportException
      * @throws Refused
@@ -53,7 +53,7 @@ interface SessionInterface
     public function attach(string $jobId, #[\SensitiveParameter] string $token, OutputInterface $output): JobAnswer;
 
     /**
-     * Take an output of a job that has ended, from what there is of it already, and return it.
+     * Fetch an output file of an ended job, from the present offset on, and return it.
      *
      * @throws TransportException
      * @throws Refused
@@ -61,9 +61,9 @@ interface SessionInterface
     public function fetch(string $jobId, #[\SensitiveParameter] string $token, Fetching $fetching): Fetching;
 
     /**
-     * Return when the job has ended, without its output.
+     * Wait until the job has ended, without receiving its output.
      *
-     * @param (\Closure(JobStatus): mixed)|null $changed is told of each new state
+     * @param (\Closure(JobStatus): mixed)|null $changed is called with each new state
      *
      * @throws TransportException
      * @throws Refused
@@ -92,6 +92,6 @@ interface SessionInterface
      */
     public function release(string $jobId, #[\SensitiveParameter] string $token): JobStatus;
 
-    /** End the conversation; the job goes on. Never throws; doing it twice is harmless. */
+    /** End the conversation; the job continues. Never throws; a second call is harmless. */
     public function close(): void;
 }

@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace Plasm\Transport;
 
 /**
- * How the user of this machine starts a daemon: by systemd where the package is installed, else by hand.
+ * The command that starts a daemon on this machine: by systemd if the package is installed, else by hand.
  *
  * @internal
  */

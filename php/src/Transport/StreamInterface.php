@@ -11,7 +11,7 @@ use Plasm\PeerId;
 /** Bytes to and from one node, in order. It knows nothing of jobs. */
 interface StreamInterface
 {
-    /** Return the identity that the other side proved; null where the carrier proves none, as a local socket. */
+    /** Return the identity that the node proved; null if the carrier proves none, as a local socket. */
     public function remotePeer(): ?PeerId;
 
     /**

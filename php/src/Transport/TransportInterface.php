@@ -13,7 +13,7 @@ use Plasm\Time\Deadline;
 interface TransportInterface
 {
     /**
-     * Begin a conversation with a node, whose PeerId is known when this returns.
+     * Open a conversation with a node. Its PeerId is known when this returns.
      *
      * @param PeerId|null $peer the node that must answer; null for any
      * @param Deadline $deadline for the whole conversation

@@ -12,7 +12,7 @@ use Plasm\Libp2p\Io\Loop;
 use Plasm\PeerId;
 use Plasm\Time\Deadline;
 
-/** A connection to a daemon's Unix socket. Who is on the other side, the socket's permissions say. */
+/** A connection to a daemon's Unix socket. The socket's permissions decide which user may serve it. */
 final class UnixStream implements StreamInterface
 {
     private const MAX_LINE_BYTES = 64;
@@ -140,7 +140,7 @@ final class UnixStream implements StreamInterface
         }
     }
 
-    /** Return what a user does that may not use a socket, in the words of the Python client. */
+    /** Return the hint for a user without permission for the socket, in the words of the Python client. */
     private static function howToBeLetIn(string $path): string
     {
         foreach ([$path, dirname($path)] as $place) {

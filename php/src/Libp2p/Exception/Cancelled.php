@@ -6,7 +6,7 @@ namespace Plasm\Libp2p\Exception;
 
 use Plasm\Exception\ExceptionInterface;
 
-/** The task was cancelled by what started it. No failure of a peer: what handles those lets it pass. */
+/** The task was cancelled by its starter. It is no failure of a peer: handlers of such failures must not catch it. */
 final class Cancelled extends \RuntimeException implements ExceptionInterface
 {
 }

@@ -6,7 +6,7 @@ namespace Plasm\Libp2p\Exception;
 
 use Plasm\Exception\ExceptionInterface;
 
-/** Anything that went wrong between this client and a peer, or in what a peer sent. */
+/** An error in the communication with a peer, or in a peer's messages. */
 interface Libp2pException extends ExceptionInterface
 {
 }

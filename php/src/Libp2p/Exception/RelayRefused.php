@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm\Libp2p\Exception;
 
-/** A relay makes no circuit to a peer, and says why by a number of its protocol. */
+/** A relay refused a circuit to a peer; the status code of its protocol gives the reason. */
 final class RelayRefused extends \RuntimeException implements Libp2pException
 {
     private const REASONS = [

@@ -20,7 +20,7 @@ interface ByteStreamInterface
     public function read(int $max, Deadline $deadline): string;
 
     /**
-     * Queue all the bytes, waiting while too many stand in the queue. The loop sends what the kernel has no room for.
+     * Queue all the bytes, and wait while the queue is full. The loop sends the bytes for which the kernel has no room.
      *
      * @throws DeadlinePassed and some of them may have been sent
      * @throws Libp2pException

@@ -11,7 +11,7 @@ use Plasm\Time\Deadline;
 interface ChannelInterface extends ByteStreamInterface
 {
     /**
-     * Return what is there, up to about `$max` bytes; null if nothing is, '' at the end.
+     * Return the bytes that have arrived, up to about `$max`; null if there are none, '' at the end.
      *
      * @throws Libp2pException
      */
@@ -34,6 +34,6 @@ interface ChannelInterface extends ByteStreamInterface
     /** @param (\Closure(): void)|null $callback called when `tryRead` may have something; null ends it */
     public function onReadable(?\Closure $callback): void;
 
-    /** Let go of the connection at once. Doing it twice is harmless. */
+    /** Close the connection at once. A second call is harmless. */
     public function close(): void;
 }

@@ -27,7 +27,7 @@ final class DnsResolver implements ResolverInterface
     private const MAX_SERVERS = 3;
     private const PATIENCE_S = 2.0;
 
-    /** Whom resolv.conf(5) has asked if it names none. */
+    /** The default server if resolv.conf(5) names none. */
     private const OWN_SERVER = '127.0.0.1:53';
 
     /** @var list<string> those that are configured */
@@ -36,7 +36,7 @@ final class DnsResolver implements ResolverInterface
     /** @var list<string> */
     private readonly array $asked;
 
-    /** @param list<string>|null $servers `host:port`, `[host]:port` for IPv6; null for what resolv.conf(5) says */
+    /** @param list<string>|null $servers `host:port`, `[host]:port` for IPv6; null for those of resolv.conf(5) */
     public function __construct(
         private readonly Loop $loop,
         ?array $servers = null,

@@ -10,8 +10,8 @@ use Plasm\Time\Deadline;
 /**
  * Waits for many sockets at once with `stream_select`, and runs tasks as fibers in between.
  *
- * It turns only while somebody waits: a call outside any task drives it until what it waits for has
- * happened. Callbacks of sockets neither wait nor throw.
+ * It runs only while a caller waits: a call outside any task drives it until the awaited event has happened.
+ * Callbacks of sockets must neither wait nor throw.
  */
 final class Loop
 {
@@ -65,7 +65,7 @@ final class Loop
         return $fiber === null ? null : self::$loops[$fiber] ?? null;
     }
 
-    /** Let time pass: for other tasks too, where a task calls this. */
+    /** Sleep. In a task, other tasks run meanwhile. */
     public static function sleep(float $seconds): void
     {
         $loop = self::current();
@@ -142,7 +142,7 @@ final class Loop
         }
     }
 
-    /** See to what can be done now, without waiting. */
+    /** Handle all events that are ready, without waiting. */
     public function poll(): void
     {
         $fiber = \Fiber::getCurrent();
@@ -191,7 +191,7 @@ final class Loop
         }
     }
 
-    /** Microseconds until somebody has to go on. */
+    /** Return the microseconds until the next waiter must be resumed. */
     private function patience(): int
     {
         if (!$this->ready->isEmpty()) {
@@ -236,7 +236,7 @@ final class Loop
         }
     }
 
-    /** A signal that came in between is none; more sockets than `select` can hold is one. */
+    /** An interrupting signal is no failure; more sockets than `select` supports is one. */
     private function checkFailure(string $message): void
     {
         if (!str_contains($message, '[4]')) {

@@ -7,7 +7,7 @@ namespace Plasm\Libp2p\Io;
 use Plasm\Libp2p\Exception\Libp2pException;
 use Plasm\Time\Deadline;
 
-/** Finds the IP addresses that a name stands for. */
+/** Resolves a name to IP addresses. */
 interface ResolverInterface
 {
     /**
@@ -16,7 +16,7 @@ interface ResolverInterface
      *
      * @return non-empty-list<string> IPv4 addresses first
      *
-     * @throws Libp2pException if there are none, or nobody says in time
+     * @throws Libp2pException if there are none, or no server answers in time
      */
     public function resolve(string $name, bool $ip4, bool $ip6, Deadline $deadline): array;
 }

@@ -7,7 +7,7 @@ namespace Plasm\Libp2p\Io;
 use Plasm\Libp2p\Exception\DeadlinePassed;
 use Plasm\Time\Deadline;
 
-/** Something that happens now and then, and that any number may wait for. Who is woken looks again. */
+/** A recurring event that any number of tasks may wait for. A woken task checks its condition again. */
 final class Signal
 {
     /** @var array<int, Waiter> */

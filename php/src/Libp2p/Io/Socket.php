@@ -13,7 +13,7 @@ use Plasm\Time\Deadline;
 /** A TCP connection that never blocks. */
 final class Socket implements ChannelInterface
 {
-    /** Writers wait while more than this stands in the queue. */
+    /** Writers wait while the queue has more bytes than this. */
     private const HIGH_WATER_BYTES = 256 * 1024;
 
     /** A peer that lets more than this pile up reads nothing and asks for much. */

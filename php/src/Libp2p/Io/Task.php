@@ -6,7 +6,7 @@ namespace Plasm\Libp2p\Io;
 
 use Plasm\Libp2p\Exception\Cancelled;
 
-/** Work that runs beside other work on one loop, as a fiber. Who started it sees to its end. */
+/** Concurrent work on the loop, as a fiber. Its starter must wait for its end or cancel it. */
 final class Task
 {
     private mixed $result = null;
@@ -31,7 +31,7 @@ final class Task
         });
     }
 
-    /** Go on with the work until it waits again. Only for the loop. */
+    /** Resume the work until it waits again. Only for the loop. */
     public function resume(): void
     {
         if ($this->done) {
@@ -58,13 +58,13 @@ final class Task
         return $this->done;
     }
 
-    /** What the work threw, once it is done. */
+    /** The exception of the finished work, if it threw one. */
     public function error(): ?\Throwable
     {
         return $this->error ?? ($this->done && $this->cancelled ? new Cancelled('cancelled') : null);
     }
 
-    /** What the work returned, once it is done. */
+    /** The return value of the finished work. */
     public function result(): mixed
     {
         return $this->result;

@@ -44,7 +44,7 @@ final class TaskGroup
     /**
      * Wait for the next task to end and take it out of the group.
      *
-     * @return array{string, T|null, \Throwable|null} its key, and what it returned or threw
+     * @return array{string, T|null, \Throwable|null} its key, and its return value or exception
      *
      * @throws DeadlinePassed
      */
@@ -63,7 +63,7 @@ final class TaskGroup
     }
 
     /**
-     * Cancel what still runs, and return what has ended but nobody took.
+     * Cancel the running tasks, and return the results that were not taken.
      *
      * @return list<T>
      */

@@ -6,7 +6,7 @@ namespace Plasm\Libp2p\Io;
 
 use Plasm\Time\Deadline;
 
-/** One wait: who waits, until when, and whether it has ended. */
+/** One wait: the waiting fiber, its deadline, and whether it has ended. */
 final class Waiter
 {
     public bool $woken = false;

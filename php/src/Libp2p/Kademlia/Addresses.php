@@ -6,7 +6,7 @@ namespace Plasm\Libp2p\Kademlia;
 
 use Plasm\Libp2p\Multiaddr;
 
-/** The addresses of one peer as several have told them: no teller's are left out because another told many. */
+/** The addresses of one peer as several peers report them. A peer that reports many cannot displace another's. */
 final class Addresses
 {
     private const MAX_TELLERS = 16;
@@ -16,7 +16,7 @@ final class Addresses
     private array $claims = [];
 
     /**
-     * Take what somebody tells, beside what he told before.
+     * Add the addresses that a peer reports.
      *
      * @param list<Multiaddr> $addresses
      */
@@ -39,7 +39,8 @@ final class Addresses
     }
 
     /**
-     * Return those that most tell, which fill half of the places, and then of each teller in turn.
+     * Return the addresses: the first half are those with the most reports, the second half one of each reporting
+     * peer in turn.
      *
      * @return list<Multiaddr>
      */

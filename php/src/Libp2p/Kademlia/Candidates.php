@@ -10,15 +10,16 @@ use Plasm\Libp2p\PeerInfo;
 /**
  * The peers that one lookup has heard of, in the order of their distance to the key.
  *
- * What peers tell of others is hearsay: of one /24 or /48 two are asked before those of other networks, of those
- * that one peer alone has told one at a time, and a peer whose word has sent the lookup nowhere comes last.
+ * Peers' reports about others are hearsay: at most two peers of one /24 or /48 are asked before those of other
+ * networks, peers reported by one peer alone one at a time, and peers reported by a peer whose reports led nowhere
+ * come last.
  *
  * Source: Maymounkov and Mazières, "Kademlia", section 2.3; libp2p specification, kad-dht: distance is the
  * XOR of SHA-256 hashes.
  */
 final class Candidates
 {
-    /** Beyond these, the farthest that nobody has asked yet are forgotten. */
+    /** Beyond this number, the farthest peers that were not asked yet are dropped. */
     private const MAX_UNASKED = 256;
 
     private const MAX_PER_GROUP = 2;
@@ -29,7 +30,7 @@ final class Candidates
     /** @var array<string, PeerInfo> by distance, nearest first */
     private array $unasked = [];
 
-    /** @var array<string, Addresses> by distance: who told of it */
+    /** @var array<string, Addresses> by distance: the reports of its addresses */
     private array $told = [];
 
     /** @var array<string, array<string, true>> by distance: the addresses that each of those was asked at that were asked */
@@ -44,7 +45,7 @@ final class Candidates
     /** @var array<string, int> how many of each group were asked */
     private array $groups = [];
 
-    /** @var array<string, int> how many of those that each peer told did not answer, less those that did */
+    /** @var array<string, int> how many of the peers that each peer reported did not answer, minus those that did */
     private array $faults = [];
 
     /** @param int $breadth how many of the nearest peers are to have answered at the end */
@@ -53,7 +54,7 @@ final class Candidates
         $this->target = hash('sha256', $key, true);
     }
 
-    /** @param PeerInfo|null $teller who told of it; null for those to begin with */
+    /** @param PeerInfo|null $teller the peer that reported it; null for a bootstrap node */
     public function add(PeerInfo $info, ?PeerInfo $teller = null): void
     {
         $distance = $this->distance($info);
@@ -103,7 +104,7 @@ final class Candidates
         $this->answered = array_slice($this->answered, 0, $this->breadth);
     }
 
-    /** Note that a peer did not answer. It may be asked again where others have said that it is. */
+    /** Record that a peer did not answer. It may be asked again at addresses that other peers report. */
     public function failed(PeerInfo $info): void
     {
         $distance = $this->distance($info);
@@ -159,7 +160,7 @@ final class Candidates
         return true;
     }
 
-    /** Whether a peer is being asked that somebody alone has told of. */
+    /** Whether a peer is being asked that only this peer reported. */
     private function isRunningOn(string $teller): bool
     {
         foreach (array_keys($this->running) as $distance) {
@@ -171,7 +172,7 @@ final class Candidates
         return false;
     }
 
-    /** Whether those that are being asked may still tell of others than a peer that is held back. */
+    /** Whether the peers being asked may still report other peers than one that is held back. */
     private function hasOthers(): bool
     {
         foreach (array_keys($this->running) as $distance) {

@@ -32,7 +32,7 @@ final class Client implements ClientInterface
     /** Enough reports of one peer, each from another network. */
     private const WITNESSES = 3;
 
-    /** What one peer makes known at once; the rest when all have been heard. */
+    /** How many peers one peer may report at once; the rest follow when all peers have answered. */
     private const MAX_AT_ONCE = 4;
 
     /** @var list<PeerInfo> */
@@ -43,13 +43,13 @@ final class Client implements ClientInterface
 
     /**
      * @param list<Multiaddr> $bootstrap nodes to begin with, each ending in a PeerId
-     * @param int $alpha how many are asked at once
-     * @param int $breadth how many of the nearest are asked in the end (Kademlia's k)
+     * @param int $alpha how many peers are asked at once
+     * @param int $breadth how many of the nearest peers must have answered at the end (Kademlia's k)
      * @param float $patienceS how long one node may take, from dialling to its answer
      * @param int $maxQueries end a lookup after this many queries
-     * @param bool $dialPrivate whether to dial private and loopback addresses that others named
-     * @param Connections|null $connections null for some of its own
-     * @param HearsayScope|null $scope which addresses to dial that others named, instead of $dialPrivate
+     * @param bool $dialPrivate whether to dial private and loopback addresses that peers report
+     * @param Connections|null $connections null for new ones
+     * @param HearsayScope|null $scope the reported addresses to dial, instead of $dialPrivate
      */
     public function __construct(
         private readonly HostInterface $host,
@@ -152,13 +152,13 @@ final class Client implements ClientInterface
     }
 
     /**
-     * Ask nearer and nearer nodes, several at once, and give each answer as it comes.
+     * Ask nearer and nearer nodes, several at once, and yield each answer as it arrives.
      *
      * @param PeerId|null $sought not asked itself
      *
-     * @return \Generator<int, array{PeerInfo, Message}> who answered, and what
+     * @return \Generator<int, array{PeerInfo, Message}> the peer and its answer
      *
-     * @throws PeerUnreachable if nobody answered
+     * @throws PeerUnreachable if no node answered
      * @throws DeadlinePassed
      */
     private function lookup(Message $request, Deadline $deadline, ?PeerId $sought = null): \Generator
@@ -245,7 +245,10 @@ final class Client implements ClientInterface
         return $answer;
     }
 
-    /** Return the name that a peer's word is counted under: its network's, its own if it is in none that is public. */
+    /**
+     * Return the name that a peer's reports are counted under: its network, or its own name if it has no public
+     * address.
+     */
     private static function nameOf(PeerInfo $node): string
     {
         return HearsayScope::groups($node)[0] ?? (string) $node->peer;

@@ -10,12 +10,14 @@ use Plasm\Libp2p\PeerInfo;
 use Plasm\PeerId;
 use Plasm\Time\Deadline;
 
-/** Looks things up in a distributed hash table. Whatever it says may be a lie: believe a peer when it answers. */
+/**
+ * Finds peers in a distributed hash table. Its answers may be false: only a peer's own handshake proves its identity.
+ */
 interface ClientInterface
 {
     /**
-     * Find peers that say they provide a key, as soon as somebody names them. One comes again, with all its
-     * addresses, when others name more of them.
+     * Yield peers that are reported to provide a key, as soon as they are reported. A peer is yielded again, with all
+     * its addresses, when more are reported.
      *
      * @param string $key the bytes of a multihash
      * @param int $limit end after this many providers
@@ -23,17 +25,17 @@ interface ClientInterface
      * @return iterable<PeerInfo>
      *
      * @throws PeerUnreachable if no node of the table answered
-     * @throws DeadlinePassed if the deadline passed before anybody was found; else what is found ends there
+     * @throws DeadlinePassed if the deadline passed before a peer was found; otherwise the iteration ends then
      */
     public function findProviders(string $key, Deadline $deadline, int $limit = 20): iterable;
 
     /**
      * Find where a peer can be reached.
      *
-     * @return PeerInfo|null with the addresses that all who know it gave; null if nobody does
+     * @return PeerInfo|null with all reported addresses; null if no peer knows it
      *
      * @throws PeerUnreachable if no node of the table answered
-     * @throws DeadlinePassed if the deadline passed before anybody knew
+     * @throws DeadlinePassed if the deadline passed before a peer was found
      */
     public function findPeer(PeerId $peer, Deadline $deadline): ?PeerInfo;
 

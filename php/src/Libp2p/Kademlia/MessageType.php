@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm\Libp2p\Kademlia;
 
-/** What this client asks. */
+/** The types of this client's requests. */
 enum MessageType: int
 {
     case GetProviders = 3;

@@ -13,7 +13,7 @@ use Plasm\PeerId;
 use Plasm\Record\Ed25519;
 
 /**
- * What binds a Noise static key to a PeerId.
+ * The payload that binds a Noise static key to a PeerId.
  *
  * Source: libp2p specification, noise-libp2p, "The libp2p Handshake Payload"; peer-ids, "Keys".
  */
@@ -39,7 +39,7 @@ final class HandshakePayload
     /**
      * Return the peer that signed the other side's static key.
      *
-     * @throws HandshakeFailed unless an Ed25519 key is there and the signature is its own
+     * @throws HandshakeFailed unless it has an Ed25519 key and that key's signature
      */
     public static function verify(string $payload, string $static): PeerId
     {

@@ -23,12 +23,12 @@ final class HandshakeState
     private readonly string $ephemeral;
     private int $step = 0;
 
-    /** @var array{e: string, s: string} the other side's public keys, as far as they have come */
+    /** @var array{e: string, s: string} the other side's public keys received so far */
     private array $remote = ['e' => '', 's' => ''];
 
     /**
      * @param string $static this side's X25519 secret key
-     * @param string|null $ephemeral given only where a test has to know it
+     * @param string|null $ephemeral only for tests
      */
     public function __construct(
         private readonly bool $initiator,

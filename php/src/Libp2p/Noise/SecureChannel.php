@@ -17,7 +17,7 @@ use Plasm\PeerId;
 use Plasm\Time\Deadline;
 
 /**
- * A channel whose other side has proved its PeerId, encrypted both ways.
+ * An encrypted channel whose other side has proved its PeerId.
  *
  * Source: libp2p specification, noise-libp2p, "Wire Format".
  */
@@ -161,7 +161,7 @@ final class SecureChannel implements ChannelInterface
     }
 
     /**
-     * Decrypt the next message, if all of it is there.
+     * Decrypt the next message, if it is complete.
      *
      * @throws DecryptionFailed
      */

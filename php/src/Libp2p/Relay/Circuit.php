@@ -16,13 +16,13 @@ use Plasm\Libp2p\Yamux\Stream;
 use Plasm\Time\Deadline;
 
 /**
- * A stream to a relay that has become a channel to the peer beyond it.
+ * A stream to a relay that became a channel to the target peer.
  *
- * The relay gives credit for what it passes on. What there is no credit for stands in a bounded queue.
+ * The relay grants credit for forwarded bytes. Bytes without credit wait in a bounded queue.
  */
 final class Circuit implements ChannelInterface
 {
-    /** Writers wait while more than this stands in the queue. */
+    /** Writers wait while the queue has more bytes than this. */
     private const HIGH_WATER_BYTES = 256 * 1024;
 
     private const MAX_QUEUED_BYTES = 1024 * 1024;
@@ -117,7 +117,7 @@ final class Circuit implements ChannelInterface
         ($this->released)();
     }
 
-    /** Send what is queued, as the relay gives credit for it. */
+    /** Send queued bytes as the relay grants credit. */
     private function work(): void
     {
         try {

@@ -10,9 +10,9 @@ use Plasm\Libp2p\Protobuf;
 use Plasm\PeerId;
 
 /**
- * What a client says to a relay, and what that answers.
+ * The messages between a client and a relay.
  *
- * Source: libp2p specification, circuit-v2, "Protobuf"; of its fields, those that a client needs.
+ * Source: libp2p specification, circuit-v2, "Protobuf"; only the fields that a client needs.
  */
 final class HopMessage
 {

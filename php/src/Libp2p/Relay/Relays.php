@@ -29,7 +29,7 @@ final class Relays
     /** @var array<string, Dial> */
     private array $dials = [];
 
-    /** @param \Closure(Multiaddr, Deadline, bool): Connection $connect dials straight */
+    /** @param \Closure(Multiaddr, Deadline, bool): Connection $connect dials directly */
     public function __construct(private readonly Loop $loop, private readonly \Closure $connect)
     {
     }
@@ -65,7 +65,7 @@ final class Relays
         }
     }
 
-    /** Return the connection to a relay; those that want it at the same time wait for one dial. */
+    /** Return the connection to a relay; concurrent callers share one dial. */
     private function connection(string $name, Multiaddr $relay, Deadline $deadline, bool $publicOnly): Connection
     {
         while (!isset($this->connections[$name]) || !$this->connections[$name]->isOpen()) {

@@ -16,16 +16,16 @@ use Plasm\Libp2p\Io\Signal;
 use Plasm\Time\Deadline;
 
 /**
- * Many streams on one channel.
+ * A yamux session: many streams on one channel.
  *
- * Source: hashicorp/yamux, spec.md. What the peer may make this side hold is bounded by the window of each
- * stream, the number of streams and the channel's queue.
+ * Source: hashicorp/yamux, spec.md. This side's memory is bounded by the window of each stream, the number of streams
+ * and the channel's queue.
  */
 final class Session
 {
     public const PROTOCOL = '/yamux/1.0.0';
 
-    /** What each side may send on a new stream before it has got credit. */
+    /** How many bytes each side may send on a new stream before it receives credit. */
     public const INITIAL_WINDOW_BYTES = 256 * 1024;
 
     /** The payload bytes with which a frame, including its header, fills one Noise message. */
@@ -53,8 +53,8 @@ final class Session
 
     /**
      * @param bool $initiator whether this side dialled
-     * @param int $windowBytes what the peer may send on a stream before it is read
-     * @param (\Closure(Stream): void)|null $onStream takes the streams that the peer opens; null refuses them
+     * @param int $windowBytes how many unread bytes the peer may send on a stream
+     * @param (\Closure(Stream): void)|null $onStream receives the streams that the peer opens; null refuses them
      */
     public function __construct(
         private readonly ChannelInterface $channel,
@@ -112,7 +112,7 @@ final class Session
         return $this->failure === null && !$this->goneAway;
     }
 
-    /** Say good-bye and let go. */
+    /** Send a go-away frame and close the channel. */
     public function close(): void
     {
         $this->end(new ConnectionClosed('the connection is closed'), Frame::NORMAL);
@@ -225,7 +225,7 @@ final class Session
         }
     }
 
-    /** Take a frame's header: what has to be known before its bytes come. */
+    /** Process a frame's header before its bytes arrive. */
     private function begin(Frame $frame): void
     {
         $this->frame = $frame;
@@ -291,7 +291,7 @@ final class Session
         return $this->streams[$id] = new Stream($this, $id, $this->windowBytes, new Signal($this->loop));
     }
 
-    /** Tell the peer of a stream, or that it is taken, and what it may send over the initial window. */
+    /** Announce a stream to the peer, or accept the peer's, and grant the window beyond the initial one. */
     private function greet(Stream $stream, int $flag): void
     {
         $more = $this->windowBytes - self::INITIAL_WINDOW_BYTES;

@@ -14,7 +14,7 @@ use Plasm\Libp2p\StreamInterface;
 use Plasm\Time\Deadline;
 
 /**
- * One stream of a session, with its flow control: no side sends what the other gave no credit for.
+ * One stream of a session, with its flow control: no side sends more than the other granted.
  *
  * Source: hashicorp/yamux, spec.md, "Flow Control" and "Stream Half-Close".
  */
@@ -55,7 +55,7 @@ final class Stream implements StreamInterface
     }
 
     /**
-     * Return what is there, up to `$max` bytes; null if nothing is, '' at the end.
+     * Return the bytes that have arrived, up to `$max`; null if there are none, '' at the end.
      *
      * @throws Libp2pException
      */
@@ -85,7 +85,7 @@ final class Stream implements StreamInterface
     }
 
     /**
-     * Send what needs no waiting, and return how many bytes that were.
+     * Send as many bytes as possible without waiting, and return their number.
      *
      * @throws Libp2pException
      */

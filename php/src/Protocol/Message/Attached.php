@@ -8,7 +8,7 @@ use Plasm\JobStatus;
 use Plasm\Protocol\NodeMessage;
 use Plasm\Record\Fields;
 
-/** The job is there. */
+/** The answer to `attach`: the job exists, with its status. */
 final readonly class Attached extends NodeMessage
 {
     protected function __construct(public string $jobId, public JobStatus $status)

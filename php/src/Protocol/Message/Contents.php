@@ -7,7 +7,7 @@ namespace Plasm\Protocol\Message;
 use Plasm\Protocol\NodeMessage;
 use Plasm\Record\Fields;
 
-/** What a node has of an output that is fetched. */
+/** The kind and size of an output that the client fetches. */
 final readonly class Contents extends NodeMessage
 {
     /**

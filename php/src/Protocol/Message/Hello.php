@@ -16,7 +16,7 @@ final readonly class Hello extends NodeMessage
     /**
      * @param PeerId|null $peer never null once the message was parsed
      * @param int|null $keepS for how many seconds the node keeps a stream open between conversations; null if it does not
-     * @param list<string> $features what the node can do that not every node can: `files`, jobs with files
+     * @param list<string> $features the node's optional features: `files`, jobs with files
      */
     protected function __construct(
         public ?PeerId $peer,

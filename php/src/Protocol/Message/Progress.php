@@ -7,7 +7,7 @@ namespace Plasm\Protocol\Message;
 use Plasm\Protocol\NodeMessage;
 use Plasm\Record\Fields;
 
-/** What the node does before it accepts. */
+/** A step that the node performs before it accepts the job. */
 final readonly class Progress extends NodeMessage
 {
     protected function __construct(public string $phase)

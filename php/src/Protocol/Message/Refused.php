@@ -7,7 +7,7 @@ namespace Plasm\Protocol\Message;
 use Plasm\Protocol\NodeMessage;
 use Plasm\Record\Fields;
 
-/** The node does not do what it was asked. */
+/** The node refuses the request, with a reason. */
 final readonly class Refused extends NodeMessage
 {
     protected function __construct(
