@@ -99,9 +99,9 @@ class Modules:
             return sum(self._sizes.values()) + self._reserved_bytes
 
     def attribute(self, digest: str, holder: Holder) -> None:
-        """Set the holder of a module that was stored before the start."""
+        """Set the holder of a module, unless it has one: who brings a module that is there already takes no room."""
         if holder.names:
-            self._holders[digest] = holder
+            self._holders.setdefault(digest, holder)
 
     def pin(self, digest: str) -> Pin | None:
         """Pin a module, or return None if it is not stored. Counts as a use of the module."""
@@ -227,6 +227,7 @@ class Modules:
         log.error("%s is damaged, thrown out digest=%s", self.noun, digest)
         with self._lock, contextlib.suppress(OSError):
             self._sizes.pop(digest, None)
+            self._holders.pop(digest, None)
             self._count(digest)
             self._path(digest).unlink(missing_ok=True)
 

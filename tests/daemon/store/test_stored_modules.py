@@ -118,7 +118,7 @@ def test_an_upload_that_is_never_committed_throws_out_nothing(state: Path) -> No
         assert store.modules.used_bytes == 3000
 
 
-FIRST, SECOND = (Holder(names=(f"peer {number}", f"group {number}")) for number in (1, 2))
+FIRST, SECOND = (Holder(names=(f"peer-{number}", f"group-{number}")) for number in (1, 2))
 
 
 def upload_of(store: Store, module: bytes, holder: Holder) -> None:
@@ -154,6 +154,43 @@ def test_whose_a_module_is_outlives_a_restart_with_its_jobs(state: Path) -> None
 
         assert 0 in names(store)
         assert len(names(store)) == 3
+
+
+def test_a_module_stays_its_first_holders_over_a_restart_though_others_use_it(state: Path) -> None:
+    """Otherwise a restart would count a large module to whoever ran it last, and refuse that client's uploads."""
+
+    def held(store: Store) -> list[int]:
+        pin = store.modules.pin(sha256(LARGE[0]))
+        assert pin is not None
+        with pin:
+            return [store.modules._shares.held(holder) for holder in (FIRST, SECOND)]
+
+    with Store(state, THREE_FIT) as store:
+        upload_of(store, LARGE[0], FIRST)
+        for holder in (FIRST, SECOND):
+            job = submission(module=LARGE[0])
+            accepted = store.accept(
+                staged(store, job), manifest_json=job.manifest_json, token=b"t" * 32, holder=holder
+            )
+            store.finish(accepted.job.row, outcome=EXITED, envelope=b"{}")
+        before = held(store)
+
+    with Store(state, THREE_FIT) as store:
+        assert held(store) == before == [1000, 0]
+
+
+def test_a_module_that_was_damaged_is_of_who_brings_it_again(state: Path) -> None:
+    with Store(state, THREE_FIT) as store:
+        upload_of(store, LARGE[0], FIRST)
+        store.modules._path(sha256(LARGE[0])).write_bytes(b"damaged")
+        with pytest.raises(StorageError):
+            store.modules.read(sha256(LARGE[0]))
+        upload_of(store, LARGE[0], SECOND)
+        pin = store.modules.pin(sha256(LARGE[0]))
+
+        assert [store.modules._shares.held(holder) for holder in (FIRST, SECOND)] == [0, 1000]
+        assert pin is not None
+        pin.release()
 
 
 def test_one_holder_cannot_reserve_all_the_room(state: Path) -> None:
@@ -310,8 +347,9 @@ def test_a_proof_takes_the_same_work_whether_the_module_is_here_or_not(
     store: Store, state: Path, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Counted, not timed: which hashes are made, of pieces of what lengths."""
-    module, other = os.urandom(size), os.urandom(size + 1)
-    damaged, cut = os.urandom(size), os.urandom(size)
+    # One byte at random would be another's now and then, or the zero that the damaged one becomes.
+    module, damaged, cut = (bytes([number]) + os.urandom(size - 1) for number in (1, 2, 3))
+    other = os.urandom(size + 1)
     for kept in (module, other, damaged, cut):
         upload(store, kept)
     stored(state, damaged).write_bytes(bytes(size))
