@@ -22,6 +22,7 @@ MAX_TARGET_BYTES = 1_024
 MAX_LISTING_BYTES = len(MAGIC) + MAX_ENTRIES * (5 + MAX_PATH_BYTES + 4 + MAX_TARGET_BYTES)
 MAX_FILE_BYTES = 2**40
 
+_NO_NAMES = frozenset((b"", b".", b".."))
 _HEAD = struct.Struct("<BI")  # kind, length of the path
 _FILE = struct.Struct("<Q32s")  # size, SHA-256
 _LENGTH = struct.Struct("<I")
@@ -135,12 +136,14 @@ def check_path(path: bytes) -> None:
     if len(path) > MAX_PATH_BYTES:
         raise ListingError(f"a path of {len(path)} bytes, more than {MAX_PATH_BYTES}")
     _check_text(path)
-    for name in path.split(b"/"):
-        _check_name(name, path)
+    names = path.split(b"/")
+    if not _NO_NAMES.isdisjoint(names) or max(map(len, names)) > MAX_NAME_BYTES:
+        for name in names:
+            _check_name(name, path)
 
 
 def _check_name(name: bytes, path: bytes) -> None:
-    if name in (b"", b".", b".."):
+    if name in _NO_NAMES:
         raise ListingError(f"{shown(path)} has an empty name, . or ..")
     if len(name) > MAX_NAME_BYTES:
         raise ListingError(f"a name in {shown(path)} has more than {MAX_NAME_BYTES} bytes")

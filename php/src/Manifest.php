@@ -27,6 +27,7 @@ final readonly class Manifest
     public const ZERO_SEED = '0000000000000000000000000000000000000000000000000000000000000000';
 
     private const MAX_BYTES = 65_536;
+    private const MAX_VALUES = 1000;
     private const MAX_ENTRY_BYTES = 255;
 
     /** @param string $json the bytes that the job id is the digest of */
@@ -76,7 +77,7 @@ final readonly class Manifest
      */
     public static function fromJson(string $json): self
     {
-        $fields = Fields::decode($json, 'manifest', self::MAX_BYTES);
+        $fields = Fields::decode($json, 'manifest', self::MAX_BYTES, self::MAX_VALUES);
         $fields->oneOf('format', [self::FORMAT]);
         $task = new Task(
             profile: $fields->oneOf('profile', array_keys(self::GAS_SCHEDULES)),

@@ -29,6 +29,8 @@ from plasm_core.records.output import OutputStream
 from plasm_core.records.peer import peer_name
 
 MAX_CONTROL_BYTES = 131_072
+MAX_VALUES = 1000
+"""So many commas and opening brackets a message may have outside its strings: the event loop parses it in one go."""
 
 _WORDS = r"[^\x00-\x1f\x7f]*"
 _NAME = r"[a-z][a-z0-9_]*"
@@ -438,7 +440,7 @@ def _present(value: dict[str, Any]) -> dict[str, Any]:
 def parse(body: bytes, known: dict[str, type[Message]]) -> Message:
     """Parse a message, one of the types that the other side may send. Raises: `ProtocolError`."""
     try:
-        value = parse_json(body, record="message", maximum=MAX_CONTROL_BYTES)
+        value = parse_json(body, record="message", maximum=MAX_CONTROL_BYTES, maximum_values=MAX_VALUES)
         name = value.get("type") if isinstance(value, dict) else None
         if not isinstance(name, str):
             raise ProtocolError("a control frame that is no object with a type")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import re
 import struct
 
 import attrs
@@ -28,6 +30,7 @@ ROOT = "."
 
 
 _NAME = r"(?!\.{1,2}(/|$))[^/\x00-\x1f\x7f]+"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _PATTERN = rf"^(\.|{_NAME}(/{_NAME})*)$"
 
 
@@ -39,22 +42,25 @@ def path_bytes(path: str) -> bytes:
 def guest_path() -> Constraint:
     """A path of a job's tree without control characters; `.` for the root."""
 
-    def accepts(value: object) -> bool:
-        if not isinstance(value, str) or any(ord(char) < 32 or ord(char) == 127 for char in value):
-            return False
-        if value == ROOT:
-            return True
-        try:
-            check_path(value.encode())
-        except (ListingError, UnicodeEncodeError):
-            return False
-        return True
-
     return Constraint(
         expected=lambda _: "a relative path of the job's files without empty names, . and ..",
         schema={"type": "string", "maxLength": 1024, "pattern": _PATTERN},
-        accepts=accepts,
+        accepts=lambda value: isinstance(value, str) and _is_guest_path(value),
     )
+
+
+@functools.lru_cache(maxsize=256)
+def _is_guest_path(value: str) -> bool:
+    """Return whether a text is a path of a job's tree. A manifest's are asked about several times."""
+    if _CONTROL.search(value):
+        return False
+    if value == ROOT:
+        return True
+    try:
+        check_path(value.encode())
+    except (ListingError, UnicodeEncodeError):
+        return False
+    return True
 
 
 def guest_paths() -> Constraint:
@@ -84,15 +90,10 @@ def guest_paths() -> Constraint:
 
 def _nested(paths: tuple[str, ...]) -> str | None:
     """Return a path that is inside another one, None if there is none."""
-    known = set(paths)
+    outer = tuple(f"{path}/" for path in paths)
     for path in paths:
-        if path != ROOT and ROOT in known:
+        if path != ROOT and (ROOT in paths or path.startswith(outer)):
             return path
-        parent = path.rpartition("/")[0]
-        while parent:
-            if parent in known:
-                return path
-            parent = parent.rpartition("/")[0]
     return None
 
 

@@ -40,6 +40,8 @@ CAPABILITIES = ("clock.real", "random.real")
 """All there is to ask for. A job that asks for either cannot be reproduced."""
 
 MAX_MANIFEST_BYTES = 65_536
+MAX_VALUES = 1000
+"""So many commas and opening brackets a manifest may have outside its strings; its fields come to some 200."""
 _SMALL_MANIFEST_BYTES = 2048
 """Most have some 900 bytes. Larger ones are parsed each time."""
 ZERO_SEED = "00" * 32
@@ -152,7 +154,7 @@ class Manifest:
 
 
 def _parsed(data: bytes) -> Manifest:
-    value = parse_json(data, record="manifest", maximum=MAX_MANIFEST_BYTES)
+    value = parse_json(data, record="manifest", maximum=MAX_MANIFEST_BYTES, maximum_values=MAX_VALUES)
     return structure(value, Manifest, record="manifest")
 
 

@@ -125,6 +125,9 @@ def generate() -> dict[str, Any]:
         (b'{"type":"heartbeat","type":"heartbeat"}', "a key twice"),
         (b'{"type":"dance"}', "an unknown message"),
         (b'{"type":"heartbea\xff"}', "no UTF-8"),
+        (b'{"type":"heartbeat","x":[' + b"[]," * 499 + b"[]]}", "too many values"),
+        (b'{"type":"heartbeat","x":[' + b'"",' * 1000 + b'""]}', "too many strings"),
+        (b'{"type":"heartbeat"' + b"".join(b',"%d":0' % n for n in range(1000)) + b"}", "too many fields"),
     ):
         refused[name] = (1 + len(body)).to_bytes(4, "big") + b"\0" + body
     return {

@@ -12,6 +12,8 @@ final class Frame
     public const CONTROL = 0;
     public const DATA = 1;
     public const MAX_CONTROL_BYTES = 131_072;
+    /** The commas and opening brackets that a control object may have outside its strings. */
+    public const MAX_VALUES = 1000;
     public const MAX_DATA_BYTES = 65_536;
     public const DATA_HEADER_BYTES = 10;
 

@@ -39,7 +39,7 @@ abstract readonly class NodeMessage
     final public static function parse(string $json): self
     {
         try {
-            $fields = Fields::decode($json, 'message', Frame::MAX_CONTROL_BYTES);
+            $fields = Fields::decode($json, 'message', Frame::MAX_CONTROL_BYTES, Frame::MAX_VALUES);
             $type = $fields->matching('type', '(?s:.*)', 'the name of a message');
             $fields->finish();
             $class = self::TYPES[$type] ?? throw new ProtocolError('an unknown message: ' . self::shown($type));

@@ -33,9 +33,9 @@ final class Fields
     }
 
     /** @throws InvalidRecord unless it is strict JSON with an object at its top */
-    public static function decode(string $json, string $record, int $maxBytes): self
+    public static function decode(string $json, string $record, int $maxBytes, ?int $maxValues = null): self
     {
-        $value = Json::decode($json, $record, $maxBytes);
+        $value = Json::decode($json, $record, $maxBytes, $maxValues);
         if (!$value instanceof \stdClass) {
             throw new InvalidRecord($record, [['', 'expected an object']]);
         }

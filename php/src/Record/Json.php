@@ -20,13 +20,17 @@ final class Json
 
     /**
      * @param string $record the expected record, for the error
+     * @param int|null $maxValues the commas and opening brackets that it may have outside its strings
      *
      * @throws InvalidRecord
      */
-    public static function decode(string $json, string $record, int $maxBytes): mixed
+    public static function decode(string $json, string $record, int $maxBytes, ?int $maxValues = null): mixed
     {
         if (strlen($json) > $maxBytes) {
             throw new InvalidRecord($record, [['', strlen($json) . " bytes, more than the $maxBytes allowed"]]);
+        }
+        if ($maxValues !== null && self::hasMoreValues($json, $maxValues)) {
+            throw new InvalidRecord($record, [['', "more than $maxValues values"]]);
         }
         try {
             $value = json_decode($json, false, self::MAX_DEPTH, JSON_THROW_ON_ERROR);
@@ -39,6 +43,24 @@ final class Json
         }
 
         return $value;
+    }
+
+    private static function hasMoreValues(string $json, int $maxValues): bool
+    {
+        $count = static fn (string $text): int
+            => substr_count($text, ',') + substr_count($text, '[') + substr_count($text, '{');
+        if ($count($json) <= $maxValues) {
+            return false;
+        }
+        $found = 0;
+        for ($at = 0, $length = strlen($json); $at < $length;) {
+            $gap = strcspn($json, '"', $at);
+            $found += $count(substr($json, $at, $gap));
+            $at += $gap;
+            $at = $at < $length ? self::endOfString($json, $at) : $at;
+        }
+
+        return $found > $maxValues;
     }
 
     /** Encode as Python does: compact, slashes and non-ASCII characters as they are. */
