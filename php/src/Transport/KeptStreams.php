@@ -18,7 +18,7 @@ final class KeptStreams
     private const MAX_IDLE = 32;
 
     /**
-     * @var array<string, list<array{KeptStream, float, int|false}>> by path: streams, when they expire, and the
+     * @var array<string, list<array{KeptStream, float, int|string}>> by path: streams, when they expire, and the
      * process that opened them
      */
     private array $streams = [];
@@ -30,10 +30,16 @@ final class KeptStreams
     /** Keep a stream, in place of the oldest if there are too many. */
     public function put(string $path, KeptStream $kept): void
     {
+        $process = self::process();
+        if ($process === null) {
+            $kept->stream->close();
+
+            return;
+        }
         if (count($this->streams[$path] ?? []) >= self::MAX_IDLE) {
             array_shift($this->streams[$path])[0]->stream->close();
         }
-        $this->streams[$path][] = [$kept, $this->clock->now() + $kept->keepS - self::MARGIN_S, getmypid()];
+        $this->streams[$path][] = [$kept, $this->clock->now() + $kept->keepS - self::MARGIN_S, $process];
     }
 
     /**
@@ -45,7 +51,7 @@ final class KeptStreams
     {
         while (($this->streams[$path] ?? []) !== []) {
             [$kept, $until, $process] = array_pop($this->streams[$path]);
-            if ($process !== getmypid()) {
+            if ($process !== self::process()) {
                 continue;
             }
             $isWanted = $peer === null || $kept->peer->equals($peer);
@@ -56,6 +62,21 @@ final class KeptStreams
         }
 
         return null;
+    }
+
+    /**
+     * Return what names this process; null if nothing tells, as where a host has disabled both functions and /proc cannot be
+     * read.
+     */
+    private static function process(): int|string|null
+    {
+        $process = match (true) {
+            function_exists('getmypid') => getmypid(),
+            function_exists('posix_getpid') => posix_getpid(),
+            default => @readlink('/proc/self'),
+        };
+
+        return $process === false ? null : $process;
     }
 
     /** Tell whether nothing has come, the stream's end included. */

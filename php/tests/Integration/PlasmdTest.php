@@ -259,6 +259,38 @@ final class PlasmdTest extends TestCase
         self::assertSame([0, "ollehNULL\n", ''], $answer);
     }
 
+    /**
+     * Hosts of many sites disable functions that tell of the machine.
+     *
+     * @dataProvider disabledFunctions
+     */
+    #[DataProvider('disabledFunctions')]
+    public function testJobsRunWithoutFunctionsThatHostsDisable(string $functions, string $basedir): void
+    {
+        $code = PhpProcess::loading(
+            '$plasm = new \Plasm\Client();'
+            . 'foreach (["one", "two"] as $text) { echo $plasm->run($argv[1], ["args" => [$text]]); }',
+        );
+        $limits = ['-d', "disable_functions=$functions"];
+        if ($basedir !== '') {
+            array_push($limits, '-d', 'open_basedir=' . $basedir . PATH_SEPARATOR . dirname(self::HELLO));
+        }
+
+        $answer = $this->php([...$limits, '-r', $code, self::HELLO]);
+
+        self::assertSame([0, "eno\nowt\n", ''], $answer);
+    }
+
+    /** @return array<string, array{string, string}> */
+    public static function disabledFunctions(): array
+    {
+        return [
+            'getmypid' => ['getmypid', ''],
+            'getmypid and posix' => ['getmypid,posix_getpid,posix_geteuid,posix_getpwnam', ''],
+            'and /proc' => ['getmypid,posix_getpid', dirname(__DIR__, 2)],
+        ];
+    }
+
     public function testWhatIsNoDaemonIsNotTakenForOne(): void
     {
         $path = self::daemon()->directory . '/other.sock';
