@@ -8,6 +8,7 @@ from pathlib import Path
 
 import attrs
 
+from plasm_core.batch.files import files_problems
 from plasm_core.batch.folder import BatchFolder
 from plasm_core.batch.rows import BatchJobState
 from plasm_core.errors import InvalidRecordError, KeyFileError
@@ -130,6 +131,7 @@ def _job_problems(place: Path, leaf: bytes, job: int) -> tuple[list[str], Receip
         return [f"{name}: {exc}"], None
     if receipt is not None:
         problems += _output_problems(place, receipt, name)
+        problems += files_problems(place, receipt, name)
     return problems, receipt
 
 

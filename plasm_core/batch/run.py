@@ -14,6 +14,7 @@ import attrs
 import trio
 
 from plasm_core.background_tasks import alongside
+from plasm_core.batch.files import KeptFiles, kept_tree
 from plasm_core.batch.folder import BatchFolder, not_begun, storage_errors
 from plasm_core.batch.plan import BatchTerms
 from plasm_core.batch.rows import BatchJobResult, BatchJobState, Counts, JobRow
@@ -21,7 +22,7 @@ from plasm_core.client.async_client import AsyncClient
 from plasm_core.client.dispatcher import Dispatcher, Finished, QueuedJob
 from plasm_core.client.module_profile import needed_profile
 from plasm_core.client.submission import Submission
-from plasm_core.client.upload import Bytes, File, Source
+from plasm_core.client.upload import Bytes, File, Pack, Source
 from plasm_core.errors import PlasmError, RefusedError
 from plasm_core.protocol.channels import Channel
 from plasm_core.records import Handle, JobInput, PeerId
@@ -65,6 +66,8 @@ class BatchRun:
             self._module: Source = File(folder.module)
             self._needed_profile = needed_profile(self._module)
             self._stdin: Source = Bytes(b"") if folder.stdin is None else File(folder.stdin)
+        self._tree = kept_tree(folder)
+        self._files = None if self._tree is None else Pack(self._tree[0], owned=True)
         self._prepared: deque[QueuedJob] = deque()
         self._after = -1
         self._ended: list[Finished] = []
@@ -91,6 +94,8 @@ class BatchRun:
         finally:
             self._module.close()
             self._stdin.close()
+            if self._files is not None:
+                self._files.close()
 
     async def _pull(self) -> QueuedJob | None:
         if not self._prepared:
@@ -135,16 +140,19 @@ class BatchRun:
             stdin = Bytes(row.stdin)
         elif row.stdin_file is not None:
             stdin = _WhenRead(Path(row.stdin_file))
-        sources = {
+        sources: dict[Channel, Source] = {
             Channel.MODULE: self._module,
             Channel.ARGS: Bytes(row.args),
             Channel.ENV: Bytes(row.env),
             Channel.STDIN: stdin,
         }
+        pack, asked = self._tree or (None, None)
+        if self._files is not None:
+            sources[Channel.FILES] = self._files
         if row.manifest is not None and row.secret is not None:
             if Manifest.from_json(row.manifest).stdin != stdin.digest:
                 raise PlasmError(f"the input {row.stdin_file} has changed since the batch began")
-            return Submission(manifest_json=row.manifest, sources=sources, secret=row.secret)
+            return Submission(manifest_json=row.manifest, sources=sources, pack=pack, secret=row.secret)
         terms = self.terms if row.terms is None else BatchTerms.from_json(json.loads(row.terms))
         manifest = manifest_of(
             module=self._module.digest,
@@ -156,8 +164,14 @@ class BatchRun:
             grants=terms.grants,
             entry=terms.entry,
             profile=terms.profile or self._needed_profile,
+            files=asked,
         )
-        return Submission(manifest_json=manifest.to_json(), sources=sources, secret=secrets.token_bytes(32))
+        return Submission(
+            manifest_json=manifest.to_json(),
+            sources=sources,
+            pack=pack,
+            secret=secrets.token_bytes(32),
+        )
 
     def _note_place(self, job: QueuedJob, handle: Handle) -> None:
         if self._remembers_nodes:
@@ -207,6 +221,9 @@ class BatchRun:
             )
         found = finished.result
         stdout, stderr = self.folder.outputs(finished.index).keep(finished.output)
+        if found.fetched is not None:
+            KeptFiles(self.folder, finished.index).keep(found.fetched)
+            found.fetched.close()
         return BatchJobResult(
             number=finished.index,
             state=BatchJobState.SUCCEEDED if found.ok else BatchJobState.FAILED,

@@ -11,10 +11,14 @@ import sys
 from pathlib import Path
 from typing import IO, Any
 
+import attrs
+
+from plasm_core.batch.files import FILES_FOLDER, KeptFiles, have_files
 from plasm_core.batch.folder import BatchFolder, storage_errors
 from plasm_core.batch.rows import BatchJobState, JobRow, stored_outcome
 from plasm_core.cli import render
 from plasm_core.errors import OutputFileError
+from plasm_core.records import Envelope, Receipt
 from plasm_core.records.manifest import Manifest, job_id
 from plasm_core.records.output import OutputStream
 
@@ -27,6 +31,7 @@ class Results:
     def __init__(self, folder: BatchFolder, *, form: str, out: Path | None) -> None:
         self._folder = folder
         self._form = form
+        self._have_files = have_files(folder)
         self._out = out
 
     @property
@@ -65,17 +70,28 @@ class Results:
         return place
 
     def _write_files(self, directory: int, row: JobRow) -> None:
-        """Write the files of a job's folder, which is open. Raises: OSError."""
+        """Write the files of a job's folder, which is open. Raises: OSError; `OutputFileError`."""
         if row.envelope is not None:
+            receipt = self._receipt_with_files(row)
+            if receipt is not None and receipt.files:
+                KeptFiles.refuse_foreign(directory, "receipt.json")
             for stream in OutputStream:
                 _written(directory, stream.label, lambda file, stream=stream: self._copy(row, stream, file))
             _written(directory, "receipt.json", lambda file: file.write(row.envelope + b"\n"))
             _written(directory, "manifest.json", lambda file: file.write(row.manifest))
+            if receipt is not None and receipt.files:
+                KeptFiles(self._folder, row.number).write(receipt, directory)
         if row.state is not BatchJobState.SUCCEEDED:
             _written(directory, "error", lambda file: file.write(row.reason.encode() + b"\n"))
         else:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink("error", dir_fd=directory)
+
+    def _receipt_with_files(self, row: JobRow) -> Receipt | None:
+        """Return a job's receipt if the jobs have files. Those of others need not be read here."""
+        if not self._have_files or row.envelope is None:
+            return None
+        return Receipt.from_statement(Envelope.from_json(row.envelope).payload)
 
     def _copy(self, row: JobRow, stream: OutputStream, file: IO[bytes]) -> None:
         self._folder.outputs(row.number).copy(row, stream, file)
@@ -96,6 +112,11 @@ class Results:
             return found
         if written is not None:
             found["receipt"] = str(written / "receipt.json")
+        receipt = self._receipt_with_files(row)
+        if receipt is not None:
+            found["files"] = [attrs.asdict(product) for product in receipt.files]
+            if receipt.files and written is not None:
+                found["filesPath"] = str(written / FILES_FOLDER)
         for stream in OutputStream:
             inline = row.stdout if stream is OutputStream.STDOUT else row.stderr
             if inline is None or len(inline) > _INLINE_BYTES:

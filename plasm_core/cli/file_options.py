@@ -41,6 +41,8 @@ class FileOptions:
     outputs: tuple[str, ...] = ()
     follow_links: bool = False
     limits: FileLimits = DEFAULT_FILE_LIMITS
+    keeps: bool = False
+    """Whether outputs name no place of this machine: each job of a batch has a folder of its own."""
 
     @property
     def given(self) -> bool:
@@ -92,8 +94,10 @@ class FileOptions:
                 guest, _, host = text.partition(":")
                 name = guest_name(guest)
                 if name in found:
-                    raise click.UsageError(f"--out {text}: {name} is named twice")
-                if not host and name == ROOT:
+                    raise click.UsageError(
+                        f"{'--keep' if self.keeps else '--out'} {text}: {name} is named twice"
+                    )
+                if not host and name == ROOT and not self.keeps:
                     raise click.UsageError(f"--out {text}: say where it goes, as in --out .:results")
                 found[name] = host or os.path.basename(name)
         return found
@@ -150,7 +154,8 @@ class FileOptions:
         """Refuse outputs that name a place of this machine. Raises: `click.UsageError`."""
         for text in self.outputs:
             if ":" in text:
-                raise click.UsageError(f"--out {text}: name the path in the job's tree only; {why}")
+                option = "--keep" if self.keeps else "--out"
+                raise click.UsageError(f"{option} {text}: name the path in the job's tree only; {why}")
 
 
 @contextmanager
@@ -251,8 +256,14 @@ def _limits(pairs: Sequence[str]) -> FileLimits:
         raise click.BadParameter(f"--file-limit: {exc}") from exc
 
 
-def file_options(*, limits: bool) -> Callable[[F], F]:
-    """Give a command the options of files; it receives `job_files: FileOptions`. `limits`: with `--file-limit`."""
+def file_options(*, limits: bool, keeps: bool = False) -> Callable[[F], F]:
+    """Give a command the options of files; it receives `job_files: FileOptions`. `limits`: with `--file-limit`.
+
+    `keeps`: with `--keep` in place of `--out`, which is about the whole batch there.
+    """
+    chosen = [
+        _KEEP if keeps and option is _OUT else option for option in _OPTIONS if limits or option is not _LIMIT
+    ]
 
     def decorate(command: F) -> F:
         @functools.wraps(command)
@@ -273,23 +284,46 @@ def file_options(*, limits: bool) -> Callable[[F], F]:
                 outputs=outputs,
                 follow_links=links == "follow",
                 limits=_limits(file_limits),
+                keeps=keeps,
             )
             if links == "follow" and not found.given:
                 raise click.UsageError("--links is about --dir: it has no effect without it")
             if file_limits and not found.given:
                 raise click.UsageError(
-                    "--file-limit is about files: it has no effect without --file, --dir, --tree or --out"
+                    "--file-limit is about files: it has no effect without --file, --dir, --tree or "
+                    + ("--keep" if keeps else "--out")
                 )
             return command(*args, job_files=found, **values)
 
         decorated: Any = wrapped
-        for option in reversed(_OPTIONS if limits else _OPTIONS[:-1]):
+        for option in reversed(chosen):
             decorated = option(decorated)
         return decorated  # type: ignore[no-any-return]
 
     return decorate
 
 
+_OUT = click.option(
+    "--out",
+    "outputs",
+    multiple=True,
+    metavar="GUEST[:HOST]",
+    help="Keep this file or directory of the job's tree, as HOST; the default is its name.",
+)
+_KEEP = click.option(
+    "--keep",
+    "outputs",
+    multiple=True,
+    metavar="GUEST",
+    help="Keep this file or directory of each job's tree, in the folder of the job that --out writes.",
+)
+_LIMIT = click.option(
+    "--file-limit",
+    "file_limits",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A limit on files: bytes=256MiB (that the job writes), entries=65536, descriptors=1024.",
+)
 _OPTIONS = (
     click.option(
         "--file",
@@ -312,24 +346,12 @@ _OPTIONS = (
         metavar="FILE[:GUEST[:rw]]",
         help="Give the job what is in this .tar or .zip: at GUEST, read-only without rw; the default is its root.",
     ),
-    click.option(
-        "--out",
-        "outputs",
-        multiple=True,
-        metavar="GUEST[:HOST]",
-        help="Keep this file or directory of the job's tree, as HOST; the default is its name.",
-    ),
+    _OUT,
     click.option(
         "--links",
         type=click.Choice(("refuse", "follow")),
         default="refuse",
         help="What to do about symbolic links in a --dir: refuse them, or take what they lead to.",
     ),
-    click.option(
-        "--file-limit",
-        "file_limits",
-        multiple=True,
-        metavar="NAME=VALUE",
-        help="A limit on files: bytes=256MiB (that the job writes), entries=65536, descriptors=1024.",
-    ),
+    _LIMIT,
 )

@@ -14,6 +14,7 @@ import attrs
 import click
 
 from plasm_core.cli import batch_run, exits, node_options, option_values, options, render
+from plasm_core.cli.file_options import FileOptions, file_options
 from plasm_core.config import Config
 
 
@@ -74,6 +75,7 @@ class _Command(options.Command):
 )
 @click.option("--stdin-text", metavar="TEMPLATE", help="The job's standard input, with fields filled in.")
 @options.task
+@file_options(limits=True, keeps=True)
 @node_options.reach
 @click.option(
     "--batch", "batch_dir", type=click.Path(path_type=Path), metavar="DIR", help="Keep the batch in DIR."
@@ -91,6 +93,7 @@ def map_command(
     reduce_module: str | None,
     fan_in: int | None,
     task: options.Task,
+    job_files: FileOptions,
     reach: node_options.Reach,
     batch_dir: Path | None,
     resume: Path | None,
@@ -133,6 +136,8 @@ def map_command(
     if resume is not None:
         if module is not None or batch_dir is not None or reduce_module is not None or any(sources.values()):
             raise click.UsageError("--resume has modules and inputs from DIR: give none")
+        if job_files.given:
+            raise click.UsageError("--resume has the files from DIR: give none")
         folder = BatchFolder.open(resume)
         reach = batch_run.reach_of(folder, reach)
     else:
@@ -143,7 +148,12 @@ def map_command(
                 else ""
             )
             raise click.UsageError(f"Missing argument 'MODULE'.{where}")
-        folder = _begun(module, (*args,), arg_texts, stdin_text, task, reach, batch_dir, sources)
+        if job_files.outputs and run_as.out is None and batch_dir is None:
+            raise click.UsageError("--keep needs --out DIR, which gets what the jobs left, or --batch DIR")
+        job_files.refuse_places("each job has a folder of its own in the DIR of --out")
+        folder = _begun(
+            *(module, (*args,), arg_texts, stdin_text, task, job_files, reach, batch_dir, sources)
+        )
     with folder:
         known.remember(folder.path)
         if reduce_module is not None:
@@ -160,12 +170,14 @@ def _begun(
     arg_texts: tuple[str, ...],
     stdin_text: str | None,
     task: options.Task,
+    job_files: FileOptions,
     reach: node_options.Reach,
     batch_dir: Path | None,
     sources: dict[str, Any],
 ) -> Any:
     """Make the folder of a new batch with all its jobs. Raises: `PlasmError`, `click.ClickException`."""
     from plasm_core.batch import known, plan
+    from plasm_core.batch.files import keep_tree
     from plasm_core.batch.folder import BatchFolder
     from plasm_core.batch.template import Template, words
     from plasm_core.records import JobInput, sha256
@@ -211,6 +223,9 @@ def _begun(
     try:
         if task.stdin_file is not None:
             _copy_stdin(folder, task.stdin_file)
+        if job_files.given:
+            with job_files.packed() as (pack, asked):
+                keep_tree(folder, pack, asked)
         with render.phases() as progress:
             progress("reading the inputs")
             for _count in plan.add_jobs(folder, inputs, templates, terms):

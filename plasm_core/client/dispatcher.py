@@ -19,6 +19,7 @@ from plasm_core.client.node_choice import RemoteDialler
 from plasm_core.client.one_node import OneNode
 from plasm_core.client.output import Buffer, Sink
 from plasm_core.client.result import JobResult
+from plasm_core.client.session import PROVE_FROM_BYTES
 from plasm_core.client.submission import Submission
 from plasm_core.client.window import Window
 from plasm_core.errors import (
@@ -29,6 +30,7 @@ from plasm_core.errors import (
     ReceiptRejectedError,
     RefusedError,
 )
+from plasm_core.protocol.channels import Channel
 from plasm_core.protocol.messages import Status
 from plasm_core.records import Handle, PeerId
 
@@ -105,6 +107,16 @@ class Lane:
     client: JobRunner
     window: Window
     latest: deque[float] = attrs.field(factory=lambda: deque(maxlen=_LATEST))
+    sending: set[str] = attrs.field(factory=set)
+    """The trees of files that a job is about to bring there: another job with the same files waits until it has."""
+    sent: str | None = None
+    """The tree that was brought there last."""
+
+
+def _tree_of(job: QueuedJob) -> str | None:
+    """Return the digest of a job's files, if they are worth a proof that the node has them (`session.submit`)."""
+    files = job.submission.sources.get(Channel.FILES)
+    return None if files is None or files.size_bytes < PROVE_FROM_BYTES else files.digest
 
 
 @attrs.frozen(kw_only=True)
@@ -249,7 +261,11 @@ class Dispatcher:
         if not self._has_room():
             return None
         now, not_these = trio.current_time(), job.tried.union(job.copies)
-        free = [lane for lane in self.lanes if lane.window.has_room(now) and lane not in not_these]
+        free = [
+            lane
+            for lane in self.lanes
+            if lane.window.has_room(now) and lane not in not_these and _tree_of(job) not in lane.sending
+        ]
         for lane in free:
             if job.preferred is not None and lane.peer == job.preferred:
                 return lane
@@ -261,6 +277,9 @@ class Dispatcher:
         self.active.add(job)
         lane.window.in_flight += 1
         job.copies[lane] = trio.CancelScope()
+        tree = _tree_of(job)
+        if tree is not None and tree != lane.sent:
+            lane.sending.add(tree)
         self._nursery.start_soon(self._run_copy, job, lane)
 
     def _start_copies(self) -> None:
@@ -287,8 +306,14 @@ class Dispatcher:
         handles: list[Handle] = []
         output, result, error = Buffer(_OUTPUT_BYTES), None, None
 
+        tree = _tree_of(job)
+
         def placed(handle: Handle) -> None:
             handles.append(handle)
+            if tree is not None:
+                lane.sending.discard(tree)
+                lane.sent = tree
+                self._changed.unpark_all()
             self._placed(job, handle)
 
         try:
@@ -307,6 +332,8 @@ class Dispatcher:
         finally:
             lane.window.in_flight -= 1
             del job.copies[lane]
+            if not handles and tree is not None:
+                lane.sending.discard(tree)
             if result is None or job.is_done:
                 output.close()
             self._changed.unpark_all()

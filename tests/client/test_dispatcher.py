@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pytest
 import trio
@@ -13,9 +13,11 @@ import trio.testing
 from plasm_core.client.dial import LocalDialler
 from plasm_core.client.dispatcher import Dispatcher, Finished, Lane, QueuedJob
 from plasm_core.client.result import JobResult
+from plasm_core.client.session import PROVE_FROM_BYTES
 from plasm_core.client.submission import Submission
 from plasm_core.client.window import Window
 from plasm_core.errors import ConnectionLostError, PeerUnreachableError, PlasmError, RefusedError
+from plasm_core.protocol.channels import Channel
 from plasm_core.records import Handle, PeerId
 
 Work = Callable[[int], Awaitable[None]]
@@ -99,6 +101,47 @@ def lasting(seconds: float) -> Work:
         await trio.sleep(seconds)
 
     return work
+
+
+def test_files_that_jobs_share_are_brought_to_a_node_by_one_of_them() -> None:
+    """The others begin when that one is accepted, and prove to have the files; other files do not wait."""
+    sending: Counter[str] = Counter()
+    most: Counter[str] = Counter()
+
+    class Slow(Node):
+        async def run(
+            self, submission: Submission, *, placed: Callable[[Handle], None], **_: object
+        ) -> JobResult:
+            tree = submission.sources[Channel.FILES].digest
+            if tree not in self.trees:
+                sending[tree] += 1
+                most[tree] = max(most[tree], sending[tree])
+                await trio.sleep(1)
+                sending[tree] -= 1
+                if self.failures:
+                    self.failures -= 1
+                    raise RefusedError("offer_expired", "the upload took too long", retry_after_s=1)
+                self.trees.add(tree)
+            placed(submission.handle(self.peer))
+            await self.work(0)
+            self.ran.append(0)
+            return cast(JobResult, self)
+
+        trees: ClassVar[set[str]] = set()
+        failures = 2
+
+    class Files(Batch):
+        async def _pull(self) -> QueuedJob | None:
+            made = await super()._pull()
+            if made is None:
+                return None
+            files = {"data": bytes([made.index % 2]) * PROVE_FROM_BYTES}
+            return QueuedJob(made.index, Submission.of(b"\0asm", files=files))
+
+    batch = Files(12, [Slow(0, lasting(0.1))]).run()
+
+    assert batch.all_once
+    assert list(most.values()) == [1, 1]
 
 
 def raising(error: Callable[[], PlasmError], after_s: float = 0.1) -> Work:

@@ -123,3 +123,17 @@ def test_a_program_maps_files_over_strangers(
         for number, result in enumerate(strangers.map(MODULE, inputs, outputs=["out/"])):
             assert isinstance(result, JobResult)
             assert result.files["out/copy"].read() == bytes([number]) * 1000
+
+
+def test_a_batch_has_files_on_strangers_and_takes_no_false_ones(
+    start: Starter, bootstrap: str, worker: Daemon, liar: Liar, client: Daemon, place: Path
+) -> None:
+    forger = liar("other_files", "--bootstrap", bootstrap)
+    peers(client, bootstrap, least=2)
+    run = ("map", MODULE, "--range", "6", "--dir", "in:in", "--keep", "out/", "--out", "results", *LABORATORY)
+
+    ran = client.plasm(*run, "--bootstrap", address_of(forger), "--format", "none", "--", "{}", check=False)
+
+    assert ran.returncode == 0, ran.stderr.decode()
+    for number in range(6):
+        assert (place / "results" / f"{number:06d}" / "files" / "out" / "copy").read_bytes() == CONTENT
