@@ -184,12 +184,19 @@ final class Client implements ClientInterface
         $loop = $this->transport instanceof RemoteTransport ? $this->transport->loop() : new Loop();
         $map = new JobMap($loop, $inFlight, $ordered, $errors);
         $source = Submission::module($module);
-        $files = new MapFiles($options);
-        $run = fn (mixed $input, \Closure $placed): JobResult => $this->runJob(
-            $this->job($source, $files->with(is_array($input) ? $input : ['stdin' => $input]), []),
-            $timeout,
-            $placed,
-        );
+        $files = new MapFiles($options, $loop);
+        $run = function (mixed $input, \Closure $placed) use ($source, $files, $timeout): JobResult {
+            $job = $this->job($source, $files->with(is_array($input) ? $input : ['stdin' => $input]), []);
+
+            return $files->after($job->files, fn (\Closure $accepted): JobResult => $this->runJob(
+                $job,
+                $timeout,
+                static function (Handle $handle) use ($placed, $accepted): void {
+                    $placed($handle);
+                    $accepted();
+                },
+            ));
+        };
 
         return $map->results($inputs, $run, $this->withdraw(...));
     }

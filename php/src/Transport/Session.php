@@ -42,7 +42,7 @@ final class Session implements SessionInterface
     private const WINDOW_BYTES = 1 << 20;
 
     /** From this size on it is worth a question whether the node has the module, or the files, already. */
-    private const POSSESSION_BYTES = 256 << 10;
+    public const POSSESSION_BYTES = 256 << 10;
 
     /** The feature of nodes that take jobs with files. */
     private const FILES = 'files';
