@@ -48,6 +48,7 @@ KINDS = (
     "ping requests",
     "provider records",
     "job heartbeats",
+    "job heartbeats of many values",
     "job one-byte chunks",
     "unread windows",
     "quic pings",
@@ -217,6 +218,7 @@ async def flood_streams(address: str, kind: str) -> None:
         "ping requests": ("/ipfs/ping/1.0.0", bytes(65_536), 32),
         "provider records": (DEFAULT_PROTOCOL, _provider_record(), 16),
         "job heartbeats": (JOB, HEARTBEAT * 2000, 16),
+        "job heartbeats of many values": (JOB, control("heartbeat", x=[{}] * 32_000), 16),
         "job one-byte chunks": (JOB, struct.pack(">IBBQ", 11, 1, 1, 0) + b"x", 16),
         "unread windows": ("/ipfs/ping/1.0.0", bytes(65_536), 60),
     }[kind]

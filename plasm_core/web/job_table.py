@@ -163,6 +163,15 @@ class WebJobTable:
             connection.execute("UPDATE job SET peer=? WHERE number=?", (str(peer), job.number))
         return attrs.evolve(job, peer=peer)
 
+    def unplaced(self, before: datetime, *, limit: int) -> list[WebJob]:
+        """Return jobs that were submitted before a moment and that no node is known to have accepted, the oldest first."""
+        with self._storing() as connection:
+            rows = connection.execute(
+                f"SELECT {_COLUMNS} FROM {_JOBS} WHERE peer IS NULL AND submitted_at < ? ORDER BY number LIMIT ?",
+                (before.isoformat(timespec="milliseconds"), limit),
+            ).fetchall()
+        return [_job(row) for row in rows]
+
     def forget(self, job: WebJob) -> None:
         """Forget a job that no node has accepted."""
         with self._storing() as connection:

@@ -176,7 +176,7 @@ async def _serve(
                     notify("STOPPING=1")
                     app.stopping.set()
 
-                async with alongside(watch.run, history.run, webhooks.run, batches.run):
+                async with alongside(jobs.run, watch.run, history.run, webhooks.run, batches.run):
                     await serve(app, listening, context, stop, max_connections=options.max_connections)  # type: ignore[arg-type]
     finally:
         table.close()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import Any, TypeVar
 
@@ -19,10 +21,16 @@ from plasm_core.client.session import Following
 from plasm_core.client.submission import Submission
 from plasm_core.client.upload import Source
 from plasm_core.client.wait_limits import Bounds
-from plasm_core.errors import ConnectionLostError, PeerUnreachableError, RefusedError, WaitTimeoutError
+from plasm_core.errors import (
+    ConnectionLostError,
+    PeerUnreachableError,
+    PlasmError,
+    RefusedError,
+    WaitTimeoutError,
+)
 from plasm_core.protocol.channels import OUTPUTS
 from plasm_core.protocol.messages import Result, Status
-from plasm_core.records import PeerId, job_id
+from plasm_core.records import Handle, PeerId, job_id
 from plasm_core.web.bearer_tokens import ADMIN, BearerToken
 from plasm_core.web.job_json import has_ended, job_json, lost, status_json
 from plasm_core.web.job_table import WebJob, WebJobTable
@@ -30,12 +38,15 @@ from plasm_core.web.module_store import ModuleStore
 from plasm_core.web.problems import ApiProblem, not_found
 from plasm_core.web.uploads import StoredFile
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 ACCEPT_S = 300.0
 """How long a submission may take: uploading, compiling, waiting for a daemon that restarts."""
 ASK_S = 6.0
 _PAUSE_S = 0.5
+_RECOVER_S, _MOST_RECOVERED = 60.0, 1000
 _GONE = frozenset({"unknown_job", "released", "expired"})
 
 
@@ -101,6 +112,43 @@ class WebJobs:
         async with dialler.converse(None, job=submission) as (link, peer):
             await session.submit(link, submission, peer, follow=False, route=dialler.route, bounds=bounds)
             return peer
+
+    async def run(self) -> None:
+        """Recover jobs now and then, for ever: at once those of an earlier server."""
+        before = datetime.now(timezone.utc)
+        while True:
+            try:
+                await self.recover(before)
+                before = datetime.now(timezone.utc) - timedelta(seconds=2 * ACCEPT_S)
+            except PlasmError as exc:
+                log.warning("lost jobs cannot be asked about reason=%s", exc)
+            await trio.sleep(_RECOVER_S)
+
+    async def recover(self, before: datetime) -> None:
+        """Find the jobs that the node accepted without this server learning it, and forget those that it did not.
+
+        The server was killed, or the client left, between the node's answer and the note of it: the job would run,
+        and its owner could neither see nor cancel it. `before`: leave out jobs that were submitted later.
+        """
+        unplaced = await self._in_table(partial(self._table.unplaced, before, limit=_MOST_RECOVERED))
+        if not unplaced:
+            return
+        async with self.client.dialler.converse(None) as (_, peer):
+            pass
+        handles = [Handle(job_id=job.job_id, secret=job.secret, peer=peer) for job in unplaced]
+        answers = await self.client.statuses(handles, timeout_s=ASK_S)
+        for job, answer in zip(unplaced, answers, strict=True):
+            async with self._turn(job.owner, job.job_id):
+                now = await self._in_table(self._table.numbered, job.number)
+                if now is None or now.peer is not None:
+                    continue
+                if isinstance(answer, Status):
+                    placed = await self._in_table(self._table.placed, job, peer)
+                    log.info("lost job found job=%s", job.job_id)
+                    if not answer.has_ended:
+                        self._note(placed, status_json(answer, None))
+                elif isinstance(answer, RefusedError) and answer.reason in _GONE:
+                    await self._in_table(self._table.forget, job)
 
     async def keep_module(self, token: BearerToken, module: Source) -> bool:
         """Store a module for jobs that name it. Return whether this token had not sent it before."""
