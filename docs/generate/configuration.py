@@ -37,7 +37,7 @@ Flags beat the environment, the environment beats the file, the file beats the d
 
 A name that is not here is an error, and so is a value out of bounds.
 Units are in the names: `_bytes`, and `_s` for seconds.
-`systemctl reload plasmd`, or SIGHUP, takes changes over; the sections `plasm`, `sandbox` and `storage` and the plugins' tables need a restart.
+`systemctl reload plasmd`, or SIGHUP, applies changes; the sections `plasm`, `sandbox` and `storage` and the plugins' tables need a restart.
 """
 PLUGINS = """\
 ## Tables of plugins

@@ -25,7 +25,7 @@ A manifest is what a submitter sends: what is to be run, by digests, and what it
 It is one JSON object of at most 65,536 bytes, without names that are not here.
 Its job id is the SHA-256 of its bytes as they were sent; how the task digest is made of its fields is in [Determinism](../determinism.md#three-identities).
 
-The [JSON Schema](../schemas/README.md) says the same to programs.
+The [JSON Schema](../schemas/README.md) has the same in machine-readable form.
 """
 RECEIPT = """\
 # Receipt
@@ -40,7 +40,7 @@ A receipt is a [DSSE envelope](../receipts.md#the-envelope) whose payload, in ba
 Names that are not here are ignored, at any depth, so that receipts can grow.
 Counters of 64 bits are decimal strings, since PHP and JavaScript lose precision.
 
-The [JSON Schema](../schemas/README.md) says the same to programs.
+The [JSON Schema](../schemas/README.md) has the same in machine-readable form.
 """
 DIGEST = "SHA-256 of "
 ASKED = {
@@ -130,7 +130,7 @@ GROUPS = {
         ),
         ("Who", ("predicate.node.",), "In `predicate.node`:"),
     ),
-    "manifest": (("Fields", ("",), "All are there, always, but for `files` and `entry`."),),
+    "manifest": (("Fields", ("",), "All fields are required except `files` and `entry`."),),
 }
 
 

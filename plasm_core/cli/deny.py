@@ -51,8 +51,8 @@ def deny(
 ) -> None:
     """Verify a fraud proof, and deny the nodes that it convicts: run no job of theirs, and give them none.
 
-    Their PeerIds are added to policy.convicted in convicted.toml, in the directory of drop-ins beside the
-    configuration file, and this user's clients avoid them for ever. A running daemon reads it on SIGHUP.
+    Their PeerIds are added to policy.convicted in convicted.toml, in the directory of drop-ins next to the
+    configuration file, and this user's clients never use them again. A running daemon reads it on SIGHUP.
 
     Exit code 0 if a node is convicted; 7 if the proof is refused; 8 if the task could not be run here.
     """

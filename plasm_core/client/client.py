@@ -419,7 +419,7 @@ class Client:
         return self._do(look)
 
     def do(self, work: Callable[[AsyncClient], Awaitable[T]]) -> T:
-        """Run an asynchronous function with the client that this one is made of, in its loop, and return its result.
+        """Run an asynchronous function with the underlying `AsyncClient`, in its loop, and return the result.
 
         For example:
 

@@ -87,7 +87,7 @@ class BearerTokens:
         self._by_digest: dict[str, BearerToken] = {}
 
     def find(self, token: str) -> BearerToken | None:
-        """Return what is stored of a token; None if it is unknown. Raises: `StorageError`."""
+        """Return the record of a token; None if it is unknown. Raises: `StorageError`."""
         found = hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
         return self._current().get(found)
 

@@ -38,7 +38,7 @@ class SentDescriptors:
 
 
 def pack_reader(fd: int | None) -> Callable[[int, int], bytes]:
-    """Return a function that reads the pack behind its prefix: an offset and a count, which it has there."""
+    """Return a function that reads `count` bytes of the pack at an offset after its prefix."""
 
     def read(offset: int, count: int) -> bytes:
         parts = []
