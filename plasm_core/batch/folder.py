@@ -56,7 +56,7 @@ CREATE TABLE jobs (
     terms TEXT,                      -- JSON: where they differ from the batch's
     state TEXT NOT NULL,
     manifest BLOB,                   -- from here on: once it is about to be sent
-    secret BLOB,                     -- of the handle: anybody with it can read and cancel the job
+    secret BLOB,                     -- of the handle: anybody with it can read and cancel the job; NULL if reused
     peer TEXT,                       -- the node that accepted it last
     outcome TEXT,                    -- JSON
     gas_used INTEGER,
@@ -233,7 +233,7 @@ class BatchFolder:
             sql.executemany(
                 "UPDATE jobs SET state = ?, peer = coalesce(?, peer), outcome = ?, gas_used = ?, envelope = ?, stdout = ?,"
                 " stderr = ?, error = ?, error_kind = ?, duration_ms = ?,"
-                " manifest = coalesce(?, manifest) WHERE number = ?",
+                " manifest = coalesce(?, manifest), secret = CASE WHEN ? THEN NULL ELSE secret END WHERE number = ?",
                 [item.as_row() for item in results],
             )
 

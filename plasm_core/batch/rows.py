@@ -68,7 +68,9 @@ class BatchJobResult:
     error_kind: str | None = None
     duration_ms: int | None = None
     manifest: bytes | None = None
-    """The earlier manifest to which the receipt belongs, if the result was reused."""
+    """The manifest to which the receipt belongs: another one if the result was reused."""
+    reused: bool = False
+    """Whether nothing was run: then there is no handle."""
 
     def as_row(self) -> tuple[Any, ...]:
         """Return the values of the columns that change, and the number."""
@@ -111,6 +113,11 @@ class JobRow:
         """Make one of a row of the table."""
         named = dict(zip((item.strip() for item in cls.COLUMNS.split(",")), values, strict=True))
         return cls(**{**named, "state": BatchJobState(named["state"])})
+
+    @property
+    def reused(self) -> bool:
+        """Whether nothing was run for it: it has the result of an equal task, and no handle."""
+        return self.envelope is not None and self.secret is None
 
     @property
     def reason(self) -> str:

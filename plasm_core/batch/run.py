@@ -235,6 +235,7 @@ class BatchRun:
             stderr=stderr,
             duration_ms=round(finished.duration_s * 1000),
             manifest=found.manifest_json,
+            reused=found.reused,
         )
 
 

@@ -103,6 +103,7 @@ class Results:
             found["outcome"] = render.outcome_json(stored_outcome(row.outcome))
             found["gasUsed"] = row.gas_used
             found["node"] = row.peer
+            found["reused"] = row.reused
         if row.manifest is not None:
             found["jobId"] = job_id(row.manifest)
             found["taskDigest"] = Manifest.from_json(row.manifest).task_digest

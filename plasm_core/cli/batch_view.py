@@ -89,6 +89,7 @@ class Shown:
         self._line_at = self._began
         self._done = 0
         self._unsuccessful = 0
+        self._reused = 0
         self._last: tuple[int, ...] = ()
         self.is_on_terminal_with_results = False
 
@@ -120,6 +121,7 @@ class Shown:
         """Take note of a job's end."""
         self._done += 1
         self._unsuccessful += result.state is not BatchJobState.SUCCEEDED
+        self._reused += result.reused
         if self._json:
             self._event(
                 "job",
@@ -129,6 +131,7 @@ class Shown:
                 error=result.error,
                 node=result.peer,
                 durationMs=result.duration_ms,
+                reused=result.reused,
             )
 
     def tick(self) -> None:
@@ -227,6 +230,8 @@ class Shown:
         text = f"{counts.succeeded} of {counts.total} jobs succeeded in {elapsed_s:.1f} s"
         if self._done and elapsed_s:
             text += f" ({self._done / elapsed_s:.1f} jobs/s)"
+        if self._reused:
+            text += f"; not run, since equal tasks had results before: {self._reused}"
         render.show_mark("✓" if not counts.unsuccessful else "✗", text, stderr=True)
         if not counts.unsuccessful:
             return

@@ -360,16 +360,38 @@ def test_the_command_line_says_that_nothing_was_run(plasm: Plasm, tmp_path: Path
 
 
 def test_a_batch_takes_what_an_earlier_one_has_computed(started: Daemon, tmp_path: Path) -> None:
-    outputs = []
+    outputs, said = [], []
     for number, out in enumerate(("first", "second")):
         done = started.plasm(
             *("map", HELLO_PATH, "--range", str(3 + number), "--reuse", "--out", str(tmp_path / out)),
             *("--stdin-text", "value {}", "--limit", f"wall={20 + number}s"),
         )
         outputs.append(done.stdout)
+        said.append(done.stderr.decode())
         started.plasm("verify", str(tmp_path / out / "batch.json"))
 
     receipts = [(tmp_path / out / "000001" / "receipt.json").read_bytes() for out in ("first", "second")]
+    again = started.plasm(
+        *(
+            "map",
+            HELLO_PATH,
+            "--range",
+            "5",
+            "--reuse",
+            "--stdin-text",
+            "value {}",
+            "--format",
+            "jsonl",
+            "--json",
+        )
+    )
+    events = [json.loads(line) for line in again.stderr.splitlines()]
+
+    assert "not run" not in said[0]
+    assert "4 of 4 jobs succeeded" in said[1]
+    assert "not run, since equal tasks had results before: 3" in said[1]
+    assert [json.loads(line)["reused"] for line in again.stdout.splitlines()] == [True] * 4 + [False]
+    assert sum(item["reused"] for item in events if item["event"] == "job") == 4
     assert outputs[1].startswith(outputs[0])
     assert receipts[0] == receipts[1]
     one = tmp_path / "second" / "000001"
