@@ -92,14 +92,15 @@ def test_nothing_outlives_a_node_that_is_killed(user: str, anyones_directory: st
 
 
 def test_closing_ends_zygotes_and_idle_workers(directory: Path) -> None:
+    others = processes.descendants(SELF)
     with open_lab(directory) as lab:
         program = lab.hostile()
         for _ in range(3):
             lab.process(program)
         assert processes.wait_until(lambda: len(processes.workers(SELF)) > 3)
-        there = processes.descendants(SELF)
+        there = processes.descendants(SELF) - others
 
-    assert there
+    assert len(there) > 3
     assert all(map(gone, there))
 
 
