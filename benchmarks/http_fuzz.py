@@ -20,7 +20,7 @@ from typing import Any
 from plasm_core.web.api_document import document
 from tests.support.daemon import Daemon
 from tests.support.receipts import ROOT
-from tests.support.web_server import WebServer
+from tests.support.web_server import WebServer, form
 
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"
@@ -39,20 +39,25 @@ def say(*words: object) -> None:
     sys.stdout.flush()
 
 
-def with_real(found: dict[str, Any], jobs: list[str], module: str) -> dict[str, Any]:
+def with_real(found: dict[str, Any], jobs: list[str], batches: list[str], module: str) -> dict[str, Any]:
     """Return the document with real ids and a real module among the values to generate."""
     for path in found["paths"].values():
         for operation in path.values():
             for parameter in operation["parameters"]:
-                if parameter["name"] == "jobId":
-                    released = operation["operationId"] in ("releaseJob", "cancelJob")
-                    ids = jobs[:_RELEASED] if released else jobs[_RELEASED:]
+                if parameter["name"] in ("jobId", "batchId"):
+                    released = operation["operationId"].startswith(("release", "cancel"))
+                    known = jobs if parameter["name"] == "jobId" else batches
+                    ids = known[:_RELEASED] if released else known[_RELEASED:]
                     parameter["schema"] = {"anyOf": [{"enum": ids}, parameter["schema"]]}
+                elif parameter["name"] == "number":
+                    parameter["schema"] = {"anyOf": [{"enum": ["0", "1", "2"]}, parameter["schema"]]}
                 elif parameter["name"] == "digest":
                     parameter["schema"] = {"anyOf": [{"enum": [module]}, parameter["schema"]]}
-    properties = found["components"]["schemas"]["Submission"]["properties"]
-    properties["module"] = {"anyOf": [{"enum": [EMPTY.decode()]}, {"type": "string"}]}
-    properties["moduleDigest"] = {"anyOf": [{"enum": [module]}, properties["moduleDigest"]]}
+    for name in ("Submission", "BatchSubmission"):
+        properties = found["components"]["schemas"][name]["properties"]
+        properties["module"] = {"anyOf": [{"enum": [EMPTY.decode()]}, {"type": "string"}]}
+        properties["moduleDigest"] = {"anyOf": [{"enum": [module]}, properties["moduleDigest"]]}
+    properties["jobs"] = {"anyOf": [{"enum": ["{}", '{"args": ["a"]}\n{"gas": 10}']}, properties["jobs"]]}
     body = found["paths"]["/v1/modules/{digest}"]["put"]["requestBody"]
     body["content"] = {"application/octet-stream": body["content"]["application/wasm"]}
     found["paths"].pop("/v1/events")  # a stream without an end: tests/web follows it
@@ -64,6 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--schemathesis", default="schemathesis")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as home, Daemon(Path(home)) as daemon:
@@ -73,12 +79,22 @@ def main() -> None:
             sys.exit(run(web, Path(home), options))
 
 
+def batch_of(web: WebServer, module: bytes) -> str:
+    """Run a batch, and return its id."""
+    parts = [("jobs", b'{"args": ["a"]}\n{"gas": 10}\n'), ("module", module)]
+    headers = {"Content-Type": "multipart/form-data; boundary=B", "Prefer": "wait=60"}
+    found: str = web.ask("POST", "/v1/batches", headers=headers, body=form("B", parts)).json["batchId"]
+    return found
+
+
 def run(web: WebServer, home: Path, options: argparse.Namespace) -> int:
     """Send the cases, and return the exit code."""
     hello = (ROOT / "examples" / "hello" / "hello.wasm").read_bytes()
     jobs = [web.submit([("module", hello)], wait_s=60).json for _ in range(10)]
+    batches = [batch_of(web, hello) for _ in range(10)]
     given = home / "document.json"
-    given.write_text(json.dumps(with_real(document(), [job["jobId"] for job in jobs], jobs[0]["module"])))
+    real = with_real(document(), [job["jobId"] for job in jobs], batches, jobs[0]["module"])
+    given.write_text(json.dumps(real))
     done = subprocess.run(
         [
             *(options.schemathesis, "run", str(given), "--url", f"http://127.0.0.1:{web.port}"),
@@ -94,7 +110,8 @@ def run(web: WebServer, home: Path, options: argparse.Namespace) -> int:
                 str(options.seed),
             ),
             *("--max-examples", str(options.cases // _OPERATIONS), "--request-timeout", "30"),
-            *("--continue-on-failure", "--no-color", "--suppress-health-check", "all", "--workers", "1"),
+            *("--continue-on-failure", "--no-color", "--suppress-health-check", "all"),
+            *("--workers", str(options.workers)),
         ],
         capture_output=True,
         text=True,
