@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { ask, axe, close, open, output, submit, url, verified, WAIT_MS } from "./browser.mjs";
+import { ask, axe, close, open, output, submit, token, url, verified, WAIT_MS } from "./browser.mjs";
 
 const { PLASM_HELLO: hello, PLASM_TICKER: ticker, PLASM_FOREVER: forever, PLASM_ROOT: root } = process.env;
 const until = async (holds, what) => {
@@ -14,6 +14,17 @@ const until = async (holds, what) => {
 };
 const ticks = async (page) => ((await output(page).textContent()) ?? "").split("\n").filter((line) => line === "tick").length;
 const state = (page) => page.locator(".state");
+
+/** Submit a batch as a program does. */
+const batch = async (jobs, { module = hello, wait = 60 } = {}) => {
+  const form = new FormData();
+  form.set("jobs", new Blob([jobs]), "jobs");
+  form.set("module", new Blob([readFileSync(module)]), "module.wasm");
+  const headers = { Authorization: `Bearer ${token}`, ...(wait > 0 ? { Prefer: `wait=${wait}` } : {}) };
+  const answer = await fetch(`${url}/v1/batches`, { method: "POST", headers, body: form });
+  assert.ok(answer.ok, await answer.clone().text());
+  return answer.json();
+};
 
 const scenarios = {
   async "runs hello, sees it verified, and runs it again"() {
@@ -119,6 +130,7 @@ const scenarios = {
     const { page, told, context } = await open();
     const jobId = await submit(page, hello, { args: "for\nall" });
     await verified(page).waitFor();
+    const { batchId } = await batch('{"args": ["a"]}\n{"gas": 10}\n');
     await context.close();
     for (const [name, options] of Object.entries({
       narrow: { viewport: { width: 360, height: 740 }, colorScheme: "light" },
@@ -127,10 +139,14 @@ const scenarios = {
       "4K": { viewport: { width: 3840, height: 2160 }, colorScheme: "dark" },
     })) {
       const sized = await open({ ...options, bypassCSP: true }); // for the checker's script; the others keep the policy
-      for (const place of [`jobs/${jobId}`, "jobs", "new", "verify", "peers", "node"]) {
+      for (const place of [`jobs/${jobId}`, `batches/${batchId}`, "jobs", "batches", "new", "verify", "peers", "node"]) {
         await sized.page.goto(`${url}/#/${place}`);
         await sized.page.getByRole("heading", { level: 1 }).waitFor();
-        if (place.length > 6) await verified(sized.page).waitFor();
+        if (place.startsWith("jobs/")) await verified(sized.page).waitFor();
+        if (place.startsWith("batches/")) {
+          await sized.page.getByRole("button", { name: "Job 0 succeeded" }).click();
+          await sized.page.getByText(/^receipt verified ✓/).waitFor();
+        }
         if (place === "new") await sized.page.getByText("Limits and entry").click();
         if (place === "node") await sized.page.getByText(/^engines$/).waitFor();
         const wide = await sized.page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
@@ -175,6 +191,32 @@ const scenarios = {
     await file.setInputFiles({ name: "batch.json", mimeType: "application/json", buffer: Buffer.from(tampered) });
     await page.getByText("the root over its leaves is another than it says").waitFor();
     assert.equal(await page.locator(".cells").count(), 0);
+    assert.deepEqual(told, []);
+  },
+
+  async "shows a batch as a grid that follows it, verifies a job of it, and cancels it"() {
+    const { page, told } = await open();
+    const done = await batch('{"args": ["abc"]}\n{"gas": 10}\n');
+    await page.getByRole("navigation").getByRole("link", { name: "Batches" }).click();
+    await page.locator(`.jobs a[href="#/batches/${done.batchId}"]`, { hasText: "ended: 2 of 2 jobs, 1 without success" }).click();
+    await page.getByRole("button", { name: "Job 1 failed" }).click();
+    await page.getByText("out of gas", { exact: true }).waitFor();
+    await page.getByRole("button", { name: "Job 0 succeeded" }).click();
+    await page.getByText(/^receipt verified ✓ signed by 12D3KooW/).waitFor();
+    assert.equal(await output(page).textContent(), "cba\n");
+
+    await page.route(`**/v1/batches/${done.batchId}/jobs/0/stdout`, (route) => route.fulfill({ body: "cbA\n" }));
+    await page.getByRole("button", { name: "Job 0 succeeded" }).click();
+    await page.getByText(/the stdout is not what the receipt says/).waitFor();
+    assert.equal(await output(page).count(), 0);
+
+    const long = await batch(`${'{"gas": 1000000000000000, "wall_time_s": 600}\n'.repeat(9)}`, { module: forever, wait: 0 });
+    await page.locator(`.jobs a[href="#/batches/${long.batchId}"]`).click();
+    await page.locator(".state", { hasText: "runs: 0 of 9 jobs" }).waitFor();
+    assert.equal(await page.locator(".cell").count(), 9);
+    await page.getByRole("button", { name: "Cancel" }).click();
+    await page.locator(".state", { hasText: "cancelled: 9 of 9 jobs, 9 without success" }).waitFor();
+    await page.getByRole("button", { name: "Job 8 was cancelled" }).waitFor();
     assert.deepEqual(told, []);
   },
 

@@ -125,7 +125,7 @@ function batchView(app, batchId, signal) {
       fill(
         job, head,
         h("p", { class: "good" }, `receipt verified ✓ signed by ${result.receipt.node}`),
-        h("pre", { class: "output", tabindex: "0", "aria-label": "stdout" }, text(result.stdout)),
+        h("pre", { class: "output", tabindex: "0", role: "region", "aria-label": "stdout" }, text(result.stdout)),
         h("div", { class: "acts" }, saving(result.envelopeJson, `job-${item.number}.receipt.json`, "Save the receipt", "application/json"),
           saving(result.stdout, `job-${item.number}.stdout`, "Save stdout")),
       );
