@@ -106,6 +106,7 @@ class ResultCache:
         self._given = directory
         self._convicted: dict[PeerId, tuple[float, bool]] = {}
         self._added_bytes = self._added = -1
+        self._complained: set[str] = set()
 
     def find(
         self, manifest: Manifest, verifiers: Sequence[Verifier], *, require: str, denied: Collection[str] = ()
@@ -134,7 +135,7 @@ class ResultCache:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError, PlasmError) as exc:
-            log.warning("kept result not usable task=%s error=%s", manifest.task_digest, exc)
+            self._complain("kept result not usable", manifest, exc)
             return None
         if assurance.lacking(require, kept.result.verdict, kept.result.standing) is not None:
             return None
@@ -185,7 +186,13 @@ class ResultCache:
             finally:
                 draft.unlink(missing_ok=True)
         except OSError as exc:
-            log.warning("result not kept task=%s error=%s", manifest.task_digest, exc)
+            self._complain("result not kept", manifest, exc)
+
+    def _complain(self, what: str, manifest: Manifest, exc: Exception) -> None:
+        """Log a problem: once at level warning, since a full disk is one for each job of a batch."""
+        level = logging.DEBUG if what in self._complained else logging.WARNING
+        self._complained.add(what)
+        log.log(level, "%s task=%s error=%s", what, manifest.task_digest, exc)
 
     def _directory(self) -> Path:
         return private_directory(self._given or cache_directory() / "results")

@@ -328,6 +328,19 @@ def test_what_another_user_owns_is_not_taken(client: Client, results: Path, thei
     assert (again.stdout, again.reused) == (b"cba", False)
 
 
+def test_a_cache_that_cannot_be_used_is_told_of_once(
+    client: Client, results: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A batch would print a line for each of its jobs."""
+    results.parent.mkdir(parents=True, exist_ok=True)
+    results.write_text("no directory")
+    for number in range(3):
+        client.run(HELLO, stdin=b"%d" % number)
+
+    said = [item.getMessage() for item in caplog.records if item.name == cached.__name__]
+    assert [line.partition(" task=")[0] for line in said] == ["kept result not usable", "result not kept"]
+
+
 def test_a_full_disk_costs_no_result(client: Client, results: Path) -> None:
     """Half an entry is never read, and no draft is left."""
     client.run(HELLO, stdin=b"first")
