@@ -37,6 +37,7 @@ from plasm_core.policy import check_submission
 from plasm_core.protocol.messages import Status, Submit
 from plasm_core.records import Manifest, Outcome, PeerId
 from plasm_core.records.capabilities import CapabilityRecord, Load
+from plasm_core.sandbox.process.child import unmetered
 
 log = logging.getLogger(__name__)
 
@@ -390,7 +391,10 @@ class Service:
             client=track.owner.client,
             changed=lambda job: self._token.run_sync_soon(self._changed, track, job),
             grown=lambda: self._token.run_sync_soon(track.news.tell, idempotent=True),
-            charge=lambda cpu_s: self._token.run_sync_soon(self._charge, track.owner, cpu_s),
+            # Users of this machine have no quotas: their jobs need not wake the loop for it.
+            charge=(lambda cpu_s: self._token.run_sync_soon(self._charge, track.owner, cpu_s))
+            if track.owner.counted
+            else unmetered,
             deadline=time.monotonic() + self._config.queue.total_s - age_s,
         )
 
