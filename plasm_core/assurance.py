@@ -42,6 +42,11 @@ def lacking(require: str, verdict: Verdict, standing: Standing) -> str | None:
     return None
 
 
+def is_mere_word(verdict: Verdict, standing: Standing) -> bool:
+    """Return whether a result rests on the word of one node that the user does not know."""
+    return standing is Standing.STRANGER and not {"re-execution", "quorum"} & set(verdict.established)
+
+
 def lacking_in_file(require: str, verdict: Verdict, standing: Standing) -> str | None:
     """As `lacking`, for a receipt that was read from a file: nobody checks it later, as a client does by an audit."""
     found = lacking(require, verdict, standing)

@@ -272,7 +272,8 @@ final class Client implements ClientInterface
     /** @param (\Closure(Handle): void)|null $placed is told each node that accepts the job */
     private function runJob(Submission $job, ?float $timeout, ?\Closure $placed = null): JobResult
     {
-        $kept = $this->kept?->find($job->manifest, $this->pinned, $this->reputation->convicted());
+        $strangers = $this->transport instanceof ChoosingTransportInterface || $job->route === 'network';
+        $kept = $this->kept?->find($job->manifest, $this->pinned, $this->reputation->convicted(), $strangers);
         if ($kept !== null && $this->verification->accepts($kept->verdict)) {
             return $kept;
         }

@@ -93,6 +93,22 @@ final class ResultCacheTest extends TestCase
         }
     }
 
+    /** Else a node that lied once to a client of the network would have lied to each later run on this machine. */
+    public function testAStrangersWordDoesNotReplaceARunOfOnesOwn(): void
+    {
+        $client = $this->client();
+        $client->run(self::MODULE, ['stdin' => 'abc']);
+        $entry = (string) file_get_contents($this->only());
+        file_put_contents($this->only(), str_replace('"standing":"OWN"', '"standing":"STRANGER"', $entry, $count));
+        $wanted = Submission::create(self::MODULE, ['stdin' => 'abc'])->manifest;
+        $cache = new ResultCache($this->directory);
+
+        self::assertSame(1, $count);
+        self::assertNotNull($cache->find($wanted, strangers: true));
+        self::assertNull($cache->find($wanted));
+        self::assertFalse($client->run(self::MODULE, ['stdin' => 'abc'])->reused());
+    }
+
     public function testABatchTakesWhatAnEarlierOneHasComputed(): void
     {
         $client = $this->client();

@@ -116,7 +116,13 @@ async def open_client(
         judge = stack.enter_context(Judge(verifiers, settings, require=require, reputation=reputation))
         again = None
         if settings.plasm.reuse if reuse is None else reuse:
-            again = Reuse(cache=ResultCache(), judge=judge, require=require, denied=settings.policy.denied)
+            again = Reuse(
+                cache=ResultCache(),
+                judge=judge,
+                require=require,
+                denied=settings.policy.denied,
+                strangers=peer is None and (gateway or transport != "local"),
+            )
         network = await stack.enter_async_context(carrier.open(None, {}))
         if transport == "local":
             own = LocalDialler(network, route="network" if gateway else "here")

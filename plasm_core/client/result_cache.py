@@ -109,12 +109,19 @@ class ResultCache:
         self._complained: set[str] = set()
 
     def find(
-        self, manifest: Manifest, verifiers: Sequence[Verifier], *, require: str, denied: Collection[str] = ()
+        self,
+        manifest: Manifest,
+        verifiers: Sequence[Verifier],
+        *,
+        require: str,
+        denied: Collection[str] = (),
+        strangers: bool = False,
     ) -> KeptResult | None:
         """Return an earlier result of an equal task with the required assurance, or None.
 
         `verifiers`: `signature` must accept it now; each other verifier must have accepted it then, with the same
-        settings. `denied`: PeerIds of nodes whose results are not used.
+        settings. `denied`: PeerIds of nodes whose results are not used. `strangers`: whether nodes that the user does
+        not know may run the job; if not, the mere word of such a node is not used either.
         """
         if not _is_kept(manifest):
             return None
@@ -138,6 +145,8 @@ class ResultCache:
             self._complain("kept result not usable", manifest, exc)
             return None
         if assurance.lacking(require, kept.result.verdict, kept.result.standing) is not None:
+            return None
+        if not strangers and assurance.is_mere_word(kept.result.verdict, kept.result.standing):
             return None
         with contextlib.suppress(OSError):
             os.utime(path)  # it was used now

@@ -19,12 +19,16 @@ from plasm_core.records.output import OutputStream
 
 @attrs.frozen(kw_only=True)
 class Reuse:
-    """The cache of verified results, and the assurance that a reused result needs. `denied`: PeerIds of nodes."""
+    """The cache of verified results, and the assurance that a reused result needs.
+
+    `denied`: PeerIds of nodes. `strangers`: whether nodes that the user does not know may run the client's jobs.
+    """
 
     cache: ResultCache
     judge: Judge
     require: str
     denied: Collection[str] = ()
+    strangers: bool = False
 
     async def run(
         self,
@@ -36,7 +40,9 @@ class Reuse:
 
         Raises: what `run` and the sink raise.
         """
-        find = functools.partial(self.cache.find, require=self.require, denied=self.denied)
+        find = functools.partial(
+            self.cache.find, require=self.require, denied=self.denied, strangers=self.strangers
+        )
         kept = await trio.to_thread.run_sync(find, submission.manifest, self.judge.verifiers)
         if kept is not None:
             return await _given(kept, sink)

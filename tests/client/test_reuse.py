@@ -234,6 +234,39 @@ def test_the_result_of_a_node_that_is_denied_by_now_is_not_taken(client: Client)
     assert ResultCache().find(manifest, [signature], require="signature", denied={signer}) is None
 
 
+def of_a_stranger(entry: bytes) -> bytes:
+    """Return an entry as a client of the network keeps it that was given the result by a node it does not know."""
+    line, _, rest = entry.partition(b"\n")
+    return json.dumps({**json.loads(line), "standing": "STRANGER"}).encode() + b"\n" + rest
+
+
+def test_a_strangers_word_does_not_replace_a_run_of_ones_own(
+    client: Client, results: Path, plasm: Plasm
+) -> None:
+    """Else a node that lied once to a client of the network would have lied to each later run on this machine."""
+    client.run(HELLO, stdin=b"abc")
+    manifest = Manifest.from_json(client.run(HELLO, stdin=b"abc").earlier or b"")
+    signature = loading.create(Verifier, "signature", {})  # type: ignore[type-abstract]
+    changed(only(results), of_a_stranger)
+
+    assert ResultCache().find(manifest, [signature], require="signature", strangers=True) is not None
+    assert ResultCache().find(manifest, [signature], require="signature") is None
+    assert not client.run(HELLO, stdin=b"abc").reused
+
+    reused = plasm("run", "--reuse", HELLO_PATH, stdin=b"abc")
+    changed(only(results), of_a_stranger)
+    run = plasm("run", "--reuse", HELLO_PATH, stdin=b"abc")
+    assert ("nothing was run" in reused.err, "nothing was run" in run.err) == (True, False)
+
+
+def test_a_strangers_result_that_was_run_again_is_taken(client: Client, results: Path) -> None:
+    with Client(reuse=True, verifier=["signature", "reexecute"], require="reexecution") as strict:
+        strict.run(HELLO, stdin=b"abc")
+    changed(only(results), of_a_stranger)
+
+    assert client.run(HELLO, stdin=b"abc").reused
+
+
 def test_the_result_of_a_node_that_was_convicted_since_is_not_taken(client: Client, tmp_path: Path) -> None:
     """A fraud proof about one task is a reason to doubt what that node signed before."""
     signer = client.run(HELLO, stdin=b"abc").receipt.node

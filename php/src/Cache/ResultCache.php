@@ -71,8 +71,10 @@ final class ResultCache
      *
      * @param list<PeerId> $pinned the only keys to trust, none for whichever signed it
      * @param list<PeerId> $convicted nodes whose results are not taken
+     * @param bool $strangers whether nodes that the user does not know may run the job; if not, the word of such a node
+     *                        is not taken either
      */
-    public function find(Manifest $wanted, array $pinned = [], array $convicted = []): ?JobResult
+    public function find(Manifest $wanted, array $pinned = [], array $convicted = [], bool $strangers = false): ?JobResult
     {
         if (!self::isKept($wanted) || !PrivateDirectory::isPrivate($this->directory)) {
             return null;
@@ -90,6 +92,9 @@ final class ResultCache
             fclose($file);
         }
         if ($found === null || in_array($found->receipt->node, $convicted)) {
+            return null;
+        }
+        if (!$strangers && $found->verdict->standing === Standing::Stranger) {
             return null;
         }
         @touch($path); // it was used now
