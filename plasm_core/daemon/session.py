@@ -10,6 +10,7 @@ import trio
 
 from plasm_core.background_tasks import alongside
 from plasm_core.daemon.change_event import News
+from plasm_core.daemon.job_follower import JobFollower
 from plasm_core.daemon.reservations import Offer, SupersededError
 from plasm_core.daemon.service import Service
 from plasm_core.daemon.store import Job
@@ -27,7 +28,7 @@ from plasm_core.errors import (
 )
 from plasm_core.plugins.interfaces import Stream
 from plasm_core.printable import cleaned
-from plasm_core.protocol.channels import OUTPUTS, Channel
+from plasm_core.protocol.channels import Channel
 from plasm_core.protocol.frames import Data
 from plasm_core.protocol.messages import (
     AskCapabilities,
@@ -43,9 +44,7 @@ from plasm_core.protocol.messages import (
     Question,
     Refused,
     Release,
-    Status,
     Submit,
-    withdraws_output,
 )
 from plasm_core.protocol.node_session import NodeConversation, NodePhase
 from plasm_core.records import Manifest, job_id
@@ -66,8 +65,6 @@ _LOOK_S = 2.0
 """How often a fetch looks whether its job is still there."""
 _WRITE_S, _WRITE_BYTES = 0.1, 1 << 18
 """An upload that comes fast is stored in pieces of so many bytes: each write takes a thread."""
-_GATHER_S, _GATHER_BYTES = 0.02, 1 << 14
-"""Less output than this is sent no sooner than so long after the last: a frame costs the same, however small."""
 
 
 class _Left(Exception):
@@ -88,7 +85,6 @@ class Session:
         self._said, self._heard = trio.open_memory_channel(0)
         self._news = News()
         self._is_amid_frame = False
-        self._output_sent_at = -math.inf
 
     async def serve(self) -> None:
         """Serve the stream until the conversation ends or the client leaves.
@@ -184,7 +180,6 @@ class Session:
 
     async def _converse(self, opening: Message | Data) -> None:
         """Answer an opening message."""
-        self._output_sent_at = -math.inf
         try:
             if isinstance(opening, Submit):
                 try:
@@ -320,7 +315,7 @@ class Session:
         )  # not once the answer is sent: the next conversation may have begun
         await self._send(answer(identity, status))
         if follows:
-            await self._follow(job, status)
+            await JobFollower(self._service, self._conversation, self._news, self._send).follow(job, status)
 
     async def _upload(self, offer: Offer, token: bytes) -> tuple[Job, bool]:
         conversation, offers = self._conversation, self._service.offers
@@ -385,119 +380,9 @@ class Session:
         follows = self._conversation.follows
         await self._send(self._conversation.attached(job.job_id, status))
         if follows:
-            await self._follow(job, status)
-
-    async def _follow(self, job: Job, told: Status) -> None:
-        """Send states, outputs as credit allows, and the result at the end. `told`: the status sent last."""
-        conversation = self._conversation
-        job = await self._service.current(job)
-        track = self._service.track(job)
-        news = track.news if track is not None else self._news
-
-        async def listen() -> None:
-            seen = self._news.count
-            while news is not self._news:  # credit, or the client's going
-                seen = await self._news.after(seen)
-                news.tell()
-
-        async with alongside(listen):
-            while True:
-                seen = news.count
-                job = track.job if track is not None else job
-                status = self._service.status(job)
-                frames = conversation.state(status) if _differs(status, told) else b""
-                told = status if frames else told
-                rest = self._rest(job, status)
-                await self._send(frames + (rest or b""))
-                if rest is not None:
-                    return
-                if await self._send_outputs(job, status):
-                    continue
-                if job.envelope is not None and self._is_sent(status):
-                    await self._send(conversation.result(status, job.envelope.decode()))
-                    return
-                await news.after(seen)
-
-    def _rest(self, job: Job, status: Status) -> bytes | None:
-        """Return the last frames of the outputs and the result; None if some of them would wait for the disk.
-
-        Raises: `ProtocolError`.
-        """
-        conversation, outputs = self._conversation, []
-        if job.envelope is None or job.attempt != conversation.attempt:
-            return None
-        for channel, (position, room) in conversation.room.items():
-            left = status.output_bytes(channel.output) - position
-            if left > room:
-                return None
-            if left > 0:
-                try:
-                    data = self._service.store.output_now(job, channel.output, position, left)
-                except OutputGoneError:
-                    return None
-                if data is None or len(data) < left:
-                    return None
-                outputs.append((channel, data))
-        frames = b"".join(conversation.output(channel, data) for channel, data in outputs)
-        self._is_sent(status)  # it is, unless the client says that it has more than there is
-        self._service.counters.add("sent_bytes_total", sum(len(data) for _, data in outputs))
-        return frames + conversation.result(status, job.envelope.decode())
-
-    async def _send_outputs(self, job: Job, status: Status) -> bool:
-        """Send some of each output, and return whether there was any to send. `status` tells how much there is."""
-        sent = False
-        if job.attempt != self._conversation.attempt:
-            return sent
-        there = {channel: status.output_bytes(channel.output) for channel in OUTPUTS}
-        left = {
-            channel: there[channel] - position
-            for channel, (position, room) in self._conversation.room.items()
-            if room
-        }
-        if job.envelope is None and 0 < sum(left.values()) < _GATHER_BYTES:
-            await trio.sleep_until(self._output_sent_at + _GATHER_S)
-        for channel, (position, room) in self._conversation.room.items():
-            if left.get(channel, 0) <= 0:
-                continue
-            try:
-                store = self._service.store
-                data = store.output_now(job, channel.output, position, room)
-                if data is None:
-                    data = await trio.to_thread.run_sync(
-                        store.read_output, job, channel.output, position, room
-                    )
-            except OutputGoneError as exc:
-                track = self._service.track(job)
-                if track is not None or job.state.live:
-                    return False  # the attempt is over: its successor is about to be told of
-                raise RefusedError("released", str(exc)) from exc
-            if data and job.attempt == self._conversation.attempt:
-                await self._send(self._conversation.output(channel, data))
-                self._service.counters.add("sent_bytes_total", len(data))
-                self._output_sent_at, sent = trio.current_time(), True
-        return sent
-
-    def _is_sent(self, status: Status) -> bool:
-        positions = {channel: position for channel, (position, _) in self._conversation.room.items()}
-        wanted = {channel: status.output_bytes(channel.output) for channel in OUTPUTS}
-        if withdraws_output(status):
-            return True
-        beyond = [channel.label for channel in wanted if positions[channel] > wanted[channel]]
-        if beyond:
-            raise ProtocolError(f"there is less of {' and '.join(beyond)} than the client says it has")
-        return positions == wanted
+            await JobFollower(self._service, self._conversation, self._news, self._send).follow(job, status)
 
 
 _MAX_WORDS = 2000
 _TOLD_TO_STRANGERS = ("checking", "compiling")
 _PHASES = {"validating": "checking", "checking": "checking", "compiling": "compiling"}
-
-
-def _differs(status: Status, told: Status) -> bool:
-    """Return whether a changed status is sent to the client.
-
-    The sizes of the outputs are not compared: the client counts the bytes that it receives.
-    """
-    return (status.state, status.attempt, status.position, status.outcome) != (
-        *(told.state, told.attempt, told.position, told.outcome),
-    )
