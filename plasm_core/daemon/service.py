@@ -17,9 +17,10 @@ from plasm_core.config import Config
 from plasm_core.daemon import series
 from plasm_core.daemon.capability_record import SignedRecord, record_of
 from plasm_core.daemon.gateway import Gateway
+from plasm_core.daemon.module_admission import ModuleAdmission
 from plasm_core.daemon.reservations import Offer, Offers
 from plasm_core.daemon.runner import Attempt, Keeping, Runner
-from plasm_core.daemon.scheduling.compile_turns import Turn, Turns
+from plasm_core.daemon.scheduling.compile_turns import Turns
 from plasm_core.daemon.scheduling.fair_queue import FairQueue
 from plasm_core.daemon.scheduling.owners import Owner, Owners, recovered
 from plasm_core.daemon.scheduling.quotas import Quotas
@@ -90,6 +91,14 @@ class Service:
         compiling, threads = _thread_limits(self.slots.total, config)
         self._turns, self._threads = Turns(compiling), trio.CapacityLimiter(threads)
         self._token = trio.lowlevel.current_trio_token()
+        self._admission = ModuleAdmission(
+            node=node,
+            modules=store.modules,
+            quotas=self.quotas,
+            turns=self._turns,
+            token=self._token,
+            charge=self._charge,
+        )
         self._make_room()
         self.capabilities = SignedRecord(node.signer, self.record)
 
@@ -208,7 +217,7 @@ class Service:
         await self.offers.take(offer)
         try:
             if offer.route == "here":
-                await self._compile(offer, progress)
+                await self._admission.admit(offer, progress)
             if self.is_stopping:
                 raise RefusedError("shutting_down", "the node is about to end", retry_after_s=10)
             accepted = await settled(
@@ -236,66 +245,6 @@ class Service:
             route=offer.route,
             holder=offer.owner.holder,
         )
-
-    async def _compile(self, offer: Offer, progress: Callable[[str], None]) -> None:
-        """Validate and compile a reservation's module when its owner has a turn. Raises: `RefusedError`,
-        `SandboxError`.
-
-        When cancelled, the thread still runs to its end, and holds the turn until then.
-        """
-        admission = self.node.admission()
-        if (
-            program := admission.admit_at_hand(
-                *(offer.manifest.module, offer.manifest.limits),
-                entry=offer.manifest.entry,
-                profile=offer.manifest.profile,
-            )
-        ) is not None:
-            program.close()
-            self.quotas.check(offer.owner.counted, uploads=False)
-            return
-        turn = await self._turns.take(offer.owner)
-        try:
-            # The processor time that it had when it came may be used up by now.
-            self.quotas.check(offer.owner.counted, uploads=False)
-            alone = trio.CapacityLimiter(1)  # it is the turns that limit how many there are
-            await trio.to_thread.run_sync(
-                self._admit, offer, turn, progress, limiter=alone, abandon_on_cancel=True
-            )
-        finally:
-            if not turn.begun:
-                self._turns.give_back(turn)
-
-    def _admit(self, offer: Offer, turn: Turn, progress: Callable[[str], None]) -> None:
-        """Check and compile a module, in a thread. What was compiled stays in the cache for the run."""
-        turn.begun = True
-        if turn.is_over:
-            return
-        manifest, began_s = offer.manifest, time.thread_time()
-        owner = offer.owner
-
-        def tell(phase: str) -> None:
-            self._token.run_sync_soon(progress, phase)
-
-        def meter(cpu_s: float) -> None:
-            self._token.run_sync_soon(self._charge_compiling, owner, cpu_s)
-
-        try:
-            module = self.store.modules.read(manifest.module)
-            self.node.admission().admit(
-                *(module, manifest.limits),
-                entry=manifest.entry,
-                profile=manifest.profile,
-                progress=tell,
-                meter=meter,
-            ).close()
-        finally:
-            meter(time.thread_time() - began_s)
-            self._token.run_sync_soon(self._turns.give_back, turn)
-
-    def _charge_compiling(self, owner: Owner, cpu_s: float) -> None:
-        self._turns.charge(owner, cpu_s)
-        self._charge(owner, cpu_s)
 
     async def cancel(self, job: Job) -> Job:
         """End a job, and return it when it has ended. Raises: `StorageError`."""

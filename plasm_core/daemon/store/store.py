@@ -14,6 +14,7 @@ from pathlib import Path
 import attrs
 
 from plasm_core.config import StorageLimits
+from plasm_core.daemon.store.attempts import Attempts
 from plasm_core.daemon.store.ballast import Ballast
 from plasm_core.daemon.store.budget import Allowance, Budget
 from plasm_core.daemon.store.database import Change, Database
@@ -27,44 +28,30 @@ from plasm_core.daemon.store.inputs import (
     remove_inputs,
 )
 from plasm_core.daemon.store.job import Gone, Job, Recovery, StoredSubmission, Totals
-from plasm_core.daemon.store.job_table import INPUTS, OUTPUTS, STDOUT, JobTable
+from plasm_core.daemon.store.job_outputs import JobOutputs
+from plasm_core.daemon.store.job_table import INPUTS, JobTable
 from plasm_core.daemon.store.known_jobs import KnownJobs
-from plasm_core.daemon.store.left_files import LeftFile, open_file
+from plasm_core.daemon.store.left_files import LeftFile
+from plasm_core.daemon.store.live_job import LiveJob, kept_bytes
 from plasm_core.daemon.store.lock import DirectoryLock
 from plasm_core.daemon.store.modules import Modules, Pin
 from plasm_core.daemon.store.persistent_clock import SteadyClock
 from plasm_core.daemon.store.recent import Recent
 from plasm_core.daemon.store.schema import Schema, current_schema
-from plasm_core.daemon.store.spool import Spool, read_output, remove_outputs
+from plasm_core.daemon.store.spool import Spool, remove_outputs
 from plasm_core.daemon.store.trees import Trees
 from plasm_core.daemon.store.usage import UsageTable
-from plasm_core.errors import JobEndedError, OutputGoneError, RefusedError, StorageError, StorageFullError
+from plasm_core.errors import JobEndedError, RefusedError, StorageFullError
 from plasm_core.fair_shares import NOBODY, Holder
 from plasm_core.paths import private_directory
 from plasm_core.records import JobInput, Manifest, Outcome, job_id
 from plasm_core.records.job import JobState
-from plasm_core.records.output import OutputDigest, OutputStream
+from plasm_core.records.output import OutputStream
 
 _RECENT_BYTES = 8 << 20
 _FEW_JOBS = 4
 _GATHER_PER_JOB_S, _MOST_GATHER_S = 0.0003, 0.01
 """With 32 jobs a commit waits 10 ms, a tenth of what a job then takes: a sync, and a commit's work, serve several."""
-
-
-@attrs.define
-class _Live:
-    """A job without a result in its present state, with its reservation, pins and spool.
-
-    `job` is without its manifest, to save memory: thousands may wait. `has_files`: its directory exists. `was_there`:
-    the job was accepted before this start, so it may have killed a daemon.
-    """
-
-    job: Job
-    allowance: Allowance
-    pins: tuple[Pin, ...]
-    spool: Spool | None = None
-    has_files: bool = False
-    was_there: bool = False
 
 
 class Store:
@@ -95,7 +82,7 @@ class Store:
         # Nobody who has it waits for the database's writer, which takes it itself.
         self._lock = threading.RLock()
         self._clearing = threading.Lock()
-        self._live: dict[int, _Live] = {}
+        self._live: dict[int, LiveJob] = {}
         self._recent = Recent(_RECENT_BYTES)
         self._known = KnownJobs()
         self._budget = Budget(limits.job_bytes)
@@ -112,6 +99,26 @@ class Store:
             undo.callback(self._database.close)
             self._table = JobTable(self._database)
             self.usage = UsageTable(self._database)
+            self._attempts = Attempts(
+                directory=self._jobs,
+                live=self._live,
+                lock=self._lock,
+                recent=self._recent,
+                table=self._table,
+                database=self._database,
+                ballast=self._ballast,
+                clock=clock,
+                get=self.get,
+                keep_s=limits.keep_s,
+            )
+            self._outputs = JobOutputs(
+                directory=self._jobs,
+                live=self._live,
+                lock=self._lock,
+                recent=self._recent,
+                table=self._table,
+                get=self.get,
+            )
             self._ballast.restore()
             private_directory(self._jobs)
             self.modules = Modules(directory / "modules", limits.module_bytes, self._ballast)
@@ -294,7 +301,7 @@ class Store:
             if job.tree:
                 self.trees.retain(job.tree)
             with self._lock:
-                self._live[job.row] = _Live(
+                self._live[job.row] = LiveJob(
                     attrs.evolve(job, manifest_json=b""),
                     inputs.hand_over(),
                     pins,
@@ -337,112 +344,20 @@ class Store:
         return recent.contents if recent is not None else self._table.contents(job.row, INPUTS)
 
     def begin(self, row: int) -> tuple[Job, Spool]:
-        """Start a queued job's next attempt: INITIALIZING, with empty outputs. The attempt counts from here.
-
-        Raises: `JobEndedError` if it is not queued or is to be cancelled; `StorageError`, `StorageFullError`,
-        and it stays queued.
-        """
-        recent = self._recent.get(row)
-        manifest_json = recent.job.manifest_json if recent is not None else self.get(row).manifest_json
-        with self._lock:
-            live = self._waiting(row)
-            self._ballast.demand()
-            job = attrs.evolve(
-                live.job,
-                state=JobState.INITIALIZING,
-                attempt=live.job.attempt + 1,
-                counted_attempts=live.job.counted_attempts + 1,
-                started_at=self._clock(),
-            )
-        noted = self._note_beginning(job, durable=live.was_there)
-        if live.was_there:
-            noted.result()
-        with self._lock:
-            live = self._waiting(row)
-            live.job = job
-            live.spool = Spool(self._jobs / job.directory, job.attempt, live.allowance, self._ballast)
-            begun = attrs.evolve(job, manifest_json=manifest_json)
-            if recent is not None:
-                begun.take_manifest(recent.job.manifest)
-            return begun, live.spool
-
-    def _waiting(self, row: int) -> _Live:
-        live = self._live.get(row)
-        if live is None or live.job.state is not JobState.QUEUED or live.job.cancelling:
-            raise JobEndedError("the job is not waiting to be run")
-        return live
-
-    def _note_beginning(self, job: Job, *, durable: bool) -> Future[None]:
-        work = self._table.beginning(job)
-
-        def begin(sql: sqlite3.Connection) -> None:
-            with self._lock:
-                live = self._live.get(job.row)
-                is_over = live is None or live.job.attempt > job.attempt
-            if not is_over:
-                work(sql)
-
-        return self._database.submit(Change(doing="start a job", work=begin, durable=durable))
+        """Start a queued job's next attempt. See `Attempts.begin`."""
+        return self._attempts.begin(row)
 
     def started(self, row: int) -> Job:
-        """Note that the guest itself runs: RUNNING. Raises: `JobEndedError`."""
-        with self._lock:
-            live = self._live.get(row)
-            if live is None or live.job.state is not JobState.INITIALIZING:
-                raise JobEndedError("cannot start a job: it has ended, or is not in that state")
-            live.job = attrs.evolve(live.job, state=JobState.RUNNING)
-            return live.job
+        """Record that the guest runs. See `Attempts.started`."""
+        return self._attempts.started(row)
 
     def requeue(self, row: int, *, counted: bool = True) -> Job | None:
-        """Put a job that has begun back into the queue, its outputs deleted, after the node failed it.
-
-        `counted` False takes the attempt back: the node stopped by its own will, as at a shutdown.
-        Returns None, and changes nothing, if no attempt is left or the job is to be cancelled: finish it.
-
-        Raises: `JobEndedError` if it has not begun or has ended; `StorageError`.
-        """
-        with self._lock:
-            live = self._live.get(row)
-            if live is None or live.job.state not in (JobState.INITIALIZING, JobState.RUNNING):
-                raise JobEndedError("the job does not run")
-            job = live.job
-            if job.cancelling or (counted and job.counted_attempts >= job.allowed_attempts):
-                return None
-            queued = attrs.evolve(
-                job,
-                state=JobState.QUEUED,
-                started_at=None,
-                counted_attempts=job.counted_attempts - (0 if counted else 1),
-            )
-        work = self._table.requeuing(queued)
-        self._database.submit(Change(doing="queue a job again", work=work, essential=True)).result()
-        with self._lock:
-            if self._live.get(row) is not live or live.job.attempt != job.attempt:
-                raise JobEndedError("the job has ended, or is in another attempt")
-            live.job = attrs.evolve(queued, cancelling=live.job.cancelling)
-            self._drop_spool(live)
-        return self.get(row)
+        """Requeue a job whose attempt the node failed. See `Attempts.requeue`."""
+        return self._attempts.requeue(row, counted=counted)
 
     def cancel(self, row: int) -> Job:
-        """Store that a job's cancellation was requested, so that no restart runs it again.
-
-        The caller still finishes it. A job that has ended is unchanged.
-
-        Raises: `JobEndedError` if it has been forgotten; `StorageError`.
-        """
-
-        def committed(is_live: bool) -> bool:
-            with self._lock:
-                live = self._live.get(row)
-                if is_live and live is not None:
-                    live.job = attrs.evolve(live.job, cancelling=True)
-            return is_live
-
-        change = Change(
-            doing="cancel a job", work=self._table.cancelling(row), committed=committed, essential=True
-        )
-        self._database.submit(change).result()
-        return self.get(row)
+        """Store that a job's cancellation was requested. See `Attempts.cancel`."""
+        return self._attempts.cancel(row)
 
     def finish(self, row: int, *, outcome: Outcome, envelope: bytes, node: str | None = None) -> Job:
         """Call `finishing` and wait for its future. Raises: as `finishing` and its future."""
@@ -451,67 +366,24 @@ class Store:
     def finishing(
         self, row: int, *, outcome: Outcome, envelope: bytes, node: str | None = None
     ) -> Future[Job]:
-        """Store a job's only result; it is durable when the future is done. The outputs stay until the job expires.
+        """Store a job's only result. See `Attempts.finishing`."""
+        return self._attempts.finishing(row, outcome=outcome, envelope=envelope, node=node)
 
-        `node` is the signer, if that is another node. The outputs are those of the job's spool, which is sealed, or
-        empty if the job has not begun.
+    def output_bytes(self, job: Job, stream: OutputStream) -> int:
+        """Return the size of an output, so far if the job runs."""
+        return self._outputs.output_bytes(job, stream)
 
-        The future has `JobEndedError` if the job has a result, or `StorageError`. After `StorageError` the job has no
-        result: discard the outputs and finish it as system_error, or leave it to the next start, which runs it again.
-        Raises: the same errors.
-        """
-        with self._lock:
-            live = self._live.get(row)
-            spool = live.spool if live is not None else None
-        outputs, contents = dict.fromkeys(OutputStream, OutputDigest()), dict[OutputStream, bytes]()
-        if spool is not None:
-            outputs = spool.seal()
-            spool.sync()
-            contents = spool.contents()
-        recent = self._recent.get(row)
-        manifest_json = recent.job.manifest_json if recent is not None else self.get(row).manifest_json
-        kept = {STDOUT + stream - OutputStream.STDOUT: data for stream, data in contents.items()}
+    def read_output(self, job: Job, stream: OutputStream, offset: int, maximum_bytes: int) -> bytes:
+        """Read a part of an output. See `JobOutputs.read_output`."""
+        return self._outputs.read_output(job, stream, offset, maximum_bytes)
 
-        def finish(sql: sqlite3.Connection) -> Job:
-            with self._lock:
-                if live is None or self._live.get(row) is not live or live.spool is not spool:
-                    raise JobEndedError("the job has a result already, or is in another attempt")
-                job = live.job
-            now = self._clock()
-            ended = attrs.evolve(
-                job,
-                state=outcome.state,
-                manifest_json=manifest_json,
-                outcome=outcome,
-                envelope=envelope,
-                stdout=outputs[OutputStream.STDOUT],
-                stderr=outputs[OutputStream.STDERR],
-                file_bytes=spool.file_bytes if spool is not None else 0,
-                node=node,
-                finished_at=now,
-                expires_at=now + timedelta(seconds=self.limits.keep_s),
-            )
-            return self._table.finishing(ended, kept)(sql)
+    def output_now(self, job: Job, stream: OutputStream, offset: int, maximum_bytes: int) -> bytes | None:
+        """As `read_output`, but return None if that would wait for the disk. Raises: `OutputGoneError`."""
+        return self._outputs.output_now(job, stream, offset, maximum_bytes)
 
-        def committed(job: Job) -> Job:
-            assert live is not None
-            with self._lock:
-                self._live.pop(row, None)
-            self._recent.put(row, job, kept, len(envelope) + len(manifest_json))
-            for pin in live.pins:
-                pin.release()
-            if spool is not None:
-                spool.close()
-            if spool is not None and spool.has_files:
-                remove_inputs(self._jobs / job.directory)
-            elif live.has_files:
-                remove_tree(self._jobs / job.directory)
-            live.allowance.settle(_kept_bytes(job))
-            return job
-
-        return self._database.submit(
-            Change(doing="keep a job's result", work=finish, committed=committed, essential=True)
-        )
+    def open_file(self, job: Job, path: str) -> LeftFile | None:
+        """Open an output file of an ended job. See `JobOutputs.open_file`."""
+        return self._outputs.open_file(job, path)
 
     def release(self, row: int) -> Job:
         """Delete an ended job's inputs, outputs and receipt. The tombstone that remains prevents another run.
@@ -555,65 +427,6 @@ class Store:
         with contextlib.suppress(StorageFullError):  # the next call does it
             self._database.fold()
         return count
-
-    def output_bytes(self, job: Job, stream: OutputStream) -> int:
-        """Return the size of an output, so far if the job runs."""
-        with self._lock:
-            live = self._live.get(job.row)
-            if live is not None:
-                return live.spool.size_bytes(stream) if live.spool is not None else 0
-        return self.get(job.row).output(stream).size_bytes
-
-    def read_output(self, job: Job, stream: OutputStream, offset: int, maximum_bytes: int) -> bytes:
-        """Read at most `maximum_bytes` of an output from an offset; empty at or beyond its present end.
-
-        `job` names the attempt.
-
-        Raises: `OutputGoneError` if the job's data is deleted or it is in another attempt; `StorageError`.
-        """
-        found = self.output_now(job, stream, offset, maximum_bytes)
-        if found is not None:
-            return found
-        if not job.state.live and job.stdout.size_bytes + job.stderr.size_bytes <= SMALL_BYTES:
-            data = self._table.contents(job.row, OUTPUTS).get(STDOUT + stream - OutputStream.STDOUT)
-            if data is not None:
-                return data[offset : offset + maximum_bytes]
-        return read_output(self._jobs / job.directory, stream, job.attempt, offset, maximum_bytes)
-
-    def output_now(self, job: Job, stream: OutputStream, offset: int, maximum_bytes: int) -> bytes | None:
-        """As `read_output`, but return None if that would wait for the disk.
-
-        Raises: `OutputGoneError`.
-        """
-        if job.gone is not None:
-            raise OutputGoneError(f"the job's output has been {job.gone.value}")
-        ended = not job.state.live and offset >= job.output(stream).size_bytes
-        if ended or job.state is JobState.QUEUED:
-            return b""
-        with self._lock:
-            live = self._live.get(job.row)
-        if live is not None:
-            spool = live.spool
-            if spool is None or spool.attempt != job.attempt:
-                raise OutputGoneError("the output is not here any more")
-            return spool.read(stream, offset, maximum_bytes)
-        recent = self._recent.get(job.row)
-        if recent is None or recent.job.state.live or recent.job.attempt != job.attempt:
-            return None
-        data = recent.contents.get(STDOUT + stream - OutputStream.STDOUT)
-        return None if data is None else data[offset : offset + maximum_bytes]
-
-    def open_file(self, job: Job, path: str) -> LeftFile | None:
-        """Open an output file of an ended job; None if the job did not leave it.
-
-        Raises: `OutputGoneError`, `StorageError`; `RefusedError` if the manifest does not name the output.
-        """
-        if job.gone is not None:
-            raise OutputGoneError(f"the job's output has been {job.gone.value}")
-        files = job.manifest.files
-        if files is None or path not in files.outputs:
-            raise RefusedError("unknown_output", "the job's manifest has no output of this path")
-        return open_file(self._jobs / job.directory, job.attempt, files.outputs.index(path))
 
     def recover(self) -> Recovery:
         """Load the live jobs at a start. Call it once, before any other method.
@@ -662,18 +475,7 @@ class Store:
         remove_tree(self._jobs / job.directory)
         if job.tree:
             self.trees.let_go(job.tree)
-        self._budget.give_back(_kept_bytes(job), job.holder)
-
-    def _drop_spool(self, live: _Live) -> None:
-        spool, live.spool = live.spool, None
-        if spool is None:
-            return
-        with contextlib.suppress(StorageError):
-            spool.discard()
-        spool.close()
-        if spool.has_files:
-            live.has_files = True
-            remove_outputs(self._jobs / live.job.directory)
+        self._budget.give_back(kept_bytes(job), job.holder)
 
     def _open_database(self, path: Path, schema: Schema) -> Database:
         try:
@@ -706,7 +508,7 @@ class Store:
                 reserved = job.input_bytes + job.reserved_bytes
                 allowance = Allowance(self._budget, reserved, job.holder, force=True)
                 allowance.use(job.input_bytes)
-                self._live[job.row] = _Live(
+                self._live[job.row] = LiveJob(
                     attrs.evolve(job, manifest_json=b""),
                     allowance,
                     (self.modules.hold(job.module), *([self.trees.hold(job.tree)] if job.tree else [])),
@@ -716,11 +518,7 @@ class Store:
             else:
                 if has_files:
                     remove_inputs(directory)
-                self._budget.take(_kept_bytes(job), job.holder, force=True)
+                self._budget.take(kept_bytes(job), job.holder, force=True)
         self.trees.delete_unused()
         for name in there - known:
             remove_tree(self._jobs / name)
-
-
-def _kept_bytes(job: Job) -> int:
-    return job.stdout.size_bytes + job.stderr.size_bytes + job.file_bytes
