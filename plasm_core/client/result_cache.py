@@ -159,7 +159,7 @@ class ResultCache:
         outputs: dict[OutputStream, bytes] | None,
         verifiers: Sequence[Verifier],
     ) -> None:
-        """Keep a result that `verifiers` have accepted, if it is one that the task alone fixes."""
+        """Store a result that `verifiers` have accepted, if the task alone determines it."""
         manifest = Manifest.from_json(manifest_json)
         if (
             outputs is None

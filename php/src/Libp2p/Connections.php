@@ -22,7 +22,7 @@ final class Connections
     /** @var array<string, Dial> by PeerId and addresses: a dial is shared only by callers with the same addresses */
     private array $dials = [];
 
-    /** @param int $maxKept close the one that was not used for longest beyond so many, unless somebody uses it */
+    /** @param int $maxKept above this number, the least recently used connection that is not in use is closed */
     public function __construct(private readonly HostInterface $host, private readonly int $maxKept = 32)
     {
     }

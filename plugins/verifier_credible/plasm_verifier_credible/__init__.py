@@ -30,10 +30,11 @@ from plasm_core.records.second_run import ENGINES, run_again
 class CredibleVerifier(Verifier):
     """Accepts an answer whose estimated error is at most `error`: of one node that is known well, or of several.
 
-    `nodes`: the most that run a job, and as many again for each that differs from the likeliest answer. `gas_here`: a job that used no more gas is run again on this machine instead of by
-    another node. `rate`: the least share of a well-known node's results that are checked all the same, by another node
-    within `delay_s` seconds where not here. `liars`: the share of nodes that are taken to lie before anything is known
-    of them. `runtimes`, `wall_time_s`: as of the verifier `reexecute`.
+    `nodes`: the most that run a job, and as many again for each that differs from the likeliest answer. `gas_here`: a
+    job that used no more gas is run again on this machine instead of by another node. `rate`: the least share of a
+    well-known node's results that are checked all the same, by another node within `delay_s` seconds where not here.
+    `liars`: the assumed share of liars among unknown nodes. `runtimes`, `wall_time_s`: as of the verifier
+    `reexecute`.
     """
 
     name: ClassVar[str] = "credible"
