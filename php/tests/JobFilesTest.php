@@ -292,7 +292,7 @@ final class JobFilesTest extends TestCase
     {
         $this->node->features = ['Files'];
         $this->expectException(ProtocolError::class);
-        $this->expectExceptionMessage('features: expected a list of at most 64 names');
+        $this->expectExceptionMessage('features: expected a list of names');
 
         $this->plasm()->run(self::MODULE);
     }

@@ -6,14 +6,19 @@ import base64
 import json
 import random
 import re
+import struct
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from plasm_core.records import PAYLOAD_TYPE, Handle, PeerId, Signature, pae
+import attrs
+
+from plasm_core.records import PAYLOAD_TYPE, Handle, Manifest, PeerId, Signature, pae
 from plasm_core.records.capabilities import CAPABILITIES_TYPE, CapabilityRecord
 from plasm_core.records.envelope import Envelope
+from plasm_core.records.files import DEFAULT_FILE_LIMITS, JobFiles, Product
+from plasm_core.records.manifest import GAS_SCHEDULES, profile_for
 from plasm_core.signing import sign_record
 from plasm_core.testing.claims import OTHER_SIGNER, SIGNER, SeedSigner, manifest, receipt
 from tests.fuzz.readers import NOW, Input
@@ -251,10 +256,22 @@ _STATUS = {
     "outcome": "exited",
     "node": str(OTHER_SIGNER.peer_id),
 }
-_UPLOADS = {"module": 1, "args": 0, "env": 0, "stdin": 3}
 _JOB = "ab" * 32
+_FILES = JobFiles(tree=_JOB, read_only=("in", "other"), outputs=("log", "out/é"), limits=DEFAULT_FILE_LIMITS)
+_PRODUCTS = (
+    Product(path="log", kind="file", sha256=_JOB),
+    Product(path="out/é", kind="tree", sha256="cd" * 32),
+)
+_UPLOADS = {"module": 1, "args": 0, "env": 0, "stdin": 3}
 _MESSAGES: tuple[dict[str, Any], ...] = (
     {"type": "hello", "peer": str(SIGNER.peer_id), "agent": "plasm/1"},
+    {
+        "type": "hello",
+        "peer": str(SIGNER.peer_id),
+        "agent": "plasm/1",
+        "keep_s": 5,
+        "features": ["files", "more"],
+    },
     {
         "type": "offered",
         "job_id": _JOB,
@@ -263,7 +280,17 @@ _MESSAGES: tuple[dict[str, Any], ...] = (
         "received": _UPLOADS,
         "credit": _UPLOADS,
     },
+    {
+        "type": "offered",
+        "job_id": _JOB,
+        "expires_s": 3,
+        "challenge": _JOB,
+        "received": {**_UPLOADS, "files": 7},
+        "credit": {**_UPLOADS, "files": 9},
+    },
     {"type": "possessed", "known": True},
+    {"type": "possessed", "known": False, "channel": "files"},
+    {"type": "contents", "job_id": _JOB, "kind": "tree", "size": 70_000},
     {"type": "progress", "phase": "checking"},
     *({"type": name, "job_id": _JOB, "status": _STATUS} for name in ("accepted", "attached", "status")),
     {"type": "state", "status": _STATUS},
@@ -302,6 +329,13 @@ class Inputs:
         self._statements = [
             case["statement"] for case in json.loads((_VECTORS / "consistency.json").read_bytes())["cases"]
         ]
+        trees = json.loads((_VECTORS / "files.json").read_bytes())
+        sent = json.loads((_VECTORS / "file_transfer.json").read_bytes())
+        self._listings = [
+            bytes.fromhex(case["listing_hex"]) for case in (*trees["listings"], *trees["refused_listings"])
+        ]
+        self._good_packs = [bytes.fromhex(case["pack_hex"]) for case in sent["packs"]]
+        self._packs = [bytes.fromhex(case["pack_hex"]) for case in (*sent["packs"], *sent["refused_packs"])]
         vectors = json.loads((_VECTORS / "capabilities.json").read_bytes())
         self._record = json.loads(base64.b64decode(json.loads(vectors["records"][0]["envelope"])["payload"]))
         self._record |= {
@@ -316,12 +350,14 @@ class Inputs:
             ("receipt", lambda: self._damaged(self._statement()), 6),
             ("verified", self._verified, 5),
             ("envelope", lambda: self._damaged(self._envelope(b"{}")), 4),
-            ("manifest", lambda: self._damaged(json.loads(manifest(capabilities=self._some()).to_json())), 4),
+            ("manifest", lambda: self._damaged(json.loads(self._manifest().to_json())), 4),
             ("capabilities", self._capabilities, 4),
             ("message", lambda: self._damaged(self.random.choice(_MESSAGES)), 6),
             ("handle", self._handle, 2),
             ("peer", self._peer, 2),
             ("multihash", self._multihash, 1),
+            ("listing", self._listing, 3),
+            ("pack", self._pack, 3),
         ]
         weights = [weight for *_, weight in makers]
         while True:
@@ -334,7 +370,35 @@ class Inputs:
     def _statement(self) -> Any:
         if self.random.random() < 0.5:
             return json.loads(self.random.choice(self._statements))
-        return json.loads(receipt(of=manifest(capabilities=self._some())).to_statement())
+        asked = self._manifest()
+        left = _PRODUCTS if asked.files is not None else ()
+        made = attrs.evolve(receipt(of=asked), files=left)
+        result = attrs.evolve(made.result, gas_schedule=GAS_SCHEDULES[asked.profile])
+        return json.loads(attrs.evolve(made, result=result).to_statement())
+
+    def _manifest(self) -> Manifest:
+        files = self.random.choice([None, None, _FILES])
+        entry = self.random.choice([None, None, None, "main"])
+        least = profile_for(files, entry)
+        return attrs.evolve(manifest(capabilities=self._some()), files=files, entry=entry, profile=least)
+
+    # -- trees
+
+    def _listing(self) -> bytes:
+        data = self.random.choice(self._listings)
+        return data if self.random.random() < 0.1 else self._bytes(data)
+
+    def _pack(self) -> bytes:
+        data = self.random.choice(self._packs)
+        way = self.random.random()
+        if way < 0.6:
+            return self.random.choice(self._good_packs) if way < 0.15 else self._bytes(data)
+        listing = self._listing()
+        return (
+            struct.pack("<I", len(listing))
+            + listing
+            + self.random.randbytes(self.random.choice([0, 0, 4, 9]))
+        )
 
     # -- JSON
 

@@ -6,17 +6,21 @@ import base64
 import json
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from plasm_core import tree_listing
 from plasm_core.errors import InvalidRecordError, ProtocolError
-from plasm_core.protocol.messages import FROM_NODE, Credit, encode, parse
+from plasm_core.protocol.messages import FROM_NODE, Credit, Possessed, encode, parse
 from plasm_core.records import Decision, Envelope, Handle, Manifest, PeerId, Receipt, job_id
 from plasm_core.records.consistency import contradictions
+from plasm_core.records.files import AskedFiles, JobFiles
 from plasm_core.records.receipt import Asked
+from plasm_core.sandbox.process.file_pack import read_pack
 from plasm_core.signing import open_record
 from plasm_core.testing.claims import MOMENT, SIGNER
 from plasm_core.verification import Expectation, verify
@@ -34,8 +38,16 @@ def _task(task: Asked | Manifest) -> list[Any]:
     limits = task.limits
     return [
         *(task.module, task.args, task.env, task.stdin, task.seed),
-        *(limits.gas, limits.memory_bytes, limits.output_bytes, list(task.capabilities)),
+        *(limits.gas, limits.memory_bytes, limits.output_bytes, list(task.capabilities), task.entry),
+        _files(task.files),
     ]
+
+
+def _files(files: JobFiles | AskedFiles | None) -> list[Any] | None:
+    if files is None:
+        return None
+    limits = [files.limits.data_bytes, files.limits.entries, files.limits.descriptors]
+    return [files.tree, list(files.read_only), list(files.outputs), limits]
 
 
 def _receipt(data: bytes) -> list[Any]:
@@ -50,6 +62,7 @@ def _receipt(data: bytes) -> list[Any]:
         *(moments, str(claims.wall_time_ms), str(claims.cpu_time_ms), str(claims.peak_memory_bytes)),
         *(claims.runtime.name, claims.runtime.version, claims.isolation, claims.attempt),
         *(str(receipt.node), sorted(contradictions(receipt))),
+        [[item.subject, item.sha256] for item in receipt.files],
     ]
 
 
@@ -77,6 +90,7 @@ def _capabilities(data: bytes) -> list[Any]:
         [[engine.name, engine.version, list(engine.features)] for engine in record.engines],
         *(record.architecture, record.cpu, record.memory_bytes, limits.gas, limits.memory_bytes),
         *(limits.output_bytes, limits.wall_time_s, limits.cpu, limits.module_bytes, limits.stdin_bytes),
+        limits.tree_bytes,
         *(list(record.capabilities), record.lends, load.running, load.waiting, load.capacity),
         *(list(record.protocols), list(record.addresses)),
         *(f"{date}T{time}" for date, time in zip(dates, times, strict=True)),
@@ -100,7 +114,28 @@ def _message(data: bytes) -> dict[str, Any]:
     found = encode(message)
     if isinstance(message, Credit):
         del found["attempt"]  # PHP checks it, and keeps what a client is to know
+    if isinstance(message, Possessed):
+        found["channel"] = message.about.label
+    if not found.get("features"):
+        found.pop("features", None)
     return found
+
+
+def _listing(data: bytes) -> list[Any]:
+    entries = tree_listing.parse(data)
+    assert tree_listing.encode(entries) == data
+    return [
+        [entry.path.hex(), entry.kind, entry.size, entry.digest.hex(), entry.target.hex()]
+        for entry in entries
+    ]
+
+
+def _pack(data: bytes) -> list[Any]:
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        pack = read_pack(file.fileno(), len(data), maximum_entries=64, maximum_bytes=4096)
+        return [pack.tree, pack.size_bytes, pack.file_bytes]
 
 
 READERS: dict[str, Callable[[bytes], Any]] = {
@@ -113,6 +148,8 @@ READERS: dict[str, Callable[[bytes], Any]] = {
     "multihash": lambda data: [str(PeerId.from_multihash(data))],
     "verified": _verified,
     "message": _message,
+    "listing": _listing,
+    "pack": _pack,
 }
 
 

@@ -25,6 +25,7 @@ INPUTS = 3_000
 STATEMENT = receipt().to_statement()
 SIGNATURE = Signature(key_id="", sig=SIGNER.sign(pae(PAYLOAD_TYPE, STATEMENT)))
 OF_SMALL_ORDER = PeerId(b"\1" + bytes(31))
+HELLO = f'{{"type":"hello","peer":"{SIGNER.peer_id}"}}'.encode()
 ENVELOPE = Envelope(payload=STATEMENT, signatures=(SIGNATURE,)).to_json()
 
 
@@ -83,7 +84,10 @@ def test_python_and_php_read_alike() -> None:
         (("message", b'{"type":"possessed","known":[]}'), False),
         (("message", b'{"type":"hello","peer":"Process"}'), False),
         (("message", f'{{"type":"hello","peer":"{OF_SMALL_ORDER}"}}'.encode()), False),
-        (("message", f'{{"type":"hello","peer":"{SIGNER.peer_id}"}}'.encode()), True),
+        (("message", HELLO), True),
+        (("message", HELLO[:-1] + b',"keep_s":null,"features":null}'), True),
+        (("message", HELLO[:-1] + b',"features":' + json.dumps(["files"] * 65).encode() + b"}"), True),
+        (("message", b'{"type":"possessed","known":true,"channel":null}'), True),
         (("message", state(started_at=None, expires_at=None)), True),
         (("message", state(position=None, outcome=None, node=None)), True),
         (("message", state(node=str(OF_SMALL_ORDER))), False),

@@ -58,11 +58,6 @@ abstract readonly class NodeMessage
         return (string) array_search(static::class, self::TYPES, true);
     }
 
-    protected static function isName(string $text): bool
-    {
-        return preg_match('/\A' . self::NAME . '\z/', $text) === 1;
-    }
-
     /** Show a stranger's text: short, on one line, in ASCII. */
     private static function shown(string $text): string
     {

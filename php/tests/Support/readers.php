@@ -42,6 +42,7 @@ function receipt(string $input): array
         $observed->gasUsed, $observed->stdout, $observed->stdoutBytes, $observed->stderr, $observed->stderrBytes,
         $times, $claims->wallTimeMs, $claims->cpuTimeMs, $claims->peakMemoryBytes, $claims->runtimeName,
         $claims->runtimeVersion, $claims->isolation, $claims->attempt, (string) $receipt->node, $broken,
+        array_map(static fn ($left): array => [$left->subject(), $left->sha256], $observed->files),
     ];
 }
 
@@ -52,7 +53,11 @@ function task(Plasm\Task $task): array
 
     return [
         $task->module, $task->args, $task->env, $task->stdin, $task->seed,
-        $limits->gas, $limits->memoryBytes, $limits->outputBytes, $task->capabilities,
+        $limits->gas, $limits->memoryBytes, $limits->outputBytes, $task->capabilities, $task->entry,
+        $task->files === null ? null : [
+            $task->files->tree, $task->files->readOnly, $task->files->outputs,
+            array_values($task->files->limits->toArray()),
+        ],
     ];
 }
 
@@ -92,6 +97,7 @@ function capabilities(string $input, PeerId $trusted, float $now): array
         (string) $record->peer, $record->agent, $record->profiles, $record->gasSchedules, $record->wasi, $engines,
         $record->architecture, $record->cpu, $record->memoryBytes, $limits->gas, $limits->memoryBytes,
         $limits->outputBytes, $limits->wallTimeS, $limits->cpu, $limits->moduleBytes, $limits->stdinBytes,
+        $limits->treeBytes,
         $record->capabilities, $record->lends, $record->load->running, $record->load->waiting,
         $record->load->capacity, $record->protocols, $record->addresses,
         $record->issuedAt->format('Y-m-d\TH:i:s.u'), $record->expiresAt->format('Y-m-d\TH:i:s.u'),
@@ -114,6 +120,32 @@ function verified(string $input, PeerId $trusted): array
     return [(string) $found->verdict->signer, $found->receipt->observed->gasUsed];
 }
 
+/** @return list<mixed> */
+function listing(string $input): array
+{
+    $entries = Plasm\Files\Listing::parse($input);
+    if (hash('sha256', Plasm\Files\Listing::encode($entries)) !== hash('sha256', $input)) {
+        throw new LogicException('it is written otherwise than it was read');
+    }
+
+    return array_map(
+        static fn ($entry): array
+            => [bin2hex($entry->path), $entry->kind, $entry->size, bin2hex($entry->digest), bin2hex($entry->target)],
+        $entries,
+    );
+}
+
+/** @return list<mixed> */
+function pack_of(string $input): array
+{
+    $spool = new Plasm\Output\Spool();
+    $spool->append($input);
+    $length = strlen($input) < 4 ? 0 : unpack('V', $input)[1];
+    $pack = Plasm\Files\Pack::parse($spool, hash('sha256', substr($input, 4, $length)), 64, 4096);
+
+    return [$pack->tree, $pack->size(), $pack->fileBytes()];
+}
+
 /** @return array<string, mixed> */
 function message(string $input): array
 {
@@ -126,15 +158,16 @@ function message(string $input): array
 function fields(object $record): array
 {
     $found = [];
-    foreach (array_filter(get_object_vars($record), static fn (mixed $value): bool => $value !== null) as $name => $value) {
+    foreach (array_filter(get_object_vars($record), static fn (mixed $value): bool => $value !== null && $value !== []) as $name => $value) {
         $found[strtolower((string) preg_replace('/[A-Z]/', '_$0', $name))] = match (true) {
             $value instanceof DateTimeImmutable => $value->format('Y-m-d\TH:i:s.u\Z'),
             $value instanceof Channel => $value->label(),
             $value instanceof BackedEnum => $value->value,
             $value instanceof PeerId => (string) $value,
             $value instanceof JobStatus => fields($value),
+            $name === 'features' => $value,
             is_array($value) => array_combine(
-                array_map(static fn (Channel $channel): string => $channel->label(), Channel::UPLOADS),
+                array_map(static fn (int $number): string => Channel::from($number)->label(), array_keys($value)),
                 $value,
             ),
             $name === 'challenge' => bin2hex($value),
@@ -161,6 +194,8 @@ while (($line = fgets(STDIN)) !== false) {
             'multihash' => [(string) PeerId::fromMultihash($input)],
             'verified' => verified($input, $trusted),
             'message' => message($input),
+            'listing' => listing($input),
+            'pack' => pack_of($input),
         };
     } catch (ExceptionInterface) {
         $read = null;

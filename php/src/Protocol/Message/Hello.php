@@ -11,8 +11,6 @@ use Plasm\Record\Fields;
 /** The first message of a node. */
 final readonly class Hello extends NodeMessage
 {
-    private const MAX_FEATURES = 64;
-
     /**
      * @param PeerId|null $peer never null once the message was parsed
      * @param int|null $keepS for how many seconds the node keeps a stream open between conversations; null if it does not
@@ -31,8 +29,8 @@ final readonly class Hello extends NodeMessage
         return new self(
             $fields->peer('peer'),
             $fields->isThere('agent') ? $fields->matching('agent', self::WORDS . '{0,256}', 'a name') : '',
-            $fields->isThere('keep_s') ? $fields->integer('keep_s', 1) : null,
-            $fields->isThere('features') ? $fields->strings('features', self::MAX_FEATURES, self::isName(...), 'names') : [],
+            $fields->has('keep_s') ? $fields->integer('keep_s', 1) : null,
+            $fields->has('features') ? $fields->names('features', self::NAME) : [],
         );
     }
 }

@@ -43,7 +43,7 @@ final readonly class Offered extends NodeMessage
         foreach (Channel::UPLOADS as $channel) {
             $counts[$channel->value] = $fields->integer($channel->label(), 0);
         }
-        if ($fields->isThere(Channel::Files->label())) {
+        if ($fields->has(Channel::Files->label())) {
             $counts[Channel::Files->value] = $fields->integer(Channel::Files->label(), 0);
         }
 

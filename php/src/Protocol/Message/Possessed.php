@@ -17,7 +17,7 @@ final readonly class Possessed extends NodeMessage
 
     protected static function fromFields(Fields $fields): self
     {
-        $isOfFiles = $fields->isThere('channel') && $fields->oneOf('channel', ['module', 'files']) === 'files';
+        $isOfFiles = $fields->has('channel') && $fields->oneOf('channel', ['module', 'files']) === 'files';
 
         return new self($fields->boolean('known'), $isOfFiles ? Channel::Files : Channel::Module);
     }
