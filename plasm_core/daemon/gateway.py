@@ -64,16 +64,18 @@ class SpoolSink(Sink):
 
 
 class Gateway:
-    """Submits jobs to other nodes under an identity of its own, so that they do not learn whose jobs they are."""
+    """Submits jobs to other nodes under an identity of its own, so that they do not learn whose jobs they are.
 
-    def __init__(self, client: AsyncClient, jobs: int) -> None:
+    How many at once is for its caller to say.
+    """
+
+    def __init__(self, client: AsyncClient) -> None:
         self._client = client
-        self._places = trio.CapacityLimiter(jobs)
 
     def run(
         self,
         manifest_json: bytes,
-        module: bytes,
+        module: Source,
         inputs: JobInput,
         stdin: Source,
         sink: Sink,
@@ -85,7 +87,7 @@ class Gateway:
     ) -> JobResult:
         """Submit a job, and return its verified result. Blocks: call it in a thread of the loop.
 
-        `pack`: the input tree of a job with files.
+        `module`, `stdin`: the caller's to close. `pack`: the input tree of a job with files.
 
         `begun` is called in the loop when the first node has accepted the job; other nodes may have to take it
         over.
@@ -93,7 +95,7 @@ class Gateway:
         Raises: `GatewayCancelledError`; as `AsyncClient.run`.
         """
         sources: dict[Channel, Source] = {
-            Channel.MODULE: Bytes(module),
+            Channel.MODULE: module,
             Channel.ARGS: Bytes(encode_list(inputs.args)),
             Channel.ENV: Bytes(encode_list(inputs.env)),
             Channel.STDIN: stdin,
@@ -126,7 +128,7 @@ class Gateway:
                     await trio.sleep(_POLL_S)
                 scope.cancel()
 
-            async with alongside(watch), self._places:
+            async with alongside(watch):
                 return await self._client.run(
                     job, sink=sink, timeout_s=timeout_s, placed=placed, patience_s=float("inf")
                 )

@@ -235,7 +235,7 @@ async def _open_gateway(stack: AsyncExitStack, config: Config) -> Gateway:
         config = configuration.with_table(config, "discovery", name, {"cache": ""})
     client = await stack.enter_async_context(open_client(config, transport=config.gateway.transport))
     log.info("gateway transport=%s", config.gateway.transport)
-    return Gateway(client, config.gateway.jobs)
+    return Gateway(client)
 
 
 def _handlers(transport: Transport, parts: Parts) -> dict[str, StreamHandler]:

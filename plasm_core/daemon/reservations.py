@@ -200,7 +200,7 @@ class Offers:
         self._quotas.check(owner.counted)
         await self._take_place(owner.holder)
         try:
-            place = self._queue.reserve(owner.line, owner.holder)
+            place = self._queue.reserve(owner.line_for(submit.route), owner.holder)
             try:
                 is_small = sum(_input_sizes(sizes).values()) <= SMALL_BYTES
                 inputs = await self._with_room(

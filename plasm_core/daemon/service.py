@@ -31,6 +31,7 @@ from plasm_core.daemon.store import Job, Store, StoredSubmission
 from plasm_core.daemon.tracked_job import Track, demand_for, present, status_of
 from plasm_core.errors import JobEndedError, RefusedError, StorageError
 from plasm_core.execution import FILES_FEATURE
+from plasm_core.fair_shares import Room, Shares
 from plasm_core.local_node import LocalNode
 from plasm_core.machine import Demand, machine
 from plasm_core.metrics import Counters
@@ -72,6 +73,7 @@ class Service:
             capacity=config.queue.jobs, per_owner=config.queue.jobs_per_client
         )
         self.slots: Slots[int] = Slots(_lent(config))
+        self._handed_on = Shares(config.gateway.jobs)
         self.quotas = Quotas(config.clients, lambda: store.now().timestamp())
         self._usage = UsageLog(self.quotas, store)
         self.owners = Owners(paths.secret(paths.owners_key()))
@@ -90,6 +92,7 @@ class Service:
         self._work = trio.lowlevel.ParkingLot()
         compiling, threads = _thread_limits(self.slots.total, config)
         self._turns, self._threads = Turns(compiling), trio.CapacityLimiter(threads)
+        self._handing_on = trio.CapacityLimiter(config.gateway.jobs)
         self._token = trio.lowlevel.current_trio_token()
         self._admission = ModuleAdmission(
             node=node,
@@ -300,6 +303,8 @@ class Service:
                     track = self._tracks[row]
                     self.queue.take(row)
                     self.slots.take(row, self._demand(track))
+                    if not track.runs_here:
+                        self._handed_on.take(track.owner.holder)
                     self._make_room()
                     self.quotas.started(track.owner.counted)
                     track.attempt = self._attempt(track)
@@ -319,7 +324,9 @@ class Service:
         return self.slots.choose(
             (row, self._demand(track))
             for row, track in heads
-            if self.quotas.may_start(track.owner.counted) and not (suspected and track.is_suspect)
+            if self.quotas.may_start(track.owner.counted)
+            and not (suspected and track.is_suspect)
+            and (track.runs_here or self._handed_on.room(track.owner.holder) is Room.FREE)
         )
 
     def _demand(self, track: Track) -> Demand:
@@ -330,7 +337,8 @@ class Service:
 
     def _enqueue(self, track: Track, *, first: bool = False) -> None:
         """Queue a job. A suspect waits for other suspects, which its owner's other jobs need not wait for."""
-        line = f"suspects of {track.owner.line}" if track.is_suspect else track.owner.line
+        line = track.owner.line_for(track.job.route)
+        line = f"suspects of {line}" if track.is_suspect else line
         self.queue.put(line, track.job.row, track.owner.holder, first=first)
 
     def _attempt(self, track: Track) -> Attempt:
@@ -354,8 +362,10 @@ class Service:
         row = track.job.row
         ended: Job | Keeping
         try:
+            # A job at another node only waits, for days perhaps, and must not wait in the place of one that runs here.
+            threads = self._threads if track.runs_here else self._handing_on
             ended = await trio.to_thread.run_sync(
-                self._runner.execute, attempt, limiter=self._threads, abandon_on_cancel=True
+                self._runner.execute, attempt, limiter=threads, abandon_on_cancel=True
             )
         except StorageError as exc:
             log.error("job cannot be started job=%s reason=%s", track.job.job_id, exc)
@@ -367,6 +377,8 @@ class Service:
             ended = track.job
         finally:
             self.slots.give_back(row)
+            if not track.runs_here:
+                self._handed_on.give_back(track.owner.holder)
             self._make_room()
             self.quotas.ended(track.owner.counted)
             self.counters.add("job_cpu_seconds_total", attempt.cpu_time_s)

@@ -35,16 +35,21 @@ class Track:
     attempt: Attempt | None = None
 
     @property
+    def runs_here(self) -> bool:
+        """Whether this node runs the job itself, and does not hand it on to the network."""
+        return self.job.route == "here"
+
+    @property
     def is_suspect(self) -> bool:
         """Whether the daemon died while the job ran: only one such job runs at a time."""
-        return self.job.interruptions > 0 and self.job.route == "here"
+        return self.job.interruptions > 0 and self.runs_here
 
     @property
     def must_run_alone(self) -> bool:
         """Whether the daemon died twice while the job ran together with others: it then runs alone, to show whether
         it is the cause.
         """
-        return self.job.interruptions > 1 and self.job.route == "here"
+        return self.job.interruptions > 1 and self.runs_here
 
 
 def demand_for(job: Job) -> Demand:

@@ -34,6 +34,10 @@ class Owner:
     counted: tuple[str, ...]
     holder: Holder
 
+    def line_for(self, route: str) -> str:
+        """Return the name in the queue of jobs of a route: those for the network do not wait for others, nor they for them."""
+        return self.line if route == "here" else f"{self.line} at other nodes"
+
 
 class Owners:
     """Computes the owners of clients. Names are keyed digests."""

@@ -95,9 +95,10 @@ class Slots(Generic[K]):
         `heads`: jobs in the order of their turn, as from `FairQueue.heads`.
         """
         free = self.free
+        in_use = any(taken.cpu for taken in self._taken.values())  # not by jobs at other nodes
         for index, (key, demand) in enumerate(waiting):
             fits = demand.cpu <= free.cpu and demand.memory_bytes <= free.memory_bytes
-            if fits or not self._taken:
+            if fits or not in_use:
                 return key
             if index == 0 and not self._may_pass(key):
                 return None

@@ -163,6 +163,20 @@ class Modules:
             raise StorageError(f"module {digest} is damaged on the disk", hint="see the kernel's log")
         return data
 
+    def checked_path(self, digest: str) -> Path:
+        """Return the path of a module that was compared with its digest just now, for a caller who has it pinned.
+
+        Raises: as `read`.
+        """
+        path, found = self._path(digest), hashlib.sha256()
+        with storage_errors("read a module", self._directory), path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                found.update(chunk)
+        if found.hexdigest() != digest:
+            self._forget(digest)
+            raise StorageError(f"module {digest} is damaged on the disk", hint="see the kernel's log")
+        return path
+
     def is_proved(self, digest: str, size_bytes: int, challenge: bytes, proof: str) -> bool:
         """Return whether a proof is sha256(challenge ‖ bytes) for a stored module of this size.
 
