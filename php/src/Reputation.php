@@ -10,9 +10,10 @@ use Plasm\Verifier\NodeHistory;
 /**
  * The records of this user's PHP clients about nodes: a file in the state directory that only the user can read.
  *
- * It has at most 2,000 nodes. Nodes with the fewest checked results are dropped first, convicted ones last. Each
- * change replaces the file under a lock. If the file cannot be read or written, all nodes are unknown, and no job
- * fails.
+ * It has at most 2,000 nodes, of which at most 1,000 are convicted: a liar's keys are free, and must not take the places of
+ * honest nodes. The convicted nodes with the oldest convictions are dropped first, and of the others those with the
+ * fewest checked results. Each change replaces the file under a lock. If the file cannot be read or written, all nodes
+ * are unknown, and no job fails.
  */
 final class Reputation
 {
@@ -67,7 +68,7 @@ final class Reputation
                     accepted: min(self::MAX_COUNT, $node->accepted + (in_array($peer, $accepted) ? 1 : 0)),
                     checked: $hasFailed ? 0 : min(self::MAX_COUNT, $node->checked + (in_array($peer, $checked) ? 1 : 0)),
                     failed: min(self::MAX_COUNT, $node->failed + ($hasFailed ? 1 : 0)),
-                    proof: $node->proof ?? ($hasFailed ? self::bounded($proof) : null),
+                    proof: $node->proof ?? ($hasFailed ? self::boundedPath($proof) : null),
                     convictedAt: $node->convictedAt,
                     lastSeen: time(),
                 );
@@ -91,7 +92,7 @@ final class Reputation
                     $node->accepted,
                     0,
                     max(1, $node->failed),
-                    self::bounded($proof),
+                    self::boundedPath($proof),
                     time(),
                     time(),
                 );
@@ -130,16 +131,31 @@ final class Reputation
             }
             $nodes = $change(self::read($path));
             uasort($nodes, self::order(...));
-
-            $nodes = array_slice($nodes, 0, self::MAX_NODES, true);
-            while (strlen($json = self::encoded($nodes)) > self::MAX_BYTES) {
-                $nodes = array_slice($nodes, 0, intdiv(count($nodes), 2), true);
-            }
+            $most = self::MAX_NODES;
+            do {
+                $nodes = self::bounded($nodes, $most);
+                $most = intdiv($most, 2);
+            } while (strlen($json = self::encoded($nodes)) > self::MAX_BYTES);
 
             return StateDirectory::write($path, $json);
         } finally {
             fclose($lock);
         }
+    }
+
+    /**
+     * Keep so many nodes, at most half of them convicted.
+     *
+     * @param array<string, NodeHistory> $nodes in order
+     * @return array<string, NodeHistory>
+     */
+    private static function bounded(array $nodes, int $most): array
+    {
+        $isConvicted = static fn (NodeHistory $node): bool => $node->convictedAt !== null;
+        $convicted = array_slice(array_filter($nodes, $isConvicted), 0, intdiv($most, 2), true);
+        $others = array_filter($nodes, static fn (NodeHistory $node): bool => !$isConvicted($node));
+
+        return $convicted + array_slice($others, 0, $most - count($convicted), true);
     }
 
     /** Order convicted nodes first, then by checked results, then by the time of the last result. */
@@ -196,13 +212,13 @@ final class Reputation
             accepted: $count('accepted'),
             checked: $count('checked'),
             failed: $count('failed'),
-            proof: is_string($proof) ? self::bounded($proof) : null,
+            proof: is_string($proof) ? self::boundedPath($proof) : null,
             convictedAt: is_int($item['convictedAt'] ?? null) ? $item['convictedAt'] : null,
             lastSeen: $count('lastSeen'),
         );
     }
 
-    private static function bounded(?string $path): ?string
+    private static function boundedPath(?string $path): ?string
     {
         return $path === null || strlen($path) > self::MAX_PATH ? null : $path;
     }

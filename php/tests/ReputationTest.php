@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm\Tests;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use Plasm\PeerId;
 use Plasm\Reputation;
@@ -74,6 +75,41 @@ final class ReputationTest extends TestCase
         self::assertCount(2000, $reputation->all());
         self::assertNotNull($reputation->find($liar)->convictedAt);
         self::assertSame(1, $reputation->find($known)->checked);
+        self::assertLessThanOrEqual(2 << 20, filesize($this->file()));
+    }
+
+    /** @return array<string, array{int, string}> */
+    public static function convictions(): array
+    {
+        return [
+            'as many as there are places' => [2000, '/proof.json'],
+            'half as many' => [1000, '/proof.json'],
+            'with long paths' => [1000, '/' . str_repeat('ü', 255)],
+        ];
+    }
+
+    /** @dataProvider convictions */
+    #[DataProvider('convictions')]
+    public function testConvictedKeysLeavePlacesForHonestNodes(int $count, string $proof): void
+    {
+        $reputation = new Reputation();
+        $reputation->learn([self::peer()]);
+        $convicted = ['failed' => 1, 'convictedAt' => 1, 'lastSeen' => 1, 'proof' => $proof];
+        $names = array_map(static fn (): string => (string) self::peer(), range(1, $count));
+        $nodes = array_fill_keys($names, $convicted);
+        file_put_contents($this->file(), json_encode(['format' => 'plasm.php-reputation/v0', 'nodes' => $nodes]));
+
+        $honest = array_map(self::peer(...), range(1, 100));
+        $reputation->learn($honest, $honest);
+        $reputation->learn($honest, $honest);
+        $reputation->convict($liar = self::peer(), '/proof.json');
+
+        $known = $reputation->all();
+        foreach ($honest as $peer) {
+            self::assertSame(2, ($known[(string) $peer] ?? null)?->checked);
+        }
+        self::assertNotNull($known[(string) $liar]->convictedAt);
+        self::assertGreaterThanOrEqual(500, count($reputation->convicted()));
         self::assertLessThanOrEqual(2 << 20, filesize($this->file()));
     }
 
