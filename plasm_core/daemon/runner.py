@@ -193,7 +193,9 @@ class Runner:
         with contextlib.ExitStack() as opened:
             opened.enter_context(contextlib.closing(stdin))
             # Not in memory: there are as many as jobs at other nodes, and each may have 128 MiB.
-            module = opened.enter_context(contextlib.closing(File(self._store.modules.checked_path(job.module))))
+            module = opened.enter_context(
+                contextlib.closing(File(self._store.modules.checked_path(job.module)))
+            )
             pack = opened.enter_context(self._store.trees.open(job.tree)) if job.tree else None
             return self._gateway.run(
                 job.manifest_json,

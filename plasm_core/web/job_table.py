@@ -242,24 +242,27 @@ class WebJobTable:
         return [_job(row) for row in rows]
 
     def awaited(self, *, limit: int) -> list[WebJob]:
-        """Return the jobs whose end was not seen and is to be told to a URL, the oldest first."""
+        """Return the jobs whose end was not seen and is to be told to a URL: the oldest of each owner, then the next."""
         with self._storing() as connection:
             rows = connection.execute(
                 f"SELECT {_COLUMNS} FROM {_JOBS} WHERE status IS NULL AND peer IS NOT NULL"
-                " AND message IS NOT NULL ORDER BY number LIMIT ?",
+                f" AND message IS NOT NULL ORDER BY {_TURN % 'number'}, number LIMIT ?",
                 (limit,),
             ).fetchall()
         return [_job(row) for row in rows]
 
-    def due_webhooks(self, now: float, limit: int) -> list[int]:
-        """Return the numbers of ended jobs whose URL is to be told now (`now`: seconds since 1970)."""
+    def due_webhooks(self, now: float, limit: int) -> list[tuple[int, str]]:
+        """Return numbers and owners of ended jobs whose URL is to be told now (`now`: seconds since 1970).
+
+        The longest due of each owner comes first, then the next of each.
+        """
         with self._storing() as connection:
-            rows = connection.execute(
-                "SELECT number FROM job JOIN webhook ON webhook.job = job.number WHERE status IS NOT NULL"
-                " AND webhook.state = 'waiting' AND (due_at IS NULL OR due_at <= ?) ORDER BY due_at LIMIT ?",
+            return connection.execute(
+                "SELECT number, owner FROM job JOIN webhook ON webhook.job = job.number WHERE status IS NOT NULL"
+                " AND webhook.state = 'waiting' AND (due_at IS NULL OR due_at <= ?)"
+                f" ORDER BY {_TURN % 'due_at, number'}, due_at, number LIMIT ?",
                 (now, limit),
             ).fetchall()
-        return [number for (number,) in rows]
 
     def webhook_done(self, number: int, attempts: int, problem: str | None) -> None:
         """Record that a URL was told, or that it will not be because of a problem."""
@@ -295,10 +298,15 @@ class WebJobTable:
             ).fetchone()
         return found is not None
 
-    def forget_module(self, digest: str) -> None:
-        """Forget who has sent a module, which was deleted."""
+    def modules(self) -> list[tuple[str, str]]:
+        """Return which tokens have sent which modules: owner and digest."""
         with self._storing() as connection:
-            connection.execute("DELETE FROM module WHERE digest=?", (digest,))
+            return connection.execute("SELECT owner, digest FROM module").fetchall()
+
+    def forget_module(self, owner: str, digest: str) -> None:
+        """Forget that a token has sent a module."""
+        with self._storing() as connection:
+            connection.execute("DELETE FROM module WHERE owner=? AND digest=?", (owner, digest))
 
     @contextmanager
     def _storing(self) -> Iterator[sqlite3.Connection]:
@@ -314,6 +322,8 @@ class WebJobTable:
 
 
 _SQLITE_FULL = 13
+_TURN = "row_number() OVER (PARTITION BY owner ORDER BY %s)"
+"""Sorts by turns of owners: however many rows one of them has, the first of another one is among the first."""
 _COLUMNS = (
     "number, owner, job_id, secret, manifest, name, submitted_at, peer, status, envelope, released,"
     " message, url, webhook.state, webhook.attempts, webhook.problem"

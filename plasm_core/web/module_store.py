@@ -1,6 +1,7 @@
 """Modules that tokens have sent, by digest, so that a job can name one without sending it again.
 
-They are files of the cache directory; the least recently used are deleted when they take too much room. Who has sent
+They are files of the cache directory. When they take too much room, the token that has sent most loses its least
+recently used ones: one token cannot push out what others have sent. Who has sent
 which is in the table of jobs: nobody learns whether another token has sent a module. Its methods block.
 """
 
@@ -11,6 +12,7 @@ import os
 import re
 import secrets
 import time
+from collections import Counter, defaultdict, deque
 from pathlib import Path
 
 from plasm_core.client.upload import Source
@@ -93,11 +95,44 @@ class ModuleStore:
                 elif found.st_mtime < time.time() - _LEFT_OVER_S:
                     path.unlink()  # of a server that was killed while it wrote
         total, count = sum(found.st_size for _, found in files), len(files)
-        for path, found in sorted(files, key=lambda item: item[1].st_mtime):
-            if total <= self._maximum_bytes and count <= self._maximum:
-                return
-            if path != keep:
-                path.unlink(missing_ok=True)
-                self._table.forget_module(path.name)
-                total -= found.st_size
-                count -= 1
+        if total > self._maximum_bytes or count > self._maximum:
+            oldest = [(path.name, found.st_size) for path, found in sorted(files, key=_last_used)]
+            by_bytes = total > self._maximum_bytes
+            self._evict(oldest, total if by_bytes else count, by_bytes=by_bytes, keep=keep.name)
+
+    def _evict(self, oldest: list[tuple[str, int]], total: int, *, by_bytes: bool, keep: str) -> None:
+        """Delete modules until there is room. The token that has sent most gives first, the longest unused of its own.
+
+        What another token has sent, too, stays for that one.
+        """
+        most = self._maximum_bytes if by_bytes else self._maximum
+        sizes = {digest: size if by_bytes else 1 for digest, size in oldest}
+        senders: dict[str, set[str]] = {digest: set() for digest in sizes}
+        for owner, digest in self._table.modules():
+            senders.get(digest, set()).add(owner)
+        held: Counter[str] = Counter()
+        queues: dict[str, deque[str]] = defaultdict(deque)
+        for digest in sizes:
+            for owner in senders[digest] or {_NOBODY}:
+                held[owner] += sizes[digest]
+                if digest != keep:
+                    queues[owner].append(digest)
+        while total > most and queues:
+            owner = max(queues, key=lambda name: (name == _NOBODY, held[name], name))
+            digest = queues[owner].popleft()
+            if not queues[owner]:
+                del queues[owner]
+            held[owner] -= sizes[digest]
+            self._table.forget_module(owner, digest)
+            senders[digest].discard(owner)
+            if not senders[digest]:
+                (self._directory / digest).unlink(missing_ok=True)
+                total -= sizes[digest]
+
+
+_NOBODY = ""
+"""Who has sent a module that is in no token's list: it goes before all others."""
+
+
+def _last_used(item: tuple[Path, os.stat_result]) -> float:
+    return item[1].st_mtime

@@ -22,6 +22,7 @@ import trio
 
 from plasm_core import paths
 from plasm_core.errors import PlasmError
+from plasm_core.fair_shares import Holder, Room, Shares
 from plasm_core.metrics import Counters
 from plasm_core.randomness import RANDOM
 from plasm_core.web.bearer_tokens import web_directory
@@ -81,8 +82,11 @@ class Webhooks:
         self.jobs.observers.append(lambda _job, _status: self._due.set())
 
     async def run(self) -> None:
-        """Deliver for ever."""
-        places = trio.CapacityLimiter(_AT_ONCE)
+        """Deliver for ever.
+
+        Owners share the attempts that go on at once: one whose receivers do not answer leaves some for others.
+        """
+        places = Shares(_AT_ONCE)
         under_way: set[int] = set()
         async with trio.open_nursery() as nursery:
             while True:
@@ -92,21 +96,24 @@ class Webhooks:
                 except PlasmError as exc:
                     log.error("webhooks cannot be read reason=%s", exc)
                     found = []
-                for number in found:
-                    if number not in under_way:
+                for number, owner in found:
+                    holder = Holder(names=(owner,))
+                    if number not in under_way and places.take(holder) is Room.FREE:
                         under_way.add(number)
-                        nursery.start_soon(self._attempt, number, places, under_way)
+                        nursery.start_soon(self._attempt, number, places, holder, under_way)
                 with trio.move_on_after(_LOOK_S):
                     await self._due.wait()
 
-    async def _attempt(self, number: int, places: trio.CapacityLimiter, under_way: set[int]) -> None:
+    async def _attempt(self, number: int, places: Shares, holder: Holder, under_way: set[int]) -> None:
         try:
-            async with places:
-                await self._deliver(number)
+            await self._deliver(number)
         except PlasmError as exc:
             log.error("a webhook's state cannot be stored reason=%s", exc)
+            await trio.sleep(_LOOK_S)  # it is due still
         finally:
             under_way.discard(number)
+            places.give_back(holder)
+            self._due.set()
 
     async def _deliver(self, number: int) -> None:
         job = await trio.to_thread.run_sync(self.table.numbered, number)
