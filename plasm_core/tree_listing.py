@@ -9,7 +9,7 @@ import struct
 
 TYPE_CHECKING = False  # importing typing would cost every worker
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 MAGIC = b"plasm.tree/v1\n"
 DIRECTORY, FILE, LINK = 3, 4, 7
@@ -69,20 +69,26 @@ def encode(entries: Iterable[TreeEntry]) -> bytes:
         elif entry.kind == LINK:
             parts.append(_LENGTH.pack(len(entry.target)) + entry.target)
     data = b"".join(parts)
-    parse(data)
+    parts.clear()
+    for _ in read(data):
+        pass
     return data
 
 
 def parse(data: bytes, *, maximum: int = MAX_ENTRIES) -> list[TreeEntry]:
-    """Read a listing of at most `maximum` entries. Raises: `ListingError`."""
+    """Return the entries of a listing, at most `maximum`. Raises: `ListingError`."""
+    return list(read(data, maximum=maximum))
+
+
+def read(data: bytes, *, maximum: int = MAX_ENTRIES) -> Iterator[TreeEntry]:
+    """Yield the entries of a listing one by one: all of them take more than the listing. Raises: as `parse`."""
     if data[: len(MAGIC)] != MAGIC:
         raise ListingError("not the listing of a tree")
-    entries: list[TreeEntry] = []
     directories = {b""}
-    at, last = len(MAGIC), b""
+    at, last, count = len(MAGIC), b"", 0
     try:
         while at < len(data):
-            if len(entries) >= maximum:
+            if count >= maximum:
                 raise ListingError(f"more than {maximum} entries")
             kind, length = _HEAD.unpack_from(data, at)
             at += _HEAD.size
@@ -122,11 +128,11 @@ def parse(data: bytes, *, maximum: int = MAX_ENTRIES) -> list[TreeEntry]:
                 check_target(entry.target)
             else:
                 raise ListingError(f"{shown(path)} is of the unknown kind {kind}")
-            entries.append(entry)
+            count += 1
             last = path
+            yield entry
     except struct.error:
         raise ListingError("cut short") from None
-    return entries
 
 
 def check_path(path: bytes) -> None:

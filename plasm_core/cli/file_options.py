@@ -123,7 +123,7 @@ class FileOptions:
                     return Product(path=guest, kind="tree", sha256=pack.tree)
             tree.add_file(host, "file")
             with tree.pack() as pack:
-                return Product(path=guest, kind="file", sha256=pack.entries[0].digest.hex())
+                return Product(path=guest, kind="file", sha256=next(pack.entries).digest.hex())
 
     @contextmanager
     def packed(self) -> Iterator[tuple[FilePack, JobFiles]]:

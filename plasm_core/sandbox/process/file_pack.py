@@ -28,8 +28,8 @@ from plasm_core.tree_listing import (
     ListingError,
     TreeEntry,
     encode,
-    parse,
 )
+from plasm_core.tree_listing import read as read_listing
 
 PREFIX_BYTES = 4
 """The length of the listing, u32le, with which a pack begins."""
@@ -43,28 +43,29 @@ _MEMORY_BYTES = 256 << 20
 
 @attrs.frozen(kw_only=True)
 class FilePack:
-    """A tree that cannot change any more. `entries` are its listing's, `tree` is its digest; `fd` has its pack."""
+    """A tree that cannot change any more. `tree` is its digest; `fd` has its pack.
+
+    A node has the tree of each running job open, so that this holds no entries: those are read where they are needed.
+    `file_bytes`: all files together, equal ones counted each; `size_bytes`: the pack.
+    """
 
     fd: int
-    entries: tuple[TreeEntry, ...]
-    listing_bytes: int
     tree: str
+    listing_bytes: int
+    entry_count: int
+    file_bytes: int
+    size_bytes: int
     in_memory: bool = False
     """Whether reading it waits for no disk."""
 
     @property
-    def file_bytes(self) -> int:
-        """The bytes of all files together, equal ones counted each."""
-        return sum(entry.size for entry in self.entries)
-
-    @property
-    def size_bytes(self) -> int:
-        """The bytes of the pack."""
-        return PREFIX_BYTES + self.listing_bytes + sum(size for _, size in blobs(self.entries))
+    def entries(self) -> Iterator[TreeEntry]:
+        """The entries of the listing, which is read now. Raises: `ListingError`, OSError."""
+        return read_listing(_pread(self.fd, self.listing_bytes, PREFIX_BYTES))
 
     @property
     def offsets(self) -> dict[bytes, int]:
-        """Where each blob begins in the pack, by its digest."""
+        """Where each blob begins in the pack, by its digest. Raises: as `entries`."""
         found, at = {}, PREFIX_BYTES + self.listing_bytes
         for digest, size in blobs(self.entries):
             found[digest] = at
@@ -119,16 +120,37 @@ def read_pack(
     found = hashlib.sha256(listing).hexdigest()
     if tree is not None and found != tree:
         raise ListingError("the listing has another digest")
-    pack = FilePack(
-        fd=fd, entries=tuple(parse(listing, maximum=maximum_entries)), listing_bytes=listing_bytes, tree=found
-    )
-    if pack.size_bytes != size:
-        raise ListingError(f"a pack of {size} bytes, whose listing tells of {pack.size_bytes}")
-    if maximum_bytes is not None and pack.file_bytes > maximum_bytes:
-        raise ListingError(f"{pack.file_bytes} bytes of files, more than {maximum_bytes}")
+    told, unique = _told(read_listing(listing, maximum=maximum_entries), listing_bytes)
+    del listing
+    if told.size_bytes != size:
+        raise ListingError(f"a pack of {size} bytes, whose listing tells of {told.size_bytes}")
+    if maximum_bytes is not None and told.file_bytes > maximum_bytes:
+        raise ListingError(f"{told.file_bytes} bytes of files, more than {maximum_bytes}")
     if checked:
-        _check_blobs(pack)
-    return pack
+        _check_blobs(fd, PREFIX_BYTES + listing_bytes, unique)
+    return FilePack(fd=fd, listing_bytes=listing_bytes, tree=found, **attrs.asdict(told))
+
+
+@attrs.frozen(kw_only=True)
+class _Told:
+    """What a listing tells of its tree as a whole."""
+
+    entry_count: int
+    file_bytes: int
+    size_bytes: int
+
+
+def _told(entries: Iterable[TreeEntry], listing_bytes: int) -> tuple[_Told, dict[bytes, int]]:
+    """Go through a listing once. Return the sums, and the sizes of the blobs by digest, in their order."""
+    count = file_bytes = 0
+    unique: dict[bytes, int] = {}
+    for entry in entries:
+        count += 1
+        file_bytes += entry.size
+        if entry.kind == FILE:
+            unique.setdefault(entry.digest, entry.size)
+    size_bytes = PREFIX_BYTES + listing_bytes + sum(unique.values())
+    return _Told(entry_count=count, file_bytes=file_bytes, size_bytes=size_bytes), unique
 
 
 class PackDigests:
@@ -191,7 +213,7 @@ class PackDigests:
         self._head.clear()
         if hashlib.sha256(listing).hexdigest() != self._tree:
             raise ListingError("the listing has another digest")
-        wanted = list(blobs(parse(listing)))
+        wanted = list(blobs(read_listing(listing)))
         found = end + sum(size for _, size in wanted)
         if found != self._size:
             raise ListingError(f"a pack of {self._size} bytes, whose listing tells of {found}")
@@ -200,12 +222,12 @@ class PackDigests:
         return rest
 
 
-def _check_blobs(pack: FilePack) -> None:
-    at = PREFIX_BYTES + pack.listing_bytes
-    for wanted, size in blobs(pack.entries):
+def _check_blobs(fd: int, at: int, unique: dict[bytes, int]) -> None:
+    """Compare the blobs that begin at an offset of a pack with their digests. Raises: `ListingError`."""
+    for wanted, size in unique.items():
         digest = hashlib.sha256()
         for start in range(0, size, _CHUNK_BYTES):
-            digest.update(_pread(pack.fd, min(_CHUNK_BYTES, size - start), at + start))
+            digest.update(_pread(fd, min(_CHUNK_BYTES, size - start), at + start))
         if digest.digest() != wanted:
             raise ListingError("a file has another digest than its listing says")
         at += size
@@ -278,13 +300,13 @@ def pack_tree(
         os.lseek(fd, 0, os.SEEK_SET)
         write_all(fd, prefix(listing) + listing)
         seal(fd)
-        tree = hashlib.sha256(listing).hexdigest()
+        told, _ = _told(entries, listing_bytes)
         return FilePack(
             fd=fd,
-            entries=tuple(entries),
             listing_bytes=listing_bytes,
-            tree=tree,
+            tree=hashlib.sha256(listing).hexdigest(),
             in_memory=hinted <= _MEMORY_BYTES,
+            **attrs.asdict(told),
         )
     except BaseException:
         os.close(fd)
@@ -356,12 +378,16 @@ def check_files(files: JobFiles | None, pack: FilePack | None) -> None:
         return
     if files is None or pack is None or files.tree != pack.tree:
         raise RefusedError("digest_mismatch", "the files are not what the manifest names")
-    if len(pack.entries) > files.limits.entries:
+    if pack.entry_count > files.limits.entries:
         raise RefusedError(
             "limit_too_low",
-            f"the job's files are {len(pack.entries)}, more than its limit of {files.limits.entries}",
+            f"the job's files are {pack.entry_count}, more than its limit of {files.limits.entries}",
         )
-    there = {b"", *(entry.path for entry in pack.entries)}
-    for path in files.read_only:
-        if path_bytes(path) not in there:
-            raise RefusedError("bad_files", f"the job's files lack {path!a}, which is to be read-only")
+    lacking = {path_bytes(path): path for path in files.read_only}
+    lacking.pop(b"", None)
+    for entry in pack.entries if lacking else ():
+        lacking.pop(entry.path, None)
+    if lacking:
+        raise RefusedError(
+            "bad_files", f"the job's files lack {min(lacking.values())!a}, which is to be read-only"
+        )

@@ -24,7 +24,7 @@ from plasm_core.tree_listing import (
 
 TYPE_CHECKING = False  # importing typing would cost every worker
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 FIRST_COOKIE = 2
 """What the cookie behind `..` is. Names are numbered from the next one on."""
@@ -88,13 +88,13 @@ _NO_BYTES = FileBytes()
 class Tree:
     """The inodes of one job. `read(offset, count)` reads the pack; `now()` is the time of a change, in nanoseconds.
 
-    `entries` is a listing that was parsed, `read_only` the paths below which nothing may change.
+    `entries` is a listing that is read, `read_only` the paths below which nothing may change.
     Raises: `ListingError` if a path of `read_only` is not in the tree, or the tree exceeds its limits.
     """
 
     def __init__(
         self,
-        entries: list[TreeEntry],
+        entries: Iterable[TreeEntry],
         read_only: list[bytes],
         limits: TreeLimits,
         *,
@@ -111,11 +111,13 @@ class Tree:
         start = now()
         self.root = self._made(DIRECTORY, start)
         self.root.links = 1
-        by_path = {b"": self.root}
+        by_path, fixed = {b"": self.root}, set(read_only)
         offsets: dict[bytes, int] = {}
         end = 0
         for entry in entries:
-            inode = by_path[entry.path] = self._made(entry.kind, start)
+            inode = self._made(entry.kind, start)
+            if entry.kind == DIRECTORY or entry.path in fixed:
+                by_path[entry.path] = inode
             inode.own = False
             if entry.kind == FILE:
                 inode.size, inode.packed = entry.size, True

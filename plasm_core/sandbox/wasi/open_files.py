@@ -12,7 +12,8 @@ from plasm_core.sandbox.wasi import abi
 from plasm_core.sandbox.wasi.abi import Errno
 from plasm_core.sandbox.wasi.inodes import Inode, Tree, TreeLimits
 from plasm_core.sandbox.wasi.paths import Found, resolve
-from plasm_core.tree_listing import DIRECTORY, parse
+from plasm_core.tree_listing import DIRECTORY
+from plasm_core.tree_listing import read as listed
 
 TYPE_CHECKING = False  # importing typing would cost every worker
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class OpenFiles:
     def __init__(self, host: Host, job: FileJob, clock: VirtualClock) -> None:
         self._host = host
         self._job = job
-        entries = parse(job.read(0, job.listing_bytes))
+        entries = listed(job.read(0, job.listing_bytes))
 
         def read(offset: int, count: int) -> bytes:
             return job.read(job.listing_bytes + offset, count)

@@ -163,7 +163,7 @@ class Tree {
     const start = now();
     this.root = this.made(DIRECTORY, start);
     this.root.links = 1;
-    const byPath = new Map([["", this.root]]), offsets = new Map();
+    const byPath = new Map([["", this.root]]), offsets = new Map(), fixed = new Set(job.readOnly);
     const { listing } = job, view = new DataView(listing.buffer, listing.byteOffset, listing.length);
     let end = 0;
     for (let at = LISTING_HEAD_BYTES; at < listing.length; ) {
@@ -173,7 +173,7 @@ class Tree {
       at += length;
       const inode = this.made(kind, start);
       inode.own = false;
-      byPath.set(path, inode);
+      if (kind === DIRECTORY || fixed.has(path)) byPath.set(path, inode);
       if (kind === FILE) {
         inode.size = Number(view.getBigUint64(at, true));
         inode.packed = true;
