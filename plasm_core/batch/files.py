@@ -218,7 +218,7 @@ def files_problems(place: Path, receipt: Receipt, name: str) -> Iterator[str]:
             else:
                 tree.add_file(path, "file")
             with tree.pack() as pack:
-                found = pack.tree if product.kind == "tree" else pack.entries[0].digest.hex()
+                found = pack.tree if product.kind == "tree" else next(pack.entries).digest.hex()
         except (FileTreeError, NotADirectoryError) as exc:
             yield f"{what} not what the receipt says: {exc}"
             continue
