@@ -24,6 +24,7 @@ from plasm_core.client.submission import Submission
 from plasm_core.client.window import Window
 from plasm_core.errors import (
     ConnectionLostError,
+    FilesNotServedError,
     PeerUnreachableError,
     PlasmError,
     ProtocolError,
@@ -383,7 +384,7 @@ class Dispatcher:
                 lane.window.refused(now, error.retry_after_s)
             else:
                 job.tried.add(lane)
-        elif isinstance(error, (NodeFailedError, ReceiptRejectedError, ProtocolError)):
+        elif isinstance(error, (NodeFailedError, ReceiptRejectedError, FilesNotServedError, ProtocolError)):
             job.tried.add(lane)
             job.failures += 1
         elif isinstance(error, (PeerUnreachableError, ConnectionLostError)):

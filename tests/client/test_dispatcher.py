@@ -16,7 +16,13 @@ from plasm_core.client.result import JobResult
 from plasm_core.client.session import PROVE_FROM_BYTES
 from plasm_core.client.submission import Submission
 from plasm_core.client.window import Window
-from plasm_core.errors import ConnectionLostError, PeerUnreachableError, PlasmError, RefusedError
+from plasm_core.errors import (
+    ConnectionLostError,
+    FilesNotServedError,
+    PeerUnreachableError,
+    PlasmError,
+    RefusedError,
+)
 from plasm_core.protocol.channels import Channel
 from plasm_core.records import Handle, PeerId
 
@@ -213,6 +219,15 @@ def test_a_straggler_is_sent_again_and_delivered_once() -> None:
     assert batch.all_once
     assert bad.cancelled > 0
     assert bad.running == 0
+
+
+def test_a_job_whose_files_a_node_does_not_serve_goes_to_another() -> None:
+    honest = Node(0, lasting(0.1))
+    forger = Node(1, raising(lambda: FilesNotServedError("'out' is not the tree that the receipt states")))
+    batch = Batch(6, [honest, forger]).run()
+
+    assert batch.all_once
+    assert sorted(honest.ran) == list(range(6))
 
 
 def test_what_all_refuse_at_once_ends_all() -> None:
