@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import resource
 import secrets
 import socket
 import statistics
@@ -104,12 +105,51 @@ def main() -> None:
     """Measure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--listeners", type=int, default=500)
+    parser.add_argument("--strangers", type=int, default=10_000)
+    parser.add_argument("--only-strangers", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as home, Daemon(Path(home)) as daemon:
         daemon.start()
         with WebServer(daemon, "--connections", "2048") as web:
             web.start()
-            measure(web, options.listeners)
+            if not options.only_strangers:
+                measure(web, options.listeners)
+        with WebServer(daemon) as web:
+            web.start()
+            strangers(web, options.strangers)
+
+
+def strangers(web: WebServer, count: int) -> None:
+    """Open many connections without a token, half of them in the middle of a head, and leave them open."""
+    assert web.process is not None
+    least = count + 200
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(least, hard)), hard))
+    web.submit([("module", HELLO)], wait_s=60)
+    show(web, "at rest, 1024 connections at most")
+    with contextlib.ExitStack() as stack:
+        began, most = time.monotonic(), 0
+        for number in range(count):
+            sock = stack.enter_context(socket.create_connection(("127.0.0.1", web.port), timeout=60))
+            if number % 2:
+                with contextlib.suppress(OSError):
+                    sock.sendall(b"GET /v1/jobs HTTP/1.1\r\nHost: loc")
+            if number % 500 == 0:
+                most = max(most, open_sockets(web.process.pid))
+        took = time.monotonic() - began
+        most = max(most, open_sockets(web.process.pid))
+        say(
+            f"{count:,} connections were opened in {took:.1f} s and left open; the server had at most {most} files open"
+        )
+        show(web, f"beside {count:,} connections of strangers")
+        job = web.submit([("module", HELLO), ("args", b"still")], wait_s=60)
+        say(f"a job submitted beside them: {job.status} {job.json['state']}")
+    show(web, "after they left")
+
+
+def open_sockets(pid: int) -> int:
+    """Return how many files a process has open."""
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 def measure(web: WebServer, listeners: int) -> None:
