@@ -108,6 +108,20 @@ final class HttpTransportTest extends TestCase
         );
     }
 
+    public function testAJobWithFilesIsRefusedBeforeItIsSent(): void
+    {
+        $server = new WebAnswers(self::json(200, '{"version":"1.0","peerId":"' . self::PEER . '"}'), '-');
+        try {
+            (new Client(['mode' => 'http', 'url' => $server->url]))
+                ->run("\0asm\1\0\0\0", ['files' => ['in/data' => 'some'], 'outputs' => ['out/']]);
+            self::fail('it was sent');
+        } catch (Refused $exception) {
+            self::assertSame('files_unsupported', $exception->reason);
+        } finally {
+            $server->stop();
+        }
+    }
+
     /** @dataProvider options */
     #[DataProvider('options')]
     public function testAWrongOptionIsNamed(string $option, mixed $value, string $message): void

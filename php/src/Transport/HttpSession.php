@@ -11,6 +11,7 @@ use Plasm\Exception\PeerMismatch;
 use Plasm\Exception\ProtocolError;
 use Plasm\Exception\Refused;
 use Plasm\Exception\UnknownJob;
+use Plasm\Files\Fetching;
 use Plasm\Http\Api;
 use Plasm\Http\EventStream;
 use Plasm\Http\Form;
@@ -60,8 +61,14 @@ final class HttpSession implements SessionInterface
         return $this->agent;
     }
 
-    public function submit(Submission $job, #[\SensitiveParameter] string $token): JobStatus
-    {
+    public function submit(
+        Submission $job,
+        #[\SensitiveParameter] string $token,
+        bool $mayHaveFiles = false,
+    ): JobStatus {
+        if ($job->files !== null) {
+            throw self::withoutFiles();
+        }
         if ($job->route !== 'here') {
             throw new InvalidArgument('route: over HTTP a job runs on the daemon of the server, so it is "here"');
         }
@@ -98,6 +105,11 @@ final class HttpSession implements SessionInterface
         return new JobAnswer($status, $envelope, $this->peer);
     }
 
+    public function fetch(string $jobId, #[\SensitiveParameter] string $token, Fetching $fetching): Fetching
+    {
+        throw self::withoutFiles();
+    }
+
     public function watch(string $jobId, #[\SensitiveParameter] string $token, ?\Closure $changed = null): JobStatus
     {
         return $this->follow($jobId, null, $changed);
@@ -131,6 +143,11 @@ final class HttpSession implements SessionInterface
         } catch (InvalidRecord $exception) {
             throw new ProtocolError("the web server's answer cannot be used: {$exception->getMessage()}", null, $exception);
         }
+    }
+
+    private static function withoutFiles(): Refused
+    {
+        return new Refused('files_unsupported', 'the HTTP API has no jobs with files', 'use mode local, gateway or remote');
     }
 
     private function send(Submission $job, bool $byDigest): JobStatus
