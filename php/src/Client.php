@@ -79,7 +79,7 @@ final class Client implements ClientInterface
      * @param list<PeerId|string> $pinned the only nodes to talk to and to trust; none for whichever is reached
      */
     public function __construct(
-        TransportInterface|array|null $transport = null,
+        #[\SensitiveParameter] TransportInterface|array|null $transport = null,
         array $pinned = [],
         private readonly Timeouts $timeouts = new Timeouts(),
         RetryPolicy $retries = new RetryPolicy(),

@@ -122,6 +122,25 @@ final class HttpTransportTest extends TestCase
         }
     }
 
+    public function testTheTokenIsInNoDumpAndNoTrace(): void
+    {
+        ini_set('zend.exception_ignore_args', '0');
+        $options = ['mode' => 'http', 'url' => 'https://jobs.example.org', 'token' => 'the-secret-token'];
+        $plasm = new Client($options);
+        try {
+            new Client([...$options, 'url' => 'http://jobs.example.org']);
+            self::fail('it was made');
+        } catch (InvalidArgument $exception) {
+            $frames = array_filter($exception->getTrace(), static fn (array $frame): bool
+                => str_starts_with($frame['class'] ?? '', 'Plasm\\') && !str_contains($frame['class'] ?? '', 'Tests'));
+        } finally {
+            ini_restore('zend.exception_ignore_args');
+        }
+
+        self::assertNotSame([], array_column($frames, 'args'));
+        self::assertStringNotContainsString('the-secret-token', print_r([$plasm, $frames], true) . var_export($plasm, true));
+    }
+
     /** @dataProvider options */
     #[DataProvider('options')]
     public function testAWrongOptionIsNamed(string $option, mixed $value, string $message): void

@@ -31,13 +31,17 @@ final readonly class Api
     /** Codes that say that the server cannot use its daemon now. */
     private const AWAY = ['node_unreachable', 'node_timeout', 'node_protocol', 'restarted', 'internal'];
 
+    /** The token is in no dump, export or serialization of a client. */
+    private ?\SensitiveParameterValue $token;
+
     public function __construct(
         public BaseUrl $url,
-        #[\SensitiveParameter] private ?string $token,
+        #[\SensitiveParameter] ?string $token,
         private Timeouts $timeouts,
         private ClockInterface $clock,
         private ?string $caFile = null,
     ) {
+        $this->token = $token === null ? null : new \SensitiveParameterValue($token);
     }
 
     /**
@@ -163,7 +167,7 @@ final readonly class Api
         $size = array_sum(array_map(static fn (SourceInterface $piece): int => $piece->size(), $body));
         $headers += ['Host' => $this->url->authority(), 'Connection' => 'close', 'User-Agent' => 'plasm-php'];
         if ($this->token !== null) {
-            $headers['Authorization'] = "Bearer $this->token";
+            $headers['Authorization'] = 'Bearer ' . $this->token->getValue();
         }
         if ($body !== [] || $method === 'POST') {
             $headers['Content-Length'] = (string) $size;
@@ -177,7 +181,7 @@ final readonly class Api
     }
 
     /** @param list<SourceInterface> $body */
-    private function write(Socket $socket, string $head, array $body, Deadline $deadline): void
+    private function write(Socket $socket, #[\SensitiveParameter] string $head, array $body, Deadline $deadline): void
     {
         $soon = fn (): Deadline => $deadline->orSooner(new Deadline($this->clock, $this->timeouts->idleS, 'idle'));
         try {

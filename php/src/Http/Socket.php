@@ -65,7 +65,7 @@ final class Socket
      * @throws ConnectionLost
      * @throws TimedOut
      */
-    public function write(string $bytes, Deadline $deadline): void
+    public function write(#[\SensitiveParameter] string $bytes, Deadline $deadline): void
     {
         $length = strlen($bytes);
         for ($sent = 0; $sent < $length; $sent += $written) {

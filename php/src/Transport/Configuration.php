@@ -44,7 +44,7 @@ final readonly class Configuration
      *
      * @throws InvalidArgument
      */
-    public static function of(array $options, Timeouts $timeouts, ClockInterface $clock): self
+    public static function of(#[\SensitiveParameter] array $options, Timeouts $timeouts, ClockInterface $clock): self
     {
         $mode = $options['mode'] ?? 'local';
         $known = is_string($mode) ? self::OPTIONS[$mode] ?? null : null;
@@ -97,7 +97,7 @@ final readonly class Configuration
     }
 
     /** @param array<string, mixed> $options */
-    private static function http(array $options, Timeouts $timeouts, ClockInterface $clock): HttpTransport
+    private static function http(#[\SensitiveParameter] array $options, Timeouts $timeouts, ClockInterface $clock): HttpTransport
     {
         $url = BaseUrl::parse(is_string($options['url'] ?? null) ? $options['url'] : '');
         $token = $options['token'] ?? null;
