@@ -43,7 +43,10 @@ MAX_BATCHES = 256
 MAX_JOBS = 100_000
 MAX_JOBS_BYTES = 256 << 20
 MAX_KEPT_BYTES = 4 << 30
-"""Inputs and results of all batches together. A batch whose result has no room ends."""
+"""Inputs and results of all batches together; one token has three quarters of them at most.
+
+A batch whose result has no room ends.
+"""
 AT_ONCE = 4
 RECEIPT_FILE = "batch.json"
 CANCEL_S = 30.0
@@ -149,7 +152,7 @@ class WebBatches:
             return self._batches[key], False
         if key in self._being_made:
             raise ApiProblem(
-                503, "being_made", "the same batch is being stored by another request", retry_after_s=1
+                503, "being_made", "another request is storing or deleting the same batch", retry_after_s=1
             )
         self._check_room(token)
         self._being_made.add(key)
@@ -173,19 +176,21 @@ class WebBatches:
                 f"{len(keys)} batches are kept, {own} of them of this token",
                 hint="release one that has ended: POST /v1/batches/ID/release",
             )
-        if self.kept_bytes >= MAX_KEPT_BYTES:
-            raise self._full()
+        self._check_kept_bytes(token.identity)
 
-    @property
-    def kept_bytes(self) -> int:
-        """The size of the inputs and results of all batches."""
-        return sum(batch.kept_bytes for batch in self._batches.values())
-
-    def _full(self) -> StorageFullError:
-        return StorageFullError(
-            f"the batches of this server have more than {MAX_KEPT_BYTES:,} bytes of inputs and results",
-            hint="release one that has ended: POST /v1/batches/ID/release",
-        )
+    def _check_kept_bytes(self, owner: str) -> None:
+        """Raises: `StorageFullError` if a token's batches, or all, may keep no more. Called in threads, too."""
+        batches = list(self._batches.values())  # one step: the event loop adds and removes batches meanwhile
+        own = sum(batch.kept_bytes for batch in batches if batch.owner == owner)
+        for whose, kept, most in (
+            ("this token", own, MAX_KEPT_BYTES * 3 // 4),
+            ("this server", sum(batch.kept_bytes for batch in batches), MAX_KEPT_BYTES),
+        ):
+            if kept >= most:
+                raise StorageFullError(
+                    f"the batches of {whose} have {most:,} bytes of inputs and results or more",
+                    hint="release one that has ended: POST /v1/batches/ID/release",
+                )
 
     def _store(self, owner: str, batch_id: str, name: str, module: Source, jobs: Source) -> WebBatch:
         path = self._directory / f"{owner}-{batch_id}"
@@ -263,8 +268,13 @@ class WebBatches:
         """Delete an ended batch with its results. Raises: `ApiProblem` if it has not ended."""
         if not batch.state.has_ended:
             raise ApiProblem(409, "not_ended", "the batch has not ended", hint="cancel it first")
-        self._batches.pop((batch.owner, batch.batch_id), None)
-        await trio.to_thread.run_sync(partial(shutil.rmtree, batch.path, ignore_errors=True))
+        key = (batch.owner, batch.batch_id)
+        self._batches.pop(key, None)
+        self._being_made.add(key)  # a new batch of this id has the same folder
+        try:
+            await trio.to_thread.run_sync(partial(shutil.rmtree, batch.path, ignore_errors=True))
+        finally:
+            self._being_made.discard(key)
 
     async def run(self) -> None:
         """Run batches for ever, `AT_ONCE` at once."""
@@ -343,10 +353,10 @@ class WebBatches:
             if inline is not None:
                 size += len(inline)
             elif result.envelope is not None:
-                size += folder.outputs(result.number).file(stream).stat().st_size
+                with storage_errors(folder.path):
+                    size += folder.outputs(result.number).file(stream).stat().st_size
         batch.kept_bytes += size
-        if self.kept_bytes > MAX_KEPT_BYTES:
-            raise self._full()
+        self._check_kept_bytes(batch.owner)
 
     async def _withdraw(self, folder: BatchFolder) -> None:
         """Cancel the jobs that were sent, as far as the daemon answers in time."""

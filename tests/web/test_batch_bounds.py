@@ -1,0 +1,104 @@
+"""What batches may take of the server, and one token of that."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import cast
+
+import pytest
+import trio
+import trio.testing
+
+from plasm_core.client.async_client import AsyncClient
+from plasm_core.client.upload import Bytes
+from plasm_core.errors import StorageFullError
+from plasm_core.web import web_batches
+from plasm_core.web.bearer_tokens import BearerToken
+from plasm_core.web.problems import ApiProblem
+from plasm_core.web.web_batches import BatchState, WebBatch, WebBatches
+
+pytestmark = pytest.mark.trio
+
+MOST = 1 << 20
+
+
+@pytest.fixture
+def batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WebBatches:
+    monkeypatch.setattr(web_batches, "MAX_KEPT_BYTES", MOST)
+    made = WebBatches(cast(AsyncClient, None), tmp_path / "batches")
+    made.load()
+    return made
+
+
+def token(name: str) -> BearerToken:
+    return BearerToken(
+        name=name, scopes=("submit",), sha256=secrets.token_hex(32), made_at=datetime.now(timezone.utc)
+    )
+
+
+async def stored(
+    batches: WebBatches, owner: BearerToken, batch_id: str | None = None, *, module: bytes = b"module"
+) -> WebBatch:
+    """Store a batch of one job."""
+    made, _ = await batches.create(
+        owner,
+        batch_id or secrets.token_hex(16),
+        "a batch",
+        Bytes(module),
+        Bytes(b"{}\n"),
+        trio.CapacityLimiter(2),
+    )
+    return made
+
+
+async def test_batches_of_one_token_leave_room_for_those_of_others(batches: WebBatches) -> None:
+    greedy = token("greedy")
+    await stored(batches, greedy, module=bytes(MOST * 3 // 4))
+
+    with pytest.raises(StorageFullError, match="of this token"):
+        await stored(batches, greedy)
+    await stored(batches, token("modest"))
+
+
+async def test_all_batches_together_are_bounded(batches: WebBatches) -> None:
+    for name in ("one", "another"):
+        await stored(batches, token(name), module=bytes(MOST // 2))
+
+    with pytest.raises(StorageFullError, match="of this server"):
+        await stored(batches, token("third"))
+
+
+async def test_a_batch_that_is_stored_while_sizes_are_added_up_is_no_error(batches: WebBatches) -> None:
+    """Results are counted in threads; the event loop stores and releases batches meanwhile."""
+    owner = token("owner")
+    found = await stored(batches, owner)
+    entries = batches._batches
+
+    class Concurrent:
+        owner = "another thread"
+
+        @property
+        def kept_bytes(self) -> int:
+            entries[owner.identity, secrets.token_hex(16)] = found
+            return 0
+
+    entries[owner.identity, "concurrent"] = cast(WebBatch, Concurrent())
+
+    batches._check_kept_bytes(owner.identity)
+
+
+async def test_a_batch_is_not_stored_in_a_folder_that_is_being_deleted(batches: WebBatches) -> None:
+    owner, batch_id = token("owner"), secrets.token_hex(16)
+    found = await stored(batches, owner, batch_id)
+    found.state = BatchState.ENDED
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(batches.release, found)
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(ApiProblem, match="storing or deleting"):
+            await stored(batches, owner, batch_id)
+    again = await stored(batches, owner, batch_id)
+
+    assert again.path.is_dir()
