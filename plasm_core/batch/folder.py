@@ -75,6 +75,10 @@ class BatchFolderError(PlasmError):
     """A folder is no batch, is one of another format, or is in use."""
 
 
+class BatchNotBegunError(BatchFolderError):
+    """A batch was interrupted while it was being made: no job of it was sent."""
+
+
 class BatchFolder:
     """One batch on the disk. Thread-safe; one process has it at a time."""
 
@@ -314,9 +318,9 @@ class BatchFolder:
             yield sql
 
 
-def not_begun(path: Path) -> BatchFolderError:
+def not_begun(path: Path) -> BatchNotBegunError:
     """Return the error about a batch that was interrupted before its first job was sent."""
-    return BatchFolderError(
+    return BatchNotBegunError(
         f"the batch in {path} was interrupted before its first job was sent",
         hint="delete the folder, and begin again",
     )

@@ -20,7 +20,13 @@ from typing import IO, Any
 import attrs
 import trio
 
-from plasm_core.batch.folder import BatchFolder, storage_errors
+from plasm_core.batch.folder import (
+    DATABASE,
+    BatchFolder,
+    BatchNotBegunError,
+    not_begun,
+    storage_errors,
+)
 from plasm_core.batch.inputs import BatchInput, described, lines_in
 from plasm_core.batch.plan import BatchTerms, Templates, add_jobs
 from plasm_core.batch.receipt import batch_document
@@ -117,22 +123,23 @@ class WebBatches:
         self._changed = trio.Event()
 
     def load(self) -> None:
-        """Find the batches that there are, and delete those that were not whole. Blocks. Raises: `StorageError`."""
+        """Find the batches that there are, and delete those that were being made when the server ended.
+
+        A batch that cannot be read stays: another release of Plasm may have written it. Blocks. Raises: `StorageError`.
+        """
         with storage_errors(self._directory):
             private_directory(self._directory)
             places = sorted(path for path in self._directory.iterdir() if path.is_dir())
         for path in places:
             try:
-                with BatchFolder.open(path, to_read=True) as folder:
-                    facts, counts = folder.facts(), folder.counts()
-                if "planned" not in facts:
-                    raise StorageError("it was not whole when the server ended")
-                found = _of_facts(path, facts, counts)
-            except (PlasmError, KeyError, ValueError) as exc:
+                found = _read(path)
+            except BatchNotBegunError as exc:
                 log.warning("a batch is deleted folder=%s reason=%s", path.name, exc)
                 shutil.rmtree(path, ignore_errors=True)
-                continue
-            self._batches[found.owner, found.batch_id] = found
+            except (PlasmError, KeyError, ValueError) as exc:
+                log.warning("a batch cannot be used folder=%s reason=%s", path.name, exc)
+            else:
+                self._batches[found.owner, found.batch_id] = found
 
     async def create(
         self,
@@ -406,6 +413,17 @@ def _size(path: Path) -> int:
     """Return the size of all files of a folder. Raises: `StorageError`."""
     with storage_errors(path):
         return sum(item.stat().st_size for item in path.rglob("*") if item.is_file())
+
+
+def _read(path: Path) -> WebBatch:
+    """Read a folder. Raises: `BatchNotBegunError` if it is not whole; other `PlasmError`s, KeyError, ValueError."""
+    if not (path / DATABASE).is_file():
+        raise not_begun(path)
+    with BatchFolder.open(path, to_read=True) as folder:
+        facts, counts = folder.facts(), folder.counts()
+    if "planned" not in facts:
+        raise not_begun(path)
+    return _of_facts(path, facts, counts)
 
 
 def _of_facts(path: Path, facts: dict[str, Any], counts: Counts) -> WebBatch:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
+import sqlite3
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import cast
@@ -11,6 +13,7 @@ import pytest
 import trio
 import trio.testing
 
+from plasm_core.batch.folder import DATABASE
 from plasm_core.client.async_client import AsyncClient
 from plasm_core.client.upload import Bytes
 from plasm_core.errors import StorageFullError
@@ -102,3 +105,19 @@ async def test_a_batch_is_not_stored_in_a_folder_that_is_being_deleted(batches: 
     again = await stored(batches, owner, batch_id)
 
     assert again.path.is_dir()
+
+
+async def test_a_batch_that_cannot_be_read_is_left_alone(batches: WebBatches) -> None:
+    """Its results may be of a newer release, to which the operator returns."""
+    newer, unfinished = await stored(batches, token("owner")), await stored(batches, token("owner"))
+    for path, statement in (
+        (newer.path, "PRAGMA user_version = 99"),
+        (unfinished.path, "DELETE FROM facts WHERE name = 'planned'"),
+    ):
+        with contextlib.closing(sqlite3.connect(path / DATABASE)) as connection, connection:
+            connection.execute(statement)
+
+    WebBatches(cast(AsyncClient, None), newer.path.parent).load()
+
+    assert newer.path.is_dir()
+    assert not unfinished.path.exists()
