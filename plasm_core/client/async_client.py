@@ -41,7 +41,7 @@ from plasm_core.client.session import Following
 from plasm_core.client.single_execution import SingleExecution
 from plasm_core.client.submission import Content, Submission, Terms
 from plasm_core.client.submitted_job import Sent, SentJobs
-from plasm_core.client.wait_limits import Bounds
+from plasm_core.client.wait_limits import LEAST_BYTES_PER_S, Bounds
 from plasm_core.client.watcher import Watcher, silent
 from plasm_core.errors import (
     FilesNotServedError,
@@ -73,6 +73,7 @@ T = TypeVar("T")
 
 _CHUNK_BYTES = 1 << 20
 _RECEIVE_AGAIN_S = 120.0
+"""How long a node has to send its output once more, beside what sending it takes (`LEAST_BYTES_PER_S`)."""
 
 QUEUE_S = 3600.0
 """How long `run` waits beside the job's own wall time, if its caller does not say: for a node, and in its queue."""
@@ -329,7 +330,8 @@ class AsyncClient:
         time.
         """
         given, following = done.given, Following()
-        deadline = Deadline(whole.within_s(_RECEIVE_AGAIN_S))
+        size_bytes = sum(digest.size_bytes for digest in given.outputs.values())
+        deadline = Deadline(whole.within_s(_RECEIVE_AGAIN_S + size_bytes / LEAST_BYTES_PER_S))
         dialler = self.dialler.others()
 
         async def once(link: Link, _peer: PeerId) -> Result:
@@ -342,8 +344,9 @@ class AsyncClient:
             await persist(dialler, choice, once, deadline.left_s, "the output once more")
             if submission.pack is not None:
                 limits = submission.fetch_limits
+                # Each file has the time that it had before (`fetch_output`): an honest node would be dropped otherwise.
                 left = await fetch_outputs(
-                    dialler, given.handle, done.receipt, done.receipt.files, limits, deadline
+                    dialler, given.handle, done.receipt, done.receipt.files, limits, whole
                 )
                 given = attrs.evolve(given, files=left.found)
         except PlasmError as exc:

@@ -18,6 +18,7 @@ import trio.testing
 from plasm_core.client import AsyncClient
 from plasm_core.client.deadline import Deadline
 from plasm_core.client.fetched_files import FetchLimits
+from plasm_core.client.file_fetch import FETCH_S
 from plasm_core.client.node_choice import RemoteDialler
 from plasm_core.client.remote_files import list_files
 from plasm_core.client.result_verification import Judge
@@ -119,6 +120,28 @@ async def test_a_run_on_several_nodes_that_may_wait(autojump_clock: trio.testing
         found = await client.run(job(), timeout_s=10 * TIMEOUT_S)
 
         assert len(found.others) == 2
+
+
+async def test_files_that_are_received_again_have_the_time_that_they_had_at_first(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The first node's answer is false, so that the output and the files come from the second once more.
+
+    Each file comes within the time of a file (`FETCH_S`), and all of them later than the output alone may.
+    """
+    paths = [f"file {number}" for number in range(4)]
+    honest = attrs.evolve(
+        HONEST,
+        files=tuple(attrs.evolve(PRODUCTS[0], path=path) for path in paths),
+        served={path: attrs.evolve(SERVED["file"], after_s=FETCH_S - 10) for path in paths},
+    )
+    liar = attrs.evolve(honest, output=b"an output that nobody has computed\n")
+    with job_with_files(*paths) as submission:
+        async with network(liar, honest, honest, honest, verifiers=(QuorumVerifier(),)) as client:
+            found = await client.run(submission, timeout_s=float("inf"))
+
+            assert len(found.others) == 1
+            assert found.files.outputs == honest.files
 
 
 async def test_a_deadline_is_what_is_left(autojump_clock: trio.testing.MockClock) -> None:
