@@ -18,7 +18,7 @@ from plasm_core.records.fields import (
     integer,
     one_of,
 )
-from plasm_core.tree_listing import MAX_ENTRIES, ListingError, check_path
+from plasm_core.tree_listing import MAX_ENTRIES, MAX_PATH_BYTES, ListingError, check_path
 
 MAX_PATHS = 64
 """How many outputs a job may name, and how many read-only paths."""
@@ -45,7 +45,10 @@ def guest_path() -> Constraint:
     return Constraint(
         expected=lambda _: "a relative path of the job's files without empty names, . and ..",
         schema={"type": "string", "maxLength": 1024, "pattern": _PATTERN},
-        accepts=lambda value: isinstance(value, str) and _is_guest_path(value),
+        # A longer text is not looked up: the cache would keep it, and a message may have 128 KiB of it.
+        accepts=lambda value: (
+            isinstance(value, str) and len(value) <= MAX_PATH_BYTES and _is_guest_path(value)
+        ),
     )
 
 

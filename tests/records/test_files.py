@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plasm_core import tree_listing
-from plasm_core.errors import InvalidRecordError
+from plasm_core.errors import InvalidRecordError, ProtocolError
+from plasm_core.protocol.messages import FROM_CLIENT
+from plasm_core.protocol.messages import parse as parse_message
 from plasm_core.records import Manifest, Outcome, Receipt, sha256
 from plasm_core.records.files import FileLimits, JobFiles, Product
 from plasm_core.records.manifest import PROFILE, PROFILE_V2
@@ -195,6 +199,22 @@ def test_a_job_that_trapped_leaves_files() -> None:
 
 
 # -- listings
+
+
+def test_paths_of_messages_are_not_kept() -> None:
+    """A client of the network may send 128 KiB as a path, as often as it likes: they filled the cache of paths."""
+    bodies = (f'{{"type": "fetch", "path": "{number:06}{"x" * 100_000}"}}'.encode() for number in range(300))
+    tracemalloc.start()
+    try:
+        for body in bodies:
+            with pytest.raises(ProtocolError, match="path: expected a relative path"):
+                parse_message(body, FROM_CLIENT)
+        gc.collect()
+        kept_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert kept_bytes < 2_000_000
 
 
 def test_the_vectors_are_what_the_page_makes_of_them() -> None:
