@@ -25,6 +25,7 @@ from tests.support.web_server import Answer, WebServer, form
 
 HELLO = (ROOT / "examples" / "hello" / "hello.wasm").read_bytes()
 FOR_EVER = starting("(loop $l (br $l))")
+PARTS = ("stdout", "stderr", "receipt", "manifest", "proof")
 LARGE = b"0123456789abcdef" * 4096
 """With five of them an output is larger than what a batch's table holds."""
 
@@ -157,6 +158,28 @@ def test_another_token_sees_no_batch(web: WebServer) -> None:
     answer = web.ask("GET", f"/v1/batches/{batch['batchId']}", token=web.make_token("stranger"))
 
     assert (answer.status, answer.json["code"]) == (404, "not_found")
+
+
+def test_what_a_token_may_do_with_batches_depends_on_its_scope(web: WebServer) -> None:
+    batch = batch_of(web, {"args": ["mine"]})
+    path = f"/v1/batches/{batch['batchId']}"
+    reader, stranger = web.make_token("reader", "read"), web.make_token("other", "submit")
+    admin = web.make_token("operator", "admin")
+    reads = ["", "/receipt", "/jobs", *(f"/jobs/0/{name}" for name in PARTS)]
+
+    refused = submit(web, [("module", HELLO), ("jobs", lines({}))], token=reader)
+    for method, place in (("DELETE", path), ("POST", f"{path}/release")):
+        assert web.ask(method, place, token=reader).json["code"] == "forbidden"
+        assert web.ask(method, place, token=stranger).json["code"] == "not_found"
+    unseen = [web.ask("GET", path + part, token=stranger).status for part in reads]
+    seen = [web.ask("GET", path + part, token=admin).status for part in reads]
+
+    assert (refused.status, refused.json["code"]) == (403, "forbidden")
+    assert unseen == [404] * len(reads)
+    assert seen == [200] * len(reads)
+    assert batch["batchId"] in [
+        item["batchId"] for item in web.ask("GET", "/v1/batches", token=admin).json["batches"]
+    ]
 
 
 @pytest.mark.parametrize(
