@@ -224,9 +224,12 @@ class BatchRun:
         if found.fetched is not None:
             KeptFiles(self.folder, finished.index).keep(found.fetched)
             found.fetched.close()
+        missing = found.receipt.missing_outputs if found.ok else ()
         return BatchJobResult(
             number=finished.index,
-            state=BatchJobState.SUCCEEDED if found.ok else BatchJobState.FAILED,
+            state=BatchJobState.SUCCEEDED if found.ok and not missing else BatchJobState.FAILED,
+            error=f"the job left no {', '.join(missing)}" if missing else None,
+            error_kind="output" if missing else None,
             peer=str(found.handle.peer),
             outcome=json.dumps(attrs.asdict(found.outcome)),
             gas_used=found.receipt.result.gas_used,

@@ -232,11 +232,9 @@ def directory_for(name: str) -> Destination:
 
 def tell_missing(receipt: Receipt) -> bool:
     """Tell of the outputs that a job did not leave, and return whether there are any."""
-    asked = () if receipt.asked.files is None else receipt.asked.files.outputs
-    missing = sorted(set(asked) - {item.path for item in receipt.files})
-    for path in missing:
+    for path in receipt.missing_outputs:
         render.show_mark("!", f"the job left no {path}", stderr=True)
-    return bool(missing)
+    return bool(receipt.missing_outputs)
 
 
 def _limits(pairs: Sequence[str]) -> FileLimits:

@@ -172,6 +172,12 @@ class Receipt:
     node: PeerId
     files: tuple[Product, ...] = ()
 
+    @property
+    def missing_outputs(self) -> tuple[str, ...]:
+        """The output files that the task asks for and the job did not leave."""
+        asked = () if self.asked.files is None else self.asked.files.outputs
+        return tuple(sorted(set(asked) - {item.path for item in self.files}))
+
     def output(self, stream: OutputStream) -> OutputDigest:
         """Return size and digest of one output, as the receipt states them."""
         if stream is OutputStream.STDOUT:

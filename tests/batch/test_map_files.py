@@ -100,6 +100,19 @@ def test_each_job_gets_the_files_and_leaves_its_outputs_in_its_folder(daemon: Da
     assert not [name for name in os.listdir(place / "results" / "000000") if name.startswith(".plasm")]
 
 
+def test_a_job_that_leaves_no_output_has_failed(daemon: Daemon, place: Path) -> None:
+    """As at `plasm run`: whoever goes on with the files would miss one."""
+    run = ("map", FILES, "--range", "2", "--dir", "in:in", "--keep", "out/", "--keep", "report")
+    done = daemon.plasm(*run, "--out", "results", "--format", "jsonl", "--", "{}", check=False)
+
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 6
+    assert [(line["state"], line["reason"]) for line in lines] == [("failed", "the job left no report")] * 2
+    assert (place / "results" / "000001" / "error").read_text() == "the job left no report\n"
+    assert (place / "results" / "000001" / "files" / "out" / "copy").read_bytes() == CONTENT
+    assert b"2 receipts belong to it" in daemon.plasm("verify", "results/batch.json").stdout
+
+
 def test_the_batch_is_verified_with_the_files_beside_it(daemon: Daemon, place: Path) -> None:
     run = ("map", FILES, "--range", "2", "--dir", "in:in", "--keep", "out/", "--out", "results")
     daemon.plasm(*run, "--format", "none", "--", "{}")
