@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 from datetime import datetime, timezone
 from pathlib import Path
@@ -28,20 +29,29 @@ def remember(folder: Path) -> None:
             return
         links = sorted(path for path in directory.iterdir() if path.is_symlink())
         for number, link in enumerate(links):
-            if not link.exists() or len(links) - number >= MOST_LINKS:
+            if len(links) - number >= MOST_LINKS or _is_gone(link):
                 link.unlink(missing_ok=True)
-            elif link.resolve() == target:
+            elif os.path.realpath(link) == str(target):
                 return
         (directory / _new_name()).symlink_to(target)
 
 
 def known() -> list[Path]:
-    """Return the folders of all batches that are still there, the oldest first. Raises: OSError."""
+    """Return the folders of all batches that are there and can be read, the oldest first. Raises: OSError."""
     try:
         found = sorted(_directory().iterdir())
     except FileNotFoundError:
         return []
-    return list(dict.fromkeys(path.resolve() for path in found if (path / DATABASE).is_file()))
+    there = (os.path.realpath(path) for path in found if os.path.isfile(path / DATABASE))
+    return [Path(path) for path in dict.fromkeys(there)]
+
+
+def _is_gone(link: Path) -> bool:
+    """Return whether a link leads to nothing. A disk that is not there now may come back."""
+    try:
+        return not link.exists()
+    except OSError:
+        return False
 
 
 def _directory() -> Path:

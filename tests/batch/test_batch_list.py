@@ -111,6 +111,20 @@ def test_a_batch_that_was_deleted_is_forgotten(state: Path, tmp_path: Path) -> N
     assert len(list((state / "batches").iterdir())) == 2
 
 
+def test_a_batch_whose_place_cannot_be_looked_at_hides_no_other(state: Path, tmp_path: Path) -> None:
+    """As on a disk of the network that is away, or in a directory that root has closed: it may come back."""
+    known.remember(made(tmp_path / "b"))
+    away = state / "batches" / "20261130-080000-000000"
+    away.symlink_to("/" + 300 * "x")  # looking at it fails for root, too
+    with pytest.raises(OSError, match="name too long"):
+        away.stat()
+
+    known.remember(made(tmp_path / "c"))
+
+    assert known.known() == [tmp_path / "b", tmp_path / "c"]
+    assert away.is_symlink()
+
+
 def test_a_batch_is_remembered_once(state: Path, tmp_path: Path) -> None:
     made(tmp_path / "b")
     for _ in range(3):
