@@ -6,6 +6,7 @@ Otherwise an empty or wrong value would be taken for none, or would fail only af
 from __future__ import annotations
 
 import math
+import numbers
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -56,7 +57,8 @@ def check_timeout(timeout_s: float | None) -> None:
     """Check the seconds that a call may take. Raises: TypeError; ValueError for what is no number."""
     if timeout_s is None:
         return
-    if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)):
+    # Real: numbers of NumPy, as a table of jobs has them, are neither int nor float.
+    if isinstance(timeout_s, bool) or not isinstance(timeout_s, numbers.Real):
         raise TypeError(f"timeout_s: expected int or float or None, got {type(timeout_s).__name__}")
     if math.isnan(timeout_s):
         raise ValueError("timeout_s: expected seconds, got nan")

@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -153,3 +155,10 @@ async def test_a_deadline_is_what_is_left(autojump_clock: trio.testing.MockClock
     assert (never.left_s, never.within_s(60)) == (None, 60)
     await trio.sleep(7)
     assert deadline.left_s == 0
+
+
+async def test_a_timeout_may_be_any_real_number(autojump_clock: trio.testing.MockClock) -> None:
+    """Those of NumPy are no subclasses of int; a fraction stands for them here."""
+    timeout_s: Any = Fraction(5, 2)
+
+    assert Deadline(timeout_s).left_s == 2.5
