@@ -78,9 +78,9 @@ class BatchRun:
 
     async def run(self, client: AsyncClient) -> Counts:
         """Run all jobs that have no result. Raises: `PlasmError`; what was stored by then is kept."""
-        self._client = client
-        self._remembers_nodes = not client.dialler.is_own
         try:
+            self._client = client
+            self._remembers_nodes = not client.dialler.is_own
             async with alongside(self._write):
                 await trio.to_thread.run_sync(self._show)
                 self.dispatcher = Dispatcher(

@@ -306,7 +306,7 @@ class WebBatches:
         return min(able, key=lambda batch: (taken[batch.owner], batch.created_at), default=None)
 
     async def _run_one(self, batch: WebBatch) -> None:
-        problem: PlasmError | None = None
+        problem: str | None = None
         try:
             folder = await trio.to_thread.run_sync(BatchFolder.open, batch.path)
             with folder:
@@ -321,13 +321,16 @@ class WebBatches:
                 finally:
                     batch.folder = batch.scope = None
         except PlasmError as exc:
-            problem = exc
+            problem = str(exc)
             log.error("a batch was given up batch=%s reason=%s", batch.batch_id, exc)
+        except Exception:  # one batch does not end the server and the batches of others
+            problem = "an error of the server, which its log describes"
+            log.exception("a batch was given up batch=%s", batch.batch_id)
         finally:
             self._running.discard(batch)
             self._changed.set()
         if problem is not None:
-            batch.state, batch.problem = BatchState.FAILED, str(problem)
+            batch.state, batch.problem = BatchState.FAILED, problem
             batch.finished_at = datetime.now(timezone.utc)
             await trio.to_thread.run_sync(_note_failure, batch)
         batch.done.set()

@@ -121,3 +121,18 @@ async def test_a_batch_that_cannot_be_read_is_left_alone(batches: WebBatches) ->
 
     assert newer.path.is_dir()
     assert not unfinished.path.exists()
+
+
+async def test_an_error_that_nobody_foresaw_ends_one_batch_and_not_the_server(batches: WebBatches) -> None:
+    """Without a client each batch ends with an AttributeError."""
+    owner = token("owner")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(batches.run)
+        for _ in range(2):
+            batch = await stored(batches, owner)
+            with trio.fail_after(30):
+                await batch.done.wait()
+
+            assert batch.state is BatchState.FAILED
+            assert batch.problem == "an error of the server, which its log describes"
+        nursery.cancel_scope.cancel()
