@@ -225,7 +225,7 @@ class Client:
         if history.is_convicted:
             self._ranks.pop(peer, None)
             return
-        if history.is_fresh:
+        if history.is_new:
             self._fresh.add(peer)
         self._known = self._known or history.trust >= 1
         doubt = min(node_choice._MOST_DOUBT, node_error(history) / LIARS)

@@ -208,7 +208,7 @@ def _begun(
     data = task.module(module)
     path = known.new_folder() if batch_dir is None else batch_dir
     facts = {
-        "created_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "created_at": f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ}",
         "module": sha256(data),
         "module_name": Path(module).name,
         "terms": terms.to_json(),

@@ -17,7 +17,7 @@ from plasm_core.client.connection import Link, open_link
 from plasm_core.client.dial import DIAL_S, Dialler
 from plasm_core.client.kept_streams import KeptStreams
 from plasm_core.client.known_nodes import LIED, LOST, Candidate, KnownNodes, OneAtATime
-from plasm_core.client.node_draw import any_network, best_or_fresh
+from plasm_core.client.node_draw import any_network, best_or_new
 from plasm_core.client.probe import NotThereError, Search, dial_first, read_record
 from plasm_core.client.reputation import Reputation
 from plasm_core.client.session import greeted
@@ -220,7 +220,7 @@ class RemoteDialler(Dialler):
         elif avoid or tried:
             candidate = chosen[0]
         else:
-            candidate = best_or_fresh(chosen, self._nodes, self.reputation)
+            candidate = best_or_new(chosen, self._nodes, self.reputation)
         return candidate.peer, candidate.addresses
 
     async def keep_enough(self) -> None:

@@ -7,11 +7,11 @@ from plasm_core.client.reputation import Reputation
 from plasm_core.randomness import RANDOM
 
 FRESH_SHARE = 0.05
-"""The share of jobs that go to nodes of which nothing is known yet, where others are known."""
+"""The share of jobs that go to new nodes, where others are known."""
 
 
-def best_or_fresh(chosen: list[Candidate], nodes: KnownNodes, reputation: Reputation) -> Candidate:
-    """Return the first of `chosen` or, for a small share of jobs, a node of which nothing is known: or none could join.
+def best_or_new(chosen: list[Candidate], nodes: KnownNodes, reputation: Reputation) -> Candidate:
+    """Return the first of `chosen` or, for a small share of jobs, a new node: or none could join.
 
     Only where others are known: otherwise all are new, and the nearest gets the job. Nodes in the network of a
     convicted one have no share.
@@ -19,14 +19,14 @@ def best_or_fresh(chosen: list[Candidate], nodes: KnownNodes, reputation: Reputa
     histories = {candidate.peer: reputation.history(candidate.peer) for candidate in chosen}
     if not any(history.trust >= 1 for history in histories.values()) or RANDOM.random() >= FRESH_SHARE:
         return chosen[0]
-    fresh = [
+    new = [
         candidate
         for candidate in chosen
-        if histories[candidate.peer].is_fresh
+        if histories[candidate.peer].is_new
         and not histories[candidate.peer].network_convicted
         and not nodes.failures(candidate.peer)
     ]
-    return RANDOM.choice(fresh) if fresh else chosen[0]
+    return RANDOM.choice(new) if new else chosen[0]
 
 
 def any_network(chosen: list[Candidate], nodes: KnownNodes, reputation: Reputation) -> Candidate:

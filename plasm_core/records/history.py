@@ -9,6 +9,9 @@ import attrs
 
 from plasm_core.records.peer import PeerId
 
+NEW_CHECKS = 10
+"""A node with fewer confirmed results is new: it has a share of the jobs, or one that is a little slower had no second."""
+
 
 @attrs.frozen(kw_only=True)
 class NodeHistory:
@@ -45,6 +48,6 @@ class NodeHistory:
         return self.failed > 0 and self.trust < 1
 
     @property
-    def is_fresh(self) -> bool:
-        """Whether nothing speaks for the node and nothing against it."""
-        return not (self.trust or self.failed or self.is_convicted)
+    def is_new(self) -> bool:
+        """Whether little speaks for the node yet, and nothing against it."""
+        return self.trust < NEW_CHECKS and not self.failed and not self.is_convicted

@@ -27,7 +27,7 @@ from plasm_core.local_node import LocalNode
 from plasm_core.plugins.interfaces import Verifier
 from plasm_core.randomness import RANDOM
 from plasm_core.records import Claim, Decision, Manifest, Opinion, PeerId, Plan, Verdict
-from plasm_core.records.history import NodeHistory
+from plasm_core.records.history import NEW_CHECKS, NodeHistory
 from plasm_core.reexecution import NodeLaboratory
 from plasm_core.testing.claims import STDOUT
 from plasm_signer_ed25519.verifier import SignatureVerifier
@@ -328,6 +328,24 @@ async def test_where_nothing_is_known_of_anybody_the_nearest_gets_the_job(
 
 
 @pytest.mark.trio
+@pytest.mark.parametrize(("checked", "gets"), [(0, 1), (1, 1), (NEW_CHECKS - 1, 1), (NEW_CHECKS + 1, 0)])
+async def test_a_node_has_a_share_until_it_is_known(
+    autojump_clock: trio.testing.MockClock,
+    store: ReputationStore,
+    monkeypatch: pytest.MonkeyPatch,
+    checked: int,
+    gets: int,
+) -> None:
+    """One confirmed result is no history: a node that got no second job would stay behind the others for ever."""
+    monkeypatch.setattr(RANDOM, "random", lambda: 0.0)
+    async with network(store, *[HONEST] * 2, verifiers=[]) as (small, client):
+        store.learn([Lesson(peer=peer(small, 0), checked=50), Lesson(peer=peer(small, 1), checked=checked)])
+        chosen = {(await client.run(job())).receipt.node for _ in range(3)}
+
+    assert chosen == {peer(small, gets)}
+
+
+@pytest.mark.trio
 async def test_a_new_key_in_a_convicted_nodes_network_has_no_share_and_little_credit(
     autojump_clock: trio.testing.MockClock, store: ReputationStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -336,7 +354,7 @@ async def test_a_new_key_in_a_convicted_nodes_network_has_no_share_and_little_cr
     groups = ["bad", "bad", "good", "fresh"]
     async with network(store, *[HONEST] * 4, verifiers=[], groups=groups) as (small, client):
         store.convict(peer(small, 0), Path("/proofs/one.json"), network="bad")
-        store.learn([Lesson(peer=peer(small, 2), checked=5)])
+        store.learn([Lesson(peer=peer(small, 2), checked=50)])
         chosen = {(await client.run(job())).receipt.node for _ in range(6)}
 
     assert chosen == {peer(small, 3), peer(small, 2)} or chosen == {peer(small, 3)}

@@ -61,7 +61,7 @@ def test_a_node_of_which_nothing_is_known_has_an_empty_history(path: Path) -> No
     with ReputationStore(path) as store:
         found = store.find(A)
 
-    assert (found.peer, found.checked, found.trust, found.is_convicted, found.is_fresh) == (
+    assert (found.peer, found.checked, found.trust, found.is_convicted, found.is_new) == (
         A,
         0,
         0,
@@ -84,7 +84,7 @@ def test_what_was_learnt_is_there_when_it_is_opened_again(path: Path) -> None:
 
     assert (a.accepted, a.checked, a.failed, a.network, a.network_nodes) == (2, 1, 0, "n", 2)
     assert (a.first_seen, a.last_seen) == (NOW, NOW + timedelta(seconds=60))
-    assert (b.failed, b.trust, b.is_fresh) == (1, 0.0, False)
+    assert (b.failed, b.trust, b.is_new) == (1, 0.0, False)
 
 
 def test_the_file_is_for_its_owner_only(path: Path) -> None:

@@ -16,6 +16,7 @@ from plasm_core.daemon.scheduling.fair_queue import FairQueue
 from plasm_core.daemon.scheduling.quotas import Quotas
 from plasm_core.daemon.service import Service
 from plasm_core.daemon.store import Store
+from plasm_core.daemon.store.usage import Use
 from plasm_core.errors import RefusedError
 from plasm_core.protocol.channels import Channel
 from plasm_core.sandbox.process.processor_time import processor_time_s
@@ -33,6 +34,10 @@ async def running(service: Service) -> None:
     """Have a job of Alice run until its worker alone has used more than her share of an hour."""
     await submit(service, endless(), ALICE)
     await until(lambda: any(processor_time_s(pid) > 1.1 for pid in processes.workers(os.getpid())))
+
+
+def _is_used_up(use: Use) -> bool:
+    return use.resource == "cpu_s" and use.remaining is not None and use.remaining <= 0
 
 
 async def test_a_job_that_its_client_cancels_is_charged(homes: Path) -> None:
@@ -72,7 +77,7 @@ async def test_a_job_is_charged_that_the_end_of_the_daemon_interrupts(
         if how == "stopped":
             await service.stop()
         else:
-            await until(lambda: any(use.resource == "cpu_s" for use in service.store.usage.all()))
+            await until(lambda: any(_is_used_up(use) for use in service.store.usage.all()))
             shutil.copytree(store, tmp_path / "copy")
     if how == "crashed":
         shutil.rmtree(store)

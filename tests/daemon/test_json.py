@@ -21,6 +21,7 @@ RECORDS = frozenset({("receipt", "show"), ("peers",)})
 """These show a signed record, unchanged: its names are the record's."""
 TABLE: dict[tuple[str, ...], tuple[str, ...]] = {
     ("address",): (),
+    ("batch", "list"): (),
     ("batch", "retry-failed"): ("BATCH", "--format", "none"),
     ("batch", "status"): ("BATCH",),
     ("cancel",): ("HANDLE",),

@@ -10,7 +10,7 @@ use Plasm\Verifier\NodeHistory;
 /** Orders the nodes that answered: by their failures, then by how far they are, how busy, and how well they are known. */
 final readonly class Ranking
 {
-    /** The share of jobs that go to unknown nodes when others are known. */
+    /** The share of jobs that go to new nodes when others are known. */
     private const FRESH_SHARE = 0.05;
 
     /**
@@ -48,7 +48,7 @@ final readonly class Ranking
         ];
         usort($candidates, static fn (Candidate $a, Candidate $b): int => $rank($a) <=> $rank($b));
 
-        return $this->orFresh($candidates);
+        return $this->orNew($candidates);
     }
 
     /**
@@ -79,7 +79,7 @@ final readonly class Ranking
     }
 
     /**
-     * Put an unknown node first for a small share of jobs: otherwise no new node would get jobs.
+     * Put a new node first for a small share of jobs: otherwise no new node would get jobs.
      *
      * This applies only if others are known: otherwise all are new, and the nearest gets the job.
      *
@@ -87,22 +87,22 @@ final readonly class Ranking
      *
      * @return list<Candidate>
      */
-    private function orFresh(array $candidates): array
+    private function orNew(array $candidates): array
     {
         $histories = array_map(fn (Candidate $candidate): NodeHistory => $this->history($candidate->info->peer), $candidates);
         $known = array_filter($histories, static fn (NodeHistory $history): bool => $history->checked > 0);
         if ($known === [] || ($this->draw)() >= self::FRESH_SHARE) {
             return $candidates;
         }
-        $fresh = array_filter(
+        $new = array_filter(
             $candidates,
-            fn (Candidate $candidate): bool => $this->history($candidate->info->peer)->isFresh()
+            fn (Candidate $candidate): bool => $this->history($candidate->info->peer)->isNew()
                 && $this->failures->ofNode($candidate->info->peer) <= 0.0,
         );
-        if ($fresh === []) {
+        if ($new === []) {
             return $candidates;
         }
-        $chosen = $candidates[(new \Random\Randomizer())->pickArrayKeys($fresh, 1)[0]];
+        $chosen = $candidates[(new \Random\Randomizer())->pickArrayKeys($new, 1)[0]];
 
         return [$chosen, ...array_filter($candidates, static fn (Candidate $other): bool => $other !== $chosen)];
     }

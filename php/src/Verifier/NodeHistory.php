@@ -8,6 +8,8 @@ namespace Plasm\Verifier;
 final readonly class NodeHistory
 {
     /** The share of nodes that are taken to lie before anything is known of them. */
+    /** A node with fewer confirmed results is new. */
+    private const NEW_CHECKS = 10;
     private const LIARS = 0.2;
     private const MOST_DOUBT_S = 5.0;
 
@@ -26,10 +28,10 @@ final readonly class NodeHistory
     ) {
     }
 
-    /** Tell whether nothing speaks for the node and nothing against it. */
-    public function isFresh(): bool
+    /** Tell whether little speaks for the node yet, and nothing against it. */
+    public function isNew(): bool
     {
-        return $this->checked === 0 && $this->failed === 0 && $this->convictedAt === null;
+        return $this->checked < self::NEW_CHECKS && $this->failed === 0 && $this->convictedAt === null;
     }
 
     /** Tell whether its last result that was compared was false. */
