@@ -631,7 +631,7 @@ final class RemoteTransportTest extends TestCase
             => $more + ['mode' => 'remote', 'bootstrap' => "/ip4/192.0.2.1/tcp/4001/p2p/$peer"];
 
         return [
-            'another mode' => [['mode' => 'moon'], 'mode: expected "local", "gateway" or "remote"'],
+            'another mode' => [['mode' => 'moon'], 'mode: expected "local", "gateway", "http" or "remote"'],
             'an option of another mode' => [['bootstrap' => []], 'unknown option of mode local: bootstrap'],
             'a socket that is none' => [['mode' => 'gateway', 'socket' => 1], 'socket: expected a path'],
             'nowhere to begin' => [['mode' => 'remote'], 'bootstrap: expected addresses to begin at'],

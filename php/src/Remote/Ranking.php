@@ -60,7 +60,7 @@ final readonly class Ranking
      *
      * @return list<Candidate>
      */
-    public function shuffle(array $candidates, array $groups): array
+    public function inRandomOrder(array $candidates, array $groups): array
     {
         $candidates = (new \Random\Randomizer())->shuffleArray($candidates);
         $rank = fn (Candidate $candidate): array => [

@@ -298,7 +298,7 @@ final class RemoteTransport implements SeparatesJobsInterface, RemembersFailures
             $this->networks = array_slice($this->networks, -self::MAX_GROUPS, null, true);
         }
         $candidates = $anyOrder
-            ? $this->ranking->shuffle($candidates, $this->groups)
+            ? $this->ranking->inRandomOrder($candidates, $this->groups)
             : $this->ranking->order($candidates, $this->groups);
         foreach ($candidates as $candidate) {
             $peer = $candidate->info->peer;

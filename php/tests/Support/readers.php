@@ -158,7 +158,8 @@ function message(string $input): array
 function fields(object $record): array
 {
     $found = [];
-    foreach (array_filter(get_object_vars($record), static fn (mixed $value): bool => $value !== null && $value !== []) as $name => $value) {
+    $there = static fn (mixed $value): bool => $value !== null && $value !== [];
+    foreach (array_filter(get_object_vars($record), $there) as $name => $value) {
         $found[strtolower((string) preg_replace('/[A-Z]/', '_$0', $name))] = match (true) {
             $value instanceof DateTimeImmutable => $value->format('Y-m-d\TH:i:s.u\Z'),
             $value instanceof Channel => $value->label(),
