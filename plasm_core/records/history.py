@@ -9,7 +9,7 @@ import attrs
 
 from plasm_core.records.peer import PeerId
 
-NEW_CHECKS = 10
+NEW_CHECKS = 5
 """A node with fewer confirmed results is new: it has a share of the jobs, or one that is a little slower had no second."""
 
 

@@ -21,7 +21,7 @@ from tests.sdk.conftest import PACKAGE, ROOT
 from tests.support.signed_batch import batch, signed_receipt
 
 INPUTS = 4_000
-NOT_READ = ("capabilities", "message")
+NOT_READ = ("capabilities", "message", "listing", "pack")
 """What only nodes, and clients that speak to nodes, read."""
 
 

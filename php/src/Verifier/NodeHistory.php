@@ -9,7 +9,7 @@ final readonly class NodeHistory
 {
     /** The share of nodes that are taken to lie before anything is known of them. */
     /** A node with fewer confirmed results is new. */
-    private const NEW_CHECKS = 10;
+    private const NEW_CHECKS = 5;
     private const LIARS = 0.2;
     private const MOST_DOUBT_S = 5.0;
 

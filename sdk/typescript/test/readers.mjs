@@ -7,11 +7,18 @@ const { hex, fromUtf8 } = sdk;
 const [trusted] = process.argv.slice(2);
 
 const numbers = ({ gas, memoryBytes, outputBytes }) => [gas, memoryBytes, outputBytes].map(Number);
-const task = (of) => [of.module, of.args, of.env, of.stdin, of.seed, ...numbers(of.limits), of.capabilities];
+const files = (of) => {
+  if (of === undefined) return null;
+  const { dataBytes, entries, descriptors } = of.limits;
+  return [of.tree, of.readOnly, of.outputs, [dataBytes, entries, descriptors].map(Number)];
+};
+const task = (of) => [
+  of.module, of.args, of.env, of.stdin, of.seed, ...numbers(of.limits), of.capabilities, of.entry ?? null, files(of.files),
+];
 
 const readers = {
   receipt(data) {
-    const { asked, outcome, reproducible, gasUsed, stdout, stderr, claims, node } = sdk.parseReceipt(data);
+    const { asked, outcome, reproducible, gasUsed, stdout, stderr, claims, node, files: left } = sdk.parseReceipt(data);
     return [
       asked.jobId, asked.taskDigest, task(asked), outcome.kind, outcome.code ?? null, outcome.trap ?? null,
       outcome.detail ?? null, reproducible, String(gasUsed),
@@ -20,6 +27,7 @@ const readers = {
       String(claims.wallTimeMs), String(claims.cpuTimeMs), String(claims.peakMemoryBytes),
       claims.runtime.name, claims.runtime.version, claims.isolation, claims.attempt,
       String(node), sdk.contradictions(sdk.parseReceipt(data)).sort(),
+      left.map(({ kind, path, sha256 }) => [`${kind}:${path}`, sha256]),
     ];
   },
   envelope(data) {
