@@ -6,11 +6,11 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from examples.generated_client.prepare import prepared
 from plasm_core.web.api_document import document
 from tests.support.receipts import ROOT
 from tests.support.web_server import WebServer
@@ -21,7 +21,11 @@ LIBRARIES = (Path("/usr/include/cpprest/json.h"), Path("/usr/include/sodium.h"))
 
 
 def test_the_prepared_document_says_which_bodies_are_bytes() -> None:
-    found = prepared(json.loads(json.dumps(document())))
+    prepare = [sys.executable, str(HERE / "prepare.py")]
+    done = subprocess.run(
+        prepare, input=json.dumps(document()), capture_output=True, text=True, timeout=60, check=True
+    )
+    found = json.loads(done.stdout)
 
     stdout = found["paths"]["/v1/jobs/{jobId}/stdout"]["get"]["responses"]["200"]["content"]
     assert stdout["application/octet-stream"]["schema"] == {"type": "string", "format": "binary"}

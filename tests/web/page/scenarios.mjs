@@ -74,6 +74,29 @@ const scenarios = {
     assert.deepEqual(told, []);
   },
 
+  async "keeps what is filled in before the server has answered"() {
+    const { context } = await open();
+    const page = await context.newPage();
+    let answer;
+    const released = new Promise((resolve) => (answer = resolve));
+    await page.route(/\/v1\/jobs\?/, async (route) => {
+      await released;
+      await route.continue();
+    });
+    await page.goto(`${url}/#token=${token}`);
+    await page.getByRole("navigation").getByRole("link", { name: "New job" }).click();
+    await page.getByLabel("Drop a WebAssembly module here").setInputFiles(hello);
+    await page.getByLabel("Standard input", { exact: true }).fill("kept");
+    const answered = page.waitForResponse(/\/v1\/jobs\?/);
+    answer();
+    await answered;
+    await page.waitForFunction(() => sessionStorage.getItem("plasm.token"));
+    await page.getByRole("button", { name: "Run" }).click();
+    await page.waitForURL(/#\/jobs\/[0-9a-f]{64}$/);
+    await verified(page).waitFor();
+    assert.match(await output(page).textContent(), /tpek/);
+  },
+
   async "refuses a tampered receipt and a tampered output"() {
     const { page } = await open();
     const jobId = await submit(page, hello, { args: "truth" });

@@ -122,5 +122,5 @@ export function newPlace(app) {
       h("div", { class: "acts" }, send),
     ),
   );
-  return { element };
+  return { element, stay: () => true }; // what was filled in stays, however often the place is shown
 }

@@ -98,5 +98,5 @@ export function verifyPlace(app) {
       found,
     ),
   );
-  return { element };
+  return { element, stay: () => true };
 }
