@@ -16,7 +16,7 @@ _MAX_KEY_BYTES = 65_536
 def read_key(text: str) -> PeerId:
     """Parse a key: a PeerId, a file if one has that name, or 64 hexadecimal digits. Raises: ValueError, OSError.
 
-    A PeerId whose name a file has too is refused if the file holds another key: whoever can put a file into the
+    A PeerId whose name a file has too is refused if the file holds another key: anybody who can put a file into the
     working directory must not choose the trusted key.
     """
     if not os.path.exists(text):
