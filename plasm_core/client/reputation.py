@@ -155,7 +155,7 @@ class Reputation:
             self._cached.pop(lesson.peer, None)
 
     def settle_split(self, judged: Judged) -> None:
-        """Learn from nodes that differ about a task of which the verifiers could not say who is right. Never raises."""
+        """Learn from nodes that differ about a task, where the verifiers could not say which is right. Never raises."""
         claims = judged.own_claims
         if any(claim.why_unsettled for claim in claims):
             return

@@ -27,7 +27,7 @@ from plasm_core.records.history import NodeHistory
 from plasm_core.records.peer import PeerId
 
 MAX_NODES = 10_000
-"""Nodes that are not convicted. Beyond it those of which the least is known are forgotten, the longest unseen first."""
+"""Nodes that are not convicted. Beyond it the store forgets the least known, the longest unseen first."""
 MAX_CONVICTED = 100_000
 """Each costs its owner a key and this client a check. Beyond it the longest unseen are forgotten."""
 MAX_RESULTS = 10_000

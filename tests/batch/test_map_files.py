@@ -101,7 +101,7 @@ def test_each_job_gets_the_files_and_leaves_its_outputs_in_its_folder(daemon: Da
 
 
 def test_a_job_that_leaves_no_output_has_failed(daemon: Daemon, place: Path) -> None:
-    """As at `plasm run`: whoever goes on with the files would miss one."""
+    """As `plasm run` does: a program that goes on with the files would miss one."""
     run = ("map", FILES, "--range", "2", "--dir", "in:in", "--keep", "out/", "--keep", "report")
     done = daemon.plasm(*run, "--out", "results", "--format", "jsonl", "--", "{}", check=False)
 
