@@ -30,7 +30,7 @@ final class AddressVectorsTest extends TestCase
         self::assertNull(AddressScope::classOf('127.1'));
     }
 
-    public function testTheRangeOfABootstrapNodeAloneIsDialledOnHearsay(): void
+    public function testOnlyTheRangeOfABootstrapNodeIsDialledOnHearsay(): void
     {
         foreach (self::vectors()['hearsay'] as $case) {
             $policy = AddressPolicy::of(null, array_map(self::multiaddr(...), $case['bootstrap']));
@@ -56,7 +56,7 @@ final class AddressVectorsTest extends TestCase
         self::assertSame([], self::dialled($policy, ['/ip4/10.0.0.9/tcp/4001', '/ip4/127.0.0.1/tcp/4001']));
     }
 
-    public function testAnAddressWrittenOddlyIsNone(): void
+    public function testAnAddressInANonCanonicalFormIsRefused(): void
     {
         foreach (self::vectors()['no_multiaddrs'] as $text) {
             try {

@@ -52,7 +52,7 @@ final class CapabilityRecordTest extends TestCase
         return array_combine(array_column($cases, 'name'), array_map(static fn (array $case): array => [$case], $cases));
     }
 
-    public function testWhatANodeLacksForAJobIsTold(): void
+    public function testARequirementThatANodeLacksIsReported(): void
     {
         $vectors = Vectors::load('capabilities');
         $now = (float) (new \DateTimeImmutable($vectors['records'][0]['now']))->format('U');

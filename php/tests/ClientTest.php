@@ -66,7 +66,7 @@ final class ClientTest extends TestCase
 
     /** @dataProvider standings */
     #[DataProvider('standings')]
-    public function testWhatIsRequiredOfANodeIsChecked(bool $isGateway, bool $isPinned, bool $suffices): void
+    public function testTheRequirementsForANodeAreChecked(bool $isGateway, bool $isPinned, bool $suffices): void
     {
         $node = new FakeNode();
         $node->behind = $isGateway ? ReceiptSigner::withFreshKey() : null;
@@ -95,7 +95,7 @@ final class ClientTest extends TestCase
         yield 'a pinned node behind a gateway' => [true, true, true];
     }
 
-    public function testWhatThisClientCannotEstablishIsNotToBeRequired(): void
+    public function testAFactThatThisClientCannotEstablishCannotBeRequired(): void
     {
         foreach (['reexecution', 'quorum', 'audit', 'everything', ''] as $require) {
             try {
@@ -267,7 +267,7 @@ final class ClientTest extends TestCase
         (new Client($node))->run(self::MODULE);
     }
 
-    public function testAReceiptOfAnotherModuleIsRejectedWhereTheManifestIsKnown(): void
+    public function testAReceiptOfAnotherModuleIsRejectedIfTheManifestIsKnown(): void
     {
         $signer = ReceiptSigner::withFreshKey();
         $forge = static function (Submission $job) use ($signer): MockAnswer {
@@ -304,7 +304,7 @@ final class ClientTest extends TestCase
         self::assertContains('stdout', $verified->verdict->established);
     }
 
-    public function testLogsGoOnWhereAnEarlierCallStopped(): void
+    public function testLogsContinueWhereAnEarlierCallStopped(): void
     {
         $plasm = new Client(MockTransport::answering(str_repeat('ab', 100_000) . 'end', 0, 'aside'));
         $heard = ['stdout' => '', 'stderr' => ''];
@@ -429,7 +429,7 @@ final class ClientTest extends TestCase
         self::assertTrue($found[0]->peer->equals($node->peer()));
     }
 
-    public function testWhatTheNodeRefusesIsThrown(): void
+    public function testARefusalByTheNodeIsThrown(): void
     {
         $node = new MockTransport(static fn () => throw new Refused('limit_too_high', 'at most 1 GiB', 'ask for less'));
 
@@ -487,7 +487,7 @@ final class ClientTest extends TestCase
 
     /** @dataProvider unusable */
     #[DataProvider('unusable')]
-    public function testWhatCannotBeUsedIsSaidBeforeAnythingIsSent(\Closure $submit, string $message): void
+    public function testUnusableValuesAreReportedBeforeAnythingIsSent(\Closure $submit, string $message): void
     {
         $node = MockTransport::answering('');
         try {
@@ -575,7 +575,7 @@ final class ClientTest extends TestCase
         (new Client(MockTransport::answering('')))->run(self::MODULE, timeout: NAN);
     }
 
-    public function testWhatIsNoPeerIdIsNotPinned(): void
+    public function testAnInvalidPeerIdIsNotPinned(): void
     {
         $this->expectException(InvalidArgument::class);
 

@@ -37,7 +37,7 @@ final class DirectoryTest extends TestCase
         );
     }
 
-    public function testEachIsToldOnceAndNoMoreThanAreWanted(): void
+    public function testEachProviderIsReportedOnceAndNoMoreThanWanted(): void
     {
         $listed = array_map(static fn (int $number): PeerInfo => self::peer("/ip4/10.0.0.$number/tcp/1"), range(1, 9));
 
@@ -45,7 +45,7 @@ final class DirectoryTest extends TestCase
     }
 
     /** The first that names it may lie: a node is told again, with the union of its addresses. */
-    public function testANodeIsToldAgainWhereOthersSayThatItIs(): void
+    public function testANodeIsReportedAgainWithAddressesFromOthers(): void
     {
         $peer = Identity::ephemeral()->peer;
         $at = static fn (string $ip): PeerInfo => new PeerInfo($peer, [Multiaddr::parse("/ip4/$ip/tcp/1/p2p/$peer")]);
@@ -100,7 +100,7 @@ final class DirectoryTest extends TestCase
 
     /** @dataProvider beginnings */
     #[DataProvider('beginnings')]
-    public function testPrivateAddressesAreAllowedIfOneIsWhereToBegin(string $address, ?bool $asked, bool $allowed): void
+    public function testPrivateAddressesAreAllowedIfABootstrapAddressIsPrivate(string $address, ?bool $asked, bool $allowed): void
     {
         self::assertSame($allowed, AddressPolicy::of($asked, [Multiaddr::parse($address)])->allowsPrivate);
     }

@@ -75,7 +75,7 @@ final class FailoverTest extends TestCase
         self::assertSame(1.0, $failover->share());
     }
 
-    public function testTheWaitForANodeBeginsAnewWhenOneHadTheJob(): void
+    public function testTheWaitForANodeRestartsAfterANodeHadTheJob(): void
     {
         $failover = $this->failover();
         [$first, $second, $third] = self::peers(3);

@@ -126,7 +126,7 @@ final class FileTreeTest extends TestCase
      * @param array<string, mixed> $options
      */
     #[DataProvider('wrong')]
-    public function testWhatMakesNoTreeIsNamed(array $options, string $message): void
+    public function testFilesThatMakeNoTreeAreNamed(array $options, string $message): void
     {
         try {
             Submission::create("\0asm", $options);
@@ -183,7 +183,7 @@ final class FileTreeTest extends TestCase
         self::assertSame(Manifest::PROFILE_V2, Submission::create("\0asm", ['profile' => 'plasm.det/v2'])->manifest->task->profile);
     }
 
-    public function testBesideAManifestTheFilesMustBeThoseThatItNames(): void
+    public function testWithAManifestTheFilesMustMatchIt(): void
     {
         $job = Submission::create("\0asm", ['files' => ['a' => 'b'], 'outputs' => ['out/']]);
         $same = Submission::ofManifest($job->manifest, "\0asm", ['files' => ['a' => 'b'], 'outputs' => ['out/']]);

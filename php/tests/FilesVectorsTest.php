@@ -31,7 +31,7 @@ final class FilesVectorsTest extends TestCase
 
     /** @dataProvider refusedListings */
     #[DataProvider('refusedListings')]
-    public function testWhatIsNoListingIsRefused(string $listing): void
+    public function testAnInvalidListingIsRefused(string $listing): void
     {
         $this->expectException(InvalidRecord::class);
 
@@ -83,7 +83,7 @@ final class FilesVectorsTest extends TestCase
 
     /** @dataProvider refusedPacks */
     #[DataProvider('refusedPacks')]
-    public function testWhatIsNoPackOfTheTreeIsRefused(string $bytes): void
+    public function testAnInvalidPackOfTheTreeIsRefused(string $bytes): void
     {
         $this->expectException(InvalidRecord::class);
 

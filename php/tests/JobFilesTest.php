@@ -112,7 +112,7 @@ final class JobFilesTest extends TestCase
         self::assertSame(hash('sha256', $first->uploads[7]), hash('sha256', $second->uploads[7]));
     }
 
-    public function testAnUploadAndAFetchThatBreakOffGoOnWhereTheyWere(): void
+    public function testAnInterruptedUploadAndFetchResumeWhereTheyWere(): void
     {
         $bytes = random_bytes(500_000);
         $this->node->files = new MockFiles(['log' => $bytes]);

@@ -26,7 +26,7 @@ final class KeysTest extends TestCase
      * @param array<string, mixed> $case
      */
     #[DataProvider('keys')]
-    public function testAKeyThatProvesNothingIsReadNowhere(array $case): void
+    public function testNoReaderTakesAKeyOfLowOrder(array $case): void
     {
         $key = sodium_hex2bin($case['public_key_hex']);
         $multihash = sodium_hex2bin($case['multihash_hex']);

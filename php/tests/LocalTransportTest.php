@@ -67,7 +67,7 @@ final class LocalTransportTest extends TestCase
         rmdir($this->directory);
     }
 
-    public function testThePlacesAreNamedWhereNoDaemonIs(): void
+    public function testWithoutADaemonTheSearchedPathsAreNamed(): void
     {
         $user = posix_geteuid();
         $private = $user === 0 ? '' : (is_dir("/run/user/$user") ? "/run/user/$user/plasm or " : '') . "/tmp/plasm-$user or ";
@@ -80,7 +80,7 @@ final class LocalTransportTest extends TestCase
         self::assertSame('start one with: plasmd --detach', $exception->hint);
     }
 
-    public function testAStaleSocketIsToldAsTheCommandLineTellsIt(): void
+    public function testAStaleSocketIsReportedAsByTheCommandLine(): void
     {
         $path = "$this->directory/plasm/plasmd.sock";
         $server = stream_socket_server("unix://$path");
@@ -94,7 +94,7 @@ final class LocalTransportTest extends TestCase
         self::assertSame('start one with: plasmd --detach', $exception->hint);
     }
 
-    public function testAForbiddenSocketIsToldAsTheCommandLineTellsIt(): void
+    public function testAForbiddenSocketIsReportedAsByTheCommandLine(): void
     {
         $path = "$this->directory/plasm/plasmd.sock";
         $server = stream_socket_server("unix://$path");
@@ -264,7 +264,7 @@ final class LocalTransportTest extends TestCase
 
     /** @dataProvider strangers */
     #[DataProvider('strangers')]
-    public function testWhatIsNoDaemonIsNotTalkedTo(string $says, bool $closes, string $exception, string $message): void
+    public function testAnotherServerGetsNoMessages(string $says, bool $closes, string $exception, string $message): void
     {
         $this->serve('other.sock', $says, $closes);
         $transport = new LocalTransport("$this->directory/other.sock", new Timeouts(connectS: 0.5));
@@ -367,7 +367,7 @@ final class LocalTransportTest extends TestCase
         fclose($theirs);
     }
 
-    public function testWhatTheOtherSideEndedIsSaidOnce(): void
+    public function testAnEndByTheOtherSideIsReportedOnce(): void
     {
         [$ours, $theirs] = $this->pair();
         $stream = UnixStream::ofSocket($ours);

@@ -41,7 +41,7 @@ final class ManifestTest extends TestCase
 
     /** @dataProvider wrong */
     #[DataProvider('wrong')]
-    public function testWhatIsWrongIsNamedWithItsPath(string $json, string $message): void
+    public function testErrorsAreNamedWithTheirPath(string $json, string $message): void
     {
         try {
             Manifest::fromJson($json);

@@ -37,7 +37,7 @@ final class MapFilesTest extends TestCase
         self::assertSame([1, 6], [$this->most, $this->jobs]);
     }
 
-    public function testWhereTheFirstFailsAnotherBringsThem(): void
+    public function testIfTheFirstNodeFailsAnotherSendsTheFiles(): void
     {
         $ended = $this->begin(['files' => ['data' => str_repeat('x', 300_000)]], failures: 2);
 

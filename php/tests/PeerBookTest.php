@@ -29,7 +29,7 @@ final class PeerBookTest extends TestCase
         exec('rm -rf ' . escapeshellarg($this->directory));
     }
 
-    public function testWhatOneProcessLearnsTheNextOneKnows(): void
+    public function testReputationIsSharedBetweenProcesses(): void
     {
         $cache = new FileCache($this->directory);
         [$first, $second] = [self::peer(1), self::peer(2)];

@@ -36,7 +36,7 @@ final class PeerIdTest extends TestCase
 
     /** @dataProvider wrong */
     #[DataProvider('wrong')]
-    public function testWhatIsNoPeerIdIsRefused(string $text): void
+    public function testAnInvalidPeerIdIsRefused(string $text): void
     {
         $this->expectException(InvalidRecord::class);
 

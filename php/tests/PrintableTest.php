@@ -74,7 +74,7 @@ final class PrintableTest extends TestCase
         self::assertSame(self::SHOWN, $node->agent);
     }
 
-    public function testWhatIsWrongWithAnAddressShowsNothingThatTakesEffect(): void
+    public function testErrorsAboutAnAddressShowNoControlCharacters(): void
     {
         foreach (['/%s/x', '/dns4/%s/tcp/1', '/ip4/192.0.2.1/tcp/%s', '/ip4/192.0.2.1/tcp/1/p2p/%s'] as $form) {
             try {
@@ -86,7 +86,7 @@ final class PrintableTest extends TestCase
         }
     }
 
-    public function testWhatIsWrongWithARecordShowsNothingThatTakesEffect(): void
+    public function testErrorsAboutARecordShowNoControlCharacters(): void
     {
         $invalid = new InvalidRecord('receipt', [[self::HOSTILE, self::HOSTILE]]);
         $rejected = new UntrustedSigner([self::HOSTILE]);

@@ -43,7 +43,7 @@ final class ProtocolVectorsTest extends TestCase
         self::assertSame($message['type'], $read[0]->type());
     }
 
-    public function testWhatMessagesSayIsRead(): void
+    public function testMessagesAreRead(): void
     {
         $read = [];
         foreach (Vectors::load('protocol')['messages'] as $case) {
@@ -89,7 +89,7 @@ final class ProtocolVectorsTest extends TestCase
 
     /** @dataProvider refused */
     #[DataProvider('refused')]
-    public function testWhatIsNoFrameIsRefused(string $frame): void
+    public function testAnInvalidFrameIsRefused(string $frame): void
     {
         $this->expectException(ProtocolError::class);
 
@@ -157,7 +157,7 @@ final class ProtocolVectorsTest extends TestCase
     }
 
     /** However the stream is cut, the same frames come out. */
-    public function testFramesAreReadHoweverTheyAreSplit(): void
+    public function testFramesAreReadInAnyPieces(): void
     {
         $bytes = '';
         foreach (Vectors::load('protocol')['messages'] as $case) {

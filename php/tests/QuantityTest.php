@@ -45,7 +45,7 @@ final class QuantityTest extends TestCase
 
     /** @dataProvider others */
     #[DataProvider('others')]
-    public function testWhatIsNoNumberIsRefused(mixed $value): void
+    public function testAnInvalidNumberIsRefused(mixed $value): void
     {
         $this->expectException(InvalidArgument::class);
 

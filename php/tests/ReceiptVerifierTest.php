@@ -52,7 +52,7 @@ final class ReceiptVerifierTest extends TestCase
 
     /** @dataProvider words */
     #[DataProvider('words')]
-    public function testAVerdictIsSaidInTheWordsThatPythonUses(string $standing, string $words): void
+    public function testAVerdictIsWordedAsInPython(string $standing, string $words): void
     {
         $peer = PeerId::parse(rtrim(explode(' ', $words)[2], ','));
         $cases = array_column(Standing::cases(), null, 'name');

@@ -179,7 +179,7 @@ final class RemoteTransportTest extends TestCase
         ];
     }
 
-    public function testWhatANodeLacksIsToldBeforeWhoIsDead(): void
+    public function testMissingFeaturesAreReportedBeforeDeadNodes(): void
     {
         for ($dead = 0; $dead < 7; $dead++) {
             $this->node()->host->close();
@@ -290,7 +290,7 @@ final class RemoteTransportTest extends TestCase
         self::assertTrue($plasm->run(self::MODULE)->verdict->signer->equals($good->host->identity->peer));
     }
 
-    public function testANodeThatRefusesIsPassedOverAndTheReasonIsToldIfThereIsNoOther(): void
+    public function testARefusingNodeIsPassedOverAndItsReasonIsReportedIfThereIsNoOther(): void
     {
         $refusing = $this->node();
         $refusing->jobs->refusals = [
@@ -491,7 +491,7 @@ final class RemoteTransportTest extends TestCase
         $this->plasm()->run(self::MODULE);
     }
 
-    public function testWhereAnotherKeyAnswersThereIsNoNode(): void
+    public function testAnAnswerUnderAnotherKeyIsNoNode(): void
     {
         $node = $this->node();
         $other = Identity::ephemeral()->peer;

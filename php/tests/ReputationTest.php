@@ -30,7 +30,7 @@ final class ReputationTest extends TestCase
         exec('rm -rf ' . escapeshellarg($this->home));
     }
 
-    public function testWhatIsLearntIsKeptInAPrivateFile(): void
+    public function testReputationIsKeptInAPrivateFile(): void
     {
         [$one, $two] = [self::peer(), self::peer()];
         self::assertTrue((new Reputation())->learn([$one], [$one], [$two], '/proof.json'));

@@ -73,7 +73,7 @@ final class ResultCacheTest extends TestCase
         self::assertCount(count($tasks), $this->node->jobs());
     }
 
-    public function testWhoeverHasNotAskedForItHasNothingKept(): void
+    public function testNothingIsKeptUnlessTheCallerAskedForIt(): void
     {
         (new Client($this->node))->run(self::MODULE, ['stdin' => 'abc']);
 
@@ -212,7 +212,7 @@ final class ResultCacheTest extends TestCase
 
     /** @dataProvider noEntries */
     #[DataProvider('noEntries')]
-    public function testWhatIsNoEntryIsNotWaitedFor(string $kind): void
+    public function testAFileThatIsNoCacheEntryIsNotRead(string $kind): void
     {
         $client = $this->client();
         $client->run(self::MODULE, ['stdin' => 'abc']);
@@ -244,7 +244,7 @@ final class ResultCacheTest extends TestCase
         self::assertFalse($client->run(self::MODULE, ['stdin' => 'abc'])->reused());
     }
 
-    public function testACacheThatCannotBeWrittenCostsNoResult(): void
+    public function testAnUnwritableCacheLosesNoResult(): void
     {
         touch($this->directory);
 
@@ -252,7 +252,7 @@ final class ResultCacheTest extends TestCase
         self::assertFalse($this->client()->run(self::MODULE, ['stdin' => 'abc'])->reused());
     }
 
-    public function testWhatWasUsedTheLongestAgoIsForgottenFirst(): void
+    public function testTheLeastRecentlyUsedEntryIsDeletedFirst(): void
     {
         $client = $this->client();
         $client->run(self::MODULE, ['stdin' => '1']);

@@ -107,7 +107,7 @@ final class ResultFilesTest extends TestCase
         self::assertSame('2', file_get_contents("$this->directory/all/a/b/two"));
     }
 
-    public function testADirectoryWithFilesAndAFileInItsPlaceAreLeftAlone(): void
+    public function testADirectoryWithFilesAndAFileInItsPlaceAreNotChanged(): void
     {
         mkdir("$this->directory/full");
         file_put_contents("$this->directory/full/mine", 'mine');
@@ -147,7 +147,7 @@ final class ResultFilesTest extends TestCase
         self::assertTrue(is_link("$this->directory/link"));
     }
 
-    public function testWhatCannotBeWrittenWholeLeavesNothing(): void
+    public function testAnInterruptedWriteLeavesNoFile(): void
     {
         $long = str_repeat('d', 200);
         $deep = implode('/', array_fill(0, 5, $long)); // 1,004 bytes, which fit into a listing

@@ -212,7 +212,7 @@ final class SeparateNodesTest extends TestCase
         new Client(MockTransport::answering('x'), verifiers: [new Quorum()]);
     }
 
-    public function testWhatNoVerifierEstablishesCannotBeRequired(): void
+    public function testAFactThatNoVerifierEstablishesCannotBeRequired(): void
     {
         $this->expectException(InvalidArgument::class);
         $this->expectExceptionMessage('"signature" and "known" and "audit" only');

@@ -84,7 +84,7 @@ final class SessionTest extends TestCase
         self::assertSame($before, $this->node->clock->now());
     }
 
-    public function testAnUploadThatWasCutShortGoesOnWhereItBroke(): void
+    public function testAnInterruptedUploadResumesWhereItBroke(): void
     {
         $this->node->breakUploadAt = 150_000;
 
@@ -95,7 +95,7 @@ final class SessionTest extends TestCase
         self::assertTrue(array_values($this->node->jobs)[0]->isAccepted);
     }
 
-    public function testOutputThatWasCutShortGoesOnWhereItBroke(): void
+    public function testInterruptedOutputResumesWhereItBroke(): void
     {
         $this->node->stdout = random_bytes(400_000);
         $this->node->breakOutputAt = 250_000;
@@ -107,7 +107,7 @@ final class SessionTest extends TestCase
         self::assertSame([0, 250_000], array_map(static fn (array $heard): int => $heard[1]['offsets']['stdout'], $attached));
     }
 
-    public function testOutputOfAnotherAttemptBeginsAnewAndIsShownOnce(): void
+    public function testOutputOfAnotherAttemptRestartsAndIsShownOnce(): void
     {
         $this->node->stdout = random_bytes(400_000);
         $this->node->restartAt = 120_000;
@@ -256,7 +256,7 @@ final class SessionTest extends TestCase
         return [['unknown_job'], ['released'], ['expired']];
     }
 
-    public function testAnUnknownJobIsSaidToBeOne(): void
+    public function testAnUnknownJobIsReportedAsUnknown(): void
     {
         $handle = Handle::create(hash('sha256', 'x'), $this->node->signer->peer);
         $this->expectException(UnknownJob::class);
@@ -412,7 +412,7 @@ final class SessionTest extends TestCase
         }
     }
 
-    public function testANodeThatFallsSilentIsGivenUpAndHeartbeatsWereSent(): void
+    public function testASilentNodeIsGivenUpAfterHeartbeats(): void
     {
         $plasm = new Client($this->node, retries: RetryPolicy::never(), clock: $this->node->clock);
         $handle = $plasm->submit($this->module);

@@ -95,7 +95,7 @@ final class HttpTest extends TestCase
         $plasm->result($handle, 30);
     }
 
-    public function testAJobIsWaitedForWhileItsStatesAreTold(): void
+    public function testAJobIsAwaitedWhileItsStatesAreReported(): void
     {
         $plasm = $this->plasm();
         $handle = $plasm->submit(self::MODULES . '/ticks.wasm');
@@ -255,7 +255,7 @@ final class HttpTest extends TestCase
         ];
     }
 
-    public function testAConnectionThatBreaksCostsNoByte(): void
+    public function testABrokenConnectionLosesNoByte(): void
     {
         $bytes = random_bytes(1 << 20);
 

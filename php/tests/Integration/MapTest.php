@@ -86,7 +86,7 @@ final class MapTest extends TestCase
         self::assertSame($found['three']->receipt->asked->jobId, $shown['jobId']);
     }
 
-    public function testJobsAreUnderWayBesideOneAnother(): void
+    public function testJobsRunConcurrently(): void
     {
         // The first job runs until its time is over; the others end while it does.
         $inputs = [['wall_time' => 3, 'gas' => 10 ** 15], ...array_fill(0, 6, ['gas' => 1000])];
@@ -157,7 +157,7 @@ final class MapTest extends TestCase
         self::assertSame(['a', Refused::class, InvalidArgument::class, 'b'], $found);
     }
 
-    public function testThePageOfThumbnailsShowsEachPictureAndWhatIsNone(): void
+    public function testThePageOfThumbnailsShowsEachPictureAndEachFailure(): void
     {
         $page = PhpServer::start(dirname(__DIR__, 3) . '/examples/thumbnails', self::$daemon?->environment() ?? []);
         try {
@@ -187,7 +187,7 @@ final class MapTest extends TestCase
         iterator_to_array($this->plasm->map(self::HELLO, ['a'], inFlight: 0));
     }
 
-    public function testAModuleThatCannotBeReadIsSaidAtOnce(): void
+    public function testAnUnreadableModuleIsReportedAtOnce(): void
     {
         $this->expectException(InvalidArgument::class);
         $this->plasm->map('/nowhere/module.wasm', ['a']);

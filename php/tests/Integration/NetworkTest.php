@@ -169,7 +169,7 @@ final class NetworkTest extends TestCase
         self::assertSame($output, $again);
     }
 
-    public function testJobsOfOneClientRunBesideOneAnotherOnTheNodesOfANetwork(): void
+    public function testJobsOfOneClientRunConcurrentlyOnTheNodesOfANetwork(): void
     {
         $inputs = [];
         for ($number = 0; $number < 24; ++$number) {
@@ -290,7 +290,7 @@ final class NetworkTest extends TestCase
         $plasm->status((string) $handle);
     }
 
-    public function testWhatNoNodeGivesIsToldAtOnce(): void
+    public function testAGrantThatNoNodeHasIsReportedAtOnce(): void
     {
         $this->expectException(NoNode::class);
         $this->expectExceptionMessage('cpu 1024, of which it gives');
@@ -298,7 +298,7 @@ final class NetworkTest extends TestCase
         $this->plasm()->run(self::HELLO, ['cpu' => 1024], timeout: 30);
     }
 
-    public function testTheDaemonBesidePhpHandsJobsOn(): void
+    public function testTheLocalDaemonForwardsJobs(): void
     {
         $socket = self::network()->nodes['gateway']['home'] . '/s';
         $plasm = new Client(['mode' => 'gateway', 'socket' => $socket]);
@@ -345,7 +345,7 @@ final class NetworkTest extends TestCase
         self::assertStringContainsString('agreed on by 2 nodes', (string) $result->verdict);
     }
 
-    public function testTheDaemonBesidePhpHandsJobsWithFilesOn(): void
+    public function testTheLocalDaemonForwardsJobsWithFiles(): void
     {
         $socket = self::network()->nodes['gateway']['home'] . '/s';
         $plasm = new Client(['mode' => 'gateway', 'socket' => $socket]);

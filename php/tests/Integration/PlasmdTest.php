@@ -197,7 +197,7 @@ final class PlasmdTest extends TestCase
         self::assertSame((string) $this->plasm()->result($first), (string) $this->plasm()->result($second));
     }
 
-    public function testWhatIsNoModuleIsRefused(): void
+    public function testAFileThatIsNoModuleIsRefused(): void
     {
         try {
             $this->plasm()->submit("\0asm\1\0\0\0nonsense");
@@ -291,7 +291,7 @@ final class PlasmdTest extends TestCase
         ];
     }
 
-    public function testWhatIsNoDaemonIsNotTakenForOne(): void
+    public function testAnotherServerIsNotTakenForADaemon(): void
     {
         $path = self::daemon()->directory . '/other.sock';
         $server = stream_socket_server("unix://$path");
@@ -325,7 +325,7 @@ final class PlasmdTest extends TestCase
             => (new Client($transport))->run(self::HELLO, timeout: 30));
     }
 
-    public function testAConnectionThatBreaksCostsNoByte(): void
+    public function testABrokenConnectionLosesNoByte(): void
     {
         $bytes = random_bytes(3 << 20);
 

@@ -139,7 +139,7 @@ final class EncodingTest extends TestCase
         ];
     }
 
-    public function testWhatComesOffTheWireNeverBreaksTheReader(): void
+    public function testInvalidBytesNeverBreakTheReader(): void
     {
         mt_srand(7);
         $valid = array_map(static fn (array $pair): string => sodium_hex2bin($pair[1]), self::multiaddrs());

@@ -200,7 +200,7 @@ final class HostTest extends TestCase
 
     /** @dataProvider undiallable */
     #[DataProvider('undiallable')]
-    public function testWhatCannotBeDialledIsSaid(string $address, bool $publicOnly): void
+    public function testAnAddressThatCannotBeDialledIsReported(string $address, bool $publicOnly): void
     {
         $this->expectException(UnsupportedAddress::class);
 

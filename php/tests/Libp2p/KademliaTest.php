@@ -64,7 +64,7 @@ final class KademliaTest extends TestCase
         self::assertEquals($message, Message::decode($message->encode()));
     }
 
-    public function testWhatIsUnknownInAMessageIsLeftOut(): void
+    public function testUnknownFieldsOfAMessageAreIgnored(): void
     {
         $info = self::stranger('192.0.2.1');
         $peer = Protobuf::bytes(1, $info->peer->multihash()) . Protobuf::bytes(2, "\xFF\x7Fjunk")
@@ -246,7 +246,7 @@ final class KademliaTest extends TestCase
         self::assertSame(7, $this->asked);
     }
 
-    public function testABootstrapThatIsDeadIsSaidWithItsReason(): void
+    public function testADeadBootstrapNodeIsReportedWithItsReason(): void
     {
         $node = $this->node(static fn (Message $request): Message => $request);
         $client = $this->client($node);
@@ -301,7 +301,7 @@ final class KademliaTest extends TestCase
     }
 
     /** One could stand for any address, and its owner would learn who asks. */
-    public function testNamesThatOthersToldAreNotLookedUp(): void
+    public function testDnsNamesFromOtherPeersAreNotLookedUp(): void
     {
         $resolver = new class implements ResolverInterface {
             /** @var list<string> */
@@ -334,7 +334,7 @@ final class KademliaTest extends TestCase
         $host->close();
     }
 
-    public function testAFalseAddressIsHeldAgainstItsTellerAlone(): void
+    public function testAFalseAddressCountsOnlyAgainstThePeerThatGaveIt(): void
     {
         $provider = self::stranger('192.0.2.7');
         $honest = $this->node(static fn (Message $request): Message => new Message($request->type, '', [], [$provider]));

@@ -108,7 +108,7 @@ final class LoopTest extends TestCase
         self::assertSame(['waiter', 'both', null], $group->next(Deadline::after(5), 'the waiter'));
     }
 
-    public function testWhatIsBuffered(): void
+    public function testBytesComeOutOfTheBufferInOrder(): void
     {
         $buffer = new Buffer();
         $expected = '';

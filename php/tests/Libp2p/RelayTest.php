@@ -76,7 +76,7 @@ final class RelayTest extends TestCase
 
     /** @dataProvider nonsense */
     #[DataProvider('nonsense')]
-    public function testWhatIsNoAnswerIsRefused(string $hex): void
+    public function testAnInvalidAnswerIsRefused(string $hex): void
     {
         $this->expectException(ProtocolViolation::class);
 
@@ -175,7 +175,7 @@ final class RelayTest extends TestCase
         }
     }
 
-    public function testANodeThatIsNoRelayIsSaidToBeNone(): void
+    public function testANodeThatIsNoRelayIsReported(): void
     {
         $this->expectException(UnsupportedProtocol::class);
         $peer = Identity::ephemeral()->peer;
@@ -242,7 +242,7 @@ final class RelayTest extends TestCase
         self::assertFalse($connection->isOpen());
     }
 
-    public function testARelayThatTakesNothingCostsLittle(): void
+    public function testARelayThatAcceptsNothingDelaysLittle(): void
     {
         $node = $this->honest();
         $relay = $this->answering(static function (Stream $stream, Deadline $deadline) use ($node): void {
@@ -263,7 +263,7 @@ final class RelayTest extends TestCase
         }
     }
 
-    public function testAStraightWayIsTakenWhereThereIsOne(): void
+    public function testADirectAddressIsPreferredToARelay(): void
     {
         $relay = $this->relay();
         $node = $this->honest();
@@ -274,7 +274,7 @@ final class RelayTest extends TestCase
         self::assertSame(0, $relay->node->accepted);
     }
 
-    public function testTheRelayIsTakenAtOnceWhereThereIsNone(): void
+    public function testTheRelayIsUsedAtOnceWithoutADirectAddress(): void
     {
         $relay = $this->relay();
         $node = $this->honest();
@@ -287,7 +287,7 @@ final class RelayTest extends TestCase
         self::assertTrue($connection->remoteAddress()->equals($circuit));
     }
 
-    public function testTheRelayIsTakenWhereTheStraightWayIsSilent(): void
+    public function testTheRelayIsUsedIfTheDirectAddressIsSilent(): void
     {
         $relay = $this->relay();
         $node = $this->honest();
@@ -298,7 +298,7 @@ final class RelayTest extends TestCase
         self::assertTrue($connection->remoteAddress()->equals($circuit));
     }
 
-    public function testWhereNoWayLeadsEachIsNamed(): void
+    public function testIfNoAddressWorksEachIsNamed(): void
     {
         $relay = $this->relay();
         $peer = Identity::ephemeral()->peer;
