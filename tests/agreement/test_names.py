@@ -111,9 +111,7 @@ def test_every_engine_calls_the_function_that_the_module_exports_as_start(
 
 @pytest.mark.parametrize("names", EXPORTS.values(), ids=EXPORTS)
 @pytest.mark.parametrize("start", [False, True])
-def test_a_metered_module_exports_the_same_few_names_whatever_the_guest_exports(
-    names: list[bytes], start: bool
-) -> None:
+def test_a_metered_module_exports_the_same_few_names_for_every_guest(names: list[bytes], start: bool) -> None:
     code = meter(guest(names, custom=custom_sections(), start=start)).code
     expected = [
         GAS_GLOBAL,

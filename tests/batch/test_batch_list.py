@@ -96,7 +96,7 @@ def test_the_state_of_each_is_shown(user: Daemon) -> None:
     assert "2026-11-30 08:00:00" in shown
 
 
-def test_nothing_is_listed_where_there_is_nothing(user: Daemon) -> None:
+def test_an_empty_folder_lists_nothing(user: Daemon) -> None:
     assert b"you have no batches here" in user.plasm("batch", "list").stdout
     assert listed(user) == []
 

@@ -142,7 +142,7 @@ def test_a_forged_root_is_not_signed(daemon: Daemon, out: Path) -> None:
         (lambda out: (out / "batch.json").write_text('{"format":"plasm.batch/v0"}'), "not a valid batch"),
     ],
 )
-def test_what_was_altered_beside_it_is_refused(
+def test_a_changed_file_next_to_the_receipt_is_refused(
     daemon: Daemon, out: Path, alter: Callable[[Path], object], reason: str
 ) -> None:
     alter(out)

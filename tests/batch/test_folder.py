@@ -88,7 +88,7 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", [b"", b"no database at all, and long enough to be read as a header " * 20])
-def test_what_is_no_batch_is_refused(tmp_path: Path, text: bytes) -> None:
+def test_a_folder_without_a_batch_is_refused(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "batch.sqlite").write_bytes(text)
 
     with pytest.raises(BatchFolderError):
@@ -100,7 +100,7 @@ def test_an_empty_folder_has_no_batch(tmp_path: Path) -> None:
         BatchFolder.open(tmp_path)
 
 
-def test_a_full_disk_is_said_and_loses_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_loses_nothing(tmp_path: Path) -> None:
     with made(tmp_path / "b") as folder:
         folder._connection.execute("PRAGMA max_page_count = 1")  # as a full disk does, SQLITE_FULL
         with pytest.raises(StorageError, match=r"cannot write the batch .* full") as caught:
@@ -111,7 +111,7 @@ def test_a_full_disk_is_said_and_loses_nothing(tmp_path: Path) -> None:
         assert folder.counts().waiting == 3
 
 
-def test_what_failed_is_run_again_as_another_job(tmp_path: Path) -> None:
+def test_a_failed_job_is_run_again_as_another_job(tmp_path: Path) -> None:
     with made(tmp_path / "b") as folder:
         folder.sending([(0, b"manifest", b"s" * 32)])
         folder.finish(
@@ -145,7 +145,7 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
         assert read.counts().waiting == 3
 
 
-def test_no_link_that_was_planted_beside_a_result_is_followed(tmp_path: Path) -> None:
+def test_a_link_planted_next_to_a_result_is_not_followed(tmp_path: Path) -> None:
     """Into a folder of results that others may write to."""
     precious = tmp_path / "precious"
     precious.write_text("mine")

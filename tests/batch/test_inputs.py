@@ -70,7 +70,7 @@ def test_a_range_is_as_python_has_it(text: str, expected: list[str]) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a", "1:2:0", "1:2:3:4", "1-3", "99999999999999999999"])
-def test_what_is_no_range_is_refused(text: str) -> None:
+def test_an_invalid_range_is_refused(text: str) -> None:
     with pytest.raises(BatchInputError, match="--range"):
         list(inputs.from_range(text))
 
@@ -103,7 +103,7 @@ def test_objects_give_fields(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", [b"{}\n[]\n", b"{}\nx\n", b"{}\n" + b"[" * 100_000])
-def test_what_is_no_object_is_refused_with_its_line(tmp_path: Path, text: bytes) -> None:
+def test_a_line_that_is_no_object_is_refused_with_its_number(tmp_path: Path, text: bytes) -> None:
     with pytest.raises(BatchInputError, match="line 2 of "):
         list(inputs.from_jsonl(written(tmp_path, text)))
 

@@ -236,7 +236,7 @@ def test_a_terminal_shows_how_far_it_is(daemon: Daemon) -> None:
     assert b"20 of 20 jobs succeeded" in said
 
 
-def test_a_killed_batch_goes_on_and_runs_nothing_twice(daemon: Daemon, tmp_path: Path) -> None:
+def test_a_killed_batch_resumes_and_runs_nothing_twice(daemon: Daemon, tmp_path: Path) -> None:
     """The short form of what benchmarks/results/map.txt records."""
     jobs, batch, before = 60, tmp_path / "b", accepted(daemon)
     command = [sys.executable, "-m", "plasm_core.cli", "map"]
@@ -259,7 +259,7 @@ def test_a_killed_batch_goes_on_and_runs_nothing_twice(daemon: Daemon, tmp_path:
     assert accepted(daemon) - before == jobs
 
 
-def test_an_interrupt_says_how_to_go_on(daemon: Daemon, tmp_path: Path) -> None:
+def test_an_interrupt_prints_the_command_to_resume(daemon: Daemon, tmp_path: Path) -> None:
     (tmp_path / "loop.wasm").write_bytes(starting("(loop (br 0))"))
     batch, before = tmp_path / "b", accepted(daemon)
     process = subprocess.Popen(
@@ -281,7 +281,7 @@ def test_an_interrupt_says_how_to_go_on(daemon: Daemon, tmp_path: Path) -> None:
     assert f"plasm map --resume {batch}".encode() in b"".join(said.split(b"\n")), said
 
 
-def test_what_failed_is_shown_and_run_again(daemon: Daemon, picky: Path, tmp_path: Path) -> None:
+def test_failed_jobs_are_shown_and_run_again(daemon: Daemon, picky: Path, tmp_path: Path) -> None:
     batch = str(tmp_path / "b")
     daemon.plasm("map", str(picky), "--lines", "-", "--batch", batch, stdin=b"a\nx\n", check=False)
 

@@ -113,7 +113,7 @@ def test_a_job_that_leaves_no_output_has_failed(daemon: Daemon, place: Path) -> 
     assert b"2 receipts belong to it" in daemon.plasm("verify", "results/batch.json").stdout
 
 
-def test_the_batch_is_verified_with_the_files_beside_it(daemon: Daemon, place: Path) -> None:
+def test_the_batch_is_verified_with_the_files_next_to_it(daemon: Daemon, place: Path) -> None:
     run = ("map", FILES, "--range", "2", "--dir", "in:in", "--keep", "out/", "--out", "results")
     daemon.plasm(*run, "--format", "none", "--", "{}")
     copy = place / "results" / "000001" / "files" / "out" / "copy"
@@ -132,7 +132,7 @@ def test_the_batch_is_verified_with_the_files_beside_it(daemon: Daemon, place: P
     assert b"job 1: its output 'out' is missing" in moved.stdout
 
 
-def test_a_killed_batch_goes_on_with_its_own_files(daemon: Daemon, place: Path) -> None:
+def test_a_killed_batch_resumes_with_its_own_files(daemon: Daemon, place: Path) -> None:
     """The files in the batch are those that were read when it began, whatever has become of them."""
     jobs, batch, before = 24, place / "b", accepted(daemon)
     run = (FILES, "--range", str(jobs), "--dir", "in:in", "--keep", "out/", "--batch", str(batch), "--", "{}")
@@ -243,7 +243,7 @@ def test_the_files_are_sent_once_to_each_node(daemon: Daemon, place: Path) -> No
         (("--file-limit", "entries=3"), b"without --file, --dir, --tree or --keep"),
     ],
 )
-def test_options_that_cannot_be_are_told_before_anything_is_sent(
+def test_impossible_options_are_reported_before_anything_is_sent(
     daemon: Daemon, place: Path, options: tuple[str, ...], said: bytes
 ) -> None:
     before = accepted(daemon)
@@ -254,7 +254,7 @@ def test_options_that_cannot_be_are_told_before_anything_is_sent(
     assert accepted(daemon) == before
 
 
-def test_a_batch_that_goes_on_takes_no_other_files(daemon: Daemon, place: Path) -> None:
+def test_a_resumed_batch_takes_no_other_files(daemon: Daemon, place: Path) -> None:
     daemon.plasm("map", FILES, "--range", "1", "--dir", "in:in", "--batch", "b", check=False)
 
     assert (

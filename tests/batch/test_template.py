@@ -33,7 +33,7 @@ def test_a_single_brace_is_refused(text: str) -> None:
         Template.parse(text)
 
 
-def test_what_is_filled_in_is_no_template_and_is_not_split() -> None:
+def test_a_filled_in_value_is_not_parsed_as_a_template() -> None:
     found = [template.fill({"": "a b {n}"}, "line 1") for template in words(["--x {}"])]
 
     assert found == ["--x", "a b {n}"]

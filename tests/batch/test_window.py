@@ -39,7 +39,7 @@ def test_it_never_exceeds_what_the_node_takes() -> None:
     assert window.limit == 3
 
 
-def test_a_node_that_fails_is_left_alone_for_longer_each_time() -> None:
+def test_each_failure_of_a_node_lengthens_its_pause() -> None:
     window = Window(most=8)
     window.failed(0)
     first = window.closed_until

@@ -135,7 +135,7 @@ def test_a_bundle_that_was_changed_is_rejected(
     assert done.code == REJECTED, done.out + done.err.encode()
 
 
-def test_what_no_receipt_covers_is_named(study: Study, reader: Plasm, tmp_path: Path) -> None:
+def test_a_file_that_no_receipt_covers_is_named(study: Study, reader: Plasm, tmp_path: Path) -> None:
     file = changed(
         study,
         tmp_path / "more.zip",
@@ -149,7 +149,7 @@ def test_what_no_receipt_covers_is_named(study: Study, reader: Plasm, tmp_path: 
 
 
 @pytest.mark.parametrize("data", [b"PK\x05\x06" + bytes(18), b"PK\x05\x06" + bytes(17) + b"\x01"])
-def test_what_is_no_bundle_is_refused(reader: Plasm, tmp_path: Path, data: bytes) -> None:
+def test_a_file_that_is_no_bundle_is_refused(reader: Plasm, tmp_path: Path, data: bytes) -> None:
     (tmp_path / "x.zip").write_bytes(data)
 
     assert reader("verify", str(tmp_path / "x.zip")).code in (REJECTED, FAILURE)
@@ -165,7 +165,7 @@ def test_a_file_that_unpacks_to_more_than_it_may_is_refused(
         read_archive(study.file)
 
 
-def test_what_is_missing_is_named_with_its_digest(study: Study, reader: Plasm, tmp_path: Path) -> None:
+def test_a_missing_file_is_named_with_its_digest(study: Study, reader: Plasm, tmp_path: Path) -> None:
     """On another machine: that of the author finds the input by itself."""
     done = reader("bundle", str(study.where / "2.json"), HELLO, "-o", str(tmp_path / "x.zip"))
 

@@ -69,7 +69,7 @@ def test_a_receipt_of_the_demo_is_of_the_words_that_were_given(plasm: Plasm, tmp
     assert plasm("verify", receipt, "--arg", "other", "--arg", "words").code == REJECTED
 
 
-def test_where_nothing_can_be_written_the_demo_says_so_and_runs_nothing(plasm: Plasm, tmp_path: Path) -> None:
+def test_without_write_permission_the_demo_reports_it_and_runs_nothing(plasm: Plasm, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done = plasm("demo", "--directory", str(tmp_path / "file"))
 

@@ -29,7 +29,7 @@ def test_an_entry_is_called_and_its_receipt_verified_by_running_it_again(
     assert (asked["profile"], asked["entry"]) == ("plasm.det/v2", "seven")
 
 
-def test_an_entry_that_is_not_there_is_refused_with_those_that_are(here: Callable[..., Done]) -> None:
+def test_a_missing_entry_is_refused_with_a_list_of_the_existing_ones(here: Callable[..., Done]) -> None:
     done = here("run", ENTRIES, "--entry", "eight", "--stdin", "/dev/null")
 
     assert done.code == FAILURE

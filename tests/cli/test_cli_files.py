@@ -178,7 +178,7 @@ def test_an_output_that_is_missing_fails_the_command(here: Here, place: Path) ->
         (("--links", "follow"), USAGE, "has no effect without it"),
     ],
 )
-def test_what_cannot_be_done_is_told_before_the_job_runs(
+def test_impossible_requests_are_reported_before_the_job_runs(
     here: Here, place: Path, options: tuple[str, ...], code: int, words: str
 ) -> None:
     done = run(here, *options)
@@ -188,7 +188,7 @@ def test_what_cannot_be_done_is_told_before_the_job_runs(
     assert not (place / "r.json").exists()
 
 
-def test_links_are_refused_or_followed_as_told(here: Here, place: Path) -> None:
+def test_links_are_refused_or_followed_by_option(here: Here, place: Path) -> None:
     (place / "secret").write_bytes(b"secret")
     (place / "in" / "link").symlink_to("../secret")
     (place / "in" / "back").symlink_to(".")
@@ -274,7 +274,7 @@ def tree_of(names: list[bytes]) -> list[tuple[int, bytes]]:
     return frames
 
 
-def test_hostile_names_are_written_inside_and_nowhere_else(tmp_path: Path) -> None:
+def test_hostile_names_stay_inside_the_directory(tmp_path: Path) -> None:
     left = collected(tree_of(HOSTILE))
     Destination.prepared(str(tmp_path / "results")).write(left, left.entries("o"))
     left.close()

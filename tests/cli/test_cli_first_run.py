@@ -65,11 +65,13 @@ def test_the_first_runs_are_quick_and_a_hot_module_is_compiled_behind(plasm: Pla
     "options",
     [("--runtime", "wasmtime"), ("--set", "plasm.first_run=none"), ("--require-sandbox", "rlimits")],
 )
-def test_who_wants_the_configured_engine_gets_it(plasm: Plasm, large: str, options: tuple[str, ...]) -> None:
+def test_a_caller_may_ask_for_the_configured_engine(
+    plasm: Plasm, large: str, options: tuple[str, ...]
+) -> None:
     assert run(plasm, large, *options)[0] == "wasmtime"
 
 
-def test_what_is_compiled_already_runs_on_the_configured_engine(plasm: Plasm, large: str) -> None:
+def test_a_compiled_module_runs_on_the_configured_engine(plasm: Plasm, large: str) -> None:
     run(plasm, large, "--runtime", "wasmtime")
 
     assert run(plasm, large)[0] == "wasmtime"

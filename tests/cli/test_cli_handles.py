@@ -65,7 +65,9 @@ def test_bytes_that_are_no_text_are_no_handle(plasm: Plasm) -> None:
     assert "standard input holds no handle" in done.err
 
 
-def test_what_could_be_a_job_id_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prefix_that_could_be_a_job_id_is_taken_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("cafe").write_text(HANDLE)
 
@@ -104,7 +106,7 @@ def test_a_file_without_a_handle_is_refused_and_not_shown(
 
 
 @pytest.mark.parametrize("text", ["@nowhere", "@.", "@", "nowhere/at/all", "", "x" * 5000])
-def test_what_is_no_file_is_refused(plasm: Plasm, text: str) -> None:
+def test_a_path_that_is_no_file_is_refused(plasm: Plasm, text: str) -> None:
     done = plasm("status", text)
 
     assert done.code != 0
@@ -176,7 +178,7 @@ def test_the_command_covers_its_handle_before_it_does_anything(plasm: Plasm) -> 
         listener.wait()
 
 
-def test_a_handle_that_is_none_is_named_as_such() -> None:
+def test_an_invalid_handle_is_named_as_such() -> None:
     with pytest.raises(InvalidRecordError, match="handle"):
         jobs._handle("phase0-" + "x" * 40)
 

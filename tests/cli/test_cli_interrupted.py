@@ -66,7 +66,7 @@ def test_a_caller_that_ignores_the_end_of_children_changes_nothing(plasm: Plasm)
     assert done.stdout
 
 
-def test_a_reader_that_goes_away_costs_the_job_nothing(plasm: Plasm, tmp_path: Path) -> None:
+def test_a_reader_that_closes_the_pipe_does_not_harm_the_job(plasm: Plasm, tmp_path: Path) -> None:
     """As with `| head -c1`: the receipt is still worth having."""
     file, receipt = tmp_path / "long.wasm", tmp_path / "r.json"
     file.write_bytes(writing(LONG, times=20))

@@ -121,7 +121,7 @@ def test_inspect_names_every_problem_at_once(here: Callable[..., Done], tmp_path
     assert len([line for line in shown.splitlines() if line.startswith("✗")]) == 4
 
 
-def test_inspect_shows_even_what_is_no_module(here: Callable[..., Done], tmp_path: Path) -> None:
+def test_inspect_shows_files_that_are_no_module(here: Callable[..., Done], tmp_path: Path) -> None:
     file = tmp_path / "bad.wasm"
     file.write_bytes(INVALID)
     done = here("inspect", str(file), "--json")

@@ -78,7 +78,7 @@ def test_an_interpreter_can_be_named(run: Callable[..., Done], tmp_path: Path) -
     assert (unknown.code, "the configuration has say in [interpreters]" in unknown.err) == (USAGE, True)
 
 
-def test_a_module_is_a_module_whatever_its_extension(run: Callable[..., Done], tmp_path: Path) -> None:
+def test_a_module_is_recognised_under_any_extension(run: Callable[..., Done], tmp_path: Path) -> None:
     (tmp_path / "hello2.say").write_bytes(Path(HELLO).read_bytes())
 
     assert run("run", str(tmp_path / "hello2.say"), "words", "--stdin", "/dev/null").out == b"sdrow\n"
@@ -102,7 +102,7 @@ def test_another_interpreter_than_the_one_meant_is_refused(run: Callable[..., Do
         ({"colour": "red"}, "interpreters.say.colour: unknown"),
     ],
 )
-def test_what_is_wrong_in_the_configuration_is_named(
+def test_errors_in_the_configuration_are_named(
     run: Callable[..., Done], tmp_path: Path, settings: dict[str, Any], words: str
 ) -> None:
     done = run("run", str(tmp_path / "hello.say"), **settings)
@@ -110,7 +110,9 @@ def test_what_is_wrong_in_the_configuration_is_named(
     assert (done.code, words in done.err) == (CONFIGURATION, True), done.err
 
 
-def test_a_script_without_an_interpreter_is_told_of_them(here: Callable[..., Done], tmp_path: Path) -> None:
+def test_a_script_without_an_interpreter_gets_a_hint_about_interpreters(
+    here: Callable[..., Done], tmp_path: Path
+) -> None:
     (tmp_path / "main.py").write_text("print(1)\n")
     done = here("run", str(tmp_path / "main.py"), "--stdin", "/dev/null")
 

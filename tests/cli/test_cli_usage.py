@@ -98,7 +98,7 @@ def test_each_wrong_use_has_its_exit_code_and_its_message(
         ("--verifier", "nosuch"),
     ],
 )
-def test_what_is_wrong_is_known_before_the_job_runs(
+def test_wrong_options_are_reported_before_the_job_runs(
     here: Callable[..., Done], wrong: tuple[str, str]
 ) -> None:
     """Else the work is lost: there is output, but no receipt of it."""
@@ -106,7 +106,7 @@ def test_what_is_wrong_is_known_before_the_job_runs(
 
 
 @pytest.mark.parametrize("word", ["-query", "-hash", "-qx", "-uq", "-x"])
-def test_a_word_of_the_job_is_not_taken_apart(here: Callable[..., Done], word: str) -> None:
+def test_an_argument_of_the_job_is_not_split(here: Callable[..., Done], word: str) -> None:
     """`-quality` would be `-q` for the command, and `-uality` for the job."""
     done = here(*RUN, word)
 
@@ -123,7 +123,7 @@ def test_a_word_of_the_job_is_not_taken_apart(here: Callable[..., Done], word: s
         (("submit", "--zzz", HELLO), "no such option: --zzz;"),
     ],
 )
-def test_an_option_that_there_is_not_is_refused_and_not_handed_to_the_job(
+def test_an_unknown_option_is_refused_and_not_passed_to_the_job(
     here: Callable[..., Done], arguments: tuple[str, ...], meant: str
 ) -> None:
     """`plasm run hello.wasm --recipt r.json` wrote no receipt, and said nothing."""
@@ -152,7 +152,7 @@ def test_options_of_this_machine_are_used_where_a_strangers_job_is_run_again(
     "address",
     ["foo", "/foo", "/ip4/127.0.0.1/tcp/1/p2p/foo", "/p2p/" + NODE, "/ip4/1.1.1.1/tcp/1,/ip4/1.1.1.1/tcp/2"],
 )
-def test_what_is_no_address_to_begin_at_is_named(here: Callable[..., Done], address: str) -> None:
+def test_an_invalid_bootstrap_address_is_named(here: Callable[..., Done], address: str) -> None:
     pytest.importorskip("libp2p", reason="libp2p is not installed: pip install 'phase-plasm[libp2p]'")
     done = here("peers", "--timeout", "5s", "--bootstrap", address)
 

@@ -125,7 +125,7 @@ def test_a_job_that_waits_for_standard_input_says_so_on_a_terminal(
         ("result", "@/dev/stdin"),
     ],
 )
-def test_whatever_waits_for_standard_input_says_so_on_a_terminal(
+def test_each_command_that_waits_for_standard_input_says_so_on_a_terminal(
     plasm: Plasm, silent: tuple[int, int], arguments: tuple[str, ...]
 ) -> None:
     assert said_on_a_terminal(plasm, *silent, " to its end", *arguments) != OK

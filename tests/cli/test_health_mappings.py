@@ -26,7 +26,7 @@ def test_a_mapping_says_by_which_protocol_and_from_where() -> None:
 
 
 @pytest.mark.parametrize("external_ip", ["192.168.1.2", "100.64.0.9", "10.1.1.1", "0.0.0.0"])
-def test_a_mapping_of_a_router_that_stands_behind_another_is_no_good(external_ip: str) -> None:
+def test_a_mapping_of_a_router_behind_another_router_is_useless(external_ip: str) -> None:
     """So it is where the provider gives its customers no public address."""
     (check,) = ways_round(Reachability(mappings=(mapping(external_ip),)))
 
@@ -36,7 +36,7 @@ def test_a_mapping_of_a_router_that_stands_behind_another_is_no_good(external_ip
     assert "another router" in check.hint
 
 
-def test_why_there_is_no_mapping_is_told_with_what_to_do() -> None:
+def test_a_missing_mapping_is_reported_with_its_reason_and_remedy() -> None:
     (check,) = ways_round(Reachability(unmapped=("NAT-PMP: no", "UPnP: never")))
 
     assert (check.name, check.status) == ("mapping", WARNING)
@@ -44,7 +44,7 @@ def test_why_there_is_no_mapping_is_told_with_what_to_do() -> None:
     assert check.hint is not None
 
 
-def test_a_port_that_is_missing_among_others_is_told() -> None:
+def test_one_missing_port_of_several_is_reported() -> None:
     known = Reachability(mappings=(mapping("11.0.0.1"),), unmapped=("UPnP: quic 4001: no",))
 
     assert [check.found for check in ways_round(known)][1:] == ["not all: UPnP: quic 4001: no"]

@@ -75,9 +75,7 @@ def test_what_is_shown_can_be_typed(value: int) -> None:
     assert option_values.seconds(seconds_text(value % 10**9), what="x") == value % 10**9
 
 
-def test_somebody_whose_job_needs_more_is_told_how_to_give_it(
-    here: Callable[..., Done], tmp_path: Path
-) -> None:
+def test_a_job_that_needs_more_gets_a_hint_how_to_allow_it(here: Callable[..., Done], tmp_path: Path) -> None:
     file = tmp_path / "endless.wasm"
     file.write_bytes(module('(memory (export "memory") 1)', '(func (export "_start") (loop (br 0)))'))
 

@@ -44,7 +44,7 @@ def test_a_quantity_is_read_exactly(text: str, value: int) -> None:
 @pytest.mark.parametrize(
     "text", ["", "-1", "+1", "x", "1x", "1 2", "i", "1i", "0x10", "1_000", "1,000", "\u0661"]
 )
-def test_what_is_no_quantity_is_refused(text: str) -> None:
+def test_an_invalid_quantity_is_refused(text: str) -> None:
     with pytest.raises(
         click.BadParameter, match=r"^--limit gas: expected a number such as 1e9 or 64MiB, got"
     ):
@@ -65,7 +65,7 @@ def test_a_duration_is_read_in_seconds(text: str, value: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "-1", "1.5", "5ms", "1d", "1h30m"])
-def test_what_is_no_duration_is_refused(text: str) -> None:
+def test_an_invalid_duration_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter, match="expected a duration such as 30s or 5min"):
         option_values.seconds(text, what="wall")
 
@@ -165,7 +165,7 @@ def test_a_file_cannot_take_the_place_of_a_peer_id(tmp_path: Path, monkeypatch: 
         ("/dev/null", "--key /dev/null: not a public key in PEM form"),
     ],
 )
-def test_what_names_no_key_is_refused(
+def test_a_text_that_names_no_key_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -133,7 +133,7 @@ ENGINES = ("--set", 'verifier.reexecute.runtimes=["wasmtime", "wasm3"]')
 """Not wasmer: whether it is here depends on the Python."""
 
 
-def test_a_run_is_executed_again_elsewhere_and_says_so(here: Here) -> None:
+def test_a_run_is_executed_again_on_another_engine_and_reported(here: Here) -> None:
     done = here("run", HELLO, "--stdin", "/dev/null", *BOTH, *ENGINES)
 
     assert done.code == OK
@@ -148,7 +148,7 @@ def test_a_receipt_is_verified_by_running_its_job_again(here: Here, ran: Ran) ->
     assert first.endswith(f", module, args, env as expected, re-executed on {where()}")
 
 
-def test_where_only_the_same_engine_can_run_it_the_receipt_says_so(here: Here, ran: Ran) -> None:
+def test_a_re_execution_on_the_same_engine_is_reported_as_such(here: Here, ran: Ran) -> None:
     only = ("--set", 'verifier.reexecute.runtimes=["wasmtime"]')
     done = here("verify", str(ran.receipt), *GIVEN, *BOTH, *only)
 
@@ -164,7 +164,7 @@ def test_where_only_the_same_engine_can_run_it_the_receipt_says_so(here: Here, r
         (("--module", HELLO, "--arg", "x"), "it could not be run again: not at hand: the job's env"),
     ],
 )
-def test_what_is_not_at_hand_is_named_and_nothing_decided(
+def test_a_missing_file_is_named_and_leaves_the_verdict_undecided(
     here: Here, ran: Ran, given: tuple[str, ...], why: str
 ) -> None:
     done = here("verify", str(ran.receipt), *given, *BOTH)
@@ -219,7 +219,7 @@ LIES: list[tuple[Callable[[Receipt], Receipt], str]] = [
 
 
 @pytest.mark.parametrize(("lie", "reason"), LIES)
-def test_a_node_that_signed_what_did_not_happen_is_found_out(
+def test_a_node_that_signed_a_false_receipt_is_detected(
     plasm: Plasm, here: Here, ran: Ran, tmp_path: Path, lie: Callable[[Receipt], Receipt], reason: str
 ) -> None:
     """Its key is good and trusted: only running the job again tells."""

@@ -117,7 +117,7 @@ def test_a_verdict_as_text_is_the_sentence_with_the_jobs_outcome() -> None:
     assert str(verdict(opinion(REJECT, why="a"))) == "receipt rejected: a"
 
 
-def test_what_matched_is_named_only_where_it_was_asked_for() -> None:
+def test_matches_are_named_only_if_requested() -> None:
     found = verdict(matched("stdout"), opinion(ACCEPT, "signature"))
 
     assert "stdout" not in render.verdict_line(found, matched=False)[1]
@@ -147,7 +147,7 @@ VERDICTS = json.loads((ROOT / "tests" / "vectors" / "verdicts.json").read_text()
 
 
 @pytest.mark.parametrize("case", VERDICTS, ids=lambda case: case["standing"])
-def test_a_verdict_is_said_in_the_words_that_php_uses(case: dict[str, str]) -> None:
+def test_a_verdict_is_worded_as_in_php(case: dict[str, str]) -> None:
     peer = PeerId.parse(case["words"].split()[2].rstrip(","))
     signed = Opinion(verifier="signature", decision=ACCEPT, established=("signature",), signers=(peer,))
     standing = Standing[case["standing"].upper()]
@@ -176,7 +176,7 @@ def test_a_verdict_is_said_in_the_words_that_php_uses(case: dict[str, str]) -> N
         ("audit", ("audit",), Standing.STRANGER, True),
     ],
 )
-def test_what_suffices(
+def test_the_requirements_that_each_verdict_meets(
     require: str, established: tuple[str, ...], standing: Standing, suffices: bool
 ) -> None:
     found = verdict(opinion(ACCEPT, "signature", *established))

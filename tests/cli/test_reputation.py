@@ -89,7 +89,7 @@ def test_what_is_known_is_shown_exported_and_forgotten(plasm: Plasm) -> None:
 
 
 @pytest.mark.parametrize("wrong", [("forget",), ("forget", "--all", str(LIAR.peer_id)), ("show", "nobody")])
-def test_a_wrong_use_is_said_to_be_one(plasm: Plasm, wrong: tuple[str, ...]) -> None:
+def test_wrong_usage_is_reported_as_wrong_usage(plasm: Plasm, wrong: tuple[str, ...]) -> None:
     assert plasm("reputation", *wrong).code == USAGE
 
 

@@ -52,7 +52,7 @@ def test_limits_are_numbers_or_texts_as_on_the_command_line() -> None:
         ({"wall_time_s": "1.5"}, ValueError, "wall_time_s: expected a duration"),
     ],
 )
-def test_a_limit_that_is_none_is_refused(terms: Any, error: type[Exception], message: str) -> None:
+def test_an_invalid_limit_is_refused(terms: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         Submission.of(CODE, **terms)
 
@@ -95,7 +95,7 @@ def test_an_option_of_another_type_is_refused(options: dict[str, Any], message: 
 
 
 @pytest.mark.parametrize("name", ["verifiers", "bootstraps", "timeout_s", "class_"])
-def test_an_option_that_there_is_not_is_refused(name: str) -> None:
+def test_an_unknown_option_is_refused(name: str) -> None:
     unknown: Any = {name: "signature"}
     with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
         Client(**unknown)
@@ -124,7 +124,7 @@ def test_the_configuration_is_read_as_the_commands_read_it(
     assert "environment" in used(config=str(tmp_path / "other.toml"))
 
 
-def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with (
         pytest.raises(ConfigError, match="no configuration file at"),
         Client(tmp_path / "none.toml") as client,
@@ -162,7 +162,7 @@ def test_an_empty_requirement_is_not_taken_for_none() -> None:
         ([b""], {"timeout_s": "3"}, TypeError, "timeout_s: expected int or float or None, got str"),
     ],
 )
-def test_what_map_cannot_use_is_refused(
+def test_options_that_map_cannot_use_are_refused(
     inputs: Any, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     """A text was taken for a list of paths of one character each."""
@@ -179,7 +179,7 @@ def test_a_timeout_that_is_no_number_is_refused(timeout_s: Any, error: type[Exce
 
 
 @pytest.mark.parametrize("handle", [None, b"phase0-", 5, [HANDLE]])
-def test_what_is_no_handle_is_refused(handle: Any) -> None:
+def test_an_invalid_handle_is_refused(handle: Any) -> None:
     with pytest.raises(TypeError, match=r"^handle: expected Handle or str, got"), Client() as client:
         client.status(handle)
 
@@ -191,7 +191,7 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
         yield started
 
 
-def test_what_cannot_be_called_is_known_before_a_node_has_the_job(
+def test_a_callback_that_cannot_be_called_is_refused_before_the_submission(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PLASM_SOCKET", str(daemon.socket))

@@ -311,7 +311,7 @@ def test_a_kept_input_that_was_changed_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.trio
-async def test_results_that_are_due_are_checked_beside_one_another(
+async def test_due_results_are_checked_concurrently(
     autojump_clock: trio.testing.MockClock, store: ReputationStore, clock: Clock
 ) -> None:
     """Otherwise each node that takes long would delay all later checks, for an hour each."""

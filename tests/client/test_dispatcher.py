@@ -167,7 +167,7 @@ def test_a_faster_node_gets_more() -> None:
     assert len(fast.ran) > 3 * len(slow.ran) > 0
 
 
-def test_jobs_are_made_as_there_is_room() -> None:
+def test_jobs_are_created_only_as_the_window_allows() -> None:
     """Memory does not grow with the number of inputs."""
     node = Node(0, lasting(1))
     ahead = []
@@ -184,7 +184,7 @@ def test_jobs_are_made_as_there_is_room() -> None:
     assert max(ahead) <= node.most + 2
 
 
-def test_a_node_that_is_full_is_left_alone_for_a_while() -> None:
+def test_a_full_node_gets_no_job_for_a_while() -> None:
     full = {"until": 0.0}
 
     async def filling(_job: int) -> None:
@@ -230,7 +230,7 @@ def test_a_job_whose_files_a_node_does_not_serve_goes_to_another() -> None:
     assert sorted(honest.ran) == list(range(6))
 
 
-def test_what_all_refuse_at_once_ends_all() -> None:
+def test_a_refusal_by_all_nodes_at_the_start_ends_all_jobs() -> None:
     refusing = [
         Node(number, raising(lambda: RefusedError("feature", "no such module"))) for number in range(3)
     ]
@@ -242,7 +242,7 @@ def test_what_all_refuse_at_once_ends_all() -> None:
     assert batch.delivered == []
 
 
-def test_what_all_refuse_of_one_job_is_its_own_error() -> None:
+def test_a_refusal_of_one_job_by_all_nodes_fails_only_that_job() -> None:
     async def particular(job: int) -> None:
         await trio.sleep(0.1)
         if job == 7:

@@ -117,7 +117,7 @@ async def test_a_lost_nodes_successor_is_looked_for_more_than_once(
 
 
 @pytest.mark.trio
-async def test_the_wait_for_a_node_begins_anew_when_none_is_left_again(
+async def test_the_wait_for_a_node_restarts_when_none_is_left_again(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """A job was given up, of which silent nodes had used up the time: the first search had found nobody."""
@@ -157,7 +157,7 @@ async def test_a_node_that_stalls_again_and_again_renews_no_wait(
 
 
 @pytest.mark.trio
-async def test_so_many_failures_end_a_job_however_many_nodes_there_are(
+async def test_a_fixed_number_of_failures_ends_a_job(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """Anybody can make a thousand keys, and must not be able to keep a client busy with each."""
@@ -225,7 +225,7 @@ async def test_nobody_is_looked_for_for_ever(autojump_clock: trio.testing.MockCl
 
 
 @pytest.mark.trio
-async def test_a_refusal_is_passed_on_at_once_and_the_last_one_is_told(
+async def test_a_refusal_moves_the_job_on_at_once_and_the_last_refusal_is_reported(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     nodes = Nodes(*PEERS)

@@ -59,7 +59,7 @@ async def test_a_node_that_joins_becomes_known_to_a_client_that_knows_enough(
 
 
 @pytest.mark.trio
-async def test_a_client_without_jobs_costs_the_directory_nothing(
+async def test_a_client_without_jobs_sends_the_directory_nothing(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with trio.open_nursery() as nursery:

@@ -122,6 +122,6 @@ def test_a_user_that_is_trusted_is_believed(server: Server, name: str) -> None:
         dial(path, trusted_user="1")
 
 
-def test_a_user_that_there_is_not_is_an_error() -> None:
+def test_an_unknown_user_is_an_error() -> None:
     with pytest.raises(ConfigError, match=r"transport\.local\.trusted_user: there is no user no_such_user"):
         dial(Path("/nowhere"), trusted_user="no_such_user")

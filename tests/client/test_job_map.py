@@ -176,7 +176,7 @@ def test_a_future_has_the_error_of_its_own_job(client: Client, tmp_path: Path) -
     assert isinstance(missing.exception(), FileNotFoundError)
 
 
-def test_futures_fail_without_a_daemon_and_the_executor_goes_on(
+def test_futures_fail_without_a_daemon_and_the_executor_stays_usable(
     daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PLASM_SOCKET", str(tmp_path / "s"))

@@ -56,7 +56,7 @@ def test_conversations_one_after_the_other_share_a_stream() -> None:
 
 
 @pytest.mark.usefixtures("daemon")
-def test_conversations_beside_one_another_have_a_stream_each() -> None:
+def test_concurrent_conversations_have_a_stream_each() -> None:
     async def main() -> tuple[int, int]:
         async with open_client() as client:
             for _ in range(2):

@@ -155,7 +155,7 @@ async def test_more_than_there_are_is_undecided(
 
 
 @pytest.mark.trio
-async def test_any_rejection_wins_over_a_verifier_that_asks_for_more(
+async def test_a_rejection_overrides_a_verifier_that_asks_for_more(
     autojump_clock: trio.testing.MockClock, store: ReputationStore
 ) -> None:
     @attrs.frozen
@@ -209,7 +209,7 @@ async def test_a_liar_is_convicted_and_an_honest_nodes_result_is_given(
 
 
 @pytest.mark.trio
-async def test_what_was_learnt_holds_in_another_client(
+async def test_reputation_is_used_by_another_client(
     autojump_clock: trio.testing.MockClock, store: ReputationStore
 ) -> None:
     for _ in range(2):
@@ -317,7 +317,7 @@ async def test_well_known_nodes_come_first_and_new_ones_get_their_share(
 
 
 @pytest.mark.trio
-async def test_where_nothing_is_known_of_anybody_the_nearest_gets_the_job(
+async def test_without_any_history_the_nearest_node_gets_the_job(
     autojump_clock: trio.testing.MockClock, store: ReputationStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(RANDOM, "random", lambda: 0.0)
@@ -397,7 +397,7 @@ async def test_a_client_without_an_engine_gets_results_though_the_nearest_nodes_
 
 
 @pytest.mark.trio
-async def test_nodes_that_differ_teach_a_client_that_has_no_others_to_ask(
+async def test_a_difference_between_two_nodes_is_recorded_without_other_nodes_to_ask(
     autojump_clock: trio.testing.MockClock, store: ReputationStore
 ) -> None:
     """Four against one are not enough for one error in a thousand, but for the next job: no client is stuck for ever."""
@@ -414,7 +414,7 @@ async def test_nodes_that_differ_teach_a_client_that_has_no_others_to_ask(
 
 
 @pytest.mark.trio
-async def test_two_against_two_teach_nothing(
+async def test_two_against_two_change_no_reputation(
     autojump_clock: trio.testing.MockClock, store: ReputationStore
 ) -> None:
     verifier = CredibleVerifier(gas_here=0)

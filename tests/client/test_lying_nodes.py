@@ -198,7 +198,7 @@ async def test_a_strangers_word_is_not_final_while_another_node_may_be_found(
 
 @pytest.mark.trio
 @pytest.mark.parametrize("lie", LIES)
-async def test_where_all_lie_the_error_says_so_soon(
+async def test_if_all_nodes_lie_the_error_reports_it_soon(
     autojump_clock: trio.testing.MockClock, lie: str, state: Path
 ) -> None:
     async with network(*[SCRIPTS[lie]] * 3) as (small, client):

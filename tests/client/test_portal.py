@@ -83,7 +83,7 @@ def test_an_error_is_raised_as_it_is() -> None:
     portal.close()
 
 
-def test_what_cannot_be_opened_is_tried_again_by_the_next_call() -> None:
+def test_a_failed_opening_is_tried_again_by_the_next_call() -> None:
     problems = [ConfigError("no such transport")]
 
     @asynccontextmanager
@@ -100,7 +100,7 @@ def test_what_cannot_be_opened_is_tried_again_by_the_next_call() -> None:
     portal.close()
 
 
-def test_what_breaks_by_itself_ends_its_calls_and_is_opened_again() -> None:
+def test_a_portal_that_breaks_ends_its_calls_and_is_opened_again() -> None:
     resources = Resources()
     broken = trio.Event()
 

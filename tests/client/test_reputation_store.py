@@ -70,7 +70,7 @@ def test_a_node_of_which_nothing_is_known_has_an_empty_history(path: Path) -> No
     )
 
 
-def test_what_was_learnt_is_there_when_it_is_opened_again(path: Path) -> None:
+def test_records_are_there_when_the_store_is_opened_again(path: Path) -> None:
     clock = Clock()
     with ReputationStore(path, clock=clock) as store:
         store.learn(
@@ -109,7 +109,7 @@ def test_a_check_counts_half_after_30_days_and_nothing_after_a_failure(path: Pat
         assert (store.find(A).trust, store.find(A).checked) == (0, 9)
 
 
-def test_a_conviction_is_for_ever_and_keeps_its_first_proof(path: Path) -> None:
+def test_a_conviction_is_permanent_and_keeps_its_first_proof(path: Path) -> None:
     clock = Clock()
     with ReputationStore(path, clock=clock) as store:
         store.learn([Lesson(peer=A, checked=50)])
@@ -214,7 +214,7 @@ def test_kept_receipts_are_bounded_by_their_bytes_too(path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("content", [b"", b"no database at all, but long enough to be read as one" * 100])
-def test_what_is_no_database_is_an_error_with_its_cure_and_stays(path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_database_is_an_error_with_a_remedy_and_is_kept(path: Path, content: bytes) -> None:
     path.parent.mkdir(mode=0o700)
     path.write_bytes(content)
     if not content:
@@ -227,7 +227,7 @@ def test_what_is_no_database_is_an_error_with_its_cure_and_stays(path: Path, con
     assert path.read_bytes() == content
 
 
-def test_the_database_of_another_program_is_left_alone(path: Path) -> None:
+def test_the_database_of_another_program_is_not_changed(path: Path) -> None:
     path.parent.mkdir(mode=0o700)
     with sqlite3.connect(path) as foreign:
         foreign.execute("CREATE TABLE theirs (x)")

@@ -38,7 +38,7 @@ def test_ones_own_daemon_suffices(require: str | None) -> None:
 
 
 @pytest.mark.parametrize("require", ["everything", "", "KNOWN"])
-def test_a_requirement_that_there_is_not_is_said_to_be_none(require: str) -> None:
+def test_an_unknown_requirement_is_refused(require: str) -> None:
     with pytest.raises(ConfigError, match="expected one of signature, known, reexecution, quorum, audit"):
         Client(require=require).run(HELLO)
 
@@ -49,7 +49,7 @@ def test_what_is_required_chooses_its_verifier() -> None:
     assert {"signature", "audit"} <= set(verdict.established)
 
 
-def test_a_job_that_failed_is_told_from_one_that_succeeded() -> None:
+def test_a_failed_job_is_distinguished_from_a_successful_one() -> None:
     client = Client()
 
     done = client.run(HELLO, stdin=b"abc", timeout_s=60)

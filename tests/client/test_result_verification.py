@@ -34,7 +34,7 @@ def judged(signed: Outcome, *, state: str, outcome: str | None) -> Receipt:
 
 
 @pytest.mark.parametrize("outcome", ["exited", None])
-def test_a_node_that_tells_what_it_signed_is_believed(outcome: str | None) -> None:
+def test_a_nodes_statement_of_its_own_signature_is_trusted(outcome: str | None) -> None:
     assert judged(SUCCESS, state="COMPLETE", outcome=outcome).result.outcome == SUCCESS
 
 

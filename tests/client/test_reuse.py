@@ -191,7 +191,7 @@ def test_a_verifier_with_other_settings_has_not_accepted_a_result(client: Client
     assert not is_found(runtimes=["wasm3"])
 
 
-def test_what_was_used_the_longest_ago_is_forgotten_first(
+def test_the_least_recently_used_entry_is_deleted_first(
     client: Client, results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client.run(HELLO, stdin=b"1")
@@ -217,7 +217,7 @@ def test_a_large_output_is_not_kept(client: Client, results: Path, monkeypatch: 
     assert not results.exists() or not list(results.iterdir())
 
 
-def test_a_cache_that_cannot_be_written_costs_no_result(client: Client, results: Path) -> None:
+def test_an_unwritable_cache_loses_no_result(client: Client, results: Path) -> None:
     results.parent.mkdir(parents=True, exist_ok=True)
     results.write_text("no directory")
 
@@ -330,7 +330,7 @@ def opinion(**fields: object) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("kind", ["pipe", "directory", "link to a device", "link to nowhere", "sparse"])
-def test_what_is_no_entry_is_not_waited_for(client: Client, results: Path, kind: str) -> None:
+def test_a_file_that_is_no_cache_entry_is_not_read(client: Client, results: Path, kind: str) -> None:
     client.run(HELLO, stdin=b"abc")
     path = only(results)
     path.unlink()
@@ -351,7 +351,7 @@ def test_what_is_no_entry_is_not_waited_for(client: Client, results: Path, kind:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="it takes root to give a file to another user")
 @pytest.mark.parametrize("theirs", ["directory", "entry"])
-def test_what_another_user_owns_is_not_taken(client: Client, results: Path, theirs: str) -> None:
+def test_files_of_another_user_are_not_used(client: Client, results: Path, theirs: str) -> None:
     """Two users who share a cache directory: neither believes or reads the other's results."""
     client.run(HELLO, stdin=b"abc")
     os.chown(results if theirs == "directory" else only(results), NOBODY, NOBODY)
@@ -361,7 +361,7 @@ def test_what_another_user_owns_is_not_taken(client: Client, results: Path, thei
     assert (again.stdout, again.reused) == (b"cba", False)
 
 
-def test_a_cache_that_cannot_be_used_is_told_of_once(
+def test_an_unusable_cache_is_reported_once(
     client: Client, results: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A batch would print a line for each of its jobs."""
@@ -374,7 +374,7 @@ def test_a_cache_that_cannot_be_used_is_told_of_once(
     assert [line.partition(" task=")[0] for line in said] == ["kept result not usable", "result not kept"]
 
 
-def test_a_full_disk_costs_no_result(client: Client, results: Path) -> None:
+def test_a_full_disk_loses_no_result(client: Client, results: Path) -> None:
     """Half an entry is never read, and no draft is left."""
     client.run(HELLO, stdin=b"first")
     before = sorted(results.iterdir())
@@ -405,7 +405,7 @@ def test_the_command_line_says_that_nothing_was_run(plasm: Plasm, tmp_path: Path
     assert (shown["reused"], plain["reused"]) == (True, False)
 
 
-def test_a_batch_takes_what_an_earlier_one_has_computed(started: Daemon, tmp_path: Path) -> None:
+def test_a_batch_reuses_results_of_an_earlier_one(started: Daemon, tmp_path: Path) -> None:
     outputs, said = [], []
     for number, out in enumerate(("first", "second")):
         done = started.plasm(

@@ -46,7 +46,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_run_goes_on_once_its_daemon_answers(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_continues_once_its_daemon_answers(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     """A daemon that was stopped, or on a machine that slept, ended each `run` after 5 s."""
     monkeypatch.setenv("PLASM_SOCKET", str(daemon.socket))
     assert daemon.process is not None
@@ -68,7 +68,7 @@ def test_a_run_goes_on_once_its_daemon_answers(daemon: Daemon, monkeypatch: pyte
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_silent_daemon_is_told_from_one_that_is_not_there(
+def test_a_silent_daemon_is_distinguished_from_a_missing_one(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PLASM_SOCKET", str(daemon.socket))

@@ -82,7 +82,7 @@ async def _run(liar: Liar, lie: Callable[[Talk], Awaitable[None]]) -> None:
 
 
 @pytest.mark.parametrize("kind", ["heartbeats", "progress", "states", "credits"])
-def test_who_talks_without_end_is_left_at_once(kind: str, signer: Ed25519Signer) -> None:
+def test_a_node_that_sends_endless_messages_is_left_at_once(kind: str, signer: Ed25519Signer) -> None:
     async def watched() -> None:
         with trio.fail_after(WHOLE_S), pytest.raises(ProtocolError, match="messages that say little"):
             await _run(Liar(signer=signer), LIES[kind])
@@ -95,7 +95,9 @@ def test_who_talks_without_end_is_left_at_once(kind: str, signer: Ed25519Signer)
     [Heartbeat(), Progress(phase="checking"), State(status=status("QUEUED"))],
     ids=lambda message: str(message.type),
 )
-def test_who_tells_much_and_then_the_result_is_heard(message: Message, signer: Ed25519Signer) -> None:
+def test_a_node_that_sends_many_messages_and_then_the_result_is_accepted(
+    message: Message, signer: Ed25519Signer
+) -> None:
     many = (message,) * (TALK_BURST - 10)
 
     async def much(talk: Talk) -> None:

@@ -128,7 +128,9 @@ def test_an_archive_gives_the_tree_of_its_files(
         (member("/".join(["y" * 200] * 6)), "a path of"),
     ],
 )
-def test_what_a_tree_cannot_have_is_refused(info: tarfile.TarInfo, words: str, tmp_path: Path) -> None:
+def test_entries_that_a_tree_cannot_have_are_refused(
+    info: tarfile.TarInfo, words: str, tmp_path: Path
+) -> None:
     assert words in refusal(tar_bytes((member("a", b"1"), b"1"), (info, b"")), tmp_path)
 
 
@@ -142,7 +144,7 @@ def test_what_a_tree_cannot_have_is_refused(info: tarfile.TarInfo, words: str, t
         ("a", 0, "named twice"),
     ],
 )
-def test_what_a_tree_cannot_have_is_refused_in_a_zip(
+def test_entries_that_a_tree_cannot_have_are_refused_in_a_zip(
     name: str, attributes: int, words: str, tmp_path: Path
 ) -> None:
     buffer = io.BytesIO()

@@ -19,7 +19,7 @@ def test_no_kind_of_liar_is_believed_where_the_client_can_run_tasks_itself(kind:
     assert row.avoided == 0
 
 
-def test_a_signature_alone_believes_every_lie_so_the_model_has_teeth() -> None:
+def test_without_verification_the_model_accepts_every_lie() -> None:
     wrong = [measure("signature", "always", 0.4, 22, JOBS, number).wrong for number in range(3)]
 
     assert max(wrong) > 0.1

@@ -110,7 +110,7 @@ def test_receipts_of_different_tasks_are_not_of_one() -> None:
         ((envelope(),), {"modul": b""}, TypeError),
     ],
 )
-def test_what_cannot_be_used_is_refused(
+def test_unusable_values_are_refused(
     arguments: tuple[Any, ...], options: dict[str, Any], error: type[Exception]
 ) -> None:
     with pytest.raises(error):

@@ -54,9 +54,7 @@ def _attach(job_id: str, token: str) -> Message:
 
 
 @pytest.mark.parametrize("ask", [AskStatus, Cancel, Release, _attach])
-def test_who_has_not_the_handle_is_told_that_there_is_no_job(
-    daemon: Daemon, handle: Handle, ask: type[AskStatus]
-) -> None:
+def test_without_the_handle_a_job_is_unknown(daemon: Daemon, handle: Handle, ask: type[AskStatus]) -> None:
     right = handle.token().hex()
     others = {
         "by a receipt's job id alone": (handle.job_id, os.urandom(32).hex()),
@@ -112,7 +110,7 @@ def _proof(job: Submission, offered: Offered) -> str:
     return job.sources[Channel.MODULE].proof(bytes.fromhex(offered.challenge))
 
 
-def test_who_has_a_module_need_not_send_it(daemon: Daemon) -> None:
+def test_a_client_that_has_a_stored_module_need_not_send_it(daemon: Daemon) -> None:
     job = _fresh(b"known")
     Client().run(job, timeout_s=60)
     again = _again(job)
@@ -152,7 +150,7 @@ def test_a_wrong_proof_and_an_unknown_module_get_the_same_answer(daemon: Daemon)
     assert answers == [Possessed(known=False)] * len(asked)
 
 
-def test_who_has_only_a_modules_digest_cannot_run_it(daemon: Daemon) -> None:
+def test_a_client_that_has_only_a_modules_digest_cannot_run_it(daemon: Daemon) -> None:
     secret = _fresh(b"a secret of its module")
     Client().run(secret, timeout_s=60)
     guess = bytes(secret.sizes.module)
@@ -174,7 +172,7 @@ def test_who_has_only_a_modules_digest_cannot_run_it(daemon: Daemon) -> None:
     )
 
 
-def test_a_proof_is_good_for_its_own_challenge_only(daemon: Daemon) -> None:
+def test_a_proof_is_valid_only_for_its_own_challenge(daemon: Daemon) -> None:
     job = _fresh(b"replayed")
     Client().run(job, timeout_s=60)
     again = _again(job)

@@ -136,7 +136,7 @@ def _left_s(quotas: Quotas) -> float:
     return min((use.remaining or 0.0 for use in quotas.changes() if use.resource == "cpu_s"), default=1000.0)
 
 
-async def test_long_listings_are_read_beside_the_loop(tmp_path: Path) -> None:
+async def test_long_listings_are_read_in_a_thread(tmp_path: Path) -> None:
     """Reading one takes a quarter of a second, during which nobody would be answered."""
     job = Submission.of(b"module", files={f"{number:05}": b"" for number in range(4000)})
     pack = job.sources[Channel.FILES].read(0, job.sizes.of(Channel.FILES))

@@ -39,7 +39,7 @@ def check(daemon: Daemon, *arguments: str) -> subprocess.CompletedProcess[str]:
         ("[gateway]\nenabled = true\ntransport = 'absent'", PLUGIN, "provides the transport absent"),
     ],
 )  # fmt: skip
-def test_what_would_keep_the_daemon_from_starting_is_found(
+def test_problems_that_would_prevent_the_daemons_start_are_found(
     tmp_path: Path, toml: str, code: int, said: str
 ) -> None:
     file = tmp_path / "plasmd.toml"
@@ -91,7 +91,7 @@ def test_a_state_directory_that_cannot_be_written_is_found(tmp_path: Path) -> No
         assert "Permission denied" in check(daemon).stderr
 
 
-def test_beside_a_daemon_that_runs_the_rest_is_checked(tmp_path: Path) -> None:
+def test_with_a_running_daemon_the_rest_is_checked(tmp_path: Path) -> None:
     """As before a reload: its own socket and ports are not in its way."""
     with Daemon(tmp_path) as daemon:
         daemon.start()

@@ -54,7 +54,7 @@ def test_a_job_is_submitted_and_its_result_fetched_later(daemon: Daemon, tmp_pat
     assert b'"payload"' in receipt.read_bytes()
 
 
-def test_a_daemon_that_starts_leaves_its_users_handles_alone(tmp_path: Path) -> None:
+def test_a_starting_daemon_keeps_its_users_handles(tmp_path: Path) -> None:
     """It took them for garbage, and warned at each start that it could not remove them."""
     with Daemon(tmp_path) as daemon:
         daemon.start()
@@ -124,7 +124,9 @@ def test_a_job_that_runs_is_not_released(daemon: Daemon, spin: Path) -> None:
     assert "cancel it first" in refused.stderr.decode()
 
 
-def test_a_waiting_command_gives_up_in_time_and_says_for_what_it_waited(daemon: Daemon, spin: Path) -> None:
+def test_a_waiting_command_gives_up_at_its_deadline_and_names_what_it_waited_for(
+    daemon: Daemon, spin: Path
+) -> None:
     handle = daemon.plasm("submit", str(spin), "--limit", "gas=1e15").stdout.decode().strip()
 
     waited = daemon.plasm("result", handle, "--timeout", "1s", check=False)
@@ -151,7 +153,7 @@ def test_a_waiting_command_gives_up_in_time_and_says_for_what_it_waited(daemon: 
         (("submit", str(HELLO), "--grant", "clock.real"), 1, "does not grant clock.real"),
     ],
 )
-def test_what_cannot_be_done_is_told(
+def test_impossible_actions_are_reported(
     daemon: Daemon, arguments: tuple[str, ...], code: int, said: str
 ) -> None:
     result = daemon.plasm(*arguments, check=False)

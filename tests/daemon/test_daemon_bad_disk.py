@@ -41,7 +41,7 @@ def daemon(tmp_path: Path, disk: SmallDisk, monkeypatch: pytest.MonkeyPatch) -> 
         yield made
 
 
-def test_a_full_disk_is_told_and_what_was_accepted_ends(daemon: Daemon, disk: SmallDisk) -> None:
+def test_a_full_disk_is_reported_and_accepted_jobs_end(daemon: Daemon, disk: SmallDisk) -> None:
     client = Client()
     ended = client.run(HELLO.read_bytes(), stdin=b"before", timeout_s=60)
     running = follow(daemon, spinning(500_000_000))
@@ -120,7 +120,7 @@ def test_an_upload_larger_than_the_disk_is_refused(daemon: Daemon, disk: SmallDi
     assert disk.free_bytes > 2 << 20
 
 
-def test_a_state_directory_that_became_read_only_is_told(
+def test_a_state_directory_that_became_read_only_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Daemon(tmp_path) as daemon:

@@ -68,7 +68,9 @@ async def fill(offers: Offers, owner: Owner, **sizes: int) -> list[Offer]:
 
 
 @pytest.mark.parametrize("count", [1, 2, 8])
-async def test_however_many_strangers_hold_offers_ten_clients_get_theirs(tmp_path: Path, count: int) -> None:
+async def test_strangers_that_hold_all_offers_leave_places_for_ten_other_clients(
+    tmp_path: Path, count: int
+) -> None:
     async with offering(tmp_path, "queue.offers=64", "queue.offers_per_client=64") as offers:
         for owner in STRANGERS[:count]:
             await fill(offers, owner)

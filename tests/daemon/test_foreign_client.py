@@ -61,7 +61,7 @@ def test_it_passes_arguments(daemon: Daemon, tmp_path: Path) -> None:
     assert "321" in result_of(foreign(daemon, tmp_path, str(HELLO), "123"))["stdout"]
 
 
-def test_it_goes_on_with_an_upload_that_was_cut_short(daemon: Daemon, tmp_path: Path) -> None:
+def test_an_interrupted_upload_is_resumed(daemon: Daemon, tmp_path: Path) -> None:
     text = b"abcdefghij" * 150_000
 
     result = result_of(foreign(daemon, tmp_path, str(HELLO), "--cut", "1200000", stdin=text))
@@ -79,7 +79,9 @@ def test_it_follows_a_job_of_the_real_client(daemon: Daemon, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("module", "reason"), [(b"no module", b"not_wasm"), (b"\0asm\1\0\0\0", b"no_start")])
-def test_it_is_told_why_it_is_refused(daemon: Daemon, tmp_path: Path, module: bytes, reason: bytes) -> None:
+def test_a_refused_client_gets_the_reason(
+    daemon: Daemon, tmp_path: Path, module: bytes, reason: bytes
+) -> None:
     path = tmp_path / "bad.wasm"
     path.write_bytes(module)
 

@@ -84,7 +84,7 @@ async def settled(service: Service, gateway: Waiting, count: int) -> None:
 
 @pytest.mark.trio
 @pytest.mark.parametrize("places", [1, 40])
-async def test_jobs_for_the_network_hold_up_none_that_runs_here(homes: Path, places: int) -> None:
+async def test_jobs_for_the_network_delay_no_local_job(homes: Path, places: int) -> None:
     """Each held a thread while it waited, of ten in all: a job of this machine stayed in the queue for days."""
     async with handing_on(homes, f"gateway.jobs={places}") as (service, gateway):
         for number in range(20):

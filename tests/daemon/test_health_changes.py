@@ -24,7 +24,7 @@ NOW_S = 1_000_000.0
         (timedelta(seconds=-5), "0 s ago (2026-01-02T03:04:10Z)"),
     ],
 )
-def test_a_change_is_told_with_its_age_and_its_moment(ago: timedelta, words: str) -> None:
+def test_a_change_is_reported_with_its_age_and_time(ago: timedelta, words: str) -> None:
     change = ReachabilityChange(
         at=NOW - ago, what="address changed from 11.0.0.1 to 11.0.0.2", noted_s=NOW_S - ago.total_seconds()
     )

@@ -41,7 +41,7 @@ def spinning() -> Submission:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_an_upload_that_was_cut_short_goes_on_where_it_stopped(daemon: Daemon, seed: int) -> None:
+def test_an_interrupted_upload_resumes_where_it_stopped(daemon: Daemon, seed: int) -> None:
     rng, job = random.Random(seed), big()
     with calling(daemon.socket) as caller:
         caller.submit(job)
@@ -107,7 +107,7 @@ def test_a_client_that_left_while_its_job_ran_gets_the_result(daemon: Daemon) ->
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_download_that_was_cut_short_goes_on_where_it_stopped(daemon: Daemon, seed: int) -> None:
+def test_an_interrupted_download_resumes_where_it_stopped(daemon: Daemon, seed: int) -> None:
     rng = random.Random(seed)
     piece = rng.randbytes(60_000)
     job = Submission.of(writing(piece, times=60))
@@ -131,7 +131,7 @@ def test_a_download_that_was_cut_short_goes_on_where_it_stopped(daemon: Daemon, 
     assert Client().result(handle, timeout_s=60).stdout == piece * 60
 
 
-def test_who_takes_nothing_holds_up_nobody(daemon: Daemon) -> None:
+def test_a_client_that_reads_nothing_delays_no_other(daemon: Daemon) -> None:
     """The job ends, and its output is kept, while its client does not read."""
     job = Submission.of(writing(bytes(60_000), times=60))
     with calling(daemon.socket) as caller:
@@ -159,7 +159,7 @@ def test_an_offset_beyond_the_end_is_an_error(daemon: Daemon) -> None:
     assert "there is less of stdout" in error.message
 
 
-def test_of_two_streams_with_one_submission_the_later_goes_on(daemon: Daemon) -> None:
+def test_the_later_of_two_streams_with_one_submission_continues(daemon: Daemon) -> None:
     job = big()
     with calling(daemon.socket) as first, calling(daemon.socket) as second:
         first.submit(job)
@@ -176,7 +176,7 @@ def test_of_two_streams_with_one_submission_the_later_goes_on(daemon: Daemon) ->
     assert Client().result(handle, timeout_s=60).stdout == STDIN[::-1]
 
 
-def test_one_submission_handed_in_by_many_at_once_is_one_job(daemon: Daemon) -> None:
+def test_one_submission_sent_on_many_streams_at_once_is_one_job(daemon: Daemon) -> None:
     job = big()
     results: list[JobResult] = []
 
@@ -208,7 +208,7 @@ def test_a_job_is_followed_by_several_at_once(daemon: Daemon) -> None:
     assert one.output[Channel.STDOUT] == b"begun"
 
 
-def test_states_are_told_in_their_order(daemon: Daemon) -> None:
+def test_states_are_reported_in_order(daemon: Daemon) -> None:
     job = spinning()
     with calling(daemon.socket) as caller:
         caller.submit(job)

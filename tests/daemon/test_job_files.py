@@ -156,7 +156,7 @@ def test_knowing_a_trees_digest_is_not_having_it(daemon: Daemon) -> None:
     assert not answer(job(LARGE + b"new"), bytes(len(pack)), len(pack))
 
 
-def test_an_interrupted_upload_goes_on_where_it_was(daemon: Daemon) -> None:
+def test_an_interrupted_upload_of_files_resumes_where_it_was(daemon: Daemon) -> None:
     submission = job(LARGE)
     with calling(daemon.socket) as caller:
         caller.submit(submission)
@@ -271,7 +271,7 @@ def test_only_an_ended_jobs_outputs_are_served_to_whom_it_belongs(daemon: Daemon
             assert fetch(caller, running, "a")[0].kind == "none"
 
 
-def test_a_client_that_takes_nothing_does_not_keep_the_room_of_what_it_released(daemon: Daemon) -> None:
+def test_a_client_that_reads_nothing_frees_the_space_of_a_job_that_it_released(daemon: Daemon) -> None:
     with Client() as client, calling(daemon.socket) as caller:
         handle = client.run(job()).handle
         caller.ask(

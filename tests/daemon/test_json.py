@@ -201,7 +201,7 @@ def test_lists_of_jobs_have_one_shape(node: Daemon, made: dict[str, str]) -> Non
     assert [job["handle"][:7] for job in with_handles] == ["phase0-"] * len(own)
 
 
-def test_the_test_of_shapes_finds_what_is_amiss() -> None:
+def test_the_test_of_shapes_finds_wrong_shapes() -> None:
     """Else nothing here would mean anything."""
     wrong = {
         "size_bytes": 1,

@@ -69,7 +69,7 @@ def test_a_value_in_the_event_adds_no_fact() -> None:
 
 
 @pytest.mark.parametrize("name", ["time", "level", "logger", "event", "message", "exception"])
-def test_a_fact_with_a_name_of_the_lines_own_is_kept_beside_it(name: str) -> None:
+def test_a_fact_named_like_a_field_of_the_line_is_kept_under_another_name(name: str) -> None:
     entry = as_json(f"x {name}=%s", "mine", exc=ValueError("why"))
 
     assert entry[f"fact_{name}"] == "mine"
@@ -109,7 +109,7 @@ def test_values_that_do_not_fit_their_template_are_not_lost() -> None:
 
 
 @pytest.mark.parametrize("journal", [False, True])
-def test_text_is_one_line_that_takes_no_effect(journal: bool) -> None:
+def test_text_is_one_line_without_control_characters(journal: bool) -> None:
     line = as_text("client left reason=%s", HOSTILE, journal=journal)
 
     assert line.isprintable()

@@ -118,7 +118,7 @@ def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
         yield daemon
 
 
-def test_what_all_processes_take_is_what_the_slots_believe(daemon: Daemon) -> None:
+def test_the_memory_of_all_processes_equals_the_slots_figure(daemon: Daemon) -> None:
     """Filled with what a client can send: initial memories, zygotes, standard input, guests, half an upload."""
     client = Client()
     empty = taken_bytes(daemon)

@@ -132,7 +132,7 @@ def test_a_job_that_runs_when_the_daemon_ends_is_put_back_and_its_follower_gets_
     assert (status.state, status.attempt) == ("RUNNING", 2)
 
 
-def test_a_job_that_ends_in_time_is_let_end(started: Started) -> None:
+def test_a_job_that_ends_before_its_deadline_is_not_killed(started: Started) -> None:
     daemon = started("daemon.shutdown_s=60")
     handle = follow(daemon, spinning(600_000_000))
 
@@ -314,7 +314,7 @@ def test_a_job_whose_worker_dies_is_started_again_as_often_as_it_may_be(started:
     assert result.stdout == b"begun"
 
 
-def test_a_job_without_attempts_left_after_a_crash_ends_with_nothing_and_its_follower_is_told(
+def test_a_job_without_attempts_left_after_a_crash_ends_without_output_and_informs_its_follower(
     started: Started,
 ) -> None:
     """What it had written is lost: the client forgets it, too. The second crash is counted, when it ran alone."""
@@ -338,7 +338,7 @@ def test_a_job_without_attempts_left_after_a_crash_ends_with_nothing_and_its_fol
     assert end.status.stdout_bytes == 0
 
 
-def test_a_job_that_ends_the_daemon_takes_no_attempt_of_those_beside_it(started: Started) -> None:
+def test_a_job_that_kills_the_daemon_uses_no_attempt_of_concurrent_jobs(started: Started) -> None:
     """Here a test ends it, whenever one job runs, alone or not: the others' attempts are not used up."""
     daemon = started("limits.cpu=4")
     guilty = follow(daemon, spinning(attempts=1))
@@ -358,7 +358,7 @@ def test_a_job_that_ends_the_daemon_takes_no_attempt_of_those_beside_it(started:
         assert Client().result(handle, timeout_s=DEADLINE_S).receipt.result.outcome.kind == "out_of_gas"
 
 
-def test_of_jobs_that_a_crash_interrupted_one_runs_at_a_time_and_others_beside_it(started: Started) -> None:
+def test_jobs_that_a_crash_interrupted_run_one_at_a_time_next_to_others(started: Started) -> None:
     daemon = started("limits.cpu=4")
     suspects = [follow(daemon, spinning(attempts=1)) for _ in range(2)]
     daemon.kill()

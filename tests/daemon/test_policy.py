@@ -102,7 +102,7 @@ async def until(condition: Callable[[], bool]) -> None:
             await trio.sleep(0.01)
 
 
-async def test_who_is_denied_is_refused_and_others_are_not(homes: Path) -> None:
+async def test_a_denied_peer_is_refused_and_others_are_not(homes: Path) -> None:
     async with serving(homes, f'policy.deny=["{ALICE}"]') as service:
         with pytest.raises(RefusedError, match="does not run this client's jobs") as refused:
             await submit(service, hello(), ALICE)
@@ -112,7 +112,7 @@ async def test_who_is_denied_is_refused_and_others_are_not(homes: Path) -> None:
     assert refused.value.retry_after_s is None
 
 
-async def test_where_some_are_allowed_others_are_not(homes: Path) -> None:
+async def test_an_allow_list_refuses_all_other_peers(homes: Path) -> None:
     async with serving(homes, f'policy.allow=["{ALICE}"]') as service:
         with pytest.raises(RefusedError, match="does not run this client's jobs"):
             await submit(service, hello(), BOB)
@@ -120,14 +120,14 @@ async def test_where_some_are_allowed_others_are_not(homes: Path) -> None:
         await submit(service, hello(), None)
 
 
-async def test_denied_beats_allowed(homes: Path) -> None:
+async def test_the_deny_list_overrides_the_allow_list(homes: Path) -> None:
     settings = (f'policy.allow=["{ALICE}"]', f'policy.deny=["{ALICE}"]')
     async with serving(homes, *settings) as service:
         with pytest.raises(RefusedError, match="does not run this client's jobs"):
             await submit(service, hello(), ALICE)
 
 
-async def test_lists_are_read_anew_while_it_runs(homes: Path) -> None:
+async def test_lists_are_read_again_while_the_daemon_runs(homes: Path) -> None:
     async with serving(homes) as service:
         await submit(service, hello(b"1"), ALICE)
         fresh = configuration.load(
@@ -140,13 +140,13 @@ async def test_lists_are_read_anew_while_it_runs(homes: Path) -> None:
         assert service.quotas.limits.running == 1
 
 
-async def test_what_is_no_peer_is_told_by_name() -> None:
+async def test_an_invalid_peer_is_named() -> None:
     with pytest.raises(ConfigError, match=r"policy\.deny"):
         configuration.load(settings=('policy.deny=["nobody"]',), environ={})
     assert Config().policy.deny == ()
 
 
-async def test_who_has_uploaded_his_share_is_told_when_to_come_back(homes: Path) -> None:
+async def test_a_client_over_its_upload_quota_gets_a_time_to_retry(homes: Path) -> None:
     """A resumed or known upload is not charged twice; a fresh key from the same place is charged all the same."""
     module = padded(HELLO.read_bytes(), 300_000)
     async with serving(homes, "clients.upload_bytes_per_hour=400000") as service:
@@ -163,7 +163,7 @@ async def test_who_has_uploaded_his_share_is_told_when_to_come_back(homes: Path)
     assert 0 < refused.value.retry_after_s <= 3600
 
 
-async def test_who_has_used_his_processor_time_is_told_when_to_come_back(homes: Path) -> None:
+async def test_a_client_over_its_processor_time_gets_a_time_to_retry(homes: Path) -> None:
     spinning = Submission.of(
         starting(FOREVER), limits=Limits(gas=1_000_000_000, memory_bytes=1 << 20, output_bytes=1)
     )
@@ -179,7 +179,7 @@ async def test_who_has_used_his_processor_time_is_told_when_to_come_back(homes: 
 
 
 @pytest.mark.parametrize("how", ["ended", "crashed"])
-async def test_what_a_client_has_used_outlives_a_restart(homes: Path, tmp_path: Path, how: str) -> None:
+async def test_a_clients_usage_survives_a_restart(homes: Path, tmp_path: Path, how: str) -> None:
     """Otherwise a client that can end the daemon would get a fresh hour each time."""
     store = homes / "store"
     async with serving(

@@ -54,7 +54,7 @@ def test_a_daemon_in_the_background_is_ready_when_the_command_returns(tmp_path: 
         assert (daemon.state / "plasmd.log").stat().st_mode & 0o777 == 0o600
 
 
-def test_why_a_daemon_in_the_background_does_not_start_is_told(tmp_path: Path) -> None:
+def test_a_background_daemon_that_does_not_start_reports_why(tmp_path: Path) -> None:
     with Daemon(tmp_path) as daemon:
         wrong = plasmd(daemon, "--detach", "--set", "storage.keep_s=soon")
         no_group = plasmd(daemon, "--detach", "--set", "transport.local.group=nosuchgroup")

@@ -62,7 +62,7 @@ class AtOnce(Stream):
         pass
 
 
-async def test_a_session_pauses_between_heartbeats_that_came_at_once(homes: Path) -> None:
+async def test_a_session_pauses_between_heartbeats_that_arrived_together(homes: Path) -> None:
     """Hundreds in one read, on hundreds of streams, would keep the loop from everybody else."""
     stream = AtOnce(control_frame(Heartbeat()) * 500)
 

@@ -18,7 +18,7 @@ def test_a_page_is_what_the_code_makes_of_it(name: str) -> None:
     assert (DOCS / name).read_text(encoding="utf-8") == PAGES[name](), HOW
 
 
-def test_the_picture_is_of_the_diagram_as_it_is() -> None:
+def test_the_image_shows_the_current_diagram() -> None:
     assert diagram.is_current(), HOW
 
 

@@ -67,7 +67,7 @@ def test_code_in_a_line_shows_what_is_typed_and_breaks_only_at_seams(site: Path)
     assert "<code>policy.lend</code>" in (site / "operations.html").read_text()
 
 
-def test_commands_can_be_told_from_what_they_put_out(site: Path) -> None:
+def test_commands_are_distinguished_from_their_output(site: Path) -> None:
     """What is copied leaves prompts and output away, by their classes."""
     page = (site / "quickstart.html").read_text()
 

@@ -79,7 +79,7 @@ def test_mutations_of_one_seed_are_the_same() -> None:
     assert some() == some()
 
 
-def test_modules_come_apart_and_together_again() -> None:
+def test_modules_are_split_and_joined_again_unchanged() -> None:
     """What the mutator cannot read it cannot damage with care."""
     for module in corpus():
         parts = sections(module)

@@ -92,7 +92,7 @@ def a_new_job_reaches(world: World, nats: tuple[Nat, ...]) -> None:
             assert world.lenders[nat].peer in stderr.decode()
 
 
-def test_a_job_outlives_the_reboots_of_its_nodes_router(world: World, job: Path) -> None:
+def test_a_job_survives_reboots_of_its_nodes_router(world: World, job: Path) -> None:
     nodes = {nat: world.lenders[nat] for nat in BEHIND_ROUTERS}
     known = {nat: len(node.log.read_text()) for nat, node in nodes.items()}
 
@@ -118,7 +118,7 @@ def test_a_job_outlives_the_reboots_of_its_nodes_router(world: World, job: Path)
     a_new_job_reaches(world, BEHIND_ROUTERS)
 
 
-def test_a_job_outlives_a_change_of_its_nodes_address(internet: Internet, world: World, job: Path) -> None:
+def test_a_job_survives_a_change_of_its_nodes_address(internet: Internet, world: World, job: Path) -> None:
     moved: dict[Nat, _Move] = {}
 
     def move(nat: Nat, node: Node) -> None:

@@ -158,7 +158,7 @@ def test_the_doctor_says_why_no_port_is_forwarded(
         assert "NAT-PMP" in check["hint"]
 
 
-def test_a_router_is_left_alone_if_the_settings_say_so(town: Town) -> None:
+def test_a_router_is_not_asked_if_the_settings_forbid_it(town: Town) -> None:
     with town.home("alone", "--set", "discovery.kademlia.map_ports=false") as home:
         home.node.wait_log(r" ready peer=")
 

@@ -121,7 +121,7 @@ def test_a_named_node_that_a_proof_convicts_is_used_with_a_warning(liar: Liar, c
     assert "a fraud proof names it" in " ".join(listed.stderr.decode().split())
 
 
-def test_a_node_that_is_named_or_known_is_said_to_be(liar: Liar, client: Daemon) -> None:
+def test_a_named_or_known_node_is_marked_as_such(liar: Liar, client: Daemon) -> None:
     forger = liar("honest")
     known = ("--set", f'plasm.known=["{peer_of(forger)}"]', "--require", "known")
 
@@ -151,7 +151,7 @@ def test_what_is_required_is_established_or_the_job_has_failed(
 
 
 @pytest.mark.parametrize("lie", LIES)
-def test_a_client_goes_on_to_an_honest_node(
+def test_a_client_moves_on_to_an_honest_node(
     start: Starter, bootstrap: str, worker: Daemon, liar: Liar, client: Daemon, lie: str
 ) -> None:
     liar(lie, "--bootstrap", bootstrap)
@@ -164,7 +164,7 @@ def test_a_client_goes_on_to_an_honest_node(
     assert f"signed by {peer_of(worker)}, {NOBODY_KNOWS}" in ran.stderr.decode()
 
 
-def test_a_gateway_goes_on_to_an_honest_node(
+def test_a_gateway_moves_on_to_an_honest_node(
     start: Starter, bootstrap: str, worker: Daemon, liar: Liar, client: Daemon
 ) -> None:
     """Its user is shown nothing of what the liars wrote, and nobody is given a job again that he lied about."""

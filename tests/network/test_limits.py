@@ -23,7 +23,7 @@ def counted(daemon: Daemon) -> dict[str, float]:
     return {series: float(value) for series, _, value in (line.rpartition(" ") for line in lines)}
 
 
-def test_who_has_used_up_his_share_is_refused_and_the_nodes_own_user_is_not(
+def test_a_client_over_its_quota_is_refused_and_the_nodes_own_user_is_not(
     frugal: Daemon, client: Daemon
 ) -> None:
     """The second client has a fresh key, which does not help: it comes from where the first one was."""
@@ -39,7 +39,7 @@ def test_who_has_used_up_his_share_is_refused_and_the_nodes_own_user_is_not(
     assert own.returncode == 0, own.stderr.decode()
 
 
-def test_what_a_node_does_is_counted_and_names_nobody(frugal: Daemon, client: Daemon) -> None:
+def test_a_nodes_metrics_name_no_client(frugal: Daemon, client: Daemon) -> None:
     frugal.plasm("result", frugal.plasm("submit", str(HELLO), stdin=b"abc").stdout.decode().strip())
     before = counted(frugal)
     client.plasm("run", "--peer", address_of(frugal), *LABORATORY, str(HELLO), check=False)
@@ -60,7 +60,7 @@ def test_what_a_node_does_is_counted_and_names_nobody(frugal: Daemon, client: Da
     assert not re.search(r"12D3KooW|127\.0\.0\.1|/ip4/", "".join(after))
 
 
-def test_without_a_daemon_there_is_nothing_to_count(client: Daemon) -> None:
+def test_without_a_daemon_no_job_is_counted(client: Daemon) -> None:
     asked = client.plasm("metrics", check=False)
 
     assert asked.returncode == 5

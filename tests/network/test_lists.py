@@ -61,7 +61,7 @@ def answer(node: Daemon, key: SeedSigner) -> str:
     ],
     ids=["denied", "allowed or denied"],
 )
-def test_a_node_takes_the_jobs_of_those_whom_its_lists_let_in(
+def test_a_node_takes_jobs_only_from_peers_on_its_allow_list(
     start: Starter, lists: dict[str, tuple[SeedSigner, ...]], taken: tuple[SeedSigner, ...]
 ) -> None:
     """Its own users are on no list."""

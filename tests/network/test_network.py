@@ -52,7 +52,7 @@ def peers(client: Daemon, bootstrap: str, *, least: int = 1) -> list[dict[str, o
         assert time.monotonic() < deadline, asked.stderr.decode()
 
 
-def test_a_client_that_knows_the_bootstrap_alone_finds_who_lends(
+def test_a_client_that_knows_only_the_bootstrap_node_finds_lending_nodes(
     client: Daemon, bootstrap: str, worker: Daemon
 ) -> None:
     found = peers(client, bootstrap)
@@ -81,7 +81,7 @@ def test_a_job_runs_on_a_strangers_node(
     assert verified.returncode == 0, verified.stderr.decode()
 
 
-def test_a_node_that_lends_and_is_alone_is_found_through_itself(start: Starter, client: Daemon) -> None:
+def test_a_single_lending_node_is_found_through_itself(start: Starter, client: Daemon) -> None:
     """The client knows it as the one to begin at, not as the one to run the job."""
     alone = start("alone", "--lend")
 
@@ -178,7 +178,7 @@ def listening(pid: int) -> list[int]:
     ]
 
 
-def test_a_gateway_goes_on_with_another_node_when_one_dies(
+def test_a_gateway_continues_with_another_node_when_one_dies(
     start: Starter, client: Daemon, tmp_path: Path
 ) -> None:
     hub = address_of(start("hub"))
@@ -251,14 +251,14 @@ def test_a_node_that_dies_with_a_job_is_replaced(
 
 
 @pytest.mark.parametrize("text", ["nonsense", "/ip4/127.0.0.1/tcp/1/p2p/nonsense"])
-def test_what_is_no_peer_is_told(client: Daemon, text: str) -> None:
+def test_an_invalid_peer_is_reported(client: Daemon, text: str) -> None:
     refused = client.plasm("run", "--peer", text, str(HELLO), check=False)
 
     assert refused.returncode == 3
     assert "neither a PeerId nor an address" in refused.stderr.decode()
 
 
-def test_where_nobody_is_the_client_says_so_in_time(client: Daemon) -> None:
+def test_without_any_node_the_client_fails_before_its_deadline(client: Daemon) -> None:
     nowhere = "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWA4Xop1JaT3MHxwYMkCepYsv4iPVopMXwCz5iHYdBfeSB"
 
     refused = client.plasm("run", "--bootstrap", nowhere, *LABORATORY, str(HELLO), check=False)

@@ -30,7 +30,7 @@ def test_a_node_of_the_network_is_found_with_its_record(
     assert again.json == found.json, "the second is answered by the first's search"
 
 
-def test_without_a_network_there_is_none_to_search(tmp_path: Path) -> None:
+def test_without_a_network_a_search_is_refused(tmp_path: Path) -> None:
     with Daemon(tmp_path) as daemon:
         daemon.start()
         with WebServer(daemon) as web:

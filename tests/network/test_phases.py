@@ -51,7 +51,7 @@ def phases_told(address: str, module: bytes, *, runs: bool = True) -> list[str]:
     return trio.run(_as_a_stranger, address, work)
 
 
-def test_each_stranger_is_told_the_same_phases(lender: Daemon) -> None:
+def test_each_stranger_gets_the_same_phases(lender: Daemon) -> None:
     """The first has the module checked and compiled; the others' jobs find it done, also from the daemon's user."""
     address = address_of(lender)
     theirs, own = (writing(os.urandom(8).hex().encode()) for _ in range(2))

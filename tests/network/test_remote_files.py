@@ -44,9 +44,7 @@ def test_files_go_to_a_stranger_and_come_back(worker: Daemon, client: Daemon, pl
     assert flipped.returncode == 7
 
 
-def test_a_job_that_was_handed_in_is_listed_fetched_and_released(
-    worker: Daemon, client: Daemon, place: Path
-) -> None:
+def test_a_submitted_job_is_listed_fetched_and_released(worker: Daemon, client: Daemon, place: Path) -> None:
     peer = ("--peer", address_of(worker), *LABORATORY)
     (place / "in" / "data").write_bytes(CONTENT[::-1])  # no other job's
     held = set((worker.state / "trees").glob("??/*"))
@@ -83,7 +81,7 @@ def test_a_stranger_that_serves_other_files_is_left_for_another(
     assert f"signed by {peer_of(worker)}" in ran.stderr.decode()
 
 
-def test_what_a_stranger_left_is_run_again_here_and_by_a_second_node(
+def test_files_from_a_stranger_are_checked_by_re_execution_here_and_on_a_second_node(
     start: Starter, bootstrap: str, worker: Daemon, client: Daemon, place: Path
 ) -> None:
     start("second", "--lend", "--bootstrap", bootstrap)
@@ -125,7 +123,7 @@ def test_a_program_maps_files_over_strangers(
             assert result.files["out/copy"].read() == bytes([number]) * 1000
 
 
-def test_a_batch_has_files_on_strangers_and_takes_no_false_ones(
+def test_a_batch_with_files_on_strangers_accepts_no_false_files(
     start: Starter, bootstrap: str, worker: Daemon, liar: Liar, client: Daemon, place: Path
 ) -> None:
     forger = liar("other_files", "--bootstrap", bootstrap)

@@ -58,7 +58,7 @@ def test_javascript_packages_have_digests_and_no_host(place: Path) -> None:
 @pytest.mark.parametrize(
     "change", [{"integrity": "sha512-x"}, {"version": "0.0.1"}, None], ids=["content", "version", "unknown"]
 )
-def test_a_package_that_is_not_the_one_named_is_told_of(
+def test_a_package_other_than_the_locked_one_is_reported(
     tmp_path: Path, change: dict[str, str] | None
 ) -> None:
     lock = json.loads((INTEROP / "package-lock.json").read_text())

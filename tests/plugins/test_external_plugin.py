@@ -41,9 +41,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Insta
     return install(directory, found, *names, linked=linked)
 
 
-def test_nothing_of_this_tree_stands_in_for_what_was_installed(
-    installed: Installation, template: Path
-) -> None:
+def test_no_file_of_this_tree_replaces_an_installed_one(installed: Installation, template: Path) -> None:
     code = "import plasm_core, plasm_verifier_budget as v; print(plasm_core.__file__, v.__file__)"
     files = installed.python("-I", "-c", code, cwd=template)
 

@@ -91,7 +91,7 @@ def test_the_inventory_tells_installed_missing_broken_and_conflicting_apart(
     assert {found[name].state for name in ("signer_ed25519", "verifier_signature")} == {"installed"}
 
 
-def test_a_library_that_is_not_there_is_named_with_the_command(site: Site) -> None:
+def test_a_missing_library_is_named_with_the_command(site: Site) -> None:
     site.verifier("plasm-test-jury", "jury", source=needing("plasm_test_library"))
     with pytest.raises(PluginMissingError) as caught:
         create("jury")
@@ -102,7 +102,7 @@ def test_a_library_that_is_not_there_is_named_with_the_command(site: Site) -> No
     assert (listed.state, listed.reason, listed.install) == ("missing", message, "pip install it")
 
 
-def test_a_library_that_this_python_is_too_new_for_is_told_without_a_command(site: Site) -> None:
+def test_a_library_that_does_not_support_this_python_is_reported_without_a_command(site: Site) -> None:
     """The command would fail, deep inside the build of a library."""
     fields = 'requires = ("plasm_test_library",); install = "pip install it"; newest_python = (3, 9)'
     site.verifier("plasm-test-jury", "jury", source=verifier("jury", fields=fields))
@@ -117,7 +117,7 @@ def test_a_library_that_this_python_is_too_new_for_is_told_without_a_command(sit
     assert by_name()["verifier_jury"].install is None
 
 
-def test_a_dotted_library_that_is_not_there_is_named_too(site: Site) -> None:
+def test_a_missing_library_with_a_dotted_name_is_named_too(site: Site) -> None:
     site.verifier("plasm-test-jury", "jury", source=needing("plasm_test_library.inner"))
 
     with pytest.raises(PluginMissingError, match=r"plasm_test_library\.inner"):
@@ -135,7 +135,9 @@ def test_a_plugin_that_is_misconfigured_is_listed_with_the_reason(site: Site) ->
 
 @pytest.mark.parametrize("source", [PLAIN, verifier("jury")], ids=["plain", "attrs"])
 @pytest.mark.parametrize("method", ["__init__", "check"])
-def test_whatever_making_it_raises_breaks_that_plugin_alone(site: Site, source: str, method: str) -> None:
+def test_an_exception_of_a_plugins_constructor_breaks_only_that_plugin(
+    site: Site, source: str, method: str
+) -> None:
     """`plasm plugins` and `plasm doctor` make every plugin there is."""
     own = source.replace(
         "    def judge", f"    def {method}(self): raise OSError('no such device')\n\n    def judge"

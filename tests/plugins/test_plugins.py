@@ -120,7 +120,7 @@ def test_a_broken_import_is_reported_with_its_reason(site: Site) -> None:
 
 
 @pytest.mark.parametrize("source", ["this is no Python", "1 / 0", "raise Exception('why')"])
-def test_whatever_an_import_raises_breaks_that_plugin_alone(site: Site, source: str) -> None:
+def test_an_exception_of_a_plugins_import_breaks_only_that_plugin(site: Site, source: str) -> None:
     site.verifier("plasm-test-jury", "jury", source=source)
     site.verifier("plasm-test-other", "other")
 

@@ -34,7 +34,7 @@ def assert_same_as_reference(code: bytes, *, gas: int, memory_pages: int = PAGES
 
 @deterministic
 @given(modules())
-def test_a_module_is_rewritten_to_one_valid_module_that_exports_what_is_ours_alone(code: bytes) -> None:
+def test_a_module_is_rewritten_to_a_valid_module_that_exports_only_our_names(code: bytes) -> None:
     before, rewritten = decode(code), meter(code).code
     own = OWN_EXPORTS | ({"plasm:start"} if before.start is not None else set())
     needed = {"_start", "memory"} & before.exports.keys()
@@ -50,7 +50,7 @@ def test_a_module_is_rewritten_to_one_valid_module_that_exports_what_is_ours_alo
 
 @deterministic
 @given(modules())
-def test_what_the_guest_exports_is_none_of_the_counters(code: bytes) -> None:
+def test_the_guests_exports_cannot_reach_the_counters(code: bytes) -> None:
     before, after = decode(code), decode(metered(code))
 
     counters = {after.exports[name].index for name in OWN_EXPORTS}
@@ -132,7 +132,7 @@ edits = st.lists(
 
 @settings(deterministic, max_examples=300)
 @given(modules(), edits)
-def test_broken_modules_are_refused_in_time_or_rewritten(
+def test_broken_modules_are_refused_or_rewritten_within_a_bound(
     code: bytes, edits: list[tuple[str, float, bytes]]
 ) -> None:
     broken = bytearray(code)

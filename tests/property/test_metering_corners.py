@@ -81,7 +81,7 @@ def test_gas_is_what_was_counted_by_hand(body: str, gas: int) -> None:
     assert (observed.outcome, observed.used) == ("out_of_gas", gas - 1)
 
 
-def test_a_run_out_of_gas_goes_on_to_the_next_check_and_no_further() -> None:
+def test_a_run_out_of_gas_stops_at_the_next_check() -> None:
     store = "i32.const {0} i32.const 1 i32.store8 "
     code = started(
         store.format(0) + "i32.const 1 if " + store.format(1) + "end loop " + store.format(2) + "end"

@@ -126,7 +126,7 @@ def play(machine: Machine, pieces: Iterable[bytes]) -> tuple[list[m.Message | Da
 @either
 @settings(max_examples=25)
 @given(data=st.data())
-def test_a_stream_means_the_same_however_it_is_cut(
+def test_a_stream_means_the_same_in_any_pieces(
     make: Callable[[], Machine], other: str, data: st.DataObject
 ) -> None:
     stream = data.draw(streams(other))
@@ -159,7 +159,7 @@ def play_on(machine: Machine, piece: bytes) -> tuple[list[m.Message | Data], str
 
 @pytest.mark.parametrize("length", [0, 131_074, 2**31, 2**32 - 1])
 @pytest.mark.parametrize("kind", [0, 1])
-def test_a_hostile_length_is_refused_before_there_is_room_for_it(length: int, kind: int) -> None:
+def test_a_hostile_length_is_refused_before_memory_is_allocated(length: int, kind: int) -> None:
     reader = FrameReader(m.FROM_CLIENT)
     tracemalloc.start()
     try:

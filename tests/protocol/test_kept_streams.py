@@ -167,7 +167,7 @@ def test_bytes_on_their_way_when_the_rest_was_refused_are_passed_over() -> None:
     assert list(node.receive(rest)) == [None]
 
 
-def test_windows_begin_anew_with_each_conversation() -> None:
+def test_windows_restart_with_each_conversation() -> None:
     """Offsets and credit of one job are no other's."""
     node = NodeConversation()
     run(node, greeted())

@@ -74,7 +74,7 @@ def test_data_is_read_and_written_as_its_bytes(vector: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("vector", VECTORS["refused"], ids=lambda vector: str(vector["why"]))
 @pytest.mark.parametrize("side", SIDES)
-def test_what_is_no_frame_is_refused(side: str, vector: dict[str, Any]) -> None:
+def test_an_invalid_frame_is_refused(side: str, vector: dict[str, Any]) -> None:
     with pytest.raises(ProtocolError):
         list(FrameReader(SIDES[side]).feed(bytes.fromhex(vector["frame_hex"])))
 
@@ -134,7 +134,7 @@ def test_a_pack_is_compared_while_it_arrives(vector: dict[str, Any], step: int) 
 
 @pytest.mark.parametrize("step", [1, 7, 1000])
 @pytest.mark.parametrize("vector", FILES["refused_packs"], ids=lambda vector: str(vector["why"]))
-def test_what_is_no_pack_never_becomes_whole(vector: dict[str, Any], step: int) -> None:
+def test_an_invalid_pack_never_becomes_complete(vector: dict[str, Any], step: int) -> None:
     data = bytes.fromhex(vector["pack_hex"])
     tree = next(item["tree"] for item in FILES["packs"] if item["name"] == "a tree")
     digests = PackDigests(tree, len(data))
@@ -147,7 +147,7 @@ def test_what_is_no_pack_never_becomes_whole(vector: dict[str, Any], step: int) 
 
 
 @pytest.mark.parametrize("vector", FILES["refused_packs"], ids=lambda vector: str(vector["why"]))
-def test_what_is_no_pack_is_refused(vector: dict[str, Any]) -> None:
+def test_an_invalid_pack_is_refused(vector: dict[str, Any]) -> None:
     data = bytes.fromhex(vector["pack_hex"])
 
     with pytest.raises(ListingError):

@@ -44,7 +44,7 @@ def test_a_record_is_believed_or_not(case: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("case", VECTORS["needs"], ids=lambda case: str(case["lacks"]))
-def test_what_a_node_lacks_for_a_job_is_told(case: dict[str, Any]) -> None:
+def test_a_requirement_that_a_node_lacks_is_reported(case: dict[str, Any]) -> None:
     record = open_record(case["envelope"].encode(), PEER, now=moment(VECTORS["records"][0]["now"]))
     manifest = Manifest.from_json(case["manifest"].encode())
 

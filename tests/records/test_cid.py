@@ -61,7 +61,7 @@ def test_each_form_is_read(text: str) -> None:
         "b" * 5000,
     ],
 )
-def test_what_is_none_is_refused(text: str) -> None:
+def test_invalid_values_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse_peer(text)
 

@@ -41,7 +41,7 @@ def test_the_rules_that_a_receipt_breaks_are_named(case: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize("case", VECTORS, ids=NAMES)
-def test_a_good_signature_does_not_make_a_contradiction_true(case: dict[str, Any]) -> None:
+def test_a_valid_signature_does_not_excuse_a_contradiction(case: dict[str, Any]) -> None:
     payload = case["statement"].encode()
     signature = Signature(key_id="", sig=SIGNER.sign(pae(PAYLOAD_TYPE, payload)))
     signed = Envelope(payload=payload, signatures=(signature,))

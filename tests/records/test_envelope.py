@@ -157,7 +157,7 @@ def test_a_signature_needs_no_key_id() -> None:
 @pytest.mark.parametrize(
     "data", [b"", b"null", b"[]", b'"x"', b"\xff", b'{"payload":"","payload":""}', b"[" * 90_000, b"NaN"]
 )
-def test_what_is_no_json_object_is_refused(data: bytes) -> None:
+def test_a_document_that_is_no_json_object_is_refused(data: bytes) -> None:
     ((where, _),) = problems(data)
 
     assert where == ""

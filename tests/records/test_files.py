@@ -81,7 +81,7 @@ def test_a_manifest_without_files_says_nothing_of_them() -> None:
         ({"files__colour": "red"}, "files.colour", "unknown field"),
     ],
 )
-def test_what_is_wrong_with_files_is_named(changes: dict[str, Any], where: str, what: str) -> None:
+def test_errors_in_files_are_named(changes: dict[str, Any], where: str, what: str) -> None:
     with pytest.raises(InvalidRecordError) as caught:
         Manifest.from_json(encoded(with_files().to_json(), **changes))
 
@@ -116,7 +116,7 @@ def test_an_entry_is_part_of_the_task() -> None:
         ({"entry": 7}, "entry", "expected the name of an export"),
     ],
 )
-def test_what_is_wrong_with_an_entry_is_named(changes: dict[str, Any], where: str, what: str) -> None:
+def test_errors_in_an_entry_are_named(changes: dict[str, Any], where: str, what: str) -> None:
     with pytest.raises(InvalidRecordError) as caught:
         Manifest.from_json(encoded(manifest(profile=PROFILE_V2, entry="run").to_json(), **changes))
 
@@ -230,7 +230,7 @@ def test_a_listing_has_one_encoding_and_its_digest(vector: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize("vector", VECTORS["refused_listings"], ids=lambda vector: vector["name"])
-def test_what_is_no_listing_is_refused(vector: dict[str, Any]) -> None:
+def test_an_invalid_listing_is_refused(vector: dict[str, Any]) -> None:
     with pytest.raises(ListingError):
         parse(bytes.fromhex(vector["listing_hex"]))
 
@@ -254,7 +254,7 @@ def test_any_bytes_are_a_listing_or_an_error(data: bytes, begun: bool) -> None:
 
 @settings(max_examples=500, deadline=None)
 @given(st.data())
-def test_a_damaged_listing_is_another_or_none(data: st.DataObject) -> None:
+def test_a_damaged_listing_is_a_different_one_or_refused(data: st.DataObject) -> None:
     whole = bytearray(bytes.fromhex(VECTORS["listings"][-1]["listing_hex"]))
     at = data.draw(st.integers(0, len(whole) - 1))
     whole[at] ^= data.draw(st.integers(1, 255))
@@ -297,7 +297,7 @@ def test_deep_directories_make_no_entry_of_a_listing_costly() -> None:
 @pytest.mark.parametrize(
     "path", [b"/", b"/a", b"d/", b"d//a", b"d/.", b"d/..", b"d/a/../b", b"d/\xff", b"d/\0"]
 )
-def test_no_path_of_a_listing_leads_elsewhere_whatever_it_lies_in(path: bytes) -> None:
+def test_no_path_of_a_listing_leads_outside_its_directory(path: bytes) -> None:
     entries = b"".join(
         bytes((DIRECTORY,)) + len(item).to_bytes(4, "little") + item for item in sorted((b"d", path))
     )

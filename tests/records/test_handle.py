@@ -70,7 +70,7 @@ def test_exchanged_neighbours_are_recognised(at: int) -> None:
     ],
     ids=range(13),
 )
-def test_what_only_resembles_a_handle_is_refused(text: str) -> None:
+def test_a_text_that_only_resembles_a_handle_is_refused(text: str) -> None:
     refused(text)
 
 

@@ -93,7 +93,7 @@ def test_a_problem_is_named_with_its_path(path: str, value: Any, where: str, wha
     ("value", "found"),
     [([["clock.real"]], "a list"), ([{}], "a list"), (["x"] * 6, "a list"), ([1, "1"], '[1, "1"]')],
 )
-def test_a_list_of_what_are_no_names_is_named_like_any_other(value: Any, found: str) -> None:
+def test_a_list_of_invalid_names_is_reported_as_such(value: Any, found: str) -> None:
     assert problems(encoded(GOOD, capabilities=value)) == [("capabilities", f"expected {NAMES}, got {found}")]
 
 
@@ -137,7 +137,7 @@ def test_an_error_reads_as_one_sentence() -> None:
         (b"{} {}", "not JSON: Extra data"),
     ],
 )
-def test_what_is_no_json_object_is_refused(data: bytes, what: str) -> None:
+def test_a_document_that_is_no_json_object_is_refused(data: bytes, what: str) -> None:
     ((where, message),) = problems(data)
 
     assert where == ""
@@ -145,7 +145,7 @@ def test_what_is_no_json_object_is_refused(data: bytes, what: str) -> None:
 
 
 @pytest.mark.parametrize("data", [b"[" * 60_000, b'{"a":' * 10_000, b"[" * 30_000 + b"]" * 30_000])
-def test_deep_nesting_is_refused_whatever_the_parser_makes_of_it(data: bytes) -> None:
+def test_deep_nesting_is_refused_with_every_parser(data: bytes) -> None:
     ((where, _),) = problems(data)
 
     assert where == ""
@@ -168,7 +168,7 @@ def test_a_float_that_is_whole_is_an_integer(number: str) -> None:
 
 
 @pytest.mark.parametrize("number", ["1e400", "-1e400", "1e300", "0.1", "-0.0", "9007199254740992.0"])
-def test_a_float_beyond_the_bounds_is_no_integer(number: str) -> None:
+def test_a_float_outside_the_bounds_is_no_integer(number: str) -> None:
     ((where, _),) = problems(GOOD.replace(f'"gas":{DEFAULT_GAS}'.encode(), f'"gas":{number}'.encode()))
 
     assert where == "limits.gas"

@@ -47,7 +47,7 @@ def test_every_kind_has_been_thought_of() -> None:
 
 
 @pytest.mark.parametrize("kind", ALL)
-def test_what_the_node_alone_says_is_not_recheckable(kind: str) -> None:
+def test_claims_of_the_node_are_not_recheckable(kind: str) -> None:
     assert outcome(kind).recheckable == (kind in RECHECKABLE)
 
 
@@ -65,7 +65,7 @@ def test_only_an_exit_succeeds(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in ALL if kind != "exited"])
-def test_a_code_goes_with_exited_alone(kind: str) -> None:
+def test_only_exited_has_a_code(kind: str) -> None:
     with pytest.raises(ValueError, match=r"^code goes with exited"):
         outcome(kind, code=0)
     with pytest.raises(ValueError, match=r"^code goes with exited"):
@@ -73,7 +73,7 @@ def test_a_code_goes_with_exited_alone(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in ALL if kind != "trapped"])
-def test_a_trap_goes_with_trapped_alone(kind: str) -> None:
+def test_only_trapped_has_a_trap(kind: str) -> None:
     with pytest.raises(ValueError, match=r"^trap goes with trapped"):
         outcome(kind, trap="unreachable")
     with pytest.raises(ValueError, match=r"^trap goes with trapped"):
@@ -121,7 +121,7 @@ def test_an_outcome_says_in_words_how_the_run_ended(trap: str) -> None:
         (outcome("cancelled"), "cancelled"),
     ],
 )
-def test_the_words_hold_all_there_is_to_say(found: Outcome, words: str) -> None:
+def test_every_outcome_has_its_words(found: Outcome, words: str) -> None:
     assert str(found) == words
 
 

@@ -80,7 +80,7 @@ def test_base58_has_no_ambiguous_letters(text: str) -> None:
         "16Uiu2HAm" + "1" * 44,
     ],
 )
-def test_what_is_no_ed25519_peer_id_is_refused(text: str) -> None:
+def test_a_peer_id_of_another_key_type_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"^not the PeerId of an Ed25519 key"):
         PeerId.parse(text)
 
@@ -97,7 +97,7 @@ def test_a_key_has_32_bytes(key: bytes) -> None:
         PeerId(key)
 
 
-def test_every_mistyped_letter_gives_another_peer_or_none() -> None:
+def test_every_mistyped_letter_gives_another_peer_or_an_error() -> None:
     for at in range(len(SEED_PEER)):
         other = "2" if SEED_PEER[at] != "2" else "3"
         mistyped = SEED_PEER[:at] + other + SEED_PEER[at + 1 :]

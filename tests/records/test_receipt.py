@@ -101,7 +101,7 @@ def test_stdout_and_stderr_are_there_once_each(indices: tuple[int, ...]) -> None
 
 
 @pytest.mark.parametrize("name", ["module", "args", "env", "stdin", "seed"])
-def test_the_task_digest_is_bound_to_each_digest_beside_it(name: str) -> None:
+def test_the_task_digest_must_match_each_digest_of_the_receipt(name: str) -> None:
     assert problems(encoded(GOOD, **{ASKED + name: "11" * 32})) == [NOT_THE_DIGEST]
 
 
@@ -186,7 +186,7 @@ def test_a_problem_is_named_with_its_path(path: str, value: Any, what: str) -> N
 @pytest.mark.parametrize(
     "subject", [None, 5, "", "stdout", {}, [None], ["stdout"], [[]], [{"name": "stdout"}]]
 )
-def test_subjects_that_are_none_are_refused(subject: Any) -> None:
+def test_invalid_subjects_are_refused(subject: Any) -> None:
     assert all(where.startswith("subject") for where, _ in problems(encoded(GOOD, subject=subject)))
 
 
@@ -212,7 +212,7 @@ def test_a_moment_is_in_utc(moment: datetime) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"null", b"\xff", b"[" * 400_000, b'{"_type":1,"_type":1}'])
-def test_what_is_no_json_object_is_refused(data: bytes) -> None:
+def test_a_document_that_is_no_json_object_is_refused(data: bytes) -> None:
     ((where, _),) = problems(data)
 
     assert where == ""

@@ -41,7 +41,7 @@ def test_a_public_key_is_read_from_pem(text: str) -> None:
         ec.generate_private_key(ec.SECP256R1()).public_key().public_bytes(*SPKI),
     ],
 )
-def test_what_is_no_ed25519_key_is_refused(data: bytes) -> None:
+def test_a_key_of_another_type_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         read_public_key(data)
 

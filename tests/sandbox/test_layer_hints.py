@@ -52,13 +52,13 @@ def namespaces(where: Path, number: int = errno.EPERM, *, is_root: bool = False)
         ({}, "needs root"),
     ],
 )
-def test_what_forbids_namespaces_to_an_ordinary_user_is_named(
+def test_the_setting_that_forbids_namespaces_to_ordinary_users_is_named(
     tmp_path: Path, files: dict[str, str], named: str
 ) -> None:
     assert named in namespaces(proc(tmp_path, **files))
 
 
-def test_root_is_never_told_to_become_root(tmp_path: Path) -> None:
+def test_root_gets_no_hint_to_become_root(tmp_path: Path) -> None:
     few = proc(tmp_path / "few")
     all_of_them = proc(tmp_path / "all", **{"self/status": "CapEff:\t000001ffffffffff\nSeccomp:\t2\n"})
 
@@ -66,11 +66,11 @@ def test_root_is_never_told_to_become_root(tmp_path: Path) -> None:
     assert "a seccomp filter" in namespaces(all_of_them, is_root=True)
 
 
-def test_a_limit_of_namespaces_is_told_as_a_limit(tmp_path: Path) -> None:
+def test_a_limit_of_namespaces_is_reported_as_a_limit(tmp_path: Path) -> None:
     assert "user.max_user_namespaces" in namespaces(proc(tmp_path), errno.ENOSPC)
 
 
-def test_a_kernel_without_namespaces_is_told_as_that(tmp_path: Path) -> None:
+def test_a_kernel_without_namespaces_is_reported_as_such(tmp_path: Path) -> None:
     assert "CONFIG_USER_NS" in namespaces(proc(tmp_path), errno.EINVAL)
 
 
@@ -82,7 +82,7 @@ def test_a_kernel_without_namespaces_is_told_as_that(tmp_path: Path) -> None:
         (errno.ENOSYS, "Seccomp:\t0\n", "Linux 5.13"),
     ],
 )
-def test_what_is_wrong_with_landlock_is_told_apart(
+def test_the_problems_of_landlock_are_distinguished(
     tmp_path: Path, number: int, status: str, named: str
 ) -> None:
     where = proc(tmp_path, **{"self/status": status})
@@ -90,7 +90,7 @@ def test_what_is_wrong_with_landlock_is_told_apart(
     assert named in str(layer_hint("landlock", os.strerror(number), proc=where, is_root=False))
 
 
-def test_without_a_proc_file_system_there_is_a_hint_all_the_same(tmp_path: Path) -> None:
+def test_without_a_proc_file_system_a_hint_is_still_given(tmp_path: Path) -> None:
     assert "needs root" in namespaces(tmp_path / "none")
 
 

@@ -56,7 +56,7 @@ def test_with_nothing_at_all_there_are_defaults() -> None:
     assert not any(found.components.values())
 
 
-def test_flags_beat_settings_beat_environment_beats_file_beats_default() -> None:
+def test_flags_override_settings_environment_file_and_default_in_that_order() -> None:
     toml = '[plasm]\nruntime = "file"\nvalidator = "file"\nsigner = "file"\nverifier = ["file"]'
     environ = {"PLASM_RUNTIME": "env", "PLASM_VALIDATOR": "env", "PLASM_SIGNER": "env"}
     settings = ("plasm.runtime=setting", "plasm.validator=setting")
@@ -85,7 +85,7 @@ def test_the_users_own_file_is_read_when_none_is_named(homes: Path) -> None:
     assert config.load(environ={}).plasm.runtime == "mine"
 
 
-def test_a_file_named_by_flag_beats_the_one_named_by_the_environment() -> None:
+def test_a_file_named_by_flag_overrides_the_one_named_by_the_environment() -> None:
     Path("env.toml").write_text('[plasm]\nruntime = "env"')
 
     assert config.load(environ={"PLASM_CONFIG": "env.toml"}).plasm.runtime == "env"
@@ -158,7 +158,7 @@ def test_a_variable_with_a_wrong_key_is_named_by_its_key(name: str, message: str
     assert refusal(**{name: "5"}).startswith(message)
 
 
-def test_variables_of_others_are_left_alone() -> None:
+def test_variables_of_other_programs_are_ignored() -> None:
     assert load(PLASM_SOCKET="/run/x", PATH="/bin", XPLASM_Y="1", plasm_runtime="x") == load()
 
 
@@ -200,7 +200,7 @@ def test_a_setting_without_a_value_is_refused(setting: str) -> None:
     assert refusal(settings=(setting,)) == f'--set {setting}: expected key=value, as in "admission.cpu_s=30"'
 
 
-def test_a_setting_inside_what_is_no_table_is_refused() -> None:
+def test_a_setting_below_a_value_that_is_no_table_is_refused() -> None:
     assert refusal("plasm = 5", settings=("plasm.runtime=x",)) == "plasm.runtime: plasm is no table"
     assert refusal(settings=("a.b.c=1", "a.b=2", "a.b.c=3")) == "a.b.c: b is no table"
 
@@ -240,7 +240,7 @@ def test_a_variable_that_is_set_but_empty_is_refused(variable: str, value: str) 
         ("PLASM_RUNTIME_SERVICE_HOST", "fd00::1"),
     ],
 )
-def test_variables_of_a_service_called_plasm_are_none_of_ours(variable: str, value: str) -> None:
+def test_variables_of_a_service_called_plasm_are_ignored(variable: str, value: str) -> None:
     assert load(settings=(), **{variable: value}) == load()
 
 

@@ -25,7 +25,7 @@ def drop_in(file: Path, name: str, text: str) -> Path:
     return path
 
 
-def test_drop_ins_change_single_keys_and_the_last_one_wins(file: Path) -> None:
+def test_drop_ins_change_single_keys_and_the_last_one_applies(file: Path) -> None:
     drop_in(file, "20-late.toml", "[policy]\nlend = true\n")
     drop_in(file, "10-early.toml", '[policy]\nlend = false\n[transport.local]\ngroup = "jobs"\n')
 
@@ -36,7 +36,7 @@ def test_drop_ins_change_single_keys_and_the_last_one_wins(file: Path) -> None:
     assert found.table("transport", "local") == {"mode": "0660", "group": "jobs"}
 
 
-def test_the_environment_beats_drop_ins(file: Path) -> None:
+def test_the_environment_overrides_drop_ins(file: Path) -> None:
     drop_in(file, "runtime.toml", '[plasm]\nruntime = "wasmer"\n')
 
     assert config.load(file=file, environ={"PLASM_RUNTIME": "wasmtime"}).plasm.runtime == "wasmtime"

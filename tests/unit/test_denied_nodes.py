@@ -24,7 +24,7 @@ def loaded(file: Path) -> Policy:
     return config.load(file=file, environ={}).policy
 
 
-def test_the_operators_own_list_stays_beside_it(tmp_path: Path) -> None:
+def test_the_operators_own_list_is_kept(tmp_path: Path) -> None:
     file = tmp_path / "plasmd.toml"
     file.write_text(f'[policy]\ndeny = ["{NODES[0]}"]\n')
 

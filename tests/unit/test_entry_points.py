@@ -85,7 +85,7 @@ def test_a_folder_that_has_just_changed_is_read_each_time(state: Path, site: Pat
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"state": 1}', '{"points": [{}]}'])
-def test_what_is_kept_and_cannot_be_read_is_made_again(
+def test_an_unreadable_stored_value_is_made_again(
     state: Path, site: Path, damage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names()

@@ -23,7 +23,7 @@ def fill(shares: Shares, holder: Holder) -> int:
     return taken
 
 
-def test_whoever_comes_finds_something_of_what_cannot_be_taken_back() -> None:
+def test_each_new_owner_finds_a_part_of_what_cannot_be_reclaimed() -> None:
     shares = Shares(1024)
 
     taken = [fill(shares, holder) for holder in STRANGERS]
@@ -50,7 +50,7 @@ def test_the_same_key_from_elsewhere_gets_no_second_share() -> None:
     assert shares.take(Holder(names=("peer 0", "another group"))) is Room.SHARE_USED
 
 
-def test_strangers_never_have_what_is_kept_for_the_nodes_own_users() -> None:
+def test_strangers_never_get_the_part_reserved_for_the_nodes_own_users() -> None:
     shares = Shares(100, kept=20, is_lent=True)
 
     strangers = sum(fill(shares, holder) for holder in STRANGERS)
@@ -59,7 +59,7 @@ def test_strangers_never_have_what_is_kept_for_the_nodes_own_users() -> None:
     assert fill(shares, USERS[0]) == 100 - strangers
 
 
-def test_what_own_users_hold_is_not_kept_for_them_twice() -> None:
+def test_the_reserve_shrinks_by_what_own_users_hold() -> None:
     shares = Shares(100, kept=20, is_lent=True)
     for _ in range(20):
         shares.take(USERS[0])
@@ -81,7 +81,7 @@ def test_an_own_user_leaves_something_for_the_next_and_the_operator_need_not() -
     assert shares.take(USERS[2]) is Room.FULL
 
 
-def test_whoever_holds_nothing_may_take_what_fits() -> None:
+def test_an_owner_that_holds_nothing_may_take_what_fits() -> None:
     shares = Shares(100)
 
     assert shares.take(STRANGERS[0], 100) is Room.FREE
@@ -141,7 +141,7 @@ def test_a_limit_for_each_name_holds_while_there_is_room() -> None:
     assert shares.room(STRANGERS[0]) is Room.SHARE_USED
 
 
-def test_what_was_there_before_counts_for_nobody() -> None:
+def test_data_from_before_the_start_counts_for_no_owner() -> None:
     shares = Shares(10)
     shares.take(NOBODY, 12, force=True)
 

@@ -85,7 +85,7 @@ def test_a_task_that_does_not_end_here_convicts_nobody(failure: Observables | Pl
     assert finding.convictions == ()
 
 
-def test_without_inputs_it_is_said_that_one_of_them_lied() -> None:
+def test_without_inputs_the_report_says_that_one_node_lied() -> None:
     finding, _ = judged(None, signed(0), signed(1, 5651))
 
     assert finding.decision is Decision.UNDECIDED
@@ -99,7 +99,7 @@ def test_a_node_that_contradicts_itself_is_convicted_without_a_run() -> None:
     assert runs == []
 
 
-def test_the_node_beside_one_that_contradicts_itself_is_judged_by_a_run() -> None:
+def test_the_other_node_of_a_contradicting_pair_is_judged_by_a_run() -> None:
     finding, runs = judged({"v8": TRUE}, signed(0), signed(0, 5651), signed(1))
 
     assert [item.node for item in finding.convictions] == [NODES[0].peer_id]
@@ -162,7 +162,7 @@ def test_the_normal_form_has_each_receipt_once_with_its_nodes_own_signature() ->
     assert FraudProof.from_json(proof.to_json()) == proof
 
 
-def test_what_no_proof_can_be_made_of_is_refused() -> None:
+def test_receipts_that_give_no_proof_are_refused() -> None:
     with pytest.raises(ProofRefusedError):
         normal_form([signed(0), sign_receipt(of(0, 5651), NODES[2])], {})
 

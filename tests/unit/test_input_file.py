@@ -127,7 +127,7 @@ def test_a_sparse_file_is_read_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/dev/zero", "/dev/urandom"])
-def test_what_never_ends_is_refused(path: str) -> None:
+def test_an_endless_file_is_refused(path: str) -> None:
     with pytest.raises(TooLargeError, match="more than 1000 bytes"):
         read_input(path, 1000)
     with pytest.raises(TooLargeError, match="more than 3000000 bytes"):
@@ -135,7 +135,7 @@ def test_what_never_ends_is_refused(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["half \ud800", "-\0", "/", "/nowhere", "a\0b", "/dev/fd/987"])
-def test_what_cannot_be_read_is_an_error_that_names_it(path: str) -> None:
+def test_an_unreadable_file_is_an_error_that_names_it(path: str) -> None:
     with pytest.raises(OSError, match=r".") as caught:
         open_input(path)
 

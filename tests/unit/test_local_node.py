@@ -21,7 +21,7 @@ def load(*settings: str) -> config.Config:
     return config.load(settings=settings, environ={})
 
 
-def test_what_the_policy_does_not_grant_is_refused_by_name() -> None:
+def test_a_grant_outside_the_policy_is_refused_by_name() -> None:
     with pytest.raises(RefusedError) as caught:
         check_policy(ASKS, load('policy.grants=["clock.real"]'))
 
@@ -29,7 +29,7 @@ def test_what_the_policy_does_not_grant_is_refused_by_name() -> None:
     assert str(caught.value) == "this node does not grant random.real"
 
 
-def test_what_the_policy_grants_is_allowed() -> None:
+def test_a_grant_of_the_policy_is_allowed() -> None:
     check_policy(manifest(), load())
     check_policy(ASKS, load('policy.grants=["clock.real", "random.real"]'))
 

@@ -41,7 +41,7 @@ async def test_a_pass_gives_out_no_more_than_its_share() -> None:
     assert served[-1] - served[0] >= 3
 
 
-async def test_groups_take_turns_however_many_connections_one_has() -> None:
+async def test_groups_take_turns_independently_of_their_connections() -> None:
     """A hundred connections of one network delay another network by one turn."""
     served: list[str] = []
     async with running(LoopTurns(pass_s=1.0)) as turns, trio.open_nursery() as nursery:
@@ -61,7 +61,7 @@ async def test_groups_take_turns_however_many_connections_one_has() -> None:
     assert served.index("honest") - before <= 3
 
 
-async def test_owners_of_a_group_take_turns_however_many_streams_one_has() -> None:
+async def test_owners_of_a_group_take_turns_independently_of_their_streams() -> None:
     served: list[str] = []
     async with running(LoopTurns(pass_s=1.0)) as turns, trio.open_nursery() as nursery:
         turns.charge(2.0)
@@ -102,7 +102,7 @@ async def test_a_task_that_never_waits_otherwise_leaves_others_their_passes() ->
     assert own >= 200
 
 
-async def test_who_is_cancelled_leaves_the_queue_and_the_others_are_served() -> None:
+async def test_a_cancelled_waiter_leaves_the_queue_and_the_others_are_served() -> None:
     served: list[str] = []
     async with running(LoopTurns(pass_s=1.0)) as turns, trio.open_nursery() as nursery:
         turns.charge(2.0)
@@ -143,7 +143,7 @@ async def test_nobody_waits_for_turns_that_nobody_gives_out() -> None:
     assert turns.waiting == 0
 
 
-async def test_those_who_wait_go_on_when_turns_end() -> None:
+async def test_waiters_continue_when_turns_end() -> None:
     """Closing a network does not hang on tasks that wait for its turns."""
     turns = LoopTurns(pass_s=1.0)
     async with trio.open_nursery() as nursery, trio.open_nursery() as inner:

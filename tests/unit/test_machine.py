@@ -74,7 +74,7 @@ def test_the_least_limit_of_all_groups_above_counts(tree: Tree) -> None:
     assert tree.memory_mib() == 70
 
 
-def test_what_throttles_counts_as_what_kills(tree: Tree) -> None:
+def test_a_throttling_limit_counts_like_a_killing_one(tree: Tree) -> None:
     """Beyond memory.high the kernel slows a group down until nothing moves."""
     tree.group("0::/", V2_MOUNT)
     tree.put("sys/fs/cgroup/memory.max", str(64 * MIB))
@@ -127,7 +127,7 @@ def test_hybrid_hierarchies_count_both(tree: Tree) -> None:
         ("cpu.cfs_quota_us", "-1"),
     ],
 )
-def test_no_limit_is_none(tree: Tree, name: str, text: str) -> None:
+def test_a_missing_limit_is_none(tree: Tree, name: str, text: str) -> None:
     tree.group("0::/", V2_MOUNT)
     tree.put(f"sys/fs/cgroup/{name}", text)
     tree.put("sys/fs/cgroup/cpu.cfs_period_us", "100000")
@@ -141,7 +141,7 @@ def test_a_containers_own_meminfo_counts(tree: Tree) -> None:
     assert tree.memory_mib() == 100
 
 
-def test_paths_out_of_the_namespace_lead_nowhere(tree: Tree) -> None:
+def test_paths_outside_the_namespace_are_ignored(tree: Tree) -> None:
     """The kernel writes `/../..` for a group above the namespace's root."""
     tree.group("0::/../../elsewhere", V2_MOUNT)
     tree.put("sys/fs/cgroup/memory.max", str(20 * MIB))
@@ -166,7 +166,7 @@ def test_a_mount_from_before_the_namespace_is_searched_for_our_group(
     assert tree.memory_mib() == 40
 
 
-def test_kills_for_memory_are_told_from_others(tree: Tree) -> None:
+def test_kills_for_memory_are_distinguished_from_others(tree: Tree) -> None:
     tree.group("0::/pod", V2_MOUNT)
     tree.put("sys/fs/cgroup/pod/memory.events", "low 0\nhigh 0\nmax 7\noom 1\noom_kill 2\noom_group_kill 0")
     kills = Kills(tree.path)

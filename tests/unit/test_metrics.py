@@ -19,7 +19,7 @@ def test_series_are_counted_by_name_and_labels() -> None:
     }
 
 
-def test_labels_are_in_order_whatever_order_they_are_given_in() -> None:
+def test_labels_are_sorted() -> None:
     assert series("messages_total", type="ping", direction="sent") == (
         'messages_total{direction="sent",type="ping"}'
     )

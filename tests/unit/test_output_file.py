@@ -72,7 +72,7 @@ def test_a_pipe_is_written_to(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["/dev/fd/{}", "/proc/self/fd/{}", "link"])
-def test_a_descriptor_of_ours_is_written_to_where_it_stands(tmp_path: Path, name: str) -> None:
+def test_output_to_our_descriptor_starts_at_its_offset(tmp_path: Path, name: str) -> None:
     with (tmp_path / "out").open("wb") as file:
         file.write(b"before ")
         file.flush()
@@ -101,7 +101,7 @@ def test_a_descriptor_of_ours_is_written_to_where_it_stands(tmp_path: Path, name
         ("x" * 300, "too long"),
     ],
 )
-def test_what_cannot_be_written_is_found_out_before(
+def test_an_unwritable_output_is_reported_before_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, reason: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -143,7 +143,7 @@ def test_temporary_names_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert not any(str(os.getpid()) in name for name in seen)
 
 
-def test_what_becomes_a_link_meanwhile_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_becomes_a_link_meanwhile_is_refused(tmp_path: Path) -> None:
     (tmp_path / "victim").write_bytes(b"mine")
     prepared = OutputFile.prepared(tmp_path / "r")
     (tmp_path / "r").symlink_to("victim")

@@ -65,7 +65,7 @@ def test_a_directory_below_another_users_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o757, 0o703])
-def test_a_directory_below_one_that_everybody_may_change_is_refused(tmp_path: Path, mode: int) -> None:
+def test_a_directory_below_a_world_writable_one_is_refused(tmp_path: Path, mode: int) -> None:
     (tmp_path / "open" / "ours").mkdir(parents=True)
     (tmp_path / "open").chmod(mode)
 
@@ -158,7 +158,7 @@ def test_a_key_that_a_link_of_ours_leads_to_is_judged_where_it_is(tmp_path: Path
         keyfile.load(tmp_path / "node.key")
 
 
-def test_a_key_that_a_link_leads_to_where_everybody_may_replace_it_is_refused(tmp_path: Path) -> None:
+def test_a_key_linked_into_a_world_writable_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "open").mkdir()
     keyfile.create(tmp_path / "open" / "node.key")
     (tmp_path / "node.key").symlink_to(tmp_path / "open" / "node.key")
@@ -223,7 +223,7 @@ def test_a_damaged_secret_is_replaced_once(tmp_path: Path, left: bytes) -> None:
     assert [item.name for item in tmp_path.iterdir()] == ["cache.key"]
 
 
-def test_a_key_that_everybody_may_replace_is_refused(tmp_path: Path) -> None:
+def test_a_key_in_a_world_writable_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "open").mkdir()
     keyfile.create(tmp_path / "open" / "node.key")
     (tmp_path / "open").chmod(0o777)
@@ -232,7 +232,7 @@ def test_a_key_that_everybody_may_replace_is_refused(tmp_path: Path) -> None:
         keyfile.load(tmp_path / "open" / "node.key")
 
 
-def test_a_socket_below_what_everybody_may_replace_is_refused(tmp_path: Path) -> None:
+def test_a_socket_below_a_world_writable_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "o" / "d").mkdir(parents=True)
     (tmp_path / "o").chmod(0o777)
 

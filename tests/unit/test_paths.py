@@ -34,7 +34,7 @@ def test_without_a_whole_path_the_usual_one_is_taken(
     assert paths.state_directory() == homes / ".local" / "state" / "plasm"
 
 
-def test_a_private_directory_is_its_owners_alone(tmp_path: Path) -> None:
+def test_a_private_directory_is_accessible_only_to_its_owner(tmp_path: Path) -> None:
     open_to_all = tmp_path / "open"
     open_to_all.mkdir(mode=0o755)
 

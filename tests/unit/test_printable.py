@@ -22,7 +22,7 @@ def test_a_text_is_shown_as_its_vector_says(case: dict[str, str]) -> None:
     assert visible(case["text"]) == case["shown"]
 
 
-def test_whatever_is_shown_is_printable() -> None:
+def test_every_shown_text_is_printable() -> None:
     every = "".join(map(chr, range(0x11_0000)))
 
     assert visible(every).isprintable()
@@ -32,7 +32,7 @@ def test_whatever_is_shown_is_printable() -> None:
     assert json.loads(json_text(characters)) == characters
 
 
-def test_what_is_kept_is_kept() -> None:
+def test_the_characters_to_keep_are_kept() -> None:
     assert visible("a\n\tb\x9bc", keep="\n\t") == "a\n\tb\\x9bc"
 
 
@@ -55,7 +55,7 @@ def test_json_keeps_its_meaning(indent: int | None) -> None:
     assert parse_json(json_text({"a": "\x9b"}).encode(), record="x", maximum=100) == {"a": "\x9b"}
 
 
-def test_there_is_one_place_that_makes_text_printable() -> None:
+def test_only_one_module_makes_text_printable() -> None:
     """A second one would differ one day: what checks a text may ask, what replaces may not."""
     files = subprocess.run(
         ["git", "ls-files", "-z", "plasm_core/*.py", "plugins/*.py"],

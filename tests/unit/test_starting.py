@@ -69,7 +69,7 @@ def test_a_daemon_that_died_leaves_no_mark(socket: Path) -> None:
     assert [path.name for path in socket.parent.iterdir()] == ["plasmd.sock.starting"]
 
 
-def test_a_second_daemon_leaves_the_firsts_mark_alone(socket: Path) -> None:
+def test_a_second_daemon_keeps_the_mark_of_the_first(socket: Path) -> None:
     first, second = StartMark(), StartMark()
     first.set(socket)
     second.set(socket)
@@ -89,7 +89,7 @@ async def patience() -> float:
 
 @pytest.mark.usefixtures("socket", "autojump_clock")
 @pytest.mark.trio
-async def test_where_nothing_starts_a_client_waits_for_a_moment() -> None:
+async def test_a_client_waits_a_moment_if_no_daemon_is_starting() -> None:
     """The shell starts `plasmd &` and the next command at once: the mark may be late."""
     assert starting.GRACE_S <= await patience() < starting.GRACE_S + 1
     assert not await StartPatience().goes_on(answered=True)

@@ -12,7 +12,7 @@ class Clock:
         return self.now
 
 
-def test_what_was_not_there_is_not_spent() -> None:
+def test_only_available_tokens_are_spent() -> None:
     budget = TokenBucket(capacity=3, per_s=1, clock=Clock())
 
     assert [budget.spend() for _ in range(4)] == [True, True, True, False]
@@ -29,7 +29,7 @@ def test_time_refills_it_up_to_its_capacity() -> None:
     assert budget.left == 3
 
 
-def test_what_is_earned_is_never_more_than_the_capacity() -> None:
+def test_tokens_never_exceed_the_capacity() -> None:
     """Otherwise a day's honest work would buy an hour's flood."""
     budget = TokenBucket(capacity=3, per_s=0, clock=Clock())
     budget.earn(1000)

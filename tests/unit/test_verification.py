@@ -115,7 +115,7 @@ def test_the_peer_that_was_dialled_is_a_trusted_key() -> None:
         ({"stdin": sha256(b"other")}, "stdin"),
     ],
 )
-def test_each_binding_rejects_what_is_not_its_own(change: dict[str, Any], what: str) -> None:
+def test_each_binding_rejects_the_claims_of_another_task(change: dict[str, Any], what: str) -> None:
     (expected,) = change.values()
 
     for expectation in (attrs.evolve(WHOLE, **change), Expectation(trusted=frozenset({ME}), **change)):
@@ -173,7 +173,7 @@ def test_the_job_is_the_manifests_bytes_not_its_meaning() -> None:
 
 
 @pytest.mark.parametrize("sent", [b"{}", b"not JSON", b""])
-def test_a_manifest_that_is_none_is_rejected(sent: bytes) -> None:
+def test_an_invalid_manifest_is_rejected(sent: bytes) -> None:
     verdict = judged(expectation=attrs.evolve(TRUST, manifest_json=sent))
 
     assert verdict.decision is REJECT
@@ -205,7 +205,9 @@ def test_every_mismatch_is_named_at_once() -> None:
         ([Opinion(verifier="says", decision="accept")], UNDECIDED),  # type: ignore[arg-type]
     ],
 )
-def test_any_rejection_wins_and_silence_is_not_acceptance(answers: list[Any], decision: Decision) -> None:
+def test_one_rejection_rejects_and_an_undecided_opinion_does_not_accept(
+    answers: list[Any], decision: Decision
+) -> None:
     signed = [SignatureVerifier()] if answers else []
 
     verdict = judged(expectation=TRUST, verifiers=[*signed, *(Says(answer) for answer in answers)])
@@ -213,7 +215,7 @@ def test_any_rejection_wins_and_silence_is_not_acceptance(answers: list[Any], de
     assert verdict.decision is decision
 
 
-def test_no_verifier_at_all_is_said_to_be_why() -> None:
+def test_a_verdict_without_verifiers_gives_that_as_its_reason() -> None:
     assert judged(verifiers=[]).reasons == ("no verifier was asked",)
 
 
@@ -242,7 +244,7 @@ def test_the_contract_catches_a_verifier_that_gives_no_opinion() -> None:
 
 
 @pytest.mark.parametrize("verifiers", [[], [Says(RuntimeError("why"))], [Says(ACCEPT)]])
-def test_a_binding_rejects_whatever_the_verifiers_say(verifiers: list[Verifier]) -> None:
+def test_a_failed_binding_rejects_even_if_the_verifiers_accept(verifiers: list[Verifier]) -> None:
     wrong = attrs.evolve(WHOLE, outputs=outputs_of(b"x"))
 
     assert judged(expectation=wrong, verifiers=verifiers).decision is REJECT
@@ -287,7 +289,7 @@ def test_co_signatures_are_allowed_in_any_order() -> None:
     assert judged(attrs.evolve(both, signatures=both.signatures[::-1])).decision is ACCEPT
 
 
-def test_a_bad_signature_beside_a_good_one_takes_nothing_from_it() -> None:
+def test_a_bad_signature_does_not_invalidate_a_good_one() -> None:
     junk = tuple(Signature(key_id="", sig=sig) for sig in (b"", b"x", bytes(64), bytes(65)))
 
     assert judged(attrs.evolve(SIGNED, signatures=(*junk, *SIGNED.signatures))).decision is ACCEPT
@@ -309,7 +311,7 @@ def test_another_payload_type_is_rejected(kind: str) -> None:
 @pytest.mark.parametrize(
     "data", [b"", b"{}", b"null", b"\xff", b"[" * 90_000, encoded(SIGNED.to_json(), payload="e30=")]
 )
-def test_what_is_no_receipt_is_rejected_and_never_raises(data: bytes) -> None:
+def test_an_invalid_receipt_is_rejected_without_an_exception(data: bytes) -> None:
     found, verdict = verify(data, TRUST, [Says(ACCEPT)])
 
     assert found is None
@@ -354,7 +356,7 @@ def test_every_verifier_is_shown_all_answers_at_once() -> None:
     assert first.laboratory is second.laboratory is laboratory
 
 
-def test_of_several_answers_only_what_was_compared_of_all_is_established() -> None:
+def test_only_facts_compared_for_all_answers_are_established() -> None:
     found = verify_all(ANSWERS, [SignatureVerifier()])[1].established
 
     assert "stdout" in found

@@ -107,7 +107,7 @@ async def test_a_batch_is_not_stored_in_a_folder_that_is_being_deleted(batches: 
     assert again.path.is_dir()
 
 
-async def test_a_batch_that_cannot_be_read_is_left_alone(batches: WebBatches) -> None:
+async def test_an_unreadable_batch_is_not_changed(batches: WebBatches) -> None:
     """Its results may be of a newer release, to which the operator returns."""
     newer, unfinished = await stored(batches, token("owner")), await stored(batches, token("owner"))
     for path, statement in (

@@ -235,7 +235,7 @@ def own(tmp_path: Path) -> Iterator[WebServer]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_batch_goes_on_when_the_server_is_started_again(own: WebServer, number: signal.Signals) -> None:
+def test_a_batch_continues_after_a_restart_of_the_server(own: WebServer, number: signal.Signals) -> None:
     jobs = lines(*[{"args": [f"job {n}"]} for n in range(300)])
     batch = submit(own, [("module", HELLO), ("jobs", jobs)]).json
     path = f"/v1/batches/{batch['batchId']}"
@@ -250,7 +250,7 @@ def test_a_batch_goes_on_when_the_server_is_started_again(own: WebServer, number
     assert own.ask("GET", f"{path}/jobs/299/stdout").body == b"992 boj\n"
 
 
-def test_a_batch_waits_for_a_daemon_that_is_away_and_says_so(own: WebServer) -> None:
+def test_a_batch_waits_for_a_stopped_daemon_and_reports_it(own: WebServer) -> None:
     own.daemon.kill()
     batch = submit(own, [("module", HELLO), ("jobs", lines({"args": ["x"]}))]).json
     path = f"/v1/batches/{batch['batchId']}"

@@ -106,7 +106,7 @@ def test_modules_that_no_token_has_sent_go_first(tmp_path: Path) -> None:
     table.close()
 
 
-def test_what_a_server_left_that_was_killed_while_it_wrote_is_deleted(tmp_path: Path) -> None:
+def test_files_of_a_server_killed_while_writing_are_deleted(tmp_path: Path) -> None:
     """It takes room that nobody counts."""
     table, directory = WebJobTable(tmp_path / "state"), tmp_path / "modules"
     store = ModuleStore(table, directory)

@@ -167,7 +167,7 @@ def test_no_path_leads_out_of_the_routes(web: WebServer, path: str) -> None:
     assert b"root:" not in said
 
 
-def test_more_connections_than_there_is_room_for_lock_nobody_out(daemon: Daemon) -> None:
+def test_too_many_connections_lock_out_no_client(daemon: Daemon) -> None:
     """Connections that ask for nothing are closed for others, the longest idle first."""
     with WebServer(daemon, "--connections", "64") as web:
         web.start()

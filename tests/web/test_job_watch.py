@@ -67,7 +67,7 @@ async def test_all_live_jobs_are_asked_about_at_once(table: WebJobTable) -> None
     assert [len(handles) for handles in daemon.asked] == [3]
 
 
-async def test_what_has_ended_unseen_is_told_later(table: WebJobTable) -> None:
+async def test_a_job_that_ended_unobserved_is_reported_later(table: WebJobTable) -> None:
     """Its receipt is fetched by `run`, which tells the listeners."""
     _, watching = watch(table, status("COMPLETE"), RefusedError("released", "gone"), status("QUEUED"))
 

@@ -87,7 +87,7 @@ def test_one_manifest_sent_twice_is_one_job(web: WebServer) -> None:
     assert [job["jobId"] for job in listed].count(job_id(manifest)) == 1
 
 
-def test_what_a_manifest_does_not_name_is_refused_before_it_is_sent(web: WebServer) -> None:
+def test_an_input_that_a_manifest_does_not_name_is_refused_before_it_is_sent(web: WebServer) -> None:
     manifest = manifest_for(HELLO, JobInput()).to_json()
 
     answer = web.submit([("manifest", manifest), ("args", b"other"), ("module", HELLO)])
@@ -155,7 +155,7 @@ def test_a_wrong_form_is_a_problem_that_says_where(
     _valid("Problem", answer.json)
 
 
-def test_events_tell_the_job_and_go_on_at_any_of_them(web: WebServer) -> None:
+def test_events_report_the_job_and_resume_after_any_of_them(web: WebServer) -> None:
     job = _done(web).json
     path = f"/v1/jobs/{job['jobId']}/events"
 
@@ -253,7 +253,7 @@ def test_large_outputs_come_whole_and_to_be_resumed(web: WebServer) -> None:
     assert web.ask("GET", path, headers={"Range": "bytes=70000-"}).body == whole[70000:]
 
 
-def test_the_list_goes_on_page_by_page(web: WebServer) -> None:
+def test_the_list_is_paged(web: WebServer) -> None:
     wanted = [_done(web).json["jobId"] for _ in range(3)][::-1]
 
     found: list[str] = []
@@ -288,7 +288,7 @@ def test_a_module_is_sent_once_and_named_by_its_digest_later(web: WebServer) -> 
     assert web.ask("GET", path, token=web.make_token("no-modules")).status == 404
 
 
-def test_all_jobs_of_a_token_are_told_as_they_change(web: WebServer) -> None:
+def test_changes_of_all_jobs_of_a_token_are_reported(web: WebServer) -> None:
     token = web.make_token("watcher")
     connection = web.connect()
     connection.request("GET", "/v1/events", headers={"Authorization": f"Bearer {token}"})

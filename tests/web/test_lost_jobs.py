@@ -98,7 +98,7 @@ async def test_a_job_that_was_not_accepted_is_forgotten(table: WebJobTable) -> N
     assert table.numbered(job.number) is None
 
 
-async def test_a_job_that_is_being_submitted_is_left_alone(table: WebJobTable) -> None:
+async def test_a_job_that_is_being_submitted_is_not_touched(table: WebJobTable) -> None:
     daemon, job = _Daemon(), submitted(table)
     jobs, _ = web_jobs(daemon, table)
     await jobs.recover(datetime.now(timezone.utc) - timedelta(minutes=10))

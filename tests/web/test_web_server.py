@@ -112,7 +112,7 @@ def test_tls_is_spoken_with_a_certificate(daemon: Daemon, tmp_path: Path) -> Non
         assert web.end() == 0
 
 
-def test_a_key_that_is_not_the_certificates_is_told_at_the_start(daemon: Daemon, tmp_path: Path) -> None:
+def test_a_key_of_another_certificate_is_reported_at_the_start(daemon: Daemon, tmp_path: Path) -> None:
     certificate, _ = certified("localhost", tmp_path)
     _, other = certified("other", tmp_path)
 
@@ -125,7 +125,7 @@ def test_a_key_that_is_not_the_certificates_is_told_at_the_start(daemon: Daemon,
     assert b"certificate" in done.stderr
 
 
-def test_a_daemon_that_is_away_is_told_plainly_and_its_return_is_seen(own_daemon: Daemon) -> None:
+def test_a_stopped_daemon_is_reported_and_its_restart_is_noticed(own_daemon: Daemon) -> None:
     with WebServer(own_daemon) as web:
         web.start()
         path = web.submit([("module", FOR_EVER)]).headers["location"]
@@ -198,7 +198,7 @@ def test_the_node_is_shown_with_its_checks(web: WebServer) -> None:
     assert json.dumps(answer["checks"]).count("daemon") >= 1
 
 
-def test_a_full_queue_is_told_at_once_with_when_to_come_again(tmp_path: Path) -> None:
+def test_a_full_queue_is_reported_at_once_with_a_time_to_retry(tmp_path: Path) -> None:
     with (
         Daemon(tmp_path, "--set", "queue.jobs=1", "--set", "limits.cpu=1") as daemon,
         WebServer(daemon) as web,

@@ -99,7 +99,7 @@ def test_the_ends_of_all_tokens_are_looked_for(table: WebJobTable, count: int) -
 
 
 @pytest.mark.parametrize("count", [1, 5, 30])
-def test_what_is_due_comes_by_turns_of_the_tokens(table: WebJobTable, count: int) -> None:
+def test_due_deliveries_alternate_between_tokens(table: WebJobTable, count: int) -> None:
     add(table, "many", 30)
     add(table, "few", count)
 

@@ -116,7 +116,7 @@ def test_the_signature_is_that_of_the_specification() -> None:
     assert made == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
-def test_a_receiver_is_told_the_job_and_its_receipt_and_no_output(
+def test_a_receiver_gets_the_job_and_its_receipt_but_no_output(
     telling: WebServer, receiver: Receiver
 ) -> None:
     path = submitted(telling, receiver.url)
@@ -176,7 +176,7 @@ def test_a_failed_attempt_is_repeated_with_the_same_id_also_by_the_next_server(
 
 
 @pytest.mark.parametrize(("status", "attempts"), [(410, 1)])
-def test_a_receiver_that_is_gone_is_told_no_more(
+def test_a_receiver_that_answers_gone_gets_nothing_more(
     telling: WebServer, receiver: Receiver, status: int, attempts: int
 ) -> None:
     receiver.answers = [status]
@@ -245,7 +245,7 @@ def test_a_pattern_stands_for_names_below_it() -> None:
             allowed.check(f"https://{host}/")
 
 
-def test_a_url_that_no_resolver_can_take_fails_alone(telling: WebServer, receiver: Receiver) -> None:
+def test_a_url_that_cannot_be_resolved_fails_no_other(telling: WebServer, receiver: Receiver) -> None:
     """The table may hold a URL of a version that let it in: it must not end the server, at each start again."""
     path = submitted(telling, receiver.url)
     hook_of(telling, path, "delivered")

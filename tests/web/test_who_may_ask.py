@@ -17,7 +17,7 @@ HELLO = (ROOT / "examples" / "hello" / "hello.wasm").read_bytes()
 FOR_EVER = starting("(loop $l (br $l))")
 
 
-def test_without_a_token_nothing_is_told_but_health(web: WebServer) -> None:
+def test_without_a_token_only_health_is_answered(web: WebServer) -> None:
     for path in ("/v1/jobs", "/v1/node", "/v1/peers", "/metrics", f"/v1/jobs/{'0' * 64}"):
         answer = web.ask("GET", path, token=None)
         assert (answer.status, answer.json["code"]) == (401, "unauthorized"), path
@@ -73,7 +73,7 @@ def test_a_revoked_token_is_of_no_use_from_then_on(web: WebServer) -> None:
     assert (before, web.ask("GET", "/v1/jobs", token=token).status) == (200, 401)
 
 
-def test_a_revoked_token_is_told_no_more_on_streams_that_are_open(web: WebServer) -> None:
+def test_a_revoked_token_gets_nothing_more_on_open_streams(web: WebServer) -> None:
     token = web.make_token("listening")
     path = web.submit([("module", FOR_EVER)], token=token).headers["location"]
     streams = []

@@ -65,7 +65,7 @@ def test_two_keys_are_not_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
-def test_a_key_is_its_owners_alone_whatever_the_umask(path: Path, umask: int) -> None:
+def test_a_key_is_readable_only_by_its_owner_under_every_umask(path: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
         create(path)
@@ -94,7 +94,7 @@ def test_a_key_is_never_replaced(path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage"])
-def test_not_even_what_is_no_key_is_replaced(path: Path, content: bytes) -> None:
+def test_even_a_file_that_is_no_key_is_not_replaced(path: Path, content: bytes) -> None:
     write(path, content)
 
     for make in (create, load_or_create):
@@ -103,7 +103,7 @@ def test_not_even_what_is_no_key_is_replaced(path: Path, content: bytes) -> None
     assert path.read_bytes() == content
 
 
-def test_a_link_to_nowhere_is_not_followed_to_make_a_key(path: Path) -> None:
+def test_a_dangling_link_is_not_followed_to_make_a_key(path: Path) -> None:
     path.parent.mkdir()
     path.symlink_to(path.parent / "elsewhere")
 
@@ -168,7 +168,7 @@ ED25519 = ed25519.Ed25519PrivateKey.generate()
     ],
     ids=["empty", "bytes", "hollow", "short", "cut", "encrypted", "public", "der", "raw", "huge"],
 )
-def test_what_is_no_unencrypted_key_is_refused(path: Path, data: bytes) -> None:
+def test_a_file_that_is_no_unencrypted_key_is_refused(path: Path, data: bytes) -> None:
     error = refusal(write(path, data))
 
     assert str(error) == f"{path} is not an unencrypted private key in PEM form"
@@ -217,7 +217,7 @@ def test_threads_that_make_a_key_at_once_agree_on_one(tmp_path: Path) -> None:
             assert keys == {public(load(path))}
 
 
-def test_what_a_crash_left_behind_does_not_stand_in_the_way(path: Path) -> None:
+def test_files_left_by_a_crash_do_not_block_a_new_key(path: Path) -> None:
     """In a container every run may have the same process id."""
     write(path.with_name(f".{path.name}.{os.getpid()}.new"), b"")
 

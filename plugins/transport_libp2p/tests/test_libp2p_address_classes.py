@@ -41,7 +41,7 @@ def test_an_address_with_a_zone_is_link_local() -> None:
 
 
 @pytest.mark.parametrize("case", VECTORS["hearsay"], ids=lambda case: " ".join(case["bootstrap"]) or "none")
-def test_the_range_of_a_bootstrap_node_alone_is_dialled_on_hearsay(case: dict[str, list[str]]) -> None:
+def test_only_the_range_of_a_bootstrap_node_is_dialled_on_hearsay(case: dict[str, list[str]]) -> None:
     """A cloud's metadata service, loopback and other networks' routers are nobody's to name."""
     private = private_ranges(case["bootstrap"])
 
@@ -55,7 +55,7 @@ def test_a_laboratory_dials_private_addresses_and_no_special_ones() -> None:
 
 
 @pytest.mark.parametrize("text", VECTORS["no_multiaddrs"])
-def test_an_address_written_oddly_is_none(text: str) -> None:
+def test_an_address_in_a_non_canonical_form_is_refused(text: str) -> None:
     with pytest.raises(PeerUnreachableError):
         parse(text)
 

@@ -55,7 +55,7 @@ def test_only_a_strangers_success_proves_that_a_routers_address_is_reached(
 
 
 @pytest.mark.parametrize("proved", [ReachabilityVerdict.PUBLIC, ReachabilityVerdict.PRIVATE])
-def test_what_was_proved_holds_while_nothing_new_is_proved(proved: ReachabilityVerdict) -> None:
+def test_proven_reachability_holds_until_another_proof(proved: ReachabilityVerdict) -> None:
     before = AddressReach(address="/ip4/11.0.0.2/tcp/4001", verdict=proved, evidence=("one",))
     now = AddressReach(address=before.address, verdict=ReachabilityVerdict.UNKNOWN, evidence=("two",))
 
@@ -126,7 +126,7 @@ def test_a_message_says_the_same_after_a_journey() -> None:
         b"[" * 5000,
     ],
 )
-def test_a_request_for_what_is_not_dialled_is_refused(data: bytes) -> None:
+def test_a_request_for_an_address_that_is_not_dialled_is_refused(data: bytes) -> None:
     with pytest.raises(StreamError):
         DialBackRequest.decode(data.replace(b"NONCE", b'"' + b"9f" * 16 + b'"'))
 

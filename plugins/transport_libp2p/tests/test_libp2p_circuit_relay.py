@@ -141,7 +141,7 @@ async def test_a_relay_that_is_not_expected_brings_nobody() -> None:
 
 
 @pytest.mark.parametrize("data", [b"\xff", b"\x08", b"\x08\x01\x12\x03\x0a\x01x"])
-async def test_a_message_that_is_none_is_refused(data: bytes) -> None:
+async def test_an_invalid_message_is_refused(data: bytes) -> None:
     assert len(data) < MAX_BYTES
     with pytest.raises(StreamError):
         HopRequest.decode(data)

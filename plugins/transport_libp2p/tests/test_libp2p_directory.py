@@ -102,7 +102,7 @@ def test_one_prefix_of_addresses_cannot_fill_the_table() -> None:
     assert table.add(others[-1], "192.0.2.0/24")
 
 
-def test_who_has_not_answered_for_long_is_known() -> None:
+def test_the_peer_silent_for_longest_is_known() -> None:
     clock = Clock()
     own, first, second = contacts(3)
     table = RoutingTable(own.peer, clock)
@@ -162,7 +162,7 @@ def test_providers_are_capped_per_key_prefix_and_peer() -> None:
         lambda number: ["10.0.0.66"],  # one host of a private network
     ],
 )
-def test_who_came_first_keeps_nobody_out_of_a_key(networks: Callable[[int], list[str]]) -> None:
+def test_early_providers_do_not_exclude_later_ones_from_a_key(networks: Callable[[int], list[str]]) -> None:
     """New identities cost nothing, and 14 /24s were enough to take all 40 places under a key for good."""
     listed = ProviderStore(Clock())
     people, crowd = (everybody := contacts(80))[:20], everybody[20:]
@@ -181,7 +181,7 @@ def test_who_came_first_keeps_nobody_out_of_a_key(networks: Callable[[int], list
     assert len(listed) == records.MAX_PER_KEY
 
 
-def test_who_came_first_keeps_nobody_out_of_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_early_providers_do_not_exclude_later_ones_from_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "MAX_RECORDS", 10)
     listed = ProviderStore(Clock())
     person, *others = contacts(30)
@@ -211,7 +211,7 @@ def test_provider_records_are_capped_in_all(monkeypatch: pytest.MonkeyPatch) -> 
     assert sum(listed.add(item.peer.public_key, item, None) for item in contacts(30)) == 10
 
 
-def test_who_asks_too_often_waits_and_others_do_not() -> None:
+def test_a_peer_that_asks_too_often_waits_and_others_do_not() -> None:
     clock = Clock()
     allowed = TokenBuckets(capacity=10, per_s=2.0, clock=clock)
 
@@ -229,7 +229,7 @@ def test_who_asks_too_often_waits_and_others_do_not() -> None:
     assert [allowed.spend("one") for _ in range(12)] == at_once
 
 
-def test_those_who_asked_are_forgotten_the_longest_unheard_first() -> None:
+def test_the_peer_silent_for_longest_is_forgotten_first() -> None:
     allowed = TokenBuckets(capacity=1, per_s=1.0, clock=Clock())
     allowed.spend("first")
     for number in range(token_bucket.MAX_NAMES - 1):
@@ -320,7 +320,7 @@ async def test_messages_are_bounded_and_come_back_as_they_were() -> None:
 
 @pytest.mark.trio
 @pytest.mark.parametrize("data", [b"\xff", b"\x0a\xff\xff\xff\xff\x0f", b"\x12" * 7])
-async def test_what_is_no_message_is_refused(data: bytes) -> None:
+async def test_bytes_that_are_no_message_are_refused(data: bytes) -> None:
     with pytest.raises(StreamError):
         await KademliaMessage.decode(data)
     with pytest.raises(StreamError):

@@ -158,7 +158,7 @@ async def test_a_message_of_thousands_of_frames_leaves_others_their_passes(kind:
     assert shares.turns.passes - passes >= 5
 
 
-async def test_goodbye_among_junk_ends_the_connection() -> None:
+async def test_a_close_between_garbage_ends_the_connection() -> None:
     async with stranger() as (conn, peer):
         await peer.write(frame(GO_AWAY, 0, 0, 0) + b"\xff" * 5000)
         await closed(conn)
@@ -184,7 +184,9 @@ async def test_windows_that_nobody_reads_are_bounded_for_a_connection(
         nursery.cancel_scope.cancel()
 
 
-async def test_a_reader_that_comes_in_time_loses_nothing(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_reader_that_starts_before_the_deadline_loses_nothing(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     """The peer is only not read from for a moment."""
     async with stranger() as (conn, peer), trio.open_nursery() as nursery:
         nursery.start_soon(_drain, peer)
@@ -213,7 +215,7 @@ async def test_a_reader_that_comes_in_time_loses_nothing(autojump_clock: trio.te
         nursery.cancel_scope.cancel()
 
 
-async def test_who_holds_most_is_stopped_first_and_there_is_always_room_for_others() -> None:
+async def test_the_peer_that_holds_most_is_stopped_first_and_others_always_fit() -> None:
     unread = UnreadMemory(total_bytes=64 << 20)
     held = dict.fromkeys(range(500), 0)
     for connection in held:

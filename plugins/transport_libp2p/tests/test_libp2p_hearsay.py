@@ -73,7 +73,7 @@ async def test_a_peer_that_failed_is_asked_where_another_says_that_it_is(
     assert victim.peer in {contact.peer for contact in found}
 
 
-async def test_a_liar_costs_a_lookup_few_questions(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_lookup_asks_few_nodes_that_a_liar_named(autojump_clock: trio.testing.MockClock) -> None:
     place = kad_id(b"key")
     liar, *sound = (somebody(f"/ip4/11.{number}.0.1/tcp/1") for number in range(12))
     asked: list[PeerId] = []

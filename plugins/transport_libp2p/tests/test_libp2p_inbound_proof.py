@@ -73,7 +73,7 @@ def test_a_claim_that_no_call_bears_out_is_a_failure(came: tuple[NonceArrival, .
     assert evidence.reason == f"{ASKED} reports a success, but no connection brought the nonce"
 
 
-def test_a_call_from_a_host_that_was_spoken_to_is_no_strangers_whatever_is_claimed() -> None:
+def test_a_dial_from_a_contacted_host_is_no_fresh_evidence() -> None:
     attempt = claim(HELPER, host=STRANGE)
     made = calls(NonceArrival(carrier="tcp", peer=HELPER, host=KNOWN))
 

@@ -107,7 +107,7 @@ async def test_a_node_is_located_by_its_name_whether_or_not_it_serves_the_direct
                 assert await asking.locate(name) == worker.addresses
 
 
-async def test_a_node_that_is_alone_is_found_through_itself() -> None:
+async def test_a_single_node_is_found_through_itself() -> None:
     """Nobody is there whom it could tell that it lends."""
     with trio.fail_after(30):
         async with joined() as (alone, listing), joined(alone.addresses[0], client=True) as (_, asking):
@@ -122,7 +122,7 @@ async def test_a_node_that_is_alone_is_found_through_itself() -> None:
             )
 
 
-async def test_the_servers_told_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_notified_servers_are_counted(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     with trio.fail_after(30):
         async with joined() as (third, hub), joined(third.addresses[0]) as (_, other):
@@ -147,7 +147,7 @@ async def test_nobody_knows_where_a_stranger_is() -> None:
             assert await asking.locate(nobody) == ()
 
 
-async def test_clients_are_in_nobodys_routing_table() -> None:
+async def test_clients_are_in_no_routing_table() -> None:
     """Who only asks cannot answer: the library would take it for a server."""
     with trio.fail_after(30):
         async with joined() as (third, hub), joined(third.addresses[0]) as (_, other):
@@ -178,7 +178,7 @@ def behind(relay: str) -> Contact:
     return Contact(name, (Multiaddr(through),))
 
 
-async def test_of_many_behind_one_relay_most_are_found_after_everybody_else() -> None:
+async def test_most_nodes_behind_one_relay_are_listed_after_all_others() -> None:
     """Those who make up nodes behind a relay come last; of one network's own nodes two are enough."""
     crowd = [behind("8.8.8.8") for _ in range(30)]
     some = [behind(f"9.9.{number}.9") for number in range(5)]
@@ -282,7 +282,7 @@ async def test_nobody_is_listed_by_another() -> None:
         framing.encode(b"x" * 65_537),
     ],
 )
-async def test_a_request_that_makes_no_sense_breaks_its_stream_alone(request_bytes: bytes) -> None:
+async def test_an_invalid_request_breaks_only_its_stream(request_bytes: bytes) -> None:
     with trio.fail_after(20):
         async with joined() as (third, hub), joined(client=True) as (client, _):
             stream = await client.dial(third.addresses[0], hub._settings.protocol)
@@ -311,7 +311,7 @@ async def asked(network: Network, address: str) -> bool:
         await stream.aclose()
 
 
-async def test_who_floods_a_node_with_requests_is_refused_and_others_are_served(
+async def test_a_peer_that_floods_a_node_is_refused_and_others_are_served(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -390,7 +390,7 @@ async def test_leaving_a_search_ends_it() -> None:
                     raise KeyError("as it is, not in a group")
 
 
-async def test_who_becomes_unreachable_stops_answering_and_may_come_back() -> None:
+async def test_a_server_that_becomes_unreachable_stops_answering_and_may_return() -> None:
     with trio.fail_after(30):
         async with joined() as (third, hub):
             addresses = third.addresses
@@ -435,7 +435,7 @@ async def test_a_node_whose_network_has_changed_asks_at_once_those_that_it_knew(
                 assert during_outage == {third.peer_id, other.peer_id}
 
 
-async def test_a_neighbour_is_not_dropped_for_an_address_that_another_told() -> None:
+async def test_a_neighbour_is_not_dropped_for_an_address_from_another_peer() -> None:
     nowhere = (Multiaddr("/ip4/127.0.0.1/tcp/1"), Multiaddr("/ip4/127.0.0.1/tcp/2"))
     with trio.fail_after(30):
         async with joined() as (third, _), joined(third.addresses[0]) as (network, node):
@@ -450,7 +450,7 @@ async def test_a_neighbour_is_not_dropped_for_an_address_that_another_told() -> 
 
 
 @pytest.mark.parametrize("count", [1, 8, 60])
-async def test_where_a_liar_says_that_a_node_is_does_not_hide_where_it_is(count: int) -> None:
+async def test_a_false_address_of_a_node_does_not_hide_its_true_one(count: int) -> None:
     """The union of what both servers tell is told, however many addresses the liar makes up."""
     false = tuple(Multiaddr(f"/ip4/127.0.0.1/tcp/{number}") for number in range(1, count + 1))
     with trio.fail_after(60):

@@ -41,7 +41,7 @@ async def located(servers: Servers) -> list[Multiaddr]:
     return await self_listed_addresses(servers, PEER, "peer/x")  # type: ignore[arg-type]  # of a node, what is asked of it
 
 
-async def test_where_most_say_that_it_is_comes_first(autojump_clock: trio.testing.MockClock) -> None:
+async def test_the_address_that_most_peers_report_comes_first(autojump_clock: trio.testing.MockClock) -> None:
     old, new = Contact(PEER, (OLD,)), Contact(PEER, (NEW,))
 
     assert await located(Servers({3: [(0.0, old), (0.1, new), (0.1, new)]})) == [NEW, OLD]

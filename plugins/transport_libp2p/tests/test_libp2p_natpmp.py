@@ -43,7 +43,7 @@ def test_answers_are_read() -> None:
 
 
 @pytest.mark.parametrize("length", range(len(MAPPING)))
-def test_an_answer_that_breaks_off_is_none(length: int) -> None:
+def test_a_truncated_answer_is_ignored(length: int) -> None:
     with pytest.raises(StreamError):
         message.read_mapping(MAPPING[:length], TCP)
 
@@ -60,7 +60,7 @@ def test_an_answer_that_breaks_off_is_none(length: int) -> None:
     ],
     ids=["too long", "of the other protocol", "about another port", "an address", "the request", "no answer"],
 )
-def test_an_answer_to_something_else_is_none(data: bytes, port: Port) -> None:
+def test_an_answer_to_another_request_is_ignored(data: bytes, port: Port) -> None:
     with pytest.raises(StreamError):
         message.read_mapping(data, port)
 
@@ -70,14 +70,14 @@ def test_an_answer_to_something_else_is_none(data: bytes, port: Port) -> None:
     [(1, "version"), (2, "refuses"), (3, "no address"), (4, "no room"), (5, "not know"), (77, "code 77")],
 )
 @pytest.mark.parametrize("length", [4, 8, 16])
-def test_a_refusal_is_told_in_words_however_short_it_is(result: int, words: str, length: int) -> None:
+def test_even_a_short_refusal_is_reported_in_words(result: int, words: str, length: int) -> None:
     data = MAPPING[:2] + struct.pack("!H", result) + bytes(12)
 
     with pytest.raises(TransportError, match=words):
         message.read_mapping(data[:length], TCP)
 
 
-def test_a_router_that_speaks_another_version_is_told_apart() -> None:
+def test_a_router_of_another_version_is_recognised() -> None:
     with pytest.raises(TransportError, match="version 2"):
         message.read_address(bytes.fromhex("0280 0001 00000000"))
 
@@ -94,7 +94,7 @@ def test_a_router_that_speaks_another_version_is_told_apart() -> None:
         (0, 60.0, False),
     ],
 )
-def test_a_router_whose_clock_lags_has_started_anew(told_s: int, seconds: float, follows: bool) -> None:
+def test_a_router_whose_epoch_lags_has_restarted(told_s: int, seconds: float, follows: bool) -> None:
     epoch = RouterEpoch(told_s=100, read_at=1000.0)
 
     assert epoch.is_followed_by(told_s, 1000.0 + seconds) is follows
@@ -200,7 +200,7 @@ async def test_another_port_than_the_one_asked_for_is_taken() -> None:
 
 @pytest.mark.parametrize(("external_port", "lifetime_s"), [(80, 3600), (4001, 0)])
 @pytest.mark.trio
-async def test_what_nobody_could_use_is_given_back_at_once(external_port: int, lifetime_s: int) -> None:
+async def test_an_unusable_mapping_is_deleted_at_once(external_port: int, lifetime_s: int) -> None:
     async with running() as router:
         router.external_port, router.lifetime_s = external_port, lifetime_s
 
@@ -226,7 +226,7 @@ async def test_one_port_can_be_refused_and_the_other_forwarded() -> None:
 
 
 @pytest.mark.trio
-async def test_what_comes_from_elsewhere_than_the_router_is_not_heard() -> None:
+async def test_a_packet_of_another_host_than_the_router_is_ignored() -> None:
     """Anyone on the network could otherwise say what the router does."""
     async with running() as router:
         with (
@@ -290,7 +290,7 @@ async def test_a_router_that_does_not_listen_is_given_up_at_once() -> None:
 
 
 @pytest.mark.trio
-async def test_what_was_asked_for_without_an_answer_is_given_back_too() -> None:
+async def test_a_mapping_requested_without_an_answer_is_deleted_too() -> None:
     """The router may have heard the request: its answer got lost."""
     async with running() as router:
         forwarder = router.forwarder()
@@ -314,7 +314,7 @@ async def test_a_router_that_was_asked_for_nothing_is_not_bothered_at_the_end() 
 
 
 @pytest.mark.trio
-async def test_a_router_that_starts_anew_is_noticed() -> None:
+async def test_a_restart_of_the_router_is_noticed() -> None:
     async with running() as router:
         forwarder = router.forwarder(watch_s=0.02)
         await forwarder.map({TCP: 4001})
@@ -375,7 +375,7 @@ def test_the_router_is_that_of_the_default_route_of_least_metric(tmp_path: Path)
     ["", HEAD, HEAD + "eth0\n", HEAD + route("192.168.1.0", "0.0.0.0", 1, 0, "255.255.255.0")],
     ids=["empty", "no route", "a broken line", "no default route"],
 )
-def test_that_there_is_no_default_route_is_an_error(tmp_path: Path, text: str) -> None:
+def test_a_missing_default_route_is_an_error(tmp_path: Path, text: str) -> None:
     table = tmp_path / "route"
     table.write_text(text)
 

@@ -31,7 +31,7 @@ async def receive(stream: Stream, count: int) -> bytes:
     return received
 
 
-async def test_a_ping_comes_back_as_it_was_in_whatever_pieces_it_came() -> None:
+async def test_a_ping_is_echoed_unchanged_in_any_pieces() -> None:
     async with NODE.open(None, {WORK: ignore}) as node, CLIENT.open(None, {}) as client:
         with trio.fail_after(10):
             stream = await client.dial(node.addresses[0], ping.PROTOCOL)
@@ -45,7 +45,7 @@ async def test_a_ping_comes_back_as_it_was_in_whatever_pieces_it_came() -> None:
             await stream.aclose()
 
 
-async def test_who_pings_for_ever_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_endless_ping_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ping, "_MAX_PINGS", 2)
     async with NODE.open(None, {WORK: ignore}) as node, CLIENT.open(None, {}) as client:
         with trio.fail_after(10):
@@ -60,6 +60,6 @@ async def test_who_pings_for_ever_is_cut_off(monkeypatch: pytest.MonkeyPatch) ->
     assert len(received) <= 2 * ping.PING_BYTES
 
 
-async def test_who_serves_nothing_answers_no_ping() -> None:
+async def test_a_host_that_serves_nothing_answers_no_ping() -> None:
     async with CLIENT.open(None, {}) as client:
         assert ping.PROTOCOL not in client.protocols  # type: ignore[attr-defined]

@@ -96,7 +96,9 @@ async def test_a_port_is_forwarded_once_by_the_first_that_can(autojump_clock: tr
         assert kept.news == 1
 
 
-async def test_what_one_refuses_the_other_is_asked_for(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_mapping_refused_by_one_protocol_is_requested_by_the_other(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     kept = Kept(TCP, QUIC)
     kept.first.refused = {QUIC}
     async with running(kept):
@@ -105,7 +107,9 @@ async def test_what_one_refuses_the_other_is_asked_for(autojump_clock: trio.test
         assert kept.mapper.failures == ()
 
 
-async def test_why_a_port_is_not_forwarded_is_told(autojump_clock: trio.testing.MockClock) -> None:
+async def test_the_reason_why_a_port_is_not_forwarded_is_reported(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     kept = Kept(TCP, QUIC)
     kept.first.silent = True
     kept.second.refused = {QUIC}
@@ -114,7 +118,7 @@ async def test_why_a_port_is_not_forwarded_is_told(autojump_clock: trio.testing.
         assert kept.mapper.failures == ("one: the router does not answer", "other: quic 4001: no")
 
 
-async def test_a_mapping_is_renewed_by_its_own_protocol_alone_with_its_port(
+async def test_a_mapping_is_renewed_only_by_its_own_protocol_with_its_port(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """The other would forward the same port a second time."""
@@ -131,7 +135,7 @@ async def test_a_mapping_is_renewed_by_its_own_protocol_alone_with_its_port(
         assert kept.news == 1
 
 
-async def test_what_one_does_not_renew_the_other_is_asked_for_at_once(
+async def test_a_mapping_not_renewed_by_one_protocol_is_requested_by_the_other_at_once(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     kept = Kept(TCP)
@@ -188,7 +192,7 @@ async def test_a_mapping_in_doubt_is_renewed_when_the_router_has_had_time_to_sta
         assert [at for at, _ in kept.first.asked] == [0, 110]
 
 
-async def test_a_router_is_left_alone_while_there_is_nothing_to_forward(
+async def test_a_router_is_not_asked_without_a_port_to_forward(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     kept = Kept()

@@ -83,7 +83,7 @@ async def test_only_the_version_that_is_known_is_used(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("kind", ["plaintext", "secio", "mplex"])
-async def test_a_dialler_that_speaks_what_is_unsafe_is_refused(kind: str) -> None:
+async def test_a_dialler_with_an_unsafe_protocol_is_refused(kind: str) -> None:
     """Nothing unencrypted is ever spoken. The library's own host would take all three."""
     keys = create_new_key_pair()
     offers: dict[str, Any] = {

@@ -107,7 +107,7 @@ async def test_another_peer_than_the_one_that_was_named_is_not_dialled(listen: s
     assert str(stream.remote_peer) == peer
 
 
-async def test_an_address_without_a_name_leads_to_whoever_is_there() -> None:
+async def test_an_address_without_a_peer_id_reaches_any_peer() -> None:
     async with local().open(None, {PROTOCOL: echo}) as node, local().open(None, {}) as client:
         address, _, peer = node.addresses[0].partition("/p2p/")
         streams = [await client.dial(address, PROTOCOL) for _ in range(2)]
@@ -158,7 +158,7 @@ async def test_a_node_without_protocols_does_not_listen() -> None:
         "/ip4/127.0.0.1/tcp/1/" + "x" * 2000,
     ],
 )
-async def test_what_is_no_address_cannot_be_dialled(address: str) -> None:
+async def test_an_invalid_address_cannot_be_dialled(address: str) -> None:
     async with local().open(None, {}) as client:
         with pytest.raises(PeerUnreachableError):
             await client.dial(address, PROTOCOL)

@@ -79,7 +79,7 @@ async def test_the_first_bytes_open_the_stream() -> None:
         assert await stream.read(100) == b"hi"
 
 
-async def test_an_end_is_told_from_a_reset_and_from_a_connection_that_breaks() -> None:
+async def test_an_end_a_reset_and_a_broken_connection_are_distinguished() -> None:
     async with pair() as (dialler, listener):
         streams = [await dialler.open_stream() for _ in range(3)]
         for stream in streams:
@@ -101,7 +101,7 @@ async def test_an_end_is_told_from_a_reset_and_from_a_connection_that_breaks() -
             await dialler.accept_stream()
 
 
-async def test_what_was_sent_before_the_end_arrives() -> None:
+async def test_data_sent_before_the_end_arrives() -> None:
     data = bytes(range(256)) * 4096
     async with pair() as (dialler, listener):
         stream = await dialler.open_stream()
@@ -150,7 +150,7 @@ async def test_a_reader_that_waits_holds_no_more_than_its_window(
                 received += len(await accepted.read(65_536))
 
 
-async def test_cancelling_a_writer_harms_nobody_else() -> None:
+async def test_cancelling_a_writer_does_not_affect_others() -> None:
     """The library stops in the middle of a frame, and the connection is lost."""
     async with pair() as (dialler, listener):
         stuck = await dialler.open_stream()
@@ -209,7 +209,7 @@ async def test_a_stream_that_the_peer_does_not_end_is_reset(autojump_clock: trio
     ],
     ids=["version", "type", "parity", "zero", "twice", "huge", "beyond-window", "after-end"],
 )
-async def test_who_breaks_the_protocol_is_hung_up_on(frames: bytes) -> None:
+async def test_a_peer_that_violates_the_protocol_is_disconnected(frames: bytes) -> None:
     async with stranger() as (conn, peer):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_send_ignoring_hangup, peer, frames)
@@ -223,7 +223,7 @@ async def _send_ignoring_hangup(peer: Pipe, frames: bytes) -> None:
         await peer.write(frames)
 
 
-async def test_who_asks_for_answers_and_does_not_read_them_is_hung_up_on() -> None:
+async def test_a_peer_that_does_not_read_its_answers_is_disconnected() -> None:
     ours, theirs = trio.testing.lockstep_stream_pair()  # a write waits until it is read
     conn = YamuxConnection(Pipe(ours, is_initiator=False), PEER, ConnectionLimits())  # type: ignore[arg-type]
     async with trio.open_nursery() as nursery:
@@ -262,7 +262,7 @@ async def test_frames_of_streams_that_are_gone_are_dropped() -> None:
         assert await (await conn.accept_stream()).read(2) == b"ok"
 
 
-async def test_closing_sends_what_is_queued_and_says_goodbye() -> None:
+async def test_closing_sends_queued_data_and_a_go_away_frame() -> None:
     async with stranger() as (conn, peer):
         await peer.write(frame(DATA, SYN, 1, 1, b"x"))
         accepted = await conn.accept_stream()

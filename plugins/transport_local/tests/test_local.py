@@ -64,7 +64,7 @@ async def test_a_socket_that_a_killed_daemon_left_is_taken_over(path: Path) -> N
 
 
 @pytest.mark.trio
-async def test_a_second_daemon_does_not_take_the_firsts_socket(path: Path) -> None:
+async def test_a_second_daemon_does_not_take_the_socket_of_the_first(path: Path) -> None:
     transport = LocalTransport(socket=str(path))
 
     async with transport.open(None, {PROTOCOL: ignore}) as first:
@@ -77,7 +77,7 @@ async def test_a_second_daemon_does_not_take_the_firsts_socket(path: Path) -> No
 
 @pytest.mark.parametrize("kind", ["file", "long", "unwritable"])
 @pytest.mark.trio
-async def test_where_no_socket_can_be_is_told(tmp_path: Path, kind: str) -> None:
+async def test_an_impossible_socket_path_is_reported(tmp_path: Path, kind: str) -> None:
     path = tmp_path / ("x" * 150 if kind == "long" else "plasmd.sock")
     if kind == "file":
         path.write_text("precious")
@@ -91,7 +91,7 @@ async def test_where_no_socket_can_be_is_told(tmp_path: Path, kind: str) -> None
 
 
 @pytest.mark.trio
-async def test_a_group_that_is_not_there_is_told(path: Path) -> None:
+async def test_a_missing_group_is_reported(path: Path) -> None:
     with pytest.raises(TransportError, match="no group nosuchgroup"):
         async with LocalTransport(socket=str(path), group="nosuchgroup").open(None, {PROTOCOL: ignore}):
             raise AssertionError
@@ -128,7 +128,7 @@ async def test_a_client_is_known_by_its_user(path: Path) -> None:
     "said", [b"x" * 65, b"x" * 5000 + b"\n", b"\n", b"\xff\n", b"GET / HTTP/1.1\r\n\r\n"]
 )
 @pytest.mark.trio
-async def test_who_names_no_protocol_is_sent_away(path: Path, said: bytes) -> None:
+async def test_a_client_that_names_no_protocol_is_refused(path: Path, said: bytes) -> None:
     async with LocalTransport(socket=str(path)).open(None, {PROTOCOL: ignore}):
         connection = await trio.open_unix_socket(str(path))
         await connection.send_all(said)
@@ -145,7 +145,7 @@ async def test_who_names_no_protocol_is_sent_away(path: Path, said: bytes) -> No
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a socket to a group that it is not in")
-def test_who_is_not_let_in_is_told_which_group_is() -> None:
+def test_a_user_without_access_gets_the_name_of_the_group() -> None:
     """As an operator's other users meet it: `plasm metrics` beside a daemon of the group's."""
     outsider = interpreter_of("ordinary")
     with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as listening:
@@ -165,7 +165,7 @@ def test_who_is_not_let_in_is_told_which_group_is() -> None:
 
 
 @pytest.mark.trio
-async def test_a_user_that_finds_no_place_gets_one_of_whoever_has_most(
+async def test_a_user_without_a_connection_takes_one_of_the_user_with_most(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Here the users are told apart by the order in which they come: a test has one user id only."""

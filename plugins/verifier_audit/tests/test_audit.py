@@ -68,7 +68,7 @@ def test_a_result_that_is_not_drawn_is_accepted_at_once_and_says_how_sure_it_is(
 @pytest.mark.parametrize(
     "shown", [told(here=False)[0], told(gas_used=2 * 10**10)[0]], ids=["no input", "much gas"]
 )
-def test_what_cannot_be_checked_here_is_checked_by_another_node_later(shown: Claim) -> None:
+def test_a_job_that_cannot_run_here_is_checked_by_another_node_later(shown: Claim) -> None:
     opinion = ALWAYS.judge([shown])
 
     assert opinion.decision is Decision.ACCEPT

@@ -79,7 +79,7 @@ def test_a_run_here_that_differs_rejects_and_names_the_node() -> None:
     [None, FakeLaboratory({}), FakeLaboratory({"wasm3": SandboxError("no worker")})],
     ids=["no input", "no engine", "failing"],
 )
-def test_where_nothing_runs_here_more_strangers_are_asked_until_they_are_enough(
+def test_without_a_local_engine_strangers_are_asked_until_enough_agree(
     laboratory: FakeLaboratory | None,
 ) -> None:
     claims = [said(node, laboratory=laboratory) for node in range(5)]
@@ -161,14 +161,14 @@ def test_a_known_nodes_results_are_checked_now_and_then() -> None:
     assert (later.decision, later.check_within_s) == (Decision.ACCEPT, 600)
 
 
-def test_what_nobody_can_re_check_is_undecided_for_good() -> None:
+def test_a_job_that_cannot_be_re_executed_stays_undecided() -> None:
     idle = claim(receipt(outcome=Outcome(kind="timed_out")))
     opinion = NO_DRAW.judge([idle])
 
     assert (opinion.decision, opinion.more) == (Decision.UNDECIDED, 0)
 
 
-def test_where_nothing_is_run_here_a_job_is_given_to_as_many_as_it_takes() -> None:
+def test_without_a_local_engine_a_job_runs_on_as_many_nodes_as_needed() -> None:
     elsewhere = CredibleVerifier(gas_here=0)
     known = [NodeHistory(peer=peer(0), trust=KNOWN)]
     strangers = [NodeHistory(peer=peer(node)) for node in range(1, 8)]

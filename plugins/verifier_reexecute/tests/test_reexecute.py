@@ -50,7 +50,7 @@ def test_of_several_other_engines_the_most_wanted_runs() -> None:
     assert judged(answers, verifier=chosen)[1] == ["wasm3"]
 
 
-def test_where_there_is_no_other_engine_the_same_one_runs_and_is_said_to() -> None:
+def test_without_another_engine_the_same_one_runs_and_is_reported() -> None:
     opinion, _ = judged({"wasmtime": TRUE})
 
     assert opinion.decision is Decision.ACCEPT
@@ -73,7 +73,7 @@ def test_an_engine_that_comes_to_no_end_gives_way_to_the_next(failure: Observabl
     assert runs == ["wasm3", "wasmtime"]
 
 
-def test_if_none_comes_to_an_end_each_is_named_with_its_reason() -> None:
+def test_if_no_engine_finishes_each_is_named_with_its_reason() -> None:
     opinion, _ = judged({"wasm3": TIMED_OUT, "wasmtime": SandboxError("no worker")})
 
     assert opinion.decision is Decision.UNDECIDED

@@ -29,7 +29,7 @@ class Clock:
         return self.now
 
 
-async def test_who_asks_for_many_turns_leaves_one_for_the_next() -> None:
+async def test_an_owner_that_asks_for_many_turns_leaves_one_for_the_next() -> None:
     turns, had = Turns(2), []
 
     async def take(who: Owner) -> None:
@@ -59,7 +59,7 @@ async def test_strangers_leave_a_turn_for_the_nodes_own_users() -> None:
     assert len(turns) == 3
 
 
-async def test_who_has_used_least_processor_time_is_next() -> None:
+async def test_the_owner_with_least_processor_time_is_next() -> None:
     clock, order = Clock(), []
     turns = Turns(1, clock=clock)
     first = await turns.take(USER)

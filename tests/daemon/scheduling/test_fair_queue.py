@@ -42,7 +42,7 @@ def test_one_that_comes_late_waits_one_round_and_not_for_all() -> None:
     assert [jobs.take(), jobs.take(), jobs.take()] == ["g0", "m", "g1"]
 
 
-def test_coming_and_going_wins_no_turn() -> None:
+def test_reconnecting_gains_no_turn() -> None:
     jobs = queue()
     jobs.put("a", "a1")
     jobs.put("b", "b1")

@@ -126,7 +126,7 @@ def test_what_a_client_has_used_is_taken_up_by_the_next_process(quotas: Quotas, 
     assert after.changes() == []
 
 
-def test_what_is_given_back_is_told_and_each_change_once(quotas: Quotas) -> None:
+def test_returned_amounts_are_reported_and_each_change_once(quotas: Quotas) -> None:
     quotas.charge(["a"], upload_bytes=10)
     quotas.charge(["b"], cpu_s=5)
     assert {(use.name, use.resource): use.remaining for use in quotas.changes()} == {
@@ -155,7 +155,7 @@ def test_a_clock_that_was_lost_makes_no_debt_grow(quotas: Quotas, clock: Clock) 
     assert wait_s(after, "a") == 61
 
 
-def test_what_is_forgotten_for_others_is_told(
+def test_an_owner_that_is_forgotten_for_others_is_reported(
     quotas: Quotas, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that what is kept on disk is bounded too."""

@@ -49,7 +49,7 @@ def test_the_first_that_fits_is_chosen() -> None:
     assert slots.choose([]) is None
 
 
-def test_what_could_never_run_is_refused() -> None:
+def test_a_job_that_could_never_run_is_refused() -> None:
     slots: Slots[str] = Slots(TOTAL)
     slots.check(TOTAL)
 
@@ -107,7 +107,7 @@ def test_a_job_takes_its_slot_once() -> None:
     first=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4), st.integers(1, 20)), max_size=30),
     stream=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 3), st.integers(1, 20)), max_size=60),
 )
-def test_every_job_starts_however_many_small_ones_keep_coming(
+def test_a_large_job_starts_while_small_ones_keep_arriving(
     first: list[tuple[int, int, int]], stream: list[tuple[int, int, int]]
 ) -> None:
     """A simulation: (owner, cpus, seconds); while the stream lasts one job of it comes each second."""
@@ -149,7 +149,7 @@ def test_a_demand_counts_the_worker_itself() -> None:
 
 
 @pytest.mark.parametrize("whole_mib", [96, 256, 512, 4096, 65536])
-def test_what_is_lent_leaves_the_daemon_room(whole_mib: int) -> None:
+def test_lent_memory_leaves_the_daemon_its_own(whole_mib: int) -> None:
     whole = whole_mib << 20
 
     assert whole - lendable_bytes(whole) >= min(DAEMON_BYTES, whole // 2)

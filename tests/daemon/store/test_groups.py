@@ -77,7 +77,7 @@ def test_a_commit_waits_for_others_while_many_jobs_are_live(store: Store) -> Non
     assert pauses[40] == max(pauses) <= 0.01
 
 
-def test_what_comes_while_a_commit_waits_is_committed_with_it(store: Store) -> None:
+def test_writes_that_arrive_during_a_wait_are_committed_together(store: Store) -> None:
     second_came, order = threading.Event(), list[str]()
 
     def gather() -> float:
@@ -99,7 +99,7 @@ def test_what_comes_while_a_commit_waits_is_committed_with_it(store: Store) -> N
     assert order == ["do first", "do second", "told first", "told second"]
 
 
-def test_what_waits_is_one_commit(store: Store) -> None:
+def test_waiting_writes_are_one_commit(store: Store) -> None:
     upload(store)
     rows = [accepted(store).row for _ in range(5)]
     for row in rows:
@@ -115,7 +115,7 @@ def test_what_waits_is_one_commit(store: Store) -> None:
     assert count() <= 2
 
 
-def test_one_that_comes_too_late_harms_no_other_of_its_group(store: Store) -> None:
+def test_a_late_write_does_not_fail_the_others_of_its_group(store: Store) -> None:
     upload(store)
     row = accepted(store).row
     with held(store):
@@ -171,7 +171,7 @@ def test_a_group_that_fails_half_way_changes_nothing_twice(store: Store) -> None
     assert store.totals().jobs[JobState.QUEUED] == 2
 
 
-def test_a_commit_that_fails_is_told_to_all_of_its_group(
+def test_a_failed_commit_is_an_error_for_each_write_of_its_group(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upload(store)
@@ -222,7 +222,7 @@ def test_a_full_disk_within_a_group_refuses_jobs_and_keeps_results(tmp_path: Pat
 
 
 @pytest.mark.parametrize("moment", ["before the commit", "between the commit and the wake-up"])
-def test_a_kill_around_a_commit_loses_nothing_that_was_told(state: Path, moment: str) -> None:
+def test_a_kill_around_a_commit_loses_nothing_that_was_acknowledged(state: Path, moment: str) -> None:
     """What nobody was told of may be there or not; it is whole if it is."""
     read, write = os.pipe()
     pid = os.fork()

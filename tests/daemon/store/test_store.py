@@ -163,7 +163,7 @@ def test_a_second_result_is_refused(store: Store) -> None:
     assert store.get(job.row) == job
 
 
-def test_of_many_results_at_once_one_is_kept(store: Store) -> None:
+def test_only_one_of_many_concurrent_results_is_kept(store: Store) -> None:
     row = accepted(store).row
     store.begin(row)
 
@@ -331,7 +331,7 @@ def test_a_job_that_ran_is_run_again_until_its_attempts_are_used_up(state: Path)
 
 
 @pytest.mark.parametrize("crashes", [1, 3, 10])
-def test_jobs_that_ran_beside_one_another_lose_nothing_by_crashes(state: Path, crashes: int) -> None:
+def test_concurrent_jobs_lose_nothing_in_crashes(state: Path, crashes: int) -> None:
     """Which of them ended the daemon, if any, nobody knows."""
     with Store(state, LIMITS) as store:
         rows = [accepted(store, submission(attempts=1)).row for _ in range(3)]
@@ -373,7 +373,7 @@ def test_a_job_that_the_daemon_put_back_itself_is_no_suspect(state: Path) -> Non
 HOLDER = Holder(names=("a" * 32, "b" * 32))
 
 
-def test_whose_a_job_is_outlives_a_restart_until_it_is_gone(state: Path, clock: Clock) -> None:
+def test_the_owner_of_a_job_survives_a_restart_until_the_job_is_deleted(state: Path, clock: Clock) -> None:
     with Store(state, LIMITS, clock=clock) as store:
         job = submission()
         upload(store)
@@ -517,7 +517,7 @@ def test_nothing_of_the_token_is_stored_but_its_hash(store: Store, state: Path) 
     assert token.hex().encode() not in content
 
 
-def test_what_was_released_is_soon_in_no_file(store: Store, state: Path) -> None:
+def test_released_data_is_soon_in_no_file(store: Store, state: Path) -> None:
     receipt = b"a receipt that its owner wants gone" * 300
     row = accepted(store).row
     store.finish(row, outcome=CANCELLED, envelope=receipt)
@@ -550,7 +550,7 @@ def test_two_daemons_do_not_share_a_directory(store: Store, state: Path) -> None
     Store(state, LIMITS).close()
 
 
-def test_a_start_removes_what_no_job_has(state: Path) -> None:
+def test_a_start_removes_files_without_a_job(state: Path) -> None:
     with Store(state, LIMITS) as store:
         store.stage(submission().manifest, {"stdin": 100_000}).write("stdin", b"abc")
         taking = store.modules.upload(sha256(MODULE), len(MODULE))

@@ -86,7 +86,7 @@ def columns(connection: sqlite3.Connection) -> set[tuple[object, ...]]:
 
 
 @pytest.mark.parametrize("version", OLD)
-def test_an_old_schema_is_migrated_to_what_a_new_database_has(tmp_path: Path, version: int) -> None:
+def test_an_old_schema_is_migrated_to_the_schema_of_a_new_database(tmp_path: Path, version: int) -> None:
     with database(tmp_path / "old.db", OLD[version]) as connection:
         assert pragma(connection, "user_version") == version
     with (

@@ -40,7 +40,7 @@ def test_a_module_is_kept_under_its_digest(store: Store, state: Path) -> None:
 
 
 @pytest.mark.parametrize("sent", [b"module?", b"modul", b"modulf", b""])
-def test_what_is_not_what_was_announced_is_refused(store: Store, state: Path, sent: bytes) -> None:
+def test_an_upload_other_than_announced_is_refused(store: Store, state: Path, sent: bytes) -> None:
     taking = store.modules.upload(sha256(b"module"), 6)
 
     def send() -> None:
@@ -73,7 +73,7 @@ def test_the_least_recently_used_goes_first(state: Path) -> None:
         assert store.modules.used_bytes == 3000
 
 
-def test_the_order_of_use_outlives_a_restart(state: Path) -> None:
+def test_the_order_of_use_survives_a_restart(state: Path) -> None:
     with Store(state, THREE_FIT) as store:
         for module in LARGE[:3]:
             upload(store, module)
@@ -85,7 +85,7 @@ def test_the_order_of_use_outlives_a_restart(state: Path) -> None:
         assert names(store) == [0, 1, 3]
 
 
-def test_what_is_pinned_stays_and_an_upload_that_finds_no_room_throws_out_nothing(state: Path) -> None:
+def test_pinned_modules_stay_and_an_upload_that_does_not_fit_deletes_nothing(state: Path) -> None:
     with Store(state, THREE_FIT) as store:
         for module in LARGE[:3]:
             upload(store, module)
@@ -139,7 +139,7 @@ def test_the_holder_with_most_modules_gives_first(state: Path) -> None:
         assert names(store) == [0, 3, 4]
 
 
-def test_whose_a_module_is_outlives_a_restart_with_its_jobs(state: Path) -> None:
+def test_the_owner_of_a_module_survives_a_restart_with_its_jobs(state: Path) -> None:
     with Store(state, THREE_FIT) as store:
         for module, holder in ((LARGE[0], FIRST), (LARGE[1], SECOND), (LARGE[2], SECOND)):
             upload_of(store, module, holder)
@@ -221,7 +221,7 @@ def test_modules_in_use_are_of_their_holder_s_share_until_their_jobs_end(state: 
         assert store.modules._shares.held(FIRST) == store.modules._shares.used == 0
 
 
-def test_room_is_reserved_while_uploads_go_on(state: Path) -> None:
+def test_space_is_reserved_during_uploads(state: Path) -> None:
     with Store(state, THREE_FIT) as store:
         first = store.modules.upload("00" * 32, 2000)
 
@@ -277,7 +277,7 @@ def test_one_module_uploaded_by_many_at_once_is_kept_once(store: Store) -> None:
     assert store.modules.read(sha256(LARGE[0])) == LARGE[0]
 
 
-def test_a_damaged_module_is_never_handed_out_and_can_be_sent_again(store: Store, state: Path) -> None:
+def test_a_damaged_module_is_never_used_and_can_be_sent_again(store: Store, state: Path) -> None:
     row = accepted(store, submission(module=LARGE[0])).row
     digest = sha256(LARGE[0])
     stored(state, LARGE[0]).write_bytes(b"\1" + LARGE[0][1:])

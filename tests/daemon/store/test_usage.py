@@ -27,9 +27,7 @@ def test_uses_are_there_after_a_restart_the_longest_unchanged_first(state: Path,
         assert store.usage.all() == [first, second]
 
 
-def test_a_use_takes_the_place_of_the_earlier_one_and_what_is_whole_is_deleted(
-    store: Store, clock: Clock
-) -> None:
+def test_a_use_replaces_the_earlier_one_and_whole_entries_are_deleted(store: Store, clock: Clock) -> None:
     both = [use(clock, remaining=50), use(clock, remaining=60, resource="upload_bytes")]
     store.usage.keep(both)
 
@@ -38,7 +36,7 @@ def test_a_use_takes_the_place_of_the_earlier_one_and_what_is_whole_is_deleted(
     assert store.usage.all() == [attrs.evolve(both[0], remaining=40)]
 
 
-def test_what_has_grown_back_is_forgotten(store: Store, clock: Clock) -> None:
+def test_a_refilled_allowance_is_forgotten(store: Store, clock: Clock) -> None:
     store.usage.keep(
         [
             use(clock, "small", remaining=60),

@@ -363,7 +363,7 @@ def test_a_failed_compilation_is_tried_again_the_next_time(admit: Admit) -> None
     assert refused(admit, EMPTY, runtime=HostileRuntime(compiling="fail")).reason == "compile_failed"
 
 
-def test_descriptors_are_closed_however_it_ends(admit: Admit) -> None:
+def test_descriptors_are_closed_after_success_and_failure(admit: Admit) -> None:
     admit(EMPTY)
     before = len(os.listdir("/dev/fd"))
     for how in ("fail", "crash", "raise", "work"):
@@ -439,7 +439,7 @@ def test_a_job_that_asks_for_nothing_gets_nothing_where_all_is_granted(granting_
     assert ended.receipt.result.reproducible
 
 
-def test_what_differs_from_its_manifest_is_refused(bench: Bench) -> None:
+def test_inputs_that_differ_from_their_manifest_are_refused(bench: Bench) -> None:
     inputs = JobInput(args=(b"a",), env=(b"A=1",), stdin=b"in")
     manifest = manifest_for(EMPTY, inputs)
     others = [

@@ -175,7 +175,7 @@ def test_as_many_go_as_the_new_one_needs(directory: Path) -> None:
     assert sum(path.stat().st_size for path in directory.iterdir()) <= 3_500
 
 
-def test_what_can_never_fit_is_not_stored_and_drives_nothing_out(directory: Path) -> None:
+def test_an_entry_larger_than_the_cache_is_not_stored_and_evicts_nothing(directory: Path) -> None:
     cache = Cache(directory, KEY, 1_000)
     store(cache, "small", b"small")
 
@@ -185,7 +185,7 @@ def test_what_can_never_fit_is_not_stored_and_drives_nothing_out(directory: Path
     assert fetch(cache, "large") is None
 
 
-def test_what_fits_only_without_its_tag_drives_nothing_out(directory: Path) -> None:
+def test_an_entry_that_fits_only_without_its_tag_evicts_nothing(directory: Path) -> None:
     cache = Cache(directory, KEY, 1_000)
     store(cache, "small", b"small")
     os.utime(the_entry(directory), (1_000_000, 1_000_000))
@@ -286,7 +286,7 @@ def test_an_entry_that_cannot_be_discarded_is_a_miss(unwritable: Path) -> None:
     assert fetch(Cache(unwritable, KEY, 1 << 20), "name") is None
 
 
-def test_what_lies_in_the_place_of_an_entry_is_survived(cache: Cache, directory: Path) -> None:
+def test_a_foreign_file_in_place_of_an_entry_is_tolerated(cache: Cache, directory: Path) -> None:
     store(cache, "name", CONTENT)
     path = the_entry(directory)
     path.unlink()
@@ -300,7 +300,7 @@ def test_what_lies_in_the_place_of_an_entry_is_survived(cache: Cache, directory:
 # -- the key
 
 
-def test_the_key_is_made_once_for_the_owner_alone(tmp_path: Path) -> None:
+def test_the_key_is_made_once_and_readable_only_by_its_owner(tmp_path: Path) -> None:
     path = tmp_path / "state" / "cache.key"
 
     first = cache_key(path)

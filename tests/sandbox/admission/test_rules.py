@@ -46,7 +46,7 @@ def test_other_functions_are_not_there() -> None:
     assert reasons(importing("", "", "", module="")) == ["forbidden_import"]
 
 
-def test_preview_0_is_told_from_other_imports() -> None:
+def test_preview_0_is_distinguished_from_other_imports() -> None:
     (problem,) = problems(importing("fd_write", "iiii", "i", module="wasi_unstable"))
 
     assert problem.reason == "forbidden_import"
@@ -86,7 +86,7 @@ def test_a_start_is_needed() -> None:
     assert problem.hint is not None
 
 
-def test_a_reactor_is_told_which_of_its_exports_can_be_called() -> None:
+def test_the_refusal_of_a_reactor_lists_the_exports_that_can_be_called() -> None:
     exports = '(func (export "run") (result i32) i32.const 1) (func (export "takes") (param i32))'
     (problem,) = problems(wat(f'(module (memory (export "memory") 1) {exports})'))
 
@@ -174,7 +174,7 @@ def test_a_memory_is_needed_under_its_name(text: str) -> None:
     assert reasons(wat(f'(module (func (export "_start")) {text})')) == ["no_memory"]
 
 
-def test_an_imported_memory_is_none_of_the_modules_own() -> None:
+def test_an_imported_memory_is_not_counted_as_the_modules_own() -> None:
     module = wat(
         '(module (import "env" "m" (memory 1)) (export "memory" (memory 0)) (func (export "_start")))'
     )
@@ -198,7 +198,7 @@ def test_a_module_without_functions_is_not_called_malformed() -> None:
     assert reasons(wat('(module (memory (export "memory") 1))')) == ["no_start"]
 
 
-def test_all_that_is_wrong_is_said_at_once() -> None:
+def test_all_problems_are_reported_together() -> None:
     module = wat('(module (import "env" "f" (func)) (func (export "plasm:x")))')
 
     assert sorted(reasons(module)) == ["forbidden_import", "no_memory", "no_start", "reserved_name"]

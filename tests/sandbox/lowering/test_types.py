@@ -10,7 +10,7 @@ from plasm_core.sandbox.metering.module import FunctionType
 _VALUE_TYPES = b"\x7f\x7e\x7d\x7c"
 
 
-def test_types_that_differ_by_f32_alone_still_differ() -> None:
+def test_types_that_differ_only_in_f32_still_differ() -> None:
     some = [bytes(params) for length in range(4) for params in itertools.product(_VALUE_TYPES, repeat=length)]
     types = [FunctionType(params, results) for params in some for results in (b"", b"\x7f", b"\x7d")]
 
@@ -31,7 +31,7 @@ def test_equal_types_become_equal_ones() -> None:
     ]
 
 
-def test_a_type_without_f32_is_kept_wherever_it_stands() -> None:
+def test_a_type_without_f32_is_kept_in_every_position() -> None:
     types = [FunctionType(b"\x7d", b""), FunctionType(b"\x7f\x7f", b""), FunctionType(b"\x7f", b"")]
 
     lowered = lowered_types(types)

@@ -73,7 +73,7 @@ def test_numbers_do_not_grow_with_a_constant_expression(
     assert largest < 1 << 64
 
 
-def test_the_problems_of_a_module_are_told_one_after_the_other() -> None:
+def test_the_problems_of_a_module_are_reported_in_sequence() -> None:
     """Only so many are shown: the errors of a million imports are never all made."""
     module = read_module(wat("(module " + '(import "env" "x" (func))' * 1_000 + "…)"))
     taken = violations(module)

@@ -28,7 +28,7 @@ PREAMBLE = b"\0asm\1\0\0\0"
         (b"\0asm\0\0\0\0", "version"),
     ],
 )
-def test_what_is_no_module_is_told_by_what_it_is_instead(data: bytes, reason: str) -> None:
+def test_a_file_of_another_format_is_named_by_its_format(data: bytes, reason: str) -> None:
     (problem,) = problems(data)
 
     assert problem.reason == reason
@@ -164,7 +164,7 @@ def test_a_segment_in_a_newer_form_is_named() -> None:
     assert described(wat("(module … (table funcref (elem $f)) (func $f))")).features != []
 
 
-def test_what_the_first_version_of_webassembly_has_is_no_feature() -> None:
+def test_instructions_of_webassembly_1_0_are_no_feature() -> None:
     module = """(module …
       (table 1 funcref) (elem (i32.const 0) $f) (data (i32.const 0) "x")
       (global $g (mut f64) (f64.const 0))

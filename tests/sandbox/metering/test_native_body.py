@@ -179,7 +179,7 @@ def test_a_module_that_does_not_fit_into_memory_is_left_to_python(
     assert differences(native, data) == []
 
 
-def test_results_come_in_pieces_if_there_is_little_room(
+def test_results_arrive_in_pieces_if_the_buffer_is_small(
     native: Instance, taken: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(native_body, "_DONE_BYTES", 0)

@@ -33,7 +33,7 @@ def collected(pack: FilePack, *, data_bytes: int = 100, entries: int = 10) -> Co
     return CollectedFiles(files, pack)
 
 
-def test_what_an_honest_worker_sends_is_kept(pack: FilePack) -> None:
+def test_messages_of_an_honest_worker_are_kept(pack: FilePack) -> None:
     left = collected(pack)
     for kind, body in [
         (ENTRY, pack_entry(0, DIRECTORY, 0, b"")),
@@ -102,7 +102,9 @@ TOP = (ENTRY, pack_entry(0, DIRECTORY, 0, b""))
         [TOP, *((ENTRY, pack_entry(0, FILE, 0, b"%02d" % number)) for number in range(11))],
     ],
 )
-def test_what_no_honest_worker_sends_is_refused(pack: FilePack, frames: list[tuple[int, bytes]]) -> None:
+def test_messages_that_no_honest_worker_sends_are_refused(
+    pack: FilePack, frames: list[tuple[int, bytes]]
+) -> None:
     left = collected(pack)
 
     with pytest.raises(ValueError, match=r"."):
@@ -137,9 +139,7 @@ _PATHS = st.sampled_from([b"", b"a", b"a/b", b"..", b"a/../b", b"/", b"b", b"\xf
         max_size=25,
     )
 )
-def test_whatever_is_kept_is_a_tree_within_the_limits(
-    pack: FilePack, frames: list[tuple[int, bytes]]
-) -> None:
+def test_every_kept_tree_is_within_the_limits(pack: FilePack, frames: list[tuple[int, bytes]]) -> None:
     """50,000 hostile entries and pieces: an error that the supervisor knows, or a tree that is one."""
     left = collected(pack, data_bytes=20, entries=8)
     try:

@@ -32,9 +32,7 @@ def split(data: bytes, cuts: list[int]) -> list[bytes]:
 
 
 @given(st.lists(honest, max_size=8), st.lists(st.integers(0, 5_000), max_size=20))
-def test_frames_come_out_as_they_went_in_however_the_bytes_arrive(
-    frames: list[tuple[int, bytes]], cuts: list[int]
-) -> None:
+def test_frames_are_decoded_equally_in_any_pieces(frames: list[tuple[int, bytes]], cuts: list[int]) -> None:
     data = b"".join(frame(kind, body) for kind, body in frames)
     parser = WorkerFrames()
 
@@ -54,7 +52,7 @@ def test_a_frame_is_given_when_it_is_whole_and_not_before(
 
 
 @given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=10))
-def test_garbage_is_frames_or_an_error_and_the_same_however_it_arrives(data: bytes, cuts: list[int]) -> None:
+def test_garbage_decodes_to_the_same_frames_or_error_in_any_pieces(data: bytes, cuts: list[int]) -> None:
     def outcome(pieces: list[bytes]) -> tuple[list[tuple[int, bytes]], bool]:
         parser, found = WorkerFrames(), []
         try:

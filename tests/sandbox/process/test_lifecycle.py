@@ -75,7 +75,7 @@ def anyones_directory() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("user", USERS)
-def test_nothing_outlives_a_node_that_is_killed(user: str, anyones_directory: str) -> None:
+def test_no_process_survives_a_killed_node(user: str, anyones_directory: str) -> None:
     directory = f"{anyones_directory}/cache"
     with interpreter_of(user).start("-m", "tests.support.busy_node", directory, "50") as node:
         assert node.stdout is not None
@@ -140,7 +140,7 @@ def test_a_kill_that_is_not_ours_names_memory_as_its_probable_cause(lab: Lab) ->
     assert ended[0].outcome == Outcome(kind="system_error", detail=detail)
 
 
-def test_a_job_that_outgrows_a_real_control_group_says_so(tmp_path: Path) -> None:
+def test_a_job_over_the_memory_of_a_real_control_group_is_reported(tmp_path: Path) -> None:
     fill = "(memory.fill (i32.const 0) (i32.const 1) (i32.const 0x3fffffff))"
     greedy = wat.module('(memory (export "memory") 16384)', f'(func (export "_start") {fill})')
     module = tmp_path / "greedy.wasm"
@@ -207,7 +207,7 @@ def test_a_job_that_was_cancelled_before_it_began_does_not_run(lab: Lab) -> None
     assert job.outcome == Outcome(kind="cancelled", detail="on request")
 
 
-def test_an_idle_worker_that_died_costs_nothing(lab: Lab) -> None:
+def test_an_idle_worker_that_died_is_replaced_without_an_error(lab: Lab) -> None:
     program = lab.hostile()
     for _ in range(2):
         lab.process(program)

@@ -79,7 +79,7 @@ def test_a_listing_is_made_in_twice_its_size() -> None:
     assert peak_bytes < 2.5 * len(listing)
 
 
-def test_what_a_job_leaves_is_told_without_another_copy_of_its_paths(pack: FilePack) -> None:
+def test_a_jobs_output_paths_are_reported_without_another_copy(pack: FilePack) -> None:
     limits = FileLimits(data_bytes=0, entries=COUNT + 1, descriptors=4)
     asked = JobFiles(tree=pack.tree, read_only=(), outputs=(".",), limits=limits)
     left = CollectedFiles(asked, pack)

@@ -192,7 +192,7 @@ def test_shared_processes_give_what_others_give(shared: Lab, lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("isolation", ["process", "shared"])
-def test_a_receipt_says_how_its_job_was_kept_apart(homes: Path, isolation: str) -> None:
+def test_a_receipt_states_how_its_job_was_isolated(homes: Path, isolation: str) -> None:
     code, inputs = exiting(0), JobInput()
     with LocalNode(Config(sandbox=SandboxConfig(isolation=isolation))) as node:
         completed = run_job(node, code, inputs, manifest_for(code, inputs), lambda _stream, _data: None)

@@ -61,7 +61,7 @@ def outcome_frame(**fields: int | str) -> bytes:
     ],
     ids=range(17),
 )
-def test_what_no_worker_sends_ends_the_job_at_once(hostile_bench: Hostile, payload: bytes) -> None:
+def test_an_invalid_message_of_a_worker_ends_the_job_at_once(hostile_bench: Hostile, payload: bytes) -> None:
     """The worker would go on for long: it is killed, and the job has an outcome that nobody re-checks."""
     outcome, _, seconds = run(hostile_bench, payload)
 
@@ -111,7 +111,7 @@ def test_a_worker_that_dies_leaves_an_outcome(hostile_bench: Hostile, then: str)
     assert outcome.detail
 
 
-def test_an_engines_failure_is_told_in_printable_words(hostile_bench: Hostile) -> None:
+def test_an_engines_failure_is_reported_in_printable_text(hostile_bench: Hostile) -> None:
     outcome, _, _ = run(hostile_bench, b"", then="fail")
 
     assert outcome.kind == "system_error"
@@ -130,7 +130,9 @@ def test_a_worker_that_does_nothing_is_ended_by_the_wall_time(hostile_bench: Hos
 
 
 @pytest.mark.parametrize("then", ["return", "dawdle"])
-def test_what_a_shared_worker_sends_too_much_is_not_the_next_jobs(hostile_bench: Hostile, then: str) -> None:
+def test_extra_output_of_a_shared_worker_is_not_given_to_the_next_job(
+    hostile_bench: Hostile, then: str
+) -> None:
     """It sends one outcome as its guest, then one as itself: nobody may take the second for another job's.
 
     One that dawdles sends it when it has the next job already, and long before it answers that.
@@ -160,7 +162,7 @@ def test_what_a_shared_worker_sends_too_much_is_not_the_next_jobs(hostile_bench:
     ],
     ids=repr,
 )
-def test_what_the_callers_output_raises_comes_out(bench: Bench, error: Exception) -> None:
+def test_an_exception_of_the_callers_output_is_raised(bench: Bench, error: Exception) -> None:
     """Else a full disk or a closed pipe gets a signed receipt that blames the job's worker."""
 
     def output(_stream: int, _data: bytes) -> None:
@@ -182,7 +184,7 @@ def test_a_caller_that_fails_leaves_no_worker_behind(bench: Bench) -> None:
     assert bench.run("gas_empty").outcome == exited(0)
 
 
-def test_what_a_job_wrote_before_it_was_ended_is_kept(bench: Bench) -> None:
+def test_output_written_before_a_job_was_ended_is_kept(bench: Bench) -> None:
     """A job that hangs says where in what it wrote last."""
     module = wat(
         """(module

@@ -107,7 +107,7 @@ def test_reading_does_not_move_a_time_and_setting_one_does() -> None:
     assert job.call("fd_filestat_set_times", fd, 0, 0, abi.SET_ATIM | abi.SET_ATIM_NOW) == abi.INVAL
 
 
-def test_a_directory_is_told_in_the_order_of_its_names_births() -> None:
+def test_a_directory_is_listed_in_order_of_creation() -> None:
     job = rig()
     for name in (b"z", b"a", b"m"):
         job.path("path_create_directory", name)
@@ -135,7 +135,7 @@ def test_cookies_are_stable_while_names_go() -> None:
     assert seen == [b"d%02d" % number for number in range(20)]
 
 
-def test_an_open_file_outlives_its_name_and_its_bytes_count_until_it_is_closed() -> None:
+def test_an_open_file_survives_unlinking_and_counts_until_it_is_closed() -> None:
     job = FileRig(data_bytes=10)
     _, fd = job.open(b"a", how=abi.OPEN_CREATE, rights=ALL)
     assert job.write(fd, b"0123456789") == (0, 10)
@@ -158,7 +158,7 @@ def test_a_file_renamed_over_an_open_one_leaves_that_as_it_was() -> None:
     assert job.left()[b"other"] == b"0123456789"
 
 
-def test_what_is_read_only_stays_as_it_is() -> None:
+def test_read_only_files_are_not_changed() -> None:
     job = rig(read_only=[b"d"])
     file = {"rights": abi.RIGHT_FD_WRITE}
     fd = job.open(b"d/file", rights=abi.RIGHT_FD_READ | abi.RIGHT_FD_FILESTAT_SET_TIMES)[1]
@@ -209,7 +209,7 @@ def test_a_directory_does_not_move_where_its_paths_would_be_too_long() -> None:
     assert job.rename(b"a/" + b"b" * 250, deep + b"e" * 250 + b"/" + b"f" * 255) == 0
 
 
-def test_a_tree_that_exceeds_its_limits_is_none() -> None:
+def test_a_tree_over_its_limits_is_invalid() -> None:
     with pytest.raises(ListingError, match="limit"):
         rig(entries=6)
     with pytest.raises(ListingError, match="read-only"):

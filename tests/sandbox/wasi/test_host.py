@@ -266,7 +266,7 @@ def test_output_keeps_exactly_what_fits(lengths: list[int], limit: int) -> None:
     assert rig.output.streams == {1: whole[:limit], 2: b""}
 
 
-def test_the_streams_are_capped_apart() -> None:
+def test_each_stream_has_its_own_cap() -> None:
     rig = Rig(output_bytes=4, memory=b"abcd" + struct.pack("<II", 0, 4))
 
     assert rig.call("fd_write", 1, 4, 1, 64) == SUCCESS
@@ -276,7 +276,7 @@ def test_the_streams_are_capped_apart() -> None:
     assert rig.output.streams == {1: b"abcd", 2: b"abcd"}
 
 
-def test_output_that_costs_too_much_is_not_put_out() -> None:
+def test_output_over_the_gas_limit_is_not_written() -> None:
     rig = Rig(gas=1_000 + 8 + 3, memory=b"abcd" + struct.pack("<II", 0, 4))
 
     with pytest.raises(OutOfGas):
@@ -396,7 +396,7 @@ def woken_after(seconds: float) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("timeout", [2**63 - 1, 2**64 - 1])
-def test_waiting_for_ever_on_the_real_clock_waits(timeout: int) -> None:
+def test_an_endless_wait_on_the_real_clock_waits(timeout: int) -> None:
     """Programs ask for it so, and are ended by the wall time."""
     rig = Rig(real_clock=True, memory=clock_subscription(9, MONOTONIC, timeout))
 

@@ -53,7 +53,7 @@ def test_pointers_to_strings_are_the_same_as_counted_one_by_one(strings: list[by
 
 
 @pytest.mark.parametrize("name", ["args", "environ"])
-def test_sizes_are_told_without_looking_at_the_strings(name: str) -> None:
+def test_sizes_are_counted_without_reading_the_strings(name: str) -> None:
     """The call costs the same however many there are."""
 
     class Unread(list[int]):

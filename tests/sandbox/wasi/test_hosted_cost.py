@@ -175,7 +175,7 @@ def test_vectors_of_any_lengths_are_read_and_written_in_order(engine: HostedEngi
 
 @pytest.mark.parametrize("name", ["args", "environ"])
 @pytest.mark.parametrize("count", [0, 1, 100])
-def test_sizes_are_told_without_looking_at_the_strings(engine: HostedEngine, name: str, count: int) -> None:
+def test_sizes_are_counted_without_reading_the_strings(engine: HostedEngine, name: str, count: int) -> None:
     assert isinstance(engine, V8Engine)
     context = _Isolate(engine._library, engine._sources).context
 

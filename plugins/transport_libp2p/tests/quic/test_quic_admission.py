@@ -77,7 +77,7 @@ async def test_clients_prove_their_address_when_many_handshakes_are_open() -> No
 
 
 @pytest.mark.parametrize("fault", ["another address", "another connection id", "too late", "forged"])
-async def test_a_token_is_good_for_its_address_its_connection_and_a_while(fault: str) -> None:
+async def test_a_token_is_valid_for_one_address_one_connection_and_a_limited_time(fault: str) -> None:
     admission = HandshakeAdmission(QuicLimits(retry_above=0))
     given = retry(judge(admission, initial()))
     address = ("192.0.2.8", 4001) if fault == "another address" else CLIENT
@@ -117,7 +117,7 @@ async def test_an_ipv6_prefix_is_48_bits() -> None:
     assert isinstance(judge(admission, initial(), ("2001:db8:2::1", 1)), AcceptInitial)
 
 
-async def test_this_machines_own_connections_are_capped_in_all_alone() -> None:
+async def test_connections_of_this_machine_have_only_the_total_cap() -> None:
     admission = HandshakeAdmission(QuicLimits(connections=3, connections_per_prefix=1))
     slots = [
         admission.admit(("127.0.0.1", 1)),
@@ -184,7 +184,7 @@ async def test_a_node_that_is_full_refuses_at_once_and_serves_again_when_it_is_n
         assert await ask(third, b"again") == b"again"
 
 
-async def test_garbage_is_dropped_and_costs_no_connection(caplog: pytest.LogCaptureFixture) -> None:
+async def test_garbage_is_dropped_and_closes_no_connection(caplog: pytest.LogCaptureFixture) -> None:
     noise = random.Random(5)
     relayed = []
     async with running(LISTEN) as node, running() as client:

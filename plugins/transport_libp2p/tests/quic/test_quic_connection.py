@@ -65,7 +65,7 @@ async def test_a_connection_that_nobody_uses_is_kept() -> None:
             assert await ask(connection, b"still there") == b"still there"
 
 
-async def test_a_dial_that_nobody_answers_ends_in_time() -> None:
+async def test_a_dial_without_an_answer_ends_at_its_deadline() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
         async with running(LISTEN) as node, running(limits=QuicLimits(dial_timeout_s=0.3)) as client:
@@ -111,7 +111,7 @@ async def test_closing_tells_the_peer_at_once_and_why() -> None:
         await inbound.close()
 
 
-async def test_closing_lets_what_was_ended_arrive() -> None:
+async def test_closing_delivers_the_data_of_ended_streams() -> None:
     """A node that answers and stops must not take the answer back."""
     data = random.Random(7).randbytes(700_000)
     received: list[bytes] = []
@@ -147,7 +147,7 @@ async def test_closing_does_not_wait_for_a_peer_that_is_gone() -> None:
         assert connection.is_closed
 
 
-async def test_a_close_that_was_lost_is_said_again() -> None:
+async def test_a_lost_close_is_sent_again() -> None:
     async with running(LISTEN) as node, running() as client:
         relay = Relay(node.port)
         async with relay.running() as port:
@@ -210,7 +210,7 @@ async def test_two_nodes_dial_each_other_over_one_socket_each() -> None:
         assert await ask(back, b"back") == b"back"
 
 
-async def test_ipv6_is_served_beside_ipv4() -> None:
+async def test_ipv6_is_served_together_with_ipv4() -> None:
     async with running(LISTEN, IPV6) as node, running() as client:
         for address in node.addresses:
             connection = await client.transport.dial(address)
@@ -258,7 +258,7 @@ async def test_the_swarms_hooks_are_served_when_the_peer_closes() -> None:
     assert not connection.is_established
 
 
-async def test_a_handler_that_fails_breaks_its_connection_alone() -> None:
+async def test_a_failing_handler_breaks_only_its_connection() -> None:
     failing = True
 
     async with running() as client, running() as node:

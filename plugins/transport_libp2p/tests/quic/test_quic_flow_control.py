@@ -61,7 +61,7 @@ async def test_a_paused_reader_holds_its_window_while_another_stream_is_served()
     assert got == [data]
 
 
-async def test_a_connection_holds_its_window_however_many_readers_pause() -> None:
+async def test_a_connection_keeps_its_window_while_readers_pause() -> None:
     paused: list[QuicMuxedStream] = []
 
     async def pause(stream: QuicMuxedStream) -> None:
@@ -82,7 +82,7 @@ async def test_a_connection_holds_its_window_however_many_readers_pause() -> Non
     assert held == 4 * WINDOW
 
 
-async def test_a_reader_of_what_little_credit_is_left_is_not_starved() -> None:
+async def test_a_reader_with_little_credit_left_is_not_starved() -> None:
     """Seven readers hold seven eighths of the connection's window; the last must go on through the rest."""
     size = 1 << 16
     limits = QuicLimits(stream_window_bytes=size, connection_window_bytes=8 * size, send_buffer_bytes=size)
@@ -108,7 +108,7 @@ async def test_a_reader_of_what_little_credit_is_left_is_not_starved() -> None:
 
 
 @pytest.mark.parametrize("how", ["close_read", "reset by the reader", "reset by the writer"])
-async def test_what_nobody_will_read_gives_its_credit_back(how: str) -> None:
+async def test_unread_data_of_a_closed_stream_returns_its_credit(how: str) -> None:
     """Otherwise each stream that is broken off takes its bytes out of the connection's window for ever."""
     limits = QuicLimits(
         stream_window_bytes=1 << 16, connection_window_bytes=1 << 17, send_buffer_bytes=1 << 16

@@ -64,7 +64,7 @@ async def test_every_byte_arrives_over_a_line_that_loses_every_twentieth_datagra
             assert await ask(connection, data) == data
 
 
-async def test_each_direction_ends_by_itself() -> None:
+async def test_each_direction_ends_independently() -> None:
     """A client ends its request and then reads; a server ends its answer and then reads on."""
     ended = trio.Event()
     heard: list[bytes] = []
@@ -155,7 +155,7 @@ async def test_a_writer_learns_that_nobody_reads_any_more() -> None:
         assert not inbound.is_closed
 
 
-async def test_what_crosses_the_end_of_a_stream_does_not_fail() -> None:
+async def test_frames_that_cross_the_end_of_a_stream_do_not_fail() -> None:
     """A foreign peer may take the failure of a last, needless write for that of the whole exchange."""
     closed = trio.Event()
 
@@ -179,7 +179,7 @@ async def test_what_crosses_the_end_of_a_stream_does_not_fail() -> None:
         await until(lambda: not inbound._protocol.is_receiving(stream.stream_id))
 
 
-async def test_a_peer_that_does_not_end_what_was_closed_is_stopped() -> None:
+async def test_a_peer_that_does_not_end_a_closed_stream_is_stopped() -> None:
     async def close(stream: QuicMuxedStream) -> None:
         await stream.read(1)
         await stream.close()
