@@ -8,7 +8,7 @@ from typing import Any
 
 from docs.generate import DOCS
 from docs.generate.commands import cell
-from plasm_core.records.converter import camel
+from plasm_core.records.json_names import camel
 from plasm_core.records.files import guest_path
 
 Schema = Mapping[str, Any]

@@ -24,7 +24,8 @@ from plasm_core.config import Config
 from plasm_core.errors import PlasmError, RefusedError
 from plasm_core.protocol.messages import Status
 from plasm_core.records import Handle
-from plasm_core.records.converter import camel, unstructure
+from plasm_core.records.converter import unstructure
+from plasm_core.records.json_names import camel
 from plasm_core.records.manifest import job_id
 from plasm_core.records.output import OutputStream
 

@@ -16,8 +16,8 @@ from plasm_core import standard_streams
 from plasm_core.assurance import Standing
 from plasm_core.printable import json_text, visible
 from plasm_core.records import Decision, Outcome, Receipt, Verdict
-from plasm_core.records.converter import camel
 from plasm_core.records.fields import timestamp
+from plasm_core.records.json_names import camel
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -6,6 +6,7 @@ A record is parsed once, at the edge, and every problem is named with its path.
 from __future__ import annotations
 
 import collections.abc
+import contextlib
 import itertools
 import json
 import re
@@ -20,7 +21,6 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 
 from plasm_core.errors import InvalidRecordError, PlasmError
 from plasm_core.records.fields import (
-    JSON_NAME,
     OPTIONAL,
     OPTIONAL_RECORD,
     Constraint,
@@ -28,6 +28,8 @@ from plasm_core.records.fields import (
     as_text,
     constraint_of,
 )
+from plasm_core.records.json_names import json_name
+from plasm_core.records.record_reader import MAX_ITEMS, Read, reader_of
 
 T = TypeVar("T")
 
@@ -35,28 +37,12 @@ MAX_DEPTH = 255
 """How deep lists and objects may be nested."""
 MAX_NUMBER_CHARACTERS = 1000
 _SEPARATORS = (b",", b"[", b"{")
-MAX_ITEMS = 1024
-"""How many records a list may have."""
 
 # A string that is not closed ends with the text: were it no match, each quote in it would be tried as a beginning.
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _DEEPER = [1 if byte in b"[{" else -1 for byte in range(256)]
 _Path = tuple[str, ...]
-
-
-def camel(name: str) -> str:
-    """Return the lowerCamelCase form of a snake_case name."""
-    head, *rest = name.split("_")
-    return head + "".join(word.capitalize() for word in rest)
-
-
-def json_name(cls: type, attribute: attrs.Attribute[Any]) -> str:
-    """Return the name of a record's field in JSON: camel case where the class says `json_camel = True`."""
-    given = attribute.metadata.get(JSON_NAME)
-    if isinstance(given, str):
-        return given
-    return camel(attribute.name) if getattr(cls, "json_camel", False) else attribute.name
 
 
 def _loader(constraint: Constraint) -> Callable[[Any, Any], Any]:
@@ -225,6 +211,7 @@ def _is_tuple_of_records(kind: Any) -> bool:
 
 
 _converter = make_converter()
+_READERS: dict[type, Read | None] = {}
 
 
 def problems_of(exc: Exception, path: _Path = ()) -> list[tuple[str, str]]:
@@ -334,6 +321,13 @@ def parse_json(data: bytes, *, record: str, maximum: int, maximum_values: int | 
 
 def structure(value: Any, cls: type[T], *, record: str) -> T:
     """Turn parsed JSON into a record. Raises: `InvalidRecordError`, naming every problem."""
+    if cls not in _READERS:
+        _READERS[cls] = reader_of(cls, _converter.structure)
+    read = _READERS[cls]
+    if read is not None:
+        # Whatever it refuses, the converter refuses too, and names every problem.
+        with contextlib.suppress(Exception):
+            return typing.cast("T", read(value))
     try:
         return _converter.structure(value, cls)
     except Exception as exc:

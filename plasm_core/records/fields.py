@@ -60,6 +60,11 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
 
 
+def as_is(value: Any) -> Any:
+    """Return a value whose form in JSON is the value itself."""
+    return value
+
+
 @attrs.frozen(kw_only=True)
 class Constraint:
     """The values that a field accepts, and their JSON form.
@@ -71,26 +76,27 @@ class Constraint:
     expected: Callable[[Any], str]
     schema: dict[str, Any]
     accepts: Callable[[Any], bool]
-    load: Callable[[Any], Any] = lambda value: value
-    dump: Callable[[Any], Any] = lambda value: value
+    load: Callable[[Any], Any] = as_is
+    dump: Callable[[Any], Any] = as_is
 
-    def check(self, value: object) -> None:
-        """Raise `ConstraintError` unless the field accepts `value`."""
-        if not self.accepts(value):
-            raise self._error(value)
+    @property
+    def loads_as_is(self) -> bool:
+        """Whether the JSON form is the value itself."""
+        return self.load is as_is
 
     def structure(self, value: object) -> Any:
         """Convert a value from JSON. Raises: `ConstraintError`."""
         try:
             loaded = self.load(value)
         except (ValueError, TypeError, AttributeError, OverflowError):
-            raise self._error(value) from None
+            raise ConstraintError(self.problem(value)) from None
         if not self.accepts(loaded):
-            raise self._error(value)
+            raise ConstraintError(self.problem(value))
         return loaded
 
-    def _error(self, value: object) -> ConstraintError:
-        return ConstraintError(f"expected {self.expected(value)}, got {shown(value)}")
+    def problem(self, value: object) -> str:
+        """Return what is wrong with a value that the field does not accept."""
+        return f"expected {self.expected(value)}, got {shown(value)}"
 
 
 def constrained(
@@ -102,11 +108,10 @@ def constrained(
     """
 
     def validate(_instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
-        try:
-            constraint.check(value)
-        except ConstraintError as exc:
-            raise ConstraintError(f"{attribute.name}: {exc}") from None
+        if not accepts(value):
+            raise ConstraintError(f"{attribute.name}: {constraint.problem(value)}")
 
+    accepts = constraint.accepts
     metadata = {_CONSTRAINT: constraint, JSON_NAME: name}
     return attrs.field(validator=validate, default=default, metadata=metadata, repr=shown)
 
@@ -115,12 +120,10 @@ def optional(constraint: Constraint) -> Any:
     """Make an attrs field with a constraint that may be left out: it is None then, and in JSON not there."""
 
     def validate(_instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
-        if value is not None:
-            try:
-                constraint.check(value)
-            except ConstraintError as exc:
-                raise ConstraintError(f"{attribute.name}: {exc}") from None
+        if value is not None and not accepts(value):
+            raise ConstraintError(f"{attribute.name}: {constraint.problem(value)}")
 
+    accepts = constraint.accepts
     metadata = {_CONSTRAINT: constraint, OPTIONAL: True}
     return attrs.field(validator=validate, default=None, metadata=metadata)
 
@@ -155,8 +158,8 @@ def integer(minimum: int, maximum: int = MAX_INTEGER) -> Constraint:
     return Constraint(
         expected=expected,
         schema={"type": "integer", "minimum": minimum, "maximum": maximum},
-        accepts=lambda value: _is_int(value) and minimum <= value <= maximum,
-        load=_whole,
+        accepts=lambda value: (type(value) is int or _is_int(value)) and minimum <= value <= maximum,
+        load=lambda value: value if type(value) is int else _whole(value),
     )
 
 
@@ -170,6 +173,9 @@ def number(minimum: float, maximum: float) -> Constraint:
     )
 
 
+_DECIMAL = re.compile(r"0|[1-9][0-9]{0,19}")
+
+
 def counter(maximum: int = 2**64 - 1) -> Constraint:
     """Return the constraint for a 64-bit count. Its JSON form is a decimal string:
 
@@ -177,14 +183,14 @@ def counter(maximum: int = 2**64 - 1) -> Constraint:
     """
 
     def load(value: object) -> int:
-        if not isinstance(value, str) or not re.fullmatch(r"0|[1-9][0-9]{0,19}", value):
+        if not isinstance(value, str) or not _DECIMAL.fullmatch(value):
             raise ConstraintError("not a decimal string")
         return int(value)
 
     return Constraint(
         expected=lambda _: "a decimal string",
         schema={"type": "string", "pattern": "^(0|[1-9][0-9]{0,19})$"},
-        accepts=lambda value: _is_int(value) and 0 <= value <= maximum,
+        accepts=lambda value: (type(value) is int or _is_int(value)) and 0 <= value <= maximum,
         load=load,
         dump=str,
     )
@@ -303,23 +309,25 @@ def boolean() -> Constraint:
 
 
 _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z"
+_IS_TIME = re.compile(_TIME, re.ASCII)
 
 
 def timestamp() -> Constraint:
     """Return the constraint for a moment in UTC: RFC 3339 with `Z`."""
 
     def load(value: object) -> datetime:
-        if not isinstance(value, str) or not re.fullmatch(_TIME, value, re.ASCII):
+        if not isinstance(value, str) or not _IS_TIME.fullmatch(value):
             raise ConstraintError("not a timestamp")
         seconds, _, fraction = value[:-1].partition(".")
-        moment = datetime.fromisoformat(seconds)
-        return moment.replace(microsecond=int(fraction.ljust(6, "0") or 0), tzinfo=timezone.utc)
+        # Python 3.10 reads fractions of three or six digits only.
+        return datetime.fromisoformat(f"{seconds}.{fraction:0<6}+00:00")
 
     return Constraint(
         expected=lambda _: "an RFC 3339 time that ends in Z",
         schema={"type": "string", "format": "date-time", "pattern": f"^{_TIME}$"},
         accepts=lambda value: (
-            isinstance(value, datetime) and value.utcoffset() == timezone.utc.utcoffset(None)
+            isinstance(value, datetime)
+            and (value.tzinfo is timezone.utc or value.utcoffset() == timezone.utc.utcoffset(None))
         ),
         load=load,
         dump=lambda value: value.isoformat(timespec="microseconds").replace("+00:00", "Z"),

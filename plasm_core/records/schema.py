@@ -15,12 +15,12 @@ from typing import Any
 
 import attrs
 
-from plasm_core.records.converter import json_name
 from plasm_core.records.envelope import MAX_SIGNATURES
 from plasm_core.records.fields import OPTIONAL_RECORD, Constraint, constraint_of
 from plasm_core.records.files import MAX_PATHS
 from plasm_core.records.fraud_proof import FRAUD_PROOF_FORMAT, INPUTS, MAX_RECEIPTS
 from plasm_core.records.job_description import JobDescription
+from plasm_core.records.json_names import json_name
 from plasm_core.records.manifest import GAS_SCHEDULES, PROFILE, Manifest
 from plasm_core.records.outcome import CLAIMED, Outcome
 from plasm_core.records.receipt import Asked, Predicate, Receipt, Statement

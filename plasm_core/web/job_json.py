@@ -7,8 +7,9 @@ from typing import Any
 
 from plasm_core.protocol.messages import Status
 from plasm_core.records import Envelope, Receipt
-from plasm_core.records.converter import camel, unstructure
+from plasm_core.records.converter import unstructure
 from plasm_core.records.job import JobState
+from plasm_core.records.json_names import camel
 from plasm_core.web.job_table import WebJob
 
 UNKNOWN = "UNKNOWN"
