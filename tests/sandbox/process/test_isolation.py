@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -16,25 +15,22 @@ from typing import Any
 import pytest
 
 from plasm_core.config import SANDBOX_LAYERS, AdmissionLimits, SandboxConfig
-from plasm_core.errors import BadModuleError, PluginMissingError, SandboxError
+from plasm_core.errors import BadModuleError, SandboxError
 from plasm_core.records import Limits
 from plasm_core.sandbox.admission.admission import Admission
 from plasm_core.sandbox.admission.cache import Cache
 from plasm_core.sandbox.process import seccomp_filters
-from plasm_core.sandbox.process import worker as worker_module
 from plasm_core.sandbox.process.descriptor import read_all
 from plasm_core.sandbox.process.executor import Executor
 from plasm_core.sandbox.process.zygote import SYS_CLONE
-from plasm_core.testing.bench import Bench, open_bench
-from plasm_runtime_wasm3.runtime import Wasm3Runtime
-from plasm_runtime_wasmtime.runtime import WasmtimeRuntime
 from plasm_runtime_wasmtime.validator import WasmtimeValidator
 from tests.support import processes
 from tests.support.attempts.catalogue import ALLOWED, ATTEMPTS, EARLY
 from tests.support.hostile import HostileRuntime, HostileValidator, ask, program_of, syscall_numbers
 from tests.support.hostile_engine import ATTEMPT_WHILE_LOADING, TAKEN_AWAY
-from tests.support.users import USERS, interpreter_of
-from tests.support.wat import FOREVER, starting, writing
+from tests.support.hostile_reports import needs, reported
+from tests.support.users import USERS
+from tests.support.wat import starting
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or platform.machine() not in SYS_CLONE, reason="there are no zygotes here"
@@ -44,18 +40,9 @@ LIMITS = Limits(gas=1_000_000, memory_bytes=16 << 20, output_bytes=1 << 20)
 ALL_LAYERS_OF_A_ZYGOTE = tuple(layer for layer in SANDBOX_LAYERS if layer != "no_new_privs")
 
 
-@functools.cache
-def _reported(user: str, *arguments: str) -> dict[str, Any]:
-    """Return what came of attempts, made as a user."""
-    done = interpreter_of(user).run("-m", "tests.support.hostile", *arguments)
-    assert not done.returncode, done.stderr.decode()
-    report: dict[str, Any] = json.loads(done.stdout)
-    return report
-
-
 def _result(user: str, name: str, *options: str) -> dict[str, Any]:
     """Return what came of one attempt. With options, name the others that are made in the same run."""
-    result: dict[str, Any] = _reported(user, *options)["results"][name]
+    result: dict[str, Any] = reported(user, *options)["results"][name]
     return result
 
 
@@ -103,7 +90,7 @@ def test_attempts_succeed_where_nothing_is_denied(name: str) -> None:
 @pytest.mark.parametrize("user", USERS)
 def test_a_layer_that_is_missing_is_reported_with_the_reason(user: str) -> None:
     """Ordinary users, and root in a container, may lack namespaces, and an old kernel Landlock."""
-    report = _reported(user)
+    report = reported(user)
 
     assert (report["uid"] == 0) == (user == "root")
     assert set(report["missing"]) <= {"landlock", "namespaces"}
@@ -157,7 +144,7 @@ CODE |= {"make_executable", "make_executable_with_key"}
 
 @functools.cache
 def _threaded(user: str, *names: str) -> dict[str, Any]:
-    return _reported(user, "--threaded", *names)
+    return reported(user, "--threaded", *names)
 
 
 @pytest.mark.parametrize("user", USERS)
@@ -276,17 +263,10 @@ OTHERS = (
 )
 
 
-def _needs(layer: str, user: str = "root") -> None:
-    """Skip the test where a layer cannot be had."""
-    missing = _reported(user)["missing"]
-    if layer in missing:
-        pytest.skip(f"no {layer} here: {missing[layer]}")
-
-
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("user", USERS)
 def test_without_seccomp_files_are_still_denied(user: str, name: str) -> None:
-    _needs("landlock", user)
+    needs("landlock", user)
 
     assert _errno(user, name, *_without("seccomp")) == "EACCES"
 
@@ -304,14 +284,14 @@ def test_without_seccomp_processes_are_still_denied(user: str, name: str) -> Non
 @pytest.mark.parametrize("name", OTHERS)
 @pytest.mark.parametrize("user", USERS)
 def test_without_seccomp_other_processes_and_privileges_are_still_denied(user: str, name: str) -> None:
-    _needs("landlock", user)
+    needs("landlock", user)
 
     assert _errno(user, name, *_without("seccomp")) == "EPERM"
 
 
 @pytest.mark.parametrize("user", USERS)
 def test_without_seccomp_the_network_is_still_out_of_reach(user: str) -> None:
-    _needs("landlock", user)
+    needs("landlock", user)
 
     errno = _errno(user, "connect_tcp", *_without("seccomp"))
 
@@ -320,7 +300,7 @@ def test_without_seccomp_the_network_is_still_out_of_reach(user: str) -> None:
 
 @pytest.mark.parametrize("user", USERS)
 def test_seccomp_alone_denies_everything(user: str) -> None:
-    report = _reported(user, *_without("namespaces", "landlock", "unprivileged_uid", "rlimits"))
+    report = reported(user, *_without("namespaces", "landlock", "unprivileged_uid", "rlimits"))
 
     denied = {name for name, said in report["results"].items() if said["errno"] in ("EPERM", "absent")}
     assert denied == set(ATTEMPTS)
@@ -331,7 +311,7 @@ def test_seccomp_alone_denies_everything(user: str) -> None:
 @pytest.mark.parametrize("layer", ["namespaces", "landlock"])
 def test_without_a_layer_the_others_hold(user: str, layer: str) -> None:
     """An ordinary user may be denied namespaces, and an old kernel has no Landlock."""
-    report = _reported(user, *_without(layer))
+    report = reported(user, *_without(layer))
 
     assert report["missing"][layer] == TAKEN_AWAY
     denied = {name for name, said in report["results"].items() if said["errno"] in ("EPERM", "absent")}
@@ -358,19 +338,19 @@ def test_without_any_layer_an_attempt_succeeds(name: str) -> None:
 
 
 def test_landlock_alone_denies_files() -> None:
-    _needs("landlock")
+    needs("landlock")
 
     assert _errno_with("open_passwd", "landlock") == "EACCES"
 
 
 def test_landlock_alone_denies_tcp() -> None:
-    _needs("landlock")
+    needs("landlock")
 
     assert _errno_with("connect_tcp", "landlock") == "EACCES"
 
 
 def test_namespaces_alone_deny_the_network() -> None:
-    _needs("namespaces")
+    needs("namespaces")
 
     assert _errno_with("connect_tcp", "namespaces") == "ENETUNREACH"
 
@@ -432,104 +412,3 @@ def test_no_job_runs_without_a_layer_that_its_zygote_found_missing(layer: str) -
 
 
 # -- seen from outside
-
-
-def _status(pid: int) -> dict[str, str]:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
-
-
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("bench")
-
-
-@pytest.fixture(params=[WasmtimeRuntime, Wasm3Runtime])
-def bench(request: pytest.FixtureRequest, directory: Path) -> Iterator[Bench]:
-    runtime = request.param()
-    try:
-        runtime.check()
-    except PluginMissingError as exc:
-        pytest.skip(str(exc))
-    with open_bench(runtime, directory) as bench:
-        yield bench
-
-
-@pytest.fixture
-def worker(bench: Bench) -> Iterator[int]:
-    """The process of a real job, while its guest runs. It is its zygote's first, and so has no siblings yet."""
-    cancelled, running = threading.Event(), threading.Event()
-    module = writing(b"running", then=FOREVER)
-
-    def run() -> None:
-        bench.run(
-            module,
-            stdin=b"input",
-            gas=1 << 50,
-            cancelled=cancelled,
-            output=lambda _stream, _data: running.set(),
-        )
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    assert running.wait(20)
-    try:
-        [pid] = processes.workers(os.getpid())
-        yield pid
-    finally:
-        cancelled.set()
-        thread.join()
-
-
-def test_the_kernel_says_that_a_worker_is_confined(worker: int) -> None:
-    status = _status(worker)
-
-    assert status["Seccomp"] == "2"  # a filter
-    assert status["NoNewPrivs"] == "1"
-    assert {status[f"Cap{kind}"] for kind in ("Inh", "Prm", "Eff", "Amb")} == {"0" * 16}
-    assert status["Threads"] == "1"
-    if os.geteuid() == 0:
-        assert len(set(status["Uid"].split())) == 1
-        assert int(status["Uid"].split()[0]) >= 1 << 30
-        assert status["Uid"].split() == status["Gid"].split()
-        assert status["Groups"] == ""
-
-
-def test_a_worker_is_in_namespaces_of_its_own(worker: int) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root may look")
-
-    _needs("namespaces")
-
-    for name in ("net", "mnt", "ipc"):
-        assert os.readlink(f"/proc/{worker}/ns/{name}") != os.readlink(f"/proc/self/ns/{name}")
-
-
-def test_a_worker_has_nothing_writable_open_but_its_socket(worker: int) -> None:
-    """wasmtime keeps an image of a module's memory in a file of its own, which is sealed."""
-    if os.geteuid() != 0:
-        pytest.skip("only root may look")
-
-    found = processes.descriptors(worker)
-
-    assert sum(target.startswith("socket:") for target in found.values()) == 1
-    rest = {fd: target for fd, target in found.items() if not target.startswith("socket:")}
-    files = {fd: target for fd, target in rest.items() if target != "/dev/null"}
-    assert any(target.startswith("/memfd:plasm-stdin") for target in files.values())
-    for fd, target in files.items():
-        assert target.startswith("/memfd:")
-        with pytest.raises(PermissionError):
-            os.ftruncate(os.open(f"/proc/{worker}/fd/{fd}", os.O_RDWR), 0)
-
-
-def test_a_worker_has_no_limit_to_spare(worker: int) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root may look")
-
-    lines = Path(f"/proc/{worker}/limits").read_text().splitlines()
-    soft = {line[:26].strip(): line[26:].split()[0] for line in lines}
-    hard = {line[:26].strip(): line[26:].split()[1] for line in lines}
-    assert hard["Max core file size"] == "0"
-    assert hard["Max file size"] == "0"
-    assert int(hard["Max data size"]) == (16 << 20) + worker_module.OVERHEAD_BYTES
-    assert (int(soft["Max cpu time"]), int(hard["Max cpu time"])) == (65, 66)
