@@ -22,6 +22,7 @@ class Handlers(Instructions):
     def _try_table(self, start: int) -> None:
         """Keep a block with exception handlers, and restore the stack's height where they begin.
 
+        Each handler is charged for here: a throw compares its tag with those of all the handlers on its way.
         A throw leaves functions without lowering it. The start of a handler may also be reached by branches, on which
         the height already is that of the function's start.
         """
@@ -30,6 +31,7 @@ class Handlers(Instructions):
         reader = Reader(self.data, self.position, self.reader.end)
         encoded, params, results = read_block_type(self.rewriter.module, reader)
         catches = read_catches(reader)
+        self.cost += len(catches)
         self.position = reader.position
         self._replace(start, bytes((op.TRY_TABLE,)) + encoded + write_catches(catches))
         for _, _, depth in catches:

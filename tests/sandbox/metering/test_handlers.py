@@ -149,6 +149,17 @@ def _dear_throws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Handlers, "_throw", twice)
 
 
+def _free_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    write = Handlers._try_table
+
+    def for_nothing(self: Handlers, start: int) -> None:
+        cost = self.cost
+        write(self, start)
+        self.cost = cost
+
+    monkeypatch.setattr(Handlers, "_try_table", for_nothing)
+
+
 def _nothing_ends_exceptions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rewrite._Rewriter, "_ending_exceptions", lambda _self, function: function)
 
@@ -163,6 +174,9 @@ def _nothing_ends_exceptions(monkeypatch: pytest.MonkeyPatch) -> None:
         (_free_throws, "caught"),
         (_free_tail_calls, "exit by a tail call"),
         (_dear_throws, "caught from a call"),
+        (_free_handlers, "the last of many handlers"),
+        (_free_handlers, "handlers that do not match"),
+        (_free_handlers, "not thrown"),
         (_nothing_ends_exceptions, "uncaught"),
     ],
 )

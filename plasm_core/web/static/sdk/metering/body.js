@@ -282,7 +282,9 @@ export class Body {
     tryTable() {
         this.rewriter.exceptions = true;
         const { params, results } = this.blockType();
-        for (let left = this.reader.count(); left > 0; left--) {
+        const handlers = this.reader.count();
+        this.cost += handlers; // a throw compares its tag with those of all the handlers on its way
+        for (let left = handlers; left > 0; left--) {
             const label = this.labels.at(-1 - this.handler());
             if (label === undefined)
                 throw malformed("an exception handler is outside its function");
