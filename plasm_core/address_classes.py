@@ -39,7 +39,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("::1/128", "loopback"),
     ("::/96", "translated"),  # IPv4-compatible; the two above are more specific
     ("::ffff:0:0/96", "translated"),  # IPv4-mapped
-    ("64:ff9b::/96", "nat64"),  # judged by the IPv4 address in it
+    ("64:ff9b::/96", "nat64"),  # classified by the IPv4 address in it
     ("64:ff9b:1::/48", "translated"),  # RFC 8215
     ("2000::/3", PUBLIC),
     ("2001::/23", "reserved"),  # Teredo, benchmarking, ORCHID

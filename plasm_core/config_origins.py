@@ -64,7 +64,7 @@ def line_of(text: str, path: Sequence[str]) -> int | None:
         try:
             tree = tomllib.loads("".join(lines[:count]))
         except (ValueError, RecursionError):
-            continue  # a value goes on in the next line
+            continue  # the value continues on the next line
         if _has(tree, path):
             return before + 1
         before = count

@@ -48,7 +48,7 @@ class LoopTurns:
                 else:
                     await trio.lowlevel.checkpoint()
                 self.passes += 1
-                # What a pass took beyond its share is not taken from the next: every pass serves somebody.
+                # A pass that took more than its share does not shorten the next: every pass makes progress.
                 self._left_s = self._pass_s
                 while self._waiting and self._left_s > 0:
                     self._wake_next()

@@ -34,7 +34,8 @@ def machine(root: Path = _SYSTEM) -> Demand:
     """
     cpu = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    for line in _text(root / "proc/meminfo").splitlines():  # which some containers have of their own (lxcfs)
+    # some containers have their own version of it (lxcfs)
+    for line in _text(root / "proc/meminfo").splitlines():
         words = line.split()
         if len(words) == 3 and words[0] == "MemTotal:" and words[1].isdecimal():
             memory = min(memory, int(words[1]) * 1024)
@@ -80,7 +81,7 @@ def _groups(root: Path, controller: str) -> Iterator[Path]:
                 # The mount shows another part of the hierarchy, or all of it from within a namespace.
                 inside = path.relative_to("/")
             parts = [part for part in inside.parts if part != ".."]
-            # A mount from before the namespace shows more than it: our group's name there is not told.
+            # A mount from before the namespace shows more than the namespace: our group's name in it is unknown.
             above = shown.parts.count("..")
             if above:
                 parts = _own_group(mount, above + len(parts))

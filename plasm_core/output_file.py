@@ -122,7 +122,7 @@ class OutputFile:
     def _write_stream(self, chunks: Chunks) -> None:
         fd = _opened_stream(self.path)
         try:
-            if stat.S_ISREG(os.fstat(fd).st_mode):  # it was changed meanwhile
+            if stat.S_ISREG(os.fstat(fd).st_mode):  # the file was changed meanwhile
                 raise OSError(errno.EEXIST, "it is not what it was any more")
             _write(fd, chunks)
         finally:

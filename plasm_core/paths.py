@@ -87,7 +87,7 @@ def secret(path: Path) -> bytes:
     try:
         value = _stored_secret(path)
     except FileNotFoundError:
-        with contextlib.suppress(FileExistsError):  # another process was faster
+        with contextlib.suppress(FileExistsError):  # another process created it first
             _store_secret(path, os.link)
         value = _stored_secret(path)
     if len(value) == _SECRET_BYTES:

@@ -37,7 +37,7 @@ def json_text(value: Any, *, indent: int | None = None) -> str:
     encoded = json.dumps(value, indent=indent, ensure_ascii=False)
     if encoded.isprintable():
         return encoded
-    # Outside of strings, where escapes would not do, JSON has blanks and line ends only.
+    # Outside strings JSON has only blanks and line ends, which escapes could not replace.
     return "".join(char if char.isprintable() or char == "\n" else _escaped(char) for char in encoded)
 
 

@@ -22,6 +22,7 @@ def resource_hint(error: OSError) -> str | None:
         return "raise the limit of open files, as with: ulimit -n 4096"
     if error.errno == errno.ENOSPC:
         return "make room, or write elsewhere"
-    if error.errno == errno.EFBIG and error.strerror == os.strerror(errno.EFBIG):  # and not our own bounds
+    # and not by a limit of this program
+    if error.errno == errno.EFBIG and error.strerror == os.strerror(errno.EFBIG):
         return "raise the limit of the size of files, as with: ulimit -f unlimited"
     return None

@@ -22,7 +22,7 @@ def secure() -> None:
             os.fstat(number)
         except OSError:
             closed.add(number)
-            fd = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            fd = os.open(os.devnull, os.O_RDWR)  # dup returns the lowest free number: this one
             if fd != number:
                 os.dup2(fd, number)
                 os.close(fd)

@@ -46,7 +46,7 @@ class StartMark:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.fchmod(fd, 0o644)  # it is empty, and users of the daemon's group look whether it is locked
+            os.fchmod(fd, 0o644)  # the file is empty; users of the daemon's group check whether it is locked
         except OSError:  # another daemon is starting there
             os.close(fd)
             return

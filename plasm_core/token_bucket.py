@@ -29,7 +29,7 @@ class TokenBucket:
     def spend(self, cost: float = 1.0) -> bool:
         """Take `cost` tokens out. Return False, and take none, if there are fewer."""
         if self._left < cost:
-            self._refill()  # the clock is read only when it matters: most senders never come near the end
+            self._refill()  # read the clock only when the tokens do not suffice: most senders never use them up
             if self._left < cost:
                 return False
         self._left -= cost

@@ -99,7 +99,7 @@ def read(data: bytes, *, maximum: int = MAX_ENTRIES) -> Iterator[TreeEntry]:
             if at > len(data):
                 raise ListingError("cut short")
             parent, _, name = path.rpartition(b"/")
-            if parent and parent in directories:  # its names are known to be right, however many they are
+            if parent and parent in directories:  # the names of a checked listing need no second check
                 _check_text(path)
                 _check_name(name, path)
             else:

@@ -131,12 +131,12 @@ def judge_all(
     tasks = {claim.receipt.asked.task_digest for claim in claims}
     opinions = [_bindings(readings, one_task=len(tasks) <= 1)]
     if len(claims) < len(answers) or len(tasks) != 1:
-        return shown, Verdict(opinions=tuple(opinions))  # nothing that a verifier could judge
+        return shown, Verdict(opinions=tuple(opinions))  # not a receipt, so no verifier can judge it
     opinions += [_ask(verifier, claims) for verifier in verifiers]
     if not verifiers:
         opinions.append(_opinion(Decision.UNDECIDED, "no verifier was asked"))
     elif all(item.decision is Decision.ACCEPT and "signature" not in item.established for item in opinions):
-        # Whatever else is right about it: nobody said that a trusted key signed it.
+        # Reject even if all else is right: no verifier said that a trusted key signed it.
         opinions.append(_opinion(Decision.UNDECIDED, "no verifier established the signature"))
     outcomes = {claim.receipt.result.outcome for claim in claims}
     outcome = outcomes.pop() if len(outcomes) == 1 else None

@@ -8,8 +8,8 @@ from typing import Any
 
 from docs.generate import DOCS
 from docs.generate.commands import cell
-from plasm_core.records.json_names import camel
 from plasm_core.records.files import guest_path
+from plasm_core.records.json_names import camel
 
 Schema = Mapping[str, Any]
 

@@ -168,13 +168,14 @@ def _fill(directory: int, left: ResultFiles) -> None:
         if top:
             check_path(top.encode())
             for parent in parents(top.encode()):
-                with contextlib.suppress(FileExistsError):  # of two outputs that lie in one directory
+                with contextlib.suppress(FileExistsError):  # two outputs have the same parent directory
                     os.mkdir(parent, dir_fd=directory)
         for item in left.entries(product.path):
             path = b"/".join(part for part in (top.encode(), item.entry.path) if part)
             if not path:
                 continue
-            check_path(path)  # it was checked when it came: here a mistake would be an escape
+            # paths were checked on arrival; checked again because a mistake here writes outside the directory
+            check_path(path)
             if item.entry.kind == DIRECTORY:
                 os.mkdir(path, dir_fd=directory)
                 continue

@@ -358,7 +358,7 @@ def _locked(path: Path) -> IO[bytes]:
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return file
-        time.sleep(_LOCK_PAUSE_S)  # `is_in_use` of another process has it for a moment
+        time.sleep(_LOCK_PAUSE_S)  # `is_in_use` in another process holds the lock for a moment
     file.close()
     raise BatchFolderError(f"another process works on the batch in {path}")
 

@@ -91,7 +91,7 @@ class Contents:
             files={
                 digest: source
                 for digest, source in at_hand.items()
-                if digest in named and digest != EMPTY_SHA256  # what is empty takes no file
+                if digest in named and digest != EMPTY_SHA256  # empty content is stored without a file
             },
         )
 

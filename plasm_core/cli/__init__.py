@@ -15,9 +15,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     refuse_unsupported()
     secure()
     hide_handles()
-    # The parent process may ignore it, which is inherited: then this process could not learn how a worker ended.
+    # The parent process may ignore SIGCHLD, which is inherited: then this process could not learn how a worker ended.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    # Loading the commands takes a fifth of a second, in which an interrupt would end in a traceback.
+    # Loading the commands takes a fifth of a second; an interrupt during it would print a traceback.
     before = signal.signal(signal.SIGINT, signal.SIG_DFL)
     from plasm_core.cli import commands
 

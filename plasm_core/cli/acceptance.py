@@ -72,7 +72,7 @@ class Acceptance:
 
     def __enter__(self) -> Acceptance:
         if self._show is not None and not standard_streams.is_open(1) and not standard_streams.is_open(2):
-            # Nobody would ever learn the handle; what is remembered is found by `plasm jobs`.
+            # Otherwise the handle would be lost; a remembered job is listed by `plasm jobs`.
             job_history().check()
         return self
 
@@ -115,7 +115,7 @@ def _uninterrupted() -> Iterator[None]:
     """Let no Ctrl-C come between the handle and its reader."""
     try:
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    except ValueError:  # not in the main thread, which alone is interrupted
+    except ValueError:  # only the main thread receives interrupts
         yield
         return
     try:

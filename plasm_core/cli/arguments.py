@@ -49,7 +49,7 @@ def _from_stdin() -> str:
     if sys.stdin.isatty():
         click.echo("reading the handle from standard input", err=True)
     with stdin.telling("-"):
-        data = sys.stdin.buffer.readline(MAX_HANDLE_BYTES + 1)  # bytes: it may be no text at all
+        data = sys.stdin.buffer.readline(MAX_HANDLE_BYTES + 1)  # bytes, because the content need not be text
     return _checked(data.decode("utf-8", "replace"), "standard input")
 
 

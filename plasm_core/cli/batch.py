@@ -168,7 +168,7 @@ def _cancel_sent(folder: BatchFolder, client: Client) -> tuple[int, int]:
                 client.cancel(handle)
                 told += 1
             except RefusedError:
-                pass  # the node does not have it: it was not sent after all, or is over
+                pass  # the node does not have the job: it was never sent, or was deleted
             except PlasmError:
                 silent += 1
     return told, silent

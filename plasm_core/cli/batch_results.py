@@ -56,7 +56,7 @@ class Results:
         place = self._out / f"{row.number:06d}"
         try:
             place.mkdir(parents=True, exist_ok=True)
-            # Where other users may write, one of them may have planted a link in place of the folder.
+            # In a shared directory another user may have planted a link in place of the folder.
             directory = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 self._write_files(directory, row)

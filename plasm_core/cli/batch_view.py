@@ -184,7 +184,7 @@ class Shown:
 
         run, figures = self._run, self.figures()
         assert run is not None
-        head = Table.grid()  # a bar by itself does not end its line
+        head = Table.grid()  # the progress bar prints no line end
         head.add_row(ProgressBar(total=max(1, run.before.total), completed=figures["done"], width=60))
         head.add_row(Text(self._line(figures)))
         parts: list[Any] = [head]

@@ -126,7 +126,7 @@ def _known(
         if not outputs <= at_hand and mine:
             wanted.append(mine[0].parsed)
     there: list[Handle] = []
-    with suppress(PlasmError):  # what is missing is said then
+    with suppress(PlasmError):  # the error then names the missing files
         there = ended(wanted)
     for handle in there:
         with suppress(PlasmError):

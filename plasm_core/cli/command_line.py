@@ -26,9 +26,9 @@ def hide_handles() -> None:
         return
     if not _SECRET.search(shown) or not start or not 0 < end - start <= _MAX_BYTES:
         return
-    import ctypes  # takes a while, and few command lines have a handle
+    import ctypes  # slow, and few command lines hold a handle
 
-    # The kernel reads the command line out of the process's own memory: nothing is written unless it is there.
+    # The kernel reads the command line from the process's own memory: write only if the bytes found there match.
     if ctypes.string_at(start, end - start) != shown[: end - start]:
         return
     for found in _SECRET.finditer(shown[: end - start]):

@@ -186,7 +186,7 @@ def reporting() -> Iterator[None]:
         show_error("interrupted")
         sys.exit(130)
     except BrokenPipeError:
-        # The reader of our output is gone: there is nobody to tell.
+        # The reader of our output is gone: no message can reach it.
         standard_streams.abandon(1)
         sys.exit(1)
     except PlasmError as exc:

@@ -36,7 +36,7 @@ def inspect(ctx: click.Context, module: str, entry: str | None, as_json: bool, s
     preparation = node.inspect(code, entry=entry)
     info = preparation.info
     if info is not None and info.entries and [item.reason for item in preparation.problems] == ["no_start"]:
-        # A job that names an entry can run it, so it is looked at as by one that names the first.
+        # A reactor runs only if the job names an entry: inspect it as for a job that names the first one.
         preparation = attrs.evolve(preparation, problems=[])
     engines = [] if preparation.info is None else _engines(node, preparation.info)
     runnable = not preparation.problems and any(not engine.why_not() for engine in engines)

@@ -50,7 +50,7 @@ class StandardStreams(Sink):
         raise AssertionError("a job in this process has one attempt")
 
     def settle(self) -> None:
-        for stream in self._closed:  # or the interpreter would complain about them on exit
+        for stream in self._closed:  # otherwise the interpreter reports an error for them at exit
             standard_streams.abandon(stream)
 
 

@@ -119,7 +119,7 @@ def judge_file(path: str, node: LocalNode, given: GivenInputs) -> tuple[FraudPro
                 env=decode_list(proof.inputs.get("env", b"")),
                 stdin=proof.inputs.get("stdin", b""),
             )
-        except ValueError as exc:  # its digest is the task's: the task itself cannot be run, by anybody
+        except ValueError as exc:  # the digest belongs to the task, so the task itself cannot run on any node
             raise InvalidRecordError("fraud proof", [("inputs", str(exc))]) from exc
 
     wall_time_s = _wall_time_s(node)

@@ -245,7 +245,7 @@ class AsyncClient:
                     raise ReceiptUndecidedError(attempt.verdict.reasons)
 
             judgement: Judgement | None = None
-            is_early = False  # judging those that are left, before others are looked for
+            is_early = False  # verify the remaining results before looking for other nodes
             while True:
                 while not executions.are_enough and not (is_early and executions.done):
                     try:

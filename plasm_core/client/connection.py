@@ -129,7 +129,7 @@ class Link:
 
     async def beat(self) -> None:
         """Send a heartbeat whenever nothing else was sent for the heartbeat interval, until the connection ends."""
-        with contextlib.suppress(ConnectionLostError):  # the receiving task gets the error
+        with contextlib.suppress(ConnectionLostError):  # the receiving task raises the error
             while True:
                 due = self._sent_at + HEARTBEAT_S
                 if trio.current_time() < due:

@@ -408,7 +408,7 @@ class Dispatcher:
     async def _give_up(self, job: QueuedJob) -> None:
         error = job.last_error or PlasmError("no node took the job")
         if isinstance(error, RefusedError) and not self._any_result and error.reason not in _OF_THE_JOB:
-            # What every node refuses before any job has ended is no fault of one job.
+            # If every node refuses before any job has ended, the cause is not this one job.
             self._fatal = error
             self.active.discard(job)
             return

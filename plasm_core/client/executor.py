@@ -185,7 +185,7 @@ class _Calls:
         with self._lock:
             self._modules[key] = found
             for old in list(self._modules)[:-_MOST_MODULES]:
-                del self._modules[old]  # jobs that use it still have it; it is closed when none does
+                del self._modules[old]  # running jobs still use it; it is closed when the last one ends
         return found
 
     def _run(self) -> None:

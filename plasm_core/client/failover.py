@@ -154,7 +154,7 @@ class FailoverState:
         if self.best_reason is None and not has_known and not self.waits:
             return None
         if not self.left_at and self.best_reason is not None and self._final:
-            return None  # all have refused or failed it themselves, and would again
+            return None  # each node refused or failed the job itself, and would again
         patience_s = self.patience_s
         if patience_s is None:
             patience_s = float(self.job.manifest.wall_time_s)
@@ -167,7 +167,7 @@ class FailoverState:
             del self.left_at[peer]
             self.avoid.discard(peer)
         if due:
-            self.delays = 0  # they may be busy: each gets its whole time now
+            self.delays = 0  # the nodes may be busy: each gets its full timeout now
             return 0.0
         until = min(self.left_at.values(), default=now + _LONGEST_PAUSE_S) - now
         return min(next(pauses), max(0.05, until))
@@ -209,7 +209,7 @@ async def persist(
                 problem = exc
                 pause = _pause(dialler, exc, choice, pauses, watch)
             if not pause:
-                pauses = _pauses()  # another node is to do it, whose pauses begin short
+                pauses = _pauses()  # another node follows, and its pauses start short
             log.info("asking again reason=%s pause_s=%.1f", problem, pause)
             await trio.sleep(pause)
     problem = dialler.problem or problem

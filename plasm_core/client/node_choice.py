@@ -136,7 +136,7 @@ class RemoteDialler(Dialler):
 
     @asynccontextmanager
     async def apart(self, *, at_random: bool = False) -> AsyncIterator[Dialler]:
-        other = copy.copy(self)  # it shares what is known of nodes
+        other = copy.copy(self)  # the copy shares the table of known nodes
         other._at_random = at_random
         if self._fresh is None:
             yield other
@@ -169,7 +169,7 @@ class RemoteDialler(Dialler):
         while (candidate := await self._next(wanted, job, avoid, tried)) is not None:
             found, addresses = candidate
             tried.add(found)
-            # It counts from now on: others choose at the same moment, and are not to choose the same.
+            # Count the job before dialling: concurrent jobs choose now too, and must not all choose this node.
             with self._nodes.job_at(found):
                 kept = await self.kept.take(str(found))
                 if kept is not None:
@@ -396,10 +396,10 @@ class RemoteDialler(Dialler):
                 log.info("peer passed over peer=%s reason=%s", peer, _CONVICTED)
                 return
             if peer in avoid or candidate.group in avoid:
-                return  # asked for the sake of the jobs that share this search
+                return  # its record was requested for the jobs that share this search
             found.append(candidate)
             if self._nodes.own_failures(peer) > 0:
-                return  # it will do if nobody better is found
+                return  # used if no better node is found
             last.good += 1
             some.set()
             if last.good >= enough:

@@ -23,7 +23,7 @@ class OneNode(Dialler):
 
     @property
     def fails_over(self) -> bool:
-        return True  # the caller has other nodes: waits are as short as docs/network.md has them then
+        return True  # the caller has other nodes, so the short waits of docs/network.md apply
 
     @property
     def has_known_nodes(self) -> bool:

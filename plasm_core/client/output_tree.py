@@ -109,7 +109,7 @@ class Destination:
             try:
                 yield os.fsencode(temporary)
                 with contextlib.suppress(FileNotFoundError):
-                    os.rmdir(self.path)  # an empty one, which was there before the job ran
+                    os.rmdir(self.path)  # an empty directory that existed before the job ran
                 os.rename(temporary, self.path)
             except BaseException:
                 shutil.rmtree(temporary, ignore_errors=True)
@@ -147,7 +147,8 @@ def _telling(name: str) -> Iterator[None]:
 def _fill(directory: bytes, left: Readable, entries: list[Collected]) -> None:
     """Write the contents of an output that is a directory. Raises: OSError."""
     for item in entries[1:]:
-        check_path(item.entry.path)  # it was checked when it came: here a mistake would be an escape
+        # paths were checked on arrival; checked again because a mistake here writes outside the directory
+        check_path(item.entry.path)
         place = os.path.join(directory, item.entry.path)
         try:
             if item.entry.kind == DIRECTORY:

@@ -41,12 +41,12 @@ class _Loop(Generic[R]):
         self._opened_resource: R
         self._token: trio.lowlevel.TrioToken
         self._stopping: trio.Event
-        # A daemon thread: the interpreter would wait for any other before it calls what is to end it.
+        # A daemon thread: at exit the interpreter joins all others before it calls the function that ends this one.
         self._thread = threading.Thread(target=self._run, name="plasm-client", daemon=True)
         self._thread.start()
         try:
             self._opened.result()
-        except BaseException:  # interrupted, or it cannot be opened
+        except BaseException:  # interrupted, or the opening failed
             self.stop()
             raise
 
@@ -100,9 +100,7 @@ class _Loop(Generic[R]):
         except trio.RunFinishedError:
             raise PlasmError("the client was closed") from None
         except BaseException:
-            if (
-                not done.done()
-            ):  # the caller was interrupted, at the earliest while the work was handed to the loop
+            if not done.done():  # the caller was interrupted after it began to pass the work to the loop
                 self._in_loop(give_up)
                 done.exception()
             raise
@@ -205,7 +203,8 @@ class Portal(Generic[R]):
                     raise cast("BaseException", value)
                 return
         finally:
-            while thread.is_alive():  # it may be about to hand over what nobody takes any more
+            # The loop may be about to return a result that no caller waits for any more.
+            while thread.is_alive():
                 for token in tokens:
                     with contextlib.suppress(trio.RunFinishedError):
                         token.run_sync_soon(scope.cancel)

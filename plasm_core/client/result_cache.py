@@ -149,7 +149,7 @@ class ResultCache:
         if not strangers and assurance.is_mere_word(kept.result.verdict, kept.result.standing):
             return None
         with contextlib.suppress(OSError):
-            os.utime(path)  # it was used now
+            os.utime(path)  # record the use
         return kept
 
     def keep(

@@ -105,7 +105,7 @@ async def submit(
         try:
             await _upload(link, submission.sources, watch)
         except ConnectionLostError:
-            await trio.sleep_forever()  # the receiving task gets the error
+            await trio.sleep_forever()  # the receiving task raises the error
 
     async with alongside(upload):
         with within(bounds.answer_s, peer, "offered to take the job or refused it"):
@@ -354,7 +354,8 @@ async def _take(link: Link, data: Data, following: Following, sink: Sink) -> Non
     conversation = link.conversation
     if conversation.phase is ClientPhase.FOLLOWING and conversation.attempt == following.attempt:
         consumed = following.offsets[data.channel]
-        with contextlib.suppress(ConnectionLostError):  # the node may have said all; if not, receiving tells
+        # the node may have sent everything; if not, receiving raises the error
+        with contextlib.suppress(ConnectionLostError):
             await link.send(conversation.credit(data.channel, WINDOW_BYTES, consumed))
 
 

@@ -85,7 +85,7 @@ class File(Source):
     def __init__(self, path: str | Path, maximum: int = MAX_STREAM_BYTES) -> None:
         """Open the file. Raises: OSError."""
         self.path = path
-        path = "./-" if os.fspath(path) == "-" else path  # a file's name here, and not standard input
+        path = "./-" if os.fspath(path) == "-" else path  # a file name of this machine, not standard input
         self._file: IO[bytes] = open_input(path) if is_stored(path) else _copied(path, maximum)
 
     @property

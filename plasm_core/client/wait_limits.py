@@ -101,7 +101,7 @@ class Bounds:
         if self.own:
             return float("inf")
         if self.running_at is not None:
-            # Bytes buy time, and there are no more of them than the manifest allows.
+            # Each received byte extends the wait; the manifest bounds their number.
             run_s = self.wall_time_s if self.replaceable else self.wall_time_s * 3
             slack_s = SLACK_S * self.share
             return self.running_at + run_s + slack_s + taken_bytes / LEAST_BYTES_PER_S + self.excused_s

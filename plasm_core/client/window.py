@@ -38,7 +38,7 @@ class Window:
         self.answers += 1
         self.failures = 0
         self.busy_s += duration_s
-        if self.in_flight >= int(self.limit) - 1:  # a window that is not used says nothing about a larger one
+        if self.in_flight >= int(self.limit) - 1:  # an unused window is no evidence that a larger one works
             self.limit += 1.0 if self.limit < self.threshold else 1.0 / self.limit
         self.limit = min(self.limit, float(self.most))
 

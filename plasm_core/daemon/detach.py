@@ -77,7 +77,7 @@ def _settle(log: int) -> None:
     for variable in (
         "NOTIFY_SOCKET",
         "JOURNAL_STREAM",
-    ):  # they belong to the command that started this one, and that ends now
+    ):  # they belong to the command that started this process, which ends now
         os.environ.pop(variable, None)
 
 

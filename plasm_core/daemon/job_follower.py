@@ -44,7 +44,7 @@ class JobFollower:
 
         async def listen() -> None:
             seen = self.news.count
-            while news is not self.news:  # credit, or the client's going
+            while news is not self.news:  # credit or the disconnect of the client must wake the follower too
                 seen = await self.news.after(seen)
                 news.tell()
 
@@ -87,7 +87,7 @@ class JobFollower:
                     return None
                 outputs.append((channel, data))
         frames = b"".join(conversation.output(channel, data) for channel, data in outputs)
-        self._is_sent(status)  # it is, unless the client says that it has more than there is
+        self._is_sent(status)  # true, or an error: the client may claim to have more than exists
         self.service.counters.add("sent_bytes_total", sum(len(data) for _, data in outputs))
         return frames + conversation.result(status, job.envelope.decode())
 
@@ -117,7 +117,7 @@ class JobFollower:
             except OutputGoneError as exc:
                 track = self.service.track(job)
                 if track is not None or job.state.live:
-                    return False  # the attempt is over: its successor is about to be told of
+                    return False  # the attempt is over: a message about the next one follows
                 raise RefusedError("released", str(exc)) from exc
             if data and job.attempt == self.conversation.attempt:
                 await self.send(self.conversation.output(channel, data))

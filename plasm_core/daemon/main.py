@@ -283,7 +283,7 @@ class _Signals:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
             async for number in received:
                 if number == signal.SIGHUP:
-                    with contextlib.suppress(trio.WouldBlock):  # it is asked for already
+                    with contextlib.suppress(trio.WouldBlock):  # a reload is pending already
                         self._ask_reload.send_nowait(None)
                 elif self.ended.is_set():
                     log.warning("ending at once")

@@ -50,7 +50,7 @@ class ModuleAdmission:
             return
         turn = await self.turns.take(offer.owner)
         try:
-            # The owner's processor time may have been used up while the job waited for the turn.
+            # The owner may have used up its processor time while the job waited for its turn.
             self.quotas.check(offer.owner.counted, uploads=False)
             alone = trio.CapacityLimiter(1)  # the turns limit the number of threads
             await trio.to_thread.run_sync(

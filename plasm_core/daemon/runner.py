@@ -121,7 +121,7 @@ class Runner:
             attempt.changed(job)
         sink = SpoolSink(job, spool, attempt.grown, lambda: self._again(attempt))
         ran = self._attempt(job, sink, attempt)
-        job, spool = sink.job, sink.spool  # a job that was handed on may be in another attempt by now
+        job, spool = sink.job, sink.spool  # a forwarded job may be in another attempt by now
         if isinstance(ran, JobResult):
             try:
                 return self._keep_given(job, spool, ran)
@@ -138,7 +138,7 @@ class Runner:
                 again = self._store.requeue(job.row, counted=not stopped)
             except StorageError as exc:
                 log.error("cannot queue a job again job=%s reason=%s", job.job_id, exc)
-                again = job if stopped else None  # the next start does it
+                again = job if stopped else None  # the next start of the daemon deletes it
             if again is not None:
                 return again
         try:
@@ -192,7 +192,7 @@ class Runner:
         stdin: Source = File(inputs.stdin_path) if inputs.stdin_fd >= 0 else Bytes(inputs.inputs.stdin)
         with contextlib.ExitStack() as opened:
             opened.enter_context(contextlib.closing(stdin))
-            # Not in memory: there are as many as jobs at other nodes, and each may have 128 MiB.
+            # On disk: each may have 128 MiB, and there is one for each job at another node.
             module = opened.enter_context(
                 contextlib.closing(File(self._store.modules.checked_path(job.module)))
             )
@@ -233,7 +233,7 @@ class Runner:
         manifest = job.manifest
 
         def tell(phase: str) -> None:
-            # A module that is compiled already starts at once: its followers are told RUNNING alone.
+            # A compiled module starts at once: its followers get RUNNING without INITIALIZING.
             if phase != "running":
                 attempt.changed(job)
 
@@ -298,7 +298,7 @@ class Runner:
                 raise problem
             log.error("cannot keep a result job=%s reason=%s", job.job_id, problem)
             if attempt.stopping:
-                return job  # it runs again after the next start
+                return job  # the job runs again after the next start
             time.sleep(_AGAIN_S)
             self._discard(spool)
             reason = "the node could not keep its result"

@@ -309,7 +309,7 @@ class Service:
                     self.quotas.started(track.owner.counted)
                     track.attempt = self._attempt(track)
                     nursery.start_soon(self._execute, track, track.attempt)
-                with trio.move_on_after(1):  # a job that does not fit is passed over for a while only
+                with trio.move_on_after(1):  # a job that does not fit is passed over for a limited time
                     await self._work.park()
 
     def _make_room(self) -> None:
@@ -348,7 +348,7 @@ class Service:
             client=track.owner.client,
             changed=lambda job: self._token.run_sync_soon(self._changed, track, job),
             grown=lambda: self._token.run_sync_soon(track.news.tell, idempotent=True),
-            # Users of this machine have no quotas: their jobs need not wake the loop for it.
+            # Users of this machine have no quotas: the end of their jobs need not wake the loop.
             charge=(lambda cpu_s: self._token.run_sync_soon(self._charge, track.owner, cpu_s))
             if track.owner.counted
             else unmetered,

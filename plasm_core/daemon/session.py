@@ -132,7 +132,7 @@ class Session:
         log.debug("conversation broken off code=%s reason=%s", code, message)
         self._service.counters.add("sessions_broken_total", code=code)
         if self._is_amid_frame:
-            return  # what is said now would be taken for the rest of it
+            return  # a message sent now would be read as the rest of it
         with trio.move_on_after(_LINGER_S):
             await self._send(self._conversation.error(code, cleaned(message, maximum=1000)))
 
@@ -310,9 +310,7 @@ class Session:
             job, created = await self._upload(offer, token)
         status = self._service.status(job)
         answer = self._conversation.accepted if created else self._conversation.attached
-        follows = (
-            self._conversation.follows
-        )  # not once the answer is sent: the next conversation may have begun
+        follows = self._conversation.follows  # read before the answer: then the next conversation may begin
         await self._send(answer(identity, status))
         if follows:
             await JobFollower(self._service, self._conversation, self._news, self._send).follow(job, status)
@@ -354,7 +352,7 @@ class Session:
             self._news.tell()
 
         async def say(phase: str) -> None:
-            # A phase that is passed over would tell a stranger that somebody else has had this module run.
+            # Skipping a phase would tell a stranger that another client has run this module here.
             said = untold[: untold.index(phase) + 1] if phase in untold else [] if is_stranger else [phase]
             del untold[: len(said)]
             for item in said:
@@ -369,7 +367,7 @@ class Session:
 
         async with alongside(tell):
             accepted = await self._service.accept(offer, token, progress)
-            async with self._sending:  # what is being told is told to its end
+            async with self._sending:  # a message that is being sent is sent completely
                 pass
         if untold:
             await say(untold[-1])

@@ -30,7 +30,7 @@ def failure_of(exc: Exception) -> str:
 def _place(exc: Exception) -> str | None:
     """Return file and line of the last frame of a traceback that is no code of the core, nor what loads plugins."""
     if isinstance(exc, SyntaxError) and exc.filename:
-        return None  # its text has them
+        return None  # its text already has the module and the line
     frames = traceback.extract_tb(exc.__traceback__)
     own = [frame for frame in frames if frame.filename and not frame.filename.startswith(_NO_PLUGINS)]
     return f"{own[-1].filename}:{own[-1].lineno}" if own else None

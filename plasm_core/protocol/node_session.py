@@ -83,7 +83,7 @@ class NodeConversation:
         """Process bytes from the client, and yield its messages and data. Raises: `ProtocolError`."""
         for frame in self._reader.feed(data):
             if isinstance(frame, Data) and self.phase is NodePhase.OVER:
-                yield None  # it was on its way when the node refused the rest
+                yield None  # the client sent it before it received the refusal of the rest
             elif isinstance(frame, Data):
                 self._take(frame)
                 yield frame
@@ -136,7 +136,7 @@ class NodeConversation:
     def _credit(self, credit: Credit) -> None:
         window = next((item for item in self._outputs.values() if item.channel.label == credit.channel), None)
         if window is not None and self.phase in (NodePhase.OVER, NodePhase.OPENING):
-            return  # the client cannot know yet that all is said
+            return  # the client may not have received the last message yet
         if window is None or self.phase not in (NodePhase.FOLLOWING, NodePhase.FETCHING):
             raise ProtocolError(f"credit for {credit.channel} has no place where {self.phase.value}")
         if credit.attempt == self.attempt or self.phase is NodePhase.FETCHING:

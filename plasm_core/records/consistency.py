@@ -65,7 +65,7 @@ def _gas_covers_run(receipt: Receipt) -> bool:
         return True
     least = 1  # entering _start or the job's entry
     least += sum(CALL_GAS + VECTOR_GAS + size for _, size in _outputs(receipt) if size)
-    least += 1 if result.outcome.kind == "output_limit" else 0  # the byte too many
+    least += 1 if result.outcome.kind == "output_limit" else 0  # the byte over the limit
     return result.gas_used >= least
 
 

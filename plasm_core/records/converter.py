@@ -38,7 +38,7 @@ MAX_DEPTH = 255
 MAX_NUMBER_CHARACTERS = 1000
 _SEPARATORS = (b",", b"[", b"{")
 
-# A string that is not closed ends with the text: were it no match, each quote in it would be tried as a beginning.
+# An unclosed string matches up to the end of the text: otherwise each quote in it would be tried as a beginning.
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _DEEPER = [1 if byte in b"[{" else -1 for byte in range(256)]
@@ -233,7 +233,7 @@ def problems_of(exc: Exception, path: _Path = ()) -> list[tuple[str, str]]:
         return [(where, "required, but missing")]
     if isinstance(exc, (ConstraintError, InvalidRecordError)):
         return [(where, str(exc))]
-    if isinstance(exc, PlasmError):  # of a default that cannot be found out
+    if isinstance(exc, PlasmError):  # a default could not be determined
         return [(where, str(exc) + (f" ({exc.hint})" if exc.hint else ""))]
     return [(where, f"unusable value ({type(exc).__name__})")]
 
@@ -284,7 +284,7 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-# Made once: json.loads and json.dumps would make one for each call.
+# Created once: json.loads and json.dumps with options create a new one for each call.
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_object, parse_constant=_no_constant, parse_float=_float, parse_int=_integer
 )

@@ -147,7 +147,7 @@ def _fields_go_with_profile() -> Schema:
     }
 
 
-# What a record checks over several of its fields: see `Outcome.__attrs_post_init__`, `Receipt.from_statement`.
+# Rules over several fields of a record: see `Outcome.__attrs_post_init__`, `Receipt.from_statement`.
 _RULES: dict[type, Schema] = {
     Outcome: {
         "allOf": [

@@ -11,7 +11,7 @@ from plasm_core.sandbox.metering.rewrite import MAX_PAGES
 
 if TYPE_CHECKING:
     from plasm_core.plugins.interfaces import (
-        Runtime,  # it imports trio, which the children of admission do without
+        Runtime,  # it imports trio, which the children of admission must not load
     )
 
 

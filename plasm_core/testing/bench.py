@@ -156,7 +156,7 @@ def open_bench(
             patch.delenv(f"{name}_DIRECTORY", raising=False)
             patch.setenv(f"XDG_{name}_HOME", str(directory / name.lower()))
         node = LocalNode(config)
-        # Its key and cache are found now: a test may change the environment.
+        # Resolve key and cache now: a test may change the environment later.
         assert node.signer.peer_id
         assert node.admission()
     with node:

@@ -136,7 +136,7 @@ class JobEvents:
         if conversation.phase is ClientPhase.FOLLOWING and conversation.attempt == self.following.attempt:
             with contextlib.suppress(
                 ConnectionLostError
-            ):  # the node may have said all; if not, receiving tells
+            ):  # the node may have sent everything; if not, receiving raises the error
                 await link.send(
                     conversation.credit(data.channel, WINDOW_BYTES, self.following.offsets[data.channel])
                 )

@@ -77,7 +77,7 @@ class JobOutput:
             await start(304, {"ETag": etag})
             return
         size = status[f"{self.channel.label}Bytes"]
-        goes_on = self.follow and not ended  # of unknown length, which no range goes with
+        goes_on = self.follow and not ended  # the length is unknown, so no range can be served
         part = None if goes_on else parse_range(self.range_header, size)
         first, end = part or (0, size)
         if part is None:
@@ -149,7 +149,7 @@ class JobOutput:
         if conversation.phase is ClientPhase.FOLLOWING:
             with contextlib.suppress(
                 ConnectionLostError
-            ):  # the node may have said all; if not, receiving tells
+            ):  # the node may have sent everything; if not, receiving raises the error
                 await link.send(conversation.credit(self.channel, WINDOW_BYTES, position))
 
 

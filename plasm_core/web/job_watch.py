@@ -98,7 +98,7 @@ class JobWatch:
             if isinstance(status, Status) and not status.has_ended:
                 self.note(job, status_json(status, None))
             elif isinstance(status, (Status, RefusedError)):
-                await self._jobs.status(job)  # notes its end
+                await self._jobs.status(job)  # this records the job's end
             else:
                 raise status
 

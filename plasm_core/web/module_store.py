@@ -80,7 +80,8 @@ class ModuleStore:
                 for offset in range(0, source.size_bytes, _CHUNK_BYTES):
                     file.write(source.read(offset, _CHUNK_BYTES))
                 file.flush()
-                os.fsync(file.fileno())  # a name whose bytes are missing would never be sent again
+                # if the name existed without its bytes, the module would never be sent again
+                os.fsync(file.fileno())
             fresh.rename(path)
         finally:
             fresh.unlink(missing_ok=True)

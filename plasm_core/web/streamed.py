@@ -53,5 +53,5 @@ class Streamed(Response):
                 await self._produce(start)
         except _Left:
             return
-        # Not beside `leave`: the end of the response is told to it, and would cancel what ends the connection.
+        # Not concurrently with `leave`: on the response's end it would cancel the code that ends the connection.
         await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -58,7 +58,7 @@ def submission_of(form: Form, module: Source) -> tuple[Submission, str]:
 
 def _check_size(args: tuple[bytes, ...], env: tuple[bytes, ...]) -> None:
     """Refuse what no node takes, before it is copied further. Raises: `ApiProblem`."""
-    size = sum(8 + len(item) for item in (*args, *env))  # each has its length before it
+    size = sum(8 + len(item) for item in (*args, *env))  # each preceded by its length
     if size > _MAX_INPUT_BYTES:
         raise ApiProblem(
             413,

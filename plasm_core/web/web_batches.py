@@ -187,7 +187,8 @@ class WebBatches:
 
     def _check_kept_bytes(self, owner: str) -> None:
         """Raises: `StorageFullError` if a token's batches, or all, may keep no more. Called in threads, too."""
-        batches = list(self._batches.values())  # one step: the event loop adds and removes batches meanwhile
+        # copied in one step: the event loop adds and removes batches concurrently
+        batches = list(self._batches.values())
         own = sum(batch.kept_bytes for batch in batches if batch.owner == owner)
         for whose, kept, most in (
             ("this token", own, MAX_KEPT_BYTES * 3 // 4),
@@ -211,7 +212,7 @@ class WebBatches:
             "module_name": name,
             "terms": terms.to_json(),
         }
-        shutil.rmtree(path, ignore_errors=True)  # one that was being made when the server ended
+        shutil.rmtree(path, ignore_errors=True)  # a batch that was being created when the server ended
 
         def copy(file: IO[bytes]) -> None:
             with file:
@@ -323,7 +324,7 @@ class WebBatches:
         except PlasmError as exc:
             problem = str(exc)
             log.error("a batch was given up batch=%s reason=%s", batch.batch_id, exc)
-        except Exception:  # one batch does not end the server and the batches of others
+        except Exception:  # an error in one batch must not end the server and the other batches
             problem = "an error of the server, which its log describes"
             log.exception("a batch was given up batch=%s", batch.batch_id)
         finally:
@@ -351,7 +352,7 @@ class WebBatches:
                 raise
             except PlasmError as exc:
                 if isinstance(exc, RefusedError) and exc.retry_after_s is None:
-                    raise  # the node takes no job like these
+                    raise  # the node accepts no job of this kind
                 batch.problem = str(exc)
                 log.warning("a batch does not get on batch=%s reason=%s", batch.batch_id, exc)
             await trio.sleep(_AGAIN_S)
@@ -378,7 +379,7 @@ class WebBatches:
                 for row in rows:
                     if row.manifest is not None and row.secret is not None:
                         handle = Handle(job_id=job_id(row.manifest), secret=row.secret, peer=peer)
-                        with contextlib.suppress(PlasmError):  # it was not accepted, or is over
+                        with contextlib.suppress(PlasmError):  # the job was not accepted, or was deleted
                             await self._client.cancel(handle, timeout_s=_WITHDRAW_S)
             except PlasmError as exc:
                 log.warning("jobs of a cancelled batch may go on reason=%s", exc)

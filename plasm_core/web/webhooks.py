@@ -109,7 +109,7 @@ class Webhooks:
             await self._deliver(number)
         except PlasmError as exc:
             log.error("a webhook's state cannot be stored reason=%s", exc)
-            await trio.sleep(_LOOK_S)  # it is due still
+            await trio.sleep(_LOOK_S)  # the delivery is still due
         finally:
             under_way.discard(number)
             places.give_back(holder)

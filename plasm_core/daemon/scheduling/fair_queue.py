@@ -159,7 +159,7 @@ class FairQueue(Generic[K]):
         before, turns = 0, mine + 1
         for other in self._round:
             if other == owner:
-                turns = mine  # of those after it in the round, one fewer comes before
+                turns = mine  # for owners later in the round, one job fewer is ahead
                 before += mine
             else:
                 before += min(len(self._lines[other].waiting), turns)

@@ -44,7 +44,7 @@ class Owners:
 
     def __init__(self, key: bytes) -> None:
         self._key = key
-        # A user who may end the daemon needs no share of it.
+        # A user who may end the daemon is not limited.
         self._operators = {f"user {os.geteuid()}", "user 0", "local"}
 
     def names(self, *names: str) -> tuple[str, ...]:

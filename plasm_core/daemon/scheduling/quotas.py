@@ -71,7 +71,7 @@ class Buckets:
     def restore(self, use: Use) -> None:
         """Restore a bucket that an earlier process saved, unless the client has one already."""
         if use.remaining is not None and use.name not in self._buckets:
-            # A clock that was lost may be behind: the debt must not grow by that.
+            # The clock may be behind after a loss: it must not increase the debt.
             self._put(use.name, _Bucket(use.remaining, min(use.at_s, self._clock())))
 
     def remind(self, use: Use) -> None:

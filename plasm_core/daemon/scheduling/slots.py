@@ -95,7 +95,7 @@ class Slots(Generic[K]):
         `heads`: jobs in the order of their turn, as from `FairQueue.heads`.
         """
         free = self.free
-        in_use = any(taken.cpu for taken in self._taken.values())  # not by jobs at other nodes
+        in_use = any(taken.cpu for taken in self._taken.values())  # a job at another node takes no processor
         for index, (key, demand) in enumerate(waiting):
             fits = demand.cpu <= free.cpu and demand.memory_bytes <= free.memory_bytes
             if fits or not in_use:

@@ -70,7 +70,7 @@ class Modules:
         remove_tree(self._incoming)
         private_directory(self._incoming)
         self._lock = threading.RLock()
-        # What cannot be thrown out: modules in use, and what uploads have reserved.
+        # The bytes that cannot be freed: modules in use, and reservations of uploads.
         self._shares = Shares(quota_bytes, kept=quota_bytes // KEPT_FOR_OWN)
         self._reserved_bytes = 0
         self._holders: dict[str, Holder] = {}
@@ -113,11 +113,11 @@ class Modules:
         pin = Pin(self, digest)
         try:
             os.utime(self._path(digest))
-        except FileNotFoundError:  # somebody removed it
+        except FileNotFoundError:  # it was removed from outside
             pin.release()
             self._forget(digest)
             return None
-        except OSError:  # only the order after the next start hangs on it
+        except OSError:  # only the order of deletion after the next start depends on it
             pass
         return pin
 

@@ -79,7 +79,7 @@ class Store:
         self._directory = directory
         self._jobs = directory / "jobs"
         self._steady: SteadyClock | None = None
-        # Nobody who has it waits for the database's writer, which takes it itself.
+        # A holder never waits for the database's writer thread, because that thread takes it too.
         self._lock = threading.RLock()
         self._clearing = threading.Lock()
         self._live: dict[int, LiveJob] = {}
@@ -424,7 +424,7 @@ class Store:
                 self._clear(job)
             count += len(due)
         count += self._table.forget(now - timedelta(seconds=self.limits.tombstone_s))
-        with contextlib.suppress(StorageFullError):  # the next call does it
+        with contextlib.suppress(StorageFullError):  # the next call deletes it
             self._database.fold()
         return count
 
@@ -491,7 +491,7 @@ class Store:
 
     def _take_stock(self) -> None:
         """Count the bytes and pins of all jobs, and delete the files of no job."""
-        # Files there are not this store's, such as the list of the user's own handles (`plasm jobs`).
+        # Files there may belong to others, such as the list of the user's own handles (`plasm jobs`).
         known, there = set(), {path.name for path in self._jobs.iterdir() if path.is_dir()}
         for identity in self._table.identities():
             self._known.add(identity)

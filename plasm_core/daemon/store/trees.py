@@ -59,7 +59,7 @@ class Trees(Modules):
 
     def _delete_unused(self, digest: str) -> None:
         if digest in self._sizes and digest not in self._jobs and digest not in self._pins:
-            with contextlib.suppress(StorageError):  # the next start does it
+            with contextlib.suppress(StorageError):  # the next start of the daemon deletes it
                 self._throw_out(digest)
 
     def _unpin(self, digest: str) -> None:
@@ -138,7 +138,7 @@ class TreeUpload(ModuleUpload):
 
     @property
     def waits(self) -> bool:
-        # Its listing is read in one go: 256 KiB may name 32,000 directories.
+        # Read the listing in a thread: 256 KiB may name 32,000 directories.
         return super().waits or self.size_bytes > _SHORT_BYTES
 
     def _note(self, data: bytes) -> None:

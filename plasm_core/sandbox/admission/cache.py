@@ -62,7 +62,7 @@ class Cache:
                         write_all(fd, chunk)
                     if hmac.compare_digest(tag, mac.digest()):
                         seal(fd)
-                        with contextlib.suppress(OSError):  # only the order of leaving hangs on it
+                        with contextlib.suppress(OSError):  # only the order of eviction depends on it
                             os.utime(path)
                         return fd
                 except BaseException:

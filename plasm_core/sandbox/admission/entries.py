@@ -64,7 +64,7 @@ def _bodies(module: wasm.Module) -> list[tuple[int, int]]:
 
 def _only_calls(code: Reader) -> set[int] | None:
     """Return the functions that a function calls, or None if it does anything else."""
-    for _ in range(code.count()):  # groups of locals
+    for _ in range(code.count()):  # the number of groups of locals
         code.unsigned()
         code.byte()
     called: set[int] = set()

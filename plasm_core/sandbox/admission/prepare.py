@@ -124,7 +124,7 @@ def prepare(
             entry=None if problems else entry,
             native=native,
         )
-        if not V2_FEATURES & module.features:  # no engine that has these needs anything lowered
+        if not V2_FEATURES & module.features:  # an engine that has these features needs no lowering
             code = lower(code, module.features, lowered)
     except BadModuleError as exc:
         if exc.reason not in {problem.reason for problem in problems}:
@@ -153,7 +153,7 @@ def main(spec: dict[str, Any]) -> None:
     validator = component_entry.make(spec["entry"], spec["options"])
     native = None
     if os.fstat(spec["module_fd"]).st_size >= LEAST_MODULE_BYTES and hasattr(validator, "instantiate"):
-        native = validator.instantiate(native_code())  # code of ours, before any of a guest's is looked at
+        native = validator.instantiate(native_code())  # our own code, before any code of a guest is read
     limit_resources(cpu_s=spec["cpu_s"], memory_bytes=spec["memory_bytes"])
     lock_down(spec["confinement"])
     preparation, code = prepare(

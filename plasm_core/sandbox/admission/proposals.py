@@ -16,7 +16,7 @@ class Proposal:
 
 
 _PROPOSALS = (
-    # A pattern for the words of wasmtime's validator that are about the proposal being off, and no others.
+    # A pattern for those messages of wasmtime's validator that say that the proposal is disabled.
     (
         r"legacy_exceptions feature",
         "legacy-exceptions",

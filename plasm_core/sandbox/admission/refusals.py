@@ -38,7 +38,7 @@ class Refusals:
 
     def remember(self, name: str, refusal: RefusedError, for_s: float = FORGET_S) -> None:
         """Remember a refusal for a limited time; the oldest are dropped first."""
-        kept = _anew(refusal)  # without its traceback, whose frames hold the module
+        kept = _anew(refusal)  # drop the traceback: its frames hold the module
         with self._lock:
             self._found.pop(name, None)
             self._found[name] = self._clock() + for_s, kept

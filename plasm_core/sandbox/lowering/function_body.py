@@ -67,7 +67,7 @@ class FunctionLowering:
         self._float_end = -1
         """Where `_out` ended when the topmost value last was a float's bits: then it can be had as a float."""
         self._labels: list[_Label] = []
-        self._dead = False  # behind a jump: metered code has nothing there but the end of its block
+        self._dead = False  # after a jump metered code has only the end of its block
         self._declared, self._locals = self._read_locals()
         self._scratch: dict[tuple[str, int, int], bytes] = {}
         self._free: dict[int, list[bytes]] = {}
@@ -279,7 +279,7 @@ class FunctionLowering:
             self._out += b"\x05" + _get_all(kept)
             return
         if kept and not label.has_else:
-            # What the condition leaves out gives the parameters on as results.
+            # The branch that is not taken passes its parameters on as results.
             self._out += b"\x05" + _get_all(kept) + _set_all(stash)
         self._out += b"\x0b" + _get_all(stash)
         self._labels.pop()

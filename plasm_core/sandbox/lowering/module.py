@@ -50,7 +50,7 @@ class _ModuleLowering:
         self._bulk = "bulk-memory" in wanted
         self._partial = "partial-table" in wanted
         self.f32 = "f32-bits" in wanted
-        # A block's type that is an index has the types that its functions' had: it is written out with locals.
+        # The type of a block may be an index: its f32 parameters and results are held in locals.
         self.control = "multi-value" in wanted or (self.f32 and "multi-value" in features)
         self.original_types = module.types
         self.types = (

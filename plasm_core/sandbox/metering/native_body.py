@@ -118,14 +118,14 @@ class NativeBodies:
             self._memory.write(self._in, _HEAD.pack(*self._head))
             try:
                 self._instance.call("rewrite")
-            except (Trap, EngineFailure):  # a fault of ours: nothing of it is to be trusted any more
+            except (Trap, EngineFailure):  # a bug of ours: do not trust this library any more
                 self.usable = False
                 return 0, b""
             status, taken, length, has = _RESULT.unpack(self._memory.read(self._result, _RESULT.size))
             parts.append(self._memory.read(self._done, length))
             self._note(has)
             if status == _OK and length and taken < self._head[_NEXT + 1]:
-                continue  # there was no more room
+                continue  # the output buffer was too small
             if status in (_OK, _GIVE_UP):
                 return taken - first, b"".join(parts)
             self._inject(status)

@@ -4,7 +4,7 @@ stack (WebAssembly specification 2.0, section 5.4, and its index of instructions
 
 from __future__ import annotations
 
-# What follows an opcode.
+# The immediates that follow an opcode.
 NONE = 0  # nothing
 INDEX = 1  # one LEB128: an index or an integer constant
 LOCAL = 2  # one LEB128: a local's index

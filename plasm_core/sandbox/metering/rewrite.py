@@ -117,7 +117,7 @@ class _Rewriter:
         self.canonical_nans = canonical_nans
         self.types = [b"\x60" + sized(item.params) + sized(item.results) for item in module.types]
         first_global = module.global_count
-        self.exit = unsigned(first_global + 4)  # there is one if there is an entry
+        self.exit = unsigned(first_global + 4)  # this global exists only if there is an entry
         self.gas, self.stack, self.pages, self.fault = (
             unsigned(first_global + number) for number in range(4)
         )

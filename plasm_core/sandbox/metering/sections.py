@@ -181,7 +181,7 @@ def _read_tags(module: Module) -> None:
         if index >= len(module.types):
             raise malformed("a type index is out of range")
         params = module.types[index].params
-        # References would make chains of exceptions, and long payloads heaps of them, of memory that nothing counts.
+        # References would allow chains of exceptions, and long payloads large ones: memory that no limit counts.
         if len(params) > MAX_TAG_VALUES or params.strip(_NUMBERS):
             raise BadModuleError(
                 "feature", f"the module has a tag of more than {MAX_TAG_VALUES} values or with a reference"

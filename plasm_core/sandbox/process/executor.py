@@ -46,7 +46,7 @@ class Executor:
         self._running = 0
         self._lock = threading.Lock()
         self._spare_bytes = float("inf")
-        kills()  # what has been killed before is not our workers
+        kills()  # kills from before the start did not hit our workers
 
     @property
     def idle_bytes(self) -> int:

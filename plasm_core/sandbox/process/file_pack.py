@@ -271,7 +271,7 @@ def pack_tree(
         )
         for source in ordered
     ]
-    listing_bytes = len(encode(entries))  # sizes and digests take the same room, whatever they are
+    listing_bytes = len(encode(entries))  # sizes and digests have a fixed length
     hinted = sum(source.size_hint for source in ordered)
     fd = _open(hinted)
     try:

@@ -24,7 +24,7 @@ _PARAMETERS = struct.pack("<8xI108x", 1 << 6)  # IORING_SETUP_R_DISABLED: no req
 _PAGE_BYTES = 4_096
 _MAX_BUFFERS = 1_024
 _MAX_PAGES = 1_024
-_MAX_AREA_PAGES = 8_192  # what is larger is a guest's memory
+_MAX_AREA_PAGES = 8_192  # larger mappings are the guest's memory
 _READ_BYTES = 1 << 16
 
 # Documentation/admin-guide/mm/pagemap.rst
@@ -69,7 +69,7 @@ class Pins:
 
     def pin_copied(self) -> None:
         """Pin the pages that the process forked since `prepare` has copied for itself."""
-        # All of it first: what comes next makes new pages, which no worker needs.
+        # Read all of it first: the following code creates pages that no worker needs.
         entries = [os.pread(self._pagemap, 8 * (end - first), 8 * first) for first, end in self._areas]
         self._pagemap = _closed(self._pagemap)
         pages = []

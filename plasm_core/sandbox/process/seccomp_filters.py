@@ -29,7 +29,7 @@ _PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_SECCOMP = 1, 15, 22
 FORK_FLAGS = _CLONE_PARENT | signal.SIGCHLD
 """What a zygote forks with: the child is the daemon's, which reaps it and learns what it used."""
 
-# What a worker may ask for while its guest runs: memory, its socket and its standard input, time, its end.
+# The system calls of a worker while its guest runs: memory, its socket and standard input, time, its end.
 _RUNNING = frozenset(
     {
         *("brk", "madvise", "mremap", "munmap"),  # and mmap, mprotect, but not of executable memory
@@ -52,7 +52,7 @@ _COMPILING = _LOADING | {"pwrite64"}
 # mprotect allows.
 _PROTECTION_KEYS = frozenset({"pkey_alloc", "pkey_free", "pkey_mprotect"})
 
-# What V8 asks for while a guest runs on it: code that it writes and then runs, and locks between threads.
+# The system calls of V8 while a guest runs: for code that it writes and then runs, and for locks between threads.
 _COMPILING_WHILE_RUNNING = _RUNNING | {
     *("gettid", "membarrier", "mmap", "mprotect", "pkey_mprotect", "sched_yield"),
 }

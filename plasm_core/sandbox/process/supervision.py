@@ -95,7 +95,7 @@ class Supervision:
     ) -> None:
         self.files = files
         self.meter = meter
-        self.began_s = worker.metered_s  # of a shared worker's time, what its earlier jobs took
+        self.began_s = worker.metered_s  # the processor time of a shared worker's earlier jobs
         self.stdin = stdin
         self.close_program = close_program
         self.owner = owner
@@ -108,8 +108,8 @@ class Supervision:
         limit = manifest.limits.output_bytes
         self.left = {worker_frames.STDOUT: limit, worker_frames.STDERR: limit}
         self.answer: _Answer | None = None
-        self.is_lost = False  # its socket ended before there was an answer
-        self.died = False  # of itself, not by our hand
+        self.is_lost = False  # its socket ended before its answer
+        self.died = False  # it ended by itself: we did not kill it
 
     def run(self) -> Run | None:
         """Supervise the job to its end.
@@ -133,7 +133,7 @@ class Supervision:
         answer = self.answer
         finished_at, wall_time_s = watch.read()
         if answer is None:
-            # What a worker takes before it has its job, or in threads, must not be more than the time that passed.
+            # Time before the job, or in several threads, must not make the charge exceed the elapsed time.
             used_s = min(self.worker.metered_s - self.began_s, wall_time_s)
             answer = _Answer(outcome=self._explained(reason, returncode), gas_used=0, cpu_time_s=used_s)
         if self.files is not None and not answer.outcome.recheckable:
@@ -157,12 +157,12 @@ class Supervision:
             return 0
         worker.sock.close()
         if self.answer is not None:
-            # Nothing depends on how it ends, and ending takes a while: it is reaped later.
+            # Its exit status is not needed, and ending takes time: it is reaped later.
             os.kill(worker.pid, signal.SIGKILL)
             self.owner.reap_later(worker.pid)
             return 0
         self.died = _has_ended(worker.pid, _DYING_S if self.is_lost else 0)
-        os.kill(worker.pid, signal.SIGKILL)  # changes nothing if it is dead already
+        os.kill(worker.pid, signal.SIGKILL)  # has no effect on a dead process
         _, status, usage = os.wait4(worker.pid, 0)
         self._tell_used(usage.ru_utime + usage.ru_stime)
         return os.waitstatus_to_exitcode(status)
@@ -188,7 +188,7 @@ class Supervision:
             memory_bytes=limits.memory_bytes,
             output_bytes=limits.output_bytes,
             stdin_bytes=len(self.inputs.stdin) if self.stdin is None else self.stdin.size_bytes,
-            # A backstop for the wall time, which cannot be less. A shared worker's adds up.
+            # A second bound beside the wall time, never below it. A shared worker's limit grows with each job.
             cpu_s=86_400 if self.worker.key else manifest.wall_time_s + 5,
             flags=flags,
             seed=bytes.fromhex(manifest.seed),
@@ -217,7 +217,7 @@ class Supervision:
             fds = [*fds, self.files.pack.fd]
         try:
             sent = socket.send_fds(sock, [job], fds) if fds else 0
-            if sent < len(job):  # sending nothing fails too, on a worker that has done its job by now
+            if sent < len(job):  # sending zero bytes also fails if the worker has ended by now
                 sock.sendall(job[sent:])
         except OSError:
             return False

@@ -81,7 +81,7 @@ class FileStdin:
         """Return the next bytes, at most `count`."""
         try:
             data = b"" if self._fd is None else os.pread(self._fd, count, self._size - self._left)
-        except OSError as exc:  # it may lie on a disk
+        except OSError as exc:  # the file may be on a disk
             raise EngineFailure(f"standard input cannot be read: {exc.strerror}") from None
         if not data:
             raise EngineFailure("standard input is shorter than announced")
@@ -180,7 +180,7 @@ def serve(
         if number + 1 < jobs:
             host.detach()
             del host, instance
-            ready = make_instance(module)  # now, not when the next job waits for it
+            ready = make_instance(module)  # collect now, not while the next job waits
 
 
 def serve_hosted(sock: _socket.socket, module: HostedModule, tighten: Callable[[], None]) -> None:
@@ -236,7 +236,7 @@ def run(
     sent: SentDescriptors | None = None,
 ) -> bytes:
     """Run a job on an instance. Return its outcome as `frames.OUTCOME` carries it. `sent`: for a job with files."""
-    before = _processor_time_s()  # a shared worker has served other jobs, and every worker got ready
+    before = _processor_time_s()  # excludes earlier jobs of a shared worker, and the start of every worker
     asked = host_job(job, stdin, output)
     host.begin(asked)
     if job.files is not None and sent is not None:
@@ -355,7 +355,7 @@ def _call(instance: Instance, flags: int) -> tuple[str, int, str, str]:
         return "output_limit", 0, "", ""
     except Trap as exc:
         if exc.kind == "stack_exhausted":
-            # The module counts its stack; the engine's own must never end first.
+            # The module counts its own stack; the engine's native stack must never overflow first.
             return "system_error", 0, "", _ENGINE_STACK
         return "trapped", 0, exc.kind, ""
     except EngineFailure as exc:

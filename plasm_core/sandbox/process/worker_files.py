@@ -46,7 +46,7 @@ def pack_reader(fd: int | None) -> Callable[[int, int], bytes]:
         while count:
             try:
                 part = b"" if fd is None else os.pread(fd, count, offset)
-            except OSError as exc:  # it may lie on a disk
+            except OSError as exc:  # the file may be on a disk
                 raise EngineFailure(f"an input file cannot be read: {exc.strerror}") from None
             if not part:
                 raise EngineFailure("the input files are shorter than announced")
@@ -108,5 +108,5 @@ def file_memory(job: worker_frames.WorkerJob) -> int:
     files = job.files
     if files is None:
         return 0
-    # What grows piece by piece is given an eighth more; an inode takes some 700 bytes, and what a listing was read to.
+    # Buffers that grow are allocated with an eighth more; an inode takes about 700 bytes besides its listing.
     return int(files.data_bytes * 5 // 4 + files.entries * _ENTRY_MEMORY_BYTES + 4 * files.listing_bytes)

@@ -115,7 +115,7 @@ class _Zygote:
             pid = self._clone()
         except OSError:
             self._pins.close()
-            return  # no more processes: workers will not be had either
+            return  # no more processes: no worker can be forked either
         if pid == 0:
             self._be_worker(theirs, [ours], rehearsing=True)
         theirs.close()
@@ -180,12 +180,12 @@ class _Zygote:
                 end.close()
             self._pins.close()
             confinement.die_with_parent(self._parent)
-            if not self._pins.pinned:  # so that it has copied its pages before its job comes
+            if not self._pins.pinned:  # so that it has copied its pages before its job arrives
                 worker.rehearse(*self._ready)
             worker.serve(sock, self._module, self._ready, self._tighten, jobs=1 if rehearsing else self._jobs)
             if rehearsing:
                 sock.sendall(_REHEARSED)
-                sock.recv(1)  # until the zygote has seen what was copied
+                sock.recv(1)  # until the zygote has read which pages were copied
             status = 0
         finally:
             os._exit(status)

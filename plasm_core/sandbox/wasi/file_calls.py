@@ -45,7 +45,7 @@ class FileCalls(FileData):
         rights, inheriting = (
             rights & ALL_RIGHTS,
             inheriting & ALL_RIGHTS,
-        )  # others, such as sockets', mean nothing
+        )  # other rights, such as those of sockets, have no effect
         if (rights | inheriting) & ~start.inheriting:
             return abi.NOTCAPABLE
         exclusive = how & (abi.OPEN_CREATE | abi.OPEN_EXCLUSIVE) == abi.OPEN_CREATE | abi.OPEN_EXCLUSIVE
@@ -217,7 +217,7 @@ class FileCalls(FileData):
 def _in_order(top: Inode) -> Iterator[tuple[bytes, Inode]]:
     """Yield an inode and all inodes below it except links, by path in byte order."""
     found: list[tuple[bytes, Inode]] = [(b"", top)]
-    for path, inode in found:  # grows meanwhile
+    for path, inode in found:  # the listing grows during the loop
         prefix = path + b"/" if path else b""
         found += [(prefix + name, child) for name, (_, child) in inode.names.items() if child.kind != LINK]
     found.sort(key=_path_of)

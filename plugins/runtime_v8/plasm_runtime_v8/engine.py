@@ -124,9 +124,7 @@ class V8Module(HostedModule):
             try:
                 if not failures:
                     serve(request, length)
-            except (
-                BaseException
-            ) as exc:  # an exception ends nothing here: the script is told, and ends the guest
+            except BaseException as exc:  # an exception must not leave this callback: the script gets the error and ends the guest
                 failures.append(exc)
                 struct.pack_into("<I", shared, 0, 0)
 

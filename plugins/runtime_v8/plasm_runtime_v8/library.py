@@ -144,7 +144,7 @@ class Context:
         value = handle.contents
         kind, length = value.type, value.length
         if kind == _SHARED_BUFFER:
-            # The handle is kept, and with it the memory.
+            # Keep the handle, which keeps the memory alive.
             return memoryview((ctypes.c_ubyte * length).from_address(value.content.pointer)).cast("B")
         try:
             if kind in (_UNDEFINED, _NULL):

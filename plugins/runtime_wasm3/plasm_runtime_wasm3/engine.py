@@ -200,7 +200,7 @@ class Wasm3Instance(Instance):
                 _raise(message)
 
     def __del__(self) -> None:
-        lib.m3_FreeRuntime(self._runtime)  # and the module with it
+        lib.m3_FreeRuntime(self._runtime)  # this also frees the module
         for number in self._numbers:
             del _functions[number]
 
@@ -210,7 +210,7 @@ class Wasm3Instance(Instance):
 
     def _global(self, name: str) -> int:
         known = self._globals.get(name)
-        if known is None:  # found once: wasm3 looks at every global of the module
+        if known is None:  # looked up once: wasm3 searches all globals of the module
             found = lib.m3_FindGlobal(self._module, name.encode())
             if not found:
                 raise EngineFailure(f"the module does not export {name}")

@@ -186,7 +186,7 @@ class WasmtimeInstance(Instance):
         trap = c_void_p()
         error = lib.wasmtime_func_call(self._context, function, None, 0, None, 0, byref(trap))
         pending, self._calls.pending = self._calls.pending, None
-        if pending is not None:  # the library hands what a host function returned back as either
+        if pending is not None:  # the library returns a host function's result as either type
             if trap.value:
                 lib.wasm_trap_delete(trap.value)
             if error:

@@ -134,7 +134,7 @@ def new_engine(*, target: str = "native", images: bool = True) -> int:
         setter = getattr(lib, f"wasmtime_config_{name}_set")
         setter.restype = None
         setter(config, c_bool(value))
-    # The size of async stacks bounds the other, though no async stack is ever made.
+    # wasmtime requires the stack limit to be below the async stack's size, even without async calls.
     for name in ("async_stack_size", "max_wasm_stack"):
         setter = getattr(lib, f"wasmtime_config_{name}_set")
         setter.restype = None

@@ -54,7 +54,7 @@ async def neighbourhood(
         if state_change is ServiceStateChange.Removed:
             return
         info = ServiceInfo(service_type, name)
-        info.request(zeroconf, _ASK_MS)  # its result tells of a host address, which is not needed
+        info.request(zeroconf, _ASK_MS)  # its result is for the host address, which is not needed
         for contact in contacts(info.text):
             token.run_sync_soon(deliver, contact)
 

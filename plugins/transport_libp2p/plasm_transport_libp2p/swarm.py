@@ -347,7 +347,7 @@ def remote_of(connection: Any) -> tuple[str, int] | None:
         return found
     try:
         addresses = connection.get_transport_addresses()
-    except Exception:  # nor this one
+    except Exception:  # not every connection has this method either
         return None
     ip = next((ip_of(address) for address in addresses if is_relayed(address)), None)
     return (str(ip), 0) if ip is not None else None

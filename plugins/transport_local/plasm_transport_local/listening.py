@@ -28,7 +28,7 @@ def bind(path: Path, *, mode: int, group: str | None, trial: bool = False) -> so
     try:
         if not path.parent.is_dir():
             path.parent.mkdir(mode=0o700)
-        # A volume that containers share is open to all: clients tell an impostor by the owner of its process.
+        # A volume that containers share is open to all: clients recognise an impostor by the owner of its process.
         check_directory(path.parent, own=False, shared=True)
         _clear(path)
         return _bound(path, mode, group, trial=trial)
@@ -74,7 +74,7 @@ def _bound(path: Path, mode: int, group: str | None, *, trial: bool) -> socket.s
         if trial:
             temporary.unlink()
         else:
-            temporary.rename(path)  # from now on the permitted users can see the socket and connect
+            temporary.rename(path)  # from here on the permitted users can see the socket and connect
     except BaseException:
         os.umask(before)
         sock.close()

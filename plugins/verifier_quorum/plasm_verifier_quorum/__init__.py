@@ -61,7 +61,7 @@ class QuorumVerifier(Verifier):
         if accepted is None:
             most = max(votes.values(), default=0)
             whom = "nodes" if not self.networks or _are_unknown(claims) else "networks"
-            # Where no node gives an answer that can be compared, more of them do not help.
+            # If no node gives an answer that can be compared, more nodes do not help.
             return self.undecided(
                 f"{self.agree} {whom} must agree, and {most} did", more=self.agree - most if most else 0
             )

@@ -307,7 +307,7 @@ class KademliaDirectory(Directory):
             told = await self._advertise_all()
             self._neighbours_told = neighbours if told else 0
             if told or not (self._classes and self._announced):
-                # New addresses are advertised again soon: servers that missed them still report the old ones.
+                # Advertise new addresses again soon: servers that missed them still report the old ones.
                 told_anew, self._told = self._announced != self._told, self._announced
                 pause_s = RANDOM.uniform(*(_AFTER_CHANGE_S if told_anew else self._settings.advertise_s))
                 retry_s = _RETRY_S[0]
@@ -341,7 +341,8 @@ class KademliaDirectory(Directory):
         for contact in await self.node.closest(peer.multihash):
             if contact.peer == peer:
                 found += self.node.usable(contact.addresses)
-        if found and self._network.is_connected_directly(peer):  # it has answered at one of them
+        # the peer has answered at one of these addresses
+        if found and self._network.is_connected_directly(peer):
             return Contact(peer, tuple(dict.fromkeys(found))).named
         # A node behind a NAT serves no directory and is in no routing table: it lists itself under its own class. A
         # node that has moved is listed there before routing tables have its new address.

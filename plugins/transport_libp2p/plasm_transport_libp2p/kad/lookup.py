@@ -213,7 +213,7 @@ class Lookup:
                 told = await self._query(contact)
                 self._answered.add(peer)
                 self._proved.update(list(known.claims))
-                known.groups = [self._groups(contact)]  # of the address that it answers at
+                known.groups = [self._groups(contact)]  # the address at which it answers
                 self._learn(told, known)
             except PlasmError:
                 if self._may_be_asked_again(known):

@@ -117,7 +117,7 @@ class KademliaNode:
                 stream = await self._network.dial_peer(contact.peer, contact.addresses, self._protocol)
                 try:
                     await stream.send_all(framing.encode(request.encode()))
-                    if request.kind == messages.ADD_PROVIDER:  # it is not answered
+                    if request.kind == messages.ADD_PROVIDER:  # the peer gets no answer
                         await stream.aclose()
                         return request
                     answer = await KademliaMessage.decode(await framing.read_one(stream, messages.MAX_BYTES))
@@ -256,7 +256,7 @@ class KademliaNode:
         raise StreamError("the peer sends requests too often")
 
     def _answer(self, peer: PeerId, request: KademliaMessage) -> KademliaMessage | None:
-        kind = request.kind if request.kind in messages.KINDS else "other"  # strangers name what they like
+        kind = request.kind if request.kind in messages.KINDS else "other"  # a stranger may name any key
         self.counters[f"answered_{kind}"] += 1
         if request.kind == messages.PING:
             return KademliaMessage(kind=messages.PING)
@@ -322,7 +322,7 @@ class KademliaNode:
         if ip is None or not prefixes or prefix_of(ip) in prefixes:
             return False
         if self._moved.get(peer, -_LOOK_AGAIN_S) > trio.current_time() - _LOOK_AGAIN_S:
-            return False  # a multihomed peer is asked every 30 seconds only
+            return False  # a multihomed peer is queried at most every 30 seconds
         if len(self._moved) >= _MAX_STRANGERS:
             self._moved.clear()
         self._moved[peer] = trio.current_time()

@@ -38,7 +38,7 @@ class PortMapper:
     ) -> None:
         self._ports = ports
         self._changed = changed
-        # NAT-PMP first: a router without it is known within four seconds, one without UPnP only later.
+        # NAT-PMP first: its absence is known within four seconds, that of UPnP only later.
         self._forwarders = (NatPmp(), Upnp()) if forwarders is None else tuple(forwarders)
         self._doubted = trio.Event()
         self._moved = trio.Event()

@@ -41,7 +41,7 @@ class Upnp(PortMappingProtocol):
     name = "UPnP"
 
     def __init__(self) -> None:
-        # A call whose deadline has passed goes on in its thread: the next one waits for its end.
+        # A call whose deadline passed continues in its thread: the next call waits for its end.
         self._talking = threading.Lock()
         self._over = False
         self._router: Any = None
@@ -73,7 +73,7 @@ class Upnp(PortMappingProtocol):
             self._router = router = _find()
             try:
                 external_ip = IPv4Address(str(router.externalipaddress()))
-            except Exception as exc:  # the library raises nothing more particular
+            except Exception as exc:  # the library raises no more specific exception
                 raise TransportError(f"the router does not tell its address: {exc}") from exc
             found: list[PortMapping] = []
             refusals: list[str] = []

@@ -28,7 +28,7 @@ from plasm_transport_libp2p.quic.stream import QuicMuxedStream
 _BAD_CERTIFICATE = QuicErrorCode.CRYPTO_ERROR + 42
 """TLS alert bad_certificate (RFC 8446, 6.2)."""
 
-# Costs on the event loop, as in yamux.
+# Costs in seconds on the event loop, measured as in yamux.
 _STREAM_S = 300e-6
 _READ_S = 30e-6
 

@@ -165,7 +165,8 @@ class Endpoint:
             self._waiting = trio.CancelScope(deadline=self._deadline)
             with self._waiting:
                 while True:
-                    if self._touched:  # the socket may be empty by now, and what it gave is to be answered
+                    # the socket may be empty by now, and the received datagrams must be answered
+                    if self._touched:
                         await trio.lowlevel.checkpoint()
                     else:
                         await self._socket.wait_readable()

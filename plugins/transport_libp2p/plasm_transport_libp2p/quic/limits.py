@@ -70,7 +70,7 @@ class QuicLimits:
     def within(cls, limits: ConnectionLimits) -> QuicLimits:
         """Return the limits of a host as QUIC counts them."""
         return cls(
-            # More than the host has slots: it shares these out among networks, instead of first come, first served.
+            # More than the host's slots: the host shares its slots among networks, not first come, first served.
             connections=limits.max_connections + _BEYOND_SLOTS,
             connections_per_prefix=limits.max_connections_per_group,
             streams=limits.max_streams,
@@ -87,7 +87,7 @@ class QuicLimits:
         if self.connection_window_bytes < self.stream_window_bytes:
             raise ValueError("connection_window_bytes is less than stream_window_bytes")
         if self.first_window_bytes > self.connection_window_bytes:
-            # So that a limit that fitted before still does.
+            # A limit that was high enough before stays high enough.
             object.__setattr__(self, "first_window_bytes", self.connection_window_bytes)
         if self.keep_alive_s >= self.idle_timeout_s:
             raise ValueError("keep_alive_s is not less than idle_timeout_s")

@@ -225,7 +225,7 @@ class SansIoConnection(QuicConnection):
         """Extend the connection's window after `count` bytes were read or dropped. Returns as `consume`."""
         self._consumed += count
         if self._consumed - self._consumed_at_step >= self._ahead:
-            # A reader that keeps up gets more credit ahead of what has arrived, if there is memory for it.
+            # A reader that keeps up gets more credit than has arrived, if memory allows it.
             self._consumed_at_step = self._consumed
             if self._share.has_room:
                 self._ahead = min(2 * self._ahead, self._connection_window)

@@ -104,7 +104,7 @@ class QuicMuxedStream(IMuxedStream):
         has_turn = False
         while not (self._received and has_turn):
             if self._received:
-                # Before the bytes are taken: a reset that comes meanwhile takes them away.
+                # Yield before taking the bytes: a reset that arrives meanwhile drops them.
                 await self._connection.turn_to_read()
                 has_turn = True
                 continue
@@ -141,7 +141,7 @@ class QuicMuxedStream(IMuxedStream):
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         if len(data) <= self._connection.send_room(self) and not self._write_lock.locked():
-            # What several writes bring in one turn leaves together, once the task waits for anything.
+            # The data of several writes is sent together once the task waits.
             self._check_writable()
             self._send(memoryview(data))
             return

@@ -48,7 +48,7 @@ _PAUSE_S = 5.0  # how long reading stops before the stream with the most unread 
 _USELESS_FRAMES = 2000.0
 _USELESS_FRAMES_PER_S = 200.0
 _EARNING_BYTES = 1024
-_STREAM_EARNS = 4.0  # with its first bytes, for its SYN, FIN and window updates
+_STREAM_EARNS = 4.0  # credited with its first bytes, for its SYN, FIN and window updates
 _RESET_COSTS = (
     5.0  # RST of a stream that the peer opened: more than the stream has earned (rapid reset, CVE-2023-44487)
 )
@@ -185,7 +185,7 @@ class YamuxConnection(StreamCarrier):
 
     def send(self, kind: int, flags: int, stream_id: int, length: int, payload: bytes = b"") -> None:
         frame = HEADER.pack(0, kind, flags, stream_id, length) + payload
-        if payload:  # which the peer answers with credit
+        if payload:  # the peer answers these bytes with credit
             self._useless.earn(1 + len(payload) / _EARNING_BYTES)
         self._queue.append(frame)
         self.queued_bytes += len(frame)
@@ -342,7 +342,7 @@ class YamuxConnection(StreamCarrier):
         # Ids need not come in order: SYN leaves with the first frame of a stream, not when it is opened.
         if stream_id == 0 or self.is_ours(stream_id) or stream_id in self.streams:
             raise YamuxError(f"the peer opened stream {stream_id}")
-        self.spend()  # earned back with the first bytes
+        self.spend()  # credited again with the first bytes
         theirs = sum(not self.is_ours(number) for number in self.streams)
         if theirs >= self.limits.max_streams or self._closing:
             self._reply(WINDOW, RST, stream_id, 0)

@@ -72,8 +72,8 @@ class YamuxStream(IMuxedStream):
         self.stream_id = stream_id
         self._announced = False  # whether a frame with SYN (ours) or ACK (theirs) has been queued
         self._send_window = INITIAL_WINDOW_BYTES
-        self._window = INITIAL_WINDOW_BYTES  # what the peer may send when all was read
-        self._allowance = INITIAL_WINDOW_BYTES  # what it may send now
+        self._window = INITIAL_WINDOW_BYTES  # the peer's credit when everything was read
+        self._allowance = INITIAL_WINDOW_BYTES  # the peer's credit now
         self._received = bytearray()
         self._finished_by_peer = False
         self._finished_by_us = False
