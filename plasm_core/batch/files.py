@@ -8,17 +8,19 @@ import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import attrs
 
 from plasm_core.batch.folder import BatchFolder, BatchFolderError, storage_errors
 from plasm_core.client.fetched_files import FetchedFiles, Fetching, FetchLimits
+from plasm_core.client.remote_files import LeftEntry, left_entries
 from plasm_core.client.result_files import ResultFiles
 from plasm_core.errors import OutputFileError, ProtocolError
 from plasm_core.records import Receipt
 from plasm_core.records.converter import structure, unstructure
-from plasm_core.records.files import ROOT, JobFiles
-from plasm_core.sandbox.process.file_pack import FilePack, parents, read_pack
+from plasm_core.records.files import ROOT, JobFiles, Product
+from plasm_core.sandbox.process.file_pack import PREFIX_BYTES, FilePack, parents, read_pack
 from plasm_core.tree_listing import DIRECTORY, ListingError, check_path
 
 FILES_FOLDER = "files"
@@ -87,6 +89,16 @@ class KeptFiles:
                 os.fsync(file.fileno())
             part.replace(path)
 
+    @property
+    def size_bytes(self) -> int:
+        """The bytes that are kept. Raises: `StorageError`."""
+        size = index = 0
+        with storage_errors(self._folder.path):
+            while (path := self._file(index)).exists():
+                size += path.stat().st_size
+                index += 1
+        return size
+
     def open(self, receipt: Receipt) -> FetchedFiles:
         """Return what is kept, compared with the job's receipt once more. The caller closes it.
 
@@ -107,6 +119,37 @@ class KeptFiles:
             found.close()
             raise
         return found
+
+    def entries(self, receipt: Receipt) -> list[LeftEntry]:
+        """Return what is kept, in the order of outputs. Listings are compared with the receipt, files are not.
+
+        Raises: `BatchFolderError` if a listing has changed since; `StorageError`.
+        """
+        found: list[LeftEntry] = []
+        with storage_errors(self._folder.path):
+            for index, product in enumerate(receipt.files):
+                with self._file(index).open("rb") as file:
+                    size = os.fstat(file.fileno()).st_size
+                    found += self._entries(file.fileno(), size, product)
+        return found
+
+    def _entries(self, fd: int, size: int, product: Product) -> list[LeftEntry]:
+        if product.kind == "file":
+            entry = LeftEntry(
+                path=product.path, kind="file", size_bytes=size, sha256=product.sha256, product=product
+            )
+            return [entry]
+        try:
+            pack = read_pack(fd, size, tree=product.sha256, checked=False)
+            entries = left_entries(product, list(pack.entries), PREFIX_BYTES + pack.listing_bytes)
+        except ListingError as exc:
+            raise BatchFolderError(f"job {self._number} of the batch in {self._folder.path}: {exc}") from exc
+        return [LeftEntry(path=product.path, kind="directory", product=product), *entries]
+
+    def open_output(self, receipt: Receipt, product: Product) -> IO[bytes]:
+        """Return the bytes of an output as they are kept: a file, or the pack of a tree. Raises: `StorageError`."""
+        with storage_errors(self._folder.path):
+            return self._file(receipt.files.index(product)).open("rb")
 
     @staticmethod
     def refuse_foreign(directory: int, receipt_name: str) -> None:

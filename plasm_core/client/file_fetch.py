@@ -47,6 +47,10 @@ async def fetch_output(
                 told_at = trio.current_time()
                 watch(f"fetching {shown_bytes(fetching.taken)} of {shown_bytes(fetching.size or 0)}", None)
 
+        async def take(data: bytes) -> None:
+            await trio.to_thread.run_sync(fetching.write, data)
+            took()
+
         async def once(link: Link, _peer: PeerId) -> None:
             await session.fetch(
                 link,
@@ -55,8 +59,7 @@ async def fetch_output(
                 offset=fetching.offset + fetching.taken,
                 length=fetching.length - fetching.taken,
                 begin=fetching.take_size,
-                take=fetching.write,
-                took=took,
+                take=take,
             )
 
         took()

@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 from plasm_core.client.tree_archive import ArchiveError, TreeArchive
 from plasm_core.records.files import DEFAULT_FILE_LIMITS, ROOT, FileLimits, JobFiles
@@ -54,11 +55,14 @@ class FileTree:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def add_archive(self, file: str | Path, path: str, *, read_only: bool = True) -> None:
-        """Add all entries of a .tar or .zip, without extracting it. Raises: `FileTreeError`; OSError; `StorageError`."""
+    def add_archive(self, file: str | Path | TreeArchive, path: str, *, read_only: bool = True) -> None:
+        """Add all entries of a .tar or .zip, without extracting it. An open archive is closed with this tree.
+
+        Raises: `FileTreeError`; OSError; `StorageError`.
+        """
         guest = _guest(path)
         try:
-            archive = TreeArchive(file)
+            archive = file if isinstance(file, TreeArchive) else TreeArchive(file)
         except ArchiveError as exc:
             raise FileTreeError(str(exc)) from exc
         self._archives.append(archive)
@@ -82,6 +86,10 @@ class FileTree:
     def add_bytes(self, data: bytes, path: str) -> None:
         """Add a file with these bytes. Raises: `FileTreeError`."""
         self._add(_guest(path), lambda guest: bytes_source(guest, data))
+
+    def add_opened(self, path: str, size_bytes: int, open: Callable[[], IO[bytes]]) -> None:
+        """Add a file whose bytes `open` gives when the tree is packed. Raises: `FileTreeError`."""
+        self._add(_guest(path), functools.partial(opened_source, size_hint=size_bytes, open=open))
 
     def make_directory(self, path: str) -> None:
         """Add a directory, unless it is there. Raises: `FileTreeError`."""
@@ -177,13 +185,20 @@ class FileTree:
             raise FileTreeError(f"more than {MAX_ENTRIES} files and directories")
         self._sources[source.path] = source
 
-    def pack(self, *, progress: Callable[[int], None] = lambda _size: None) -> FilePack:
+    def pack(
+        self,
+        *,
+        progress: Callable[[int], None] = lambda _size: None,
+        scratch: Callable[[], IO[bytes]] | None = None,
+    ) -> FilePack:
         """Read all files and return them, in a form that changes no more. `progress`: the bytes read so far.
+
+        `scratch` makes the file that they are written to; without it a small tree is kept in memory.
 
         Raises: OSError, `FileTreeError`, `StorageError`.
         """
         try:
-            return pack_tree(self._sources.values(), progress=progress)
+            return pack_tree(self._sources.values(), progress=progress, scratch=scratch)
         except (ListingError, ArchiveError) as exc:
             raise FileTreeError(str(exc)) from exc
 

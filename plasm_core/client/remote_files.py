@@ -60,8 +60,23 @@ async def list_files(
             entries, offset = await _listing(dialler, handle, product, limits, deadline)
         limits = limits.less(entries)
         found.append(LeftEntry(path=product.path, kind="directory", product=product))
-        found += _left(product, entries, offset)
+        found += await trio.to_thread.run_sync(left_entries, product, entries, offset)
     return found
+
+
+async def output_size(
+    dialler: Dialler, handle: Handle, product: Product, limits: FetchLimits, deadline: Deadline
+) -> int:
+    """Return the size of an output as its node sends it: of a file, or of a tree's pack. Raises: as `list_files`."""
+    wanted = Fetching(product, limits, length=0)
+    try:
+        with _served():
+            await fetch_output(dialler, handle, wanted, deadline)
+            if wanted.size is None:
+                raise ProtocolError(f"the node does not tell the size of {product.path!a}")
+            return wanted.size
+    finally:
+        wanted.close()
 
 
 async def _listing(
@@ -74,10 +89,15 @@ async def _listing(
         raise ProtocolError(f"a listing of {length} bytes")
     wanted = Fetching(product, limits, offset=PREFIX_BYTES, length=length)
     data = await _part(dialler, handle, wanted, deadline)
+    entries = await trio.to_thread.run_sync(_parsed, data, product, limits)
+    return entries, PREFIX_BYTES + length
+
+
+def _parsed(data: bytes, product: Product, limits: FetchLimits) -> list[TreeEntry]:
     if hashlib.sha256(data).hexdigest() != product.sha256:
         raise ProtocolError(f"{product.path!a} has another listing than the receipt states")
     try:
-        return parse(data, maximum=limits.entries), PREFIX_BYTES + length
+        return parse(data, maximum=limits.entries)
     except ListingError as exc:
         raise ProtocolError(f"{product.path!a}: {exc}") from exc
 
@@ -88,6 +108,11 @@ async def _part(dialler: Dialler, handle: Handle, wanted: Fetching, deadline: De
         return await trio.to_thread.run_sync(wanted.whole, wanted.length)
     finally:
         wanted.close()
+
+
+def left_entries(product: Product, entries: list[TreeEntry], offset: int) -> list[LeftEntry]:
+    """Return the entries of a tree that a job left. `offset`: where the bytes of its first file begin in its pack."""
+    return list(_left(product, entries, offset))
 
 
 def _left(product: Product, entries: list[TreeEntry], offset: int) -> Iterator[LeftEntry]:

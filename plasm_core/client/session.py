@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 
 import attrs
 import trio
@@ -301,14 +301,12 @@ async def fetch(
     offset: int,
     length: int,
     begin: Callable[[OutputContents], None],
-    take: Callable[[bytes], None],
-    took: Callable[[], None],
+    take: Callable[[bytes], Awaitable[None]],
     answer_s: float = ANSWER_NAMED_S,
 ) -> None:
     """Fetch bytes of an output of an ended job.
 
-    `begin` is called with the kind and size of the output; `take` with bytes, in a thread; `took` after it, in the
-    loop.
+    `begin` is called with the kind and size of the output, `take` with bytes.
 
     Raises: as `submit`; what `begin` and `take` raise.
     """
@@ -339,8 +337,7 @@ async def fetch(
             raise _refusal(data)
         if not isinstance(data, Data):
             raise ProtocolError(f"expected data, got {data.type}")
-        await trio.to_thread.run_sync(take, data.data)
-        took()
+        await take(data.data)
         taken += len(data.data)
         if conversation.phase is ClientPhase.FETCHING:
             with contextlib.suppress(ConnectionLostError):  # as in `_take`

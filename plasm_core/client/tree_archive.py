@@ -57,19 +57,40 @@ class ArchiveEntry:
 class TreeArchive:
     """An open archive. Raises: `ArchiveError`, OSError."""
 
-    def __init__(self, file: str | Path) -> None:
-        self._name = os.fspath(file)
+    def __init__(
+        self,
+        file: str | Path | IO[bytes],
+        *,
+        name: str | None = None,
+        maximum_bytes: int = MAX_BYTES,
+        scratch: Callable[[], IO[bytes]] = scratch_file,
+        unpacking: Callable[[int], None] = lambda _size: None,
+    ) -> None:
+        """`file`: a path, or an open file, which stays open. `name`: what errors call it.
+
+        `maximum_bytes`: the most that its files may come to, unpacked. `scratch` makes the file that a compressed tar
+        is decompressed into; `unpacking` is called with the size of each piece before it is written there.
+        """
+        self._name = name or (os.fspath(file) if isinstance(file, (str, os.PathLike)) else "the archive")
+        self._maximum_bytes = maximum_bytes
+        self._scratch = scratch
+        self._unpacking = unpacking
         self._opened = ExitStack()
         try:
-            fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would wait for its writer
-            opened: IO[bytes] = self._opened.enter_context(os.fdopen(fd, "rb"))
-            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
-                raise ArchiveError(f"{self._name} is no regular file")
+            opened = self._open(file) if isinstance(file, (str, os.PathLike)) else file
+            opened.seek(0)
             with self._telling():
                 self._entries = self._bounded(self._read(opened))
         except BaseException:
             self._opened.close()
             raise
+
+    def _open(self, path: str | Path) -> IO[bytes]:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would wait for its writer
+        opened: IO[bytes] = self._opened.enter_context(os.fdopen(fd, "rb"))
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise ArchiveError(f"{self._name} is no regular file")
+        return opened
 
     def close(self) -> None:
         """Close it. What is read from it must be read before."""
@@ -97,8 +118,8 @@ class TreeArchive:
         with self._telling():
             for entry in entries:
                 total += entry.size
-                if total > MAX_BYTES:
-                    raise self._error(f"its files have more than {MAX_BYTES} bytes")
+                if total > self._maximum_bytes:
+                    raise self._error(f"its files have more than {self._maximum_bytes} bytes")
                 if len(found) >= MAX_ENTRIES:
                     raise self._error(f"it has more than {MAX_ENTRIES} entries")
                 if entry.path:
@@ -145,14 +166,14 @@ class TreeArchive:
 
     def _unpacked(self, packed: gzip.GzipFile | bz2.BZ2File) -> IO[bytes]:
         """Decompress a tar into an unnamed file, and return the file. Raises: `ArchiveError`; `StorageError`."""
-        unpacked = self._opened.enter_context(scratch_file())
+        unpacked = self._opened.enter_context(self._scratch())
         with packed:
             self._copy(iter(lambda: packed.read(_CHUNK_BYTES), b""), unpacked)
         return unpacked
 
     def _xz(self, file: IO[bytes]) -> IO[bytes]:
         """Decompress xz with a memory limit: its dictionary takes as much memory as the archive states."""
-        unpacked = self._opened.enter_context(scratch_file())
+        unpacked = self._opened.enter_context(self._scratch())
         self._copy(_xz_chunks(file), unpacked)
         return unpacked
 
@@ -160,8 +181,9 @@ class TreeArchive:
         size = 0
         for chunk in chunks:
             size += len(chunk)
-            if size > MAX_BYTES:
-                raise self._error(f"unpacked it has more than {MAX_BYTES} bytes")
+            if size > self._maximum_bytes:
+                raise self._error(f"unpacked it has more than {self._maximum_bytes} bytes")
+            self._unpacking(len(chunk))
             unpacked.write(chunk)
 
     # -- zip
@@ -227,7 +249,7 @@ class _Checked(io.RawIOBase):
         super().close()
 
 
-class _Part(io.RawIOBase):
+class FilePart(io.RawIOBase):
     """Some bytes of a file, which other parts are read from too."""
 
     def __init__(self, file: IO[bytes], offset: int, size: int) -> None:
@@ -245,7 +267,7 @@ class _Part(io.RawIOBase):
 
 
 def _part(file: IO[bytes], offset: int, size: int) -> Callable[[], IO[bytes]]:
-    return lambda: _Part(file, offset, size)  # type: ignore[return-value]
+    return lambda: FilePart(file, offset, size)  # type: ignore[return-value]
 
 
 def _from_start(file: IO[bytes]) -> IO[bytes]:

@@ -18,6 +18,7 @@ import attrs
 from plasm_core.records.envelope import MAX_SIGNATURES
 from plasm_core.records.fields import OPTIONAL_RECORD, Constraint, constraint_of
 from plasm_core.records.files import MAX_PATHS
+from plasm_core.records.files_description import FilesDescription
 from plasm_core.records.fraud_proof import FRAUD_PROOF_FORMAT, INPUTS, MAX_RECEIPTS
 from plasm_core.records.job_description import JobDescription
 from plasm_core.records.json_names import json_name
@@ -41,6 +42,11 @@ def receipt_schema() -> Schema:
 def job_schema() -> Schema:
     """Return the schema of a line of `plasm map --jobs FILE`."""
     return {**_head("job"), **_object(JobDescription)}
+
+
+def files_schema() -> Schema:
+    """Return the schema of the part `files` of a form of the HTTP API."""
+    return _object(FilesDescription)
 
 
 def fraud_proof_schema() -> Schema:

@@ -25,6 +25,8 @@ from plasm_core.web.api_operations import (
 )
 from plasm_core.web.batch_operations import batch_paths
 from plasm_core.web.batch_schemas import BATCH_SCHEMAS
+from plasm_core.web.file_operations import file_paths
+from plasm_core.web.file_schemas import FILE_SCHEMAS, FORM_ENCODING, FORM_PARTS
 from plasm_core.web.schemas import MAX_LISTED, SCHEMAS, Schema, ref
 
 
@@ -64,7 +66,10 @@ def _output(stream: str) -> Schema:
 
 _LINKS = {
     name: {"operationId": name, "parameters": {"jobId": "$response.body#/jobId"}}
-    for name in ("getJob", "cancelJob", "followJob", "getStdout", "getStderr", "getReceipt", "getManifest")
+    for name in (
+        *("getJob", "cancelJob", "followJob", "getStdout", "getStderr", "getReceipt", "getManifest"),
+        "listFiles",
+    )
 }
 
 
@@ -100,6 +105,7 @@ def _jobs() -> Schema:
                                 "manifest": {"contentType": "application/json"},
                                 "job": {"contentType": "application/json"},
                                 "stdin": {"contentType": "application/octet-stream, text/plain"},
+                                **FORM_ENCODING,
                             },
                         }
                     },
@@ -342,9 +348,9 @@ def document() -> Schema:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
-        "paths": {**_jobs(), **batch_paths(), **_others()},
+        "paths": {**_jobs(), **file_paths(), **batch_paths(), **_others()},
         "components": {
-            "schemas": {**SCHEMAS, **BATCH_SCHEMAS},
+            "schemas": _schemas(),
             "securitySchemes": {
                 "token": {
                     "type": "http",
@@ -356,6 +362,14 @@ def document() -> Schema:
             },
         },
     }
+
+
+def _schemas() -> Schema:
+    """Return `components`, in which both forms may have the parts of files."""
+    found: Schema = {**SCHEMAS, **FILE_SCHEMAS, **BATCH_SCHEMAS}
+    for name in ("Submission", "BatchSubmission"):
+        found[name] = {**found[name], "properties": {**found[name]["properties"], **FORM_PARTS}}
+    return found
 
 
 def encoded() -> str:

@@ -18,8 +18,10 @@ from plasm_core.client.async_client import AsyncClient
 from plasm_core.config import Config
 from plasm_core.errors import PlasmError
 from plasm_core.metrics import Counters
+from plasm_core.web.batch_file_routes import BatchFileRoutes
 from plasm_core.web.batch_routes import BatchRoutes
 from plasm_core.web.bearer_tokens import BearerTokens
+from plasm_core.web.file_routes import FileRoutes
 from plasm_core.web.guard import PAGE_POLICY, Access, Guard
 from plasm_core.web.job_watch import JobWatch
 from plasm_core.web.node_routes import NodeRoutes
@@ -90,7 +92,9 @@ def api_routes(parts: WebParts) -> list[Route]:
             allowed=parts.allowed,
             reception=reception,
         ).routes,
+        *FileRoutes(jobs=parts.jobs).routes,
         *BatchRoutes(batches=parts.batches, settings=parts.settings, reception=reception).routes,
+        *BatchFileRoutes(batches=parts.batches).routes,
         *NodeRoutes(
             client=parts.client,
             settings=parts.settings,

@@ -10,7 +10,7 @@ from plasm_core.batch.rows import JobSummary, stored_outcome
 from plasm_core.records import Manifest, job_id
 from plasm_core.records.converter import unstructure
 from plasm_core.web.job_json import moment
-from plasm_core.web.web_batches import WebBatch
+from plasm_core.web.web_batch import WebBatch
 
 
 def batch_json(batch: WebBatch, *, released: bool = False) -> dict[str, Any]:

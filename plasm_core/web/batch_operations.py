@@ -12,6 +12,8 @@ from plasm_core.web.api_operations import (
     parameter,
 )
 from plasm_core.web.batch_schemas import BATCH_ID, MAX_BATCH_JOBS_LISTED
+from plasm_core.web.file_operations import FILE_REQUEST, FILES_PAGE, PATH, file_answers
+from plasm_core.web.file_schemas import FORM_ENCODING
 from plasm_core.web.schemas import Schema, ref
 
 BATCH = parameter("batchId", "path", "The batch's id.", BATCH_ID)
@@ -55,6 +57,7 @@ def batch_paths() -> Schema:
                             "encoding": {
                                 "module": {"contentType": "application/wasm, application/octet-stream"},
                                 "jobs": {"contentType": "application/x-ndjson, text/plain"},
+                                **FORM_ENCODING,
                             },
                         }
                     },
@@ -135,6 +138,24 @@ def batch_paths() -> Schema:
                 )
             }
             for name, summary, answer, media_type in _OF_A_JOB
+        },
+        "/v1/batches/{batchId}/jobs/{number}/files": {
+            "get": operation(
+                "listBatchJobFiles",
+                "List the files that a job of a batch left.",
+                {200: json_answer("LeftFiles", "The files, in the order of their outputs.")},
+                problems=(404, 409, 422, 503),
+                parameters=(BATCH, NUMBER, *FILES_PAGE),
+            )
+        },
+        "/v1/batches/{batchId}/jobs/{number}/files/{path}": {
+            "get": operation(
+                "getBatchJobFile",
+                "Read a file that a job of a batch left.",
+                file_answers(),
+                problems=(404, 409, 416, 503),
+                parameters=(BATCH, NUMBER, PATH, *FILE_REQUEST),
+            )
         },
     }
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import secrets
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, ExitStack, contextmanager
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import IO, Any
 
@@ -15,27 +13,34 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from plasm_core.batch.folder import BatchFolder, BatchFolderError
-from plasm_core.batch.rows import BatchJobState, JobRow
 from plasm_core.config import Config
-from plasm_core.errors import StorageError
 from plasm_core.records.batch_document import BatchDocument, read_batch_document
 from plasm_core.records.output import OutputStream
+from plasm_core.web import job_trees
 from plasm_core.web.api_operations import ENVELOPE_TYPE
 from plasm_core.web.batch_json import batch_job_json, batch_json
+from plasm_core.web.batch_lookup import (
+    BATCH_ID,
+    batch_of,
+    not_ended,
+    opening,
+    reading,
+    row_of,
+    row_with_receipt,
+)
 from plasm_core.web.batch_schemas import MAX_BATCH_JOBS_LISTED
+from plasm_core.web.batch_storage import MAX_JOBS, MAX_JOBS_BYTES, ReceivedBatch
 from plasm_core.web.bearer_tokens import READ, SUBMIT
+from plasm_core.web.forms import FileField, received_form
 from plasm_core.web.guard import check_still_valid, token_of
-from plasm_core.web.problems import ApiProblem, invalid, not_found
-from plasm_core.web.reception import Reception
+from plasm_core.web.problems import invalid
+from plasm_core.web.reception import Reception, file_fields
 from plasm_core.web.request_values import applied, preferred_wait, whole
 from plasm_core.web.streamed import Start, Streamed
-from plasm_core.web.uploads import received_form
-from plasm_core.web.web_batches import MAX_JOBS, MAX_JOBS_BYTES, RECEIPT_FILE, WebBatch, WebBatches
+from plasm_core.web.web_batch import RECEIPT_FILE, WebBatch
+from plasm_core.web.web_batches import WebBatches
 
-_BATCH_ID = re.compile("[0-9a-f]{32}")
-_NUMBER = re.compile("0|[1-9][0-9]{0,6}")
-_TEXTS = frozenset({"batchId", "name", "moduleDigest"})
+_TEXTS = frozenset({"batchId", "name", "moduleDigest"}) | job_trees.TEXTS
 _MAX_NAME_CHARACTERS = 256
 _CHUNK_BYTES = 1 << 20
 
@@ -71,25 +76,35 @@ class BatchRoutes:
     async def submit(self, request: Request) -> Response:
         """POST /v1/batches"""
         token = token_of(request, SUBMIT)
-        limits = {"module": self.settings.admission.module_bytes, "jobs": MAX_JOBS_BYTES}
         async with AsyncExitStack() as stack:
             stack.enter_context(self.reception.place(token))
-            form = await stack.enter_async_context(received_form(request, texts=_TEXTS, files=limits))
+            place = stack.enter_context(self.reception.room.place(token, self.settings.limits.tree_bytes))
+            fields = {
+                "module": FileField(maximum=self.settings.admission.module_bytes),
+                "jobs": FileField(maximum=MAX_JOBS_BYTES),
+                **file_fields(place),
+            }
+            form = await stack.enter_async_context(received_form(request, texts=_TEXTS, files=fields))
             check_still_valid(request)
             jobs = form.files.get("jobs")
             if jobs is None:
                 raise invalid("jobs", "send the jobs, a JSON object a line")
             given = form.one("batchId")
             batch_id = secrets.token_hex(16) if given is None else given.decode("ascii", "replace")
-            if not _BATCH_ID.fullmatch(batch_id):
+            if not BATCH_ID.fullmatch(batch_id):
                 raise invalid("batchId", "expected 32 hexadecimal digits")
             name = (form.one("name") or b"").decode("utf-8", "replace") or form.file_names.get("module", "")
             if len(name) > _MAX_NAME_CHARACTERS:
                 raise invalid("name", f"expected at most {_MAX_NAME_CHARACTERS} characters")
             module = await self.reception.module(stack, token, form)
-            batch, _ = await self.batches.create(
-                token, batch_id, name or "module.wasm", module, jobs, self.reception.parsed
+            received = ReceivedBatch(
+                batch_id=batch_id,
+                name=name or "module.wasm",
+                module=module,
+                jobs=jobs,
+                tree=await self.reception.tree(stack, token, form, place),
             )
+            batch, _ = await self.batches.create(token, received, self.reception.parsed)
         return await self._told(request, batch, is_new=True)
 
     async def list(self, request: Request) -> Response:
@@ -100,7 +115,7 @@ class BatchRoutes:
 
     async def show(self, request: Request) -> Response:
         """GET /v1/batches/{batchId}"""
-        return await self._told(request, self._batch(request))
+        return await self._told(request, batch_of(request, self.batches))
 
     async def _told(self, request: Request, batch: WebBatch, *, is_new: bool = False) -> Response:
         seconds = preferred_wait(request)
@@ -116,34 +131,34 @@ class BatchRoutes:
 
     async def cancel(self, request: Request) -> Response:
         """DELETE /v1/batches/{batchId}"""
-        batch = self._batch(request, SUBMIT)
+        batch = batch_of(request, self.batches, SUBMIT)
         await self.batches.cancel(batch)
         return JSONResponse(await trio.to_thread.run_sync(batch_json, batch))
 
     async def release(self, request: Request) -> Response:
         """POST /v1/batches/{batchId}/release"""
-        batch = self._batch(request, SUBMIT)
+        batch = batch_of(request, self.batches, SUBMIT)
         await self.batches.release(batch)
         return JSONResponse(await trio.to_thread.run_sync(partial(batch_json, batch, released=True)))
 
     async def receipt(self, request: Request) -> Response:
         """GET /v1/batches/{batchId}/receipt"""
-        batch = self._batch(request)
+        batch = batch_of(request, self.batches)
 
         if not batch.state.has_ended:
-            raise _not_ended("the batch")
+            raise not_ended("the batch")
         body = await trio.to_thread.run_sync(_document, batch)
         return Response(body, headers={"Content-Type": "application/json"})
 
     async def jobs(self, request: Request) -> Response:
         """GET /v1/batches/{batchId}/jobs"""
-        batch = self._batch(request)
+        batch = batch_of(request, self.batches)
         limit = whole(request, "limit", 1, MAX_BATCH_JOBS_LISTED, 100)
         after = whole(request, "after", 0, MAX_JOBS, None)
         assert limit is not None
 
         def read() -> dict[str, Any]:
-            with _reading(batch) as folder:
+            with reading(batch) as folder:
                 found = folder.summaries(-1 if after is None else after, limit)
             answer: dict[str, Any] = {"jobs": [batch_job_json(job) for job in found]}
             if len(found) == limit:
@@ -154,15 +169,15 @@ class BatchRoutes:
 
     async def output(self, request: Request, stream: OutputStream) -> Response:
         """GET /v1/batches/{batchId}/jobs/{number}/stdout"""
-        batch = self._batch(request)
-        row = await self._with_receipt(request, batch)
+        batch = batch_of(request, self.batches)
+        row = await row_with_receipt(request, batch)
         inline = row.stdout if stream is OutputStream.STDOUT else row.stderr
         headers = {"Content-Type": "application/octet-stream"}
         if inline is not None:
             return Response(inline, headers=headers)
 
         def opened() -> IO[bytes]:
-            with _reading(batch) as folder, _opening(batch, f"{stream.label} of this job"):
+            with reading(batch) as folder, opening(batch, f"{stream.label} of this job"):
                 return folder.outputs(row.number).file(stream).open("rb")
 
         file = await trio.to_thread.run_sync(opened)
@@ -170,22 +185,22 @@ class BatchRoutes:
 
     async def job_receipt(self, request: Request) -> Response:
         """GET /v1/batches/{batchId}/jobs/{number}/receipt"""
-        row = await self._with_receipt(request, self._batch(request))
+        row = await row_with_receipt(request, batch_of(request, self.batches))
         return Response(row.envelope, headers={"Content-Type": ENVELOPE_TYPE})
 
     async def job_manifest(self, request: Request) -> Response:
         """GET /v1/batches/{batchId}/jobs/{number}/manifest"""
-        row = await self._row(request, self._batch(request))
+        row = await row_of(request, batch_of(request, self.batches))
         if row.manifest is None:
-            raise _not_ended("the job was not sent yet: it")
+            raise not_ended("the job was not sent yet: it")
         return Response(row.manifest, headers={"Content-Type": "application/json"})
 
     async def job_proof(self, request: Request) -> Response:
         """GET /v1/batches/{batchId}/jobs/{number}/proof"""
-        batch = self._batch(request)
-        row = await self._row(request, batch)
+        batch = batch_of(request, self.batches)
+        row = await row_of(request, batch)
         if not batch.state.has_ended:
-            raise _not_ended("the batch")
+            raise not_ended("the batch")
 
         def made() -> bytes:
             document = read_batch_document(_document(batch))
@@ -195,68 +210,11 @@ class BatchRoutes:
         body = await trio.to_thread.run_sync(made, limiter=self.reception.parsed)
         return Response(body, headers={"Content-Type": "application/json"})
 
-    def _batch(self, request: Request, scope: str = READ) -> WebBatch:
-        token = token_of(request, scope)
-        batch_id = request.path_params["batchId"]
-        if not _BATCH_ID.fullmatch(batch_id):
-            raise not_found("such batch: a batch id is 32 hexadecimal digits")
-        return self.batches.find(token, batch_id)
-
-    async def _row(self, request: Request, batch: WebBatch) -> JobRow:
-        number = request.path_params["number"]
-        if not _NUMBER.fullmatch(number):
-            raise not_found("such job: jobs of a batch are numbered from 0")
-
-        def read() -> JobRow:
-            with _reading(batch) as folder:
-                return folder.row(int(number))
-
-        return await trio.to_thread.run_sync(read)
-
-    async def _with_receipt(self, request: Request, batch: WebBatch) -> JobRow:
-        row = await self._row(request, batch)
-        if not row.state.has_ended:
-            raise _not_ended("the job")
-        if row.envelope is None:
-            reason = row.reason or BatchJobState.ERROR.value
-            raise ApiProblem(404, "no_receipt", f"job {row.number} ended without a receipt: {reason}")
-        return row
-
-
-@contextmanager
-def _reading(batch: WebBatch) -> Iterator[BatchFolder]:
-    """Open a batch's folder to read. Blocks. Raises: `ApiProblem` if it was released, or has no job of that number."""
-    with ExitStack() as stack:
-        try:
-            yield stack.enter_context(batch.reading())
-        except BatchFolderError as exc:
-            raise ApiProblem(404, "not_found", str(exc)) from exc
-
-
-@contextmanager
-def _opening(batch: WebBatch, what: str) -> Iterator[None]:
-    """Raise what opening a file of a batch raises as an error of ours: it may have been released meanwhile."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise not_found(what) from None
-    except OSError as exc:
-        raise StorageError(f"cannot read the batch in {batch.path}: {exc.strerror or exc}") from exc
-
 
 def _document(batch: WebBatch) -> bytes:
     """Return the receipt of a batch. Blocks. Raises: `ApiProblem`, `StorageError`."""
-    with _opening(batch, "receipt of this batch"):
+    with opening(batch, "receipt of this batch"):
         return (batch.path / RECEIPT_FILE).read_bytes()
-
-
-def _not_ended(what: str) -> ApiProblem:
-    return ApiProblem(
-        409,
-        "not_ended",
-        f"{what} has not ended",
-        hint="wait for it with: GET /v1/batches/ID, Prefer: wait=60",
-    )
 
 
 def _file_answer(request: Request, file: IO[bytes], headers: dict[str, str]) -> Response:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Any
 
+import attrs
+
 from plasm_core.protocol.messages import Status
-from plasm_core.records import Envelope, Receipt
+from plasm_core.records import Envelope, Manifest, Receipt
 from plasm_core.records.converter import unstructure
 from plasm_core.records.job import JobState
 from plasm_core.records.json_names import camel
@@ -44,6 +46,7 @@ def job_json(job: WebJob, status: dict[str, Any] | None) -> dict[str, Any]:
         "submittedAt": moment(job.submitted_at),
         "node": str(job.peer),
         "released": job.released,
+        **_files(manifest),
         **found,
         **_waiting(found),
         **_webhook(job),
@@ -73,6 +76,20 @@ def _waiting(status: dict[str, Any]) -> dict[str, str]:
     if not before:
         return {"waiting": "it is the next: it waits for processors and memory that running jobs have"}
     return {"waiting": f"{before} {'job waits' if before == 1 else 'jobs wait'} before it"}
+
+
+def _files(manifest: Manifest) -> dict[str, dict[str, Any]]:
+    files = manifest.files
+    if files is None:
+        return {}
+    limits = {camel(name): value for name, value in attrs.asdict(files.limits).items()}
+    told = {
+        "tree": files.tree,
+        "readOnly": list(files.read_only),
+        "outputs": list(files.outputs),
+        "limits": limits,
+    }
+    return {"files": told}
 
 
 def _webhook(job: WebJob) -> dict[str, dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,35 +17,12 @@ from plasm_core.protocol.client_session import ClientPhase
 from plasm_core.protocol.frames import Data
 from plasm_core.protocol.messages import Result, State, Status, withdraws_output
 from plasm_core.records.job import JobState
+from plasm_core.web.byte_ranges import matches, parse_range
 from plasm_core.web.job_json import UNKNOWN, receipt_of
 from plasm_core.web.job_table import WebJob
 from plasm_core.web.problems import ApiProblem
 from plasm_core.web.streamed import Start, Write
 from plasm_core.web.web_jobs import WebJobs, gone, telling_gone
-
-_RANGE = re.compile(r"bytes=(?:([0-9]{1,16})-([0-9]{1,16})?|-([0-9]{1,16}))")
-
-
-def parse_range(text: str | None, size: int) -> tuple[int, int] | None:
-    """Return the first byte of a range and the one behind its last; None if all is meant (RFC 9110, section 14).
-
-    A header that cannot be read, or with several ranges, means all. Raises: `ApiProblem` if no byte is in the range.
-    """
-    found = None if text is None else _RANGE.fullmatch(text.strip())
-    if found is None:
-        return None
-    first, last, suffix = (None if item is None else int(item) for item in found.groups())
-    if suffix is not None:
-        start, end = max(0, size - suffix), size
-    else:
-        assert first is not None
-        start, end = first, size if last is None else min(last + 1, size)
-        if last is not None and last < first:
-            return None
-    if start >= end:
-        headers = {"Content-Range": f"bytes */{size}"}
-        raise ApiProblem(416, "bad_range", f"the output has {size} bytes", headers=headers)
-    return start, end
 
 
 @attrs.define
@@ -73,7 +49,7 @@ class JobOutput:
         ended = not JobState(status["state"]).live
         headers = await self._headers(status, ended=ended)
         etag = headers.get("ETag")
-        if etag is not None and self.if_none_match is not None and _matches(self.if_none_match, etag):
+        if etag is not None and self.if_none_match is not None and matches(self.if_none_match, etag):
             await start(304, {"ETag": etag})
             return
         size = status[f"{self.channel.label}Bytes"]
@@ -157,7 +133,3 @@ def _check_same(attempt: int, status: Status) -> None:
     """Break off if what was sent is not valid any more: the response has begun, and cannot say so otherwise."""
     if withdraws_output(status) or status.attempt != attempt:
         raise ConnectionLostError("the output that was sent is withdrawn")
-
-
-def _matches(header: str, etag: str) -> bool:
-    return header.strip() == "*" or etag in (item.strip().removeprefix("W/") for item in header.split(","))

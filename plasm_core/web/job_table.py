@@ -6,6 +6,7 @@ The file holds secrets: it is in a directory that only the server's user may ent
 from __future__ import annotations
 
 import contextlib
+import enum
 import json
 import secrets
 import sqlite3
@@ -58,6 +59,14 @@ CREATE TABLE webhook (
 );
 """
 
+_TREES = """
+CREATE TABLE IF NOT EXISTS tree (
+    owner TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    PRIMARY KEY (owner, digest)
+) WITHOUT ROWID
+"""
+
 
 @attrs.frozen(kw_only=True)
 class Webhook:
@@ -102,6 +111,13 @@ class WebJob:
         return Handle(job_id=self.job_id, secret=self.secret, peer=self.peer)
 
 
+class Sent(enum.Enum):
+    """What tokens send once and name later, each kind with a table."""
+
+    MODULE = "module"
+    TREE = "tree"
+
+
 class WebJobTable:
     """The table of jobs. Raises `StorageError` from every method."""
 
@@ -126,6 +142,7 @@ class WebJobTable:
                     f"{path} is of another version of plasm web",
                     hint="use that version, or move the file away",
                 )
+            connection.execute(_TREES)  # releases before it left the table out, and do not mind it
 
     def close(self) -> None:
         """Close the file."""
@@ -281,32 +298,32 @@ class WebJobTable:
                 (attempts, due_at, problem, number),
             )
 
-    def add_module(self, owner: str, digest: str) -> bool:
-        """Remember that a token has sent a module. Return whether it had not before."""
+    def add_sent(self, kind: Sent, owner: str, digest: str) -> bool:
+        """Remember that a token has sent something. Return whether it had not before."""
         with self._storing() as connection:
             return bool(
                 connection.execute(
-                    "INSERT OR IGNORE INTO module (owner, digest) VALUES (?, ?)", (owner, digest)
+                    f"INSERT OR IGNORE INTO {kind.value} (owner, digest) VALUES (?, ?)", (owner, digest)
                 ).rowcount
             )
 
-    def has_module(self, owner: str, digest: str) -> bool:
-        """Return whether a token has sent a module."""
+    def has_sent(self, kind: Sent, owner: str, digest: str) -> bool:
+        """Return whether a token has sent something."""
         with self._storing() as connection:
             found = connection.execute(
-                "SELECT 1 FROM module WHERE owner=? AND digest=?", (owner, digest)
+                f"SELECT 1 FROM {kind.value} WHERE owner=? AND digest=?", (owner, digest)
             ).fetchone()
         return found is not None
 
-    def modules(self) -> list[tuple[str, str]]:
-        """Return which tokens have sent which modules: owner and digest."""
+    def all_sent(self, kind: Sent) -> list[tuple[str, str]]:
+        """Return which tokens have sent what: owner and digest."""
         with self._storing() as connection:
-            return connection.execute("SELECT owner, digest FROM module").fetchall()
+            return connection.execute(f"SELECT owner, digest FROM {kind.value}").fetchall()
 
-    def forget_module(self, owner: str, digest: str) -> None:
-        """Forget that a token has sent a module."""
+    def forget_sent(self, kind: Sent, owner: str, digest: str) -> None:
+        """Forget that a token has sent something."""
         with self._storing() as connection:
-            connection.execute("DELETE FROM module WHERE owner=? AND digest=?", (owner, digest))
+            connection.execute(f"DELETE FROM {kind.value} WHERE owner=? AND digest=?", (owner, digest))
 
     @contextmanager
     def _storing(self) -> Iterator[sqlite3.Connection]:

@@ -19,19 +19,20 @@ from plasm_core.records.sigstore import BUNDLE_TYPE, bundle
 from plasm_core.web import api_document
 from plasm_core.web.api_operations import ENVELOPE_TYPE
 from plasm_core.web.bearer_tokens import READ, SUBMIT, BearerToken
+from plasm_core.web.forms import FileField, Form, received_form
 from plasm_core.web.guard import check_still_valid, token_of
 from plasm_core.web.job_events import JobEvents, parse_event_id
 from plasm_core.web.job_json import has_ended
+from plasm_core.web.job_lookup import job_of
 from plasm_core.web.job_output import JobOutput
-from plasm_core.web.job_table import WebJob
 from plasm_core.web.job_watch import JobWatch
 from plasm_core.web.problems import ApiProblem, not_found
-from plasm_core.web.reception import DIGEST, Reception
+from plasm_core.web.reception import DIGEST, Reception, file_fields
 from plasm_core.web.request_values import accepted, applied, preferred_wait, truth, whole
 from plasm_core.web.schemas import MAX_LISTED
 from plasm_core.web.streamed import Start, Streamed
 from plasm_core.web.submissions import TEXTS, submission_of
-from plasm_core.web.uploads import Form, received_file, received_form
+from plasm_core.web.uploads import received_file
 from plasm_core.web.web_jobs import WebJobs
 from plasm_core.web.webhook_delivery import Allowed, WebhookUrlError
 from plasm_core.web.webhooks import secret_text
@@ -75,18 +76,21 @@ class JobRoutes:
         """POST /v1/jobs"""
         token = token_of(request, SUBMIT)
         seconds = preferred_wait(request)
-        limits = {
-            "module": self.settings.admission.module_bytes,
-            "stdin": self.settings.limits.stdin_bytes,
-        }
         async with AsyncExitStack() as stack:
             stack.enter_context(self.reception.place(token))
-            form = await stack.enter_async_context(received_form(request, texts=TEXTS, files=limits))
+            place = stack.enter_context(self.reception.room.place(token, self.settings.limits.tree_bytes))
+            fields = {
+                "module": FileField(maximum=self.settings.admission.module_bytes),
+                "stdin": FileField(maximum=self.settings.limits.stdin_bytes),
+                **file_fields(place),
+            }
+            form = await stack.enter_async_context(received_form(request, texts=TEXTS, files=fields))
             check_still_valid(request)
             module = await self.reception.module(stack, token, form)
             webhook = self._webhook(form)
+            tree = await self.reception.tree(stack, token, form, place)
             submission, name = await trio.to_thread.run_sync(
-                submission_of, form, module, limiter=self.reception.parsed
+                submission_of, form, module, tree, limiter=self.reception.parsed
             )
             job, status = await self.jobs.submit(token, submission, name, webhook)
         if seconds:
@@ -169,19 +173,19 @@ class JobRoutes:
 
     async def show(self, request: Request) -> Response:
         """GET /v1/jobs/{jobId}"""
-        job = await self._job(request)
+        job = await job_of(request, self.jobs)
         seconds = preferred_wait(request)
         status = await self.jobs.wait(job, seconds)
         return JSONResponse(self.jobs.told(job, status), headers=applied(seconds))
 
     async def cancel(self, request: Request) -> Response:
         """DELETE /v1/jobs/{jobId}"""
-        job = await self._job(request, SUBMIT)
+        job = await job_of(request, self.jobs, SUBMIT)
         return JSONResponse(self.jobs.told(job, await self.jobs.cancel(job)))
 
     async def release(self, request: Request) -> Response:
         """POST /v1/jobs/{jobId}/release"""
-        job = await self._job(request, SUBMIT)
+        job = await job_of(request, self.jobs, SUBMIT)
         status = await self.jobs.status(job)
         if not has_ended(status):
             raise ApiProblem(
@@ -191,7 +195,7 @@ class JobRoutes:
 
     async def events(self, request: Request) -> Response:
         """GET /v1/jobs/{jobId}/events"""
-        job = await self._job(request)
+        job = await job_of(request, self.jobs)
         outputs = truth(request, "output", default=True)
         following = parse_event_id(request.headers.get("last-event-id"))
         if following is None:
@@ -207,7 +211,7 @@ class JobRoutes:
 
     async def output(self, request: Request, channel: Channel) -> Response:
         """GET /v1/jobs/{jobId}/stdout"""
-        job = await self._job(request)
+        job = await job_of(request, self.jobs)
         found = JobOutput(
             jobs=self.jobs,
             job=job,
@@ -222,22 +226,9 @@ class JobRoutes:
 
     async def receipt(self, request: Request) -> Response:
         """GET /v1/jobs/{jobId}/receipt"""
-        job = await self._job(request)
+        job = await job_of(request, self.jobs)
         media_type = accepted(request, (ENVELOPE_TYPE, "application/json", BUNDLE_TYPE))
-        if job.released:
-            raise ApiProblem(410, "released", "the job's receipt was deleted", job_id=job.job_id)
-        envelope = await self.jobs.envelope(job)
-        if envelope is None:
-            status = await self.jobs.status(job)
-            if has_ended(status):
-                raise ApiProblem(410, "released", "the job's receipt was deleted", job_id=job.job_id)
-            raise ApiProblem(
-                409,
-                "not_ended",
-                "the job has not ended: there is no receipt yet",
-                hint="wait for it with: GET /v1/jobs/JOB, Prefer: wait=60",
-                job_id=job.job_id,
-            )
+        envelope = await self.jobs.ended_envelope(job)
         body = envelope.encode()
         if media_type == BUNDLE_TYPE:
             body = bundle(Envelope.from_json(body))
@@ -245,20 +236,13 @@ class JobRoutes:
 
     async def manifest(self, request: Request) -> Response:
         """GET /v1/jobs/{jobId}/manifest"""
-        job = await self._job(request)
+        job = await job_of(request, self.jobs)
         return Response(job.manifest_json, headers={"Content-Type": "application/json"})
 
     async def handle(self, request: Request) -> Response:
         """GET /v1/jobs/{jobId}/handle"""
-        job = await self._job(request, SUBMIT)
+        job = await job_of(request, self.jobs, SUBMIT)
         return JSONResponse({"jobId": job.job_id, "handle": str(job.handle)})
-
-    async def _job(self, request: Request, scope: str = READ) -> WebJob:
-        token = token_of(request, scope)
-        job_id = request.path_params["jobId"]
-        if not DIGEST.fullmatch(job_id):
-            raise not_found("such job: a job id is 64 hexadecimal digits")
-        return await self.jobs.find(token, job_id)
 
 
 async def serve_document(_request: Request) -> Response:

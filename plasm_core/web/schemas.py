@@ -91,6 +91,7 @@ JOB = object_of(
         "expiresAt": time("When the node will delete its outputs and receipt."),
         "outcome": ref("Outcome"),
         "node": text("The PeerId of the node that has it."),
+        "files": ref("JobFiles"),
         "webhook": object_of(
             {
                 "state": {"type": "string", "enum": ["waiting", "delivered", "failed"]},
@@ -171,7 +172,7 @@ ENVELOPE = object_of(
 
 SUBMISSION: Schema = {
     "type": "object",
-    "description": "A job. The parts may come in any order, but `module` and `stdin` are best sent last.",
+    "description": "A job. The parts may come in any order, but `module`, `stdin` and files are best sent last.",
     "properties": {
         "module": text("The module's bytes.", contentMediaType="application/wasm"),
         "moduleDigest": {

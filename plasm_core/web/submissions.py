@@ -4,27 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from plasm_core.client.module_profile import needed_profile
 from plasm_core.client.submission import Submission, argument_bytes, environment_bytes
-from plasm_core.client.upload import Bytes, Source
+from plasm_core.client.upload import Bytes, Pack, Source
 from plasm_core.protocol.channels import Channel
 from plasm_core.records import JobInput, Manifest
 from plasm_core.records.digest import encode_list
 from plasm_core.records.fields import ConstraintError
 from plasm_core.records.job_description import JobDescription
 from plasm_core.records.manifest import DEFAULT_LIMITS, ZERO_SEED, manifest_of
+from plasm_core.web import job_trees
+from plasm_core.web.forms import Form
+from plasm_core.web.job_trees import JobTree
 from plasm_core.web.problems import ApiProblem, invalid
-from plasm_core.web.uploads import Form
 
-TEXTS = frozenset({"manifest", "job", "args", "env", "moduleDigest", "webhook"})
-FILES = ("module", "stdin")
+TEXTS = frozenset({"manifest", "job", "args", "env", "moduleDigest", "webhook"}) | job_trees.TEXTS
 _MAX_INPUT_BYTES = 2 << 20
 """Arguments and environment as they are sent to a node: no node takes more (`plasm_core.policy`)."""
 
 
-def submission_of(form: Form, module: Source) -> tuple[Submission, str]:
+def submission_of(form: Form, module: Source, tree: JobTree | None = None) -> tuple[Submission, str]:
     """Return the submission that a form describes, and the name to show for it. Blocks: a description may be 8 MiB.
 
-    Raises: `ApiProblem`, `InvalidRecordError`.
+    `tree`: the job's files, which the caller closes. Raises: `ApiProblem`, `InvalidRecordError`.
     """
     described = form.one("job")
     job = JobDescription.from_json(described) if described is not None else JobDescription()
@@ -42,9 +44,13 @@ def submission_of(form: Form, module: Source) -> tuple[Submission, str]:
         stdin: Source = given if given is not None else Bytes(job.stdin_bytes() or b"")
         manifest_json = form.one("manifest")
         if manifest_json is None:
-            manifest_json = _manifest(job, module, inputs, stdin).to_json()
+            manifest_json = _manifest(job, module, inputs, stdin, tree).to_json()
         else:
             _check(Manifest.from_json(manifest_json), module, inputs, stdin, job)
+            if tree is None and Manifest.from_json(manifest_json).files is not None:
+                raise invalid(
+                    "pack", "the manifest has files: send its tree as pack, or name it by treeDigest"
+                )
     except (TypeError, ConstraintError, ValueError) as exc:
         raise ApiProblem(422, "invalid_request", str(exc)) from exc
     sources: dict[Channel, Source] = {
@@ -53,7 +59,10 @@ def submission_of(form: Form, module: Source) -> tuple[Submission, str]:
         Channel.ENV: Bytes(encode_list(inputs.env)),
         Channel.STDIN: stdin,
     }
-    return Submission(manifest_json=manifest_json, sources=sources), name
+    if tree is not None:
+        sources[Channel.FILES] = Pack(tree.pack)
+    pack = None if tree is None else tree.pack
+    return Submission(manifest_json=manifest_json, sources=sources, pack=pack), name
 
 
 def _check_size(args: tuple[bytes, ...], env: tuple[bytes, ...]) -> None:
@@ -75,7 +84,9 @@ def _env(form: Form, job: JobDescription) -> tuple[bytes, ...]:
     return environment_bytes(form.texts.get("env", job.env))
 
 
-def _manifest(job: JobDescription, module: Source, inputs: JobInput, stdin: Source) -> Manifest:
+def _manifest(
+    job: JobDescription, module: Source, inputs: JobInput, stdin: Source, tree: JobTree | None
+) -> Manifest:
     return manifest_of(
         module=module.digest,
         inputs=inputs,
@@ -84,18 +95,13 @@ def _manifest(job: JobDescription, module: Source, inputs: JobInput, stdin: Sour
         seed=job.seed or ZERO_SEED,
         wall_time_s=60 if job.wall_time_s is None else job.wall_time_s,
         grants=job.grants or (),
+        files=None if tree is None else tree.asked,
+        profile=needed_profile(module),
     )
 
 
 def _check(manifest: Manifest, module: Source, inputs: JobInput, stdin: Source, job: JobDescription) -> None:
     """Refuse what is not what a manifest names, before it is sent to the node. Raises: `ApiProblem`."""
-    if manifest.files is not None:
-        raise ApiProblem(
-            422,
-            "files_unsupported",
-            "a job with files cannot be submitted over HTTP",
-            hint="submit it with: plasm submit --file",
-        )
     found: Mapping[str, str] = {
         "module": module.digest,
         "args": Bytes(encode_list(inputs.args)).digest,

@@ -7,108 +7,44 @@ and a server that was ended goes on where it was.
 from __future__ import annotations
 
 import contextlib
-import enum
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Iterator
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
 
-import attrs
 import trio
 
-from plasm_core.batch.folder import (
-    DATABASE,
-    BatchFolder,
-    BatchNotBegunError,
-    not_begun,
-    storage_errors,
-)
-from plasm_core.batch.inputs import BatchInput, described, lines_in
-from plasm_core.batch.plan import BatchTerms, Templates, add_jobs
+from plasm_core.batch.files import KeptFiles
+from plasm_core.batch.folder import BatchFolder, BatchNotBegunError, storage_errors
 from plasm_core.batch.receipt import batch_document
-from plasm_core.batch.rows import BatchJobResult, BatchJobState, Counts
+from plasm_core.batch.rows import BatchJobResult, BatchJobState
 from plasm_core.batch.run import BatchRun
-from plasm_core.batch.template import BatchInputError
 from plasm_core.client.async_client import AsyncClient
-from plasm_core.client.upload import Source
 from plasm_core.errors import PlasmError, RefusedError, StorageError, StorageFullError
 from plasm_core.paths import private_directory
 from plasm_core.records import Handle, job_id
 from plasm_core.records.output import OutputStream
+from plasm_core.web.batch_storage import ReceivedBatch, store_batch
 from plasm_core.web.bearer_tokens import ADMIN, BearerToken
 from plasm_core.web.problems import ApiProblem, not_found
+from plasm_core.web.web_batch import RECEIPT_FILE, BatchState, WebBatch, note_failure, read_batch
 
 log = logging.getLogger(__name__)
 
 MAX_BATCHES = 256
 """Batches that are kept, ended or not; one token has three quarters of them at most."""
-MAX_JOBS = 100_000
-MAX_JOBS_BYTES = 256 << 20
 MAX_KEPT_BYTES = 4 << 30
 """Inputs and results of all batches together; one token has three quarters of them at most.
 
 A batch whose result has no room ends.
 """
 AT_ONCE = 4
-RECEIPT_FILE = "batch.json"
 CANCEL_S = 30.0
 _MOST_OF_ONE_TOKEN = 3
 _AGAIN_S = 10.0
 _WITHDRAW_S = 10.0
-_CHUNK_BYTES = 1 << 20
-
-
-class BatchState(enum.Enum):
-    """How far a batch is. `FAILED`: it was given up, because of its `problem`."""
-
-    WAITING = "waiting"
-    RUNNING = "running"
-    ENDED = "ended"
-    CANCELLED = "cancelled"
-    FAILED = "failed"
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether nothing more comes of it."""
-        return self not in (BatchState.WAITING, BatchState.RUNNING)
-
-
-@attrs.define(eq=False, kw_only=True)
-class WebBatch:
-    """One batch. `problem`: why it was given up, or why it does not get on now. `done` is set at its end."""
-
-    batch_id: str
-    owner: str
-    name: str
-    module: str
-    created_at: datetime
-    path: Path
-    counts: Counts
-    state: BatchState = BatchState.WAITING
-    finished_at: datetime | None = None
-    problem: str | None = None
-    kept_bytes: int = 0
-    is_cancelled: bool = False
-    folder: BatchFolder | None = None
-    scope: trio.CancelScope | None = None
-    done: trio.Event = attrs.field(factory=trio.Event)
-
-    def now(self) -> Counts:
-        """Return how many jobs are in which state now. Blocks. Raises: `StorageError`."""
-        with contextlib.suppress(StorageError):
-            if self.folder is not None:
-                self.counts = self.folder.counts()
-        return self.counts
-
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[BatchFolder]:
-        """Open the folder to read. Blocks. Raises: `PlasmError`."""
-        with BatchFolder.open(self.path, to_read=True) as folder:
-            yield folder
 
 
 class WebBatches:
@@ -132,7 +68,7 @@ class WebBatches:
             places = sorted(path for path in self._directory.iterdir() if path.is_dir())
         for path in places:
             try:
-                found = _read(path)
+                found = read_batch(path)
             except BatchNotBegunError as exc:
                 log.warning("a batch is deleted folder=%s reason=%s", path.name, exc)
                 shutil.rmtree(path, ignore_errors=True)
@@ -144,17 +80,14 @@ class WebBatches:
     async def create(
         self,
         token: BearerToken,
-        batch_id: str,
-        name: str,
-        module: Source,
-        jobs: Source,
+        received: ReceivedBatch,
         limiter: trio.CapacityLimiter,
     ) -> tuple[WebBatch, bool]:
         """Store a batch, or find it if this token has made it before. Return it, and whether it is new.
 
         Raises: `ApiProblem`, also if a line of the jobs is wrong: then there is no batch.
         """
-        key = (token.identity, batch_id)
+        key = (token.identity, received.batch_id)
         if key in self._batches:
             return self._batches[key], False
         if key in self._being_made:
@@ -165,7 +98,7 @@ class WebBatches:
         self._being_made.add(key)
         try:
             batch = await trio.to_thread.run_sync(
-                self._store, token.identity, batch_id, name, module, jobs, limiter=limiter
+                store_batch, self._directory, token.identity, received, limiter=limiter
             )
         finally:
             self._being_made.discard(key)
@@ -199,52 +132,6 @@ class WebBatches:
                     f"the batches of {whose} have {most:,} bytes of inputs and results or more",
                     hint="release one that has ended: POST /v1/batches/ID/release",
                 )
-
-    def _store(self, owner: str, batch_id: str, name: str, module: Source, jobs: Source) -> WebBatch:
-        path = self._directory / f"{owner}-{batch_id}"
-        terms = BatchTerms()
-        created_at = datetime.now(timezone.utc)
-        facts: dict[str, Any] = {
-            "owner": owner,
-            "batch_id": batch_id,
-            "created_at": created_at.isoformat(timespec="milliseconds"),
-            "module": module.digest,
-            "module_name": name,
-            "terms": terms.to_json(),
-        }
-        shutil.rmtree(path, ignore_errors=True)  # a batch that was being created when the server ended
-
-        def copy(file: IO[bytes]) -> None:
-            with file:
-                for chunk in _chunks(module):
-                    file.write(chunk)
-
-        folder = BatchFolder.create(path, facts, copy)
-        try:
-            count = 0
-            for count in add_jobs(folder, _inputs(jobs), Templates(), terms):
-                if count > MAX_JOBS:
-                    raise BatchInputError(f"a batch has at most {MAX_JOBS:,} jobs")
-        except BatchInputError as exc:
-            folder.close()
-            shutil.rmtree(path, ignore_errors=True)
-            problem = ("jobs", str(exc))
-            raise ApiProblem(422, "invalid_request", f"jobs: {exc}", errors=[problem]) from exc
-        except BaseException:
-            folder.close()
-            shutil.rmtree(path, ignore_errors=True)
-            raise
-        folder.close()
-        return WebBatch(
-            batch_id=batch_id,
-            owner=owner,
-            name=name,
-            module=module.digest,
-            created_at=created_at,
-            path=path,
-            counts=Counts(waiting=count),
-            kept_bytes=_size(path),
-        )
 
     def find(self, token: BearerToken, batch_id: str) -> WebBatch:
         """Return a batch of a token; of any token, if it has the scope `admin`. Raises: `ApiProblem`."""
@@ -333,7 +220,7 @@ class WebBatches:
         if problem is not None:
             batch.state, batch.problem = BatchState.FAILED, problem
             batch.finished_at = datetime.now(timezone.utc)
-            await trio.to_thread.run_sync(_note_failure, batch)
+            await trio.to_thread.run_sync(note_failure, batch)
         batch.done.set()
 
     async def _run_jobs(self, batch: WebBatch, folder: BatchFolder) -> None:
@@ -366,6 +253,7 @@ class WebBatches:
             elif result.envelope is not None:
                 with storage_errors(folder.path):
                     size += folder.outputs(result.number).file(stream).stat().st_size
+        size += KeptFiles(folder, result.number).size_bytes
         batch.kept_bytes += size
         self._check_kept_bytes(batch.owner)
 
@@ -397,67 +285,3 @@ class WebBatches:
         finished_at = datetime.now(timezone.utc)
         folder.note(state=state.value, finished_at=finished_at.isoformat(timespec="milliseconds"))
         batch.counts, batch.state, batch.finished_at = folder.counts(), state, finished_at
-
-
-def _inputs(jobs: Source) -> Iterator[BatchInput]:
-    for label, found in described(lines_in(_chunks(jobs), "jobs"), "jobs"):
-        if found.stdin_file is not None:
-            raise BatchInputError(
-                f"{label}: the server opens no file that a request names: give stdin or stdin_base64"
-            )
-        yield BatchInput(label=label, values={}, stdin=found.stdin_bytes() or b"", description=found)
-
-
-def _chunks(source: Source) -> Iterator[bytes]:
-    for offset in range(0, source.size_bytes, _CHUNK_BYTES):
-        yield source.read(offset, _CHUNK_BYTES)
-
-
-def _size(path: Path) -> int:
-    """Return the size of all files of a folder. Raises: `StorageError`."""
-    with storage_errors(path):
-        return sum(item.stat().st_size for item in path.rglob("*") if item.is_file())
-
-
-def _read(path: Path) -> WebBatch:
-    """Read a folder. Raises: `BatchNotBegunError` if it is not whole; other `PlasmError`s, KeyError, ValueError."""
-    if not (path / DATABASE).is_file():
-        raise not_begun(path)
-    with BatchFolder.open(path, to_read=True) as folder:
-        facts, counts = folder.facts(), folder.counts()
-    if "planned" not in facts:
-        raise not_begun(path)
-    return _of_facts(path, facts, counts)
-
-
-def _of_facts(path: Path, facts: dict[str, Any], counts: Counts) -> WebBatch:
-    """Return the batch of a folder. Raises: KeyError, ValueError."""
-    finished_at = facts.get("finished_at")
-    batch = WebBatch(
-        batch_id=facts["batch_id"],
-        owner=facts["owner"],
-        name=facts["module_name"],
-        module=facts["module"],
-        created_at=datetime.fromisoformat(facts["created_at"]),
-        path=path,
-        counts=counts,
-        state=BatchState(facts.get("state", BatchState.WAITING.value)),
-        finished_at=None if finished_at is None else datetime.fromisoformat(finished_at),
-        problem=facts.get("problem"),
-        kept_bytes=_size(path),
-    )
-    if batch.state.has_ended:
-        batch.done.set()
-    return batch
-
-
-def _note_failure(batch: WebBatch) -> None:
-    """Record that a batch was given up, as far as the disk takes that."""
-    assert batch.finished_at is not None
-    with contextlib.suppress(PlasmError), BatchFolder.open(batch.path) as folder:
-        batch.counts = folder.counts()
-        folder.note(
-            state=batch.state.value,
-            problem=batch.problem,
-            finished_at=batch.finished_at.isoformat(timespec="milliseconds"),
-        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta, timezone
@@ -19,6 +20,7 @@ from plasm_core.client.connection import Link
 from plasm_core.client.output import Nowhere
 from plasm_core.client.session import Following
 from plasm_core.client.submission import Submission
+from plasm_core.client.submitted_job import SentJobs
 from plasm_core.client.upload import Source
 from plasm_core.client.wait_limits import Bounds
 from plasm_core.errors import (
@@ -34,8 +36,8 @@ from plasm_core.records import Handle, PeerId, job_id
 from plasm_core.web.bearer_tokens import ADMIN, BearerToken
 from plasm_core.web.job_json import has_ended, job_json, lost, status_json
 from plasm_core.web.job_table import WebJob, WebJobTable
-from plasm_core.web.module_store import ModuleStore
 from plasm_core.web.problems import ApiProblem, not_found
+from plasm_core.web.sent_store import MAX_KEPT_TREE_BYTES, MODULES, TREES, SentStore
 from plasm_core.web.uploads import StoredFile
 
 log = logging.getLogger(__name__)
@@ -47,7 +49,8 @@ ACCEPT_S = 300.0
 ASK_S = 6.0
 _PAUSE_S = 0.5
 _RECOVER_S, _MOST_RECOVERED = 60.0, 1000
-_GONE = frozenset({"unknown_job", "released", "expired"})
+_DIGEST = re.compile("[0-9a-f]{64}")
+GONE = frozenset({"unknown_job", "released", "expired"})
 
 
 @attrs.define
@@ -62,7 +65,9 @@ class WebJobs:
     def __init__(self, client: AsyncClient, table: WebJobTable) -> None:
         self.client = client
         self._table = table
-        self._modules = ModuleStore(table)
+        self._modules = SentStore(table, MODULES)
+        self._trees = SentStore(table, TREES)
+        self._sent = SentJobs()
         self.observers: list[Callable[[WebJob, dict[str, Any]], None]] = []
         """Called with a job and its status when it was submitted, has ended, or was released."""
         self._turns: dict[tuple[str, str], _Turn] = {}
@@ -110,7 +115,16 @@ class WebJobs:
         dialler = self.client.dialler
         bounds = Bounds.of(submission, replaceable=False, own=True)
         async with dialler.converse(None, job=submission) as (link, peer):
-            await session.submit(link, submission, peer, follow=False, route=dialler.route, bounds=bounds)
+            await session.submit(
+                link,
+                submission,
+                peer,
+                follow=False,
+                route=dialler.route,
+                bounds=bounds,
+                has_files=self._sent.has_tree(peer, submission),
+            )
+            self._sent.add_tree(peer, submission)
             return peer
 
     async def run(self) -> None:
@@ -147,7 +161,7 @@ class WebJobs:
                     log.info("lost job found job=%s", job.job_id)
                     if not answer.has_ended:
                         self._note(placed, status_json(answer, None))
-                elif isinstance(answer, RefusedError) and answer.reason in _GONE:
+                elif isinstance(answer, RefusedError) and answer.reason in GONE:
                     await self._in_table(self._table.forget, job)
 
     async def keep_module(self, token: BearerToken, module: Source) -> bool:
@@ -163,6 +177,23 @@ class WebJobs:
                 "unknown_module",
                 f"this token has sent no module {digest}, or it was deleted to make room",
                 hint="send it with: PUT /v1/modules/DIGEST",
+            )
+        return found
+
+    async def keep_tree(self, token: BearerToken, pack: Source) -> None:
+        """Store a tree for jobs that name it, unless it is too large for that. Raises: `StorageError`."""
+        if pack.size_bytes <= MAX_KEPT_TREE_BYTES:
+            await self._in_table(self._trees.put, token.identity, pack)
+
+    def open_tree(self, token: BearerToken, digest: str) -> StoredFile:
+        """Return the pack of a tree that this token has sent. Blocks. The caller closes it. Raises: `ApiProblem`."""
+        found = self._trees.open(token.identity, digest) if _DIGEST.fullmatch(digest) else None
+        if found is None:
+            raise ApiProblem(
+                404,
+                "unknown_tree",
+                "this token has sent no such tree of files, or it was deleted to make room",
+                hint="send the files",
             )
         return found
 
@@ -187,7 +218,7 @@ class WebJobs:
         for job, status in zip(live, told, strict=True):
             if isinstance(status, Status):
                 statuses[job.number] = status_json(status, None)
-            elif isinstance(status, RefusedError) and status.reason in _GONE:
+            elif isinstance(status, RefusedError) and status.reason in GONE:
                 statuses[job.number] = None
             else:
                 raise status
@@ -203,7 +234,7 @@ class WebJobs:
                 return status_json(status, None)
             return await self._end(job, status)
         except RefusedError as exc:
-            if exc.reason not in _GONE:
+            if exc.reason not in GONE:
                 raise
             _, status_now = await self.ended(job, lost(), None)
             return status_now
@@ -229,18 +260,18 @@ class WebJobs:
             try:
                 await self._asked(self.client.release, job)
             except RefusedError as exc:
-                if exc.reason not in _GONE:
+                if exc.reason not in GONE:
                     raise
             job = await self._in_table(self._table.release, job)
             self._note(job, await self.status(job))
         return job
 
     async def _asked(self, question: Callable[..., Awaitable[Status]], job: WebJob) -> Status:
-        with self._saying_why():
+        with self.saying_why():
             return await question(job.handle, timeout_s=ASK_S)
 
     @contextmanager
-    def _saying_why(self) -> Iterator[None]:
+    def saying_why(self) -> Iterator[None]:
         """Raise why the daemon could not be used, in place of how long it was waited for."""
         try:
             yield
@@ -270,6 +301,21 @@ class WebJobs:
             found = await self._in_table(self._table.find, job.owner, job.job_id)
             return None if found is None else found.envelope
         return job.envelope
+
+    async def ended_envelope(self, job: WebJob) -> str:
+        """Return the receipt's envelope of a job that has ended. Raises: `ApiProblem` if there is none."""
+        envelope = None if job.released else await self.envelope(job)
+        if envelope is not None:
+            return envelope
+        if job.released or has_ended(await self.status(job)):
+            raise ApiProblem(410, "released", "the job's receipt was deleted", job_id=job.job_id)
+        raise ApiProblem(
+            409,
+            "not_ended",
+            "the job has not ended: there is no receipt yet",
+            hint="wait for it with: GET /v1/jobs/JOB, Prefer: wait=60",
+            job_id=job.job_id,
+        )
 
     def told(self, job: WebJob, status: dict[str, Any] | None) -> dict[str, Any]:
         """Return a job as JSON data."""
@@ -322,6 +368,6 @@ async def telling_gone(job: WebJob) -> AsyncIterator[None]:
     try:
         yield
     except RefusedError as exc:
-        if exc.reason in _GONE:
+        if exc.reason in GONE:
             raise gone(job) from exc
         raise

@@ -18,9 +18,11 @@ from plasm_core.client.async_client import AsyncClient
 from plasm_core.client.upload import Bytes
 from plasm_core.errors import StorageFullError
 from plasm_core.web import web_batches
+from plasm_core.web.batch_storage import ReceivedBatch
 from plasm_core.web.bearer_tokens import BearerToken
 from plasm_core.web.problems import ApiProblem
-from plasm_core.web.web_batches import BatchState, WebBatch, WebBatches
+from plasm_core.web.web_batch import BatchState, WebBatch
+from plasm_core.web.web_batches import WebBatches
 
 pytestmark = pytest.mark.trio
 
@@ -45,14 +47,13 @@ async def stored(
     batches: WebBatches, owner: BearerToken, batch_id: str | None = None, *, module: bytes = b"module"
 ) -> WebBatch:
     """Store a batch of one job."""
-    made, _ = await batches.create(
-        owner,
-        batch_id or secrets.token_hex(16),
-        "a batch",
-        Bytes(module),
-        Bytes(b"{}\n"),
-        trio.CapacityLimiter(2),
+    received = ReceivedBatch(
+        batch_id=batch_id or secrets.token_hex(16),
+        name="a batch",
+        module=Bytes(module),
+        jobs=Bytes(b"{}\n"),
     )
+    made, _ = await batches.create(owner, received, trio.CapacityLimiter(2))
     return made
 
 

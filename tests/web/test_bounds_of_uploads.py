@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 
 from plasm_core.client.upload import Bytes
-from plasm_core.web.job_table import WebJobTable
-from plasm_core.web.module_store import ModuleStore
+from plasm_core.web.forms import Form
+from plasm_core.web.job_table import Sent, WebJobTable
 from plasm_core.web.problems import ApiProblem
+from plasm_core.web.sent_store import MODULES, SentStore
 from plasm_core.web.submissions import submission_of
-from plasm_core.web.uploads import Form
 
 
 def test_modules_of_a_few_bytes_are_deleted_when_there_are_too_many(tmp_path: Path) -> None:
     table = WebJobTable(tmp_path / "state")
     directory = tmp_path / "modules"
-    store = ModuleStore(table, directory, maximum=3)
+    store = SentStore(table, MODULES.within(maximum=3), directory)
     modules = [b"", b"1", b"2", b"3", b"4"]
     digests = [hashlib.sha256(module).hexdigest() for module in modules]
 
@@ -30,12 +30,18 @@ def test_modules_of_a_few_bytes_are_deleted_when_there_are_too_many(tmp_path: Pa
         os.utime(directory / digest, (number, number))
 
     assert {path.name for path in directory.iterdir()} == set(digests[2:])
-    assert [table.has_module("one", digest) for digest in digests] == [False, False, True, True, True]
+    assert [table.has_sent(Sent.MODULE, "one", digest) for digest in digests] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+    ]
     assert store.open("one", digests[0]) is None
     table.close()
 
 
-def modules_of(store: ModuleStore, owner: str, names: Iterable[object], *, size_bytes: int = 10) -> list[str]:
+def modules_of(store: SentStore, owner: str, names: Iterable[object], *, size_bytes: int = 10) -> list[str]:
     """Have a token send modules, one after the other."""
     digests = []
     for number, name in enumerate(names):
@@ -46,7 +52,7 @@ def modules_of(store: ModuleStore, owner: str, names: Iterable[object], *, size_
     return digests
 
 
-def kept(store: ModuleStore, owner: str, digests: list[str]) -> list[bool]:
+def kept(store: SentStore, owner: str, digests: list[str]) -> list[bool]:
     found = []
     for digest in digests:
         module = store.open(owner, digest)
@@ -60,7 +66,7 @@ def kept(store: ModuleStore, owner: str, digests: list[str]) -> list[bool]:
 def test_one_token_pushes_out_its_own_modules_only(tmp_path: Path, bounds: dict[str, int]) -> None:
     """The modules of others were deleted, the longest unused first, for bytes that cost their sender nothing."""
     table = WebJobTable(tmp_path / "state")
-    store = ModuleStore(table, tmp_path / "modules", **bounds)
+    store = SentStore(table, MODULES.within(**bounds), tmp_path / "modules")
     quiet = modules_of(store, "quiet", range(2))
     greedy = modules_of(store, "greedy", range(10, 30))
 
@@ -71,7 +77,7 @@ def test_one_token_pushes_out_its_own_modules_only(tmp_path: Path, bounds: dict[
 
 def test_a_few_large_modules_push_out_no_others(tmp_path: Path) -> None:
     table = WebJobTable(tmp_path / "state")
-    store = ModuleStore(table, tmp_path / "modules", maximum_bytes=1_000)
+    store = SentStore(table, MODULES.within(maximum_bytes=1_000), tmp_path / "modules")
     small = modules_of(store, "small", range(5))
     large = modules_of(store, "large", range(10, 16), size_bytes=300)
 
@@ -82,7 +88,7 @@ def test_a_few_large_modules_push_out_no_others(tmp_path: Path) -> None:
 
 def test_a_module_that_two_tokens_have_sent_stays_for_the_one_with_less(tmp_path: Path) -> None:
     table = WebJobTable(tmp_path / "state")
-    store = ModuleStore(table, tmp_path / "modules", maximum=4)
+    store = SentStore(table, MODULES.within(maximum=4), tmp_path / "modules")
     digest = hashlib.sha256(b"shared").hexdigest()
     for owner in ("quiet", "greedy"):
         store.put(owner, Bytes(b"shared"))
@@ -96,7 +102,7 @@ def test_a_module_that_two_tokens_have_sent_stays_for_the_one_with_less(tmp_path
 def test_modules_that_no_token_has_sent_go_first(tmp_path: Path) -> None:
     """As after a table that was moved away."""
     table, directory = WebJobTable(tmp_path / "state"), tmp_path / "modules"
-    store = ModuleStore(table, directory, maximum=3)
+    store = SentStore(table, MODULES.within(maximum=3), directory)
     mine = modules_of(store, "one", range(2))
     (directory / ("0" * 64)).write_bytes(b"left over")
     mine += modules_of(store, "one", [2])
@@ -109,7 +115,7 @@ def test_modules_that_no_token_has_sent_go_first(tmp_path: Path) -> None:
 def test_files_of_a_server_killed_while_writing_are_deleted(tmp_path: Path) -> None:
     """It takes room that nobody counts."""
     table, directory = WebJobTable(tmp_path / "state"), tmp_path / "modules"
-    store = ModuleStore(table, directory)
+    store = SentStore(table, MODULES, directory)
     store.put("one", Bytes(b"1"))
     (kept,) = directory.iterdir()
     left, under_way = directory / f"{kept.name}.17-7f0011223344", directory / ".0123.new"

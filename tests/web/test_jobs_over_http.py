@@ -96,30 +96,6 @@ def test_an_input_that_a_manifest_does_not_name_is_refused_before_it_is_sent(web
     assert [item["path"] for item in answer.json["errors"]] == ["args"]
 
 
-def test_a_job_with_files_is_refused_before_it_is_sent(web: WebServer) -> None:
-    manifest = json.loads(manifest_for(HELLO, JobInput()).to_json())
-    with_files = json.loads((ROOT / "tests" / "vectors" / "files.json").read_text())
-    files = _files_in(with_files)
-    given = json.dumps({**manifest, "profile": "plasm.det/v2", "files": files}).encode()
-
-    answer = web.submit([("manifest", given), ("module", HELLO)])
-
-    assert (answer.status, answer.json["code"]) == (422, "files_unsupported")
-
-
-def _files_in(value: object) -> object:
-    """Return the first `files` of a manifest in the vectors."""
-    if isinstance(value, dict):
-        if isinstance(value.get("files"), dict) and "tree" in value["files"]:
-            return value["files"]
-        value = list(value.values())
-    if isinstance(value, list):
-        for item in value:
-            if (found := _files_in(item)) is not None:
-                return found
-    return None
-
-
 def test_a_description_gives_limits_and_inputs(web: WebServer) -> None:
     described = json.dumps({"args": ["some", "words"], "gas": 5_000_000, "name": "greeting"}).encode()
 

@@ -257,10 +257,13 @@ class TreeSource:
 
 
 def pack_tree(
-    sources: Iterable[TreeSource], *, progress: Callable[[int], None] = lambda _size: None
+    sources: Iterable[TreeSource],
+    *,
+    progress: Callable[[int], None] = lambda _size: None,
+    scratch: Callable[[], IO[bytes]] | None = None,
 ) -> FilePack:
     """Read all files once, and return the tree that was read. `progress` is called with the number of bytes read so
-    far.
+    far. `scratch` makes the file for the pack; without it a small one is kept in memory.
 
     Raises: `ListingError` if the entries are no tree; OSError with the file's name; `StorageError`.
     """
@@ -273,7 +276,8 @@ def pack_tree(
     ]
     listing_bytes = len(encode(entries))  # sizes and digests have a fixed length
     hinted = sum(source.size_hint for source in ordered)
-    fd = _open(hinted)
+    in_memory = scratch is None and hinted <= _MEMORY_BYTES
+    fd = open_blob("plasm-files") if in_memory else _duplicate(scratch or scratch_file)
     try:
         seen: dict[bytes, int] = {}
         end = os.lseek(fd, PREFIX_BYTES + listing_bytes, os.SEEK_SET)
@@ -305,7 +309,7 @@ def pack_tree(
             fd=fd,
             listing_bytes=listing_bytes,
             tree=hashlib.sha256(listing).hexdigest(),
-            in_memory=hinted <= _MEMORY_BYTES,
+            in_memory=in_memory,
             **attrs.asdict(told),
         )
     except BaseException:
@@ -313,10 +317,8 @@ def pack_tree(
         raise
 
 
-def _open(size: int) -> int:
-    if size <= _MEMORY_BYTES:
-        return open_blob("plasm-files")
-    with scratch_file() as file:
+def _duplicate(scratch: Callable[[], IO[bytes]]) -> int:
+    with scratch() as file:
         return os.dup(file.fileno())
 
 

@@ -1,8 +1,8 @@
-"""Modules that tokens have sent, by digest, so that a job can name one without sending it again.
+"""What tokens have sent, by digest, so that a job can name it without sending it again: modules, and trees of files.
 
 They are files of the cache directory. When they take too much room, the token that has sent most loses its least
 recently used ones: one token cannot push out what others have sent. Who has sent
-which is in the table of jobs: nobody learns whether another token has sent a module. Its methods block.
+which is in the table of jobs: nobody learns whether another token has sent the same. Its methods block.
 """
 
 from __future__ import annotations
@@ -15,51 +15,70 @@ import time
 from collections import Counter, defaultdict, deque
 from pathlib import Path
 
+import attrs
+
 from plasm_core.client.upload import Source
-from plasm_core.errors import StorageError
+from plasm_core.errors import StorageError, StorageFullError
 from plasm_core.paths import cache_directory, private_directory
-from plasm_core.web.job_table import WebJobTable
+from plasm_core.resource_hint import resource_hint
+from plasm_core.web.job_table import Sent, WebJobTable
 from plasm_core.web.uploads import StoredFile
 
-MAX_STORED_BYTES = 1 << 30
-MAX_STORED = 10_000
-"""Modules of a few bytes take room, too: a file each, and a row for each token that has sent it."""
 _CHUNK_BYTES = 1 << 20
 _LEFT_OVER_S = 3600.0
 _DIGEST = re.compile("[0-9a-f]{64}")
 
 
-class ModuleStore:
-    """The stored modules of all tokens. Raises `StorageError` from every method."""
+@attrs.frozen(kw_only=True)
+class Kept:
+    """What a store keeps, and how much of it. `maximum`: things of a few bytes take room, too, a file and a row each."""
 
-    def __init__(
-        self,
-        table: WebJobTable,
-        directory: Path | None = None,
-        maximum_bytes: int = MAX_STORED_BYTES,
-        maximum: int = MAX_STORED,
-    ) -> None:
+    sent: Sent
+    folder: str
+    maximum_bytes: int
+    maximum: int = 10_000
+
+    def within(self, *, maximum_bytes: int | None = None, maximum: int | None = None) -> Kept:
+        """Return the same with other bounds."""
+        return attrs.evolve(
+            self,
+            maximum_bytes=self.maximum_bytes if maximum_bytes is None else maximum_bytes,
+            maximum=self.maximum if maximum is None else maximum,
+        )
+
+
+MODULES = Kept(sent=Sent.MODULE, folder="web-modules", maximum_bytes=1 << 30)
+TREES = Kept(sent=Sent.TREE, folder="web-trees", maximum_bytes=4 << 30)
+"""Packs, by the digests of their trees."""
+MAX_KEPT_TREE_BYTES = TREES.maximum_bytes // 4
+"""A larger tree is not kept: it would push out those of others."""
+
+
+class SentStore:
+    """What all tokens have sent of one kind. Raises `StorageError` from every method."""
+
+    def __init__(self, table: WebJobTable, kept: Kept, directory: Path | None = None) -> None:
         self._table = table
-        self._directory = directory or cache_directory() / "web-modules"
-        self._maximum_bytes = maximum_bytes
-        self._maximum = maximum
+        self._kept = kept
+        self._directory = directory or cache_directory() / kept.folder
 
     def put(self, owner: str, source: Source) -> bool:
-        """Store a module for a token. Return whether the token had not sent it before."""
+        """Store what a token has sent. Return whether it had not sent it before."""
         path = self._directory / source.digest
         try:
             private_directory(self._directory)
             if not path.exists():
                 self._copy(source, path)
-            created = self._table.add_module(owner, source.digest)
+            created = self._table.add_sent(self._kept.sent, owner, source.digest)
             self._make_room(keep=path)
         except OSError as exc:
-            raise StorageError(f"cannot store a module in {self._directory}: {exc.strerror or exc}") from exc
+            kind = StorageError if resource_hint(exc) is None else StorageFullError
+            raise kind(f"cannot write in {self._directory}: {exc.strerror or exc}") from exc
         return created
 
     def open(self, owner: str, digest: str) -> StoredFile | None:
-        """Return a module that a token has sent, None if it has not, or if it was deleted. The caller closes it."""
-        if not self._table.has_module(owner, digest):
+        """Return what a token has sent, None if it has not, or if it was deleted. The caller closes it."""
+        if not self._table.has_sent(self._kept.sent, owner, digest):
             return None
         path = self._directory / digest
         try:
@@ -96,20 +115,20 @@ class ModuleStore:
                 elif found.st_mtime < time.time() - _LEFT_OVER_S:
                     path.unlink()  # of a server that was killed while it wrote
         total, count = sum(found.st_size for _, found in files), len(files)
-        if total > self._maximum_bytes or count > self._maximum:
+        if total > self._kept.maximum_bytes or count > self._kept.maximum:
             oldest = [(path.name, found.st_size) for path, found in sorted(files, key=_last_used)]
-            by_bytes = total > self._maximum_bytes
+            by_bytes = total > self._kept.maximum_bytes
             self._evict(oldest, total if by_bytes else count, by_bytes=by_bytes, keep=keep.name)
 
     def _evict(self, oldest: list[tuple[str, int]], total: int, *, by_bytes: bool, keep: str) -> None:
-        """Delete modules until there is room. The token that has sent most gives first, the longest unused of its own.
+        """Delete files until there is room. The token that has sent most gives first, the longest unused of its own.
 
         What another token has sent, too, stays for that one.
         """
-        most = self._maximum_bytes if by_bytes else self._maximum
+        most = self._kept.maximum_bytes if by_bytes else self._kept.maximum
         sizes = {digest: size if by_bytes else 1 for digest, size in oldest}
         senders: dict[str, set[str]] = {digest: set() for digest in sizes}
-        for owner, digest in self._table.modules():
+        for owner, digest in self._table.all_sent(self._kept.sent):
             senders.get(digest, set()).add(owner)
         held: Counter[str] = Counter()
         queues: dict[str, deque[str]] = defaultdict(deque)
@@ -124,7 +143,7 @@ class ModuleStore:
             if not queues[owner]:
                 del queues[owner]
             held[owner] -= sizes[digest]
-            self._table.forget_module(owner, digest)
+            self._table.forget_sent(self._kept.sent, owner, digest)
             senders[digest].discard(owner)
             if not senders[digest]:
                 (self._directory / digest).unlink(missing_ok=True)
@@ -132,7 +151,7 @@ class ModuleStore:
 
 
 _NOBODY = ""
-"""Who has sent a module that is in no token's list: it goes before all others."""
+"""Who has sent what is in no token's list: it goes before all others."""
 
 
 def _last_used(item: tuple[Path, os.stat_result]) -> float:
