@@ -40,7 +40,7 @@ def matches(header: str, etag: str) -> bool:
 
 
 @attrs.frozen(kw_only=True)
-class Part:
+class RangePart:
     """The part of some bytes to answer with: from `first` to before `end`. Of a 304 and a HEAD, nothing is sent."""
 
     code: int
@@ -68,19 +68,19 @@ class Wanted:
             if_none_match=request.headers.get("if-none-match"),
         )
 
-    def part(self, size: int, sha256: str) -> Part:
+    def part(self, size: int, sha256: str) -> RangePart:
         """Return the part to send, with its headers. `sha256`: the digest of all bytes. Raises: `ApiProblem`."""
         etag = f'"{sha256}"'
         headers = {"ETag": etag, "Accept-Ranges": "bytes"}
         if self.if_none_match is not None and matches(self.if_none_match, etag):
-            return Part(code=304, headers={"ETag": etag}, first=0, end=0)
+            return RangePart(code=304, headers={"ETag": etag}, first=0, end=0)
         is_same = self.if_range is None or self.if_range.strip() == etag
         wanted = parse_range(self.range, size) if is_same else None
         first, end = wanted or (0, size)
         headers["Content-Length"] = str(end - first)
         if wanted is not None:
             headers["Content-Range"] = f"bytes {first}-{end - 1}/{size}"
-        return Part(
+        return RangePart(
             code=200 if wanted is None else 206,
             headers=headers,
             first=first,

@@ -111,7 +111,7 @@ class WebJob:
         return Handle(job_id=self.job_id, secret=self.secret, peer=self.peer)
 
 
-class Sent(enum.Enum):
+class SentKind(enum.Enum):
     """What tokens send once and name later, each kind with a table."""
 
     MODULE = "module"
@@ -298,7 +298,7 @@ class WebJobTable:
                 (attempts, due_at, problem, number),
             )
 
-    def add_sent(self, kind: Sent, owner: str, digest: str) -> bool:
+    def add_sent(self, kind: SentKind, owner: str, digest: str) -> bool:
         """Remember that a token has sent something. Return whether it had not before."""
         with self._storing() as connection:
             return bool(
@@ -307,7 +307,7 @@ class WebJobTable:
                 ).rowcount
             )
 
-    def has_sent(self, kind: Sent, owner: str, digest: str) -> bool:
+    def has_sent(self, kind: SentKind, owner: str, digest: str) -> bool:
         """Return whether a token has sent something."""
         with self._storing() as connection:
             found = connection.execute(
@@ -315,12 +315,12 @@ class WebJobTable:
             ).fetchone()
         return found is not None
 
-    def all_sent(self, kind: Sent) -> list[tuple[str, str]]:
+    def all_sent(self, kind: SentKind) -> list[tuple[str, str]]:
         """Return which tokens have sent what: owner and digest."""
         with self._storing() as connection:
             return connection.execute(f"SELECT owner, digest FROM {kind.value}").fetchall()
 
-    def forget_sent(self, kind: Sent, owner: str, digest: str) -> None:
+    def forget_sent(self, kind: SentKind, owner: str, digest: str) -> None:
         """Forget that a token has sent something."""
         with self._storing() as connection:
             connection.execute(f"DELETE FROM {kind.value} WHERE owner=? AND digest=?", (owner, digest))

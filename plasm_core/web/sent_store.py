@@ -21,7 +21,7 @@ from plasm_core.client.upload import Source
 from plasm_core.errors import StorageError, StorageFullError
 from plasm_core.paths import cache_directory, private_directory
 from plasm_core.resource_hint import resource_hint
-from plasm_core.web.job_table import Sent, WebJobTable
+from plasm_core.web.job_table import SentKind, WebJobTable
 from plasm_core.web.uploads import StoredFile
 
 _CHUNK_BYTES = 1 << 20
@@ -33,7 +33,7 @@ _DIGEST = re.compile("[0-9a-f]{64}")
 class Kept:
     """What a store keeps, and how much of it. `maximum`: things of a few bytes take room, too, a file and a row each."""
 
-    sent: Sent
+    sent: SentKind
     folder: str
     maximum_bytes: int
     maximum: int = 10_000
@@ -47,8 +47,8 @@ class Kept:
         )
 
 
-MODULES = Kept(sent=Sent.MODULE, folder="web-modules", maximum_bytes=1 << 30)
-TREES = Kept(sent=Sent.TREE, folder="web-trees", maximum_bytes=4 << 30)
+MODULES = Kept(sent=SentKind.MODULE, folder="web-modules", maximum_bytes=1 << 30)
+TREES = Kept(sent=SentKind.TREE, folder="web-trees", maximum_bytes=4 << 30)
 """Packs, by the digests of their trees."""
 MAX_KEPT_TREE_BYTES = TREES.maximum_bytes // 4
 """A larger tree is not kept: it would push out those of others."""

@@ -12,7 +12,7 @@ import pytest
 
 from plasm_core.client.upload import Bytes
 from plasm_core.web.forms import Form
-from plasm_core.web.job_table import Sent, WebJobTable
+from plasm_core.web.job_table import SentKind, WebJobTable
 from plasm_core.web.problems import ApiProblem
 from plasm_core.web.sent_store import MODULES, SentStore
 from plasm_core.web.submissions import submission_of
@@ -30,7 +30,7 @@ def test_modules_of_a_few_bytes_are_deleted_when_there_are_too_many(tmp_path: Pa
         os.utime(directory / digest, (number, number))
 
     assert {path.name for path in directory.iterdir()} == set(digests[2:])
-    assert [table.has_sent(Sent.MODULE, "one", digest) for digest in digests] == [
+    assert [table.has_sent(SentKind.MODULE, "one", digest) for digest in digests] == [
         False,
         False,
         True,
