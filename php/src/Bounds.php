@@ -25,7 +25,7 @@ final class Bounds
     /** The least share of a wait that remains after other nodes have delayed the job. */
     private const LEAST_SHARE = 0.125;
 
-    /** A node's clock may be this much faster when it says that a job's wall time is over. */
+    /** How much faster a node's clock may run when it reports that a job's wall time is over. */
     private const EARLIEST_SHARE = 0.95;
     private const EARLY_S = 1.0;
 

@@ -316,7 +316,7 @@ final class Client implements ClientInterface
                 $this->conversing($handle->peer, $deadline, static fn (SessionInterface $node): JobStatus
                     => $node->cancel($handle->jobId, $handle->token()));
             } catch (ExceptionInterface) {
-                // A node that does not answer now may run it in vain; its time there is bounded.
+                // A node that does not answer now may still run the job in vain; the wall time bounds that.
             }
         }
     }
@@ -397,7 +397,7 @@ final class Client implements ClientInterface
                     $failed = $result;
                 }
             } catch (ReceiptRejected | Refused | TransportException $reason) {
-                // The next node starts it from the beginning.
+                // The next node starts the job from the beginning.
             }
             if (!$failover->passOn($reason)) {
                 return $failed ?? throw $reason;
@@ -527,7 +527,7 @@ final class Client implements ClientInterface
     }
 
     /**
-     * Open a conversation, use it, and close it whatever happens.
+     * Open a conversation, use it, and close it in every case.
      *
      * @template T
      *

@@ -69,7 +69,7 @@ final class Failover
     /** @var array<string, Handle> by PeerId: the same token continues the same job at a node */
     private array $handles = [];
 
-    /** Why the first node did not do it, which tells more than that there is no other. */
+    /** Why the first node did not run the job: more useful than the error that no other node is left. */
     private ?ExceptionInterface $reason = null;
 
     /**
@@ -180,7 +180,7 @@ final class Failover
                     $node->close();
                 }
             } catch (ExceptionInterface) {
-                // A node that does not answer now may run it in vain; its time there is bounded.
+                // A node that does not answer now may still run the job in vain; the wall time bounds that.
             }
         }
     }

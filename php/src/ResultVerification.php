@@ -43,7 +43,7 @@ final readonly class ResultVerification
         Digester|Spool $stderr,
         bool $isGateway,
     ): VerifiedReceipt {
-        // Of another node the daemon is believed only about jobs that were sent through it; a pinned key needs no word.
+        // A daemon's word on which node ran a job counts only if it is the gateway; a pinned key needs none.
         $isPinned = in_array($answer->ranBy, $this->pinned);
         $node = $isGateway || $isPinned ? $answer->ranBy : $handle->peer;
         try {
@@ -117,7 +117,7 @@ final readonly class ResultVerification
         }
     }
 
-    /** Return why a job that has ended by its node's word alone has not ended for this client; null if it has. */
+    /** Return why the node's claim that the job ended is not accepted; null if it is. */
     public static function claimProblem(JobResult $result, Bounds $bounds, Handle $handle): ?NodeFailed
     {
         $claim = match ($result->outcome->kind) {

@@ -97,7 +97,7 @@ final class VerifiedRun
             $this->clock->sleep(min($pause, max(0.0, $deadline->remaining())));
         }
         try {
-            // Another id each time: a node that shares what it is asked with others sees no job twice.
+            // A new job id each time: nodes that exchange the jobs they get must not see one id twice.
             [$result, $network] = ($this->execute)(
                 $isFirst ? $job : $job->another(),
                 $this->asked,
@@ -138,7 +138,7 @@ final class VerifiedRun
     }
 
     /**
-     * Do without the nodes whose claims verifiers found to be false.
+     * Exclude the nodes whose claims verifiers found to be false.
      *
      * @param non-empty-list<Opinion> $rejections
      */

@@ -20,7 +20,7 @@ final class FileCache implements CacheInterface
     {
     }
 
-    /** Return the cache in the user's own directory, else in one for him below the system's temporary one. */
+    /** Return the cache in the user's own directory, else in a private one below the system's temporary directory. */
     public static function ofUser(): CacheInterface
     {
         foreach (self::places() as $directory) {

@@ -53,7 +53,7 @@ final class ResultCache
     ) {
     }
 
-    /** Return the cache that this user's commands have; null if there is no home directory to keep it in. */
+    /** Return the cache that this user's commands use; null if there is no home directory. */
     public static function ofUser(): ?self
     {
         foreach (['XDG_CACHE_HOME' => '', 'HOME' => '/.cache'] as $name => $below) {

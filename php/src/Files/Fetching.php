@@ -52,7 +52,7 @@ final class Fetching
     }
 
     /**
-     * Note what the node says of the output.
+     * Record the node's size and listing of the output.
      *
      * @throws ProtocolError if that cannot be what the receipt states
      */

@@ -62,7 +62,7 @@ final class MapFiles
     }
 
     /**
-     * Return the options of one job. Files of its own are added to those of all.
+     * Return the options of one job, with its own files added to those of all jobs.
      *
      * @param array<string, mixed> $own
      *

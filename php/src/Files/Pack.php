@@ -20,7 +20,7 @@ final class Pack implements SourceInterface
 
     private const CHUNK_BYTES = 1 << 20;
 
-    /** What an entry takes beside its bytes in the listing: an object, its strings, and what they are found by. */
+    /** The memory of an entry besides its bytes in the listing: an object, its strings, and its place in an index. */
     private const ENTRY_MEMORY_BYTES = 640;
 
     private ?string $sha256 = null;
@@ -179,7 +179,7 @@ final class Pack implements SourceInterface
         }
     }
 
-    /** Refuse a listing for which this PHP has no memory: the end of its memory ends a request without a word. */
+    /** Refuse a listing for which this PHP has no memory: PHP would end the request without an error. */
     private static function checkMemory(int $listingBytes, int $maximumEntries): void
     {
         $limit = ini_parse_quantity((string) ini_get('memory_limit'));

@@ -192,7 +192,7 @@ final readonly class Api
                 }
             }
         } catch (ConnectionLost) {
-            // A server that refuses a body answers, and closes before it has all of it: the answer says why.
+            // A server that refuses a body may close before it has read all of it: its answer says why.
         }
     }
 }

@@ -89,7 +89,7 @@ final class Passed implements OutputInterface
         }
     }
 
-    /** Take note that the job has ended, and that there is no more output. */
+    /** Record that the job has ended, so that no more output follows. */
     public function settle(): void
     {
         foreach (Channel::OUTPUTS as $channel) {

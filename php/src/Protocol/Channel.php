@@ -20,7 +20,7 @@ enum Channel: int
     public const UPLOADS = [self::Module, self::Args, self::Env, self::Stdin];
     public const OUTPUTS = [self::Stdout, self::Stderr];
 
-    /** Its name in messages. */
+    /** The channel's name in messages. */
     public function label(): string
     {
         return strtolower($this->name);

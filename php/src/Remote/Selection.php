@@ -132,7 +132,7 @@ final class Selection
                 }
             }
         } catch (DeadlinePassed) {
-            // What has answered by now will have to do.
+            // Choose among the nodes that have answered by now.
         } finally {
             $this->tasks->cancel();
         }
@@ -180,7 +180,7 @@ final class Selection
         if (isset($this->avoided[$name]) || count($tried) >= self::MAX_ADDRESSES || $this->hasAnswered($name)) {
             return;
         }
-        // Where it was last comes with what is told now: only if it is not there either is it forgotten.
+        // Try the last known address together with the reported ones: the node is forgotten only if none of them works.
         $addresses = [];
         foreach ([...$this->book->addresses($info->peer), ...$info->addresses] as $address) {
             if (!isset($tried[(string) $address]) && count($tried) + count($addresses) < self::MAX_ADDRESSES) {
@@ -248,7 +248,7 @@ final class Selection
                 $this->take($candidate);
             }
         } elseif ($error !== null && $isNode) {
-            // Several addresses are told of one node. It is lost when it is at none of them.
+            // A node may have several reported addresses. It is lost only if none of them works.
             if ($this->probes[$name] === 0 && !$this->hasAnswered($name)) {
                 $peer = PeerId::parse($name);
                 $this->book->forget($peer);

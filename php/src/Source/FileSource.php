@@ -144,9 +144,9 @@ final class FileSource implements SourceInterface
         if ($meta['seekable']) {
             @rewind($stream);
         }
-        $blocks = $meta['blocked'] ?? true; // a stream of the wrapper data: does not say
+        $blocks = $meta['blocked'] ?? true; // the wrapper `data:` does not tell its size
         if (!$blocks) {
-            stream_set_blocking($stream, true); // else what has not come yet would be taken for the end
+            stream_set_blocking($stream, true); // otherwise data that has not arrived yet would be taken for the end
         }
         $size = @stream_copy_to_stream($stream, $copy, self::MAX_COPIED_BYTES + 1);
         $isWhole = $size !== false && !(stream_get_meta_data($stream)['timed_out'] ?? false);

@@ -33,7 +33,7 @@ use Plasm\Time\Deadline;
  */
 final class HttpSession implements SessionInterface
 {
-    /** From this size on it is worth a question whether the server has the module already. */
+    /** From this size on the client asks whether the server has the module already. */
     private const POSSESSION_BYTES = 256 << 10;
 
     /** How long the server may take to hand a job to the daemon, which may have to compile the module. */
@@ -132,7 +132,7 @@ final class HttpSession implements SessionInterface
 
     public function close(): void
     {
-        // Each request has a connection of its own, which has ended by now.
+        // Each request has its own connection, which has ended by now.
     }
 
     /** @throws ProtocolError if anything was wrong in an answer */

@@ -59,7 +59,7 @@ final class Libp2pStream implements StreamInterface
     public function close(): void
     {
         $this->stream->close();
-        // What this side has said last may still be queued.
+        // This side's last message may still be queued.
         $this->loop->poll();
     }
 

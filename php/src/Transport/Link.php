@@ -106,7 +106,7 @@ final class Link
     {
         try {
             $this->heard ??= $this->conversation->next();
-            // Who talks without end costs this side more than the other.
+            // A node that sends messages without end costs this side more than itself.
             $allowed = self::TALK_BURST + self::TALK_PER_S * ($this->clock->now() - $this->began);
             if ($this->conversation->talk() > $allowed) {
                 throw new ProtocolError("the node has sent {$this->conversation->talk()} messages that say little");
@@ -190,7 +190,7 @@ final class Link
         try {
             $this->send(Frame::control(ClientMessage::error('protocol', $message)));
         } catch (TransportException) {
-            // The node is told where it can be told.
+            // Tell the node, if the connection still works.
         }
         $this->close();
     }

@@ -243,7 +243,7 @@ final class RemoteTransport implements SeparatesJobsInterface, RemembersFailures
     ): array {
         $found = $this->lending($selection, $remembered, $deadline->within(self::SEARCH_S), $enough, $settleS);
         if ($found === [] && !$selection->isCutOff()) {
-            // One that knows no other is listed nowhere.
+            // A node that knows no other node is listed nowhere.
             $found = self::lenders($selection->run($this->bootstrap, null, $this->connecting($deadline), $enough, 0.0));
         }
 
@@ -289,7 +289,7 @@ final class RemoteTransport implements SeparatesJobsInterface, RemembersFailures
         foreach ($candidates as $candidate) {
             $name = (string) $candidate->info->peer;
             unset($this->groups[$name]);
-            // Where it answered: the other addresses may be another's, who would share the blame.
+            // Only the address that answered: the others may belong to other nodes, which must not be blamed.
             $answered = new PeerInfo($candidate->info->peer, [$candidate->address]);
             $this->groups[$name] = $this->directory->group($answered);
             $this->groups = array_slice($this->groups, -self::MAX_GROUPS, null, true);
@@ -358,7 +358,7 @@ final class RemoteTransport implements SeparatesJobsInterface, RemembersFailures
         try {
             return $this->dial($info, $deadline);
         } catch (Libp2pException $failure) {
-            // What others say of it may be false. The node's own word is in a class of its own.
+            // Reports of other peers may be false. The node lists itself under a node class of its own.
             $own = $this->directory->listed($peer, $deadline->within(self::SEARCH_S));
             $isKnown = $own === null || array_diff($own->addresses, $info->addresses) === [];
 

@@ -41,7 +41,7 @@ final class Session implements SessionInterface
     /** How much output may be on its way. */
     private const WINDOW_BYTES = 1 << 20;
 
-    /** From this size on it is worth a question whether the node has the module, or the files, already. */
+    /** From this size on the client asks whether the node has the module, or the files, already. */
     public const POSSESSION_BYTES = 256 << 10;
 
     /** The feature of nodes that take jobs with files. */
@@ -415,7 +415,7 @@ final class Session implements SessionInterface
         try {
             $this->link->send($this->link->conversation->credit($channel, self::WINDOW_BYTES));
         } catch (ConnectionLost) {
-            // The node may have said its last word and closed: what has come is still to be read.
+            // The node may have sent its last message and closed: read the received bytes first.
         }
     }
 

@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 namespace Plasm\Verifier;
 
-/** What is known of a node: results that were accepted, confirmed by another node, and found to be false. */
+/** The counts of a node's results: accepted, confirmed by another node, and found to be false. */
 final readonly class NodeHistory
 {
     /** The share of nodes that are taken to lie before anything is known of them. */
@@ -28,7 +28,7 @@ final readonly class NodeHistory
     ) {
     }
 
-    /** Tell whether little speaks for the node yet, and nothing against it. */
+    /** Tell whether the node has few confirmed results and no false one. */
     public function isNew(): bool
     {
         return $this->checked < self::NEW_CHECKS && $this->failed === 0 && $this->convictedAt === null;

@@ -45,7 +45,7 @@ final readonly class Quorum implements VerifierInterface
         $split = $votes->split($this->agree);
         if ($split === null) {
             $most = $votes->most();
-            // Where nobody gives an answer that can be compared, more of them do not help.
+            // If no node gives an answer that can be compared, more nodes do not help.
             return Opinion::undecided(
                 ["$this->agree $whom must agree, and $most did"],
                 $most === 0 ? 0 : $this->agree - $most,

@@ -152,7 +152,7 @@ final class Loop
 
             return;
         }
-        // Whatever drives the loop sees to it, and comes back to this task.
+        // The code that drives the loop waits for the socket, and then resumes this task.
         $this->ready->enqueue($task);
         \Fiber::suspend();
     }

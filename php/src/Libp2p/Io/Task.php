@@ -44,7 +44,7 @@ final class Task
         }
     }
 
-    /** Have whatever the work waits for end in `Cancelled`, at the loop's next turn. */
+    /** End the task's present wait with `Cancelled`, at the loop's next turn. */
     public function cancel(): void
     {
         if (!$this->done && !$this->cancelled) {

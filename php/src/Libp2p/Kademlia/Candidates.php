@@ -139,7 +139,7 @@ final class Candidates
         return $info;
     }
 
-    /** Whether others are asked before a peer, though they are farther. */
+    /** Whether farther peers are asked before this peer. */
     private function isHeldBack(string $distance, PeerInfo $info): bool
     {
         foreach (HearsayScope::groups($info) as $group) {
@@ -160,7 +160,7 @@ final class Candidates
         return true;
     }
 
-    /** Whether a peer is being asked that only this peer reported. */
+    /** Whether a peer is being asked that was reported by this peer only. */
     private function isRunningOn(string $teller): bool
     {
         foreach (array_keys($this->running) as $distance) {
@@ -191,7 +191,7 @@ final class Candidates
         }
     }
 
-    /** Whether enough peers have answered that are all nearer than that. */
+    /** Whether enough peers that are nearer than this distance have answered. */
     private function converged(string $distance): bool
     {
         return count($this->answered) === $this->breadth && $this->answered[$this->breadth - 1] < $distance;

@@ -213,7 +213,7 @@ final class Client implements ClientInterface
     private function ask(PeerInfo $node, Message $request, Deadline $lookup): Message
     {
         $deadline = $lookup->within($this->patienceS);
-        // Of a bootstrap node the user's own addresses are dialled, whatever others say of it.
+        // A bootstrap node is dialled at the addresses that the user gave, not at those that peers report.
         foreach ($this->bootstrap as $given) {
             $node = $given->peer->equals($node->peer) ? $given : $node;
         }

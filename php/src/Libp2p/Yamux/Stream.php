@@ -72,7 +72,7 @@ final class Stream implements StreamInterface
         return null;
     }
 
-    /** How many bytes have come that were not read. */
+    /** How many received bytes have not been read. */
     public function available(): int
     {
         return $this->received->length();
