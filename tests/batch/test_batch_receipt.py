@@ -114,7 +114,7 @@ def test_altered_leaves_are_refused(
 
 
 def test_a_forged_root_is_not_signed(daemon: Daemon, out: Path) -> None:
-    """Leaves and root can be made to agree; the signature is then of nobody."""
+    """Leaves and root can be made to agree, but then no node signed the root."""
 
     def forge(value: dict[str, Any]) -> None:
         statement = json.loads(base64.b64decode(value["batch"]["payload"]))

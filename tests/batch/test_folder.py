@@ -128,7 +128,7 @@ def test_a_failed_job_is_run_again_as_another_job(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="it takes root to give a folder to another user")
 def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
-    """He could replace the module, and wait for the handles."""
+    """Another user could replace the module there, and wait for the handles."""
     with made(tmp_path / "theirs"):
         pass
     os.chown(tmp_path / "theirs", NOBODY, NOBODY)

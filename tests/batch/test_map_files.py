@@ -133,7 +133,7 @@ def test_the_batch_is_verified_with_the_files_next_to_it(daemon: Daemon, place: 
 
 
 def test_a_killed_batch_resumes_with_its_own_files(daemon: Daemon, place: Path) -> None:
-    """The files in the batch are those that were read when it began, whatever has become of them."""
+    """The batch keeps the files as it read them at the start, even if they change later."""
     jobs, batch, before = 24, place / "b", accepted(daemon)
     run = (FILES, "--range", str(jobs), "--dir", "in:in", "--keep", "out/", "--batch", str(batch), "--", "{}")
     process = subprocess.Popen(

@@ -276,7 +276,7 @@ def test_show_says_what_the_receipt_says_and_that_it_is_unchecked(here: Here, jo
 def test_show_says_that_a_receipt_contradicts_itself(
     here: Here, job: Job, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
-    """Nobody can be shown an impossible receipt without a word, though it is `plasm verify` that rejects it."""
+    """`plasm receipt show` warns of an impossible receipt; only `plasm verify` rejects it."""
     statement = json.loads(job.envelope.payload)
     statement["predicate"]["result"]["gasUsed"] = "0"
     statement["predicate"]["claims"]["wallTimeMs"] = "900000"
@@ -323,7 +323,7 @@ def test_a_co_signed_receipt_is_verified_by_either_key_it_may_name(
 
 
 def test_no_other_verifier_stands_in_for_a_trusted_key(plasm: Plasm, job: Job, tmp_path: Path) -> None:
-    """Exit code 0 means a key that one trusts, whatever the configuration."""
+    """Exit code 0 means a trusted key under every configuration."""
     Site(tmp_path).verifier("plasm-test-credulous", "credulous")
     (signature,) = job.envelope.signatures
     forged = attrs.evolve(signature, sig=bytes(64))

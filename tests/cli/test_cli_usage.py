@@ -101,7 +101,7 @@ def test_each_wrong_use_has_its_exit_code_and_its_message(
 def test_wrong_options_are_reported_before_the_job_runs(
     here: Callable[..., Done], wrong: tuple[str, str]
 ) -> None:
-    """Else the work is lost: there is output, but no receipt of it."""
+    """Otherwise the work is lost: there is output, but no receipt."""
     assert here(*RUN, *wrong).out == b""
 
 

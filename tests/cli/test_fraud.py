@@ -286,7 +286,7 @@ def test_an_old_proof_that_is_replayed_changes_nothing(plasm: Plasm, truth: Rece
 def test_an_old_proof_says_nothing_of_another_task_or_key(
     plasm: Plasm, truth: Receipt, tmp_path: Path
 ) -> None:
-    """Whoever puts another task, or another node's key, into an old lie has no signature for it."""
+    """A false proof with another task or another node's key has no valid signature."""
     task = attrs.evolve(truth.asked, args=sha256(b"other words"))
     moved = attrs.evolve(
         lie(truth), payload=attrs.evolve(truth, asked=task, node=LIAR.peer_id).to_statement()

@@ -135,7 +135,7 @@ def cid_of(multihash: bytes) -> str:
 
 
 def test_a_file_cannot_take_the_place_of_a_peer_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever unpacks a stranger's files and names a PeerId there trusts that node, not the stranger's key."""
+    """A user who names a PeerId in a directory with a stranger's files trusts that node, not a file of that name."""
     monkeypatch.chdir(tmp_path)
     peer, other = SIGNER.peer_id, SeedSigner(b"other key".ljust(32, b".")).peer_id
     for text in (str(peer), cid_of(peer.multihash)):

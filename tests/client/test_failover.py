@@ -96,7 +96,7 @@ async def test_a_node_that_stays_away_is_replaced(autojump_clock: trio.testing.M
 async def test_a_lost_nodes_successor_is_looked_for_more_than_once(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Where a node has just died the others are slow to be found: one look is not enough."""
+    """After a node's death the others are found slowly: one search is not enough."""
     nodes, choice = Nodes(PEERS[0]), FailoverState(JOB)
 
     async def once(_link: Link, peer: PeerId) -> PeerId:
@@ -120,7 +120,7 @@ async def test_a_lost_nodes_successor_is_looked_for_more_than_once(
 async def test_the_wait_for_a_node_restarts_when_none_is_left_again(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A job was given up, of which silent nodes had used up the time: the first search had found nobody."""
+    """A job was given up because silent nodes had used up its time and the first search had found no node."""
     nodes, choice = Nodes(), FailoverState(JOB, patience_s=10, waits=True)
 
     async def appear() -> None:
@@ -306,7 +306,7 @@ class Exhausted(Nodes):
 @pytest.mark.parametrize("fails_over", [False, True])
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
 def test_a_process_that_can_open_no_more_files_says_so_at_once(number: int, fails_over: bool) -> None:
-    """It waited for the whole deadline, as if nobody were there."""
+    """Such a client waited for its whole deadline as if no node existed."""
     nodes = Exhausted(number, fails_over=fails_over)
 
     async def never(_link: Link, _peer: PeerId) -> None:

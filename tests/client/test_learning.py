@@ -288,7 +288,7 @@ async def test_a_forged_receipt_counts_against_the_node_that_sent_it_and_nobody_
 async def test_a_replayed_receipt_of_an_honest_node_does_not_count_against_it(
     autojump_clock: trio.testing.MockClock, store: ReputationStore
 ) -> None:
-    """A receipt that another node signed, of the same job and of a false output: whoever shows it is not its signer."""
+    """The receipt is another node's, of the same job with a false output: the node that sends it did not sign it."""
     async with network(store, HONEST, HONEST, verifiers=[ReexecuteVerifier()]) as (small, client):
         thief, victim = small.nodes
         thief.script = Script(output=STDOUT, forged=lambda _: victim.envelope(job().manifest))

@@ -95,7 +95,7 @@ BOUNDS = {
 async def test_no_talk_keeps_a_client_waiting(
     autojump_clock: trio.testing.MockClock, step: str, talk: str
 ) -> None:
-    """Whatever a node says, or does not say, where it stops: another has the job within that step's bound."""
+    """In whichever step a node stops, another node has the job within that step's bound."""
     async with network(Script(stops=step, talk=talk), Script()) as (small, client):
         elapsed = Elapsed()
         found = await client.run(job())
@@ -182,7 +182,7 @@ async def test_a_false_end_is_not_the_jobs(
 async def test_a_strangers_word_is_not_final_while_another_node_may_be_found(
     autojump_clock: trio.testing.MockClock, lie: str
 ) -> None:
-    """Of a signed "system error", too, nobody knows whether it is true."""
+    """A signed "system error" cannot be checked either."""
     async with network(SCRIPTS[lie], Script(told_after_s=60)) as (small, client):
 
         async def becomes_quick() -> None:
@@ -271,7 +271,7 @@ async def test_a_job_whose_time_is_not_over_has_not_timed_out(
 async def test_a_strangers_word_for_another_node_is_ignored(
     autojump_clock: trio.testing.MockClock, script: Script
 ) -> None:
-    """A receipt is of the node that was dialled, or of nobody."""
+    """Only the dialled node's receipt is accepted."""
     naming = attrs.evolve(script, node=str(OTHER.peer_id))
     async with network(naming, Script()) as (small, client):
         found = await client.run(job())
@@ -295,7 +295,7 @@ async def test_no_more_is_taken_than_the_job_may_write(
 
 @pytest.mark.parametrize("size_bytes", [10, evidence_of.MAX_BYTES - 1000, evidence_of.MAX_BYTES + 1])
 def test_evidence_fills_no_disk(state: Path, size_bytes: int) -> None:
-    """The newest are kept, so many, each so large at most: a longer envelope is told by its length."""
+    """The newest are kept, bounded in number and size; of a longer envelope only its length is kept."""
     paths = [
         evidence_of.keep(OTHER.peer_id, "ab" * 32, f"reason {number}", "x" * size_bytes)
         for number in range(evidence_of.MAX_FILES + 5)

@@ -265,7 +265,7 @@ with ReputationStore(Path(sys.argv[1])) as store:
 
 
 def test_it_survives_a_kill_at_any_moment_while_another_writes(path: Path) -> None:
-    """Both lessons of a transaction are there or neither is, and what a process was told is written stays."""
+    """Both records of a transaction exist or neither does, and acknowledged ones stay."""
     a, b = (SeedSigner(bytes([number]) * 32).peer_id for number in (1, 2))
     environ = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     confirmed = 0
@@ -378,7 +378,7 @@ def test_a_flood_of_keys_proofs_and_long_receipts_stays_below_the_stated_bound(
 
 
 def test_a_full_file_makes_room_and_notes_a_conviction(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cannot be written is an error, and the next write forgets what exceeds the bounds before it adds anything."""
+    """A failed write is an error, and the next write first deletes the records beyond the bounds."""
     monkeypatch.setattr(reputation_store, "MAX_FILE_BYTES", 1 << 20)
     monkeypatch.setattr(reputation_store, "MAX_RESULTS_BYTES", 256 << 10)
     monkeypatch.setattr(reputation_store, "_EVICT_EVERY", 10**9)

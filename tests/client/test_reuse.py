@@ -164,7 +164,7 @@ def test_the_result_of_another_task_is_not_taken_for_this_ones(client: Client, r
 
 
 def test_a_result_that_establishes_too_little_is_not_taken(client: Client) -> None:
-    """And one that was run again on another engine serves whoever asks for no more."""
+    """A result that was run again on another engine also serves callers that require less."""
     client.run(HELLO, stdin=b"abc")
     with Client(reuse=True, verifier=["signature", "reexecute"], require="reexecution") as strict:
         first = strict.run(HELLO, stdin=b"abc")
@@ -243,7 +243,7 @@ def of_a_stranger(entry: bytes) -> bytes:
 def test_a_strangers_word_does_not_replace_a_run_of_ones_own(
     client: Client, results: Path, plasm: Plasm
 ) -> None:
-    """Else a node that lied once to a client of the network would have lied to each later run on this machine."""
+    """Otherwise one false result from the network would be reused by each later run on this machine."""
     client.run(HELLO, stdin=b"abc")
     manifest = Manifest.from_json(client.run(HELLO, stdin=b"abc").earlier or b"")
     signature = loading.create(Verifier, "signature", {})  # type: ignore[type-abstract]

@@ -137,7 +137,7 @@ def _left_s(quotas: Quotas) -> float:
 
 
 async def test_long_listings_are_read_in_a_thread(tmp_path: Path) -> None:
-    """Reading one takes a quarter of a second, during which nobody would be answered."""
+    """Reading one takes a quarter of a second, during which the daemon would answer no client."""
     job = Submission.of(b"module", files={f"{number:05}": b"" for number in range(4000)})
     pack = job.sources[Channel.FILES].read(0, job.sizes.of(Channel.FILES))
     with Store(tmp_path / "state", StorageLimits(spare_bytes=0)) as store:

@@ -202,7 +202,7 @@ def test_lists_of_jobs_have_one_shape(node: Daemon, made: dict[str, str]) -> Non
 
 
 def test_the_test_of_shapes_finds_wrong_shapes() -> None:
-    """Else nothing here would mean anything."""
+    """Otherwise the other tests here would prove nothing."""
     wrong = {
         "size_bytes": 1,
         "peer": "12D3",

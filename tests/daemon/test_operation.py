@@ -317,7 +317,7 @@ def test_a_job_whose_worker_dies_is_started_again_as_often_as_it_may_be(started:
 def test_a_job_without_attempts_left_after_a_crash_ends_without_output_and_informs_its_follower(
     started: Started,
 ) -> None:
-    """What it had written is lost: the client forgets it, too. The second crash is counted, when it ran alone."""
+    """Its output is lost, and the client forgets it too. The second crash, when it ran alone, is counted."""
     daemon = started()
     handle = follow(daemon, spinning(attempts=1))
     follower, results = following(handle)

@@ -28,7 +28,7 @@ class Asked:
 @pytest.mark.trio
 @pytest.mark.parametrize("job_id", [KNOWN, UNKNOWN])
 async def test_the_disk_is_asked_whether_or_not_there_is_a_job_of_an_id(job_id: str) -> None:
-    """An answer that came 0.1 ms sooner told that there is none."""
+    """An answer that came 0.1 ms sooner revealed that the module is not stored."""
     service, store = object.__new__(Service), Asked()
     service.store = store  # type: ignore[assignment]
 

@@ -83,7 +83,7 @@ def test_every_block_of_json_is_json() -> None:
 
 
 def test_output_is_compared_but_for_what_varies() -> None:
-    """Else nothing here would mean anything."""
+    """Otherwise the other tests here would prove nothing."""
     assert matches(
         "exited · 8 ms · wasmtime 1.2.3\nby 12D3KooW…", "exited · 151 ms · wasmtime 50.0.1\nby 12D3KooWabc"
     )

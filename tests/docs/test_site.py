@@ -68,7 +68,7 @@ def test_code_in_a_line_shows_what_is_typed_and_breaks_only_at_seams(site: Path)
 
 
 def test_commands_are_distinguished_from_their_output(site: Path) -> None:
-    """What is copied leaves prompts and output away, by their classes."""
+    """Copying a block leaves out prompts and output, by their CSS classes."""
     page = (site / "quickstart.html").read_text()
 
     assert '<span class="gp">$ </span>' in page

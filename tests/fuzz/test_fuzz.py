@@ -80,7 +80,7 @@ def test_mutations_of_one_seed_are_the_same() -> None:
 
 
 def test_modules_are_split_and_joined_again_unchanged() -> None:
-    """What the mutator cannot read it cannot damage with care."""
+    """The mutator can only damage fields that it can read."""
     for module in corpus():
         parts = sections(module)
         assert all(kind >= 0 for kind, _ in parts)

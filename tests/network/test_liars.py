@@ -73,7 +73,7 @@ def remote(address: str, *more: str) -> tuple[str, ...]:
 def test_a_receipt_of_a_stranger_says_that_it_is_one(
     liar: Liar, client: Daemon, tmp_path: Path, require: str
 ) -> None:
-    """Signed well, of output that nobody computed: nothing but that node's word."""
+    """The receipt is validly signed, but its output was never computed: only that node claims it."""
     forger = liar("honest")
     receipt = tmp_path / "receipt.json"
     command = remote(address_of(forger), "--require", require, "--receipt", str(receipt))
@@ -97,7 +97,7 @@ def test_a_receipt_of_a_stranger_says_that_it_is_one(
 
 
 def test_a_named_node_that_a_proof_convicts_is_used_with_a_warning(liar: Liar, client: Daemon) -> None:
-    """`--peer` is the user's word. Nobody else's jobs go there, and `known` does not hold."""
+    """`--peer` is the user's choice. Jobs without it do not go there, and `known` is not met."""
     forger = liar("honest")
     peer = peer_of(forger)
     state = Path(client.environ["XDG_STATE_HOME"]) / "plasm" / "reputation" / "reputation.db"
@@ -167,7 +167,7 @@ def test_a_client_moves_on_to_an_honest_node(
 def test_a_gateway_moves_on_to_an_honest_node(
     start: Starter, bootstrap: str, worker: Daemon, liar: Liar, client: Daemon
 ) -> None:
-    """Its user is shown nothing of what the liars wrote, and nobody is given a job again that he lied about."""
+    """The user sees no output of the liars, and no liar gets the same job again."""
     liars = [liar(lie, "--bootstrap", bootstrap) for lie in ("junk", "tainted_failure", "cancelled")]
     peers(client, bootstrap, least=1 + len(liars))
     gateway = start("gateway", "--set", "gateway.enabled=true", "--bootstrap", bootstrap)

@@ -253,7 +253,7 @@ def test_units_run_out_before_the_native_stack_does(shape: str) -> None:
 
 
 def test_a_function_may_have_as_many_locals_as_validators_allow() -> None:
-    """Whatever locals the rewriter needs come on top of these."""
+    """The locals that the rewriter needs are added to these."""
     grow = "i32.const 0 memory.grow drop i32.const 0 i32.const 0 i32.const 0 memory.fill"
     code = started(f"(local {'i64 ' * 50_000}) {grow}")
     assert is_valid(code)

@@ -144,7 +144,7 @@ def test_vector_code_computes_the_same_for_as_much_gas_as_fuel(pad_every: int) -
 
 
 def test_vector_code_behind_a_branch_is_valid_still() -> None:
-    """What is dead has operands of no known type."""
+    """Unreachable code has operands of unknown type."""
     dead = [b"\x00" + instruction(opcode, Encoder()) + b"\x00" for opcode in INSTRUCTIONS]
     code = module(dead)
     assert is_valid(code)

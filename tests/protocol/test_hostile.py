@@ -280,7 +280,7 @@ def _state(machine: Machine) -> Sequence[object]:
 def test_a_message_that_has_no_place_is_a_protocol_error_and_changes_nothing(
     make: Callable[[], Machine], other: str
 ) -> None:
-    """Whatever is not accepted leaves the conversation where it stood."""
+    """A message that is not accepted leaves the conversation unchanged."""
     refused = 0
     for frame in frames_of(other):
         machine = make()

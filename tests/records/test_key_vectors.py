@@ -64,7 +64,7 @@ def test_signatures_are_judged_by_one_rule(case: dict[str, Any]) -> None:
 
 
 def test_no_message_is_signed_by_a_key_of_small_order() -> None:
-    """R the neutral element and S zero hold for one message in eight at least, whatever key is claimed."""
+    """With R the neutral element and S zero, the equation holds for an eighth of all messages under any key."""
     forged = Signature(key_id="", sig=b"\1" + bytes(63))
     for case in VECTORS["keys"]:
         peer = PeerId(bytes.fromhex(case["public_key_hex"]))

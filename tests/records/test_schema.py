@@ -186,7 +186,7 @@ CLAIMS = "predicate__claims__"
     ],
 )
 def test_what_only_the_code_refuses(changes: dict[str, Any]) -> None:
-    """This is the list of docs/schemas/README.md. Whatever leaves it must leave that too."""
+    """This is the list of docs/schemas/README.md: an item removed here must be removed there too."""
     value = document(json.dumps(RECEIPT).encode(), **changes)
 
     assert refusals(Receipt.from_statement, value)

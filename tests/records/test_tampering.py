@@ -62,7 +62,7 @@ def test_output_cut_short_or_continued_is_rejected() -> None:
 
 @pytest.mark.parametrize("bit", [0x01, 0x04, 0x20])
 def test_every_character_of_the_envelope_counts_but_those_of_the_key_id(bit: int) -> None:
-    """The key id is a hint that nobody trusts, and may be left out."""
+    """The key id is an untrusted hint and may be left out."""
     data = SIGNED.to_json()
     name = data.index(b"keyid")
     value = data.index(SIGNATURE.key_id.encode())

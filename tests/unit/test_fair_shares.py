@@ -118,7 +118,7 @@ def test_two_that_hold_one_each_do_not_push_each_other_out() -> None:
 
 
 def test_the_operator_gives_what_can_be_taken_back_too() -> None:
-    """Nobody is refused a place because the operator's own programs have them all."""
+    """No client is refused a place because the operator's own programs hold all of them."""
     shares = Shares(10, is_lent=True)
     shares.take(OPERATOR, 10)
 

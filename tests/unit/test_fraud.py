@@ -51,7 +51,7 @@ def test_one_receipt_is_enough() -> None:
 
 
 def test_a_majority_of_liars_does_not_convict_the_honest_node() -> None:
-    """Votes do not count: whoever differs from the run lied, however many they are."""
+    """Votes do not count: each node that differs from the run lied."""
     liars = [signed(node, 5651) for node in range(1, 5)]
     finding, _ = judged({"v8": TRUE, "wasm3": TRUE}, signed(0), *liars)
 

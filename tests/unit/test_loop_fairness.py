@@ -81,7 +81,7 @@ async def test_owners_of_a_group_take_turns_independently_of_their_streams() -> 
 
 
 async def test_a_task_that_never_waits_otherwise_leaves_others_their_passes() -> None:
-    """The node's own task runs once per pass, whatever is asked for in between."""
+    """The node's own task runs once per pass, independently of requests in between."""
     own = 0
     async with running(LoopTurns(pass_s=1.0)) as turns, trio.open_nursery() as nursery:
 

@@ -114,7 +114,7 @@ def test_an_unwritable_output_is_reported_before_the_run(
 
 
 def test_a_link_at_a_temporary_name_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody can guess the name; were it guessed, O_EXCL still refuses the link."""
+    """The name cannot be guessed; even then O_EXCL refuses the link."""
     victim = tmp_path / "victim"
     victim.write_bytes(b"mine")
     monkeypatch.setattr("secrets.token_hex", lambda _count: "known")

@@ -212,7 +212,7 @@ def test_a_secret_that_could_not_be_written_leaves_no_file(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("left", [b"", b"short"])
 def test_a_damaged_secret_is_replaced_once(tmp_path: Path, left: bytes) -> None:
-    """Else each process draws its own: no entry of the cache authenticates, and webhooks get other signatures."""
+    """Otherwise each process draws its own key: no cache entry authenticates, and webhooks get other signatures."""
     path = tmp_path / "cache.key"
     path.write_bytes(left)
     path.chmod(0o600)

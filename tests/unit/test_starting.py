@@ -55,7 +55,7 @@ def test_a_socket_that_is_named_is_marked_by_itself(
 
 
 def test_a_daemon_that_died_leaves_no_mark(socket: Path) -> None:
-    """Else each command would wait in vain until somebody removes the file."""
+    """Otherwise each command would wait in vain until the file is removed."""
     with subprocess.Popen(
         [sys.executable, "-c", _HOLD, str(socket)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:

@@ -21,7 +21,9 @@ _THROW_NUMBER = 1 + 1 + 1_001  # entering $throw_number; get; throw
 _DEEP_TURN = 1 + 3 + 4  # entering $deep; get, eqz, if; get, const, sub, call
 _DEEP_LAST = 1 + 3 + 1_001
 _DEEP = 99 * _DEEP_TURN + _DEEP_LAST
-_PASSED_TURN = 1 + 3 + 2 + 3 + 4  # entering $passed; two try_tables of 2 and 1; get, eqz, if; get, const, sub, call
+_PASSED_TURN = (
+    1 + 3 + 2 + 3 + 4
+)  # entering $passed; two try_tables of 2 and 1; get, eqz, if; get, const, sub, call
 _PASSED_LAST = 1 + 3 + 2 + 3 + 1 + 1_001
 _COUNT_TURN = 1 + 3 + 4  # entering $count; get, eqz, if; get, const, sub, return_call
 _COUNT_LAST = 1 + 3 + 1  # …; const; return is free

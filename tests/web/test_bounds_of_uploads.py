@@ -113,7 +113,7 @@ def test_modules_that_no_token_has_sent_go_first(tmp_path: Path) -> None:
 
 
 def test_files_of_a_server_killed_while_writing_are_deleted(tmp_path: Path) -> None:
-    """It takes room that nobody counts."""
+    """It takes space that no quota counts."""
     table, directory = WebJobTable(tmp_path / "state"), tmp_path / "modules"
     store = SentStore(table, MODULES, directory)
     store.put("one", Bytes(b"1"))

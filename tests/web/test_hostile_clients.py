@@ -66,7 +66,7 @@ def descriptors(web: WebServer) -> int:
 
 
 def test_a_head_that_never_ends_is_cut_off_by_time(web: WebServer) -> None:
-    """Each byte would start a timeout of reads anew: the whole head has one deadline."""
+    """Each byte would restart a timeout of reads: the whole head has one deadline."""
     with dialled(web) as sock:
         sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n")
         began = time.monotonic()
@@ -181,7 +181,7 @@ def test_too_many_connections_lock_out_no_client(daemon: Daemon) -> None:
 
 
 def test_strangers_who_take_no_answer_lock_nobody_out(daemon: Daemon) -> None:
-    """Answers that nobody reads fill the buffers, and the server waits; without a token it does so for nobody else."""
+    """Unread answers fill the buffers and the server waits; without a token it must not delay other clients."""
     asked = b"GET /v1/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100
     with WebServer(daemon, "--connections", "16") as web, contextlib.ExitStack() as stack:
         web.start()

@@ -137,7 +137,7 @@ def test_tokens_are_kept_as_digests_in_a_private_file(web: WebServer) -> None:
     ],
 )
 def test_only_names_of_this_server_are_served(web: WebServer, host: str, status: int) -> None:
-    """A name that an attacker points at 127.0.0.1 would make this server his page's own origin (DNS rebinding)."""
+    """A name that an attacker points at 127.0.0.1 would make this server that page's own origin (DNS rebinding)."""
     assert web.ask("GET", "/healthz", headers={"Host": host}).status == status
 
 

@@ -42,7 +42,7 @@ def test_an_address_with_a_zone_is_link_local() -> None:
 
 @pytest.mark.parametrize("case", VECTORS["hearsay"], ids=lambda case: " ".join(case["bootstrap"]) or "none")
 def test_only_the_range_of_a_bootstrap_node_is_dialled_on_hearsay(case: dict[str, list[str]]) -> None:
-    """A cloud's metadata service, loopback and other networks' routers are nobody's to name."""
+    """No peer may name a cloud's metadata service, loopback or another network's routers."""
     private = private_ranges(case["bootstrap"])
 
     assert dialled(case["dialled"], private) == case["dialled"]
@@ -72,7 +72,7 @@ def test_spellings_that_are_allowed_mean_the_same(case: dict[str, str | None]) -
     "relay", [str(PeerId(b"\1" + bytes(31))), "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N"]
 )
 def test_a_relay_is_named_by_a_key_that_proves_something(relay: str) -> None:
-    """Else strangers fill the places of addresses with those that can never be dialled."""
+    """Otherwise strangers fill the places of addresses with ones that can never be dialled."""
     where = "/ip4/127.0.0.1/tcp/4001"
 
     assert kind_of(Multiaddr(f"{where}/p2p/{relay}/p2p-circuit")) is None
@@ -80,6 +80,6 @@ def test_a_relay_is_named_by_a_key_that_proves_something(relay: str) -> None:
 
 
 def test_an_embedded_address_counts_for_its_own_network() -> None:
-    """Else everything behind a NAT64 would be one group, or a fresh group could be made of each address."""
+    """Otherwise all hosts behind a NAT64 would be one group, or each address could be a new group."""
     assert prefix_of(ipaddress.ip_address("64:ff9b::808:808")) == "8.8.8.0/24"
     assert prefix_of(ipaddress.ip_address("::ffff:8.8.8.8")) == "8.8.8.0/24"

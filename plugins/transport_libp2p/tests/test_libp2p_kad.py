@@ -108,7 +108,7 @@ async def test_a_node_is_located_by_its_name_whether_or_not_it_serves_the_direct
 
 
 async def test_a_single_node_is_found_through_itself() -> None:
-    """Nobody is there whom it could tell that it lends."""
+    """There is no other node to which it could announce itself."""
     with trio.fail_after(30):
         async with joined() as (alone, listing), joined(alone.addresses[0], client=True) as (_, asking):
             listing.advertise([CLASS])
@@ -148,7 +148,7 @@ async def test_nobody_knows_where_a_stranger_is() -> None:
 
 
 async def test_clients_are_in_no_routing_table() -> None:
-    """Who only asks cannot answer: the library would take it for a server."""
+    """A client that only asks cannot answer: the library would take it for a server."""
     with trio.fail_after(30):
         async with joined() as (third, hub), joined(third.addresses[0]) as (_, other):
             await settled([hub, other], 1)
@@ -202,7 +202,7 @@ async def test_most_nodes_behind_one_relay_are_listed_after_all_others() -> None
 
 
 async def test_providers_are_counted_by_where_they_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A relay's address is that of many; one that is made up is nobody's."""
+    """Many nodes share a relay's address; an invented one belongs to none."""
     key = capability_key(CLASS, 0)
     seen: dict[PeerId, Multiaddr] = {}
     async with joined() as (third, hub):
@@ -451,7 +451,7 @@ async def test_a_neighbour_is_not_dropped_for_an_address_from_another_peer() -> 
 
 @pytest.mark.parametrize("count", [1, 8, 60])
 async def test_a_false_address_of_a_node_does_not_hide_its_true_one(count: int) -> None:
-    """The union of what both servers tell is told, however many addresses the liar makes up."""
+    """The lookup returns the addresses of both servers, even if the liar invents many."""
     false = tuple(Multiaddr(f"/ip4/127.0.0.1/tcp/{number}") for number in range(1, count + 1))
     with trio.fail_after(60):
         async with joined() as (third, hub), joined(third.addresses[0]) as (worker, listing):  # noqa: SIM117

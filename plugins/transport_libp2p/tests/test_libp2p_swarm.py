@@ -131,7 +131,7 @@ async def test_a_connection_that_has_ended_is_gone_without_a_collection_of_garba
 
 
 async def test_the_library_itself_connects_to_us_and_talks() -> None:
-    """What refuses the unsafe still speaks with a library that is told to be safe."""
+    """A host that refuses unsafe protocols still talks to a library configured to be safe."""
     keys = create_new_key_pair()
     noise = Noise(keys, noise_privkey=create_noise_key_pair().private_key)
     dialler = new_host(

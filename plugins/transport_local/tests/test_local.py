@@ -168,7 +168,7 @@ def test_a_user_without_access_gets_the_name_of_the_group() -> None:
 async def test_a_user_without_a_connection_takes_one_of_the_user_with_most(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Here the users are told apart by the order in which they come: a test has one user id only."""
+    """Here users are distinguished by their order of arrival: a test has one user id only."""
     users = iter([4001] * 8 + [4002] * 2)
     monkeypatch.setattr("plasm_transport_local.transport.user_of", lambda _sock: next(users, 4003))
     served: list[str] = []
@@ -198,7 +198,7 @@ async def test_a_user_without_a_connection_takes_one_of_the_user_with_most(
 
 @pytest.mark.parametrize("name", ["plasmd.sock", "a.sock"])
 def test_the_longest_path_is_listened_on(name: str) -> None:
-    """What is renamed to it, so that nobody sees a socket that does not listen, must fit into sun_path as well."""
+    """The temporary socket that is renamed to it must fit into sun_path as well."""
     with tempfile.TemporaryDirectory(dir="/tmp") as short:  # pytest's own directories are long already
         length = 103 - len(short) - len(name) - 2
         path = Path(short) / ("d" * length) / name

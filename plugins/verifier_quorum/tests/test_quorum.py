@@ -32,7 +32,7 @@ def said(node: int, gas_used: int = 5, outcome: Outcome | None = None) -> Claim:
 
 
 def test_it_plans_for_as_many_nodes_as_it_is_told() -> None:
-    """On as many networks, asked apart, unless it is told that keys are enough."""
+    """The nodes are on as many networks, and are asked separately, unless keys are configured to be enough."""
     assert QuorumVerifier().plan(manifest()) == Plan(
         executions=3, nodes=3, networks=3, apart_s=2, at_random=True
     )

@@ -33,7 +33,7 @@ HOLDER = Holder(names=("a" * 32, "b" * 32))
 
 
 def test_one_holders_outputs_leave_room_for_others(state: Path) -> None:
-    """Outputs are kept for days: nobody fills the room of all."""
+    """Outputs are kept for days: one client must not fill the space of all."""
     limits = StorageLimits(job_bytes=8000, output_reserve_bytes=10, spare_bytes=0)
     with Store(state, limits) as store:
         upload(store)

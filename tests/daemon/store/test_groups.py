@@ -65,7 +65,7 @@ def commits(store: Store) -> Callable[[], int]:
 
 
 def test_a_commit_waits_for_others_while_many_jobs_are_live(store: Store) -> None:
-    """Where the processor is the bottleneck nothing waits when a sync ends, and each change had a sync of its own."""
+    """On a busy processor no write waits when a sync ends, so each change had its own sync."""
     upload(store)
     pauses = [store._gather_s()]
     for number in range(40):
@@ -223,7 +223,7 @@ def test_a_full_disk_within_a_group_refuses_jobs_and_keeps_results(tmp_path: Pat
 
 @pytest.mark.parametrize("moment", ["before the commit", "between the commit and the wake-up"])
 def test_a_kill_around_a_commit_loses_nothing_that_was_acknowledged(state: Path, moment: str) -> None:
-    """What nobody was told of may be there or not; it is whole if it is."""
+    """An unacknowledged write may exist or not; if it exists, it is complete."""
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:

@@ -330,7 +330,7 @@ def test_a_job_that_ran_is_run_again_until_its_attempts_are_used_up(state: Path)
 
 @pytest.mark.parametrize("crashes", [1, 3, 10])
 def test_concurrent_jobs_lose_nothing_in_crashes(state: Path, crashes: int) -> None:
-    """Which of them ended the daemon, if any, nobody knows."""
+    """It is unknown which of them ended the daemon, if any."""
     with Store(state, LIMITS) as store:
         rows = [accepted(store, submission(attempts=1)).row for _ in range(3)]
         for row in rows:

@@ -182,7 +182,7 @@ def test_while_the_reserve_is_spent_nothing_else_grows(disk: SmallDisk) -> None:
 
 
 def test_a_job_that_cannot_begin_stays_queued(disk: SmallDisk) -> None:
-    """Where a daemon may have died of it: then it is on the disk that it begins again, before it does."""
+    """If the job may have killed the daemon, its next attempt is on the disk before it starts."""
     with Store(disk.state, LIMITS) as store:
         rows = [accepted(store, submission(attempts=1)).row for _ in range(60)]
     with Store(disk.state, LIMITS) as store:

@@ -157,7 +157,7 @@ def test_the_owner_of_a_module_survives_a_restart_with_its_jobs(state: Path) -> 
 
 
 def test_a_module_stays_its_first_holders_over_a_restart_though_others_use_it(state: Path) -> None:
-    """Otherwise a restart would count a large module to whoever ran it last, and refuse that client's uploads."""
+    """Otherwise a restart would count a large module for the client that ran it last, and refuse its uploads."""
 
     def held(store: Store) -> list[int]:
         pin = store.modules.pin(sha256(LARGE[0]))
@@ -377,7 +377,7 @@ def test_a_proof_takes_the_same_work_whether_the_module_is_here_or_not(
 
 
 def test_a_wrong_proof_is_no_use_of_a_module(state: Path) -> None:
-    """Else strangers who know a digest alone would keep the module here, and learn so by what goes in its place."""
+    """Otherwise a stranger who knows only a digest could keep the module here, and learn from what is deleted."""
     with Store(state, THREE_FIT) as store:
         store.recover()
         for module in LARGE[:3]:

@@ -72,7 +72,7 @@ def test_what_was_stored_is_found_again(cache: Cache, directory: Path, content: 
 
 
 def test_an_entry_on_a_read_only_file_system_is_found(cache: Cache, directory: Path) -> None:
-    """Only the time of its last use cannot be noted, and compiling anew would take minutes."""
+    """Only the time of its last use cannot be recorded, and compiling again would take minutes."""
     store(cache, "name", CONTENT)
 
     with read_only(directory):
@@ -317,7 +317,7 @@ def test_two_nodes_have_two_keys(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damaged", [b"", b"short", bytes(33)])
 def test_a_damaged_key_is_not_used(tmp_path: Path, damaged: bytes) -> None:
-    """It costs the cache, which is made anew; a guessable key would cost the sandbox."""
+    """The cache is lost and made again; a guessable key would break the sandbox."""
     path = tmp_path / "cache.key"
     path.write_bytes(damaged)
 

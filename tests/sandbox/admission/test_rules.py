@@ -359,7 +359,7 @@ LONG_FORM = "the module uses typed function references"
     ],
 )  # fmt: skip
 def test_references_that_nothing_counts_are_refused(text: str, message: str) -> None:
-    """What keeps an exception must be a value on the stack, which has units; a type of two bytes must not be misread."""
+    """An exception must be kept as a value on the counted stack; a type of two bytes must not be misread."""
     (problem,) = problems(wat(text))
 
     assert message in problem.message

@@ -84,7 +84,7 @@ class _ShowingStack(rewrite._Rewriter):
 
 
 def test_a_run_that_exits_leaves_nothing_on_the_stack(engine: Engine) -> None:
-    """Whatever it threw, caught and called on the way: the weights that were added are taken away."""
+    """After all throws, catches and calls the weights that were added are removed again."""
     rng = random.Random(1)
     heights = []
     for number in range(150):

@@ -95,7 +95,7 @@ def test_a_jobs_output_paths_are_reported_without_another_copy(pack: FilePack) -
 
 
 def test_a_worker_reads_its_tree_without_a_copy_of_its_paths(pack: FilePack) -> None:
-    """What an inode takes is counted by `FileLimits.memory_bytes`; the listing comes on top while it is read."""
+    """An inode's memory is counted by `FileLimits.memory_bytes`; the listing adds to it while it is read."""
     listing = os.pread(pack.fd, pack.listing_bytes, PREFIX_BYTES)
     limits = TreeLimits(data_bytes=0, entries=COUNT + 1, descriptors=4)
     counted = FileLimits(data_bytes=0, entries=COUNT + 1, descriptors=4).memory_bytes

@@ -111,7 +111,7 @@ def test_a_job_whose_worker_dies_is_metered(lab: Lab) -> None:
 
 
 def test_a_running_job_is_metered_before_its_end(lab: Lab) -> None:
-    """The node may crash while it runs, and what was not told by then is forgiven."""
+    """The node may crash while the job runs; time that was not reported by then is not charged."""
     cancelled, told = threading.Event(), list[float]()
 
     def meter(cpu_s: float) -> None:

@@ -62,7 +62,7 @@ def outcome_frame(**fields: int | str) -> bytes:
     ids=range(17),
 )
 def test_an_invalid_message_of_a_worker_ends_the_job_at_once(hostile_bench: Hostile, payload: bytes) -> None:
-    """The worker would go on for long: it is killed, and the job has an outcome that nobody re-checks."""
+    """The worker would run on for long: it is killed, and the outcome is not recheckable."""
     outcome, _, seconds = run(hostile_bench, payload)
 
     assert outcome.kind == "system_error"
@@ -133,9 +133,9 @@ def test_a_worker_that_does_nothing_is_ended_by_the_wall_time(hostile_bench: Hos
 def test_extra_output_of_a_shared_worker_is_not_given_to_the_next_job(
     hostile_bench: Hostile, then: str
 ) -> None:
-    """It sends one outcome as its guest, then one as itself: nobody may take the second for another job's.
+    """The worker sends one outcome as its guest and one as itself: the second must not count for another job.
 
-    One that dawdles sends it when it has the next job already, and long before it answers that.
+    A slow one sends it after it got the next job, long before it answers that job.
     """
     runtime = HostileRuntime(payload=outcome_frame(code=7).hex(), then=then)
     bench = hostile_bench(runtime, sandbox=SandboxConfig(isolation="shared"))
@@ -163,7 +163,7 @@ def test_extra_output_of_a_shared_worker_is_not_given_to_the_next_job(
     ids=repr,
 )
 def test_an_exception_of_the_callers_output_is_raised(bench: Bench, error: Exception) -> None:
-    """Else a full disk or a closed pipe gets a signed receipt that blames the job's worker."""
+    """Otherwise a full disk or a closed pipe gets a signed receipt that blames the job's worker."""
 
     def output(_stream: int, _data: bytes) -> None:
         raise error

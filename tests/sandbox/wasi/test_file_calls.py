@@ -122,7 +122,7 @@ def test_a_directory_is_listed_in_order_of_creation() -> None:
 
 
 def test_cookies_are_stable_while_names_go() -> None:
-    """One entry at a time, each told name removed at once: every name comes exactly once."""
+    """Read one entry at a time and remove each name at once: every name comes exactly once."""
     job = FileRig()
     for number in range(20):
         job.path("path_create_directory", b"d%02d" % number)

@@ -191,7 +191,7 @@ async def test_a_client_whose_address_changes_keeps_its_connection() -> None:
 
 
 async def test_a_dial_goes_out_from_the_listening_socket() -> None:
-    """So that a NAT opens the port that others are told of."""
+    """So that a NAT opens the port that is advertised."""
     async with running(LISTEN) as node, running(LISTEN, IPV6) as client:
         connection = await client.transport.dial(node.address)
         back = await accepted(node)

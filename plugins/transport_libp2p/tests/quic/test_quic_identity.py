@@ -140,7 +140,7 @@ async def test_a_client_with_anothers_certificate_is_refused() -> None:
 
 
 async def test_a_client_with_a_certificate_of_libp2p_is_taken() -> None:
-    """Else the refusals above might have another cause."""
+    """Otherwise the refusals above might have another cause."""
     own = identity().configuration(is_client=True)
     async with running(LISTEN) as node:
         ended = await handshake(
