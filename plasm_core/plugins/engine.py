@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 PAGE_BYTES = 65_536
 WASI_MODULE = "wasi_snapshot_preview1"
+_FEW_PIECES = 8
+"""Fewer pieces of memory take less time one by one than through a view."""
 
 
 class Trap(Exception):
@@ -58,6 +60,28 @@ class Memory(ABC):
         """Write several pieces, each (offset, data), in order. An engine may override it with a faster way."""
         for offset, data in pieces:
             self.write(offset, data)
+
+
+class MappedMemory(Memory):
+    """A memory that the worker can address: many pieces are read and written through one view of all of it."""
+
+    @abstractmethod
+    def view(self) -> memoryview:
+        """Return all of the memory, as bytes. The view may be used until the guest runs again."""
+
+    def gather(self, pieces: list[tuple[int, int]]) -> bytes:
+        if len(pieces) < _FEW_PIECES:
+            return super().gather(pieces)
+        view = self.view()
+        return b"".join([view[offset : offset + length] for offset, length in pieces])
+
+    def scatter(self, pieces: list[tuple[int, bytes]]) -> None:
+        if len(pieces) < _FEW_PIECES:
+            super().scatter(pieces)
+            return
+        view = self.view()
+        for offset, data in pieces:
+            view[offset : offset + len(data)] = data
 
 
 class Instance(ABC):

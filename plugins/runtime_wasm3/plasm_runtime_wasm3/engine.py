@@ -11,7 +11,16 @@ import itertools
 from ctypes import POINTER, byref, c_char_p, c_uint32, c_uint64, c_void_p
 from importlib.machinery import PathFinder
 
-from plasm_core.plugins.engine import WASI_MODULE, Engine, EngineFailure, Instance, LoadedModule, Memory, Trap
+from plasm_core.plugins.engine import (
+    WASI_MODULE,
+    Engine,
+    EngineFailure,
+    Instance,
+    LoadedModule,
+    MappedMemory,
+    Memory,
+    Trap,
+)
 from plasm_core.sandbox.wasi.abi import FUNCTIONS
 
 TYPE_CHECKING = False  # importing typing would cost every worker
@@ -41,7 +50,6 @@ _HOST = ctypes.create_string_buffer(b"host")
 _FAILED = ctypes.addressof(_HOST)
 _I32 = 1
 _numbers = itertools.count(1)
-_FEW = 8  # pieces of memory, which take less time one by one
 
 # A host function: (runtime, context, arguments and result in cells of 8 bytes, memory) → a trap's message or 0.
 _CALLBACK = ctypes.PYFUNCTYPE(c_void_p, c_void_p, c_void_p, POINTER(c_uint64), c_void_p)
@@ -98,7 +106,7 @@ def _made(pointer: int | None) -> int:
     return pointer
 
 
-class Wasm3Memory(Memory):
+class Wasm3Memory(MappedMemory):
     """The guest's memory. It moves when it grows, so its address is fetched at each access."""
 
     def __init__(self, runtime: int) -> None:
@@ -116,25 +124,10 @@ class Wasm3Memory(Memory):
         if data:
             ctypes.memmove(lib.m3_GetMemory(self._runtime, None, 0) + offset, data, len(data))
 
-    def _view(self) -> memoryview:
-        """Return all of the memory. It may be used until the guest runs again."""
+    def view(self) -> memoryview:
         return memoryview(
             (ctypes.c_char * self.size()).from_address(lib.m3_GetMemory(self._runtime, None, 0))
         ).cast("B")
-
-    def gather(self, pieces: list[tuple[int, int]]) -> bytes:
-        if len(pieces) < _FEW:
-            return super().gather(pieces)
-        view = self._view()
-        return b"".join([view[offset : offset + length] for offset, length in pieces])
-
-    def scatter(self, pieces: list[tuple[int, bytes]]) -> None:
-        if len(pieces) < _FEW:
-            super().scatter(pieces)
-            return
-        view = self._view()
-        for offset, data in pieces:
-            view[offset : offset + len(data)] = data
 
 
 class _Calls:

@@ -6,7 +6,16 @@ import ctypes
 import itertools
 from ctypes import addressof, byref, c_char, c_uint8, c_void_p
 
-from plasm_core.plugins.engine import WASI_MODULE, Engine, EngineFailure, Instance, LoadedModule, Memory, Trap
+from plasm_core.plugins.engine import (
+    WASI_MODULE,
+    Engine,
+    EngineFailure,
+    Instance,
+    LoadedModule,
+    MappedMemory,
+    Memory,
+    Trap,
+)
 from plasm_runtime_wasmtime import library
 from plasm_runtime_wasmtime.library import Item, WasmtimeError, lib
 
@@ -37,10 +46,9 @@ _TRAP_KINDS = (
 _MASKS = {"i": 0xFFFF_FFFF, "I": 0xFFFF_FFFF_FFFF_FFFF}
 _I32 = 0
 _numbers = itertools.count(1)
-_FEW = 8  # pieces of memory, which take less time one by one
 
 
-class WasmtimeMemory(Memory):
+class WasmtimeMemory(MappedMemory):
     """The guest's memory. It never moves, because its whole address space is reserved."""
 
     def __init__(self, context: int, memory: Any) -> None:
@@ -59,23 +67,8 @@ class WasmtimeMemory(Memory):
     def write(self, offset: int, data: bytes) -> None:
         ctypes.memmove(self._address + offset, data, len(data))
 
-    def _view(self) -> memoryview:
-        """Return all of the memory. It may be used until the guest runs again."""
+    def view(self) -> memoryview:
         return memoryview((ctypes.c_char * self.size()).from_address(self._address)).cast("B")
-
-    def gather(self, pieces: list[tuple[int, int]]) -> bytes:
-        if len(pieces) < _FEW:
-            return super().gather(pieces)
-        view = self._view()
-        return b"".join([view[offset : offset + length] for offset, length in pieces])
-
-    def scatter(self, pieces: list[tuple[int, bytes]]) -> None:
-        if len(pieces) < _FEW:
-            super().scatter(pieces)
-            return
-        view = self._view()
-        for offset, data in pieces:
-            view[offset : offset + len(data)] = data
 
 
 class _Calls:
