@@ -28,26 +28,14 @@ final readonly class Limits
         public int $outputBytes = self::DEFAULT_OUTPUT_BYTES,
     ) {
         $problems = new Problems('limits');
-        foreach (array_combine(array_keys(self::BOUNDS), [$gas, $memoryBytes, $outputBytes]) as $name => $value) {
-            [$minimum, $maximum] = self::BOUNDS[$name];
-            if ($value < $minimum || $value > $maximum) {
-                $problems->add($name, "expected an integer from $minimum to $maximum, got $value");
-            }
-        }
+        $problems->addOutside($this->toArray(), self::BOUNDS);
         $problems->finish();
     }
 
     /** Read a manifest's limits, noting problems in `$fields`. */
     public static function fromFields(Fields $fields): self
     {
-        $values = array_map(
-            static fn (string $name, array $bounds): int => $fields->integer($name, $bounds[0], $bounds[1]),
-            array_keys(self::BOUNDS),
-            array_values(self::BOUNDS),
-        );
-        $fields->refuseOthers();
-
-        return new self(...$values);
+        return new self(...$fields->integers(self::BOUNDS));
     }
 
     /** @return array{gas: int, memory_bytes: int, output_bytes: int} */

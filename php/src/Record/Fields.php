@@ -118,6 +118,24 @@ final class Fields
         return $objects;
     }
 
+    /**
+     * Read the integers that a record consists of; any other field is a problem.
+     *
+     * @param array<string, array{int, int}> $bounds least and greatest value by name
+     *
+     * @return list<int> in the order of `$bounds`
+     */
+    public function integers(array $bounds): array
+    {
+        $values = [];
+        foreach ($bounds as $name => [$minimum, $maximum]) {
+            $values[] = $this->integer($name, $minimum, $maximum);
+        }
+        $this->refuseOthers();
+
+        return $values;
+    }
+
     /** An integer within bounds; 1.0 is one too, as in JSON Schema. */
     public function integer(string $name, int $minimum, int $maximum = self::MAX_INTEGER): int
     {

@@ -26,6 +26,22 @@ final class Problems
         }
     }
 
+    /**
+     * Add a problem for each integer outside its bounds.
+     *
+     * @param array<string, int> $values
+     * @param array<string, array{int, int}> $bounds least and greatest value, by the same names
+     */
+    public function addOutside(array $values, array $bounds): void
+    {
+        foreach ($values as $name => $value) {
+            [$minimum, $maximum] = $bounds[$name];
+            if ($value < $minimum || $value > $maximum) {
+                $this->add($name, "expected an integer from $minimum to $maximum, got $value");
+            }
+        }
+    }
+
     /** @throws InvalidRecord if anything was found */
     public function finish(): void
     {
