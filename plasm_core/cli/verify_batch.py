@@ -9,6 +9,7 @@ import click
 from plasm_core.batch.chain import verify_chain
 from plasm_core.batch.receipt import BatchVerdict, verify_batch, verify_proof
 from plasm_core.cli import exits, option_values, options, render
+from plasm_core.cli.receipt_files import RECEIPT_FILES
 from plasm_core.errors import InvalidRecordError
 from plasm_core.input_file import is_stored, open_input, read_some
 from plasm_core.records import PeerId
@@ -24,19 +25,6 @@ from plasm_core.records.batch_document import (
 _HEAD_BYTES = 4096
 _MOST_SHOWN = 20
 _DECISIONS = {exits.OK: "accept", exits.REJECTED: "reject", exits.UNDECIDED: "undecided"}
-_OTHERS = (
-    "stdout_file",
-    "stderr_file",
-    "stdin_file",
-    "args",
-    "env",
-    "module_file",
-    "manifest_file",
-    "files",
-    "directories",
-    "outputs",
-    "links",
-)
 
 
 def is_batch(path: str) -> bool:
@@ -55,7 +43,7 @@ def verify_file(
     ctx: click.Context, path: str, job: int | None, trusted: frozenset[PeerId], as_json: bool
 ) -> int:
     """Verify a file about a batch, show the verdict, and return the exit code."""
-    options.refuse_given(ctx, _OTHERS, "is compared with one receipt: it has no effect on a batch")
+    options.refuse_given(ctx, RECEIPT_FILES, "is compared with one receipt: it has no effect on a batch")
     try:
         document = read_batch_document(option_values.read_file(path, maximum=MAX_BATCH_BYTES, what="batch"))
         found = _verdict(Path(path), document, trusted, job)
@@ -80,7 +68,7 @@ def verify_file(
 
 def verify_levels(ctx: click.Context, path: str, trusted: frozenset[PeerId], as_json: bool) -> int:
     """Verify a batch with the levels of its reduction, show the verdict, and return the exit code."""
-    options.refuse_given(ctx, _OTHERS, "is compared with one receipt: it has no effect on a batch")
+    options.refuse_given(ctx, RECEIPT_FILES, "is compared with one receipt: it has no effect on a batch")
     found = verify_chain(Path(path), trusted)
     code = exits.REJECTED if found.problems else exits.UNDECIDED if found.signed_by is None else exits.OK
     checked = sum(level.checked for level in found.levels)

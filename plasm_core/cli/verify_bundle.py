@@ -11,24 +11,10 @@ from plasm_core import assurance
 from plasm_core.bundle.archive import Archive, read_archive
 from plasm_core.bundle.check import Checked, check
 from plasm_core.cli import exits, options, render
+from plasm_core.cli.receipt_files import RECEIPT_FILES
 from plasm_core.client.receipt_verification import standing_of
 from plasm_core.local_node import LocalNode
 from plasm_core.records import Decision, PeerId
-
-_OTHERS = (
-    "stdout_file",
-    "stderr_file",
-    "stdin_file",
-    "args",
-    "env",
-    "module_file",
-    "manifest_file",
-    "job",
-    "files",
-    "directories",
-    "outputs",
-    "links",
-)
 
 
 def verify_file(
@@ -41,7 +27,7 @@ def verify_file(
     quiet: bool,
 ) -> int:
     """Verify a bundle, show the verdict on each task in it, and return the exit code."""
-    options.refuse_given(ctx, _OTHERS, "is in a bundle already: it has no effect")
+    options.refuse_given(ctx, (*RECEIPT_FILES, "job"), "is in a bundle already: it has no effect")
     require = node.config.plasm.require
     archive = read_archive(Path(path))
     reexecute = any("signature" not in each.establishes for each in node.verifiers)
