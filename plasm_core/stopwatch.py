@@ -1,4 +1,4 @@
-"""Times a run: a moment by the wall clock, and how long it took by a clock that nobody sets."""
+"""Times a run: its start by the wall clock, its duration by the monotonic clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verification: is this the answer to what I asked, and do all verifiers asked agree that it holds?
+"""Verification: whether a receipt answers the submitted job, and whether all verifiers accept it.
 
 The bindings (manifest, module, inputs, outputs, peer) are checked here and cannot be left out; who signed, and
 whether the computation was right, is for the verifiers. Any rejection wins, silence is not acceptance.

@@ -1,4 +1,4 @@
-"""The networks of a daemon: the transports that are open, the discoveries, and where others reach the node."""
+"""The networks of a daemon: its open transports, its discoveries, and the reachability of the node."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ed25519 public keys as the world exchanges them: SubjectPublicKeyInfo in PEM (RFC 8410)."""
+"""Ed25519 public keys in the standard encoding: SubjectPublicKeyInfo in PEM (RFC 8410)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A batch and its jobs as the HTTP API tells them."""
+"""A batch and its jobs as JSON of the HTTP API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job as the HTTP API tells it."""
+"""A job as JSON of the HTTP API."""
 
 from __future__ import annotations
 

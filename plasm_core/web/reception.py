@@ -1,4 +1,4 @@
-"""The bodies that are received at once, bounded, and the modules and trees of files that forms send or name."""
+"""The bound on bodies that are received concurrently, and the modules and trees of files that forms send or name."""
 
 from __future__ import annotations
 

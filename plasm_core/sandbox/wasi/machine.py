@@ -1,4 +1,4 @@
-"""The virtual machine's time and randomness: fixed by the manifest alone."""
+"""The clock and the random numbers of a job: virtual and fixed by the manifest, or real if it is granted."""
 
 from __future__ import annotations
 
