@@ -28,8 +28,9 @@ from plasm_core.errors import (
     PluginMissingError,
 )
 from plasm_core.plugins import hookspecs
+from plasm_core.plugins.component import Component
 from plasm_core.plugins.failure import failure_of
-from plasm_core.plugins.interfaces import KINDS, Component
+from plasm_core.plugins.interfaces import KINDS
 from plasm_core.records.converter import structure
 
 CATALOGUE: dict[str, str] = {
