@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 
+from plasm_core.config_environment import put, scalar, settings_of
 from plasm_core.config_files import read_files
 from plasm_core.config_origins import Origins, meant, under
 from plasm_core.errors import ConfigError, InvalidRecordError
@@ -19,7 +18,6 @@ from plasm_core.plugins.interfaces import KINDS
 from plasm_core.records.cid import parse_peer
 from plasm_core.records.converter import structure
 from plasm_core.records.fields import (
-    WrittenInteger,
     boolean,
     constrained,
     integer,
@@ -31,19 +29,9 @@ from plasm_core.records.fields import (
 from plasm_core.records.manifest import CAPABILITIES
 from plasm_core.records.peer import peer_names
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:  # pragma: no cover
-    import tomli as tomllib
-
 _NAME = r"[a-z0-9]+"
 NO_FIRST_RUN = "none"
 """The value of `plasm.first_run` for which every run is on the configured runtime."""
-_OTHER_VARIABLES = frozenset({"PLASM_CONFIG", "PLASM_SOCKET"})
-_SERVICE = re.compile(
-    r"PLASM(_[A-Z0-9_]+)?_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_[A-Z]+(_[A-Z]+)?)"
-)
-_SERVICE_PORT = re.compile(r"PLASM(_[A-Z0-9_]+)?_PORT")
 
 
 @attrs.frozen(kw_only=True)
@@ -284,85 +272,24 @@ def load(
     environ = os.environ if environ is None else environ
     origins = Origins()
     tree = read_files(file, environ, origins)
-    for variable, path, value in _environment(environ):
-        _put(tree, path, value)
+    for variable, path, value in settings_of(
+        environ,
+        choices={attribute.name for attribute in attrs.fields(PluginSelection)},
+        sections={*_SECTIONS, *KINDS},
+    ):
+        put(tree, path, value)
         origins.name(path, variable)
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:
             raise ConfigError(f'--set {setting}: expected key=value, as in "admission.cpu_s=30"')
         path = key.strip().split(".")
-        _put(tree, path, _scalar(value))
+        put(tree, path, scalar(value))
         origins.name(path, "--set")
     for key, value in (overrides or {}).items():
-        _put(tree, key.split("."), value)
+        put(tree, key.split("."), value)
         origins.name(key.split("."), f"--{key.rpartition('.')[2]}")
     return _config(tree, origins)
-
-
-def _environment(environ: Mapping[str, str]) -> list[tuple[str, list[str], Any]]:
-    """Return the settings of the environment: PLASM_RUNTIME is plasm.runtime, PLASM_ADMISSION__CPU_S is
-    admission.cpu_s.
-    """
-    found: list[tuple[str, list[str], Any]] = []
-    choices = {attribute.name for attribute in attrs.fields(PluginSelection)}
-    for variable in sorted(environ):
-        if not variable.startswith("PLASM_") or _is_of_a_service(variable, environ[variable]):
-            continue
-        if variable.startswith("PLASM_TEST_"):  # of script/test
-            continue
-        if not environ[variable].strip():
-            raise ConfigError(
-                f"the environment variable {variable} is empty", hint="give it a value, or unset it"
-            )
-        if variable in _OTHER_VARIABLES:
-            continue
-        path = variable.removeprefix("PLASM_").lower().split("__")
-        if len(path) == 1 and path[0] in choices:
-            path = ["plasm", path[0]]
-        if len(path) < 2:
-            known = [*(f"PLASM_{name.upper()}" for name in choices), *_OTHER_VARIABLES]
-            raise ConfigError(f"unknown environment variable {variable}{meant(variable, known)}")
-        value: Any = environ[variable]
-        found.append((variable, path, value if path[0] == "plasm" else _scalar(value)))
-    return found
-
-
-def _is_of_a_service(variable: str, value: str) -> bool:
-    """Return whether a variable is what Kubernetes tells pods of a service called plasm, or plasm-something.
-
-    Its tables of settings have two underscores between their names, and these variables have none but of such
-    a service: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
-    """
-    if (
-        variable.removeprefix("PLASM_").partition("__")[0].lower() in {*_SECTIONS, *KINDS}
-        and "__" in variable
-    ):
-        return False
-    if _SERVICE.fullmatch(variable):
-        return True
-    return _SERVICE_PORT.fullmatch(variable) is not None and re.match(r"(tcp|udp|sctp)://", value) is not None
-
-
-def _scalar(text: str) -> Any:
-    """Read a value as TOML would, else as a string."""
-    try:
-        found = tomllib.loads(f"value = {text}")
-    except (ValueError, RecursionError):
-        return text
-    if len(found) != 1:  # a line end would bring in other keys
-        return text
-    value = found["value"]
-    return WrittenInteger.read(text.strip(), value) if type(value) is int else value
-
-
-def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
-    table = tree
-    for name in path[:-1]:
-        table = table.setdefault(name, {})
-        if not isinstance(table, dict):
-            raise ConfigError(f"{'.'.join(path)}: {name} is no table")
-    table[path[-1]] = value
 
 
 def _peer(item: Any) -> Any:

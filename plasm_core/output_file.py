@@ -123,7 +123,7 @@ class OutputFile:
         fd = _opened_stream(self.path)
         try:
             if stat.S_ISREG(os.fstat(fd).st_mode):  # the file was changed meanwhile
-                raise OSError(errno.EEXIST, "it is not what it was any more")
+                raise OSError(errno.EEXIST, "it was replaced meanwhile")
             _write(fd, chunks)
         finally:
             os.close(fd)
@@ -170,7 +170,7 @@ class OutputFile:
         with contextlib.suppress(FileNotFoundError):
             found = os.stat(name, dir_fd=directory, follow_symlinks=False)
             if not stat.S_ISREG(found.st_mode):
-                raise OSError(errno.EEXIST, "what is there now is no regular file")
+                raise OSError(errno.EEXIST, "it is no regular file any more")
 
     def _overwrite(self, chunks: Chunks) -> None:
         """Write a file that cannot be replaced where it is. Raises: OSError."""
@@ -224,7 +224,7 @@ def _opened_stream(path: str) -> int:
             if exc.errno != errno.ENXIO:
                 raise
         if time.monotonic() >= deadline:
-            raise OSError(errno.ENXIO, f"nobody has opened the pipe to read within {_WRITE_S:.0f} s")
+            raise OSError(errno.ENXIO, f"no process opened the pipe to read within {_WRITE_S:.0f} s")
         time.sleep(0.05)
 
 
@@ -244,7 +244,7 @@ def _write_when_ready(fd: int, data: bytes) -> None:
         ready = select.poll()
         ready.register(fd, select.POLLOUT)
         if not ready.poll(_WRITE_S * 1000):
-            raise OSError(errno.EAGAIN, f"nobody has read from it for {_WRITE_S:.0f} s")
+            raise OSError(errno.EAGAIN, f"no process has read from it for {_WRITE_S:.0f} s")
         with contextlib.suppress(BlockingIOError):
             view = view[os.write(fd, view[:_CHUNK_BYTES]) :]
 

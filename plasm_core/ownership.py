@@ -91,7 +91,7 @@ def check_owner(found: os.stat_result, path: Path, *, root: bool = False, outsid
 def _check_mode(found: os.stat_result, path: Path) -> None:
     """Refuse a directory in which any user can replace files; in a sticky one like /tmp they cannot."""
     if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
-        raise PermissionError(errno.EACCES, "every user may change what is in it", str(path))
+        raise PermissionError(errno.EACCES, "every user may change its files", str(path))
 
 
 def _check_links(path: Path) -> None:

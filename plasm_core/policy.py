@@ -35,7 +35,7 @@ def check_submission(
         if stranger is not None or not hands_on:
             raise RefusedError(
                 "no_gateway",
-                "this node hands no jobs on to the network",
+                "this node forwards no jobs to the network",
                 hint="its operator allows it with: plasmd --gateway, or gateway.enabled=true",
             )
     else:

@@ -119,7 +119,7 @@ final class LocalTransportTest extends TestCase
         }
 
         self::assertInstanceOf(Unreachable::class, $exception);
-        self::assertStringStartsWith("the socket $path is not for this user (", $exception->getMessage());
+        self::assertStringStartsWith("the socket $path is not open to this user (", $exception->getMessage());
         self::assertStringContainsString("sudo usermod -a -G {$groups['name']} \$USER", (string) $exception->hint);
     }
 
@@ -280,8 +280,8 @@ final class LocalTransportTest extends TestCase
     {
         return [
             'another protocol' => ["na\n", false, Unreachable::class, 'does not speak /phase/job/1.0.0'],
-            'a web server' => [str_repeat('<html>', 100), false, Unreachable::class, 'is no daemon of Plasm'],
-            'one that closes' => ['', true, Unreachable::class, 'is no daemon of Plasm'],
+            'a web server' => [str_repeat('<html>', 100), false, Unreachable::class, 'is no Plasm daemon'],
+            'one that closes' => ['', true, Unreachable::class, 'is no Plasm daemon'],
             'one that says nothing' => ['', false, TimedOut::class, 'waited 0.5 s for the daemon to agree on the protocol'],
             'one that then says nothing' => [self::HELLO, false, TimedOut::class, 'for the node to introduce itself (connect'],
         ];

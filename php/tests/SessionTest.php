@@ -329,7 +329,7 @@ final class SessionTest extends TestCase
             ],
             'credit for nothing' => [$message('credit', ['channel' => 'module', 'upto' => 1]), 'credit for module has no place'],
             'a field of another type' => [$message('refused', ['reason' => 7, 'message' => '']), 'reason: expected a name, got 7'],
-            'heartbeats without end' => [str_repeat($message('heartbeat'), 1100), 'messages that say little'],
+            'heartbeats without end' => [str_repeat($message('heartbeat'), 1100), 'messages without progress'],
             'much, and then an error' => [
                 str_repeat($message('heartbeat'), 990) . $message('error', ['code' => 'protocol', 'message' => 'what?']),
                 'what? (protocol)',
@@ -370,7 +370,7 @@ final class SessionTest extends TestCase
             'a result of another attempt' => [$result(['attempt' => 2]), 'a result of another attempt'],
             'states without end' => [
                 str_repeat($message('state', ['status' => ['state' => 'RUNNING'] + $status]), 1100),
-                'messages that say little',
+                'messages without progress',
             ],
             'attempts that fall' => [$message('state', ['status' => ['attempt' => 0] + $status]), 'the number of attempts fell'],
         ];

@@ -158,7 +158,7 @@ class KeptFiles:
         `directory`: a job's folder, open. Raises: `OutputFileError`.
         """
         if _kind(FILES_FOLDER, directory) is not None and _kind(receipt_name, directory) is None:
-            raise OutputFileError(f"cannot write {FILES_FOLDER}: it is there, without a receipt beside it")
+            raise OutputFileError(f"cannot write {FILES_FOLDER}: it exists, without a receipt next to it")
 
     def write(self, receipt: Receipt, directory: int) -> None:
         """Write all outputs into `files` of a job's folder, which is open; earlier ones are replaced.

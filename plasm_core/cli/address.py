@@ -29,7 +29,7 @@ def address(as_json: bool, settings: Config) -> None:
         with sole():
             data = trio.run(ask, settings, CAPABILITIES_PROTOCOL)
     except PeerUnreachableError as exc:
-        raise PeerUnreachableError(f"no daemon tells: {exc}", hint=exc.hint) from exc
+        raise PeerUnreachableError(f"no daemon answers: {exc}", hint=exc.hint) from exc
     record = CapabilityRecord.from_json(Envelope.from_json(data).payload)
     found = [item for item in record.addresses if item.startswith("/")]
     is_advertised = bool(found)

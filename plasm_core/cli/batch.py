@@ -9,6 +9,7 @@ import attrs
 import click
 
 from plasm_core.cli import batch_run, exits, node_options, options, render
+from plasm_core.cli.command_class import Command
 from plasm_core.config import Config
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def batch() -> None:
     """
 
 
-@batch.command(cls=options.Command, name="list", epilog=exits.EPILOGUE)
+@batch.command(cls=Command, name="list", epilog=exits.EPILOGUE)
 @options.json_option
 def list_command(as_json: bool) -> None:
     """List your batches: those that run, were interrupted or had failures, and those kept with --batch DIR.
@@ -102,7 +103,7 @@ def _listed(path: Path) -> _Listed:
 _folder = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 
 
-@batch.command(cls=options.Command, epilog=exits.EPILOGUE)
+@batch.command(cls=Command, epilog=exits.EPILOGUE)
 @_folder
 @options.json_option
 def status(folder: Path, as_json: bool) -> None:
@@ -131,7 +132,7 @@ def status(folder: Path, as_json: bool) -> None:
             )
 
 
-@batch.command(cls=options.Command, epilog=exits.EPILOGUE)
+@batch.command(cls=Command, epilog=exits.EPILOGUE)
 @_folder
 @node_options.reach
 @options.configured(choices=())
@@ -187,7 +188,7 @@ async def _daemon(client: AsyncClient) -> PeerId | None:
         return None
 
 
-@batch.command(cls=options.Command, name="retry-failed", epilog=exits.EPILOGUE)
+@batch.command(cls=Command, name="retry-failed", epilog=exits.EPILOGUE)
 @_folder
 @node_options.reach
 @batch_run.run_options
@@ -212,7 +213,7 @@ def retry_failed(
     ctx.exit(code)
 
 
-@batch.command(cls=options.Command, epilog=exits.EPILOGUE)
+@batch.command(cls=Command, epilog=exits.EPILOGUE)
 @_folder
 @click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
 @options.configured(choices=("signer",))
@@ -232,7 +233,7 @@ def export(folder: Path, target: Path, settings: Config) -> None:
         batch_run.write_receipt(opened, target, settings)
 
 
-@batch.command(cls=options.Command, epilog=exits.EPILOGUE)
+@batch.command(cls=Command, epilog=exits.EPILOGUE)
 @_folder
 @click.argument("job", metavar="N", type=click.IntRange(0))
 @options.configured(choices=("signer",))

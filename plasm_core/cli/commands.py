@@ -57,7 +57,7 @@ _COMMANDS = {
         "jobs:release",
         "Let the node delete an ended job's inputs, outputs and receipt, and delete the handle here.",
     ),
-    "jobs": ("jobs:jobs", "List the jobs that you submitted from this machine, with their states."),
+    "jobs": ("job_list:jobs", "List the jobs that you submitted from this machine, with their states."),
     "address": (
         "address:address",
         "Print the addresses of this machine's node, as --peer and --bootstrap of other machines take them.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from plasm_core.cli import exits, options, render
+from plasm_core.cli.command_class import Command
 from plasm_core.config import Config
 from plasm_core.errors import KeyFileError
 from plasm_core.local_node import LocalNode
@@ -18,7 +19,7 @@ def key() -> None:
     """Create or show the key that signs this machine's receipts."""
 
 
-@key.command(cls=options.Command, epilog=exits.EPILOGUE)
+@key.command(cls=Command, epilog=exits.EPILOGUE)
 @options.json_option
 @options.configured(choices=("signer",))
 def new(settings: Config, as_json: bool) -> None:
@@ -32,7 +33,7 @@ def new(settings: Config, as_json: bool) -> None:
         _show(signer.peer_id)
 
 
-@key.command(cls=options.Command, epilog=exits.EPILOGUE)
+@key.command(cls=Command, epilog=exits.EPILOGUE)
 @click.option("--pem", is_flag=True, help="Print the public key as PEM, as openssl and cosign read it.")
 @options.json_option
 @options.configured(choices=("signer",))
@@ -49,7 +50,7 @@ def show(settings: Config, as_json: bool, pem: bool) -> None:
         _show(peer)
 
 
-@key.command(cls=options.Command, epilog=exits.EPILOGUE)
+@key.command(cls=Command, epilog=exits.EPILOGUE)
 @click.argument("peer", required=False)
 @options.configured(choices=("signer",))
 def pem(settings: Config, peer: str | None) -> None:

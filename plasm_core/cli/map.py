@@ -14,11 +14,12 @@ import attrs
 import click
 
 from plasm_core.cli import batch_run, exits, node_options, option_values, options, render
+from plasm_core.cli.command_class import Command
 from plasm_core.cli.file_options import FileOptions, file_options
 from plasm_core.config import Config
 
 
-class _Command(options.Command):
+class _Command(Command):
     """Takes all words behind `--inputs`, up to the next option, as files: a shell makes them of `data/*`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

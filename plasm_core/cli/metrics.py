@@ -24,5 +24,5 @@ def metrics(settings: Config) -> None:
         with sole():
             page = trio.run(ask, settings, METRICS_PROTOCOL)
     except PeerUnreachableError as exc:
-        raise PeerUnreachableError(f"no daemon tells: {exc}", hint=exc.hint) from exc
+        raise PeerUnreachableError(f"no daemon answers: {exc}", hint=exc.hint) from exc
     render.show_page(page.decode("utf-8", "replace"))

@@ -8,6 +8,7 @@ import math
 import click
 
 from plasm_core.cli import exits, option_values, options, render
+from plasm_core.cli.command_class import Command
 from plasm_core.output_file import OutputFile
 from plasm_core.records import Envelope, Receipt
 from plasm_core.records.consistency import contradictions
@@ -30,7 +31,7 @@ def _float(text: str) -> float | str:
     return number if math.isfinite(number) else text
 
 
-@receipt.command(cls=options.Command, epilog=exits.EPILOGUE)
+@receipt.command(cls=Command, epilog=exits.EPILOGUE)
 @click.argument("file")
 @options.json_option
 def show(file: str, as_json: bool) -> None:
@@ -65,7 +66,7 @@ def show(file: str, as_json: bool) -> None:
     )
 
 
-@receipt.command(cls=options.Command, epilog=exits.EPILOGUE)
+@receipt.command(cls=Command, epilog=exits.EPILOGUE)
 @click.argument("file")
 @click.option(
     "--format",

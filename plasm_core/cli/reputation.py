@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from plasm_core.cli import exits, node_options, options, render
+from plasm_core.cli.command_class import Command
 from plasm_core.client.reputation_store import AcceptedResult, ReputationStore
 from plasm_core.config import Config
 from plasm_core.records import PeerId
@@ -35,7 +36,7 @@ def _peers(texts: tuple[str, ...]) -> list[PeerId]:
         raise click.BadParameter(str(exc)) from exc
 
 
-@reputation.command(cls=options.Command, epilog=exits.EPILOGUE)
+@reputation.command(cls=Command, epilog=exits.EPILOGUE)
 @click.argument("peers", metavar="[PEER]...", nargs=-1)
 @options.json_option
 def show(peers: tuple[str, ...], as_json: bool) -> None:
@@ -56,7 +57,7 @@ def show(peers: tuple[str, ...], as_json: bool) -> None:
         )
 
 
-@reputation.command(cls=options.Command, epilog=exits.EPILOGUE)
+@reputation.command(cls=Command, epilog=exits.EPILOGUE)
 @click.argument("peers", metavar="[PEER]...", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Forget all nodes but convicted ones.")
 def forget(peers: tuple[str, ...], everything: bool) -> None:
@@ -68,7 +69,7 @@ def forget(peers: tuple[str, ...], everything: bool) -> None:
     render.show_mark("✓", f"{count} nodes forgotten", stderr=True)
 
 
-@reputation.command(cls=options.Command, epilog=exits.EPILOGUE)
+@reputation.command(cls=Command, epilog=exits.EPILOGUE)
 def export() -> None:
     """Write what is known of all nodes to stdout, a JSON object on each line."""
     with ReputationStore() as store:
@@ -76,7 +77,7 @@ def export() -> None:
             click.echo(json.dumps(history_json(history)))
 
 
-@reputation.command(cls=options.Command, epilog=exits.EPILOGUE)
+@reputation.command(cls=Command, epilog=exits.EPILOGUE)
 @node_options.reach
 @options.json_option
 @options.configured(choices=())

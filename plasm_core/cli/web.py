@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from plasm_core.cli import exits, options, render
+from plasm_core.cli.command_class import Command
 from plasm_core.config import Config
 from plasm_core.errors import PluginMissingError
 
@@ -119,7 +120,7 @@ def token() -> None:
     """Make, list or revoke the tokens of HTTP clients."""
 
 
-@token.command(cls=options.Command, epilog=exits.EPILOGUE)
+@token.command(cls=Command, epilog=exits.EPILOGUE)
 @click.argument("name")
 @click.option(
     "--scope",
@@ -135,7 +136,7 @@ def make(name: str, scopes: tuple[str, ...]) -> None:
     click.echo(BearerTokens().make(name, scopes or ("submit",)))
 
 
-@token.command("list", cls=options.Command, epilog=exits.EPILOGUE)
+@token.command("list", cls=Command, epilog=exits.EPILOGUE)
 @options.json_option
 def list_(as_json: bool) -> None:
     """List the tokens by name, with their scopes."""
@@ -161,7 +162,7 @@ def list_(as_json: bool) -> None:
         render.show_hint("there is no token: make one with: plasm web token make NAME")
 
 
-@token.command(cls=options.Command, epilog=exits.EPILOGUE)
+@token.command(cls=Command, epilog=exits.EPILOGUE)
 @click.argument("name")
 def revoke(name: str) -> None:
     """Revoke the token NAME. It is of no use from now on."""

@@ -67,7 +67,7 @@ class Link:
                 raise ConnectionLostError(f"the connection broke while sending: {exc}") from exc
             except trio.TooSlowError:
                 raise ConnectionLostError(
-                    f"the node took nothing of what was sent for {SILENCE_S:.0f} s"
+                    f"the node read nothing of the data sent for {SILENCE_S:.0f} s"
                 ) from None
             self._sent_at = trio.current_time()
 
@@ -112,7 +112,7 @@ class Link:
             except StreamError as exc:
                 raise ConnectionLostError(f"the connection broke while {waiting_for}: {exc}") from exc
         if scope.cancelled_caught:
-            raise ConnectionLostError(f"heard nothing for {SILENCE_S:.0f} s while {waiting_for}")
+            raise ConnectionLostError(f"received nothing for {SILENCE_S:.0f} s while {waiting_for}")
         if not data:
             raise ConnectionLostError(f"the node closed the connection while {waiting_for}")
         return data
@@ -121,7 +121,7 @@ class Link:
         """Refuse to listen to who talks without end: it costs this side more than the other, and other jobs their time."""
         allowed = TALK_BURST + TALK_PER_S * (trio.current_time() - self._began)
         if self.conversation.talk > allowed:
-            raise ProtocolError(f"the node has sent {self.conversation.talk} messages that say little")
+            raise ProtocolError(f"the node has sent {self.conversation.talk} messages without progress")
 
     async def _complain(self, message: str) -> None:
         with trio.move_on_after(_CLOSE_S), contextlib.suppress(ConnectionLostError):

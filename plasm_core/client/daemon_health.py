@@ -41,7 +41,7 @@ def parse(data: bytes) -> list[Check]:
             raise ValueError("not a list of checks")
         return [_check(entry) for entry in entries]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
-        raise ProtocolError(f"what the daemon says of its health cannot be read: {exc}") from None
+        raise ProtocolError(f"the daemon's report of its health cannot be read: {exc}") from None
 
 
 def _check(entry: dict[str, object]) -> Check:

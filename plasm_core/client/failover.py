@@ -126,7 +126,7 @@ class FailoverState:
         """
         if self.job is None or self.last is None:
             return False
-        log.info("another node is to do it node=%s reason=%s", self.last, reason)
+        log.info("trying another node node=%s reason=%s", self.last, reason)
         self.avoid.add(self.last)
         if not isinstance(reason, RefusedError) or again_in_s is None:
             self._given_up.add(self.last)

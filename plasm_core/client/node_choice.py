@@ -268,8 +268,8 @@ class RemoteDialler(Dialler):
                 addresses = await self._directory.locate(peer)
             if not addresses:
                 raise PeerUnreachableError(
-                    f"nobody knows where the node {peer} is",
-                    hint="it may be down; its handle stays good for when it is back",
+                    f"no address is known of the node {peer} is",
+                    hint="it may be down; its handle stays valid until it is back",
                 )
             self._known[peer] = addresses
         return self._known[peer]

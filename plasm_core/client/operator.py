@@ -49,7 +49,7 @@ def all_jobs(config: Config) -> tuple[list[ListedJob], int]:
     answer = _asked(config, JOBS_PROTOCOL)
     jobs, more = answer.get("jobs"), answer.get("more")
     if not isinstance(jobs, list) or not isinstance(more, int):
-        raise ProtocolError("what the daemon says of its jobs cannot be read")
+        raise ProtocolError("the daemon's list of jobs cannot be read")
     return [structure(job, ListedJob, record="job of the list") for job in jobs], more
 
 
@@ -69,7 +69,7 @@ def _asked(config: Config, protocol: str, question: bytes = b"") -> dict[str, An
             data = trio.run(ask, config, protocol, question)
         answer = parse_json(data, record="answer", maximum=_MAX_BYTES)
     except PeerUnreachableError as exc:
-        raise PeerUnreachableError(f"no daemon tells: {exc}", hint=exc.hint) from exc
+        raise PeerUnreachableError(f"no daemon answers: {exc}", hint=exc.hint) from exc
     if not isinstance(answer, dict):
         raise ProtocolError("the daemon's answer is no object")
     if "refused" in answer:

@@ -121,7 +121,7 @@ class Reputation:
             if is_open and judged.keeps_inputs and judged.job is not None:
                 kept_inputs.keep(judged.job)
         except (StorageError, OSError) as exc:
-            log.warning("not noted what was learnt of nodes reason=%s", exc)
+            log.warning("cannot record what was learnt of nodes reason=%s", exc)
         for lesson in lessons:
             self._cached.pop(lesson.peer, None)
 
@@ -164,7 +164,7 @@ class Reputation:
         try:
             self.weigh(claims)
         except StorageError as exc:
-            log.warning("not noted what was learnt of nodes reason=%s", exc)
+            log.warning("cannot record what was learnt of nodes reason=%s", exc)
 
     def _lessons(self, judged: Judged) -> list[Lesson]:
         verdict, own = judged.verdict, {claim.receipt.node for claim in judged.own_claims}
@@ -222,7 +222,7 @@ class Reputation:
             claims = [claim for claim in claims if claim.receipt.node in suspects]
         path, finding = prosecute([claim.envelope for claim in claims], judged.job, laboratory)
         if not finding.convictions:
-            log.warning("nobody convicted reasons=%s proof=%s", "; ".join(finding.reasons), path)
+            log.warning("no node convicted reasons=%s proof=%s", "; ".join(finding.reasons), path)
         for item in finding.convictions:
             log.warning(
                 "node convicted node=%s proof=%s reasons=%s", item.node, path, "; ".join(item.reasons)

@@ -7,10 +7,7 @@ The records that hostile nodes can add are bounded (`MAX_NODES`, `MAX_CONVICTED`
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import sqlite3
-import stat
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,6 +18,7 @@ from typing import Any
 
 import attrs
 
+from plasm_core.client.reputation_database import alone, opened
 from plasm_core.errors import StorageError
 from plasm_core.paths import private_directory, state_directory
 from plasm_core.records.history import NodeHistory
@@ -34,43 +32,9 @@ MAX_RESULTS = 10_000
 MAX_RESULT_BYTES = 64 << 10
 """The longest receipt and manifest that are kept with a result."""
 MAX_RESULTS_BYTES = 64 << 20
-MAX_FILE_BYTES = 256 << 20
 HALF_LIFE_S = 30 * 86_400
-_APPLICATION_ID = 0x506C5265  # "PlRe"
-_VERSION = 1
-_BUSY_S = 10.0
-_PAGE_BYTES = 4096
 _EVICT_EVERY = 64
 _MAX_TEXT = 4096
-
-_SCHEMA = """
-CREATE TABLE nodes (
-    peer BLOB PRIMARY KEY CHECK (length(peer) = 32),
-    accepted INTEGER NOT NULL DEFAULT 0,
-    checked INTEGER NOT NULL DEFAULT 0,
-    failed INTEGER NOT NULL DEFAULT 0,
-    trust REAL NOT NULL DEFAULT 0,
-    trust_at INTEGER NOT NULL,
-    convicted_at INTEGER,
-    proof TEXT CHECK (length(proof) <= 4096),
-    first_seen INTEGER NOT NULL,
-    last_seen INTEGER NOT NULL,
-    network TEXT CHECK (length(network) <= 128)
-) WITHOUT ROWID;
-CREATE INDEX nodes_by_network ON nodes (network);
-CREATE TABLE results (
-    id INTEGER PRIMARY KEY,
-    peer BLOB NOT NULL CHECK (length(peer) = 32),
-    job_id TEXT NOT NULL CHECK (length(job_id) = 64),
-    received_at INTEGER NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('unchecked', 'checked', 'wrong')),
-    due_at INTEGER,
-    manifest BLOB NOT NULL,
-    envelope BLOB NOT NULL,
-    UNIQUE (peer, job_id)
-);
-CREATE INDEX results_due ON results (due_at) WHERE due_at IS NOT NULL;
-"""
 
 
 @attrs.frozen(kw_only=True)
@@ -116,9 +80,9 @@ class ReputationStore:
         self._writes = 0
         with self._errors("open"):
             private_directory(self.path.parent)
-            # Two processes that turn on the write-ahead log at once do not wait for each other.
-            with _alone(self.path.with_suffix(".lock")):
-                self._connection = _opened(self.path)
+            # SQLite does not wait for another process that turns on the write-ahead log at the same time.
+            with alone(self.path.with_suffix(".lock")):
+                self._connection = opened(self.path)
 
     def close(self) -> None:
         """Close it. Calling this twice is harmless."""
@@ -357,7 +321,7 @@ _EVICT_BYTES = (
 
 def _keep(connection: sqlite3.Connection, result: AcceptedResult) -> None:
     if max(len(result.manifest_json), len(result.envelope_json)) > MAX_RESULT_BYTES:
-        return  # a receipt is a few kilobytes: one that was made long is not worth a file's growth
+        return  # a real receipt has a few kilobytes: an inflated one must not grow the file
     connection.execute(
         "INSERT OR REPLACE INTO results (peer, job_id, received_at, state, due_at, manifest, envelope)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -366,61 +330,6 @@ def _keep(connection: sqlite3.Connection, result: AcceptedResult) -> None:
             *(_seconds(result.due_at), result.manifest_json, result.envelope_json),
         ),
     )
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
-
-
-def _opened(path: Path) -> sqlite3.Connection:
-    """Open the file, created if it is missing. Raises: sqlite3.Error, OSError, `StorageError`."""
-    with contextlib.suppress(FileExistsError):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
-    # Not opened to look at it: closing a descriptor gives up the locks that this process has on the file (fcntl(2)).
-    if not stat.S_ISREG(path.lstat().st_mode):
-        raise StorageError(f"reputation: {path} is no regular file")
-    connection = sqlite3.connect(
-        path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=64
-    )
-    try:
-        connection.execute("PRAGMA trusted_schema = OFF")
-        connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA journal_size_limit = 4194304")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute(f"PRAGMA max_page_count = {MAX_FILE_BYTES // _PAGE_BYTES}")
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            _created(connection, path)
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _created(connection: sqlite3.Connection, path: Path) -> None:
-    owner = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if not tables and not owner:
-        for statement in _SCHEMA.split(";\n"):
-            connection.execute(statement)
-        connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {_VERSION}")
-    elif owner != _APPLICATION_ID:
-        raise StorageError(f"reputation: {path} is a database of another program")
-    elif version > _VERSION:
-        raise StorageError(f"reputation: {path} is of a newer release (version {version})")
 
 
 def _decayed(trust: float, at: int, now: int) -> float:

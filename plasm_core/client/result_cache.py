@@ -278,7 +278,7 @@ def _verified(
     outputs = dict(zip(OutputStream, written, strict=True))
     manifest = Manifest.from_json(manifest_json)
     if manifest.task_digest != wanted.task_digest:
-        raise ValueError("it is another task's")
+        raise ValueError("it belongs to another task")
     others, kept_settings = [_opinion_of(item) for item in header["opinions"]], dict(header["settings"])
     signature = [verifier for verifier in verifiers if verifier.name == "signature"]
     before = {item.verifier: kept_settings.get(item.verifier) for item in others}

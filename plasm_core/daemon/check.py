@@ -15,7 +15,7 @@ from plasm_core.daemon.store.schema import current_schema, refuse_foreign
 from plasm_core.errors import StateInUseError
 from plasm_core.ownership import check_directory
 from plasm_core.plugins.interfaces import Transport
-from plasm_core.sandbox.process.pool import refuse_missing
+from plasm_core.sandbox.process.spawner import refuse_missing
 
 
 def check_start(config: Config, transports: Sequence[Transport]) -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import attrs
 import trio
 
-from plasm_core.daemon.reservations import Offer
+from plasm_core.daemon.offer import Offer
 from plasm_core.daemon.scheduling.compile_turns import Turn, Turns
 from plasm_core.daemon.scheduling.owners import Owner
 from plasm_core.daemon.scheduling.quotas import Quotas

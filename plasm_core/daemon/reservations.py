@@ -9,18 +9,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-import attrs
 import trio
 
 from plasm_core.config import QueueLimits
-from plasm_core.daemon.scheduling.fair_queue import FairQueue, Place
+from plasm_core.daemon.offer import Key, Offer, Part, SupersededError
+from plasm_core.daemon.scheduling.fair_queue import FairQueue
 from plasm_core.daemon.scheduling.owners import Owner
 from plasm_core.daemon.scheduling.quotas import Quotas
 from plasm_core.daemon.settled import in_thread_if
-from plasm_core.daemon.store import ModuleUpload, Pin, StagedInputs, Store
+from plasm_core.daemon.store import ModuleUpload, Store
 from plasm_core.daemon.store.inputs import SMALL_BYTES
 from plasm_core.daemon.store.modules import SMALL_MODULE_BYTES, Modules
-from plasm_core.errors import PlasmError, RefusedError, StorageError, StorageFullError
+from plasm_core.errors import RefusedError, StorageError, StorageFullError
 from plasm_core.fair_shares import Holder, Room, Shares
 from plasm_core.protocol.channels import PROVABLE, Channel
 from plasm_core.protocol.messages import Submit, Uploads
@@ -35,121 +35,6 @@ PROOF_BYTES_PER_S = 128 << 20
 """When strangers are told whether a module need not be sent: so long after they ask, and as if it were read so fast."""
 
 T = TypeVar("T")
-
-Key = tuple[str, bytes]
-"""A job's id and its token."""
-
-
-class SupersededError(PlasmError):
-    """The client continues its upload on another stream."""
-
-
-@attrs.define(eq=False)
-class Part:
-    """A module, or a tree of files, on its way: as an upload, or stored and pinned."""
-
-    upload: ModuleUpload | None = None
-    pin: Pin | None = None
-
-    def received(self, size: int) -> int:
-        """Return how many bytes have been received."""
-        if self.pin is not None:
-            return size
-        return self.upload.received_bytes if self.upload else 0
-
-    def begun(self, upload: ModuleUpload) -> ModuleUpload:
-        """Note an upload that has begun, and return it."""
-        self.upload = upload
-        return upload
-
-    def stored(self, pin: Pin) -> None:
-        """Note that it is stored, and no upload any more."""
-        self.pin, self.upload = pin, None
-
-    def store_small(self) -> None:
-        """Store an upload that is in memory, if the same bytes are stored already."""
-        if self.pin is None and self.upload is not None and self.upload.is_small:
-            pin = self.upload.pin()
-            if pin is not None:
-                self.stored(pin)
-
-    def commit(self, begin: Callable[[], ModuleUpload]) -> None:
-        """Store it if it is not. `begin`: of which no byte has come. Raises: `RefusedError`, `StorageError`."""
-        if self.pin is None:
-            upload = self.upload or begin()
-            self.upload = None
-            self.pin = upload.commit()
-
-    def release(self) -> None:
-        """Release the stored bytes."""
-        pin, self.pin = self.pin, None
-        if pin is not None:
-            pin.release()
-
-    def drop(self) -> None:
-        """Forget what there is of it."""
-        pin, self.pin = self.pin, None
-        upload, self.upload = self.upload, None
-        if pin is not None:
-            pin.release()
-        if upload is not None:
-            upload.discard()
-
-
-@attrs.define(eq=False, kw_only=True)
-class Offer:
-    """A reservation: one job whose upload is not complete or not accepted. It survives its connection for a while.
-
-    `held_by`: the cancel scope of the session that uploads, None if no session does; `why`: the error that it was
-    cancelled with. `is_admitted`: the upload is complete, and no other session may take over the reservation.
-    """
-
-    key: Key
-    owner: Owner
-    manifest: Manifest
-    manifest_json: bytes
-    sizes: Uploads
-    inputs: StagedInputs
-    place: Place[int]
-    route: str
-    challenge: bytes = attrs.field(factory=lambda: secrets.token_bytes(32))
-    parts: dict[Channel, Part] = attrs.field(factory=dict)
-    """The module and, of a job with files, its tree."""
-    held_by: trio.CancelScope | None = None
-    why: PlasmError | None = None
-    freed: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
-    is_admitted: bool = False
-    expires_at: float = 0.0
-    begun_at: float = attrs.field(factory=trio.current_time)
-
-    @property
-    def received(self) -> Uploads:
-        """The bytes that have arrived on each channel."""
-        parts = {channel.label: part.received(self.sizes.of(channel)) for channel, part in self.parts.items()}
-        return Uploads(**parts, **self.inputs.received)
-
-    @property
-    def received_bytes(self) -> int:
-        """The bytes that have arrived on all channels together."""
-        return self.received.total
-
-    @property
-    def is_small(self) -> bool:
-        """Whether all received bytes are in memory."""
-        uploads = [part.upload for part in self.parts.values() if part.upload is not None]
-        return self.inputs.is_small and all(upload.is_small for upload in uploads)
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether all announced bytes have arrived."""
-        received = self.received
-        return all(received.of(channel) == self.sizes.of(channel) for channel in self.sizes.channels)
-
-    def cut_off(self, why: PlasmError) -> None:
-        """End the session that uploads, if there is one, with an error."""
-        if self.held_by is not None:
-            self.why = why
-            self.held_by.cancel()
 
 
 class Offers:
@@ -395,7 +280,7 @@ class Offers:
         if not stored.is_proved(digest, offer.sizes.of(channel), offer.challenge, proof):
             return False
         pin = stored.pin(digest)
-        if pin is None:  # thrown out a moment ago
+        if pin is None:  # deleted a moment ago
             return False
         part = offer.parts[channel]
         part.drop()
@@ -480,7 +365,7 @@ class Offers:
                 await self.discard(offer)
             else:
                 offer.cut_off(
-                    RefusedError("shutting_down", "the node is about to end", retry_after_s=RETRY_S)
+                    RefusedError("shutting_down", "the node is shutting down", retry_after_s=RETRY_S)
                 )
                 await offer.freed.park()
 

@@ -188,7 +188,7 @@ class Runner:
     def _hand_on(self, job: Job, inputs: OpenInputs, sink: SpoolSink, attempt: Attempt) -> JobResult:
         """Have a node of the network run the job. Raises: `PlasmError`."""
         if self._gateway is None:
-            raise PlasmError("this daemon hands no jobs on any more")
+            raise PlasmError("this daemon forwards no more jobs")
         stdin: Source = File(inputs.stdin_path) if inputs.stdin_fd >= 0 else Bytes(inputs.inputs.stdin)
         with contextlib.ExitStack() as opened:
             opened.enter_context(contextlib.closing(stdin))
@@ -265,7 +265,7 @@ class Runner:
         """Keep what another node gave. Raises: `StorageError`."""
         kept = spool.seal()
         if any(given.receipt.output(stream).sha256 != digest.sha256 for stream, digest in kept.items()):
-            raise StorageError("what was kept of the output is not what the receipt says")
+            raise StorageError("the stored output differs from the receipt")
         if given.fetched is not None:
             with contextlib.closing(given.fetched):
                 spool.keep_files(given.fetched)

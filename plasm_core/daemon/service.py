@@ -18,7 +18,8 @@ from plasm_core.daemon import series
 from plasm_core.daemon.capability_record import SignedRecord, record_of
 from plasm_core.daemon.gateway import Gateway
 from plasm_core.daemon.module_admission import ModuleAdmission
-from plasm_core.daemon.reservations import Offer, Offers
+from plasm_core.daemon.offer import Offer
+from plasm_core.daemon.reservations import Offers
 from plasm_core.daemon.runner import Attempt, Keeping, Runner
 from plasm_core.daemon.scheduling.compile_turns import Turns
 from plasm_core.daemon.scheduling.fair_queue import FairQueue
@@ -145,7 +146,7 @@ class Service:
         """
         job = await self._stored(job_id, token)
         if job is None:
-            raise RefusedError("unknown_job", "there is no job of this id that this token opens")
+            raise RefusedError("unknown_job", "this token opens no job of this id")
         return job
 
     async def look_up(self, job_id: str, token: bytes) -> Job | None:
@@ -201,7 +202,7 @@ class Service:
         Raises: `RefusedError`.
         """
         if self.is_stopping:
-            raise RefusedError("shutting_down", "the node is about to end", retry_after_s=10)
+            raise RefusedError("shutting_down", "the node is shutting down", retry_after_s=10)
         check_submission(
             manifest, submit, self._config, stranger=stranger, hands_on=self._gateway is not None
         )
@@ -222,7 +223,7 @@ class Service:
             if offer.route == "here":
                 await self._admission.admit(offer, progress)
             if self.is_stopping:
-                raise RefusedError("shutting_down", "the node is about to end", retry_after_s=10)
+                raise RefusedError("shutting_down", "the node is shutting down", retry_after_s=10)
             accepted = await settled(
                 await in_thread_if(not offer.inputs.is_small, self._accepting, offer, token)
             )

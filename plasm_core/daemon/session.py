@@ -11,7 +11,7 @@ import trio
 from plasm_core.background_tasks import alongside
 from plasm_core.daemon.change_event import News
 from plasm_core.daemon.job_follower import JobFollower
-from plasm_core.daemon.reservations import Offer, SupersededError
+from plasm_core.daemon.offer import Offer, SupersededError
 from plasm_core.daemon.service import Service
 from plasm_core.daemon.store import Job
 from plasm_core.daemon.store.left_files import LeftFile
@@ -155,7 +155,7 @@ class Session:
             with trio.move_on_after(SILENCE_S) as scope:
                 data = await self._stream.receive_some()
             if scope.cancelled_caught:
-                raise StreamError(f"heard nothing for {SILENCE_S:.0f} s")
+                raise StreamError(f"received nothing for {SILENCE_S:.0f} s")
             if not data:
                 self._conversation.end()
                 raise _Left("it closed")
@@ -269,7 +269,7 @@ class Session:
             try:
                 await self._service.find(fetch.job_id, bytes.fromhex(fetch.token))
             except RefusedError as exc:
-                raise _Left(f"what it fetches is gone: {exc.reason}") from exc
+                raise _Left(f"the output that it fetches is gone: {exc.reason}") from exc
 
     async def _send_contents(self, left: LeftFile, job: Job) -> None:
         conversation = self._conversation

@@ -194,7 +194,7 @@ class ClientConversation:
         asked = self._asked
         assert isinstance(asked, Fetch)
         if contents.kind == "none" and contents.size:
-            raise ProtocolError(f"{contents.size} bytes of what is not there")
+            raise ProtocolError(f"{contents.size} bytes of a missing output")
         end = max(asked.offset, min(asked.offset + asked.length, contents.size))
         window = ReceiveWindow(Channel.CONTENTS, asked.offset, max(asked.credit, asked.offset), size=end)
         self._outputs = {Channel.CONTENTS: window}

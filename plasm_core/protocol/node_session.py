@@ -318,4 +318,4 @@ class NodeConversation:
 
     def _expect(self, *phases: NodePhase) -> None:
         if self.phase not in phases:
-            raise ValueError(f"not a time to say this: {self.phase.value}")
+            raise ValueError(f"no message for this phase: {self.phase.value}")

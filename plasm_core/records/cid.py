@@ -55,13 +55,13 @@ def _decoded(text: str) -> bytes | None:
 
 def _one_case(text: str, upper: bool) -> str:
     if not text.isascii() or text != (text.upper() if upper else text.lower()):
-        raise ValueError("a character is not of its base")
+        raise ValueError("a character outside the alphabet of its base")
     return text
 
 
 def _base36(text: str) -> bytes:
     if any(character not in _BASE36 for character in text):
-        raise ValueError("a character is not of its base")
+        raise ValueError("a character outside the alphabet of its base")
     number = int(text or "0", 36)
     zeros = len(text) - len(text.lstrip("0"))
     return bytes(zeros) + number.to_bytes((number.bit_length() + 7) // 8, "big")

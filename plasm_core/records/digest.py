@@ -27,7 +27,7 @@ def decode_list(data: bytes) -> tuple[bytes, ...]:
         (length,) = struct.unpack_from("<Q", data, offset)
         offset += 8
         if length > len(data) - offset:
-            raise ValueError("an item is longer than what follows")
+            raise ValueError("an item is longer than the remaining bytes")
         items.append(data[offset : offset + length])
         offset += length
     return tuple(items)

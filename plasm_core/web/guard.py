@@ -110,7 +110,7 @@ class Guard:
             raise ApiProblem(
                 403,
                 "unknown_host",
-                "Host names no name of this server",
+                "the header Host names another server",
                 hint="the operator adds names with: plasm web --host-name NAME",
             )
 

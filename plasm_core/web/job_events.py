@@ -96,7 +96,7 @@ class JobEvents:
         if status.attempt == self.following.attempt and any(
             self.following.offsets[channel] > status.output_bytes(channel.output) for channel in OUTPUTS
         ):
-            raise ApiProblem(400, "bad_event_id", "Last-Event-ID says more output than there is")
+            raise ApiProblem(400, "bad_event_id", "Last-Event-ID is beyond the output")
 
     async def _follow(self, link: Link) -> None:
         assert self._write is not None

@@ -88,7 +88,7 @@ def _bound_path(path: Path) -> socket.socket:
     try:
         with contextlib.suppress(FileNotFoundError):
             if not stat.S_ISSOCK(path.lstat().st_mode):
-                raise OSError(errno.EEXIST, "there is another file", str(path))
+                raise OSError(errno.EEXIST, "another file exists", str(path))
             with socket.socket(socket.AF_UNIX) as other:
                 try:
                     other.connect(str(path))

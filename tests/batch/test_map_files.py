@@ -184,7 +184,7 @@ def test_files_that_no_batch_has_written_are_not_replaced(daemon: Daemon, place:
 
     refused = daemon.plasm(*run, "--", "{}", check=False)
 
-    assert b"it is there, without a receipt beside it" in refused.stderr
+    assert b"it exists, without a receipt next to it" in refused.stderr
     assert (mine / "mine").read_bytes() == b"mine"
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from plasm_core.client import reputation_store
+from plasm_core.client import reputation_database, reputation_store
 from plasm_core.client.reputation_store import AcceptedResult, Lesson, ReputationStore
 from plasm_core.errors import StorageError
 from plasm_core.records import PeerId
@@ -352,7 +352,8 @@ def test_a_flood_of_keys_proofs_and_long_receipts_stays_below_the_stated_bound(
     What is over a bound for at most 64 writes is scaled too, to two.
     """
     monkeypatch.setattr(reputation_store, "_EVICT_EVERY", 2)
-    for name in ("MAX_NODES", "MAX_CONVICTED", "MAX_RESULTS", "MAX_RESULTS_BYTES", "MAX_FILE_BYTES"):
+    monkeypatch.setattr(reputation_database, "MAX_FILE_BYTES", reputation_database.MAX_FILE_BYTES // 100)
+    for name in ("MAX_NODES", "MAX_CONVICTED", "MAX_RESULTS", "MAX_RESULTS_BYTES"):
         monkeypatch.setattr(reputation_store, name, getattr(reputation_store, name) // 100)
     long = b"x" * reputation_store.MAX_RESULT_BYTES
     keys = [SeedSigner(number.to_bytes(2, "big") * 16).peer_id for number in range(1, 2_000)]
@@ -369,7 +370,7 @@ def test_a_flood_of_keys_proofs_and_long_receipts_stays_below_the_stated_bound(
         sizes = {item.name: item.stat().st_size for item in path.parent.iterdir()}
         found = store.nodes()
 
-    assert sizes["reputation.db"] <= reputation_store.MAX_FILE_BYTES == (256 << 20) // 100
+    assert sizes["reputation.db"] <= reputation_database.MAX_FILE_BYTES == (256 << 20) // 100
     assert sum(sizes.values()) - sizes["reputation.db"] <= 16 << 20, sizes  # the write-ahead log
     assert sum(item.is_convicted for item in found) == 1_000
     assert sum(not item.is_convicted for item in found) <= 100
@@ -379,7 +380,7 @@ def test_a_flood_of_keys_proofs_and_long_receipts_stays_below_the_stated_bound(
 
 def test_a_full_file_makes_room_and_notes_a_conviction(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failed write is an error, and the next write first deletes the records beyond the bounds."""
-    monkeypatch.setattr(reputation_store, "MAX_FILE_BYTES", 1 << 20)
+    monkeypatch.setattr(reputation_database, "MAX_FILE_BYTES", 1 << 20)
     monkeypatch.setattr(reputation_store, "MAX_RESULTS_BYTES", 256 << 10)
     monkeypatch.setattr(reputation_store, "_EVICT_EVERY", 10**9)
     numbers = itertools.count()

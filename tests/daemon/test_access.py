@@ -72,7 +72,7 @@ def test_without_the_handle_a_job_is_unknown(daemon: Daemon, handle: Handle, ask
         caller.ask(AskStatus(job_id=handle.job_id, token=right))
         status = caller.expect(StatusIs)
 
-    unknown = Refused(reason="unknown_job", message="there is no job of this id that this token opens")
+    unknown = Refused(reason="unknown_job", message="this token opens no job of this id")
     assert answers == dict.fromkeys(others, unknown)
     assert status.status.state in ("QUEUED", "INITIALIZING", "RUNNING", "COMPLETE")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from plasm_core.cli.jobs import _listed
+from plasm_core.cli.job_list import _listed
 from plasm_core.errors import RefusedError, WaitTimeoutError
 from tests.daemon.conftest import HELLO
 from tests.support.daemon import Daemon

@@ -12,7 +12,8 @@ import trio
 
 from plasm_core import config as configuration
 from plasm_core.config import QueueLimits
-from plasm_core.daemon.reservations import Offer, Offers
+from plasm_core.daemon.offer import Offer
+from plasm_core.daemon.reservations import Offers
 from plasm_core.daemon.scheduling.fair_queue import FairQueue
 from plasm_core.daemon.scheduling.owners import Owner, Owners
 from plasm_core.daemon.scheduling.quotas import Quotas

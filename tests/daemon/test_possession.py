@@ -11,7 +11,8 @@ import trio.testing
 
 from plasm_core.client import Submission
 from plasm_core.config import ClientLimits, QueueLimits, StorageLimits
-from plasm_core.daemon.reservations import PROOF_BYTES_PER_S, PROOF_S, Offer, Offers
+from plasm_core.daemon.offer import Offer
+from plasm_core.daemon.reservations import PROOF_BYTES_PER_S, PROOF_S, Offers
 from plasm_core.daemon.scheduling.fair_queue import FairQueue
 from plasm_core.daemon.scheduling.owners import Owners
 from plasm_core.daemon.scheduling.quotas import Quotas

@@ -81,7 +81,7 @@ export class Conversation {
   async hear(...types) {
     for (;;) {
       const late = AbortSignal.timeout(SILENCE_MS);
-      const silence = new Promise((_, reject) => late.addEventListener("abort", () => reject(new Error("heard nothing for 30 s"))));
+      const silence = new Promise((_, reject) => late.addEventListener("abort", () => reject(new Error("received nothing for 30 s"))));
       const { value, done } = await Promise.race([this.#messages.next(), silence]);
       if (done) throw new Error(`the node closed where ${types.join(" or ")} was to come`);
       if (value.type === "heartbeat") continue;

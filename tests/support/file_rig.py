@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from plasm_core.sandbox.process.file_pack import PREFIX_BYTES, TreeSource, pack_tree
 from plasm_core.sandbox.wasi import abi
 from plasm_core.sandbox.wasi.file_calls import FileCalls
-from plasm_core.sandbox.wasi.host import Host, HostJob
+from plasm_core.sandbox.wasi.host import Host
+from plasm_core.sandbox.wasi.host_job import HostJob
 from plasm_core.sandbox.wasi.inodes import TreeLimits
 from plasm_core.sandbox.wasi.open_files import FileJob
 from plasm_core.testing.fakes import FakeInstance, FakeOutput, FakeStdin

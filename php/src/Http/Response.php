@@ -156,7 +156,7 @@ final class Response
         $lines = explode("\r\n", substr($this->ahead, 0, $end));
         $this->ahead = substr($this->ahead, $end + 4);
         if (preg_match('/\AHTTP\/1\.[01] ([1-5][0-9]{2})(?: .*)?\z/', $lines[0], $part) !== 1) {
-            throw new ProtocolError('what answers is no web server');
+            throw new ProtocolError('the answer is not HTTP');
         }
         $this->status = (int) $part[1];
         $this->headers = [];

@@ -257,7 +257,7 @@ final class Conversation
         ['offset' => $offset, 'length' => $length, 'credit' => $credit] = $asked->fields;
         assert(is_int($offset) && is_int($length) && is_int($credit));
         if ($contents->kind === 'none' && $contents->size > 0) {
-            throw new ProtocolError("$contents->size bytes of what is not there");
+            throw new ProtocolError("$contents->size bytes of a missing output");
         }
         $end = max($offset, min($offset + $length, $contents->size));
         $window = new ReceiveWindow(Channel::Contents, $offset, max($credit, $offset), $end);

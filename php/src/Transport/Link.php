@@ -109,7 +109,7 @@ final class Link
             // A node that sends messages without end costs this side more than itself.
             $allowed = self::TALK_BURST + self::TALK_PER_S * ($this->clock->now() - $this->began);
             if ($this->conversation->talk() > $allowed) {
-                throw new ProtocolError("the node has sent {$this->conversation->talk()} messages that say little");
+                throw new ProtocolError("the node has sent {$this->conversation->talk()} messages without progress");
             }
 
             return $this->heard;

@@ -350,8 +350,8 @@ final class RemoteTransport implements SeparatesJobsInterface, RemembersFailures
         $info = $this->directory->locate($peer, $deadline->within(self::SEARCH_S));
         if ($info === null) {
             throw $failure ?? new Unreachable(
-                "nobody knows where the node $peer is",
-                'it may be down; its handle stays good for when it is back',
+                "no address is known of the node $peer is",
+                'it may be down; its handle stays valid until it is back',
             );
         }
 
@@ -440,7 +440,7 @@ final class RemoteTransport implements SeparatesJobsInterface, RemembersFailures
         $causes = $exception instanceof PeerUnreachable ? array_values($exception->causes) : [$exception];
         $wrong = array_filter($causes, static fn (Libp2pException $cause): bool => $cause instanceof WrongPeer);
         if ($wrong !== [] && count($wrong) === count($causes)) {
-            return new PeerMismatch("where the node $peer should be is another: {$causes[0]->getMessage()}", null, $exception);
+            return new PeerMismatch("where the node $peer should be, another one answers: {$causes[0]->getMessage()}", null, $exception);
         }
         if ($exception instanceof DeadlinePassed) {
             return new TimedOut($exception->waitedFor, $this->timeouts->connectS, 'connect');

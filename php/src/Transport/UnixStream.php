@@ -43,7 +43,7 @@ final class UnixStream implements StreamInterface
             $answer = $self->line($deadline);
         } catch (ConnectionLost $exception) {
             $self->close();
-            throw new Unreachable("what listens on $path is no daemon of Plasm", null, $exception);
+            throw new Unreachable("what listens on $path is no Plasm daemon", null, $exception);
         }
         if ($answer !== $protocol) {
             $self->close();
@@ -129,7 +129,7 @@ final class UnixStream implements StreamInterface
             }
             if ($code !== self::EAGAIN) {
                 throw match ($code) {
-                    self::EACCES => new Unreachable("the socket $path is not for this user", self::howToBeLetIn($path)),
+                    self::EACCES => new Unreachable("the socket $path is not open to this user", self::howToBeLetIn($path)),
                     default => new Unreachable(
                         "no daemon answers on $path: " . ($message ?: "error $code"),
                         StartHint::of([dirname($path)]),

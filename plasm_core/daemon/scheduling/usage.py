@@ -49,10 +49,10 @@ class UsageLog:
                 await trio.to_thread.run_sync(self._store.usage.keep, changes)
             except StorageError as exc:
                 self._quotas.remind(changes)
-                log.error("cannot keep what clients have used reason=%s", exc)
+                log.error("cannot store the usage of clients reason=%s", exc)
 
     async def _forget(self) -> None:
         try:
             await trio.to_thread.run_sync(self._store.usage.forget, self._quotas.per_hour, self._store.now())
         except StorageError as exc:
-            log.error("cannot forget what clients have used reason=%s", exc)
+            log.error("cannot delete the usage of clients reason=%s", exc)

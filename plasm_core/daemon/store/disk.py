@@ -58,7 +58,7 @@ def remove_tree(path: Path) -> None:
     except FileNotFoundError:
         pass
     except OSError as exc:
-        log.warning("cannot remove what is no longer needed directory=%s reason=%s", path.name, exc.strerror)
+        log.warning("cannot remove unneeded files directory=%s reason=%s", path.name, exc.strerror)
 
 
 @contextlib.contextmanager

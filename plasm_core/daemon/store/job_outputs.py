@@ -73,7 +73,7 @@ class JobOutputs:
         if live is not None:
             spool = live.spool
             if spool is None or spool.attempt != job.attempt:
-                raise OutputGoneError("the output is not here any more")
+                raise OutputGoneError("the output was deleted")
             return spool.read(stream, offset, maximum_bytes)
         recent = self.recent.get(job.row)
         if recent is None or recent.job.state.live or recent.job.attempt != job.attempt:

@@ -238,7 +238,7 @@ class Modules:
             self._shares.give_back(holder, size_bytes)
 
     def _forget(self, digest: str) -> None:
-        log.error("%s is damaged, thrown out digest=%s", self.noun, digest)
+        log.error("%s is damaged, deleted it digest=%s", self.noun, digest)
         with self._lock, contextlib.suppress(OSError):
             self._sizes.pop(digest, None)
             self._holders.pop(digest, None)

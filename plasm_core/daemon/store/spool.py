@@ -33,7 +33,7 @@ def read_output(
         try:
             fd = os.open(output_path(directory, stream, attempt), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            raise OutputGoneError("the output is not here any more") from None
+            raise OutputGoneError("the output was deleted") from None
         try:
             return os.pread(fd, maximum_bytes, offset)
         finally:

@@ -319,13 +319,13 @@ class Store:
         """Pin a job's module and files. Raises: `RefusedError` (`module_missing`) if they are gone."""
         pin = self.modules.pin(manifest.module)
         if pin is None:
-            raise RefusedError("module_missing", "the module is not here any more: send it again")
+            raise RefusedError("module_missing", "the module was deleted: send it again")
         if manifest.files is None:
             return (pin,)
         tree = self.trees.pin(manifest.files.tree)
         if tree is None:
             pin.release()
-            raise RefusedError("module_missing", "the files are not here any more: send them again")
+            raise RefusedError("module_missing", "the files were deleted: send them again")
         return pin, tree
 
     def inputs(self, job: Job) -> JobInput:

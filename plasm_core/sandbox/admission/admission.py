@@ -6,26 +6,20 @@ one compiles. Their results are cached.
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import json
 import logging
 import os
-import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-
-import attrs
 
 from plasm_core.config import AdmissionLimits
 from plasm_core.errors import BadModuleError, CompileLimitError, RefusedError, SandboxError
 from plasm_core.plugins.interfaces import Runtime, Validator, WorkerComponent
 from plasm_core.records.converter import encode_json, parse_json, structure
 from plasm_core.records.digest import sha256
-from plasm_core.records.manifest import GAS_SCHEDULE, PROFILE, Limits
+from plasm_core.records.manifest import PROFILE, Limits
 from plasm_core.sandbox.admission.at_hand import AtHand
 from plasm_core.sandbox.admission.cache import Cache
+from plasm_core.sandbox.admission.entry_names import Code, entry_name
 from plasm_core.sandbox.admission.fit import check_fit
 from plasm_core.sandbox.admission.prepare import Preparation
 from plasm_core.sandbox.admission.refusals import FORGET_S, Refusals
@@ -54,19 +48,6 @@ def _silent(_phase: str) -> None:
 
 
 _BUSY_S = 300.0
-
-
-@attrs.frozen
-class _Code:
-    """A module by its digest, to be called by an export: None for `_start`."""
-
-    digest: str
-    entry: str | None
-
-    @property
-    def identity(self) -> str:
-        """The part of the cache key that identifies the metered code."""
-        return self.digest if self.entry is None else f"{self.digest}/{self.entry}"
 
 
 class _OverloadedError(CompileLimitError):
@@ -138,7 +119,7 @@ class Admission:
         ready = self.admit_at_hand(digest, limits, entry=entry, profile=profile)
         if ready is not None:
             return ready
-        code = _Code(digest, entry)
+        code = Code(digest, entry)
         info = self._description(code)
         artefact = None
         if info is not None:
@@ -160,7 +141,7 @@ class Admission:
 
         Raises: `RefusedError`.
         """
-        found = None if self._at_hand is None else self._at_hand.take(self._key(_Code(digest, entry)))
+        found = None if self._at_hand is None else self._at_hand.take(self._key(Code(digest, entry)))
         if found is None:
             return None
         info, fd = found
@@ -174,9 +155,9 @@ class Admission:
 
     def is_compiled(self, digest: str, *, entry: str | None = None) -> bool:
         """Return whether the cache has a module, compiled for the runtime. It may be damaged: that is seen at its use."""
-        return self._cache.has(self._compiled_name(_Code(digest, entry)))
+        return self._cache.has(self._compiled_name(Code(digest, entry)))
 
-    def _key(self, code: _Code) -> tuple[str, ...]:
+    def _key(self, code: Code) -> tuple[str, ...]:
         """Return the key of a program within one process: everything that it depends on."""
         validator, runtime = self._validator, self._runtime
         return (
@@ -196,7 +177,7 @@ class Admission:
         Raises: `RefusedError` if it is too large or validating takes too long.
         """
         self._check_length(len(module))
-        code = _Code(sha256(module), entry)
+        code = Code(sha256(module), entry)
         info = self._description(code)
         if info is not None:
             return Preparation(info=info, problems=[])
@@ -211,19 +192,19 @@ class Admission:
 
     # -- the cache: a module's description and its metered code apart, so that a cached run reads the small one only
 
-    def _prepared_name(self, what: str, code: _Code) -> str:
+    def _prepared_name(self, what: str, code: Code) -> str:
         validator = self._validator
         variant = what + "/canonical" * self._inject_nans + "/trap-checks" * self._trap_checks
         variant += "".join(f"/without-{feature}" for feature in self._lowered)
-        return _entry_name(variant, code, validator.entry, validator.version(), validator.options())
+        return entry_name(variant, code, validator.entry, validator.version(), validator.options())
 
-    def _compiled_name(self, code: _Code) -> str:
+    def _compiled_name(self, code: Code) -> str:
         runtime = self._runtime
-        return _entry_name(
+        return entry_name(
             f"compiled/{runtime.name}", code, runtime.entry, runtime.version(), runtime.options()
         )
 
-    def _description(self, code: _Code) -> ModuleInfo | None:
+    def _description(self, code: Code) -> ModuleInfo | None:
         """Return the cached description of a module that was prepared without a problem, or None."""
         fd = self._cache.fetch(self._prepared_name("described", code))
         if fd is None:
@@ -234,7 +215,7 @@ class Admission:
         finally:
             os.close(fd)
 
-    def _keep(self, code: _Code, info: ModuleInfo, code_fd: int) -> None:
+    def _keep(self, code: Code, info: ModuleInfo, code_fd: int) -> None:
         """Store a module's metered code and its description."""
         self._cache.store(self._prepared_name("metered", code), code_fd)
         described = sealed_blob("plasm-described", [encode_json(info)])
@@ -247,7 +228,7 @@ class Admission:
 
     @contextmanager
     def _prepared(
-        self, read: Callable[[], bytes], code: _Code, progress: Progress, meter: Meter
+        self, read: Callable[[], bytes], code: Code, progress: Progress, meter: Meter
     ) -> Iterator[tuple[ModuleInfo, int]]:
         """Yield a module's description and a sealed blob of its metered code."""
         name = self._prepared_name("metered", code)
@@ -312,7 +293,7 @@ class Admission:
         finally:
             os.close(module_fd)
 
-    def _compiled(self, code: _Code, metered_fd: int, progress: Progress, meter: Meter) -> int:
+    def _compiled(self, code: Code, metered_fd: int, progress: Progress, meter: Meter) -> int:
         name = self._compiled_name(code)
         fd = self._cache.fetch(name)
         if fd is None:
@@ -409,30 +390,3 @@ class Admission:
             f"a child process failed with exit code {report.returncode}: {reason(report.stderr)}",
             hint=shortage(report.stderr),
         )
-
-
-def _entry_name(what: str, code: _Code, entry: str, version: str, options: dict[str, object]) -> str:
-    """Return a cache entry's name: all that its content depends on."""
-    parts = [what, code.identity, PROFILE, GAS_SCHEDULE, _sources(), entry, version, _processor()]
-    return json.dumps([*parts, options], sort_keys=True)
-
-
-@functools.cache
-def _sources() -> str:
-    """Return a digest of the code that meters: a changed rewriter must not find its old work."""
-    here = Path(__file__).parent.parent
-    digest = hashlib.sha256()
-    for path in sorted(here.rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-@functools.cache
-def _processor() -> str:
-    """Return what tells this processor's abilities from another's."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    return f"{platform.machine()} {sha256(flags.encode())[:16]}"

@@ -27,6 +27,8 @@ from plasm_core.sandbox.process.processor_time import processor_time_s
 from plasm_core.scratch_file import scratch_file
 
 MAX_STATUS_BYTES = 4 << 20
+START_S = 60.0
+"""How long a zygote or a worker may take until it is ready for a job."""
 _STDERR_TAIL = 4_096
 _ASK_S = 30
 _METER_S = 0.5

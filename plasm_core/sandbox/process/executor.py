@@ -16,8 +16,9 @@ from plasm_core.records.manifest import JobInput, Manifest
 from plasm_core.records.run import Run
 from plasm_core.sandbox.process.child import Meter, unmetered
 from plasm_core.sandbox.process.collected_files import CollectedFiles
+from plasm_core.sandbox.process.idle_worker import Worker
 from plasm_core.sandbox.process.kill_cause import kills
-from plasm_core.sandbox.process.pool import Worker, program_key, workers_for
+from plasm_core.sandbox.process.pool import program_key, workers_for
 from plasm_core.sandbox.process.supervision import OutputSink, StdinFile, Supervision
 from plasm_core.sandbox.program import Program
 

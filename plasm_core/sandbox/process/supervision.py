@@ -29,8 +29,8 @@ from plasm_core.records.run import Run
 from plasm_core.sandbox.process import worker_frames
 from plasm_core.sandbox.process.child import Meter, signal_name, unmetered
 from plasm_core.sandbox.process.collected_files import CollectedFiles
+from plasm_core.sandbox.process.idle_worker import Worker
 from plasm_core.sandbox.process.kill_cause import kills
-from plasm_core.sandbox.process.pool import Worker
 from plasm_core.sandbox.process.processor_time import processor_time_s
 from plasm_core.sandbox.process.sealed_memory import sealed_blob
 from plasm_core.sandbox.program import Program

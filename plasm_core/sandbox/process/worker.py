@@ -31,8 +31,10 @@ from plasm_core.sandbox.process.worker_files import (
     guest_files,
     send_outputs,
 )
+from plasm_core.sandbox.wasi.endings import Exit, OutOfGas, OutputLimit
 from plasm_core.sandbox.wasi.file_calls import FileCalls
-from plasm_core.sandbox.wasi.host import Exit, Host, HostJob, OutOfGas, OutputLimit
+from plasm_core.sandbox.wasi.host import Host
+from plasm_core.sandbox.wasi.host_job import HostJob
 from plasm_core.trap_kinds import TRAP_KINDS
 
 TYPE_CHECKING = False  # importing typing would cost every worker

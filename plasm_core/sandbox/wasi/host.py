@@ -10,7 +10,8 @@ import struct
 
 from plasm_core.sandbox.wasi import abi
 from plasm_core.sandbox.wasi.abi import Errno
-from plasm_core.sandbox.wasi.machine import RealClock, RealRandom, SeededRandom, VirtualClock
+from plasm_core.sandbox.wasi.endings import Exit, OutOfGas, OutputLimit
+from plasm_core.sandbox.wasi.host_job import HostJob, Strings
 from plasm_core.sandbox.wasi.poll import (
     EVENT_BYTES,
     MAX_SUBSCRIPTIONS,
@@ -30,15 +31,6 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from plasm_core.plugins.engine import HostFunction, Instance, Memory
-
-    class Stdin(Protocol):
-        """Where standard input comes from."""
-
-        def read(self, count: int) -> bytes:
-            """Return the next bytes: at least one, at most `count`. Called only while some are left."""
-
-        def remaining(self) -> int:
-            """Return how many bytes are left."""
 
     class Files(Protocol):
         """The files of a job."""
@@ -75,76 +67,6 @@ def _chunks(vectors: list[tuple[int, int]], room: int) -> Iterator[list[tuple[in
             if not chunk:
                 yield pieces
                 pieces, chunk = [], min(_CHUNK, room)
-
-
-class Exit(Exception):
-    """The guest called proc_exit. `code` is a u32."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(code)
-        self.code = code
-
-
-class OutOfGas(Exception):
-    """The gas charge of a host call made the gas counter negative."""
-
-
-class OutputLimit(Exception):
-    """The guest wrote more than its limit to stdout or stderr."""
-
-
-class Strings:
-    """Arguments or environment in the layout of guest memory, joined once for all calls.
-
-    The gas for asking for their sizes does not depend on their number, so the time must not either.
-    """
-
-    def __init__(self, strings: list[bytes]) -> None:
-        self.count = len(strings)
-        self.joined = b"\0".join([*strings, b""])
-        self._lengths = list(map(len, strings))
-        self._offsets = -1
-        self._ones = 0
-
-    def pointers(self, buffer: int) -> bytes:
-        """Return the addresses of all strings if the first is at `buffer`. They must fit below 4 GiB."""
-        if self._offsets < 0:
-            offsets, offset = [], 0
-            for length in self._lengths:
-                offsets.append(offset)
-                offset += length + 1
-            # The offsets as one number, and one that adds 1 to each: moving all of them is one multiplication.
-            self._offsets = int.from_bytes(struct.pack(f"<{self.count}I", *offsets), "little")
-            self._ones = int.from_bytes(b"\1\0\0\0" * self.count, "little")
-        return (self._offsets + buffer * self._ones).to_bytes(4 * self.count, "little")
-
-
-class HostJob:
-    """One job's inputs in a worker.
-
-    `output(stream, data)` receives the guest's output, stream 1 or 2. Arguments and environment strings contain no
-    NUL. `seed` has 32 bytes.
-    """
-
-    def __init__(
-        self,
-        *,
-        args: list[bytes],
-        env: list[bytes],
-        stdin: Stdin,
-        seed: bytes,
-        output_bytes: int,
-        real_clock: bool = False,
-        real_random: bool = False,
-        output: Callable[[int, bytes], None],
-    ) -> None:
-        self.args = Strings([b"main", *args])
-        self.env = Strings(env)
-        self.stdin = stdin
-        self.output = output
-        self.left = {1: output_bytes, 2: output_bytes}
-        self.clock = RealClock() if real_clock else VirtualClock()
-        self.random = RealRandom() if real_random else SeededRandom(seed)
 
 
 class Host:

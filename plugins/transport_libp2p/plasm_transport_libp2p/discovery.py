@@ -67,7 +67,9 @@ class Kademlia(Discovery):
             except PeerUnreachableError as exc:
                 raise ConfigError(f"discovery.kademlia.bootstrap: {exc}") from exc
             if where is None:
-                raise ConfigError(f"discovery.kademlia.bootstrap: {address} says who, but not where")
+                raise ConfigError(
+                    f"discovery.kademlia.bootstrap: {address} has a PeerId, but no place to dial"
+                )
 
     def open(self, network: Network) -> AbstractAsyncContextManager[Directory]:
         return self._open(network)

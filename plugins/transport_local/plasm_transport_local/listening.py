@@ -43,7 +43,7 @@ def _clear(path: Path) -> None:
     """Remove a socket that nobody listens on any more."""
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise TransportError(f"cannot listen on {path}: it is there, and no socket")
+            raise TransportError(f"cannot listen on {path}: it exists and is no socket")
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX) as probe:

@@ -144,7 +144,7 @@ class LocalNetwork(Network):
             connection = await _connected(path)
         except PermissionError as exc:
             raise PeerUnreachableError(
-                f"the socket {path} is not for this user", hint=_how_to_be_let_in(Path(path))
+                f"the socket {path} is not open to this user", hint=_how_to_be_let_in(Path(path))
             ) from exc
         except OSError as exc:
             raise PeerUnreachableError(f"no daemon answers on {path}: {exc.strerror or exc}") from exc
@@ -155,7 +155,7 @@ class LocalNetwork(Network):
             answer = await stream.receive_line()
         except PlasmError as exc:
             await trio.aclose_forcefully(connection)
-            raise PeerUnreachableError(f"what listens on {path} is no daemon of Plasm: {exc}") from exc
+            raise PeerUnreachableError(f"what listens on {path} is no Plasm daemon: {exc}") from exc
         except BaseException:
             await trio.aclose_forcefully(connection)
             raise

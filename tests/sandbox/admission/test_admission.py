@@ -28,6 +28,7 @@ from plasm_core.plugins import loading
 from plasm_core.plugins.interfaces import Runtime, Validator
 from plasm_core.records import JobInput, Limits, manifest_for
 from plasm_core.sandbox.admission import admission as admission_module
+from plasm_core.sandbox.admission import entry_names
 from plasm_core.sandbox.admission.admission import Admission
 from plasm_core.sandbox.admission.cache import Cache
 from plasm_core.sandbox.admission.fit import check_fit
@@ -186,7 +187,7 @@ def test_what_the_cache_holds_depends_on_all_code_that_makes_it(monkeypatch: pyt
 
     monkeypatch.setattr(Path, "read_bytes", noted)
 
-    admission_module._sources.__wrapped__()
+    entry_names._sources.__wrapped__()
 
     # Without what only limits and serves the child.
     serving = {"__init__", "child", "confine", "descriptor", "prepare"}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from plasm_core.sandbox.process.file_pack import bytes_source, directory_source, link_source
 from plasm_core.sandbox.wasi import abi
-from plasm_core.sandbox.wasi.host import Exit, OutOfGas, OutputLimit
+from plasm_core.sandbox.wasi.endings import Exit, OutOfGas, OutputLimit
 from plasm_core.tree_listing import ListingError
 from tests.support.file_rig import ALL, DATA, FileRig
 

@@ -14,7 +14,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from plasm_core.sandbox.wasi.host import Exit, Host, HostJob, OutOfGas, OutputLimit
+from plasm_core.sandbox.wasi.endings import Exit, OutOfGas, OutputLimit
+from plasm_core.sandbox.wasi.host import Host
+from plasm_core.sandbox.wasi.host_job import HostJob
 from plasm_core.testing.fakes import FakeInstance, FakeOutput, FakeStdin, Step
 from plasm_core.testing.script import (
     CLOCK,

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.worst_calls import WORST, WORST_WITH_FILES
 from plasm_core.sandbox.wasi.abi import FUNCTIONS
 from plasm_core.sandbox.wasi.file_calls import FileCalls
-from plasm_core.sandbox.wasi.host import Strings
+from plasm_core.sandbox.wasi.host_job import Strings
 from plasm_core.testing.fakes import Step
 from tests.sandbox.wasi.test_host import Rig
 

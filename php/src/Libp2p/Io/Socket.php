@@ -121,7 +121,7 @@ final class Socket implements ChannelInterface
     public function post(string $bytes): void
     {
         if ($this->queue->length() + strlen($bytes) > self::MAX_QUEUED_BYTES) {
-            throw new ProtocolViolation('the peer asks for answers but takes none');
+            throw new ProtocolViolation('the peer asks for answers but does not read them');
         }
         $this->enqueue($bytes);
     }

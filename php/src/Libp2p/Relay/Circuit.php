@@ -83,7 +83,7 @@ final class Circuit implements ChannelInterface
     {
         $this->check();
         if ($this->queue->length() + strlen($bytes) > self::MAX_QUEUED_BYTES) {
-            throw new ProtocolViolation('the peer asks for answers but takes none');
+            throw new ProtocolViolation('the peer asks for answers but does not read them');
         }
         $this->queue->append($bytes);
         $this->flush();
