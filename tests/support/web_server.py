@@ -135,10 +135,12 @@ class WebServer:
 
 
 def form(boundary: str, parts: Sequence[tuple[str, bytes]]) -> bytes:
-    """Return the body of a form. The parts `module` and `stdin` are sent as files."""
+    """Return the body of a form. `module`, `stdin` and the like are sent as files, `file:PATH` as a file of that name."""
     lines = b""
-    for name, value in parts:
-        file = f'; filename="{name}.bin"' if name in ("module", "stdin") else ""
+    for given, value in parts:
+        name, _, path = given.partition(":")
+        path = path or (f"{name}.bin" if name in ("module", "stdin", "tree", "pack") else "")
+        file = f'; filename="{path}"' if path else ""
         lines += (
             f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{file}\r\n\r\n'.encode()
             + value
