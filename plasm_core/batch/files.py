@@ -12,7 +12,8 @@ from typing import IO
 
 import attrs
 
-from plasm_core.batch.folder import BatchFolder, BatchFolderError, storage_errors
+from plasm_core.batch.folder import BatchFolder, BatchFolderError
+from plasm_core.batch.storage import storage_errors
 from plasm_core.client.fetched_files import FetchedFiles, Fetching, FetchLimits
 from plasm_core.client.remote_files import LeftEntry, left_entries
 from plasm_core.client.result_files import ResultFiles

@@ -30,9 +30,9 @@ from plasm_core.batch.rows import (
     KeptOutputs,
     NewJob,
 )
-from plasm_core.errors import PlasmError, StorageError, StorageFullError
+from plasm_core.batch.storage import connected, connected_to_read, storage_errors
+from plasm_core.errors import PlasmError
 from plasm_core.ownership import check_owner
-from plasm_core.resource_hint import resource_hint
 
 T = TypeVar("T")
 
@@ -41,7 +41,6 @@ APPLICATION_ID = 0x504C4254
 VERSION = 1
 DATABASE, LOCK = "batch.sqlite", "lock"
 _MODULE, _STDIN, _OUTPUTS = "module.wasm", "stdin", "outputs"
-_BUSY_S = 10.0
 _LOCK_TRIES, _LOCK_PAUSE_S = 20, 0.01
 _CHUNK_BYTES = 1 << 20
 _SCHEMA = """
@@ -109,16 +108,20 @@ class BatchFolder:
                 with _private(path / _MODULE) as file:
                     copy_module(file)
                 _private(path / DATABASE).close()
-                connection = _connect(path / DATABASE)
+                connection = connected(path / DATABASE)
             except BaseException:
                 lock.close()
                 raise
         folder = cls(path, lock, connection)
-        with folder._changed() as sql:
-            sql.executescript(_SCHEMA)
-            sql.execute(f"PRAGMA user_version = {VERSION}")
-            sql.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        folder.note(**facts)
+        try:
+            with folder._changed() as sql:
+                sql.executescript(_SCHEMA)
+                sql.execute(f"PRAGMA user_version = {VERSION}")
+                sql.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            folder.note(**facts)
+        except BaseException:
+            folder.close()
+            raise
         return folder
 
     @classmethod
@@ -137,12 +140,14 @@ class BatchFolder:
                 _check_owner(path)
             lock = None if to_read else _locked(path)
             try:
-                connection = _connect(database)
+                connection = connected_to_read(database) if to_read else connected(database)
                 (kind,) = connection.execute("PRAGMA application_id").fetchone()
                 (version,) = connection.execute("PRAGMA user_version").fetchone()
             except sqlite3.DatabaseError as exc:
                 if lock is not None:
                     lock.close()
+                if isinstance(exc, sqlite3.OperationalError):  # of the disk, and not of the file
+                    raise
                 raise BatchFolderError(f"{database} is no batch: {exc}") from exc
         if kind != APPLICATION_ID or version != VERSION:
             connection.close()
@@ -329,13 +334,6 @@ def not_begun(path: Path) -> BatchNotBegunError:
 FAILED = (BatchJobState.FAILED, BatchJobState.ERROR, BatchJobState.CANCELLED)
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=_BUSY_S, check_same_thread=False)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    return connection
-
-
 def _check_owner(path: Path) -> None:
     """Refuse a folder in which another user could replace the module and the handles. Raises: `BatchFolderError`."""
     try:
@@ -371,22 +369,3 @@ def is_in_use(path: Path) -> bool:
         except BlockingIOError:
             return True
     return False
-
-
-@contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
-    """Turn errors of the disk and of SQLite into ours. Raises: `StorageFullError`, `StorageError`."""
-    try:
-        yield
-    except sqlite3.OperationalError as exc:
-        full = getattr(exc, "sqlite_errorname", "") == "SQLITE_FULL" or "is full" in str(exc)
-        raise _storage_error(path, str(exc), full) from exc
-    except OSError as exc:
-        full = resource_hint(exc) is not None
-        raise _storage_error(path, exc.strerror or str(exc), full) from exc
-
-
-def _storage_error(path: Path, problem: str, full: bool) -> StorageError:
-    kind = StorageFullError if full else StorageError
-    hint = f"what was stored is kept: make room, and go on with: plasm map --resume {path}"
-    return kind(f"cannot write the batch in {path}: {problem}", hint=hint)

@@ -12,10 +12,11 @@ from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from plasm_core.batch.folder import BatchFolder, storage_errors
+from plasm_core.batch.folder import BatchFolder
 from plasm_core.batch.inputs import BatchInput
 from plasm_core.batch.plan import BatchTerms, Templates, add_jobs
 from plasm_core.batch.rows import JobRow
+from plasm_core.batch.storage import storage_errors
 from plasm_core.records import sha256
 from plasm_core.records.output import OutputStream
 

@@ -15,9 +15,10 @@ import trio
 
 from plasm_core.background_tasks import alongside
 from plasm_core.batch.files import KeptFiles, kept_tree
-from plasm_core.batch.folder import BatchFolder, not_begun, storage_errors
+from plasm_core.batch.folder import BatchFolder, not_begun
 from plasm_core.batch.plan import BatchTerms
 from plasm_core.batch.rows import BatchJobResult, BatchJobState, Counts, JobRow
+from plasm_core.batch.storage import storage_errors
 from plasm_core.client.async_client import AsyncClient
 from plasm_core.client.dispatcher import Dispatcher, Finished, QueuedJob
 from plasm_core.client.module_profile import needed_profile

@@ -14,8 +14,9 @@ from typing import IO, Any
 import attrs
 
 from plasm_core.batch.files import FILES_FOLDER, KeptFiles, have_files
-from plasm_core.batch.folder import BatchFolder, storage_errors
+from plasm_core.batch.folder import BatchFolder
 from plasm_core.batch.rows import BatchJobState, JobRow, stored_outcome
+from plasm_core.batch.storage import storage_errors
 from plasm_core.cli import render
 from plasm_core.errors import OutputFileError
 from plasm_core.records import Envelope, Receipt

@@ -19,6 +19,7 @@ from plasm_core.web.batch_lookup import batch_of, reading, row_with_receipt
 from plasm_core.web.byte_ranges import Wanted
 from plasm_core.web.file_schemas import FILES_PER_PAGE, MAX_FILES_LISTED, MAX_LISTED_POSITION
 from plasm_core.web.guard import check_still_valid
+from plasm_core.web.guest_path import FILE_PATH
 from plasm_core.web.job_json import receipt_of
 from plasm_core.web.left_files import checked_file, file_headers, listing_json, no_file
 from plasm_core.web.request_values import whole
@@ -41,7 +42,7 @@ class BatchFileRoutes:
         files = "/v1/batches/{batchId}/jobs/{number}/files"
         return [
             Route(files, self.list, methods=["GET"]),
-            Route(f"{files}/{{path:path}}", self.file, methods=["GET"]),
+            Route(f"{files}/{FILE_PATH}", self.file, methods=["GET"]),
         ]
 
     async def list(self, request: Request) -> Response:

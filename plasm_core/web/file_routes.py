@@ -14,6 +14,7 @@ from plasm_core.web.bearer_tokens import READ
 from plasm_core.web.byte_ranges import Wanted
 from plasm_core.web.file_schemas import FILES_PER_PAGE, MAX_FILES_LISTED, MAX_LISTED_POSITION
 from plasm_core.web.guard import check_still_valid, token_of
+from plasm_core.web.guest_path import FILE_PATH
 from plasm_core.web.job_lookup import job_of
 from plasm_core.web.left_files import FileBody, LeftFiles, file_headers, listing_json
 from plasm_core.web.problems import invalid
@@ -36,7 +37,7 @@ class FileRoutes:
         job = "/v1/jobs/{jobId}"
         return [
             Route(f"{job}/files", self.list, methods=["GET"]),
-            Route(f"{job}/files/{{path:path}}", self.file, methods=["GET"]),
+            Route(f"{job}/files/{FILE_PATH}", self.file, methods=["GET"]),
             Route(f"{job}/output", self.output, methods=["GET"]),
             Route("/v1/trees/{digest}", self.tree, methods=["GET"]),
         ]

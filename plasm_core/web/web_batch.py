@@ -12,8 +12,9 @@ from typing import Any
 import attrs
 import trio
 
-from plasm_core.batch.folder import DATABASE, BatchFolder, not_begun, storage_errors
+from plasm_core.batch.folder import DATABASE, BatchFolder, not_begun
 from plasm_core.batch.rows import Counts
+from plasm_core.batch.storage import storage_errors
 from plasm_core.errors import PlasmError, StorageError
 
 RECEIPT_FILE = "batch.json"

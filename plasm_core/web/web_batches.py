@@ -17,10 +17,11 @@ from pathlib import Path
 import trio
 
 from plasm_core.batch.files import KeptFiles
-from plasm_core.batch.folder import BatchFolder, BatchNotBegunError, storage_errors
+from plasm_core.batch.folder import BatchFolder, BatchNotBegunError
 from plasm_core.batch.receipt import batch_document
 from plasm_core.batch.rows import BatchJobResult, BatchJobState
 from plasm_core.batch.run import BatchRun
+from plasm_core.batch.storage import storage_errors
 from plasm_core.client.async_client import AsyncClient
 from plasm_core.errors import PlasmError, RefusedError, StorageError, StorageFullError
 from plasm_core.paths import private_directory

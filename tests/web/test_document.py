@@ -19,7 +19,7 @@ def test_the_document_has_the_routes_that_there_are() -> None:
     history = RecentSamples(settings)
     parts = WebParts(client=None, jobs=None, batches=None, watch=None, history=history, settings=settings)  # type: ignore[arg-type]  # no request is made
     served = {
-        (route.path.replace(":path}", "}"), method.lower())  # Starlette's word for a rest with slashes
+        (route.path.replace(":guest}", "}"), method.lower())
         for route in api_routes(parts)
         if isinstance(route, Route)
         for method in route.methods or ()
