@@ -26,6 +26,7 @@ from tests.support.wat import starting, writing
 from tests.support.web_server import WebServer
 
 HELLO = (ROOT / "examples" / "hello" / "hello.wasm").read_bytes()
+COPY = (ROOT / "plasm_core" / "testing" / "modules" / "files.wasm").read_bytes()
 FOR_EVER = starting("(loop $l (br $l))")
 MIB = 1 << 20
 
@@ -153,7 +154,7 @@ def open_sockets(pid: int) -> int:
 
 
 def measure(web: WebServer, listeners: int) -> None:
-    """Measure the listeners, then the slow reader, then the upload."""
+    """Measure the listeners, then the slow reader, the uploads, and files."""
     assert web.process is not None
     web.submit([("module", HELLO)], wait_s=60)
     show(web, "at rest")
@@ -171,9 +172,12 @@ def measure(web: WebServer, listeners: int) -> None:
     forget_peak(web.process.pid)
     slow_reader(web)
     forget_peak(web.process.pid)
-    for turn in (1, 2, 3):
-        aborted_upload(web)
-        show(web, f"after an upload of 100 MiB that broke off, turn {turn}")
+    for part in ('name="stdin"', 'name="file"; filename="in/data"'):
+        for turn in (1, 2, 3):
+            aborted_upload(web, part)
+            show(web, f"after an upload of 100 MiB as {part.split(';')[0]} that broke off, turn {turn}")
+    forget_peak(web.process.pid)
+    large_files(web)
 
 
 def slow_reader(web: WebServer) -> None:
@@ -196,13 +200,44 @@ def slow_reader(web: WebServer) -> None:
     show(web, "after it")
 
 
-def aborted_upload(web: WebServer) -> None:
-    """Send 100 MiB of stdin, and break off."""
+def large_files(web: WebServer) -> None:
+    """Have a job copy a file of 200 MiB, name it again without sending it, and read the copy."""
+    given = [
+        ("module", COPY),
+        ("files", b'{"outputs": ["out/"], "limits": {"data_bytes": 300000000}}'),
+        ("job", b'{"gas": 1000000000000, "memory_bytes": 1073741824}'),
+    ]
+    began = time.perf_counter()
+    job = web.submit([*given, ("file:in/data", bytes(200 * MIB))], wait_s=60)
+    say(f"a job with a file of 200 MiB: {job.json['outcome']} after {time.perf_counter() - began:.1f} s")
+    show(web, "after it was sent")
+    began = time.perf_counter()
+    tree = job.json["files"]["tree"].encode()
+    again = web.submit([*given, ("treeDigest", tree)], wait_s=60)
+    say(f"the same tree by its digest: {again.json['outcome']} after {time.perf_counter() - began:.1f} s")
+    began = time.perf_counter()
+    body = web.ask("GET", f"{job.headers['location']}/files/out/copy").body
+    say(f"its copy read: {len(body) / MIB / (time.perf_counter() - began):.0f} MiB/s")
+    show(web, "after it")
+    paths = [("module", COPY), ("outputs", b"."), *((f"file:in/{number}", b"x") for number in range(5000))]
+    many = web.submit([*paths, ("file:in/data", b"x"), ("file:out/", b"")], wait_s=60).headers["location"]
+    began = time.perf_counter()
+    for number in range(20):
+        assert web.ask("GET", f"{many}/files/in/{number}").body == b"x"
+    say(f"one file of 5,000 is read in {(time.perf_counter() - began) / 20 * 1000:.0f} ms")
+    began = time.perf_counter()
+    web.ask("GET", f"{many}/files?limit=10000")
+    say(f"5,000 files are listed in {(time.perf_counter() - began) * 1000:.0f} ms")
+    show(web, "after 5,000 files")
+
+
+def aborted_upload(web: WebServer, part: str) -> None:
+    """Send 100 MiB of a part, and break off."""
     boundary = secrets.token_hex(8)
     with request(web, "POST /v1/jobs") as sock:
         sock.sendall(
             f"Content-Type: multipart/form-data; boundary={boundary}\r\nContent-Length: {200 * MIB}\r\n\r\n"
-            f'--{boundary}\r\nContent-Disposition: form-data; name="stdin"\r\n\r\n'.encode()
+            f"--{boundary}\r\nContent-Disposition: form-data; {part}\r\n\r\n".encode()
         )
         piece = os.urandom(MIB)
         for _ in range(100):

@@ -16,7 +16,7 @@ from plasm_core.web.file_schemas import FILES_PER_PAGE, MAX_FILES_LISTED, MAX_LI
 from plasm_core.web.guard import check_still_valid, token_of
 from plasm_core.web.guest_path import FILE_PATH
 from plasm_core.web.job_lookup import job_of
-from plasm_core.web.left_files import FileBody, LeftFiles, file_headers, listing_json
+from plasm_core.web.left_files import FileBody, LeftFiles, RecentListings, file_headers, listing_json
 from plasm_core.web.problems import invalid
 from plasm_core.web.request_values import whole
 from plasm_core.web.streamed import Streamed
@@ -30,6 +30,7 @@ class FileRoutes:
     """The routes about files."""
 
     jobs: WebJobs
+    recent: RecentListings = attrs.field(factory=RecentListings)
 
     @property
     def routes(self) -> list[Route]:
@@ -49,13 +50,13 @@ class FileRoutes:
         after = whole(request, "after", 0, MAX_LISTED_POSITION, 0)
         assert limit is not None
         assert after is not None
-        left = await LeftFiles.of(self.jobs, job)
+        left = await LeftFiles.of(self.jobs, job, self.recent)
         return JSONResponse(listing_json(left.receipt, await left.entries(), after, limit))
 
     async def file(self, request: Request) -> Response:
         """GET /v1/jobs/{jobId}/files/{path}"""
         job = await job_of(request, self.jobs)
-        entry = await (await LeftFiles.of(self.jobs, job)).file(request.path_params["path"])
+        entry = await (await LeftFiles.of(self.jobs, job, self.recent)).file(request.path_params["path"])
         assert entry.size_bytes is not None
         assert entry.sha256 is not None
         body = FileBody(
@@ -77,7 +78,7 @@ class FileRoutes:
         given = request.query_params.getlist("path")
         if len(given) != 1:
             raise invalid("path", "name one of the manifest's outputs")
-        product, size = await (await LeftFiles.of(self.jobs, job)).output(given[0])
+        product, size = await (await LeftFiles.of(self.jobs, job, self.recent)).output(given[0])
         body = FileBody(
             jobs=self.jobs,
             job=job,

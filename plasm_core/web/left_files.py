@@ -25,8 +25,32 @@ from plasm_core.web.problems import ApiProblem, not_found
 from plasm_core.web.streamed import Start, Write
 from plasm_core.web.web_jobs import GONE, WebJobs, gone, telling_gone
 
+MAX_REMEMBERED = 65_536
+"""Entries of listings, of some 400 bytes each: as many as one job may leave."""
 _ASK_S = 30.0
 _PLAIN = re.compile(r"[^A-Za-z0-9._-]")
+
+
+class RecentListings:
+    """The listings that were asked for last, at most `MAX_REMEMBERED` entries: a client reads file after file."""
+
+    def __init__(self, maximum: int = MAX_REMEMBERED) -> None:
+        self._maximum = maximum
+        self._found: dict[Product, list[LeftEntry]] = {}
+
+    def find(self, product: Product) -> list[LeftEntry] | None:
+        """Return the entries of an output, None if they are not remembered. An output is named by its digest."""
+        found = self._found.pop(product, None)
+        if found is not None:
+            self._found[product] = found  # the latest
+        return found
+
+    def add(self, product: Product, entries: list[LeftEntry]) -> None:
+        """Remember the entries of an output, and forget the oldest for them."""
+        self._found.pop(product, None)
+        self._found[product] = entries
+        while sum(map(len, self._found.values())) > self._maximum:
+            del self._found[next(iter(self._found))]
 
 
 @attrs.frozen(kw_only=True)
@@ -36,12 +60,13 @@ class LeftFiles:
     jobs: WebJobs
     job: WebJob
     receipt: Receipt
+    recent: RecentListings
 
     @classmethod
-    async def of(cls, jobs: WebJobs, job: WebJob) -> LeftFiles:
+    async def of(cls, jobs: WebJobs, job: WebJob, recent: RecentListings) -> LeftFiles:
         """Return the files of a job. Raises: `ApiProblem` if it has not ended, or was released."""
         envelope = await jobs.ended_envelope(job)
-        return cls(jobs=jobs, job=job, receipt=receipt_of(envelope))
+        return cls(jobs=jobs, job=job, receipt=receipt_of(envelope), recent=recent)
 
     async def entries(self) -> list[LeftEntry]:
         """Return all files and directories, in the order of outputs. Raises: `ApiProblem`."""
@@ -63,20 +88,25 @@ class LeftFiles:
         raise not_found("such output: the manifest does not name it, or the job did not leave it")
 
     async def _listed(self, products: Sequence[Product]) -> list[LeftEntry]:
+        found: list[LeftEntry] = []
+        for product in products:
+            entries = self.recent.find(product)
+            if entries is None:
+                entries = await self._fetched(product, len(found))
+                self.recent.add(product, entries)
+            found += entries
+        return found
+
+    async def _fetched(self, product: Product, before: int) -> list[LeftEntry]:
+        """Return the entries of an output, after so many of outputs before it. Raises: `ApiProblem`."""
+        limits = attrs.evolve(self._limits, entries=max(0, self._limits.entries - before))
         with self._asking():
             found = await list_files(
-                self.jobs.client.dialler,
-                self.job.handle,
-                tuple(products),
-                self._limits,
-                Deadline(_ASK_S),
+                self.jobs.client.dialler, self.job.handle, (product,), limits, Deadline(_ASK_S)
             )
-        return [
-            attrs.evolve(entry, size_bytes=await self._size(entry.product))
-            if entry.kind == "file" and entry.size_bytes is None
-            else entry
-            for entry in found
-        ]
+        if product.kind == "file":
+            return [attrs.evolve(entry, size_bytes=await self._size(product)) for entry in found]
+        return found
 
     async def _size(self, product: Product) -> int:
         with self._asking():

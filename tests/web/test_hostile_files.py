@@ -17,10 +17,13 @@ from urllib.parse import quote
 
 import pytest
 
+from plasm_core.client.remote_files import LeftEntry
+from plasm_core.records.files import Product
 from plasm_core.testing.bench import MODULES
 from plasm_core.tree_listing import FILE, TreeEntry, encode
 from plasm_core.web.bearer_tokens import LOCAL_USER, BearerToken
 from plasm_core.web.forms import MAX_PARTS
+from plasm_core.web.left_files import RecentListings
 from plasm_core.web.problems import ApiProblem
 from plasm_core.web.upload_room import UploadRoom
 from tests.support.daemon import DEADLINE_S, Daemon
@@ -237,3 +240,18 @@ def test_the_room_for_files_is_shared_and_given_back() -> None:
         place.receive(75)
     with room.place(LOCAL_USER, 1000) as place:
         place.receive(100)
+
+
+def test_remembered_listings_are_bounded_and_the_oldest_goes() -> None:
+    recent = RecentListings(10)
+    products = [Product(path="out", kind="tree", sha256=f"{number:064}") for number in range(3)]
+    entries = {item: [LeftEntry(path="out", kind="directory", product=item)] * 5 for item in products}
+    for item in products[:2]:
+        recent.add(item, entries[item])
+    assert recent.find(products[0]) == entries[products[0]]  # it is the latest now
+
+    recent.add(products[2], entries[products[2]])
+
+    assert [recent.find(item) is not None for item in products] == [True, False, True]
+    recent.add(products[1], entries[products[1]] * 3)  # larger than the bound: nothing is left
+    assert [recent.find(item) for item in products] == [None] * 3
