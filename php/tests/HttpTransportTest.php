@@ -14,11 +14,19 @@ use Plasm\Exception\Refused;
 use Plasm\Exception\TimedOut;
 use Plasm\Exception\UnknownJob;
 use Plasm\Exception\Unreachable;
+use Plasm\Files\Fetching;
+use Plasm\Files\FetchLimits;
+use Plasm\Files\Product;
 use Plasm\Handle;
+use Plasm\Http\Api;
+use Plasm\Http\BaseUrl;
 use Plasm\PeerId;
 use Plasm\RetryPolicy;
 use Plasm\Tests\Support\WebAnswers;
+use Plasm\Time\Deadline;
+use Plasm\Time\SystemClock;
 use Plasm\Timeouts;
+use Plasm\Transport\HttpSession;
 
 /** Mode `http` against servers that answer in wrong ways. */
 final class HttpTransportTest extends TestCase
@@ -108,18 +116,38 @@ final class HttpTransportTest extends TestCase
         );
     }
 
-    public function testAJobWithFilesIsRefusedBeforeItIsSent(): void
+    /** @dataProvider parts */
+    #[DataProvider('parts')]
+    public function testAnAnswerThatIsNotTheRestOfAnOutputIsRefused(int $taken, string $answer, string $message): void
     {
-        $server = new WebAnswers(self::json(200, '{"version":"1.0","peerId":"' . self::PEER . '"}'), '-');
+        $server = new WebAnswers($answer);
+        $clock = new SystemClock();
+        $api = new Api(BaseUrl::parse($server->url), null, new Timeouts(idleS: 2.0), $clock);
+        $session = new HttpSession($api, PeerId::parse(self::PEER), 'test', Deadline::after(10));
+        $fetching = new Fetching(new Product('out', 'file', str_repeat('0', 64)), new FetchLimits(10, 100));
+        $fetching->take(str_repeat('a', $taken));
+        $this->expectException(ProtocolError::class);
+        $this->expectExceptionMessage($message);
+
         try {
-            (new Client(['mode' => 'http', 'url' => $server->url]))
-                ->run("\0asm\1\0\0\0", ['files' => ['in/data' => 'some'], 'outputs' => ['out/']]);
-            self::fail('it was sent');
-        } catch (Refused $exception) {
-            self::assertSame('files_unsupported', $exception->reason);
+            $session->fetch(str_repeat('0', 64), '', $fetching);
         } finally {
             $server->stop();
         }
+    }
+
+    /** @return iterable<string, array{int, string, string}> */
+    public static function parts(): iterable
+    {
+        $head = static fn (string $rest): string => "HTTP/1.1 $rest\r\nPhase-Kind: file\r\n\r\n";
+        $whole = $head("200 OK\r\nContent-Length: 4") . 'aaaa';
+        yield 'all where the rest was asked for' => [3, $whole, 'another part'];
+        yield 'another rest' => [3, $head("206 Partial\r\nContent-Length: 1\r\nContent-Range: bytes 3-3/4") . 'a', 'another part'];
+        yield 'a rest of what was not begun' => [0, $head("206 Partial\r\nContent-Range: bytes 2-3/4") . 'aa', 'another part'];
+        yield 'no length' => [0, $head('200 OK') . 'aaaa', 'does not say which bytes'];
+        yield 'no range' => [3, $head("206 Partial\r\nContent-Length: 2"), 'does not say which bytes'];
+        yield 'too much' => [0, $head("200 OK\r\nContent-Length: 101"), 'of which the job may leave 100'];
+        yield 'no kind' => [0, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\naaaa", 'the node has nothing'];
     }
 
     public function testTheTokenIsInNoDumpAndNoTrace(): void

@@ -15,6 +15,7 @@ use Plasm\Files\Fetching;
 use Plasm\Http\Api;
 use Plasm\Http\EventStream;
 use Plasm\Http\Form;
+use Plasm\Http\Response;
 use Plasm\JobAnswer;
 use Plasm\JobState;
 use Plasm\JobStatus;
@@ -22,6 +23,7 @@ use Plasm\OutcomeKind;
 use Plasm\Output\OutputInterface;
 use Plasm\PeerId;
 use Plasm\Protocol\Channel;
+use Plasm\Protocol\Message\Contents;
 use Plasm\Record\Fields;
 use Plasm\Submission;
 use Plasm\Time\Deadline;
@@ -66,21 +68,22 @@ final class HttpSession implements SessionInterface
         #[\SensitiveParameter] string $token,
         bool $mayHaveFiles = false,
     ): JobStatus {
-        if ($job->files !== null) {
-            throw self::withoutFiles();
-        }
         if ($job->route !== 'here') {
             throw new InvalidArgument('route: over HTTP a job runs on the daemon of the server, so it is "here"');
         }
-        if ($job->module->size() >= self::POSSESSION_BYTES) {
+        $module = $job->module->size() >= self::POSSESSION_BYTES;
+        $tree = $mayHaveFiles && $job->files !== null && $job->files->size() >= self::POSSESSION_BYTES;
+        while (true) {
             try {
-                return $this->send($job, byDigest: true);
+                return $this->send($job, $module, $tree);
             } catch (Refused $refused) {
-                $refused->reason === 'unknown_module' || throw $refused;
+                match (true) {
+                    $module && $refused->reason === 'unknown_module' => $module = false,
+                    $tree && $refused->reason === 'unknown_tree' => $tree = false,
+                    default => throw $refused,
+                };
             }
         }
-
-        return $this->send($job, byDigest: false);
     }
 
     public function attach(string $jobId, #[\SensitiveParameter] string $token, OutputInterface $output): JobAnswer
@@ -107,7 +110,34 @@ final class HttpSession implements SessionInterface
 
     public function fetch(string $jobId, #[\SensitiveParameter] string $token, Fetching $fetching): Fetching
     {
-        throw self::withoutFiles();
+        // The last byte is asked for again: a range behind the last byte is an error.
+        $from = max(0, $fetching->taken() - 1);
+        $until = $fetching->deadline();
+        $exchange = $this->api->send(
+            'GET',
+            "/v1/jobs/$jobId/output?path=" . rawurlencode($fetching->product->path),
+            'the server to find the output',
+            $until === null ? $this->deadline : $this->deadline->orSooner($until),
+            $from > 0 ? ['Range' => "bytes=$from-"] : [],
+        );
+        try {
+            $response = $exchange->response;
+            [$begin, $size] = self::range($response);
+            if ($begin !== $from) {
+                throw new ProtocolError('the web server sends another part of an output than was asked for');
+            }
+            $fetching->begin(new Contents($jobId, $response->header('Phase-Kind') ?? 'none', $size));
+            $skipped = $fetching->taken() - $from;
+            while (($bytes = $response->next('the rest of the output')) !== null) {
+                $fetching->deadline()?->check('the rest of the output');
+                $fetching->take(substr($bytes, $skipped));
+                $skipped = max(0, $skipped - strlen($bytes));
+            }
+        } finally {
+            $exchange->close();
+        }
+
+        return $fetching;
     }
 
     public function watch(string $jobId, #[\SensitiveParameter] string $token, ?\Closure $changed = null): JobStatus
@@ -145,12 +175,29 @@ final class HttpSession implements SessionInterface
         }
     }
 
-    private static function withoutFiles(): Refused
+    /**
+     * Return where the bytes of an answer begin, and how many there are in all.
+     *
+     * @return array{int, int}
+     *
+     * @throws ProtocolError if it does not say so
+     */
+    private static function range(Response $response): array
     {
-        return new Refused('files_unsupported', 'the HTTP API has no jobs with files', 'use mode local, gateway or remote');
+        $number = '(0|[1-9][0-9]{0,15})';
+        $length = $response->header('Content-Length') ?? '';
+        $range = $response->header('Content-Range') ?? '';
+        if ($response->status === 200 && preg_match("/\\A$number\\z/", $length) === 1) {
+            return [0, (int) $length];
+        }
+        if ($response->status === 206 && preg_match("~\\Abytes $number-$number/$number\\z~", $range, $part) === 1) {
+            return [(int) $part[1], (int) $part[3]];
+        }
+        throw new ProtocolError('the web server does not say which bytes of an output it sends');
     }
 
-    private function send(Submission $job, bool $byDigest): JobStatus
+    /** @param bool $module whether the module is named by its digest; `$tree`: whether the files are */
+    private function send(Submission $job, bool $module, bool $tree): JobStatus
     {
         $form = new Form();
         $form->add('manifest', $job->manifest->json);
@@ -159,13 +206,16 @@ final class HttpSession implements SessionInterface
                 $form->add($name, $item);
             }
         }
-        if ($byDigest) {
+        if ($module) {
             $form->add('moduleDigest', $job->module->sha256());
         } else {
             $form->add('module', $job->module, 'module.wasm');
         }
         if ($job->stdin->size() > 0) {
             $form->add('stdin', $job->stdin, 'stdin');
+        }
+        if ($job->files !== null) {
+            $tree ? $form->add('treeDigest', $job->files->tree) : $form->add('pack', $job->files, 'pack');
         }
         $fields = $this->api->json(
             'POST',

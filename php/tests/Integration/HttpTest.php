@@ -8,6 +8,7 @@ use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use Plasm\Client;
 use Plasm\Exception\BadSignature;
+use Plasm\Exception\FilesNotServed;
 use Plasm\Exception\PeerMismatch;
 use Plasm\Exception\ProtocolError;
 use Plasm\Exception\Refused;
@@ -16,6 +17,7 @@ use Plasm\Exception\UnknownJob;
 use Plasm\Exception\Unreachable;
 use Plasm\Exception\WrongOutput;
 use Plasm\Handle;
+use Plasm\JobResult;
 use Plasm\JobState;
 use Plasm\OutcomeKind;
 use Plasm\RetryPolicy;
@@ -26,6 +28,7 @@ use Plasm\Submission;
 final class HttpTest extends TestCase
 {
     private const HELLO = __DIR__ . '/../../../examples/hello/hello.wasm';
+    private const FILES = __DIR__ . '/../../../plasm_core/testing/modules/files.wasm';
     private const MODULES = __DIR__ . '/modules';
     private const STRANGER = '12D3KooWA4Xop1JaT3MHxwYMkCepYsv4iPVopMXwCz5iHYdBfeSB';
 
@@ -263,6 +266,78 @@ final class HttpTest extends TestCase
             => $plasm->run(self::MODULES . '/cat.wasm', ['stdin' => $bytes], timeout: 60));
 
         self::assertSame(hash('sha256', $bytes), hash('sha256', (string) $result));
+    }
+
+    public function testAJobGetsFilesAndWhatItLeavesIsComparedWithTheReceipt(): void
+    {
+        $result = $this->plasm()->run(self::FILES, ['files' => ['in/data' => 'some'], 'outputs' => ['out/']]);
+
+        self::assertTrue($result->ok());
+        self::assertSame('some', $result->files['out/copy']->contents());
+        self::assertSame(pack('V', 4), $result->files['out/sub/length']->contents());
+    }
+
+    public function testAnOutputThatIsAFileMayBeEmpty(): void
+    {
+        $result = $this->plasm()->run(self::FILES, ['files' => ['in/data' => ''], 'outputs' => ['out/copy']]);
+
+        self::assertSame('', $result->files['out/copy']->contents());
+    }
+
+    public function testFilesAreSentOnceToAServerThatKeepsThem(): void
+    {
+        $options = ['files' => ['in/data' => random_bytes(1 << 20)], 'outputs' => ['out/']];
+
+        $results = $this->throughProxy('once', static fn (Client $plasm): mixed => array_map(
+            static fn (int $_): string => $plasm->run(self::FILES, $options)->files['out/copy']->sha256,
+            [1, 2],
+        ));
+
+        self::assertSame(array_fill(0, 2, hash('sha256', $options['files']['in/data'])), $results);
+    }
+
+    public function testFilesOfAJobThatAnotherClientSubmittedAreFetched(): void
+    {
+        $options = ['files' => ['in/data' => 'other'], 'outputs' => ['out/copy', 'none']];
+        $handle = $this->plasm()->submit(self::FILES, $options);
+
+        $result = $this->plasm()->result($handle, 30);
+
+        self::assertSame(['out/copy'], array_keys(iterator_to_array($result->files)));
+        self::assertSame('other', $result->files['out/copy']->contents());
+    }
+
+    public function testABrokenConnectionLosesNoByteOfAFile(): void
+    {
+        $bytes = random_bytes(1 << 20);
+        $options = ['files' => ['in/data' => $bytes], 'outputs' => ['out/']];
+
+        $result = $this->throughProxy('cut-output', static fn (Client $plasm): mixed
+            => $plasm->run(self::FILES, $options, timeout: 60));
+
+        self::assertInstanceOf(JobResult::class, $result);
+        self::assertSame(hash('sha256', $bytes), $result->files['out/copy']->sha256);
+        self::assertSame($bytes, $result->files['out/copy']->contents());
+    }
+
+    /** @dataProvider changes */
+    #[DataProvider('changes')]
+    public function testAFileThatAProxyChangedIsRefused(string $mode, string $message): void
+    {
+        $this->expectException(FilesNotServed::class);
+        $this->expectExceptionMessage($message);
+
+        $this->throughProxy($mode, static fn (Client $plasm): mixed
+            => $plasm->run(self::FILES, ['files' => ['in/data' => 'some'], 'outputs' => ['out/']], timeout: 30));
+    }
+
+    /** @return array<string, array{string, string}> */
+    public static function changes(): array
+    {
+        return [
+            'a byte' => ['file', 'is not the tree that the receipt states'],
+            'its kind' => ['kind', 'the node has a file where its receipt states a tree'],
+        ];
     }
 
     /** @param \Closure(Client): mixed $run */

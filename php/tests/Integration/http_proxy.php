@@ -16,6 +16,12 @@ while ($client = stream_socket_accept($server, 60)) {
     while (strlen($request) < $end + 4 + (int) ($found[1] ?? 0)) {
         $request .= fread($client, 65536);
     }
+    if ($mode === 'once' && (int) ($found[1] ?? 0) > 500_000 && ++$cuts > 1) {
+        $problem = '{"code":"too_large","detail":"sent twice"}';
+        fwrite($client, "HTTP/1.1 413 Large\r\nContent-Length: " . strlen($problem) . "\r\n\r\n$problem");
+        fclose($client);
+        continue;
+    }
     $path = explode(' ', $request)[1];
     $request = (string) preg_replace('/^Host: .*?\r$/mi', "Host: 127.0.0.1:$port\r", $request, 1);
     $upstream = stream_socket_client("tcp://127.0.0.1:$port");
@@ -38,6 +44,12 @@ while ($client = stream_socket_accept($server, 60)) {
         $answer = preg_replace('/^content-length: \d+/mi', "content-length: $length", (string) $head) . "\r\n\r\n$body";
     } elseif ($mode === 'job' && str_contains($path, '/v1/jobs')) {
         $answer = (string) preg_replace('/"jobId":"..../', '"jobId":"0000', $answer);
+    } elseif ($mode === 'cut-output' && str_contains($path, '/output') && ++$cuts <= 3) {
+        $answer = substr($answer, 0, intdiv(2 * strlen($answer), 3));
+    } elseif ($mode === 'file' && str_contains($path, '/output')) {
+        $answer[-1] = chr(ord($answer[-1]) ^ 1);
+    } elseif ($mode === 'kind' && str_contains($path, '/output')) {
+        $answer = (string) preg_replace('/^phase-kind: .*?\r$/mi', "phase-kind: file\r", $answer, 1);
     } elseif ($mode === 'cut' && str_contains($path, '/events') && ++$cuts <= 3) {
         $answer = substr($answer, 0, intdiv(strlen($answer), 3));
     }
