@@ -225,7 +225,7 @@ class KeptOutputs:
         return self._directory / f"{self._number}.{stream.label}"
 
     def copy(self, row: JobRow, stream: OutputStream, target: IO[bytes]) -> None:
-        """Write an output out. Raises: OSError."""
+        """Copy a job's output to an open file. Raises: OSError."""
         inline = row.stdout if stream is OutputStream.STDOUT else row.stderr
         if inline is not None:
             target.write(inline)

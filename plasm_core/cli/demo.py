@@ -40,7 +40,7 @@ def demo(ctx: click.Context, words: tuple[str, ...], directory: str, as_json: bo
     """Run Plasm's example module, which reverses WORDS, on this machine, and verify its receipt.
 
     The receipt is checked by its signature and by running the job again, on another engine if there is one.
-    Module and receipt are left in a directory, for you to go on with.
+    The module and the receipt stay in a directory, where the commands that it prints use them.
     """
     wasm = resources.files(__package__).joinpath(MODULE).read_bytes()
     module, receipt = Path(directory, MODULE), Path(directory, "receipt.json")

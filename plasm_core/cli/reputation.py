@@ -85,8 +85,8 @@ def export() -> None:
 def audit(ctx: click.Context, reach: node_options.Reach, as_json: bool, settings: Config) -> None:
     """Have other nodes check the accepted results that are due, under a fresh key, and wait for it.
 
-    Open clients do this by themselves; where only short commands run, let a timer run this. Exit code 7 if a result
-    was wrong.
+    A client that stays open checks them by itself. If you only run short commands, run this one from a timer.
+    Exit code 7 if a result was wrong.
     """
     if reach.gateway:
         raise click.UsageError("--gateway has no meaning here: audits are jobs of the network's nodes")

@@ -45,7 +45,7 @@ class Link:
 
     @property
     def is_over(self) -> bool:
-        """Whether all is said, and another conversation may begin on the stream."""
+        """Whether the conversation has ended, so that another may begin on the stream."""
         conversation = self.conversation
         return (
             conversation.is_kept

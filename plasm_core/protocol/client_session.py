@@ -120,7 +120,7 @@ class ClientConversation:
 
     @property
     def is_between_frames(self) -> bool:
-        """Whether no part of a frame has come."""
+        """Whether the received bytes end at a frame boundary, so that the stream may end."""
         return self._reader.is_between_frames
 
     def _end(self) -> None:

@@ -177,7 +177,7 @@ class VerifierContract:
 
         assert self.verifier().judge(CASES[case]).decision is Decision.UNDECIDED
 
-    def test_quorum_takes_nodes_that_agree_and_are_not_one(self) -> None:
+    def test_a_quorum_needs_two_different_nodes_that_agree(self) -> None:
         self.needs((HONEST, SECOND), "quorum")
 
         for case in ("honest", "one-twice", "two-differ"):

@@ -69,7 +69,7 @@ class WebParts:
 
 
 def application(parts: WebParts, tokens: BearerTokens, access: Access) -> Guard:
-    """Return the application, for a server."""
+    """Return the ASGI application of `plasm web`: the guard around the API's routes and the page."""
     app = Starlette(
         routes=[*api_routes(parts), *page_routes(STATIC)],
         exception_handlers={

@@ -45,7 +45,7 @@ def event(name: str, data: Any, identity: str | None = None) -> bytes:
 
 
 def parse_event_id(text: str | None) -> Following | None:
-    """Return the position that the id of an event says; None for `end`. Raises: `ApiProblem`."""
+    """Return the position in the outputs that an event's id encodes; None for `end`. Raises: `ApiProblem`."""
     if text is None or text == "":
         return Following()
     if text == END_ID:

@@ -20,7 +20,10 @@ _MOST_DIALLED = 1024
 
 
 class DialBackPolicy:
-    """The policy of one node, `own`. `clock`: a monotonic clock, in seconds."""
+    """Decides which peers this node may dial for their reachability while its own is unknown.
+
+    `own`: this node's PeerId; `clock`: a monotonic clock, in seconds.
+    """
 
     def __init__(self, own: PeerId, clock: Callable[[], float]) -> None:
         self._own = own
