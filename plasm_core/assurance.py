@@ -48,10 +48,10 @@ def is_mere_word(verdict: Verdict, standing: Standing) -> bool:
 
 
 def lacking_in_file(require: str, verdict: Verdict, standing: Standing) -> str | None:
-    """As `lacking`, for a receipt that was read from a file: nobody checks it later, as a client does by an audit."""
+    """As `lacking`, for a receipt that was read from a file: no client audits it later."""
     found = lacking(require, verdict, standing)
     if found is None and require == "audit" and not set(verdict.signers) <= set(verdict.checked):
-        return "nobody has audited it, or will: require reexecution, with the module and the input"
+        return "no audit of it was made or will be: require reexecution, with the module and the input"
     return found
 
 

@@ -33,7 +33,7 @@ class Holder:
 
 
 NOBODY = Holder(is_own=True, is_bounded=False)
-"""Counts for nobody: what was there before holders were known."""
+"""The holder of amounts from before holders were recorded; they count for no client."""
 
 
 class Room(enum.Enum):
@@ -52,7 +52,7 @@ class Shares:
     """An amount that holders share. Thread-safe.
 
     `kept`: the part reserved for the node's own users. `per_name`: the most that one name may hold. `is_lent`:
-    holdings can be taken back (see `giver`), so that own users may use everything that nobody else wants.
+    holdings can be taken back (see `giver`), so that own users may use everything that no other client wants.
     """
 
     def __init__(

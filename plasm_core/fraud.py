@@ -152,7 +152,7 @@ def convict(
     """Judge a proof, and run its task again unless every receipt in it is refuted by the others already.
 
     `laboratory` has the task's inputs; None if they are missing. A receipt that differs from a run is also compared
-    with a run on a second engine, if one is installed: if the engines of this machine disagree, nobody is convicted.
+    with a run on a second engine, if one is installed: if the engines of this machine disagree, no node is convicted.
     Never raises on a bad proof.
     """
     try:
@@ -161,7 +161,7 @@ def convict(
         return Finding(decision=Decision.REJECT, reasons=(str(exc),), code=exc.code)
     caught = {item.node: item for item in compared.convictions}
     open_receipts = [receipt for receipt in compared.receipts if receipt.node not in caught]
-    reasons = [f"{node}: nobody can re-check its receipt" for node in compared.unsettled]
+    reasons = [f"{node}: its receipt cannot be re-checked" for node in compared.unsettled]
     runs: dict[str, Observables] = {}
     if open_receipts:
         try:
@@ -171,7 +171,7 @@ def convict(
     found = set(runs.values())
     if len(found) > 1:
         told = ", ".join(runs)
-        reasons.append(f"the engines of this machine disagree about the task, and convict nobody: {told}")
+        reasons.append(f"the engines of this machine disagree about the task, and convict no node: {told}")
     elif found:
         (true,) = found
         where = f"re-executed on {' and '.join(runs)}"
@@ -199,7 +199,7 @@ def convict(
     if caught:
         return attrs.evolve(finding, decision=Decision.ACCEPT)
     if len(found) == 1:
-        agree = f"every receipt agrees with the run on this machine ({' and '.join(runs)}): nobody lied"
+        agree = f"every receipt agrees with the run on this machine ({' and '.join(runs)}): no node lied"
         return attrs.evolve(
             finding, decision=Decision.REJECT, reasons=(agree, *reasons), code="no-difference"
         )

@@ -1,7 +1,7 @@
 """Write files that users name: completely or not at all, and never in place of a file that is not regular.
 
 A regular file is replaced by a temporary one of its directory, made under a random name with O_EXCL and O_NOFOLLOW,
-so that nobody can plant a link there. A link that the user named is followed: its target is replaced. Devices, pipes
+so that no other user can plant a link there. A link that the user named is followed: its target is replaced. Devices, pipes
 and descriptors (`/dev/stdout`, a shell's `>(…)`) are written to. `OutputFile.prepared` checks before a job runs that
 its result can be written afterwards.
 """

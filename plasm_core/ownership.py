@@ -1,4 +1,4 @@
-"""Whether a directory or a key is this user's own: nobody else may put another in its place.
+"""Whether a directory or a key is this user's own: no other user may replace it.
 
 Files that only their owner may read protect nothing if somebody else owns them, or a directory above them.
 """

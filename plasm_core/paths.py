@@ -159,7 +159,7 @@ def directories(environ: Mapping[str, str] = os.environ) -> list[Path]:
 def fallback_directory() -> Path:
     """Return where a daemon listens that has no runtime directory: /run/plasm for root, else one in /tmp.
 
-    The directory's name holds the user's id, so that clients find it without any variable, whatever `TMPDIR` says.
+    The directory's name holds the user's id, so that clients find it without any variable and independently of `TMPDIR`.
     """
     user = os.geteuid()
     return Path(f"/tmp/plasm-{user}") if user != 0 else SYSTEM_DIRECTORY

@@ -7,7 +7,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 
 MAX_NAMES = 4096
-"""Of `TokenBuckets`: more than a node has connections, so that nobody gets a full bucket by bringing up others."""
+"""Of `TokenBuckets`: more than a node has connections, so that no peer gets a full bucket by naming others."""
 
 
 class TokenBucket:

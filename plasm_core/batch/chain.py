@@ -30,7 +30,7 @@ class ChainVerdict:
 
     @property
     def signed_by(self) -> PeerId | None:
-        """The trusted key that signed every level, None if one was signed by nobody who is trusted."""
+        """The trusted key that signed every level, None if no trusted key signed one of them."""
         found = {level.signed_by for level in self.levels}
         return next(iter(found)) if len(found) == 1 else None
 

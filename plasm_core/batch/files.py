@@ -164,7 +164,7 @@ class KeptFiles:
     def write(self, receipt: Receipt, directory: int) -> None:
         """Write all outputs into `files` of a job's folder, which is open; earlier ones are replaced.
 
-        They are made in a directory that only this user may enter, so that nobody can plant a link among them.
+        They are made in a directory that only this user may enter, so that no other user can plant a link among them.
 
         Raises: `OutputFileError`, `BatchFolderError`, `StorageError`; OSError.
         """

@@ -188,7 +188,7 @@ class BatchRun:
         self._client.forget(finished.submission)
 
     async def _write(self) -> None:
-        """Store what has ended, whatever there is by one sync. Raises: `StorageError`. Does not return."""
+        """Store the jobs that have ended, all of them by one sync. Raises: `StorageError`. Does not return."""
         while True:
             await self._wake.wait()
             self._wake, stored = trio.Event(), self._stored

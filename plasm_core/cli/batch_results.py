@@ -41,7 +41,7 @@ class Results:
         return self._form != "none" and sys.stdout.isatty()
 
     def write(self, rows: list[JobRow]) -> None:
-        """Write some jobs out. Raises: `OutputFileError`; BrokenPipeError if nobody reads them."""
+        """Write some jobs' results. Raises: `OutputFileError`; BrokenPipeError if the reader closed the pipe."""
         for row in rows:
             written = self._write_folder(row) if self._out is not None else None
             if self._form == "raw" and row.state is BatchJobState.SUCCEEDED:

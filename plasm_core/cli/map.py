@@ -1,4 +1,4 @@
-"""`plasm map`: one module over many inputs, as a batch that survives whatever interrupts it."""
+"""`plasm map`: one module over many inputs, as a batch that an interrupt does not lose."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def _read(file: str) -> Envelope:
 
 
 def _float(text: str) -> float | str:
-    """Read a number of a field that nobody knows: as text if no JSON could hold it again."""
+    """Read a number of an unknown field: as text if JSON could not hold it again."""
     number = float(text)
     return number if math.isfinite(number) else text
 

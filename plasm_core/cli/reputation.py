@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def reputation() -> None:
     """Show, forget or export what your clients have learnt of nodes, or have results checked.
 
-    It is an opinion of yours, and is shared with nobody. A conviction has a fraud proof, which convinces anyone: see
+    It is your own opinion and is not shared. A conviction has a fraud proof, which convinces anyone: see
     plasm verify --fraud.
     """
 

@@ -117,7 +117,7 @@ def _show(
     what = f"{found.checked} receipts belong to it" if number is None else f"job {number} belongs to it"
     if number is None and not found.checked:
         what = "no receipts are beside it"
-    who = f"signed by {found.signed_by}" if found.signed_by else "signed by nobody whom you trust"
+    who = f"signed by {found.signed_by}" if found.signed_by else "signed by no key that you trust"
     text = f"batch of {said.jobs} jobs, {said.receipts} with a receipt: {who}, {what}"
     render.show_mark("✓" if code == exits.OK else "?", text)
     if code == exits.UNDECIDED:

@@ -31,7 +31,7 @@ _ADDRESS = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0
     "host_names",
     multiple=True,
     metavar="NAME",
-    help="A name by which clients reach this server, besides localhost.",
+    help="A name by which clients reach this server, in addition to localhost.",
 )
 @click.option(
     "--allow-origin",

@@ -107,7 +107,7 @@ class AsyncClient:
         return AsyncClient(dialler, self._judge, self._sent, self._reuse, self.auditor)
 
     def forget(self, submission: Submission) -> None:
-        """Forget a job whose result nobody will ask for again: a client of many jobs remembers the latest 10,000."""
+        """Forget a job whose result will not be requested again: a client of many jobs remembers the latest 10,000."""
         self._sent.forget(digest_of_job(submission.manifest_json))
 
     def executions(self, submission: Submission) -> int:

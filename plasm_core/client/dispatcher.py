@@ -102,7 +102,7 @@ class QueuedJob:
 
 @attrs.define(eq=False)
 class Lane:
-    """A node with its window. `peer` None: the daemon of this machine, or whatever node the client chooses."""
+    """A node with its window. `peer` None: the daemon of this machine, or any node that the client chooses."""
 
     peer: PeerId | None
     client: JobRunner

@@ -43,7 +43,7 @@ class InProcessClient:
         """Run a job to its end, verify its receipt, and return the result.
 
         Output is passed to the sink as it is written. With `plasm.reuse` an earlier verified result of an equal task
-        is returned, and nothing runs. The result is returned whatever its verdict is, because its output was passed
+        is returned, and nothing runs. The result is returned with any verdict, because its output was passed
         on before the verification; the caller compares the verdict with its requirements. The job gets the grants
         that it asks for, because its user owns the machine.
 

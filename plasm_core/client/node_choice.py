@@ -372,7 +372,7 @@ class RemoteDialler(Dialler):
         """Search the directory for nodes that accept the job, and return those that answered, the best first.
 
         The search ends when `enough` nodes have answered, `settle_s` seconds after the first, or after `SEARCH_S`.
-        `convicted`: also those that a fraud proof names. If it finds nobody, the bootstrap nodes themselves are asked: one that knows no other node is listed nowhere.
+        `convicted`: also those that a fraud proof names. If it finds no node, the bootstrap nodes themselves are asked: a node that knows no other is listed nowhere.
         """
         found: list[Candidate] = []
         self._last = last = Search(began_at=trio.current_time())

@@ -62,7 +62,7 @@ async def open_client(
     the class of nodes to look for (docs/network.md). `gateway`: the daemon on this machine looks for a node.
     `require` is the assurance that each result needs, one of `plasm_core.assurance.REQUIREMENTS`. `reuse`: `run` and
     `map` return an earlier verified result of an equal task, and run nothing (`JobResult.reused`); None is as
-    configured. Over a network the client has a fresh identity, known to nobody.
+    configured. Over a network the client has a fresh identity.
 
     Raises: `ConfigError`, `PluginError`, `TransportError`; TypeError on `capability`, the old name of `node_class`.
     """

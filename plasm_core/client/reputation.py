@@ -130,7 +130,7 @@ class Reputation:
 
         If an answer's error is at most `GOOD_ERROR`, those that gave it confirm one another, and the others failed: a
         client without an engine could not learn from nodes that differ otherwise, and would ask the same ones again. It
-        convicts nobody. It reads and writes files: call it in a thread. Raises: `StorageError`.
+        convicts no node. It reads and writes files: call it in a thread. Raises: `StorageError`.
         """
         answers: dict[Observables, list[NodeHistory]] = {}
         for claim in claims:

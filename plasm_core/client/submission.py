@@ -193,7 +193,7 @@ class Submission:
         return Uploads(**{channel.label: source.size_bytes for channel, source in self.sources.items()})
 
     def another(self) -> Submission:
-        """Return another job of the same task: by their ids nobody sees that the two belong together."""
+        """Return another job of the same task, whose id does not reveal that the two belong together."""
         manifest = attrs.evolve(self.manifest, nonce=new_nonce())
         return attrs.evolve(self, manifest_json=manifest.to_json(), secret=secrets.token_bytes(32))
 

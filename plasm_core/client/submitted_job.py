@@ -39,7 +39,7 @@ class SentJobs:
             del self._jobs[next(iter(self._jobs))]
 
     def forget(self, job_id: str) -> None:
-        """Forget a job whose result nobody will ask for again."""
+        """Forget a job whose result will not be requested again."""
         self._jobs.pop(job_id, None)
 
     def add_tree(self, peer: PeerId, submission: Submission) -> None:

@@ -142,7 +142,7 @@ def plasmd(
 
 
 def _ignore() -> None:
-    """Tell nobody."""
+    """Do nothing: no caller waits for the start."""
 
 
 def own_socket(config: Config) -> Path:

@@ -32,7 +32,7 @@ _KEPT_FOR_OWN = 8
 """Strangers never have the eighth part of the places: that is for the node's own users."""
 PROOF_S = 0.01
 PROOF_BYTES_PER_S = 128 << 20
-"""When strangers are told whether a module need not be sent: so long after they ask, and as if it were read so fast."""
+"""The delay of the answer to a stranger's proof of possession: `PROOF_S`, and the module's size at this rate."""
 
 T = TypeVar("T")
 

@@ -166,7 +166,7 @@ class Runner:
         return job, spool
 
     def _attempt(self, job: Job, sink: SpoolSink, attempt: Attempt) -> _Ran | JobResult:
-        """Run the guest, here or at another node. Whatever goes wrong with that is a system error."""
+        """Run the guest, here or at another node. Any failure of that is a system error."""
         watch = Stopwatch()
         try:
             with self._store.open_inputs(job) as inputs:

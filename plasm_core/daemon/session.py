@@ -58,7 +58,7 @@ SILENCE_S = 30.0
 PATIENCE_S = 30.0
 """How long a client may keep the node waiting for what takes no work."""
 KEEP_S = 5
-"""How long a stream is kept for another conversation. Less than `HEARTBEAT_S`: nobody speaks on it meanwhile."""
+"""How long a stream is kept for another conversation. Less than `HEARTBEAT_S`: neither side sends on it meanwhile."""
 _LINGER_S = 5.0
 _FULL_S = 60
 _LOOK_S = 2.0

@@ -51,7 +51,7 @@ class Claim:
 
     @property
     def why_unsettled(self) -> str:
-        """Why nobody can re-check the claim, or nothing if anyone can."""
+        """Why the claim cannot be re-checked; nothing if it can."""
         result = self.receipt.result
         if not result.reproducible:
             return "the job used the real time or real randomness: no other run needs to agree"

@@ -325,7 +325,7 @@ def structure(value: Any, cls: type[T], *, record: str) -> T:
         _READERS[cls] = reader_of(cls, _converter.structure)
     read = _READERS[cls]
     if read is not None:
-        # Whatever it refuses, the converter refuses too, and names every problem.
+        # The converter refuses the same records, and names every problem.
         with contextlib.suppress(Exception):
             return typing.cast("T", read(value))
     try:

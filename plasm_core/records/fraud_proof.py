@@ -1,6 +1,6 @@
 """The fraud proof: signed receipts of one task, of which at least one is false, and the inputs to run the task again.
 
-It names nobody. Who lied follows from the receipts and from another run of the task (docs/fraud-proofs.md).
+It names no liar. Which node lied follows from the receipts and from another run of the task (docs/fraud-proofs.md).
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ class ReachabilityVerdict(str, Enum):
     PUBLIC = "public"
     """Anyone reaches it."""
     PRIVATE = "private"
-    """Nobody does who was not spoken to before."""
+    """Only peers that this node dialled before can reach it."""
     UNKNOWN = "unknown"
 
 

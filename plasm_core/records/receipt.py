@@ -143,7 +143,7 @@ class RuntimeClaim:
 
 @attrs.frozen(kw_only=True)
 class Claims:
-    """The node's statements that nobody can check: times, memory and engine."""
+    """The node's statements that cannot be checked: times, memory and engine."""
 
     json_camel = True
     json_open = True

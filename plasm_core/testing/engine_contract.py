@@ -198,7 +198,7 @@ class EngineContract:
     def test_a_run_needs_exactly_the_gas_of_the_schedule(
         self, bench: Bench, module: str, gas: int, outcome: object
     ) -> None:
-        """With exactly that gas it ends normally; with one less it is out of gas, whatever its normal end."""
+        """With exactly that gas it ends normally; with one less it is out of gas, however it ends normally."""
         enough = bench.run(module, gas=gas)
         short = bench.run(module, gas=gas - 1) if gas > 1 else None
 

@@ -36,7 +36,7 @@ TRACE: ContextVar[str] = ContextVar("trace", default="")
 """The trace id of the request that is being served, empty if the client gave none."""
 
 LINGER_S, LINGER_BYTES = 2.0, 8 << 20
-"""How long, and how much, of a body is taken that nobody wants, after the answer."""
+"""How long, and how many bytes, of an unwanted body are read after the answer."""
 _API_POLICY = "default-src 'none'; frame-ancestors 'none'; sandbox"
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' data:; "

@@ -29,7 +29,7 @@ from plasm_core.web.web_jobs import ASK_S, WebJobs
 log = logging.getLogger(__name__)
 
 MOST_WATCHED = 1000
-"""The jobs of one owner that are asked about, the latest: others are told of by GET."""
+"""The jobs of one owner that are asked about, the latest: others are listed by GET."""
 _PAUSE_S = 0.5
 _REST_S = 5.0
 _SHARE = 10
@@ -48,7 +48,7 @@ class Listener:
     some: trio.Event = attrs.field(factory=trio.Event)
 
     def tell(self, job: WebJob, told: dict[str, Any]) -> None:
-        """Have the listener told of a job, if it is one of its own."""
+        """Notify the listener of a job, if it is one of its own."""
         if self.owner in (None, job.owner):
             self.pending[job.number] = told
             self.some.set()
@@ -66,7 +66,7 @@ class JobWatch:
         jobs.observers.append(self.note)
 
     async def run(self) -> None:
-        """Ask for ever; nothing is asked while nobody listens and no URL is to be told."""
+        """Ask for ever, but only while there is a listener or a webhook to send."""
         while True:
             self._came = trio.Event()
             began = trio.current_time()
@@ -130,7 +130,8 @@ class JobWatch:
     async def first(self, owner: str | None, since: int | None) -> list[tuple[WebJob, dict[str, Any]]]:
         """Return the live jobs, and those that ended since a moment.
 
-        All are asked about at once. The end of one that has ended unseen is told later, when `run` has its receipt.
+        All are asked about at once. The end of a job that ended between two questions is reported when `run` has its
+        receipt.
         """
         live = await trio.to_thread.run_sync(partial(self._table.live, owner, limit=MOST_WATCHED))
         live.reverse()

@@ -62,7 +62,7 @@ OUTCOME = object_of(
         "kind": {"type": "string", "enum": [*RECHECKABLE, *CLAIMED]},
         "code": whole("The exit code; only of `exited`."),
         "trap": {"type": "string", "enum": list(TRAP_KINDS), "description": "Only of `trapped`."},
-        "detail": text("What the node says; only of outcomes that nobody else can check."),
+        "detail": text("What the node says; only of outcomes that no other node can check."),
     },
     ["kind"],
     "How the run ended.",

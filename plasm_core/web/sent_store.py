@@ -2,7 +2,7 @@
 
 They are files of the cache directory. When they take too much room, the token that has sent most loses its least
 recently used ones: one token cannot push out what others have sent. Who has sent
-which is in the table of jobs: nobody learns whether another token has sent the same. Its methods block.
+which is in the table of jobs: no token learns whether another has sent the same. Its methods block.
 """
 
 from __future__ import annotations

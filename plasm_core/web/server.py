@@ -145,7 +145,7 @@ class _Http1(H11Protocol):
 class _Tasks:
     """Runs an application for each request. What comes for one that has ended is dropped.
 
-    Hypercorn's own would wait for ever for room in the queue of a request that nobody reads any more.
+    Hypercorn's own would wait for ever for room in the queue of a request whose handler has ended.
     """
 
     def __init__(self, nursery: trio.Nursery) -> None:

@@ -295,7 +295,7 @@ class WebJobs:
             observe(job, status)
 
     async def envelope(self, job: WebJob) -> str | None:
-        """Return the receipt's envelope of a job; None if it has not ended, or nobody has it any more."""
+        """Return the receipt's envelope of a job; None if it has not ended, or if it was deleted."""
         if job.envelope is None:
             await self.status(job)
             found = await self._in_table(self._table.find, job.owner, job.job_id)

@@ -29,7 +29,7 @@ _NAME = re.compile(r"(?=.{1,253}\.?$)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
 
 
 class WebhookUrlError(PlasmError):
-    """A URL may not be told of a job's end."""
+    """A URL is not allowed as a webhook."""
 
 
 class DeliveryError(PlasmError):

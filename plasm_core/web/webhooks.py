@@ -1,4 +1,4 @@
-"""Webhooks: a URL is told of a job's end, by the scheme of Standard Webhooks, until it answers.
+"""Webhooks: a job's end is posted to a URL, by the scheme of Standard Webhooks, until the URL answers.
 
 https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 

@@ -85,7 +85,7 @@ def test_somebody_without_the_key_decides_nothing(out: Path, tmp_path: Path) -> 
         code, said = decided(stranger, str(out / "batch.json"))
 
     assert code == 8, said
-    assert "signed by nobody whom you trust" in said
+    assert "signed by no key that you trust" in said
 
 
 def leaf_flipped(value: dict[str, Any]) -> None:

@@ -131,11 +131,11 @@ def _verdict(known: Reachability, *, lends: bool) -> Check:
         found = "public: anyone reaches this node"
     elif verdict is ReachabilityVerdict.PRIVATE and known.relays:
         status = WARNING
-        found = "private: nobody reaches this node but through a relay"
-        hint = "to be reached straight, let the router forward its ports, or switch UPnP or NAT-PMP on there"
+        found = "private: other peers reach this node only through a relay"
+        hint = "for direct connections, let the router forward the node's ports, or switch UPnP or NAT-PMP on there"
     elif verdict is ReachabilityVerdict.PRIVATE:
         status = FAILURE if lends else WARNING
-        found = "private: nobody reaches this node, and no relay takes it"
+        found = "private: no peer reaches this node, and no relay accepts it"
         hint = "let the router or firewall forward its ports, or begin at a network that has relays"
     else:
         status = WARNING

@@ -106,7 +106,7 @@ class FairQueue(Generic[K]):
     def put(self, owner: Hashable, key: K, holder: Holder = NOBODY, *, first: bool = False) -> None:
         """Add a job that was accepted earlier: at the daemon's start, or, as its owner's `first`, to be run again.
 
-        It is added whatever the capacity; new jobs use `reserve`.
+        It is added beyond the capacity too; new jobs use `reserve`.
 
         Raises: ValueError if the key is in the queue.
         """

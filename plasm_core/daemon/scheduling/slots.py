@@ -19,7 +19,7 @@ WORKER_BYTES = 64 << 20
 """What a worker takes beside the guest's memory: the engine, its code, the host functions."""
 
 DAEMON_BYTES = 128 << 20
-"""What the daemon itself takes at most on a small machine, whatever clients do."""
+"""The most memory that the daemon itself takes on a small machine under any load of clients."""
 
 
 def demand_of(manifest: Manifest) -> Demand:

@@ -180,7 +180,7 @@ class Modules:
     def is_proved(self, digest: str, size_bytes: int, challenge: bytes, proof: str) -> bool:
         """Return whether a proof is sha256(challenge ‖ bytes) for a stored module of this size.
 
-        The same number of bytes is read and hashed whether or not the module is stored and whatever its size, so
+        The same number of bytes is read and hashed whether or not the module is stored and independently of its size, so
         that the time does not reveal it. A damaged module is deleted.
         """
         answer, check, is_read = hashlib.sha256(challenge), hashlib.sha256(), False

@@ -17,7 +17,7 @@ _MEMORY_FEATURES = {"large-memory": 32_768, "whole-memory": 65_535}
 
 
 def lacking(info: ModuleInfo, runtime: Runtime) -> list[str]:
-    """Return the features of a module that a runtime lacks, whatever the limits, sorted."""
+    """Return the features of a module that a runtime lacks under any limits, sorted."""
     return sorted(set(info.features) - runtime.features)
 
 

@@ -1,6 +1,6 @@
 """Lowers a metered module: for an engine without some features, the same module without them.
 
-The module is metered first, so that gas, stack and limits are those of the original whatever it becomes here. What
+The module is metered before it is lowered, so that gas, stack and limits are those of the original. What
 can be lowered, by feature (docs/determinism.md, "Features"):
 
 - `extended-const`: each constant expression becomes the constant that it comes to.

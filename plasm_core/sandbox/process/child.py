@@ -113,7 +113,7 @@ def child_file() -> IO[bytes]:
 
 
 Meter = Callable[[float], None]
-"""Told of processor seconds as they are used, in the thread that waits."""
+"""Called with the processor seconds used since the last call, in the thread that waits."""
 
 
 def unmetered(_cpu_s: float) -> None:

@@ -25,9 +25,9 @@ class Spawner:
         self.missing: dict[str, str] = {}
 
     def take(self, program: Program, *, jobs: int, meter: Meter = unmetered) -> Worker:
-        """Start a worker. It serves one job, whatever `jobs` allows. Raises: `SandboxError`.
+        """Start a worker. It serves one job, even if `jobs` allows more. Raises: `SandboxError`.
 
-        `meter` is told of the processor time of one that does not start.
+        `meter` gets the processor time of one that does not start.
         """
         ours, theirs = socket.socketpair()
         with theirs, child_file() as stderr:

@@ -50,7 +50,7 @@ _AT_ONCE = 32
 """The number of deliveries of a run that are passed on without delay."""
 _NODE_BURST_S = 0.1
 _METER_S = 1.0
-"""How often the worker's processor time is told: so much of it a crash of the node forgives."""
+"""How often the worker's processor time is reported: a crash of the node loses at most so much of the charge."""
 _STREAMS = {worker_frames.STDOUT: OutputStream.STDOUT, worker_frames.STDERR: OutputStream.STDERR}
 
 
@@ -328,7 +328,7 @@ class _Pace:
     """How fast output is taken from one worker. It waits in its socket meanwhile, and then in the guest.
 
     A guest pays gas for the bytes that it writes, and the node's process pays for each delivery: a hash, a write, a
-    turn of its loop for those who follow. Only processor time is bounded here; who reads slowly holds up nobody.
+    turn of its loop for those who follow. Only processor time is bounded here; a slow reader delays no other.
     """
 
     def __init__(self, owner: WorkerOwner) -> None:

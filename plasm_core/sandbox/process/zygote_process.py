@@ -46,7 +46,7 @@ class Zygote:
     def __init__(
         self, program: Program, config: SandboxConfig, *, jobs_per_worker: int, meter: Meter = unmetered
     ) -> None:
-        """Start it. `meter` is told of the processor time that starting takes, also if it fails."""
+        """Start it. `meter` gets the processor time of the start, also if it fails."""
         self.served = 0
         self.missing: dict[str, str] = {}
         self._config = config

@@ -1,7 +1,7 @@
 """The host functions: default-deny, every pointer checked, every loop bounded and charged.
 
-A job sees three descriptors, a virtual clock, seeded randomness, and nothing else; a job with files, its own tree
-besides (`file_calls`).
+A job sees three descriptors, a virtual clock and seeded randomness, and nothing else; a job with files also sees its
+own tree (`file_calls`).
 """
 
 from __future__ import annotations

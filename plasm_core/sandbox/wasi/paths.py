@@ -55,7 +55,7 @@ def _says_directory(path: bytes) -> bool:
 def resolve(
     start: Inode, path: bytes, charge: Callable[[int], None], *, follow: bool, naming: bool = False
 ) -> Found:
-    """Look a path up. `follow`: follow a link that the last name is of. `naming`: never do, whatever its end.
+    """Look a path up. `follow`: follow a link if the last name is one. `naming`: never follow it, even before a slash.
 
     Raises: ilseq, inval, noent, notdir, perm (absolute, or above `start`), loop, nametoolong.
     """

@@ -55,7 +55,7 @@ class Kademlia(Discovery):
     )
 
     def check(self) -> None:
-        """Raise `PluginMissingError` without libp2p; `ConfigError` for an address that nobody could dial."""
+        """Raise `PluginMissingError` without libp2p; `ConfigError` for an address that cannot be dialled."""
         super().check()
         if not self.bootstrap:
             return

@@ -46,7 +46,7 @@ class MessageReader:
         return message
 
     def rest(self) -> bytes:
-        """Return the bytes received after the last message, which belong to whatever the stream carries next."""
+        """Return the bytes received after the last message, which belong to the next protocol on the stream."""
         rest = bytes(self._buffer)
         self._buffer.clear()
         return rest

@@ -40,7 +40,7 @@ def bind(path: Path, *, mode: int, group: str | None, trial: bool = False) -> so
 
 
 def _clear(path: Path) -> None:
-    """Remove a socket that nobody listens on any more."""
+    """Remove a socket on which no process listens any more."""
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
             raise TransportError(f"cannot listen on {path}: it exists and is no socket")

@@ -38,7 +38,7 @@ class AuditVerifier(Verifier):
     wall_time_s: int = constrained(integer(1, 86_400), default=300)
 
     def judge(self, claims: Sequence[Claim]) -> Opinion:
-        """Accept if no claim that is drawn is false. A claim that nobody can re-check is undecided."""
+        """Accept if no claim that is drawn is false. A claim that cannot be re-checked is undecided."""
         unsettled = tuple(dict.fromkeys(reason for claim in claims if (reason := claim.why_unsettled)))
         if unsettled or not claims:
             return self.undecided(*(unsettled or ("there is no receipt",)))

@@ -1,7 +1,7 @@
 """Which peers a node behind a NAT dials back while its own reachability is unknown.
 
 Dialling a peer opens this node's NAT to that peer, whose dial-back then proves nothing for as long as the mapping
-lasts. So the node dials nobody at first. Where all nodes of a small network wait like that, a node dials peers whose
+lasts. So the node dials no peer at first. If all nodes of a small network wait like that, a node dials peers whose
 ids are greater than its own after two minutes, each once in half an hour.
 """
 

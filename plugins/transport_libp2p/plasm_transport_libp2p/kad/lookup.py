@@ -2,7 +2,7 @@
 
 Its course depends on strangers' answers, and no single stranger must determine it. As in S/Kademlia (Baumgart and
 Mies, 2007, section 4.2) a lookup goes along several paths: each server of the routing table that it begins at is the
-root of one, and whatever is learned along a path counts for its roots. The contacts that a search must hear before it
+root of one, and all contacts learned along a path count for its roots. The contacts that a search must hear before it
 ends belong to different roots and, as far as there are any, to different /24s or /48s.
 """
 

@@ -1,7 +1,7 @@
 """Provider records of other peers, kept for an hour.
 
 The records per key, and all records, are bounded. When a bound is reached, the network with the most records loses its
-oldest to a network with fewer: nobody can keep others out by coming first.
+oldest to a network with fewer: early providers cannot keep later ones out.
 """
 
 from __future__ import annotations

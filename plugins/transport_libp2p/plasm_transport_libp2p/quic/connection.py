@@ -206,7 +206,7 @@ class QuicMuxedConnection(ConnectionDriver, IMuxedConn):
             self._endpoint.flush_soon(self)
 
     def on_bytes_dropped(self, count: int) -> None:
-        """Grant the connection credit for bytes that nobody will read."""
+        """Return to the connection the credit of bytes that will not be read."""
         if count and not self._closed.is_set() and self._protocol.consume_connection(count):
             self._endpoint.flush_soon(self)
 

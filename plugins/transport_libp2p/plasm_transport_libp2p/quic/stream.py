@@ -52,7 +52,7 @@ class StreamConnection(Protocol):
         """Grant credit for `count` bytes that were read, `consumed` of the stream in all."""
 
     def on_bytes_dropped(self, count: int) -> None:
-        """Grant the connection credit for bytes that nobody will read."""
+        """Return to the connection the credit of bytes that will not be read."""
 
     def forget(self, stream: QuicMuxedStream) -> None:
         """Drop a stream of which nothing more is expected."""
