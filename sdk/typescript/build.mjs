@@ -1,5 +1,5 @@
-// Build the package: `node build.mjs DIRECTORY`. What TypeScript compiles, and the WASI host, of which there is one
-// source, in plugins/runtime_v8, as it is. `node build.mjs --page` makes anew what the page of `plasm web` ships.
+// Build the package: `node build.mjs DIRECTORY` compiles src, and copies the WASI host from plugins/runtime_v8, its
+// only source. `node build.mjs --page` replaces the copy of the package that the page of `plasm web` ships.
 import { spawnSync } from "node:child_process";
 import { copyFileSync, mkdirSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";

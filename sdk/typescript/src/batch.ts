@@ -1,4 +1,4 @@
-/** Batches: their signed receipt, and the proof that one job belongs to one (docs/receipts.md, "Batches"). */
+/** Batches: their signed receipt, and the proof that a job belongs to a batch (docs/receipts.md, "Batches"). */
 
 import { concat, hex, unhex, type Bytes } from "./bytes.js";
 import { contradictions } from "./consistency.js";
@@ -16,7 +16,7 @@ const BATCH_FORMAT = "plasm.batch/v0", PROOF_FORMAT = "plasm.batch-proof/v0";
 const MAX_BATCH_STATEMENT_BYTES = 64 << 10, MAX_BATCH_BYTES = 1 << 28, MAX_PROOF = 32;
 const NO_RECEIPT = leafHash(new Uint8Array(0));
 
-/** What the client that ran a batch says of it. `createdAt` in microseconds since 1970. */
+/** The statement of the client that ran a batch. `createdAt` in microseconds since 1970. */
 export interface BatchReceipt {
   readonly root: Bytes;
   readonly jobs: number;
@@ -114,7 +114,7 @@ export interface BatchVerification {
 /**
  * Verify a batch, or the proof that one job belongs to it.
  *
- * `trusted`: the keys of clients whose word counts. Without a signature of one of them the decision is `undecided`.
+ * `trusted`: the keys of clients that the caller trusts. Without a signature of one of them the decision is `undecided`.
  * The receipt of a proof must be signed by the node that it names, and must not contradict itself.
  * Throws: `PlatformError`; never because of what is in the document.
  */

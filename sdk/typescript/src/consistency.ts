@@ -1,4 +1,4 @@
-/** The rules that a receipt's fields keep among themselves (docs/receipts.md, "Consistency"). */
+/** The rules between the fields of one receipt (docs/receipts.md, "Consistency"). */
 
 import { sha256 } from "./digest.js";
 import type { Manifest } from "./manifest.js";

@@ -14,7 +14,7 @@ export function sha256Bytes(data: Uint8Array): Bytes {
   return digestOf(data);
 }
 
-/** WebCrypto. Throws: `PlatformError` on a page from plain HTTP, where browsers keep it back. */
+/** WebCrypto. Throws: `PlatformError` on a page from plain HTTP, where browsers do not offer it. */
 export function webCrypto(): SubtleCrypto {
   const subtle = (globalThis.crypto as Crypto | undefined)?.subtle;
   if (subtle === undefined) {
@@ -29,7 +29,7 @@ export async function digestAsync(data: Uint8Array): Promise<string> {
   return hex(new Uint8Array(await webCrypto().digest("SHA-256", whole)));
 }
 
-/** u64le(len) ‖ bytes for each item, in order: what the digests of `args` and `env` are of. */
+/** u64le(len) ‖ bytes for each item, in order: the encoding under the digests of `args` and `env`. */
 export function encodeList(items: readonly Uint8Array[]): Bytes {
   return concat(...items.flatMap((item) => [littleEndian(item.length, 8), item]));
 }
@@ -39,7 +39,7 @@ export function listDigest(items: readonly Uint8Array[]): string {
   return sha256(encodeList(items));
 }
 
-/** What a tagged digest is of: u32le(len(name)) ‖ name ‖ u64le(len(value)) ‖ value for each field, in order. */
+/** The encoding under a tagged digest: u32le(len(name)) ‖ name ‖ u64le(len(value)) ‖ value for each field, in order. */
 export function encodeTagged(fields: readonly (readonly [name: string, value: Uint8Array])[]): Bytes {
   return concat(
     ...fields.flatMap(([name, value]) => {

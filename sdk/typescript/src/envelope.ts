@@ -1,4 +1,4 @@
-/** The envelope: a signed payload (DSSE 1.0.2). What is signed are the payload's bytes as sent. */
+/** The envelope: a signed payload (DSSE 1.0.2). The signature covers the payload's bytes as sent. */
 
 import { concat, unbase64, utf8, type Bytes } from "./bytes.js";
 import { verifySignature } from "./ed25519.js";

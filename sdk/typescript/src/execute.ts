@@ -1,17 +1,19 @@
 /** Runs a job on the engine of this thread: the rewriter's module with the WASI host of plasm.det. */
 
-import { concat, unhex, type Bytes } from "./bytes.js";
+import { unhex, type Bytes } from "./bytes.js";
 import { BadModuleError, PlasmError } from "./errors.js";
+import { Gathered } from "./gathered.js";
+import type { Product } from "./job-files.js";
 import { FAULT_CONVERSION, FAULT_NULL_CALL, FAULT_STACK } from "./metering/body.js";
 import { FAULT_GLOBAL, GAS_GLOBAL, meter, PAGES_GLOBAL } from "./metering/rewrite.js";
 import { WASI_MODULE } from "./metering/module.js";
+import { RunFiles, type TaskFiles } from "./run-files.js";
 import { explain, Host, type HostIO } from "./wasi.mjs";
 import type { Outcome, TrapKind } from "./receipt.js";
 
 const PAGE_BYTES = 65_536, MAX_PAGES = 65_536;
 /** The most bytes of each output that are kept: a task may ask for a TiB. */
 export const MAX_KEPT_BYTES = 512 << 20;
-const PIECE_BYTES = 1 << 16;
 
 /** A task with its bytes. `seed`: 32 bytes in hexadecimal. */
 export interface Task {
@@ -23,44 +25,26 @@ export interface Task {
   readonly limits: { readonly gas: bigint; readonly memoryBytes: bigint; readonly outputBytes: bigint };
   /** The export to call in place of `_start`. */
   readonly entry?: string | undefined;
+  readonly files?: TaskFiles | undefined;
   /** The profile of the task: plasm.det/v1 has neither exceptions nor tail calls. */
   readonly profile?: string | undefined;
 }
 
-/** What a run came to. `outcome` is undefined if this engine could not run it to its end: `detail` says why. */
+/** The result of a run. `outcome` is undefined if this engine could not run it to its end: `detail` says why. */
 export interface Observed {
   readonly outcome: Outcome | undefined;
   readonly detail: string;
   readonly gasUsed: bigint;
   readonly stdout: Bytes;
   readonly stderr: Bytes;
+  /** The outputs that the job left, in any order. */
+  readonly files: readonly Product[];
   /** Whether the module has exception handlers. On an engine with a small stack they may catch its end. */
   readonly exceptions: boolean;
 }
 
 /** More output than is kept. */
 class TooMuchOutput extends PlasmError {}
-
-/** Bytes that come piece by piece. A guest may write a byte at a time: many small pieces are kept in one array. */
-class Gathered {
-  private readonly pieces: Uint8Array[] = [];
-  private last: Uint8Array = new Uint8Array(0);
-  private used = 0;
-
-  add(bytes: Uint8Array): void {
-    if (bytes.length > this.last.length - this.used) {
-      this.pieces.push(this.last.subarray(0, this.used));
-      this.last = new Uint8Array(Math.max(bytes.length, PIECE_BYTES));
-      this.used = 0;
-    }
-    this.last.set(bytes, this.used);
-    this.used += bytes.length;
-  }
-
-  get bytes(): Bytes {
-    return concat(...this.pieces, this.last.subarray(0, this.used));
-  }
-}
 
 class Streams implements HostIO {
   private readonly kept: Record<1 | 2, Gathered> = { 1: new Gathered(), 2: new Gathered() };
@@ -86,7 +70,7 @@ class Streams implements HostIO {
 }
 
 /**
- * Run a task on this thread, which it holds up until the run ends: gas is the only limit on its time.
+ * Run a task on this thread, which is blocked until the run ends: gas is the only limit on its time.
  *
  * Throws: `BadModuleError` if no node would run the module, or this engine cannot.
  */
@@ -107,6 +91,7 @@ export function execute(task: Task): Observed {
     },
     streams,
   );
+  const files = task.files && new RunFiles(host, task.files);
   const { exports } = new WebAssembly.Instance(new WebAssembly.Module(metered.code), { [WASI_MODULE]: host.imports });
   const global = <T extends keyof WebAssembly.ValueTypeMap>(name: string) => exports[name] as WebAssembly.Global<T>;
   const gas = global<"i64">(GAS_GLOBAL);
@@ -123,7 +108,10 @@ export function execute(task: Task): Observed {
   }
   const left = gas.value, gasUsed = left < 0n ? task.limits.gas : task.limits.gas - left;
   const [outcome, detail] = ended(end, left, global<"i32">(FAULT_GLOBAL).value);
-  return { outcome, detail, gasUsed, stdout: streams.output(1), stderr: streams.output(2), exceptions: metered.exceptions };
+  return {
+    outcome, detail, gasUsed, stdout: streams.output(1), stderr: streams.output(2),
+    files: outcome === undefined ? [] : files?.left() ?? [], exceptions: metered.exceptions,
+  };
 }
 
 function explained(thrown: unknown): ReturnType<typeof explain> {

@@ -1,4 +1,4 @@
-/** Reading an object's fields, each checked, with its path in what is thrown. */
+/** Reads and checks the fields of an object; errors name the path of the field. */
 
 import { InvalidRecordError } from "./errors.js";
 import type { Json, JsonObject } from "./json.js";

@@ -1,13 +1,13 @@
-/** The types of the files of a job, of plugins/runtime_v8. */
+/** The types of plugins/runtime_v8's files.mjs, which the build copies here. */
 
 import type { Host } from "./wasi.mjs";
 
 export interface FilesOfJob {
-  listing: Uint8Array;
+  readonly listing: Uint8Array;
   /** Texts of a byte a character, "" for the root. */
-  readOnly: string[];
-  outputs: string[];
-  limits: { dataBytes: number; entries: number; descriptors: number };
+  readonly readOnly: readonly string[];
+  readonly outputs: readonly string[];
+  readonly limits: { readonly dataBytes: number; readonly entries: number; readonly descriptors: number };
 }
 
 export interface LeftFiles {

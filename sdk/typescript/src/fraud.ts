@@ -27,7 +27,7 @@ export class ProofRefusedError extends PlasmError {
   }
 }
 
-/** What a fraud proof shows without a run of its task. */
+/** What a fraud proof shows before its task is run. */
 export interface FraudComparison {
   readonly asked: Asked;
   /** The receipts that count: those that another run can contradict. */

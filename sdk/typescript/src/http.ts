@@ -1,6 +1,7 @@
-/** Requests to the HTTP API: token, deadline, problems as errors, and patience where the server asks for it. */
+/** Requests to the HTTP API: token, deadline, retries, and problems as errors. */
 
 import { concat, fromUtf8, type Bytes } from "./bytes.js";
+import { within, type Waiting } from "./deadline.js";
 import { ProblemError, TooLargeError, UnreachableError } from "./errors.js";
 
 export interface HttpOptions {
@@ -13,20 +14,24 @@ export interface HttpOptions {
   readonly patienceS?: number | undefined;
 }
 
-export interface Request {
+export interface Request extends Waiting {
   readonly method?: string | undefined;
   readonly headers?: Record<string, string> | undefined;
   readonly body?: BodyInit | undefined;
-  readonly signal?: AbortSignal | undefined;
-  /** The most seconds until the answer begins. */
+  /** The most seconds until the answer to one try begins. */
   readonly deadlineS?: number | undefined;
   /** The most seconds to try again; 0: one try. */
   readonly patienceS?: number | undefined;
 }
 
-const DEFAULT_DEADLINE_S = 30, DEFAULT_PATIENCE_S = 30, FIRST_PAUSE_S = 0.25, LONGEST_PAUSE_S = 5, SILENCE_S = 60;
+const LONGEST_POLL_S = 60, DEFAULT_DEADLINE_S = 30, DEFAULT_PATIENCE_S = 30, FIRST_PAUSE_S = 0.25, LONGEST_PAUSE_S = 5, SILENCE_S = 60;
 const MAX_JSON_BYTES = 32 << 20;
 const AGAIN = new Set([408, 429, 502, 503, 504]);
+
+/** How many whole seconds the server may wait before it answers, if the caller waits so many seconds yet. */
+export function longPollS(leftS: number): number {
+  return Math.floor(Math.min(LONGEST_POLL_S, leftS));
+}
 
 /** Wait. Throws: the signal's reason if it aborts. */
 export function pause(seconds: number, signal?: AbortSignal): Promise<void> {
@@ -54,7 +59,7 @@ export class Http {
   }
 
   /**
-   * Send a request, which must be one that may be sent twice. Throws: `ProblemError`, `UnreachableError`; the
+   * Send a request, and send it again while the server is unreachable or busy: it must be safe to repeat. Throws: `ProblemError`, `UnreachableError`; the
    * signal's reason if it aborts.
    */
   async send(path: string, request: Request = {}): Promise<Response> {
@@ -109,8 +114,12 @@ export class Http {
     }
   }
 
-  /** Read an answer of at most `maximum` bytes. Throws: `TooLargeError` also. */
+  /** Read an answer of at most `maximum` bytes. Throws: `TooLargeError` and `WaitTimeoutError` also. */
   async bytes(path: string, maximum: number, request: Request = {}): Promise<Bytes> {
+    return within(request, "the server has not answered", (signal) => this.read(path, maximum, { ...request, signal }));
+  }
+
+  private async read(path: string, maximum: number, request: Request): Promise<Bytes> {
     const response = await this.send(path, request);
     if (Number(response.headers.get("Content-Length") ?? 0) > maximum) {
       await response.body?.cancel().catch(() => undefined);
@@ -126,7 +135,7 @@ export class Http {
   }
 }
 
-/** Read a body, and break off when it is too large. */
+/** Read a body, and stop when it is too large. */
 async function bounded(response: Response, path: string, maximum: number): Promise<Bytes> {
   if (response.body === null) return new Uint8Array(0);
   const reader = response.body.getReader(), parts: Uint8Array[] = [];
@@ -158,7 +167,7 @@ export async function problemOf(response: Response): Promise<ProblemError> {
   try {
     found = JSON.parse(text) as Record<string, unknown>;
   } catch {
-    // A proxy's page, perhaps: the status says enough.
+    // A proxy's page, for example: the status has to do.
   }
   const said = (name: string): string | undefined => (typeof found?.[name] === "string" ? (found[name] as string) : undefined);
   const seconds = Number(found?.["retryAfterS"] ?? response.headers.get("Retry-After") ?? Number.NaN);

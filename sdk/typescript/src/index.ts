@@ -4,7 +4,8 @@ export { digestAsync, encodeList, listDigest, sha256 } from "./digest.js";
 export { keyId, keyProblem, verifySignature } from "./ed25519.js";
 export { isSignedBy, pae, parseEnvelope, PAYLOAD_TYPE, type Envelope, type Signature } from "./envelope.js";
 export { Handle } from "./handle.js";
-export { isGuestPath, type JobFiles, type Product } from "./job-files.js";
+export { DEFAULT_FILE_LIMITS, isGuestPath, type FileLimits, type JobFiles, type Product } from "./job-files.js";
+export { JobTree, type FileContent, type InputFiles, type TreeTerms } from "./job-tree.js";
 export { parseJson, type Json, type JsonObject } from "./json.js";
 export {
   CAPABILITIES, DEFAULT_LIMITS, inputBytes, jobId, Manifest, MANIFEST_FORMAT, taskDigest, taskPreimage, ZERO_SEED,
@@ -29,10 +30,13 @@ export { execute, type Observed, type Task } from "./execute.js";
 export { engineName, reexecute, runInWorker, type Reexecution, type ReexecuteOptions } from "./reexecute.js";
 export { meter, type Metered } from "./metering/rewrite.js";
 export {
-  PlasmClient, type Mapped, type MapOptions, type ResultOptions, type SubmitOptions, type Waiting,
+  PlasmClient, type Mapped, type MapOptions, type ResultOptions, type SubmitOptions,
 } from "./client.js";
+export type { Waiting } from "./deadline.js";
+export { ResultFile, ResultFiles } from "./result-files.js";
+export { encodeListing, readListing, type TreeEntry } from "./tree-listing.js";
 export {
-  Batches, goesOn, type Batch, type BatchCounts, type BatchJob, type BatchJobResult, type JobDescription,
+  Batches, goesOn, type Batch, type BatchCounts, type BatchJob, type BatchJobResult, type BatchOptions, type JobDescription,
 } from "./web-batches.js";
 export type { HttpOptions } from "./http.js";
 export { JobFollower, type Followed, type Shown } from "./job-follower.js";

@@ -9,12 +9,21 @@ export const MAX_PATHS = 64;
 const MAX_DATA_BYTES = 2 ** 32, MAX_ENTRIES = 65_536, MAX_DESCRIPTORS = 4_096, LEAST_DESCRIPTORS = 4;
 const ROOT = ".";
 
+/** Bytes that the job writes, names in its tree, open descriptors. */
+export interface FileLimits {
+  readonly dataBytes: number;
+  readonly entries: number;
+  readonly descriptors: number;
+}
+
+export const DEFAULT_FILE_LIMITS: FileLimits = { dataBytes: 256 << 20, entries: MAX_ENTRIES, descriptors: 1_024 };
+
 export interface JobFiles {
   /** The digest of the listing of the input tree. */
   readonly tree: string;
   readonly readOnly: readonly string[];
   readonly outputs: readonly string[];
-  readonly limits: { readonly dataBytes: number; readonly entries: number; readonly descriptors: number };
+  readonly limits: FileLimits;
 }
 
 /** An output that a job left: a file with the digest of its bytes, or a tree with that of its listing. */

@@ -1,14 +1,15 @@
-/** Follows one job, and keeps what is known of it: for user interfaces. */
+/** Follows one job and keeps its state, output and result, for user interfaces. */
 
 import { concat, type Bytes } from "./bytes.js";
 import type { PlasmClient } from "./client.js";
 import type { Job, JobResult } from "./jobs.js";
 
-/** The bytes of each output that are kept for show while a job runs; `dropped` are those before them. */
+/** The most bytes of each output that are kept while a job runs: the last ones. */
 const SHOWN_BYTES = 1 << 20;
 
 export interface Shown {
   readonly bytes: Bytes;
+  /** How many bytes came before those, and are not kept. */
   readonly dropped: number;
 }
 
@@ -16,7 +17,7 @@ export interface Followed {
   readonly job: Job | undefined;
   readonly stdout: Shown;
   readonly stderr: Shown;
-  /** Whether the server is heard from. */
+  /** Whether the event stream is connected. */
   readonly connected: boolean;
   /** What is wrong with the connection, or why there is no result. */
   readonly problem: Error | undefined;
@@ -34,7 +35,7 @@ function appended({ bytes, dropped }: Shown, data: Uint8Array): Shown {
   return { bytes: excess > 0 ? whole.slice(excess) : whole, dropped: dropped + excess };
 }
 
-/** A job's state over time. It follows the job while somebody has subscribed. */
+/** A job's state over time. It follows the job while it has a listener. */
 export class JobFollower {
   private state: Followed = START;
   private readonly listeners = new Set<() => void>();

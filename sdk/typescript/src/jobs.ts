@@ -1,7 +1,9 @@
-/** What the HTTP API says of jobs, nodes and peers (docs/openapi.json). */
+/** Jobs, nodes and peers as the HTTP API shows them (docs/openapi.json). */
 
 import type { Bytes } from "./bytes.js";
+import type { JobFiles } from "./job-files.js";
 import type { Outcome, Receipt } from "./receipt.js";
+import type { ResultFiles } from "./result-files.js";
 import type { Standing, Verification } from "./verify.js";
 
 export const LIVE_STATES = ["QUEUED", "INITIALIZING", "RUNNING"] as const;
@@ -26,6 +28,8 @@ export interface Job {
   readonly outcome?: Outcome;
   readonly node: string;
   readonly released: boolean;
+  /** Of a job with files only. */
+  readonly files?: JobFiles;
 }
 
 /** Whether a job has no result yet. */
@@ -66,11 +70,11 @@ export interface Peer {
   readonly capabilities: Record<string, unknown>;
 }
 
-/** What happens to the connection that events come by. */
+/** A change of the connection that carries the events. */
 export type Connection =
-  /** It was lost, and is made again; `problem` says why. */
+  /** The connection was lost, and the client reconnects; `problem` says why it was lost. */
   | { readonly type: "reconnect"; readonly problem: Error }
-  /** It stands, perhaps again. */
+  /** The client is connected, for the first time or again. */
   | { readonly type: "connected" };
 
 export type JobChange = { readonly type: "status"; readonly job: Job } | Connection;
@@ -78,20 +82,22 @@ export type JobChange = { readonly type: "status"; readonly job: Job } | Connect
 export type JobEvent =
   | { readonly type: "status" | "end"; readonly job: Job }
   | { readonly type: "output"; readonly stream: "stdout" | "stderr"; readonly attempt: number; readonly offset: number; readonly data: Bytes }
-  /** The node began the job anew: what came before is void. */
+  /** The node started the job again: the output received so far is void. */
   | { readonly type: "restart"; readonly attempt: number }
   | Connection;
 
-/** A job's end with its verified receipt and output. */
+/** A job that has ended, with its verified receipt and output. */
 export interface JobResult {
   readonly job: Job;
   readonly receipt: Receipt;
   readonly envelopeJson: Bytes;
   readonly verification: Verification;
-  /** What the node that signed is to the user: `own` if it is the server's daemon. */
+  /** How the user knows the node that signed: `own` if it is the server's daemon. */
   readonly standing: Standing;
-  /** What was established, in one sentence. */
+  /** The result of the verification, in one sentence. */
   readonly words: string;
   readonly stdout: Bytes;
   readonly stderr: Bytes;
+  /** What the job left, to be read when it is needed. */
+  readonly files: ResultFiles;
 }

@@ -4,7 +4,8 @@ import { hex, littleEndian, unhex, utf8, type Bytes } from "./bytes.js";
 import { digestAsync, encodeTagged, listDigest, sha256 } from "./digest.js";
 import { InvalidRecordError, PlasmError } from "./errors.js";
 import { Fields } from "./fields.js";
-import { digestedFiles, readFiles, type JobFiles } from "./job-files.js";
+import { DEFAULT_FILE_LIMITS, digestedFiles, readFiles, type FileLimits, type JobFiles } from "./job-files.js";
+import { JobTree, type InputFiles, type TreeTerms } from "./job-tree.js";
 import { neededProfile } from "./module-profile.js";
 import { parseJson } from "./json.js";
 
@@ -72,10 +73,12 @@ export function jobId(manifestJson: Uint8Array): string {
 }
 
 /** The bytes that a manifest names by digest. `env` holds `NAME=value`; argv[0], which is `main`, is not in `args`. */
-export interface JobInput {
+export interface JobInput extends TreeTerms {
   readonly args?: readonly (string | Uint8Array)[] | undefined;
   readonly env?: Readonly<Record<string, string>> | readonly (string | Uint8Array)[] | undefined;
   readonly stdin?: string | Uint8Array | undefined;
+  /** Files that the job reads, by their paths in its tree, or a tree that was made of them. */
+  readonly files?: InputFiles | JobTree | undefined;
 }
 
 /** The same as bytes. */
@@ -109,6 +112,7 @@ export interface Terms {
   readonly grants?: readonly Capability[] | undefined;
   readonly nonce?: string | undefined;
   readonly entry?: string | undefined;
+  readonly fileLimits?: Partial<FileLimits> | undefined;
   /** In place of the least profile that the module's sections and the entry need. */
   readonly profile?: Profile | undefined;
 }
@@ -168,11 +172,19 @@ export class Manifest implements TaskFields {
   /** Make the manifest of a module and its input, with a fresh nonce. Throws: `PlasmError`. */
   static async of(module: Uint8Array, input: JobInput = {}, terms: Terms = {}): Promise<Manifest> {
     const { args, env, stdin } = inputBytes(input), limits = { ...DEFAULT_LIMITS, ...terms.limits };
+    const tree = await JobTree.from(input), fileLimits = { ...DEFAULT_FILE_LIMITS, ...terms.fileLimits };
+    const least = terms.entry === undefined && tree === undefined ? neededProfile(module) : PROFILES[1];
+    const files = tree && {
+      tree: tree.digest,
+      read_only: [...tree.readOnly].sort(),
+      outputs: [...tree.outputs].sort(),
+      limits: { data_bytes: fileLimits.dataBytes, entries: fileLimits.entries, descriptors: fileLimits.descriptors },
+    };
     return Manifest.parse(
       utf8(
         JSON.stringify({
           format: MANIFEST_FORMAT,
-          profile: terms.profile ?? (terms.entry === undefined ? neededProfile(module) : PROFILES[1]),
+          profile: terms.profile ?? least,
           module: await digestAsync(module),
           args: listDigest(args),
           env: listDigest(env),
@@ -183,6 +195,7 @@ export class Manifest implements TaskFields {
           cpu: terms.cpu ?? 1,
           capabilities: [...new Set(terms.grants ?? [])].sort(),
           retry: { attempts: terms.attempts ?? 3 },
+          ...(files === undefined ? {} : { files }),
           ...(terms.entry === undefined ? {} : { entry: terms.entry }),
           nonce: terms.nonce ?? hex(crypto.getRandomValues(new Uint8Array(16))),
         }),

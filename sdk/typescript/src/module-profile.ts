@@ -1,4 +1,4 @@
-/** Which profile a module needs, as far as its sections tell. */
+/** The profile that a module needs, as far as its sections tell. */
 
 import { utf8 } from "./bytes.js";
 

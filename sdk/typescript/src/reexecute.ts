@@ -1,11 +1,15 @@
 /** Re-execution: a receipt's task run again here, and compared with what the receipt says. */
 
+import { within, type Waiting } from "./deadline.js";
 import { digestAsync, listDigest } from "./digest.js";
 import { PlasmError } from "./errors.js";
 import type { Observed, Task } from "./execute.js";
+import type { Product } from "./job-files.js";
+import { JobTree } from "./job-tree.js";
 import { inputBytes, type JobInput } from "./manifest.js";
 import { describeOutcome, isRecheckable, type Receipt } from "./receipt.js";
 import type { Decision } from "./verify.js";
+import { inNode, workerThreads } from "./worker-threads.js";
 
 /** MiB of stack for the worker, where one can be asked for: 262,144 stack units take less than half of it. */
 const STACK_MIB = 64;
@@ -17,15 +21,12 @@ export interface Reexecution {
   readonly reasons: readonly string[];
   /** In one sentence. */
   readonly words: string;
-  /** What the run here came to, if it ended. */
+  /** The outcome, output and gas of the run here, if it ended. */
   readonly observed: Observed | undefined;
 }
 
-export interface ReexecuteOptions {
-  /** The most seconds that it may take; more are `undecided`. */
-  readonly timeoutS?: number | undefined;
-  readonly signal?: AbortSignal | undefined;
-}
+/** `timeoutS`: the most seconds that the run may take, 300 if not given; one that takes longer is `undecided`. */
+export type ReexecuteOptions = Waiting;
 
 /** The engine of this platform, such as `V8`. */
 export function engineName(): string {
@@ -44,20 +45,21 @@ export function engineName(): string {
 export async function reexecute(
   receipt: Receipt, module: Uint8Array, input: JobInput = {}, options: ReexecuteOptions = {},
 ): Promise<Reexecution> {
-  const { asked } = receipt, { args, env, stdin } = inputBytes(input);
+  const { asked } = receipt, { args, env, stdin } = inputBytes(input), tree = await JobTree.from(input);
   const missing = [
     ...((await digestAsync(module)) === asked.module ? [] : ["module"]),
     ...(listDigest(args) === asked.args ? [] : ["args"]),
     ...(listDigest(env) === asked.env ? [] : ["env"]),
     ...((await digestAsync(stdin)) === asked.stdin ? [] : ["stdin"]),
-    ...(asked.files === undefined ? [] : ["files"]),
+    ...(tree?.digest === asked.files?.tree ? [] : ["files"]),
   ];
   if (missing.length > 0) return undecided(`not at hand: the job's ${missing.join(", ")}`);
   if (!receipt.reproducible) return undecided(`the job had ${asked.capabilities.join(" and ")}: no run repeats it`);
   if (!isRecheckable(receipt.outcome)) return undecided(`the node says that the job ${describeOutcome(receipt.outcome)}, which nobody can check`);
-  const task: Task = { module, args, env, stdin, seed: asked.seed, limits: asked.limits, entry: asked.entry, profile: asked.profile };
   let observed: Observed;
   try {
+    const files = asked.files && tree && { ...asked.files, listing: tree.listing, data: await tree.data() };
+    const task: Task = { module, args, env, stdin, files, seed: asked.seed, limits: asked.limits, entry: asked.entry, profile: asked.profile };
     observed = await runInWorker(task, options);
   } catch (error) {
     if (options.signal?.aborted === true || !(error instanceof PlasmError)) throw error;
@@ -71,8 +73,8 @@ export async function reexecute(
   if (reasons.length > 0) {
     return { decision: "reject", reasons, words: `re-executed here on ${engineName()}: ${reasons.join("; ")}`, observed };
   }
-  const what = receipt.outcome.kind === "exited" ? "exit code" : "outcome";
-  return { decision: "accept", reasons, words: `re-executed here on ${engineName()}: output, ${what} and gas equal`, observed };
+  const what = `output, ${asked.files === undefined ? "" : "files, "}${receipt.outcome.kind === "exited" ? "exit code" : "outcome"} and gas equal`;
+  return { decision: "accept", reasons, words: `re-executed here on ${engineName()}: ${what}`, observed };
 }
 
 function undecided(reason: string): Reexecution {
@@ -85,8 +87,15 @@ async function differences(receipt: Receipt, observed: Observed): Promise<string
     ["stdout", receipt.stdout.sha256, await digestAsync(observed.stdout)],
     ["stderr", receipt.stderr.sha256, await digestAsync(observed.stderr)],
     ["the gas", receipt.gasUsed.toString(), observed.gasUsed.toString()],
+    ...(receipt.asked.files?.outputs ?? []).map((path) => [`the output ${path}`, product(receipt.files, path), product(observed.files, path)]),
   ];
   return pairs.filter(([, said, found]) => said !== found).map(([what, said, found]) => `${what} differs: the receipt says ${said}, here it is ${found}`);
+}
+
+/** An output as it is compared: its kind and digest, or that it is not there. */
+function product(products: readonly Product[], path: string): string {
+  const found = products.find((each) => each.path === path);
+  return found === undefined ? "not there" : `the ${found.kind} ${found.sha256}`;
 }
 
 interface Answer {
@@ -101,26 +110,22 @@ interface WorkerHandle {
   end(): void;
 }
 
-/** Run a task in a worker of its own. Throws: `PlasmError` if it cannot be run, or takes too long. */
+/** Run a task in a worker of its own. Throws: `PlasmError` if it cannot be run; `WaitTimeoutError`. */
 export async function runInWorker(task: Task, options: ReexecuteOptions = {}): Promise<Observed> {
   const { timeoutS = DEFAULT_TIMEOUT_S, signal } = options;
   signal?.throwIfAborted();
   const worker = await startWorker();
-  let timer: ReturnType<typeof setTimeout> | undefined, stop: (() => void) | undefined;
   try {
-    const { observed, problem } = await new Promise<Answer>((resolve, reject) => {
-      worker.onAnswer(resolve);
-      worker.onFailure((reason) => reject(new PlasmError(`the worker failed: ${reason}`)));
-      timer = setTimeout(() => reject(new PlasmError(`the run takes longer than ${timeoutS} s here`)), 1000 * timeoutS);
-      stop = () => reject(signal?.reason);
-      signal?.addEventListener("abort", stop);
-      worker.post(task);
+    return await within({ signal, timeoutS }, "the run has not ended here", async () => {
+      const { observed, problem } = await new Promise<Answer>((resolve, reject) => {
+        worker.onAnswer(resolve);
+        worker.onFailure((reason) => reject(new PlasmError(`the worker failed: ${reason}`)));
+        worker.post(task);
+      });
+      if (observed === undefined) throw new PlasmError(problem ?? "the worker gave no answer");
+      return observed;
     });
-    if (observed === undefined) throw new PlasmError(problem ?? "the worker gave no answer");
-    return observed;
   } finally {
-    clearTimeout(timer);
-    if (stop !== undefined) signal?.removeEventListener("abort", stop);
     worker.end();
   }
 }
@@ -133,7 +138,7 @@ interface TrustedTypes {
 
 let policy: ReturnType<TrustedTypes["createPolicy"]> | undefined;
 
-/** The script's address, as a page demands it whose policy is `require-trusted-types-for 'script'`. */
+/** The script's address in the form that the policy `require-trusted-types-for 'script'` of a page demands. */
 function trusted(url: URL): unknown {
   const types = (globalThis as { trustedTypes?: TrustedTypes }).trustedTypes;
   if (types === undefined) return url;
@@ -141,14 +146,9 @@ function trusted(url: URL): unknown {
   return policy.createScriptURL(url.href);
 }
 
-/** Whether this is Node, whose workers have as much stack as a job may use. */
-function inNode(): boolean {
-  return typeof process !== "undefined" && process.versions?.node !== undefined;
-}
-
 async function startWorker(): Promise<WorkerHandle> {
   if (inNode()) {
-    const threads = await import("node:worker_threads");
+    const threads = await workerThreads();
     const worker = new threads.Worker(script, { resourceLimits: { stackSizeMb: STACK_MIB } });
     return {
       post: (task) => worker.postMessage(task),

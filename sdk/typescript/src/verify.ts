@@ -1,20 +1,21 @@
-/** Verification: is this the answer to what was asked, and did a key that counts sign it? */
+/** Verification: does the receipt belong to this job, and did a trusted key sign it? */
 
 import { contradictions } from "./consistency.js";
 import { digestAsync, listDigest } from "./digest.js";
 import { isSignedBy, parseEnvelope, PAYLOAD_TYPE, type Envelope } from "./envelope.js";
 import { InvalidRecordError } from "./errors.js";
 import { utf8 } from "./bytes.js";
+import { JobTree } from "./job-tree.js";
 import { inputBytes, Manifest, type JobInput } from "./manifest.js";
 import { PeerId } from "./peer.js";
 import { describeOutcome, parseReceipt, type Receipt } from "./receipt.js";
 
 export type Decision = "accept" | "reject" | "undecided";
 
-/** What the user is to the node that signed: its owner, one who named it, or neither. */
+/** How the user knows the node that signed: it is the user's own, one that the user named, or a stranger. */
 export type Standing = "own" | "named" | "stranger";
 
-/** What the caller knows of the job, to compare with the receipt. Bytes are digested; texts are UTF-8. */
+/** The caller's knowledge of the job, to compare with the receipt. Bytes are digested; texts are UTF-8. */
 export interface Expectation {
   /** The keys that the caller trusts, as PeerIds. */
   readonly trusted?: readonly (PeerId | string)[] | undefined;
@@ -41,13 +42,14 @@ export interface Verification {
   readonly signer: PeerId | undefined;
 }
 
+const NO_FILES = "none";
 const SIZES = ["stdout", "stderr"] as const;
 
 /**
  * Verify a receipt's envelope against what the caller knows.
  *
  * `reject`: damaged, about something else, contradicting itself, or not signed by the node that it names.
- * `undecided`: all of that is right, but the node's key is not among `trusted` (or `peer`).
+ * `undecided`: none of that, but the node's key is not among `trusted` (or `peer`).
  * Throws: `PlatformError` where the platform cannot check signatures; never because of what is in the envelope.
  */
 export async function verifyReceipt(envelopeJson: Uint8Array | string, expectation: Expectation = {}): Promise<Verification> {
@@ -95,12 +97,14 @@ type Pair = readonly [name: string, expected: string | undefined, found: string]
 async function pairs(receipt: Receipt, manifest: Manifest | undefined, expectation: Expectation): Promise<Pair[]> {
   const { asked } = receipt, digest = async (bytes: Uint8Array | undefined) => bytes && (await digestAsync(bytes));
   const input = expectation.input === undefined ? undefined : inputBytes(expectation.input);
+  const tree = expectation.input === undefined ? undefined : await JobTree.from(expectation.input);
   return [
     ["peer that answered", expectation.peer?.toString(), receipt.node.toString()],
     ["module", await digest(expectation.module), asked.module],
     ["args", input && listDigest(input.args), asked.args],
     ["env", input && listDigest(input.env), asked.env],
     ["stdin", await digest(input?.stdin), asked.stdin],
+    ["files", input && (tree?.digest ?? NO_FILES), asked.files?.tree ?? NO_FILES],
     ["stdout", await digest(expectation.stdout), receipt.stdout.sha256],
     ["stderr", await digest(expectation.stderr), receipt.stderr.sha256],
     ["job", manifest?.jobId ?? expectation.jobId, asked.jobId],
@@ -118,7 +122,7 @@ export function verdictWords(signer: PeerId, standing: Standing, reexecuted = fa
   return `signed by ${signer}${who}, ${ran}`;
 }
 
-/** Say what verification came to, in one sentence. */
+/** The result of a verification in one sentence. */
 export function sentence(found: Verification, standing: Standing = "own"): string {
   if (found.decision !== "accept" || found.receipt === undefined || found.signer === undefined) {
     return `receipt ${found.decision === "reject" ? "rejected" : "undecided"}: ${found.reasons.join("; ")}`;

@@ -1,4 +1,4 @@
-/** The types of the WASI host of plugins/runtime_v8, which the build puts beside these modules. */
+/** The types of plugins/runtime_v8's wasi.mjs, the WASI host, which the build copies here. */
 
 export interface JobOfHost {
   args: Uint8Array[];
@@ -19,7 +19,7 @@ export class Host {
   constructor(job: JobOfHost, io: HostIO);
   takeFiles(files: unknown): void;
   attach(memory: WebAssembly.Memory, gas: WebAssembly.Global<"i64">): void;
-  /** What ended the guest in a host function: to be explained in place of the trap that the caller catches. */
+  /** The error of the host function that ended the guest, if one did: it explains the trap that the caller catches. */
   readonly thrown: unknown;
   readonly imports: Record<string, (...values: (number | bigint)[]) => number>;
 }

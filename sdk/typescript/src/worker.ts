@@ -1,6 +1,7 @@
-/** The worker in which a job is run again: one task in, what it came to out. A browser's, or Node's worker thread. */
+/** The worker that runs a job again: it receives one task and posts the result. In a browser, or a worker thread of Node. */
 
 import { execute, type Task } from "./execute.js";
+import { inNode, workerThreads } from "./worker-threads.js";
 
 interface Port {
   postMessage(message: unknown): void;
@@ -14,8 +15,8 @@ function answer(port: Port, task: Task): void {
   }
 }
 
-if (typeof process !== "undefined" && process.versions?.node !== undefined) {
-  const { parentPort } = await import("node:worker_threads");
+if (inNode()) {
+  const { parentPort } = await workerThreads();
   parentPort?.once("message", (task: Task) => answer(parentPort, task));
 } else {
   addEventListener("message", ({ data }: MessageEvent<Task>) => answer(self, data), { once: true });

@@ -1,24 +1,10 @@
-// The client's manners on the wire, against a real HTTP server that behaves badly.
+// The client against a real HTTP server that breaks the rules.
 import assert from "node:assert/strict";
-import { createServer } from "node:http";
-import { once } from "node:events";
 import { test } from "node:test";
-import { load } from "./support.mjs";
+import { load, serving } from "./support.mjs";
 
 const { PlasmClient, ProblemError, TooLargeError, UnreachableError } = await load("index.js");
 const ID = "ab".repeat(32);
-
-/** Serve with a handler while a test runs. Returns what the test returns. */
-async function serving(handler, run) {
-  const server = createServer(handler).listen(0, "127.0.0.1");
-  await once(server, "listening");
-  try {
-    return await run(`http://127.0.0.1:${server.address().port}`);
-  } finally {
-    server.closeAllConnections();
-    server.close();
-  }
-}
 
 const job = (state, more = {}) => JSON.stringify({ jobId: ID, state, name: "x", ...more });
 const problem = (response, status, fields, headers = {}) => {
@@ -26,7 +12,7 @@ const problem = (response, status, fields, headers = {}) => {
   response.end(JSON.stringify({ status, title: "no", ...fields }));
 };
 
-test("an answer without an end is broken off", async () => {
+test("an endless answer is not read to its end", async () => {
   await serving(
     (request, response) => {
       const more = () => {
@@ -42,14 +28,14 @@ test("an answer without an end is broken off", async () => {
   );
 });
 
-test("a length that is too great is refused before anything is read", async () => {
+test("a Content-Length above the limit is refused before the body is read", async () => {
   await serving(
     (request, response) => response.writeHead(200, { "Content-Length": 2 ** 40 }).flushHeaders(),
     (url) => assert.rejects(new PlasmClient(url).output(ID, "stdout"), TooLargeError),
   );
 });
 
-test("a busy server is asked again, as late as it says", async () => {
+test("a busy server is asked again after the time that it names", async () => {
   let asked = 0;
   await serving(
     (request, response) => (++asked < 3 ? problem(response, 503, { code: "busy", retryAfterS: 0 }) : response.end(job("COMPLETE"))),
@@ -58,7 +44,7 @@ test("a busy server is asked again, as late as it says", async () => {
   assert.equal(asked, 3);
 });
 
-test("a server that stays busy ends the patience, and a refusal is not asked again", async () => {
+test("retries end if the server stays busy, and a refusal is not retried", async () => {
   let asked = 0;
   await serving(
     (request, response) => {
@@ -78,7 +64,7 @@ test("a server that stays busy ends the patience, and a refusal is not asked aga
   assert.equal(asked, 2);
 });
 
-test("an answer that is no JSON, and one that is cut short, are told", async () => {
+test("an answer that is not JSON, and one that is cut short, are errors", async () => {
   await serving(
     (request, response) => {
       if (request.url.endsWith("cut")) {
@@ -94,7 +80,7 @@ test("an answer that is no JSON, and one that is cut short, are told", async () 
   );
 });
 
-test("a stream that breaks goes on behind the event that was received last", async () => {
+test("a broken event stream continues behind the last event received", async () => {
   const asked = [], output = (offset, text) => JSON.stringify({ stream: "stdout", attempt: 1, offset, data: btoa(text) });
   const told = await serving(
     (request, response) => {
@@ -120,12 +106,12 @@ test("a stream that breaks goes on behind the event that was received last", asy
   assert.deepEqual(told.slice(-4), ["the daemon is away", "connected", "é", "end"]);
 });
 
-test("what was asked ends when its caller says so", async () => {
+test("a call ends when its signal aborts", async () => {
   await serving(
     () => undefined,
     async (url) => {
       const ending = new AbortController();
-      const waiting = new PlasmClient(url).status(ID, ending.signal);
+      const waiting = new PlasmClient(url).status(ID, { signal: ending.signal });
       ending.abort(new Error("enough"));
       await assert.rejects(waiting, /enough/);
     },

@@ -1,4 +1,4 @@
-// What a run here keeps of its output, however the guest writes it.
+// The output that a run here keeps, in whatever pieces the guest writes it.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { load } from "./support.mjs";
@@ -13,7 +13,7 @@ const BYTEWISE = sdk.unhex(
     "80b080008000001000000004180100b0178",
 );
 
-test("a guest that writes a byte at a time is run to its end", () => {
+test("a guest that writes single bytes runs to its end", () => {
   const limits = { gas: 10n ** 9n, memoryBytes: 8n << 20n, outputBytes: 1n << 20n };
   const ran = sdk.execute({ module: BYTEWISE, args: [], env: [], stdin: new Uint8Array(0), seed: "00".repeat(32), limits });
 
@@ -22,7 +22,7 @@ test("a guest that writes a byte at a time is run to its end", () => {
   assert.ok(ran.stdout.every((byte) => byte === 0x78));
 });
 
-test("it keeps what came before the limit of output", () => {
+test("the output before the limit is kept", () => {
   const limits = { gas: 10n ** 9n, memoryBytes: 8n << 20n, outputBytes: 70_001n };
   const ran = sdk.execute({ module: BYTEWISE, args: [], env: [], stdin: new Uint8Array(0), seed: "00".repeat(32), limits });
 

@@ -1,4 +1,4 @@
-// What this package's readers make of inputs, a line each, `KIND BASE64`, in the form of tests/fuzz/readers.py.
+// Reads inputs, a line each, `KIND BASE64`, and prints the results of this package's readers as tests/fuzz/readers.py has them.
 import { createInterface } from "node:readline";
 import { load } from "./support.mjs";
 

@@ -1,4 +1,4 @@
-// The runs that vectors ask for, and what they must come to: for Node and for browsers alike.
+// The runs of the vectors and their expected results, for Node and for browsers.
 
 const TERMS = { args_hex: [], env_hex: [], stdin_hex: "", seed_hex: "00".repeat(32), profile: "plasm.det/v2" };
 
@@ -36,7 +36,7 @@ export function runs({ vectors, corpus, unhex }) {
   ];
 }
 
-/** Run one: what differs from what is expected; what keeps this engine from it, as `refused` or `detail`. */
+/** Run one. Return the differences from the expected result, or, as `refused` or `detail`, why this engine cannot run it. */
 export async function attempt({ task, expected }, { execute, BadModuleError, digestAsync, hex }) {
   try {
     const { outcome, detail, gasUsed, stdout, stderr } = execute(task);

@@ -1,4 +1,4 @@
-// The vectors that pytest and PHPUnit hold their implementations against.
+// The vectors that pytest and PHPUnit check too.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { load, vectors } from "./support.mjs";

@@ -20,7 +20,7 @@ export function nodePlace(app) {
 
   const look = async () => {
     try {
-      const [node, samples] = await Promise.all([app.client.node(ending.signal), app.client.history(ending.signal)]);
+      const [node, samples] = await Promise.all([app.client.node({ signal: ending.signal }), app.client.history({ signal: ending.signal })]);
       fill(problem);
       show(node);
       draw(samples);

@@ -1,4 +1,4 @@
-/** Batches: their signed receipt, and the proof that one job belongs to one (docs/receipts.md, "Batches"). */
+/** Batches: their signed receipt, and the proof that a job belongs to a batch (docs/receipts.md, "Batches"). */
 import { concat, hex, unhex } from "./bytes.js";
 import { contradictions } from "./consistency.js";
 import { isSignedBy, MAX_ENVELOPE_BYTES, pae, PAYLOAD_TYPE, readEnvelope } from "./envelope.js";
@@ -72,7 +72,7 @@ function hashes(fields, name, maximum) {
 /**
  * Verify a batch, or the proof that one job belongs to it.
  *
- * `trusted`: the keys of clients whose word counts. Without a signature of one of them the decision is `undecided`.
+ * `trusted`: the keys of clients that the caller trusts. Without a signature of one of them the decision is `undecided`.
  * The receipt of a proof must be signed by the node that it names, and must not contradict itself.
  * Throws: `PlatformError`; never because of what is in the document.
  */

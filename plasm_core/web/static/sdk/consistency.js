@@ -1,4 +1,4 @@
-/** The rules that a receipt's fields keep among themselves (docs/receipts.md, "Consistency"). */
+/** The rules between the fields of one receipt (docs/receipts.md, "Consistency"). */
 import { sha256 } from "./digest.js";
 import { isRecheckable } from "./receipt.js";
 const CALL_GAS = 1000n, VECTOR_GAS = 8n;

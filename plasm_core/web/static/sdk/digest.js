@@ -10,7 +10,7 @@ export function sha256(data) {
 export function sha256Bytes(data) {
     return digestOf(data);
 }
-/** WebCrypto. Throws: `PlatformError` on a page from plain HTTP, where browsers keep it back. */
+/** WebCrypto. Throws: `PlatformError` on a page from plain HTTP, where browsers do not offer it. */
 export function webCrypto() {
     const subtle = globalThis.crypto?.subtle;
     if (subtle === undefined) {
@@ -23,7 +23,7 @@ export async function digestAsync(data) {
     const whole = data.buffer instanceof ArrayBuffer ? data : concat(data);
     return hex(new Uint8Array(await webCrypto().digest("SHA-256", whole)));
 }
-/** u64le(len) ‖ bytes for each item, in order: what the digests of `args` and `env` are of. */
+/** u64le(len) ‖ bytes for each item, in order: the encoding under the digests of `args` and `env`. */
 export function encodeList(items) {
     return concat(...items.flatMap((item) => [littleEndian(item.length, 8), item]));
 }
@@ -31,7 +31,7 @@ export function encodeList(items) {
 export function listDigest(items) {
     return sha256(encodeList(items));
 }
-/** What a tagged digest is of: u32le(len(name)) ‖ name ‖ u64le(len(value)) ‖ value for each field, in order. */
+/** The encoding under a tagged digest: u32le(len(name)) ‖ name ‖ u64le(len(value)) ‖ value for each field, in order. */
 export function encodeTagged(fields) {
     return concat(...fields.flatMap(([name, value]) => {
         const encoded = utf8(name);

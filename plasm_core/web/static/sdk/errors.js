@@ -7,7 +7,7 @@ export class PlasmError extends Error {
         this.hint = options.hint;
     }
 }
-/** A document is not what it should be. `path`: where in it, such as `predicate.asked.module`; empty for all of it. */
+/** A document is invalid. `path`: where in it, such as `predicate.asked.module`; empty for all of it. */
 export class InvalidRecordError extends PlasmError {
     record;
     path;
@@ -27,13 +27,16 @@ export class BadModuleError extends PlasmError {
         this.reason = reason;
     }
 }
-/** The platform lacks something that the package cannot do without. */
+/** The platform lacks a feature that the package needs. */
 export class PlatformError extends PlasmError {
 }
 /** The server cannot be reached, or it ended the connection. */
 export class UnreachableError extends PlasmError {
 }
-/** An answer is larger than what is read. */
+/** A call's deadline passed. The message says what had not happened by then. */
+export class WaitTimeoutError extends PlasmError {
+}
+/** An answer is larger than the limit. */
 export class TooLargeError extends PlasmError {
     constructor(what, maximum) {
         super(`${what} has more than the ${maximum} bytes that are read here`, { hint: "read it by other means, such as curl" });

@@ -1,34 +1,17 @@
 /** Runs a job on the engine of this thread: the rewriter's module with the WASI host of plasm.det. */
-import { concat, unhex } from "./bytes.js";
+import { unhex } from "./bytes.js";
 import { BadModuleError, PlasmError } from "./errors.js";
+import { Gathered } from "./gathered.js";
 import { FAULT_CONVERSION, FAULT_NULL_CALL, FAULT_STACK } from "./metering/body.js";
 import { FAULT_GLOBAL, GAS_GLOBAL, meter, PAGES_GLOBAL } from "./metering/rewrite.js";
 import { WASI_MODULE } from "./metering/module.js";
+import { RunFiles } from "./run-files.js";
 import { explain, Host } from "./wasi.mjs";
 const PAGE_BYTES = 65_536, MAX_PAGES = 65_536;
 /** The most bytes of each output that are kept: a task may ask for a TiB. */
 export const MAX_KEPT_BYTES = 512 << 20;
-const PIECE_BYTES = 1 << 16;
 /** More output than is kept. */
 class TooMuchOutput extends PlasmError {
-}
-/** Bytes that come piece by piece. A guest may write a byte at a time: many small pieces are kept in one array. */
-class Gathered {
-    pieces = [];
-    last = new Uint8Array(0);
-    used = 0;
-    add(bytes) {
-        if (bytes.length > this.last.length - this.used) {
-            this.pieces.push(this.last.subarray(0, this.used));
-            this.last = new Uint8Array(Math.max(bytes.length, PIECE_BYTES));
-            this.used = 0;
-        }
-        this.last.set(bytes, this.used);
-        this.used += bytes.length;
-    }
-    get bytes() {
-        return concat(...this.pieces, this.last.subarray(0, this.used));
-    }
 }
 class Streams {
     stdin;
@@ -53,7 +36,7 @@ class Streams {
     }
 }
 /**
- * Run a task on this thread, which it holds up until the run ends: gas is the only limit on its time.
+ * Run a task on this thread, which is blocked until the run ends: gas is the only limit on its time.
  *
  * Throws: `BadModuleError` if no node would run the module, or this engine cannot.
  */
@@ -71,6 +54,7 @@ export function execute(task) {
         args: [...task.args], env: [...task.env], seed: unhex(task.seed),
         outputBytes: Number(task.limits.outputBytes), stdinBytes: task.stdin.length,
     }, streams);
+    const files = task.files && new RunFiles(host, task.files);
     const { exports } = new WebAssembly.Instance(new WebAssembly.Module(metered.code), { [WASI_MODULE]: host.imports });
     const global = (name) => exports[name];
     const gas = global(GAS_GLOBAL);
@@ -89,7 +73,10 @@ export function execute(task) {
     }
     const left = gas.value, gasUsed = left < 0n ? task.limits.gas : task.limits.gas - left;
     const [outcome, detail] = ended(end, left, global(FAULT_GLOBAL).value);
-    return { outcome, detail, gasUsed, stdout: streams.output(1), stderr: streams.output(2), exceptions: metered.exceptions };
+    return {
+        outcome, detail, gasUsed, stdout: streams.output(1), stderr: streams.output(2),
+        files: outcome === undefined ? [] : files?.left() ?? [], exceptions: metered.exceptions,
+    };
 }
 function explained(thrown) {
     if (thrown instanceof TooMuchOutput)

@@ -1,4 +1,4 @@
-/** Reading an object's fields, each checked, with its path in what is thrown. */
+/** Reads and checks the fields of an object; errors name the path of the field. */
 import { InvalidRecordError } from "./errors.js";
 const MAX_ITEMS = 1024;
 const MAX_COUNTER = 2n ** 64n - 1n;

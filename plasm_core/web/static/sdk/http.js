@@ -1,9 +1,14 @@
-/** Requests to the HTTP API: token, deadline, problems as errors, and patience where the server asks for it. */
+/** Requests to the HTTP API: token, deadline, retries, and problems as errors. */
 import { concat, fromUtf8 } from "./bytes.js";
+import { within } from "./deadline.js";
 import { ProblemError, TooLargeError, UnreachableError } from "./errors.js";
-const DEFAULT_DEADLINE_S = 30, DEFAULT_PATIENCE_S = 30, FIRST_PAUSE_S = 0.25, LONGEST_PAUSE_S = 5, SILENCE_S = 60;
+const LONGEST_POLL_S = 60, DEFAULT_DEADLINE_S = 30, DEFAULT_PATIENCE_S = 30, FIRST_PAUSE_S = 0.25, LONGEST_PAUSE_S = 5, SILENCE_S = 60;
 const MAX_JSON_BYTES = 32 << 20;
 const AGAIN = new Set([408, 429, 502, 503, 504]);
+/** How many whole seconds the server may wait before it answers, if the caller waits so many seconds yet. */
+export function longPollS(leftS) {
+    return Math.floor(Math.min(LONGEST_POLL_S, leftS));
+}
 /** Wait. Throws: the signal's reason if it aborts. */
 export function pause(seconds, signal) {
     return new Promise((resolve, reject) => {
@@ -30,7 +35,7 @@ export class Http {
         this.fetch = options.fetch ?? globalThis.fetch.bind(globalThis);
     }
     /**
-     * Send a request, which must be one that may be sent twice. Throws: `ProblemError`, `UnreachableError`; the
+     * Send a request, and send it again while the server is unreachable or busy: it must be safe to repeat. Throws: `ProblemError`, `UnreachableError`; the
      * signal's reason if it aborts.
      */
     async send(path, request = {}) {
@@ -91,8 +96,11 @@ export class Http {
             throw new UnreachableError("the answer is not JSON", { cause: error });
         }
     }
-    /** Read an answer of at most `maximum` bytes. Throws: `TooLargeError` also. */
+    /** Read an answer of at most `maximum` bytes. Throws: `TooLargeError` and `WaitTimeoutError` also. */
     async bytes(path, maximum, request = {}) {
+        return within(request, "the server has not answered", (signal) => this.read(path, maximum, { ...request, signal }));
+    }
+    async read(path, maximum, request) {
         const response = await this.send(path, request);
         if (Number(response.headers.get("Content-Length") ?? 0) > maximum) {
             await response.body?.cancel().catch(() => undefined);
@@ -110,7 +118,7 @@ export class Http {
         }
     }
 }
-/** Read a body, and break off when it is too large. */
+/** Read a body, and stop when it is too large. */
 async function bounded(response, path, maximum) {
     if (response.body === null)
         return new Uint8Array(0);
@@ -143,7 +151,7 @@ export async function problemOf(response) {
         found = JSON.parse(text);
     }
     catch {
-        // A proxy's page, perhaps: the status says enough.
+        // A proxy's page, for example: the status has to do.
     }
     const said = (name) => (typeof found?.[name] === "string" ? found[name] : undefined);
     const seconds = Number(found?.["retryAfterS"] ?? response.headers.get("Retry-After") ?? Number.NaN);

@@ -5,6 +5,7 @@ import { InvalidRecordError } from "./errors.js";
 export const MAX_PATHS = 64;
 const MAX_DATA_BYTES = 2 ** 32, MAX_ENTRIES = 65_536, MAX_DESCRIPTORS = 4_096, LEAST_DESCRIPTORS = 4;
 const ROOT = ".";
+export const DEFAULT_FILE_LIMITS = { dataBytes: 256 << 20, entries: MAX_ENTRIES, descriptors: 1_024 };
 /** Whether a text is a path of a job's tree: relative, canonical, without control characters; `.` for the root. */
 export function isGuestPath(text) {
     if (/[\u0000-\u001f\u007f]/.test(text))

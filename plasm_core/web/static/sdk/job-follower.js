@@ -1,6 +1,6 @@
-/** Follows one job, and keeps what is known of it: for user interfaces. */
+/** Follows one job and keeps its state, output and result, for user interfaces. */
 import { concat } from "./bytes.js";
-/** The bytes of each output that are kept for show while a job runs; `dropped` are those before them. */
+/** The most bytes of each output that are kept while a job runs: the last ones. */
 const SHOWN_BYTES = 1 << 20;
 const NOTHING = { bytes: new Uint8Array(0), dropped: 0 };
 const START = {
@@ -10,7 +10,7 @@ function appended({ bytes, dropped }, data) {
     const whole = concat(bytes, data), excess = Math.max(0, whole.length - SHOWN_BYTES);
     return { bytes: excess > 0 ? whole.slice(excess) : whole, dropped: dropped + excess };
 }
-/** A job's state over time. It follows the job while somebody has subscribed. */
+/** A job's state over time. It follows the job while it has a listener. */
 export class JobFollower {
     client;
     jobId;

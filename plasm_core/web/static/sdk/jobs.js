@@ -1,4 +1,4 @@
-/** What the HTTP API says of jobs, nodes and peers (docs/openapi.json). */
+/** Jobs, nodes and peers as the HTTP API shows them (docs/openapi.json). */
 export const LIVE_STATES = ["QUEUED", "INITIALIZING", "RUNNING"];
 /** Whether a job has no result yet. */
 export function isLive(job) {

@@ -3,7 +3,8 @@ import { hex, littleEndian, unhex, utf8 } from "./bytes.js";
 import { digestAsync, encodeTagged, listDigest, sha256 } from "./digest.js";
 import { InvalidRecordError, PlasmError } from "./errors.js";
 import { Fields } from "./fields.js";
-import { digestedFiles, readFiles } from "./job-files.js";
+import { DEFAULT_FILE_LIMITS, digestedFiles, readFiles } from "./job-files.js";
+import { JobTree } from "./job-tree.js";
 import { neededProfile } from "./module-profile.js";
 import { parseJson } from "./json.js";
 export const MANIFEST_FORMAT = "phase.manifest/v0";
@@ -107,9 +108,17 @@ export class Manifest {
     /** Make the manifest of a module and its input, with a fresh nonce. Throws: `PlasmError`. */
     static async of(module, input = {}, terms = {}) {
         const { args, env, stdin } = inputBytes(input), limits = { ...DEFAULT_LIMITS, ...terms.limits };
+        const tree = await JobTree.from(input), fileLimits = { ...DEFAULT_FILE_LIMITS, ...terms.fileLimits };
+        const least = terms.entry === undefined && tree === undefined ? neededProfile(module) : PROFILES[1];
+        const files = tree && {
+            tree: tree.digest,
+            read_only: [...tree.readOnly].sort(),
+            outputs: [...tree.outputs].sort(),
+            limits: { data_bytes: fileLimits.dataBytes, entries: fileLimits.entries, descriptors: fileLimits.descriptors },
+        };
         return Manifest.parse(utf8(JSON.stringify({
             format: MANIFEST_FORMAT,
-            profile: terms.profile ?? (terms.entry === undefined ? neededProfile(module) : PROFILES[1]),
+            profile: terms.profile ?? least,
             module: await digestAsync(module),
             args: listDigest(args),
             env: listDigest(env),
@@ -120,6 +129,7 @@ export class Manifest {
             cpu: terms.cpu ?? 1,
             capabilities: [...new Set(terms.grants ?? [])].sort(),
             retry: { attempts: terms.attempts ?? 3 },
+            ...(files === undefined ? {} : { files }),
             ...(terms.entry === undefined ? {} : { entry: terms.entry }),
             nonce: terms.nonce ?? hex(crypto.getRandomValues(new Uint8Array(16))),
         })));

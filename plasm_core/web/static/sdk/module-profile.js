@@ -1,4 +1,4 @@
-/** Which profile a module needs, as far as its sections tell. */
+/** The profile that a module needs, as far as its sections tell. */
 import { utf8 } from "./bytes.js";
 const CUSTOM = 0, TAG = 13, HEAD_BYTES = 8, MAX_SECTIONS = 1_000, MAX_FEATURES_BYTES = 4_096;
 /** The custom section in which LLVM lists a module's features, and the entry for tail calls. */

@@ -1,8 +1,11 @@
 /** Re-execution: a receipt's task run again here, and compared with what the receipt says. */
+import { within } from "./deadline.js";
 import { digestAsync, listDigest } from "./digest.js";
 import { PlasmError } from "./errors.js";
+import { JobTree } from "./job-tree.js";
 import { inputBytes } from "./manifest.js";
 import { describeOutcome, isRecheckable } from "./receipt.js";
+import { inNode, workerThreads } from "./worker-threads.js";
 /** MiB of stack for the worker, where one can be asked for: 262,144 stack units take less than half of it. */
 const STACK_MIB = 64;
 const DEFAULT_TIMEOUT_S = 300;
@@ -22,13 +25,13 @@ export function engineName() {
  * cannot run it. Throws: `PlasmError` if `input` is not well formed; the signal's reason if it aborts.
  */
 export async function reexecute(receipt, module, input = {}, options = {}) {
-    const { asked } = receipt, { args, env, stdin } = inputBytes(input);
+    const { asked } = receipt, { args, env, stdin } = inputBytes(input), tree = await JobTree.from(input);
     const missing = [
         ...((await digestAsync(module)) === asked.module ? [] : ["module"]),
         ...(listDigest(args) === asked.args ? [] : ["args"]),
         ...(listDigest(env) === asked.env ? [] : ["env"]),
         ...((await digestAsync(stdin)) === asked.stdin ? [] : ["stdin"]),
-        ...(asked.files === undefined ? [] : ["files"]),
+        ...(tree?.digest === asked.files?.tree ? [] : ["files"]),
     ];
     if (missing.length > 0)
         return undecided(`not at hand: the job's ${missing.join(", ")}`);
@@ -36,9 +39,10 @@ export async function reexecute(receipt, module, input = {}, options = {}) {
         return undecided(`the job had ${asked.capabilities.join(" and ")}: no run repeats it`);
     if (!isRecheckable(receipt.outcome))
         return undecided(`the node says that the job ${describeOutcome(receipt.outcome)}, which nobody can check`);
-    const task = { module, args, env, stdin, seed: asked.seed, limits: asked.limits, entry: asked.entry, profile: asked.profile };
     let observed;
     try {
+        const files = asked.files && tree && { ...asked.files, listing: tree.listing, data: await tree.data() };
+        const task = { module, args, env, stdin, files, seed: asked.seed, limits: asked.limits, entry: asked.entry, profile: asked.profile };
         observed = await runInWorker(task, options);
     }
     catch (error) {
@@ -55,8 +59,8 @@ export async function reexecute(receipt, module, input = {}, options = {}) {
     if (reasons.length > 0) {
         return { decision: "reject", reasons, words: `re-executed here on ${engineName()}: ${reasons.join("; ")}`, observed };
     }
-    const what = receipt.outcome.kind === "exited" ? "exit code" : "outcome";
-    return { decision: "accept", reasons, words: `re-executed here on ${engineName()}: output, ${what} and gas equal`, observed };
+    const what = `output, ${asked.files === undefined ? "" : "files, "}${receipt.outcome.kind === "exited" ? "exit code" : "outcome"} and gas equal`;
+    return { decision: "accept", reasons, words: `re-executed here on ${engineName()}: ${what}`, observed };
 }
 function undecided(reason) {
     return { decision: "undecided", reasons: [reason], words: `not re-executed: ${reason}`, observed: undefined };
@@ -67,38 +71,39 @@ async function differences(receipt, observed) {
         ["stdout", receipt.stdout.sha256, await digestAsync(observed.stdout)],
         ["stderr", receipt.stderr.sha256, await digestAsync(observed.stderr)],
         ["the gas", receipt.gasUsed.toString(), observed.gasUsed.toString()],
+        ...(receipt.asked.files?.outputs ?? []).map((path) => [`the output ${path}`, product(receipt.files, path), product(observed.files, path)]),
     ];
     return pairs.filter(([, said, found]) => said !== found).map(([what, said, found]) => `${what} differs: the receipt says ${said}, here it is ${found}`);
 }
-/** Run a task in a worker of its own. Throws: `PlasmError` if it cannot be run, or takes too long. */
+/** An output as it is compared: its kind and digest, or that it is not there. */
+function product(products, path) {
+    const found = products.find((each) => each.path === path);
+    return found === undefined ? "not there" : `the ${found.kind} ${found.sha256}`;
+}
+/** Run a task in a worker of its own. Throws: `PlasmError` if it cannot be run; `WaitTimeoutError`. */
 export async function runInWorker(task, options = {}) {
     const { timeoutS = DEFAULT_TIMEOUT_S, signal } = options;
     signal?.throwIfAborted();
     const worker = await startWorker();
-    let timer, stop;
     try {
-        const { observed, problem } = await new Promise((resolve, reject) => {
-            worker.onAnswer(resolve);
-            worker.onFailure((reason) => reject(new PlasmError(`the worker failed: ${reason}`)));
-            timer = setTimeout(() => reject(new PlasmError(`the run takes longer than ${timeoutS} s here`)), 1000 * timeoutS);
-            stop = () => reject(signal?.reason);
-            signal?.addEventListener("abort", stop);
-            worker.post(task);
+        return await within({ signal, timeoutS }, "the run has not ended here", async () => {
+            const { observed, problem } = await new Promise((resolve, reject) => {
+                worker.onAnswer(resolve);
+                worker.onFailure((reason) => reject(new PlasmError(`the worker failed: ${reason}`)));
+                worker.post(task);
+            });
+            if (observed === undefined)
+                throw new PlasmError(problem ?? "the worker gave no answer");
+            return observed;
         });
-        if (observed === undefined)
-            throw new PlasmError(problem ?? "the worker gave no answer");
-        return observed;
     }
     finally {
-        clearTimeout(timer);
-        if (stop !== undefined)
-            signal?.removeEventListener("abort", stop);
         worker.end();
     }
 }
 const script = new URL("./worker.js", import.meta.url);
 let policy;
-/** The script's address, as a page demands it whose policy is `require-trusted-types-for 'script'`. */
+/** The script's address in the form that the policy `require-trusted-types-for 'script'` of a page demands. */
 function trusted(url) {
     const types = globalThis.trustedTypes;
     if (types === undefined)
@@ -106,13 +111,9 @@ function trusted(url) {
     policy ??= types.createPolicy("plasm-worker", { createScriptURL: (own) => own });
     return policy.createScriptURL(url.href);
 }
-/** Whether this is Node, whose workers have as much stack as a job may use. */
-function inNode() {
-    return typeof process !== "undefined" && process.versions?.node !== undefined;
-}
 async function startWorker() {
     if (inNode()) {
-        const threads = await import("node:worker_threads");
+        const threads = await workerThreads();
         const worker = new threads.Worker(script, { resourceLimits: { stackSizeMb: STACK_MIB } });
         return {
             post: (task) => worker.postMessage(task),

@@ -1,18 +1,20 @@
-/** Verification: is this the answer to what was asked, and did a key that counts sign it? */
+/** Verification: does the receipt belong to this job, and did a trusted key sign it? */
 import { contradictions } from "./consistency.js";
 import { digestAsync, listDigest } from "./digest.js";
 import { isSignedBy, parseEnvelope, PAYLOAD_TYPE } from "./envelope.js";
 import { InvalidRecordError } from "./errors.js";
 import { utf8 } from "./bytes.js";
+import { JobTree } from "./job-tree.js";
 import { inputBytes, Manifest } from "./manifest.js";
 import { PeerId } from "./peer.js";
 import { describeOutcome, parseReceipt } from "./receipt.js";
+const NO_FILES = "none";
 const SIZES = ["stdout", "stderr"];
 /**
  * Verify a receipt's envelope against what the caller knows.
  *
  * `reject`: damaged, about something else, contradicting itself, or not signed by the node that it names.
- * `undecided`: all of that is right, but the node's key is not among `trusted` (or `peer`).
+ * `undecided`: none of that, but the node's key is not among `trusted` (or `peer`).
  * Throws: `PlatformError` where the platform cannot check signatures; never because of what is in the envelope.
  */
 export async function verifyReceipt(envelopeJson, expectation = {}) {
@@ -65,12 +67,14 @@ export async function verifyReceipt(envelopeJson, expectation = {}) {
 async function pairs(receipt, manifest, expectation) {
     const { asked } = receipt, digest = async (bytes) => bytes && (await digestAsync(bytes));
     const input = expectation.input === undefined ? undefined : inputBytes(expectation.input);
+    const tree = expectation.input === undefined ? undefined : await JobTree.from(expectation.input);
     return [
         ["peer that answered", expectation.peer?.toString(), receipt.node.toString()],
         ["module", await digest(expectation.module), asked.module],
         ["args", input && listDigest(input.args), asked.args],
         ["env", input && listDigest(input.env), asked.env],
         ["stdin", await digest(input?.stdin), asked.stdin],
+        ["files", input && (tree?.digest ?? NO_FILES), asked.files?.tree ?? NO_FILES],
         ["stdout", await digest(expectation.stdout), receipt.stdout.sha256],
         ["stderr", await digest(expectation.stderr), receipt.stderr.sha256],
         ["job", manifest?.jobId ?? expectation.jobId, asked.jobId],
@@ -86,7 +90,7 @@ export function verdictWords(signer, standing, reexecuted = false) {
         : "not re-executed";
     return `signed by ${signer}${who}, ${ran}`;
 }
-/** Say what verification came to, in one sentence. */
+/** The result of a verification in one sentence. */
 export function sentence(found, standing = "own") {
     if (found.decision !== "accept" || found.receipt === undefined || found.signer === undefined) {
         return `receipt ${found.decision === "reject" ? "rejected" : "undecided"}: ${found.reasons.join("; ")}`;

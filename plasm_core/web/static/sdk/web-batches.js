@@ -1,12 +1,16 @@
-/** Batches that `plasm web` runs: many jobs of one module in one request, and results that are verified here. */
+/** Batches that `plasm web` runs: many jobs of one module in one request, and results that the client verifies. */
 import { fromUtf8, hex } from "./bytes.js";
+import { eachWithin, within } from "./deadline.js";
 import { MAX_ENVELOPE_BYTES } from "./envelope.js";
 import { ReceiptRejectedError } from "./errors.js";
+import { longPollS, pause } from "./http.js";
+import { JobTree } from "./job-tree.js";
 import { MAX_MANIFEST_BYTES } from "./manifest.js";
+import { listResultFiles } from "./result-files.js";
 import { verifyReceipt } from "./verify.js";
-const LONGEST_WAIT_S = 60, UPLOAD_DEADLINE_S = 3600, PAGE = 500;
+const UPLOAD_DEADLINE_S = 3600, PAGE = 500;
 const MAX_OUTPUT_BYTES = 256 << 20, MAX_BATCH_BYTES = 256 << 20, BATCH_ID_BYTES = 16;
-/** Whether a batch goes on. */
+/** Whether a batch has not ended. */
 export function goesOn(batch) {
     return batch.state === "waiting" || batch.state === "running";
 }
@@ -21,33 +25,45 @@ export class Batches {
      * Throws: `ProblemError` if it is refused, which names the wrong line; `UnreachableError`.
      */
     async submit(module, jobs, options = {}) {
-        const form = new FormData(), lines = [...jobs].map((job) => `${JSON.stringify(job)}\n`);
+        const form = new FormData(), tree = await JobTree.from(options), lines = [...jobs].map((job) => `${JSON.stringify(job)}\n`);
         form.set("batchId", options.batchId ?? hex(crypto.getRandomValues(new Uint8Array(BATCH_ID_BYTES))));
         if (options.name !== undefined)
             form.set("name", options.name);
         form.set("jobs", new Blob(lines, { type: "application/x-ndjson" }), "jobs.jsonl");
         form.set("module", new Blob([module], { type: "application/wasm" }), options.name ?? "module.wasm");
-        return this.http.json("/v1/batches", { method: "POST", body: form, signal: options.signal, deadlineS: UPLOAD_DEADLINE_S });
+        if (tree !== undefined) {
+            form.set("files", JSON.stringify({ outputs: tree.outputs, read_only: tree.readOnly }));
+            form.set("pack", tree.pack(), "pack");
+        }
+        const { signal, timeoutS } = options;
+        return this.http.json("/v1/batches", { method: "POST", body: form, signal, timeoutS, deadlineS: UPLOAD_DEADLINE_S });
     }
     /** The batches of this token, the latest first. */
-    async list(signal) {
-        return (await this.http.json("/v1/batches", { signal })).batches;
+    async list(waiting = {}) {
+        return (await this.http.json("/v1/batches", waiting)).batches;
     }
-    async show(batchId, signal) {
-        return this.http.json(`/v1/batches/${batchId}`, { signal });
+    async show(batchId, waiting = {}) {
+        return this.http.json(`/v1/batches/${batchId}`, waiting);
     }
-    /** Wait for a batch's end, for as long as it takes. */
-    async wait(batchId, signal) {
-        for (;;) {
-            const batch = await this.http.json(`/v1/batches/${batchId}`, {
-                signal, deadlineS: LONGEST_WAIT_S + 30, headers: { Prefer: `wait=${LONGEST_WAIT_S}` },
-            });
-            if (!goesOn(batch))
-                return batch;
-        }
+    /** Wait for a batch's end. Throws: `WaitTimeoutError` if it has not ended in time. */
+    async wait(batchId, waiting = {}) {
+        return within(waiting, "the batch has not ended", async (signal, deadline) => {
+            for (;;) {
+                const seconds = longPollS(deadline.leftS);
+                const batch = await this.http.json(`/v1/batches/${batchId}`, {
+                    signal, deadlineS: seconds + 30, headers: { Prefer: `wait=${seconds}` },
+                });
+                if (!goesOn(batch))
+                    return batch;
+                await pause(0.1, signal); // where the server does not wait
+            }
+        });
     }
     /** The jobs of a batch, in order. */
-    async *jobs(batchId, signal) {
+    async *jobs(batchId, waiting = {}) {
+        yield* eachWithin(waiting, "the jobs of the batch have not all come", (signal) => this.pages(batchId, signal));
+    }
+    async *pages(batchId, signal) {
         for (let after;;) {
             const query = after === undefined ? "" : `&after=${after}`;
             const page = await this.http.json(`/v1/batches/${batchId}/jobs?limit=${PAGE}${query}`, { signal });
@@ -63,34 +79,36 @@ export class Batches {
      *
      * Throws: `ReceiptRejectedError`; `ProblemError`, with the code `no_receipt` if the job has none; `UnreachableError`.
      */
-    async result(batchId, number, trusted, signal) {
+    async result(batchId, number, trusted, waiting = {}) {
         const path = `/v1/batches/${batchId}/jobs/${number}`;
-        const [envelopeJson, manifest, stdout, stderr] = await Promise.all([
-            this.http.bytes(`${path}/receipt`, MAX_ENVELOPE_BYTES, { signal }),
-            this.http.bytes(`${path}/manifest`, MAX_MANIFEST_BYTES, { signal }),
-            this.http.bytes(`${path}/stdout`, MAX_OUTPUT_BYTES, { signal }),
-            this.http.bytes(`${path}/stderr`, MAX_OUTPUT_BYTES, { signal }),
-        ]);
-        const verification = await verifyReceipt(envelopeJson, { trusted, manifest, stdout, stderr });
-        const { receipt } = verification;
-        if (verification.decision !== "accept" || receipt === undefined)
-            throw new ReceiptRejectedError(verification.reasons);
-        return { receipt, envelopeJson, verification, stdout, stderr };
+        return within(waiting, "the result has not come", async (signal) => {
+            const [envelopeJson, manifest, stdout, stderr] = await Promise.all([
+                this.http.bytes(`${path}/receipt`, MAX_ENVELOPE_BYTES, { signal }),
+                this.http.bytes(`${path}/manifest`, MAX_MANIFEST_BYTES, { signal }),
+                this.http.bytes(`${path}/stdout`, MAX_OUTPUT_BYTES, { signal }),
+                this.http.bytes(`${path}/stderr`, MAX_OUTPUT_BYTES, { signal }),
+            ]);
+            const verification = await verifyReceipt(envelopeJson, { trusted, manifest, stdout, stderr });
+            const { receipt } = verification;
+            if (verification.decision !== "accept" || receipt === undefined)
+                throw new ReceiptRejectedError(verification.reasons);
+            return { receipt, envelopeJson, verification, stdout, stderr, files: await listResultFiles(this.http, path, receipt, signal) };
+        });
     }
     /** The receipt of an ended batch, for `verifyBatch`. The server has no key to sign it. */
-    async receipt(batchId, signal) {
-        return this.http.bytes(`/v1/batches/${batchId}/receipt`, MAX_BATCH_BYTES, { signal });
+    async receipt(batchId, waiting = {}) {
+        return this.http.bytes(`/v1/batches/${batchId}/receipt`, MAX_BATCH_BYTES, waiting);
     }
     /** The receipt of a job with the proof that it belongs to the batch, as text. */
-    async proof(batchId, number, signal) {
-        return fromUtf8(await this.http.bytes(`/v1/batches/${batchId}/jobs/${number}/proof`, MAX_ENVELOPE_BYTES * 2, { signal }));
+    async proof(batchId, number, waiting = {}) {
+        return fromUtf8(await this.http.bytes(`/v1/batches/${batchId}/jobs/${number}/proof`, MAX_ENVELOPE_BYTES * 2, waiting));
     }
     /** Cancel the jobs that have no result. */
-    async cancel(batchId, signal) {
-        return this.http.json(`/v1/batches/${batchId}`, { method: "DELETE", signal, deadlineS: 60 });
+    async cancel(batchId, waiting = {}) {
+        return this.http.json(`/v1/batches/${batchId}`, { method: "DELETE", ...waiting, deadlineS: 60 });
     }
     /** Delete an ended batch with its results on the server. */
-    async release(batchId, signal) {
-        return this.http.json(`/v1/batches/${batchId}/release`, { method: "POST", signal });
+    async release(batchId, waiting = {}) {
+        return this.http.json(`/v1/batches/${batchId}/release`, { method: "POST", ...waiting });
     }
 }

@@ -1,5 +1,6 @@
-/** The worker in which a job is run again: one task in, what it came to out. A browser's, or Node's worker thread. */
+/** The worker that runs a job again: it receives one task and posts the result. In a browser, or a worker thread of Node. */
 import { execute } from "./execute.js";
+import { inNode, workerThreads } from "./worker-threads.js";
 function answer(port, task) {
     try {
         port.postMessage({ observed: execute(task) });
@@ -8,8 +9,8 @@ function answer(port, task) {
         port.postMessage({ problem: error instanceof Error ? error.message : String(error) });
     }
 }
-if (typeof process !== "undefined" && process.versions?.node !== undefined) {
-    const { parentPort } = await import("node:worker_threads");
+if (inNode()) {
+    const { parentPort } = await workerThreads();
     parentPort?.once("message", (task) => answer(parentPort, task));
 }
 else {

@@ -14,7 +14,7 @@ const client = new PlasmClient({ url, token });
 // (module (memory (export "memory") 1) (func (export "_start") (loop $l (br $l))))
 const forEver = unhex("0061736d01000000010401600000030201000503010001071302066d656d6f72790200065f737461727400000a09010700034" + "00c000b0b");
 
-test("a job is run, its receipt is verified, and it is re-executed here", async () => {
+test("a job is run, its receipt is verified, and it is re-executed on V8", async () => {
   const input = { args: ["some", "words", "with\na new line"], env: { NAME: "a=b" }, stdin: "bytes\r\n" };
   const result = await client.run(hello, input, { name: "hello.wasm", wallTimeS: 20 });
 
@@ -37,7 +37,7 @@ test("a job that fails has a verified receipt too", async () => {
   assert.equal((await reexecute(result.receipt, forEver)).words, "re-executed here on V8: output, outcome and gas equal");
 });
 
-test("events tell output and end, and follow a job that runs", async () => {
+test("the events of a job have its output and its end", async () => {
   const job = await client.submit(hello, { args: ["some", "words"] });
   const told = [], output = [];
   for await (const event of client.events(job.jobId)) {
@@ -80,7 +80,7 @@ test("a job is cancelled", async () => {
   assert.equal((await reexecute(result.receipt, forEver)).decision, "undecided");
 });
 
-test("a map gives results in the order of its inputs, at most so many at once", async () => {
+test("a map gives results in the order of its inputs, and runs at most `concurrency` jobs at once", async () => {
   let given = 0, taken = 0, most = 0;
   function* inputs() {
     for (let number = 0; number < 12; number++) {
@@ -101,7 +101,7 @@ test("a map gives results in the order of its inputs, at most so many at once", 
   assert.ok(most <= 4, `${most} at once`);
 });
 
-test("the server runs a batch, whose results are verified here", async () => {
+test("the server runs a batch, and the client verifies its results", async () => {
   const { peerId } = await client.node();
   const sent = await client.batches.submit(hello, [{ args: ["one"] }, { args: ["two"], gas: 10 }], { name: "pair" });
   const batch = await client.batches.wait(sent.batchId), jobs = [];
@@ -161,5 +161,81 @@ test("a tampered receipt and a tampered output are rejected", async () => {
   ]) {
     const lied = new PlasmClient({ url, token, fetch: changing(ending, change) });
     await assert.rejects(lied.result(job.jobId), (error) => error instanceof sdk.ReceiptRejectedError && reason.test(error.message));
+  }
+});
+
+const copier = new Uint8Array(readFileSync(join(root, "plasm_core", "testing", "modules", "files.wasm")));
+const filesOf = (seed) => ({ "in/data": Uint8Array.from({ length: 70_000 }, (_, index) => index * seed), "in/ä %2f": "text" });
+
+test("a job with files is run, its files are verified, and it is re-executed on V8", async () => {
+  const files = filesOf(7), input = { files, outputs: ["out/", "nothing"] };
+  const result = await client.run(copier, input, { fileLimits: { dataBytes: 1 << 20 } });
+
+  const listed = [...result.files].map(({ path, sizeBytes }) => [path, sizeBytes]);
+  assert.deepEqual(listed, [["out/copy", 70_000], ["out/sub/length", 4]]);
+  assert.deepEqual([result.files.directories, result.files.missing], [["out/sub"], ["nothing"]]);
+  const copy = result.files.get("out/copy");
+  assert.deepEqual(await copy.bytes(), files["in/data"]);
+  assert.deepEqual(await copy.slice(60_000, 60_005), files["in/data"].slice(60_000, 60_005));
+  assert.deepEqual(await copy.unverified(69_000), files["in/data"].slice(69_000));
+  assert.throws(() => result.files.get("out/none"), sdk.PlasmError);
+  assert.equal((await reexecute(result.receipt, copier, input)).words, "re-executed here on V8: output, files, exit code and gas equal");
+  assert.match((await reexecute(result.receipt, copier, { ...input, files: filesOf(9) })).words, /not at hand: the job's files/);
+});
+
+test("the files of a second job are not sent again", async () => {
+  const bodies = [];
+  const counting = new PlasmClient({
+    url, token,
+    fetch: (address, options) => {
+      if (String(address).endsWith("/v1/jobs")) bodies.push([options.body.has("pack"), options.body.has("treeDigest")]);
+      return fetch(address, options);
+    },
+  });
+  const files = await sdk.JobTree.of(filesOf(11), { outputs: ["out/"] });
+  const digests = [];
+  for (const stdin of ["1", "2"]) {
+    const result = await counting.run(copier, { files, stdin });
+    digests.push(result.files.get("out/copy").sha256);
+  }
+
+  assert.deepEqual(bodies, [[true, false], [false, true]]);
+  assert.equal(digests[0], digests[1]);
+});
+
+test("each job of a map has its files, and those of a batch share theirs", async () => {
+  const found = [];
+  for await (const { result, error } of client.map(copier, [3, 5].map((seed) => ({ files: filesOf(seed), outputs: ["out/"] })))) {
+    assert.equal(error, undefined);
+    found.push(await result.files.get("out/copy").bytes());
+  }
+  assert.deepEqual(found, [filesOf(3)["in/data"], filesOf(5)["in/data"]]);
+
+  const { peerId } = await client.node();
+  const batch = await client.batches.wait((await client.batches.submit(copier, [{}, {}], { files: filesOf(3), outputs: ["out/"] })).batchId);
+  const { files } = await client.batches.result(batch.batchId, 1, [peerId]);
+  assert.deepEqual(await files.get("out/copy").bytes(), filesOf(3)["in/data"]);
+});
+
+test("a tampered file, and a tampered list of files, are rejected", async () => {
+  const { job } = await client.run(copier, { files: filesOf(13), outputs: ["out/"] });
+  const lying = (matches, change) => new PlasmClient({
+    url, token,
+    fetch: async (address, options) => {
+      const response = await fetch(address, options);
+      return matches.test(String(address)) ? new Response(change(new Uint8Array(await response.arrayBuffer())), response) : response;
+    },
+  });
+
+  const { files } = await lying(/files\/out\/copy$/, (bytes) => bytes.map((byte, index) => (index === 9 ? byte ^ 1 : byte))).result(job.jobId);
+  await assert.rejects(files.get("out/copy").bytes(), /the file out\/copy is not what the node signed/);
+  for (const change of [
+    ({ files: listed, ...rest }) => ({ ...rest, files: listed.slice(0, -1) }),
+    ({ files: listed, ...rest }) => ({ ...rest, files: listed.map((item) => (item.path === "out/copy" ? { ...item, sha256: "00".repeat(32) } : item)) }),
+    ({ files: listed, ...rest }) => ({ ...rest, files: listed.map((item) => ({ ...item, path: item.path.replace("copy", "cope") })) }),
+    ({ files: listed, ...rest }) => ({ ...rest, files: listed.map((item) => (item.sizeBytes === 4 ? { ...item, sizeBytes: "4" } : item)) }),
+  ]) {
+    const client = lying(/\/files\?/, (bytes) => JSON.stringify(change(JSON.parse(text(bytes)))));
+    await assert.rejects(client.result(job.jobId), (error) => error instanceof sdk.ReceiptRejectedError && /the list of the files in out/.test(error.message));
   }
 });

@@ -14,7 +14,7 @@ const { PlasmClient } = await load("index.js");
 const { useJob } = await load("react.js");
 const hello = new Uint8Array(readFileSync(join(root, "examples", "hello", "hello.wasm")));
 
-test("a component shows a job's output and its verified receipt, and lets go when it is unmounted", async () => {
+test("a component shows a job's output and its verified receipt, and stops following it when it is unmounted", async () => {
   const client = new PlasmClient({ url: process.env.PLASM_URL, token: process.env.PLASM_TOKEN });
   const { jobId } = await client.submit(hello, { args: ["some", "words"] });
   let ended;

@@ -1,0 +1,92 @@
+/** The events of jobs. After a lost connection the client reconnects. */
+import { unbase64 } from "./bytes.js";
+import { ProblemError, UnreachableError } from "./errors.js";
+import { readEvents } from "./event-stream.js";
+import { pause } from "./http.js";
+const FIRST_PAUSE_S = 0.25, EVENT_IDLE_S = 90, LONGEST_PAUSE_S = 10;
+/** Follow a job until its end. Throws: `ProblemError` if there is no such job; the signal's reason. */
+export async function* followJob(http, jobId, signal) {
+    for await (const event of stream(http, `/v1/jobs/${jobId}/events`, signal)) {
+        const told = "event" in event ? eventOf(event.event, event.data) : event;
+        if (told === undefined)
+            continue;
+        yield told;
+        if (told.type === "end")
+            return;
+    }
+}
+/** Follow all jobs of a token. Does not end by itself. Throws: as `followJob`. */
+export async function* followJobs(http, signal) {
+    for await (const event of stream(http, "/v1/events", signal)) {
+        if (!("event" in event))
+            yield event;
+        else if (event.event === "job")
+            yield { type: "status", job: JSON.parse(event.data) };
+    }
+}
+/** Read a stream of events, and reconnect when the connection is lost. */
+async function* stream(http, path, outer) {
+    let last;
+    for (let wait = FIRST_PAUSE_S;; wait = Math.min(2 * wait, LONGEST_PAUSE_S)) {
+        let problem = new UnreachableError("the stream ended before the job");
+        const idle = new AbortController(), signal = AbortSignal.any([outer, idle.signal]);
+        let timer = setTimeout(() => idle.abort(), 1000 * EVENT_IDLE_S);
+        const heard = () => {
+            clearTimeout(timer);
+            timer = setTimeout(() => idle.abort(), 1000 * EVENT_IDLE_S);
+        };
+        try {
+            const response = await http.send(path, {
+                headers: { Accept: "text/event-stream", ...(last === undefined ? {} : { "Last-Event-ID": last }) },
+                signal, patienceS: 0,
+            });
+            if (response.status === 204)
+                return;
+            yield { type: "connected" };
+            for await (const event of readEvents(watched(response, heard))) {
+                if (event.event === "problem") {
+                    problem = new UnreachableError(JSON.parse(event.data).detail ?? "the server had a problem");
+                    continue;
+                }
+                if (event.id !== "")
+                    last = event.id;
+                wait = FIRST_PAUSE_S;
+                yield event;
+            }
+        }
+        catch (error) {
+            outer.throwIfAborted();
+            if (error instanceof ProblemError && error.status < 500 && error.status !== 429 && error.status !== 408)
+                throw error;
+            if (error instanceof Error)
+                problem = error;
+        }
+        finally {
+            clearTimeout(timer);
+        }
+        yield { type: "reconnect", problem };
+        await pause(wait, outer);
+    }
+}
+function watched(response, heard) {
+    const { body } = response;
+    if (body === null)
+        throw new UnreachableError("the event stream is empty");
+    return body.pipeThrough(new TransformStream({
+        transform(chunk, controller) {
+            heard();
+            controller.enqueue(chunk);
+        },
+    }));
+}
+function eventOf(name, data) {
+    const value = JSON.parse(data);
+    if (name === "status" || name === "end")
+        return { type: name, job: value };
+    if (name === "restart")
+        return { type: name, attempt: Number(value.attempt ?? value) };
+    if (name !== "output")
+        return undefined;
+    const { stream, attempt, offset, data: text } = value;
+    return { type: "output", stream, attempt, offset, data: unbase64(text) };
+}
