@@ -70,13 +70,21 @@ def web(daemon: Daemon) -> Iterator[WebServer]:
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_user(scenario: str, node_modules: Path, daemon: Daemon, web: WebServer, tmp_path: Path) -> None:
-    modules = {"hello": ROOT / "examples" / "hello" / "hello.wasm"}
+    modules = {
+        "hello": ROOT / "examples" / "hello" / "hello.wasm",
+        "files": ROOT / "plasm_core" / "testing" / "modules" / "files.wasm",
+    }
     for name, times in (("ticker", TICKS), ("forever", None)):
         modules[name] = tmp_path / f"{name}.wasm"
         modules[name].write_bytes(ticking(times))
     document = tmp_path / "batch.json"
     document.write_bytes(batch(9).to_json())
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, data in (("data", bytes(range(256)) * 300), ("ä %2f.txt", b"text")):
+        (folder / name).write_bytes(data)
     environ = {
+        "PLASM_FOLDER": folder,
         "PLASM_BATCH": document,
         "PLASM_SIGNER": SIGNER.peer_id,
         "PLASM_NODE_MODULES": node_modules,

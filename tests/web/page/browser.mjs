@@ -38,10 +38,12 @@ export async function ask(what) {
 }
 
 /** Submit a module by the form, and wait until its job is shown. */
-export async function submit(page, module, { args = "", limits = {} } = {}) {
+export async function submit(page, module, { args = "", limits = {}, folder = "", outputs = "" } = {}) {
   await page.getByRole("navigation").getByRole("link", { name: "New job" }).click();
   await page.getByLabel("Drop a WebAssembly module here").setInputFiles(module);
   if (args !== "") await page.getByLabel("Arguments").fill(args);
+  if (folder !== "") await page.getByLabel("Input folder").setInputFiles(folder);
+  if (outputs !== "") await page.getByLabel("Outputs").fill(outputs);
   if (Object.keys(limits).length > 0) await page.getByText("Limits and entry").click();
   for (const [name, value] of Object.entries(limits)) await page.getByLabel(name, { exact: true }).fill(value);
   await page.getByRole("button", { name: "Run" }).click();

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { ask, axe, close, open, output, submit, token, url, verified, WAIT_MS } from "./browser.mjs";
 
-const { PLASM_HELLO: hello, PLASM_TICKER: ticker, PLASM_FOREVER: forever, PLASM_ROOT: root } = process.env;
+const { PLASM_HELLO: hello, PLASM_TICKER: ticker, PLASM_FOREVER: forever, PLASM_FILES: copier, PLASM_ROOT: root } = process.env;
 const until = async (holds, what) => {
   for (const end = Date.now() + WAIT_MS; Date.now() < end; ) {
     if (await holds()) return;
@@ -124,6 +124,67 @@ const scenarios = {
       assert.equal(await output(liar.page).textContent(), "");
       await liar.context.close();
     }
+  },
+
+  async "gives a job a folder, and verifies each file that it left"() {
+    const { page, told } = await open();
+    const jobId = await submit(page, copier, { folder: process.env.PLASM_FOLDER, outputs: "out/\nnothing" });
+    await verified(page).waitFor();
+    const row = (on, path) => on.getByRole("listitem").filter({ hasText: path });
+    await row(page, "out/copy").getByText("✓ verified").waitFor();
+    await row(page, "out/sub/length").getByText("4 bytes").waitFor();
+    await page.getByText("The job did not leave: nothing").waitFor();
+    const saving = page.waitForEvent("download");
+    await page.getByRole("button", { name: "Save out/copy" }).click();
+    const data = readFileSync(join(process.env.PLASM_FOLDER, "data"));
+    assert.deepEqual(readFileSync(await (await saving).path()), data);
+    await page.reload();
+    await page.getByRole("button", { name: "Re-execute here" }).click();
+    await page.getByText("re-executed here on V8: output, files, exit code and gas equal").waitFor();
+    assert.deepEqual(told, []);
+
+    const liar = async (pattern, change) => {
+      const lying = await open();
+      await lying.page.route(pattern, async (route) => {
+        const response = await route.fetch();
+        await route.fulfill({ response, body: change(await response.body()) });
+      });
+      await lying.page.goto(`${url}/#/jobs/${jobId}`);
+      return lying;
+    };
+    const one = await liar("**/files/out/copy", (bytes) => Buffer.from(bytes.map((byte, index) => (index === 1 ? byte ^ 1 : byte))));
+    await row(one.page, "out/copy").getByText("refused: it is not what the node signed").waitFor();
+    await row(one.page, "out/sub/length").getByText("✓ verified").waitFor();
+    assert.equal(await one.page.getByRole("button", { name: "Save out/copy" }).count(), 0);
+    assert.equal(await one.page.getByRole("button", { name: "Save out/sub/length" }).count(), 1);
+    await one.context.close();
+    const other = await liar("**/files?*", (bytes) => bytes.toString().replace("out/copy", "out/cope"));
+    await other.page.getByText("What the server sent is not what the node signed.").waitFor();
+    await other.page.getByRole("listitem").filter({ hasText: "the list of the files in out is not what the node signed" }).waitFor();
+    assert.equal(await verified(other.page).count(), 0);
+    await other.context.close();
+  },
+
+  async "takes a module and files that are dropped together, and lets a file be removed"() {
+    const { page, told } = await open();
+    await page.getByRole("navigation").getByRole("link", { name: "New job" }).click();
+    const items = [["copier.wasm", [...readFileSync(copier)]], ["notes.txt", [1, 2]], ["other.txt", [3]]];
+    await page.locator(".drop").first().evaluate((area, files) => {
+      const dataTransfer = new DataTransfer();
+      for (const [name, bytes] of files) dataTransfer.items.add(new File([new Uint8Array(bytes)], name));
+      area.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
+    }, items);
+    await page.getByText(/^copier\.wasm: .* ✓ may run$/).waitFor();
+    await page.getByText("2 files, 3 bytes").waitFor();
+    await page.getByRole("button", { name: "Remove other.txt" }).press("Enter");
+    await page.getByText("1 file, 2 bytes").waitFor();
+    assert.equal(await page.evaluate(() => document.activeElement.getAttribute("aria-label")), "Remove notes.txt");
+    await page.getByRole("button", { name: "Run" }).click();
+    await page.waitForURL(/#\/jobs\/[0-9a-f]{64}$/);
+    await verified(page).waitFor();
+    await page.getByText("Only the node’s word").click();
+    await page.getByText("input files").waitFor();
+    assert.deepEqual(told, []);
   },
 
   async "says that the daemon or the web server was killed, and recovers"() {

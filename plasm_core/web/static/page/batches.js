@@ -3,6 +3,7 @@
 import { describeOutcome, fromUtf8, goesOn } from "../sdk/index.js";
 import { alertOf, fill, h, saving } from "./dom.js";
 import { ago, count, ends, moment, several } from "./format.js";
+import { leftBlock } from "./left.js";
 
 const LOOK_MS = 1000, MOST_CELLS = 2000;
 const WORDS = {
@@ -34,7 +35,7 @@ export function batchesPlace(app, chosen) {
   const look = async () => {
     clearTimeout(timer);
     try {
-      const batches = await app.client.batches.list(ending.signal), now = JSON.stringify([batches, chosen]);
+      const batches = await app.client.batches.list({ signal: ending.signal }), now = JSON.stringify([batches, chosen]);
       if (now !== shown) {
         const focused = document.activeElement?.closest?.(".jobs a")?.hash;
         shown = now;
@@ -77,11 +78,11 @@ export function batchesPlace(app, chosen) {
 /** One batch: its state, the grid, and the job that was chosen in it. */
 function batchView(app, batchId, signal) {
   const title = h("h2"), state = h("p", { class: "state", "aria-live": "polite" }), problem = h("div"), grid = h("div"), acts = h("div", { class: "acts" });
-  const job = h("div", { "aria-live": "polite" });
-  const element = h("div", {}, title, state, problem, grid, acts, job);
+  const job = h("div", { class: "batch-job", "aria-live": "polite" });
+  const element = h("div", { class: "batch" }, title, state, problem, grid, acts, job);
   let before = "";
 
-  const cancel = h("button", { type: "button", on: { click: () => void act(() => app.client.batches.cancel(batchId, signal)) } }, "Cancel");
+  const cancel = h("button", { type: "button", on: { click: () => void act(() => app.client.batches.cancel(batchId, { signal })) } }, "Cancel");
   const act = async (doing) => {
     try {
       await doing();
@@ -92,10 +93,10 @@ function batchView(app, batchId, signal) {
   };
 
   const look = async () => {
-    const batch = await app.client.batches.show(batchId, signal), now = JSON.stringify(batch);
+    const batch = await app.client.batches.show(batchId, { signal }), now = JSON.stringify(batch);
     if (now === before) return;
     const jobs = [];
-    for await (const item of app.client.batches.jobs(batchId, signal)) if (jobs.push(item) >= MOST_CELLS) break;
+    for await (const item of app.client.batches.jobs(batchId, { signal })) if (jobs.push(item) >= MOST_CELLS) break;
     before = now;
     fill(title, `${batch.name} `, h("span", { class: "mono muted" }, ends(batchId, 4)));
     fill(state, stateWords(batch));
@@ -121,11 +122,12 @@ function batchView(app, batchId, signal) {
     if (item.outcome === undefined) return;
     try {
       const node = app.node?.peerId ?? item.node;
-      const result = await app.client.batches.result(batchId, item.number, [node], signal);
+      const result = await app.client.batches.result(batchId, item.number, [node], { signal });
       fill(
         job, head,
         h("p", { class: "good" }, `receipt verified ✓ signed by ${result.receipt.node}`),
-        h("pre", { class: "output", tabindex: "0", role: "region", "aria-label": "stdout" }, text(result.stdout)),
+        h("pre", { class: "output", tabindex: "0", role: "region", "aria-label": "stdout", "data-empty": "nothing" }, text(result.stdout)),
+        leftBlock(result, signal),
         h("div", { class: "acts" }, saving(result.envelopeJson, `job-${item.number}.receipt.json`, "Save the receipt", "application/json"),
           saving(result.stdout, `job-${item.number}.stdout`, "Save stdout")),
       );

@@ -54,16 +54,14 @@ export function alertOf(error) {
   );
 }
 
-/** Put an ordinary link to bytes on the page, which saves them. */
+/** Save bytes as a file of this machine. */
+export function save(bytes, name, type = "application/octet-stream") {
+  const url = URL.createObjectURL(new Blob([bytes], { type }));
+  h("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+}
+
+/** A button that saves bytes. */
 export function saving(bytes, name, label, type = "application/octet-stream") {
-  return h("button", {
-    type: "button",
-    on: {
-      click() {
-        const url = URL.createObjectURL(new Blob([bytes], { type }));
-        h("a", { href: url, download: name }).click();
-        setTimeout(() => URL.revokeObjectURL(url), 10_000);
-      },
-    },
-  }, label);
+  return h("button", { type: "button", on: { click: () => save(bytes, name, type) } }, label);
 }

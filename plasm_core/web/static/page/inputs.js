@@ -15,17 +15,23 @@ async function store(mode) {
   return database.transaction("inputs", mode).objectStore("inputs");
 }
 
-/** Keep a job's module and input, if they are not too large. A browser that keeps nothing is no failure. */
+const bytesOf = ({ module, input }) => module.length + input.stdin.length + (input.pack?.size ?? 0);
+
+/**
+ * Keep a job's module and input, if they are not too large. A browser that keeps nothing is no failure.
+ *
+ * `input`: args, env, stdin, and the pack of the input files if there are any.
+ */
 export async function keep(jobId, module, input) {
   try {
-    if (module.length + input.stdin.length > MOST_BYTES) return;
+    if (bytesOf({ module, input }) > MOST_BYTES) return;
     const inputs = await store("readwrite");
     inputs.put({ jobId, module, input, at: Date.now() });
     const all = await asked(inputs.getAll());
     let bytes = 0;
-    all.sort((one, other) => other.at - one.at).forEach(({ jobId: id, module: kept, input: given }, index) => {
-      bytes += kept.length + given.stdin.length;
-      if (index >= MOST_JOBS || (bytes > MOST_BYTES && id !== jobId)) inputs.delete(id);
+    all.sort((one, other) => other.at - one.at).forEach((each, index) => {
+      bytes += bytesOf(each);
+      if (index >= MOST_JOBS || (bytes > MOST_BYTES && each.jobId !== jobId)) inputs.delete(each.jobId);
     });
   } catch {
     // A private window, or a full disk.

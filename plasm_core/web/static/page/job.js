@@ -3,6 +3,7 @@
 import { isLive, JobFollower, ReceiptRejectedError } from "../sdk/index.js";
 import { alertOf, fill, h, saving, say } from "./dom.js";
 import { duration, ends, moment, shown, size } from "./format.js";
+import { leftBlock } from "./left.js";
 import { stateSign, stateWords } from "./jobs.js";
 import { receiptBlock } from "./receipt.js";
 
@@ -10,12 +11,12 @@ const STREAMS = ["stdout", "stderr"];
 
 export function jobView(app, jobId, told) {
   const title = h("h2", {}), facts = h("dl", { class: "facts" }), acts = h("div", { class: "acts" });
-  const problem = h("div"), receipt = h("div");
+  const problem = h("div"), left = h("div"), receipt = h("div"), ending = new AbortController();
   const outputs = Object.fromEntries(STREAMS.map((stream) => [stream, outputBlock(stream)]));
   const heading = h("div", { class: "job-head" }, h("p", { class: "back" }, h("a", { href: "#/jobs" }, "All jobs")), title, acts);
   const element = h(
     "article", { class: "about", "aria-label": "Job" },
-    heading, problem, facts, ...STREAMS.map((stream) => outputs[stream].element), receipt,
+    heading, problem, facts, ...STREAMS.map((stream) => outputs[stream].element), left, receipt,
   );
   const follower = new JobFollower(app.client, jobId);
   let last = {}, live;
@@ -34,6 +35,7 @@ export function jobView(app, jobId, told) {
     }
     if (now.problem !== last.problem) fill(problem, now.problem && told_(now.problem));
     if (result !== undefined && result !== last.result) {
+      fill(left, leftBlock(result, ending.signal));
       fill(receipt, receiptBlock(app, result).element);
       say("The receipt is verified.");
     }
@@ -104,7 +106,10 @@ export function jobView(app, jobId, told) {
       end();
       end = follower.subscribe(update);
     },
-    leave: () => end(),
+    leave() {
+      ending.abort();
+      end();
+    },
   };
 }
 

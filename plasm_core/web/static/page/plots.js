@@ -46,7 +46,7 @@ export function plot(title, series, { unit = "", format = compact } = {}) {
   );
 }
 
-/** The change of a counter per minute between its samples; a counter that fell has begun anew. */
+/** The change of a counter per minute between its samples; a counter that fell was reset to 0. */
 export function perMinute(points) {
   return points.slice(1).map(([at, value], index) => {
     const [before, old] = points[index];

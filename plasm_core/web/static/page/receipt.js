@@ -1,6 +1,6 @@
 /** A receipt in plain words, what was verified of it here, and the button that runs the job again. */
 
-import { describeOutcome, engineName, PlasmError, reexecute } from "../sdk/index.js";
+import { describeOutcome, engineName, JobTree, PlasmError, reexecute } from "../sdk/index.js";
 import { fill, h, saving } from "./dom.js";
 import { count, duration, ends, moment, size } from "./format.js";
 import { kept } from "./inputs.js";
@@ -9,14 +9,19 @@ const NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b85
 
 /** What the receipt says, as a sentence that anyone can read. */
 export function statement(receipt) {
-  const { outcome, gasUsed, stdout, stderr, node } = receipt;
+  const { outcome, gasUsed, stdout, stderr, node, files } = receipt;
+  const left = files.map(({ path, kind }, index) => [index > 0 ? ", " : "", h("span", { class: "mono" }, kind === "tree" ? `${path}/` : path)]);
   const wrote = ({ sizeBytes }, name) => (sizeBytes === 0n ? `nothing to ${name}` : `${size(sizeBytes)} to ${name}`);
-  const how = { exited: `the job exited with code ${outcome.code}`, cancelled: "the job was cancelled" }[outcome.kind] ??
-    `the job ended: ${describeOutcome(outcome).replaceAll("_", " ")}`;
+  const how = {
+    exited: `the job exited with code ${outcome.code}`, trapped: `the job trapped (${String(outcome.trap).replaceAll("_", " ")})`,
+    out_of_gas: "the job ran out of gas", output_limit: "the job reached its output limit",
+    timed_out: "the job exceeded its wall time", cancelled: "the job was cancelled",
+  }[outcome.kind] ?? `the job ended: ${describeOutcome(outcome)}`;
   return h(
     "p", { class: "statement" },
     "Node ", h("span", { class: "mono", title: String(node) }, ends(String(node), 8)),
-    ` signed that ${how}, used ${count(gasUsed)} gas, and wrote ${wrote(stdout, "stdout")} and ${wrote(stderr, "stderr")}.`,
+    ` signed that ${how}, used ${count(gasUsed)} gas, ${files.length > 0 ? "" : "and "}wrote ${wrote(stdout, "stdout")} and ${wrote(stderr, "stderr")}`,
+    files.length > 0 && [", and left the ", files.length === 1 ? "output " : "outputs ", left], ".",
   );
 }
 
@@ -30,7 +35,7 @@ const FACTS = {
 };
 
 /** The list of facts that verification established. */
-export function facts({ established }, standing) {
+export function facts({ established, receipt }, standing, listed = false) {
   const whose = {
     own: "The node is the one that this server belongs to.",
     named: "The node is one that you named.",
@@ -42,6 +47,7 @@ export function facts({ established }, standing) {
     "ul", { class: "checks" },
     Object.keys(FACTS).filter((name) => established.includes(name)).map((name) => item(FACTS[name])),
     item("The receipt does not contradict itself."),
+    listed && receipt.files.length > 0 && item("The list of files is the one that the node signed; each file is compared when it is downloaded."),
     whose && item(whose, standing === "stranger" ? "warn" : "good", standing === "stranger" ? "!" : "✓"),
   );
 }
@@ -63,6 +69,11 @@ export function claims({ claims: said, asked }) {
       fact("task digest", h("span", { class: "mono" }, asked.taskDigest)),
       fact("module", h("span", { class: "mono" }, asked.module)),
       fact("limits", `${count(asked.limits.gas)} gas, ${size(asked.limits.memoryBytes)} of memory, ${size(asked.limits.outputBytes)} of each output`),
+      asked.files === undefined ? [] : [
+        fact("input files", h("span", { class: "mono" }, asked.files.tree)),
+        fact("read-only", asked.files.readOnly.join(", ") || "none"),
+        fact("outputs", asked.files.outputs.join(", ") || "none"),
+      ],
       asked.capabilities.length > 0 ? fact("grants", asked.capabilities.join(", ")) : [],
     ),
   );
@@ -91,7 +102,7 @@ export function receiptBlock(app, result) {
     h("h2", {}, "Receipt"),
     statement(receipt),
     h("p", { class: "verdict" }, h("span", { class: "good", "aria-hidden": "true" }, "✓"), h("strong", { class: "good" }, "verified"), h("span", { class: "muted" }, "in this browser")),
-    facts(verification, standing),
+    facts(verification, standing, true),
     h("div", { class: "acts" }, button, saving(envelopeJson, `${job.jobId.slice(0, 12)}.receipt.json`, "Save the receipt", "application/json")),
     again,
     claims(receipt),
@@ -102,8 +113,12 @@ export function receiptBlock(app, result) {
 /** A job's module and input: what this browser sent, or what the server keeps and needs no input. */
 async function inputsOf(app, jobId, receipt) {
   const own = await kept(jobId);
-  if (own !== undefined) return own;
+  if (own !== undefined) {
+    const { pack, ...input } = own.input;
+    return { module: own.module, input: pack === undefined ? input : { ...input, files: await JobTree.fromPack(pack) } };
+  }
   const { asked } = receipt, missing = ["args", "env", "stdin"].filter((name) => asked[name] !== NOTHING);
+  if (asked.files !== undefined) missing.push("files");
   if (missing.length > 0) {
     throw new PlasmError(`this browser did not send the job, and has only the digests of its ${missing.join(", ")}`);
   }

@@ -1,7 +1,8 @@
 /** The place where a module is dropped in and submitted. */
 
-import { DEFAULT_LIMITS, digestAsync, inputBytes, Manifest, meter } from "../sdk/index.js";
+import { DEFAULT_LIMITS, digestAsync, inputBytes, JobTree, Manifest, meter } from "../sdk/index.js";
 import { alertOf, fill, h } from "./dom.js";
+import { dropped, filesField } from "./files.js";
 import { count, readCount, readSize, size } from "./format.js";
 import { keep } from "./inputs.js";
 
@@ -20,25 +21,36 @@ export function newPlace(app) {
   let module, about = "", chosenName = "module.wasm";
   const found = h("p", { class: "note", role: "status" }), problem = h("div");
   const file = h("input", { type: "file", id: "module", accept: ".wasm,application/wasm", on: { change: () => void take(file.files[0]) } });
+  const given = filesField();
+  /** A module that is dropped is the job's module; what else is dropped is its files. */
+  const droppable = (area) => {
+    area.addEventListener("dragover", (event) => {
+      event.preventDefault();
+      area.classList.add("over");
+    });
+    area.addEventListener("dragleave", () => area.classList.remove("over"));
+    area.addEventListener("drop", async (event) => {
+      event.preventDefault();
+      area.classList.remove("over");
+      try {
+        const found = await dropped(event.dataTransfer), isModule = ([path]) => /^[^/]+\.wasm$/.test(path);
+        const chosen = area === drop ? found.find(isModule) ?? (found.length === 1 ? found[0] : undefined) : undefined;
+        if (chosen?.[1]) await take(chosen[1]);
+        given.add(found.filter((each) => each !== chosen));
+      } catch (error) {
+        fill(problem, alertOf(error));
+      }
+    });
+    return area;
+  };
   const drop = h(
-    "div", {
-      class: "drop",
-      on: {
-        dragover(event) {
-          event.preventDefault();
-          drop.classList.add("over");
-        },
-        dragleave: () => drop.classList.remove("over"),
-        drop(event) {
-          event.preventDefault();
-          drop.classList.remove("over");
-          void take(event.dataTransfer.files[0]);
-        },
-      },
-    },
+    "div", { class: "drop" },
     h("label", { for: "module" }, "Drop a WebAssembly module here, or choose one"),
     file, found,
   );
+  droppable(drop);
+  droppable(given.element);
+  const kept = h("textarea", { spellcheck: "false", rows: "3", placeholder: "out/" });
   const args = h("textarea", { spellcheck: "false", rows: "3" }), env = h("textarea", { spellcheck: "false", rows: "3" });
   const stdin = h("textarea", { spellcheck: "false", rows: "4" }), stdinFile = h("input", { type: "file" });
   const gas = h("input", { value: count(DEFAULT_LIMITS.gas), inputmode: "numeric" });
@@ -81,19 +93,21 @@ export function newPlace(app) {
         file.focus();
         throw new RangeError("there is no module yet: choose a .wasm file");
       }
-      const given = stdinFile.files[0];
+      const text = stdinFile.files[0];
       const input = inputBytes({
         args: lines(args.value), env: lines(env.value),
-        stdin: given === undefined ? stdin.value : new Uint8Array(await given.arrayBuffer()),
+        stdin: text === undefined ? stdin.value : new Uint8Array(await text.arrayBuffer()),
       });
       const terms = {
         limits: { gas: readCount(gas.value, "gas"), memoryBytes: readSize(memory.value, "memory"), outputBytes: readSize(output.value, "output") },
         wallTimeS: readCount(wall.value, "wall time"),
         entry: entry.value || undefined,
       };
-      const manifest = await Manifest.of(module, input, terms);
-      await keep(manifest.jobId, module, input);
-      const job = await app.client.send(manifest, input, { name: chosenName }, module);
+      const outputs = lines(kept.value).filter(Boolean);
+      const tree = given.files.size + outputs.length > 0 ? await JobTree.of(given.files, { outputs }) : undefined;
+      const whole = { ...input, files: tree }, manifest = await Manifest.of(module, whole, terms);
+      await keep(manifest.jobId, module, { ...input, ...(tree && { pack: tree.pack() }) });
+      const job = await app.client.send(manifest, whole, { name: chosenName }, module);
       location.hash = `#/jobs/${job.jobId}`;
     } catch (error) {
       fill(problem, alertOf(error));
@@ -106,7 +120,8 @@ export function newPlace(app) {
     h("div", { class: "head" }, h("h1", {}, "New job")),
     h(
       "form", { class: "form", on: { submit: (event) => void submit(event) } },
-      drop,
+      drop, given.element,
+      field("Outputs", kept, "Files and directories of the job that are kept, one a line. A slash at the end makes the directory: out/"),
       h("div", { class: "two" }, field("Arguments", args, "One a line."), field("Environment", env, "NAME=value, one a line.")),
       h("div", { class: "two" }, field("Standard input", stdin), field("Standard input from a file", stdinFile, "In place of the text.")),
       h(
