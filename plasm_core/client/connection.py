@@ -5,12 +5,14 @@ from __future__ import annotations
 import collections
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import trio
 
 from plasm_core.background_tasks import alongside
+from plasm_core.client.heartbeats import HEARTBEAT_S, Heartbeats
 from plasm_core.errors import ConnectionLostError, ProtocolError, StreamError
 from plasm_core.plugins.interfaces import Stream
 from plasm_core.protocol.client_session import ClientConversation
@@ -19,8 +21,9 @@ from plasm_core.protocol.messages import Error, Message
 
 log = logging.getLogger(__name__)
 
-HEARTBEAT_S = 10.0
 SILENCE_S = 30.0
+_TURN_S = 0.5e-3
+"""For so long messages that have come are processed before other tasks run."""
 _CLOSE_S = 1.0
 TALK_BURST, TALK_PER_S = 1000, 200.0
 """How many heartbeats, `progress`, `state` and tiny `credit` messages may come at once, and how many more each second."""
@@ -38,7 +41,7 @@ class Link:
         self.heard = trio.lowlevel.ParkingLot()
         """Wakes whenever bytes came: there may be new credit."""
         self._sending = trio.Lock()
-        self._sent_at = self._began = trio.current_time()
+        self.sent_at = self._began = trio.current_time()
         self._is_amid_frame = False
         self.keep: Callable[[], bool] = lambda: False
         """Takes the stream over when all is said, and returns whether it did; otherwise it is closed."""
@@ -57,45 +60,59 @@ class Link:
         """Send encoded frames. Raises: `ConnectionLostError`."""
         if not frames:
             return
-        async with self._sending:
-            try:
-                self._is_amid_frame = True
-                with trio.fail_after(SILENCE_S):
-                    await self.stream.send_all(frames)
-                self._is_amid_frame = False
-            except StreamError as exc:
-                raise ConnectionLostError(f"the connection broke while sending: {exc}") from exc
-            except trio.TooSlowError:
-                raise ConnectionLostError(
-                    f"the node read nothing of the data sent for {SILENCE_S:.0f} s"
-                ) from None
-            self._sent_at = trio.current_time()
+        try:
+            self._sending.acquire_nowait()  # `acquire` would let other tasks run first
+        except trio.WouldBlock:
+            await self._sending.acquire()
+        try:
+            self._is_amid_frame = True
+            with trio.fail_after(SILENCE_S):
+                await self.stream.send_all(frames)
+            self._is_amid_frame = False
+        except StreamError as exc:
+            raise ConnectionLostError(f"the connection broke while sending: {exc}") from exc
+        except trio.TooSlowError:
+            raise ConnectionLostError(
+                f"the node read nothing of the data sent for {SILENCE_S:.0f} s"
+            ) from None
+        finally:
+            self._sending.release()
+        self.sent_at = trio.current_time()
 
     async def receive(self) -> Message | Data:
         """Return the next message or data from the node.
 
         Raises: `ConnectionLostError` if the stream broke, ended or stayed silent; `ProtocolError`.
         """
-        while not self._said:
+        while (said := self.said()) is None:
             await self._read()
+        return said
+
+    def said(self) -> Message | Data | None:
+        """Return the next message or data if it was read by now, else None. Raises: as `receive`."""
+        if not self._said:
+            return None
         said = self._said.popleft()
         if isinstance(said, Error):
             raise _error(said)
         return said
 
     async def _read(self) -> None:
-        """Read the messages that have arrived, or wait for some. Yield to other tasks after each.
+        """Read the messages that have arrived, or wait for some. Yield to other tasks when that takes long.
 
         The next call continues a cancelled one.
         """
         if self._unread is None:
             self._unread = self.conversation.receive(await self._receive_some())
+        until = time.perf_counter() + _TURN_S
         try:
             for item in self._unread:
                 if item is not None:
                     self._said.append(item)
                 self._check_talk()
-                await self.stream.pause()
+                if time.perf_counter() > until:
+                    await self.stream.pause()
+                    until = time.perf_counter() + _TURN_S
             self._unread = None
         except ProtocolError as exc:
             await self._complain(str(exc))
@@ -127,15 +144,19 @@ class Link:
         with trio.move_on_after(_CLOSE_S), contextlib.suppress(ConnectionLostError):
             await self.send(self.conversation.error("protocol", message[:500]))
 
+    async def send_heartbeat(self) -> None:
+        """Send a heartbeat."""
+        with contextlib.suppress(ConnectionLostError):  # the receiving task raises the error
+            await self.send(self.conversation.heartbeat())
+
     async def beat(self) -> None:
         """Send a heartbeat whenever nothing else was sent for the heartbeat interval, until the connection ends."""
-        with contextlib.suppress(ConnectionLostError):  # the receiving task raises the error
-            while True:
-                due = self._sent_at + HEARTBEAT_S
-                if trio.current_time() < due:
-                    await trio.sleep_until(due)
-                else:
-                    await self.send(self.conversation.heartbeat())
+        while True:
+            due = self.sent_at + HEARTBEAT_S
+            if trio.current_time() < due:
+                await trio.sleep_until(due)
+            else:
+                await self.send_heartbeat()
 
 
 def _error(message: Error) -> Exception:
@@ -146,16 +167,28 @@ def _error(message: Error) -> Exception:
 
 @asynccontextmanager
 async def open_link(
-    stream: Stream, *, keep_s: int | None = None, features: tuple[str, ...] = ()
+    stream: Stream,
+    *,
+    keep_s: int | None = None,
+    features: tuple[str, ...] = (),
+    heartbeats: Heartbeats | None = None,
 ) -> AsyncIterator[Link]:
     """Converse over a stream until the context ends; then it is closed, unless `Link.keep` takes it over.
 
-    `keep_s`, `features`: as of `ClientConversation`.
+    `keep_s`, `features`: as of `ClientConversation`. `heartbeats`: sends this conversation's too, if it is running;
+    otherwise a task is started that does.
     """
     link, is_kept = Link(stream, keep_s=keep_s, features=features), False
     try:
-        async with alongside(link.beat):
-            yield link
+        if heartbeats is not None and heartbeats.is_running:
+            heartbeats.add(link)
+            try:
+                yield link
+            finally:
+                heartbeats.remove(link)
+        else:
+            async with alongside(link.beat):
+                yield link
         is_kept = link.is_over and link.keep()
     finally:
         if not is_kept:

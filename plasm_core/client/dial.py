@@ -174,7 +174,7 @@ class LocalDialler(Dialler):
                     problems.append(f"{address.removeprefix('unix:')}: {exc}")
                     hint = hint or exc.hint
                     continue
-                async with open_link(stream) as link:
+                async with open_link(stream, heartbeats=self.kept.heartbeats) as link:
                     try:
                         with within(DIAL_S, None, "introduced itself"):
                             found = await greeted(link)

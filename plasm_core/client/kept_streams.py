@@ -11,6 +11,7 @@ import trio
 
 from plasm_core.background_tasks import alongside
 from plasm_core.client.connection import Link, open_link
+from plasm_core.client.heartbeats import Heartbeats
 from plasm_core.plugins.interfaces import Stream
 from plasm_core.records.peer import PeerId
 
@@ -40,14 +41,16 @@ class KeptStreams:
         self._idle: list[KeptStream] = []
         self._is_open = False
         self._came = trio.lowlevel.ParkingLot()
+        self.heartbeats = Heartbeats()
+        """Those of the client's conversations."""
 
     def __len__(self) -> int:
         return len(self._idle)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Keep streams until the context ends, which closes them."""
-        async with alongside(self._expire):
+        """Keep streams, and send heartbeats, until the context ends, which closes the streams."""
+        async with alongside(self._expire, self.heartbeats.run):
             self._is_open = True
             try:
                 yield
@@ -96,7 +99,9 @@ class KeptStreams:
     @asynccontextmanager
     async def converse(self, kept: KeptStream) -> AsyncIterator[Link]:
         """Have another conversation on a stream that was taken, and keep it again."""
-        async with open_link(kept.stream, keep_s=kept.keep_s, features=kept.features) as link:
+        async with open_link(
+            kept.stream, keep_s=kept.keep_s, features=kept.features, heartbeats=self.heartbeats
+        ) as link:
             link.keep = partial(self.put, kept.where, link, kept.peer)
             yield link
 

@@ -183,7 +183,7 @@ class RemoteDialler(Dialler):
                     self._lost(found, str(exc), started, blamed=bool(self._nodes.answered_at(found)))
                     problems.append(str(exc))
                     continue
-                async with open_link(stream) as link:
+                async with open_link(stream, heartbeats=self.kept.heartbeats) as link:
                     try:
                         with within(DIAL_S, found, "introduced itself"):
                             said = await greeted(link)

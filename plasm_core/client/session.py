@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable, Collection
 import attrs
 import trio
 
-from plasm_core.background_tasks import alongside
 from plasm_core.client.connection import Link
 from plasm_core.client.output import Sink, call_sink
 from plasm_core.client.submission import Submission
-from plasm_core.client.upload import Bytes, Source
+from plasm_core.client.upload_sending import PROVE_FROM_BYTES as PROVE_FROM_BYTES
+from plasm_core.client.upload_sending import uploading
 from plasm_core.client.wait_limits import ANSWER_NAMED_S, Bounds, within
 from plasm_core.client.watcher import Watcher, silent
 from plasm_core.errors import ConnectionLostError, ProtocolError, RefusedError
@@ -39,16 +39,12 @@ from plasm_core.protocol.messages import (
     Submit,
     withdraws_output,
 )
-from plasm_core.quantities import shown_bytes
 from plasm_core.records.handle import Handle
 from plasm_core.records.peer import PeerId
 
 WINDOW_BYTES = 1 << 20
 FILES = "files"
 """The feature of nodes that take jobs with files."""
-_TELL_S = 0.25
-PROVE_FROM_BYTES = 256 << 10
-"""A module that is smaller is sent at once: asking whether the node has it takes as long."""
 
 
 async def greeted(link: Link) -> PeerId:
@@ -88,89 +84,47 @@ async def submit(
     if submission.pack is not None and FILES not in link.conversation.features:
         raise RefusedError("files_unsupported", "the node takes no jobs with files")
     credit = Outputs(stdout=WINDOW_BYTES, stderr=WINDOW_BYTES) if follow else NOTHING
-    bounds = bounds or Bounds()
-    conversation, ready = link.conversation, trio.Event()
+    bounds, handle = bounds or Bounds(), submission.handle(peer)
+    conversation = link.conversation
     request = Submit(
         manifest=submission.manifest_json.decode(),
-        token=submission.handle(peer).token(peer).hex(),
+        token=handle.token().hex(),
         sizes=submission.sizes,
         credit=credit,
         route=route,
         follow=False if conversation.keep_s is not None and not follow else None,
+        keep=True if conversation.keep_s is not None else None,
     )
     await link.send(conversation.ask(request))
-
-    async def upload() -> None:
-        await ready.wait()
-        try:
-            await _upload(link, submission.sources, watch)
-        except ConnectionLostError:
-            await trio.sleep_forever()  # the receiving task raises the error
-
-    async with alongside(upload):
-        with within(bounds.answer_s, peer, "offered to take the job or refused it"):
-            message = await link.receive()
+    with within(bounds.answer_s, peer, "offered to take the job or refused it"):
+        message = await _answer(link, watch, (Offered, Accepted, Attached))
+    if isinstance(message, Offered):
         with within(bounds.acceptance_s, peer, "accepted the job"):
-            while not isinstance(message, (Accepted, Attached)):
-                if isinstance(message, Refused):
-                    raise _refusal(message)
-                if isinstance(message, Offered):
-                    _must_be_about(submission.handle(peer).job_id, message.job_id)
-                    watch("uploading", None)
-                    module = submission.sources[Channel.MODULE]
-                    if module.size_bytes >= PROVE_FROM_BYTES and message.received.module == 0:
-                        proof = await _prove(module, message.challenge)
-                        await link.send(conversation.prove(proof))
-                    files = submission.sources.get(Channel.FILES)
-                    worth = files is not None and files.size_bytes >= PROVE_FROM_BYTES
-                    if has_files and worth and files is not None and not message.received.files:
-                        proof = await _prove(files, message.challenge)
-                        await link.send(conversation.prove(proof, Channel.FILES))
-                    ready.set()
-                elif isinstance(message, Progress):
-                    watch(message.phase, None)
-                message = await link.receive()
-    _must_be_about(submission.handle(peer).job_id, message.job_id)
+            _must_be_about(handle.job_id, message.job_id)
+            watch("uploading", None)
+            async with uploading(link, submission.sources, message, watch, has_files=has_files):
+                message = await _answer(link, watch, (Accepted, Attached))
+    assert isinstance(message, (Accepted, Attached))
+    _must_be_about(handle.job_id, message.job_id)
     bounds.accepted()
     return message.status
+
+
+async def _answer(link: Link, watch: Watcher, answers: tuple[type[Message], ...]) -> Message:
+    """Receive messages up to one of the given types. Raises: as `submit`."""
+    while True:
+        message = await link.receive()
+        if isinstance(message, answers):
+            return message
+        if isinstance(message, Refused):
+            raise _refusal(message)
+        if isinstance(message, Progress):
+            watch(message.phase, None)
 
 
 def _must_be_about(asked: str, answered: str) -> None:
     if asked != answered:
         raise ProtocolError(f"the node answers about the job {answered}, not {asked}")
-
-
-async def _read(source: Source, offset: int, maximum: int) -> bytes:
-    if source.in_memory:
-        return source.read(offset, maximum)
-    return await trio.to_thread.run_sync(source.read, offset, maximum)
-
-
-async def _prove(source: Source, challenge: str) -> str:
-    data = bytes.fromhex(challenge)
-    return (
-        source.proof(data) if isinstance(source, Bytes) else await trio.to_thread.run_sync(source.proof, data)
-    )
-
-
-async def _upload(link: Link, sources: dict[Channel, Source], watch: Watcher) -> None:
-    """Send what there is credit for, as long as there is anything to send."""
-    total = sum(source.size_bytes for source in sources.values())
-    told_at = trio.current_time()
-    while True:
-        sent = False
-        for channel, (position, room) in link.conversation.room.items():
-            if room:
-                source = sources[channel]
-                data = await _read(source, position, room)
-                await link.send(link.conversation.upload(channel, data))
-                sent = True
-        if sent and trio.current_time() >= told_at + _TELL_S:
-            told_at = trio.current_time()
-            left = sum(sources[item].size_bytes - at for item, (at, _) in link.conversation.room.items())
-            watch(f"uploading {shown_bytes(total - left)} of {shown_bytes(total)}", None)
-        if not sent:
-            await link.heard.park()
 
 
 NEVER = -1
@@ -239,9 +193,11 @@ async def follow(
     bounds.is_in(status.state)
     watch(status.state, status)
     while True:
-        what = "run the job to its end" if bounds.running_at is not None else "started the job"
-        with within(bounds.until(sum(following.offsets.values())) - trio.current_time(), None, what):
-            message = await link.receive()
+        message = link.said()
+        if message is None:
+            what = "run the job to its end" if bounds.running_at is not None else "started the job"
+            with within(bounds.until(sum(following.offsets.values())) - trio.current_time(), None, what):
+                message = await link.receive()
         if isinstance(message, Data):
             _check_room(message, bounds.output_bytes)
             began = trio.current_time()

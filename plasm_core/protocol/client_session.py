@@ -268,7 +268,7 @@ class ClientConversation:
         """
         if self._asked is not None:
             raise ValueError("a conversation has one opening message")
-        if self.keep_s is not None and isinstance(message, Opening):
+        if self.keep_s is not None and isinstance(message, Opening) and message.keep is not True:
             message = attrs.evolve(message, keep=True)
         self._asked = message
         if self.phase is ClientPhase.OPENING:
