@@ -6,6 +6,7 @@ The loop and its resource stay open between calls.
 from __future__ import annotations
 
 import atexit
+import collections
 import contextlib
 import os
 import queue
@@ -29,6 +30,47 @@ _EXIT_S = 5.0
 """How long the end of the process waits for the loop: what is open is closed in that time, or cut off."""
 
 
+class _Ended(Generic[T]):
+    """The end of a call, for which one thread waits: a lock, where a future would have a condition and its locks."""
+
+    def __init__(self) -> None:
+        self._error: BaseException | None = None
+        self._found: T
+        self.is_over = False
+        self._running = threading.Lock()
+        self._running.acquire()
+
+    def succeed(self, found: T) -> None:
+        """End the call with a result."""
+        self._found = found
+        self._end()
+
+    def fail(self, error: BaseException) -> None:
+        """End the call with an error."""
+        self._error = error
+        self._end()
+
+    def _end(self) -> None:
+        self.is_over = True
+        self._running.release()
+
+    def wait(self) -> None:
+        """Wait for the end."""
+        with self._running:
+            pass
+
+    def result(self) -> T:
+        """Wait for the end, and return the result. Raises: the error."""
+        self.wait()
+        error, self._error = self._error, None
+        if error is None:
+            return self._found
+        try:
+            raise error
+        finally:
+            del error  # its traceback would refer to it
+
+
 class _Loop(Generic[R]):
     """One loop in one thread, with one resource open in it."""
 
@@ -41,6 +83,8 @@ class _Loop(Generic[R]):
         self._opened_resource: R
         self._token: trio.lowlevel.TrioToken
         self._stopping: trio.Event
+        self._beginning: collections.deque[Callable[[], None]] = collections.deque()
+        self._is_woken = False
         # A daemon thread: at exit the interpreter joins all others before it calls the function that ends this one.
         self._thread = threading.Thread(target=self._run, name="plasm-client", daemon=True)
         self._thread.start()
@@ -62,7 +106,7 @@ class _Loop(Generic[R]):
 
         Raises: what the function raises; `PlasmError` if the loop ends meanwhile.
         """
-        done: Future[T] = Future()
+        done: _Ended[T] = _Ended()
         scope = trio.CancelScope()
         is_started = False
 
@@ -73,36 +117,37 @@ class _Loop(Generic[R]):
                 if scope.cancelled_caught:
                     raise PlasmError("the client was closed")
             except trio.Cancelled:
-                done.set_exception(PlasmError("the client was closed"))
+                done.fail(PlasmError("the client was closed"))
                 raise
             except BaseException as exc:
-                done.set_exception(exc)
+                done.fail(exc)
             else:
-                done.set_result(found)
+                done.succeed(found)
 
         def start() -> None:
             nonlocal is_started
             is_started = True
             if self._stopping.is_set():
-                done.set_exception(PlasmError("the client was closed"))
+                done.fail(PlasmError("the client was closed"))
             else:
                 self._calls.start_soon(run)
 
         def give_up() -> None:
+            self._begin_all()  # the interrupt may have come before the wake-up of this call
             scope.cancel()
             if not is_started:
-                done.set_exception(PlasmError("the call was interrupted"))
+                done.fail(PlasmError("the call was interrupted"))
 
         try:
-            self._token.run_sync_soon(start)
+            self._begin(start)
             with sole():
                 return done.result()
         except trio.RunFinishedError:
             raise PlasmError("the client was closed") from None
         except BaseException:
-            if not done.done():  # the caller was interrupted after it began to pass the work to the loop
+            if not done.is_over:  # the caller was interrupted after it began to pass the work to the loop
                 self._in_loop(give_up)
-                done.exception()
+                done.wait()
             raise
 
     def stop(self) -> None:
@@ -114,6 +159,29 @@ class _Loop(Generic[R]):
         """Wait until it has ended. Returns at once in its own thread, which may be the one that collects garbage."""
         if self.process == os.getpid() and threading.current_thread() is not self._thread:
             self._thread.join(patience_s)
+
+    def _begin(self, start: Callable[[], None]) -> None:
+        """Have the loop call `start`. One wake-up is enough for all the calls that come before the loop runs.
+
+        Raises: `trio.RunFinishedError`.
+        """
+        self._beginning.append(start)
+        if not self._is_woken:
+            self._is_woken = True
+            try:
+                self._token.run_sync_soon(self._begin_all)
+            except trio.RunFinishedError:
+                self._begin_all()  # those who relied on this wake-up get the same error
+                raise
+
+    def _begin_all(self) -> None:
+        self._is_woken = False  # first: a call that comes from now on wakes the loop again
+        while True:
+            try:
+                start = self._beginning.popleft()
+            except IndexError:  # another thread may be doing the same after the loop's end
+                return
+            start()
 
     def _in_loop(self, work: Callable[[], None]) -> None:
         token = getattr(self, "_token", None)
