@@ -33,7 +33,7 @@ from plasm_core.records.consistency import contradictions
 from plasm_core.records.files import Product
 from plasm_core.records.history import NodeHistory
 from plasm_core.records.output import OutputDigest, OutputStream
-from plasm_core.records.plan import MAX_EXECUTIONS
+from plasm_core.records.plan import MAX_EXECUTIONS, ONE_EXECUTION
 from plasm_core.records.verdict import BINDINGS as BINDINGS
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ def plan(verifiers: Sequence[Verifier], manifest: Manifest, candidates: Sequence
     `candidates`: as of `Verifier.plan_among`.
     """
     plans = (_plan(verifier, manifest, candidates) for verifier in verifiers)
-    return functools.reduce(Plan.__or__, plans, Plan())
+    return functools.reduce(Plan.__or__, plans, ONE_EXECUTION)
 
 
 def _plan(verifier: Verifier, manifest: Manifest, candidates: Sequence[NodeHistory]) -> Plan:
@@ -274,10 +274,12 @@ def _ask(verifier: Verifier, claims: Sequence[Claim]) -> Opinion:
 
 def _bounded(opinion: Opinion, claims: Sequence[Claim]) -> Opinion:
     """Return an opinion that speaks of the nodes it was asked about only, and asks for no more than there can be."""
-    nodes = {claim.receipt.node for claim in claims}
+    nodes, most = {claim.receipt.node for claim in claims}, MAX_EXECUTIONS - len(claims)
+    if nodes.issuperset((*opinion.checked, *opinion.false)) and 0 <= opinion.more <= most:
+        return opinion
     return attrs.evolve(
         opinion,
         checked=tuple(peer for peer in opinion.checked if peer in nodes),
         false=tuple(peer for peer in opinion.false if peer in nodes),
-        more=max(0, min(opinion.more, MAX_EXECUTIONS - len(claims))),
+        more=max(0, min(opinion.more, most)),
     )

@@ -216,7 +216,8 @@ class AsyncClient:
             rejected: list[Rejected] = []
 
             async def execute(output: Digesting) -> None:
-                await trio.sleep(deadline.within_s(executions.pause_s()))
+                if pause_s := executions.pause_s():
+                    await trio.sleep(deadline.within_s(pause_s))
                 running = functools.partial(
                     SingleExecution,
                     judge=self._judge,
@@ -300,14 +301,15 @@ class AsyncClient:
             standing = self._knows(done.given.signer)
             found = result_of(done.given, receipt, verdict, collected, standing, tuple(rejected))
             own = done.given.manifest_json
+            others = tuple(Envelope.from_json(item.given.end.envelope.encode()) for item in attempts[1:])
             found = attrs.evolve(
                 found,
                 files=ResultFiles(done.files),
                 fetched=done.files,
                 executed=None if own == submission.manifest_json else own,
+                others=others,
             )
-            others = tuple(Envelope.from_json(item.given.end.envelope.encode()) for item in attempts[1:])
-            return self._judge.require(attrs.evolve(found, others=others))
+            return self._judge.require(found)
 
     def _too_few(self, executions: Executions[JobExecution], exc: PlasmError) -> ReceiptUndecidedError:
         """Return the error that there are no more nodes, on networks of their own if the plan asks for that."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from plasm_core.client.upload import Source
+import functools
+
+from plasm_core.client.upload import Bytes, Source
 from plasm_core.records.manifest import PROFILE_V2
 
 _MAGIC = b"\0asm\x01\0\0\0"
@@ -12,6 +14,8 @@ _MAX_SECTIONS = 1_000
 _FEATURES, _TAIL_CALL = b"\x0ftarget_features", b"+\x09tail-call"
 """The custom section in which LLVM lists a module's features (WebAssembly tool conventions, "Target Features")."""
 _MAX_FEATURES_BYTES = 4_096
+_SMALL_BYTES = 128 << 10
+"""Larger modules are read again for each job."""
 
 
 def needed_profile(module: Source) -> str | None:
@@ -20,6 +24,17 @@ def needed_profile(module: Source) -> str | None:
     A section of tags means exceptions. Tail calls show only in LLVM's section of target features, which `strip`
     removes: a node then refuses the job, and names the option. Reads a few bytes of each section. Raises: OSError.
     """
+    if isinstance(module, Bytes) and len(module.data) <= _SMALL_BYTES:
+        return _profile_of(module.data)
+    return _read_profile(module)
+
+
+@functools.lru_cache(maxsize=8)
+def _profile_of(data: bytes) -> str | None:
+    return _read_profile(Bytes(data))
+
+
+def _read_profile(module: Source) -> str | None:
     if module.read(0, len(_MAGIC)) != _MAGIC:
         return None
     position = len(_MAGIC)

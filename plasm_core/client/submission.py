@@ -192,6 +192,11 @@ class Submission:
         """The size of each upload in bytes."""
         return Uploads(**{channel.label: source.size_bytes for channel, source in self.sources.items()})
 
+    @property
+    def job_id(self) -> str:
+        """The job's id."""
+        return job_id(self.manifest_json)
+
     def another(self) -> Submission:
         """Return another job of the same task, whose id does not reveal that the two belong together."""
         manifest = attrs.evolve(self.manifest, nonce=new_nonce())
@@ -199,7 +204,7 @@ class Submission:
 
     def handle(self, peer: PeerId) -> Handle:
         """Return the handle of the job at a node."""
-        return Handle(job_id=job_id(self.manifest_json), secret=self.secret, peer=peer)
+        return Handle(job_id=self.job_id, secret=self.secret, peer=peer)
 
 
 def _without_files(terms: Terms) -> Terms:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import os
 import weakref
@@ -18,6 +19,7 @@ from plasm_core.scratch_file import scratch_file
 
 MAX_STREAM_BYTES = 1 << 30
 _CHUNK_BYTES = 1 << 20
+_SMALL_BYTES = 128 << 10
 
 
 class Source(ABC):
@@ -69,10 +71,14 @@ class Bytes(Source):
 
     @cached_property
     def digest(self) -> str:
-        return sha256(self.data)
+        return _digest_of(self.data) if len(self.data) <= _SMALL_BYTES else sha256(self.data)
 
     def read(self, offset: int, maximum: int) -> bytes:
         return self.data[offset : offset + maximum]
+
+
+_digest_of = functools.lru_cache(maxsize=8)(sha256)
+"""Programs submit one module again and again: the hash of the same object is kept in it, and costs nothing."""
 
 
 class File(Source):

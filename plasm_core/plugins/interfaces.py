@@ -20,7 +20,7 @@ from plasm_core.records.claim import Claim
 from plasm_core.records.history import NodeHistory
 from plasm_core.records.manifest import Manifest
 from plasm_core.records.peer import PeerId
-from plasm_core.records.plan import Plan
+from plasm_core.records.plan import ONE_EXECUTION, Plan
 from plasm_core.records.reachability import Reachability
 from plasm_core.records.verdict import Decision, Opinion, Verdict
 
@@ -130,7 +130,7 @@ class Verifier(Component):
 
         It is called before the job is sent. `judge` may get fewer claims than planned, because nodes fail.
         """
-        return Plan()
+        return ONE_EXECUTION
 
     def plan_among(self, manifest: Manifest, candidates: Sequence[NodeHistory]) -> Plan:
         """Return the plan for a job that any of these nodes may get, the likeliest first.

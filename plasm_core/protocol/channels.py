@@ -19,16 +19,17 @@ class Channel(enum.IntEnum):
     FILES = 7
     CONTENTS = 8
 
-    @property
-    def label(self) -> str:
-        """The channel's name in messages."""
-        return self.name.lower()
+    label: str
+    """The channel's name in messages."""
 
     @property
     def output(self) -> OutputStream:
         """The job's output that the channel carries. Raises: KeyError for a channel of the client."""
         return OutputStream[self.name]
 
+
+for _channel in Channel:
+    _channel.label = _channel.name.lower()  # once: `name` is slow, and each message asks for some
 
 UPLOADS = (Channel.MODULE, Channel.ARGS, Channel.ENV, Channel.STDIN)
 """What the client sends for each job; for one with files also `FILES`."""

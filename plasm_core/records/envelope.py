@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import hashlib
 from typing import Any
 
@@ -18,6 +19,8 @@ from plasm_core.records.converter import encode_json, parse_json
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 MAX_ENVELOPE_BYTES = 1 << 20
 MAX_SIGNATURES = 64
+_SMALL_BYTES = 8192
+"""Most have some 3,000 bytes. Larger ones are parsed each time."""
 
 
 def pae(payload_type: str, payload: bytes) -> bytes:
@@ -72,7 +75,7 @@ class Envelope:
     @classmethod
     def from_json(cls, data: bytes) -> Envelope:
         """Parse an envelope. Unknown fields are ignored. Raises: `InvalidRecordError`."""
-        return cls.from_value(parse_json(data, record="envelope", maximum=MAX_ENVELOPE_BYTES))
+        return _parsed_lately(data) if len(data) <= _SMALL_BYTES else _parsed(data)
 
     @classmethod
     def from_value(cls, value: Any) -> Envelope:
@@ -98,6 +101,14 @@ class Envelope:
         if problems:
             raise InvalidRecordError("envelope", problems)
         return cls(payload=payload, payload_type=payload_type, signatures=tuple(signatures))
+
+
+def _parsed(data: bytes) -> Envelope:
+    return Envelope.from_value(parse_json(data, record="envelope", maximum=MAX_ENVELOPE_BYTES))
+
+
+_parsed_lately = functools.lru_cache(maxsize=64)(_parsed)
+"""The verifiers read a receipt's envelope, and the result has it too. It is frozen, so both may share it."""
 
 
 def _text_field(value: dict[str, Any], name: str, where: str, problems: list[tuple[str, str]]) -> str:

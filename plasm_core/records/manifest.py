@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import re
 import secrets
 import struct
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -124,12 +124,21 @@ class Manifest:
 
     def to_json(self) -> bytes:
         """Encode the manifest. The job id is the digest of exactly these bytes."""
-        return encode_json(self)
+        data = encode_json(self)
+        if len(data) <= _SMALL_MANIFEST_BYTES:
+            _LATELY.add(data, self)
+        return data
 
     @classmethod
     def from_json(cls, data: bytes) -> Manifest:
         """Parse a manifest. Raises: `InvalidRecordError`, naming every problem with its path."""
-        return _parsed_lately(data) if len(data) <= _SMALL_MANIFEST_BYTES else _parsed(data)
+        if len(data) > _SMALL_MANIFEST_BYTES:
+            return _parsed(data)
+        found = _LATELY.find(data)
+        if found is None:
+            found = _parsed(data)
+            _LATELY.add(data, found)
+        return found
 
     @property
     def task_digest(self) -> str:
@@ -158,8 +167,28 @@ def _parsed(data: bytes) -> Manifest:
     return structure(value, Manifest, record="manifest")
 
 
-_parsed_lately = functools.lru_cache(maxsize=256)(_parsed)
-"""A client and a node read the manifest of one job several times. It is frozen, so all of them may share it."""
+class _Lately:
+    """The latest small manifests by their bytes. They are frozen, so all that read one of a job may share it."""
+
+    def __init__(self) -> None:
+        self._found: dict[bytes, Manifest] = {}
+        self._lock = threading.Lock()
+
+    def find(self, data: bytes) -> Manifest | None:
+        """Return the manifest with these bytes, if it was read or written lately."""
+        return self._found.get(data)
+
+    def add(self, data: bytes, manifest: Manifest) -> None:
+        """Remember a manifest, and forget the one that was added first."""
+        with self._lock:
+            self._found[data] = manifest
+            if len(self._found) > _MOST_LATELY:
+                del self._found[next(iter(self._found))]
+
+
+_MOST_LATELY = 256
+_LATELY = _Lately()
+"""A client and a node read the manifest of one job several times."""
 
 
 def check_profile(profile: str, files: object, entry: str | None) -> None:

@@ -16,10 +16,12 @@ class OutputStream(enum.IntEnum):
     STDOUT = 1
     STDERR = 2
 
-    @property
-    def label(self) -> str:
-        """The output's name in messages and file names."""
-        return self.name.lower()
+    label: str
+    """The output's name in messages and file names."""
+
+
+for _stream in OutputStream:
+    _stream.label = _stream.name.lower()
 
 
 @attrs.frozen(kw_only=True)

@@ -34,6 +34,8 @@ class Plan:
 
     def __or__(self, other: Plan) -> Plan:
         """Return the smallest plan that contains both."""
+        if other is self:
+            return self
         return Plan(
             executions=max(self.executions, other.executions),
             nodes=max(self.nodes, other.nodes),
@@ -42,3 +44,7 @@ class Plan:
             apart_s=max(self.apart_s, other.apart_s),
             at_random=self.at_random or other.at_random,
         )
+
+
+ONE_EXECUTION = Plan()
+"""The plan of most verifiers."""

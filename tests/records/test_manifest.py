@@ -229,3 +229,12 @@ def test_a_manifest_names_its_input_by_digest() -> None:
 
 def test_neither_input_nor_secret_shows_in_a_representation() -> None:
     assert "confidential" not in repr(JobInput(stdin=b"confidential"))
+
+
+def test_a_manifest_that_was_written_is_the_one_that_is_read() -> None:
+    """Bytes that were written lately are not parsed again: what is remembered must be what parsing would give."""
+    written = manifest_for(b"code", JobInput(args=(b"a",)), grants=("random.real", "clock.real"))
+    data = written.to_json()
+
+    assert Manifest.from_json(data) is written
+    assert Manifest.from_json(data + b" ") == written  # other bytes are parsed
