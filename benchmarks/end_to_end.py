@@ -4,8 +4,8 @@ The job is examples/hello. Each way runs it one at a time and with many in fligh
 against: the executor alone, two commits of SQLite a job, and the same program built natively and handed out by huey
 and by dask.distributed. Only the ratios of one run mean something on another machine.
 
-`--sections` chooses some of: base, local, output, php, remote, others, growth, memory. `--rounds` runs all but the last
-two of them by turns, and keeps the best round of each way, the one least disturbed. `--out FILE.json` keeps the
+`--sections` chooses some of: base, local, output, php, remote, cli, others, growth, memory. `--rounds` runs all but the
+last two of them by turns, and keeps the best round of each way, the one least disturbed. `--out FILE.json` keeps the
 figures, replaces those of the sections that were run again, and writes FILE.txt and FILE.svg beside it. `--others`
 names a Python in which huey and distributed are installed.
 
@@ -40,6 +40,7 @@ if str(ROOT) not in sys.path:
 
 import trio  # noqa: E402
 
+from benchmarks.end_to_end_cli import cold_starts  # noqa: E402
 from benchmarks.end_to_end_counting import Figures, SyncCounter, Usage, figures, measure  # noqa: E402
 from benchmarks.end_to_end_report import write_report  # noqa: E402
 from plasm_core import config  # noqa: E402
@@ -58,6 +59,7 @@ _LIMITS = Limits(gas=1 << 40, memory_bytes=16 << 20, output_bytes=1 << 20)
 _ROW_BYTES = 3000
 """What the daemon keeps of a small job: its manifest and its receipt."""
 _WARM = 20
+_COLD_STARTS = 11
 _LARGE_BYTES = 1 << 20
 _OTHERS = ("huey", "dask")
 _ENDLESS = Limits(gas=10**15, memory_bytes=16 << 20, output_bytes=0)
@@ -295,6 +297,11 @@ class Bench:
                         daemon, self.syncs, call, self.jobs, self.in_flight
                     )
 
+    def cli(self) -> None:
+        """The cold start of commands."""
+        with self.daemon():
+            self.numbers["cli_cpu_ms"] = cold_starts(HELLO / "hello.wasm", _WORD, _COLD_STARTS)
+
     def others(self) -> None:
         """What a user would take instead: the native program, handed out by huey and by dask.distributed."""
         compiler = shutil.which("cc") or shutil.which("gcc")
@@ -429,7 +436,7 @@ def machine() -> dict[str, object]:
 
 
 _ONCE = ("growth", "memory")
-SECTIONS = ("base", "local", "output", "php", "remote", "others", "growth", "memory")
+SECTIONS = ("base", "local", "output", "php", "remote", "cli", "others", "growth", "memory")
 
 
 def main() -> None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.end_to_end_cli import goals_met
+
 _COLUMNS = (
     ("in_flight", "in flight"),
     ("jobs_per_s", "jobs/s"),
@@ -101,6 +103,9 @@ def _ratios(report: Mapping[str, Any]) -> list[str]:
     line("QUIC, many in flight / the socket, jobs/s", "", ratio(rate(quic), rate(socket)))
     line("jobs/s with many in flight / huey", ">= 1", ratio(rate(many), rate(first("huey, 3"))))
     line("jobs/s with many in flight / dask.distributed", ">= 1", ratio(rate(many), rate(first("dask, 3"))))
+    for section in report.values():
+        for measure in goals_met(section["numbers"].get("cli_cpu_ms", {})):
+            line(*measure)
     return lines
 
 
