@@ -40,7 +40,7 @@ class PluginSelection:
 
     `require`: signature, known, reexecution, quorum or audit; `known`: the PeerIds of nodes that the user knows, in
     addition to those named for a job. `first_run`: the runtime for a large module of one's own that `runtime` has not
-    compiled yet, if it is installed; `none`: always `runtime`. `reuse`: take the verified result that an equal task had before (docs/batches.md).
+    compiled yet; `winch`, or one that is not installed: wasmtime with its quick compiler; `none`: always `runtime`. `reuse`: take the verified result that an equal task had before (docs/batches.md).
     """
 
     runtime: str = constrained(text(pattern=_NAME, maximum=64), default="wasmtime")

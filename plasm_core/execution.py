@@ -89,7 +89,7 @@ def execute(
     inputs: JobInput,
     outputs: RunOutputs,
     *,
-    runtime: str | None = None,
+    runtime: Runtime | str | None = None,
     client: str = "",
     stdin: StdinFile | None = None,
     cancelled: threading.Event | None = None,
@@ -102,7 +102,7 @@ def execute(
     """Admit a job's module and run the job to its end.
 
     `read_module` returns the manifest's module, checked; it is called only if the cache lacks the compiled module.
-    `runtime`: the runtime's name, None for the configured one. `client`: the job's owner; a shared worker serves the
+    `runtime`: the runtime or its name, None for the configured one. `client`: the job's owner; a shared worker serves the
     jobs of one owner only. `stdin`: an open file with the standard input, in place of the one in `inputs`; the caller
     closes it. `admitted` is called when the guest is about to start. `meter` receives the processor time of the
     processes that admit the module and run the guest, also if the job fails. `files`: the input tree of a job with
@@ -110,7 +110,7 @@ def execute(
 
     Raises: `RefusedError` before the job starts; `PluginError`, `SandboxError`; what `outputs` raises.
     """
-    chosen = node.runtime(runtime)
+    chosen = runtime if isinstance(runtime, Runtime) else node.runtime(runtime)
     check_files(manifest.files, files)
     collected = None
     if manifest.files is not None and files is not None:
@@ -204,11 +204,11 @@ def run_job(
     progress: Callable[[str], None] = lambda _phase: None,
     cancelled: threading.Event | None = None,
     files: FilePack | None = None,
-    runtime: str | None = None,
+    runtime: Runtime | str | None = None,
 ) -> Completed:
     """Run a job whose module and input are in memory, and return its signed receipt.
 
-    `output` receives bytes as they arrive. `runtime`: the runtime's name, None for the configured one. `files` is the
+    `output` receives bytes as they arrive. `runtime`: the runtime or its name, None for the configured one. `files` is the
     input tree of a job with files. The caller closes the output files.
 
     Raises: `RefusedError` before the job starts; `PluginError`, `KeyFileError`, `SandboxError`.

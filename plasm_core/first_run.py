@@ -26,22 +26,22 @@ LEAST_MODULE_BYTES = 512 << 10
 def first_runtime(node: LocalNode, manifest: Manifest, module_bytes: int) -> Runtime | None:
     """Return the runtime for a run of a module that is not compiled yet, None for the configured one.
 
-    None, too, if that runtime is not installed, or must show layers of the sandbox that its workers lack.
+    It is the one of `plasm.first_run`. If that is not installed, or must show layers of the sandbox that its workers
+    lack, it is the configured engine with its quick compiler, None if that has none.
     """
     choice, configured = node.config.plasm, node.runtime()
     if choice.first_run in (NO_FIRST_RUN, configured.name) or not configured.compiles_ahead:
         return None
-    if module_bytes < LEAST_MODULE_BYTES or node.config.sandbox.require:
-        return None
-    if node.config.sandbox.isolation != "process":
-        return None
-    try:
-        quick = node.runtime(choice.first_run)
-    except PluginError:
+    if module_bytes < LEAST_MODULE_BYTES:
         return None
     if node.admission(configured).is_compiled(manifest.module, entry=manifest.entry):
         return None
-    return quick
+    if node.config.sandbox.require or node.config.sandbox.isolation != "process":
+        return configured.quick()
+    try:
+        return node.runtime(choice.first_run)
+    except PluginError:
+        return configured.quick()
 
 
 def is_hot(node: LocalNode, manifest: Manifest, quick: Runtime) -> bool:

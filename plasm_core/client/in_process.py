@@ -76,7 +76,7 @@ class InProcessClient:
             if quick is not None and is_hot(node, manifest, quick):
                 self.hot = (manifest, code)
             try:
-                completed = run(runtime=None if quick is None else quick.name)
+                completed = run(runtime=quick)
             except RefusedError:
                 if quick is None:
                     raise

@@ -84,6 +84,13 @@ class Runtime(WorkerComponent):
     forks: ClassVar[bool] = True
     """Whether a process that has loaded a module can fork workers. If not, each job's worker loads the module itself."""
 
+    def quick(self) -> Runtime | None:
+        """Return this engine with a compiler that is faster and makes slower code, for first runs. None if it has none.
+
+        It has the same name, and a version that tells them apart in receipts.
+        """
+        return None
+
     def serves_strangers(self) -> bool:
         """Return whether a daemon may run strangers' jobs on this runtime."""
         return True

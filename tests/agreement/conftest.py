@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from plasm_core.local_node import LocalNode
-from tests.agreement.engines import ENGINES, configuration, missing
+from tests.agreement.engines import ENGINES, WINCH, configuration, missing, runtime_of
 from tests.agreement.vectors import Observed, Vector, run
 
 
@@ -18,7 +18,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Loc
     """Nodes by the engines they are for. They share a cache: what is prepared for one may serve another."""
     home = tmp_path_factory.mktemp("agreement")
     with ExitStack() as stack:
-        made = {engine: stack.enter_context(LocalNode(configuration())) for engine in ENGINES}
+        made = {engine: stack.enter_context(LocalNode(configuration())) for engine in (*ENGINES, WINCH)}
         with pytest.MonkeyPatch.context() as patch:
             for name in ("STATE", "CACHE"):
                 patch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
@@ -43,9 +43,9 @@ def _chosen(items: list[pytest.Item]) -> Iterator[tuple[str, Vector]]:
 @pytest.fixture(scope="package")
 def runs(request: pytest.FixtureRequest, nodes: Mapping[str, LocalNode]) -> Iterator[Runs]:
     """Begin all runs that the chosen tests ask for, a few of each engine at once."""
-    installed = [engine for engine in ENGINES if not missing(engine)]
+    installed = [engine for engine in (*ENGINES, WINCH) if not missing(engine)]
     for engine in installed:
-        nodes[engine].runtime(engine)  # loaded now, by one thread
+        runtime_of(nodes[engine], engine)  # loaded now, by one thread
     executors = {engine: ThreadPoolExecutor(2, engine) for engine in installed}
     with ExitStack() as stack:
         for executor in executors.values():

@@ -12,10 +12,13 @@ from plasm_core import config
 from plasm_core.config import Config
 from plasm_core.errors import PluginError
 from plasm_core.local_node import LocalNode
+from plasm_core.plugins.interfaces import Runtime
 
 EMBEDDED = ("wasmtime", "wasm3", "wasmer")
 """Those whose instances a test can look into. V8 runs whole jobs only."""
 ENGINES = (*EMBEDDED, "v8")
+WINCH = "winch"
+"""The name that tests give to wasmtime with the compiler Winch."""
 
 WASMER_PYTHON = "PLASM_TEST_WASMER_PYTHON"
 """The environment variable that names a Python which has wasmer: its wheels end at CPython 3.10."""
@@ -34,12 +37,22 @@ def _pythons() -> Iterator[str]:
     yield from map(str, sorted(versions.glob("3.10*/bin/python")))
 
 
+def runtime_of(node: LocalNode, engine: str) -> Runtime:
+    """Return the runtime that a test calls by this name. Raises: `PluginError`."""
+    if engine != WINCH:
+        return node.runtime(engine)
+    quick = node.runtime("wasmtime").quick()
+    if quick is None:
+        raise PluginError("Winch is for x86-64")
+    return quick
+
+
 @functools.cache
 def missing(engine: str) -> str:
     """Return why an engine cannot be had here, or an empty text."""
     try:
         with LocalNode(configuration()) as node:
-            node.runtime(engine).check()
+            runtime_of(node, engine).check()
     except PluginError as exc:
         hint = f"; name a Python that has it in {WASMER_PYTHON}" if engine == "wasmer" else ""
         return f"{exc}{hint}"

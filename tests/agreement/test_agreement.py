@@ -10,7 +10,7 @@ from plasm_core.errors import RefusedError
 from plasm_core.records.digest import sha256
 from plasm_core.records.manifest import GAS_SCHEDULE, PROFILE
 from tests.agreement.conftest import Runs, skip_if_missing
-from tests.agreement.engines import ENGINES
+from tests.agreement.engines import ENGINES, WINCH
 from tests.agreement.vectors import Vector, document, module_code, vectors
 
 REFUSED = {
@@ -37,12 +37,16 @@ REFUSED = {
         "wat/wider_type.wasm": "wide-types",
     },
     "v8": {},
+    WINCH: {
+        "wat/reference_traps.wasm": "reference-types",
+        "wat/reference_types.wasm": "reference-types",
+    },
 }
 """Exactly the modules that each engine refuses, with the features that it lacks."""
 
 
 @pytest.mark.parametrize("vector", vectors(), ids=lambda vector: vector.task.name)
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", [*ENGINES, WINCH])
 def test_every_engine_comes_to_what_the_vector_says_or_refuses_by_name(
     runs: Runs, engine: str, vector: Vector
 ) -> None:

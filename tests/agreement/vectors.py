@@ -13,6 +13,7 @@ from plasm_core.execution import PassedOn, execute
 from plasm_core.local_node import LocalNode
 from plasm_core.records.manifest import JobInput, Limits, Manifest, manifest_for
 from plasm_core.records.output import OutputStream
+from tests.agreement.engines import runtime_of
 
 TESTS = Path(__file__).resolve().parent.parent
 CORPUS = TESTS / "corpus"
@@ -85,9 +86,10 @@ def module_code(module: str) -> bytes:
 
 
 def run(node: LocalNode, runtime: str, task: Task) -> Observed:
-    """Run a task as a node does, in a worker process of its own. `runtime`: its name. Raises: `RefusedError`."""
+    """Run a task as a node does, in a worker process of its own. `runtime`: as tests call it. Raises: `RefusedError`."""
     code, inputs = task.code(), task.inputs()
-    ended = execute(node, task.manifest(), lambda: code, inputs, PassedOn(), runtime=runtime)
+    chosen = runtime_of(node, runtime)
+    ended = execute(node, task.manifest(), lambda: code, inputs, PassedOn(), runtime=chosen)
     outcome = attrs.asdict(ended.run.outcome)
     stdout, stderr = ended.outputs[OutputStream.STDOUT], ended.outputs[OutputStream.STDERR]
     return Observed(

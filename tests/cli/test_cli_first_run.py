@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from plasm_core.first_run import LEAST_MODULE_BYTES
-from tests.agreement.engines import missing
+from tests.agreement.engines import WINCH, missing
 from tests.sandbox.modules import wat
 from tests.support.cli import JOB_FAILED, OK, Plasm
 
-pytestmark = pytest.mark.skipif(bool(missing("v8")), reason="mini-racer is not installed")
+needs_v8 = pytest.mark.skipif(bool(missing("v8")), reason="mini-racer is not installed")
+needs_winch = pytest.mark.skipif(bool(missing(WINCH)), reason="Winch is for x86-64")
 
 _FILL = LEAST_MODULE_BYTES // 4
 _LARGE = f"""(module
@@ -36,34 +37,41 @@ def large(tmp_path: Path) -> str:
 
 
 def run(plasm: Plasm, module: str, *options: str, code: int = JOB_FAILED) -> tuple[str, dict[str, Any]]:
-    """Run a module. Return the engine that its receipt names, and what anybody can check."""
+    """Run a module. Return the engine that its receipt names, with the compiler, and what anybody can check."""
     receipt = plasm.home / "receipt.json"
     done = plasm("run", "--receipt", str(receipt), *options, module)
     assert done.code == code, done.err
     payload = json.loads(receipt.read_text())["payload"]
     predicate = json.loads(base64.b64decode(payload))["predicate"]
-    engine = str(predicate["claims"]["runtime"]["name"])
-    assert f" · {engine} " in done.err
-    return engine, predicate["result"]
+    engine = predicate["claims"]["runtime"]
+    assert f" · {engine['name']} {engine['version']}" in done.err
+    tier = "/winch" if engine["version"].endswith(" winch") else ""
+    return engine["name"] + tier, predicate["result"]
 
 
+def until_compiled(plasm: Plasm, module: str, *options: str) -> tuple[str, dict[str, Any]]:
+    """Run a module until the configured engine does, a minute at most. Return the last engine and result."""
+    deadline = time.monotonic() + 60
+    while True:
+        engine, result = run(plasm, module, *options)
+        if engine == "wasmtime" or time.monotonic() > deadline:
+            return engine, result
+
+
+@needs_v8
 def test_the_first_runs_are_quick_and_a_hot_module_is_compiled_behind(plasm: Plasm, large: str) -> None:
     first, result = run(plasm, large)
     second, again = run(plasm, large)
-    engines, deadline = [second], time.monotonic() + 60
-    while engines[-1] != "wasmtime" and time.monotonic() < deadline:
-        engine, last = run(plasm, large)
-        engines.append(engine)
+    third, last = until_compiled(plasm, large)
 
-    assert (first, second) == ("v8", "v8")
-    assert engines[-1] == "wasmtime"
+    assert (first, second, third) == ("v8", "v8", "wasmtime")
     assert result == again == last
     assert result["outcome"] == {"kind": "exited", "code": CODE}
 
 
 @pytest.mark.parametrize(
     "options",
-    [("--runtime", "wasmtime"), ("--set", "plasm.first_run=none"), ("--require-sandbox", "rlimits")],
+    [("--runtime", "wasmtime"), ("--set", "plasm.first_run=none")],
 )
 def test_a_caller_may_ask_for_the_configured_engine(
     plasm: Plasm, large: str, options: tuple[str, ...]
@@ -77,8 +85,36 @@ def test_a_compiled_module_runs_on_the_configured_engine(plasm: Plasm, large: st
     assert run(plasm, large)[0] == "wasmtime"
 
 
-def test_an_engine_that_is_not_installed_is_not_missed(plasm: Plasm, large: str) -> None:
-    assert run(plasm, large, "--set", "plasm.first_run=nothing")[0] == "wasmtime"
+@needs_winch
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--set", "plasm.first_run=winch"),
+        ("--set", "plasm.first_run=nothing"),
+        ("--require-sandbox", "rlimits"),
+    ],
+)
+def test_without_v8_the_first_runs_are_compiled_by_winch(
+    plasm: Plasm, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    """Its workers have every layer of the sandbox, unlike V8's."""
+    file = tmp_path / "another.wasm"  # for each of the options: all tests here share a cache
+    file.write_bytes(wat(_LARGE.replace("SIMD", f"(drop (i32.const {len(options[1])}))")))
+    first, result = run(plasm, str(file), *options)
+    second, again = run(plasm, str(file), *options)
+    third, last = until_compiled(plasm, str(file), *options)
+
+    assert (first, second, third) == ("wasmtime/winch", "wasmtime/winch", "wasmtime")
+    assert result == again == last
+    assert result["outcome"] == {"kind": "exited", "code": CODE}
+
+
+@needs_winch
+def test_a_module_that_winch_refuses_is_compiled_by_cranelift(plasm: Plasm, tmp_path: Path) -> None:
+    file = tmp_path / "references.wasm"
+    file.write_bytes(wat(_LARGE.replace("SIMD", "(drop (ref.null extern))")))
+
+    assert run(plasm, str(file), "--set", "plasm.first_run=winch")[0] == "wasmtime"
 
 
 def test_a_module_that_the_quick_engine_refuses_runs_on_the_configured_one(

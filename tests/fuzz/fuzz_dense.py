@@ -33,7 +33,7 @@ from plasm_core.plugins.interfaces import Runtime, Validator  # noqa: E402
 from plasm_core.sandbox.admission.prepare import prepare  # noqa: E402
 from plasm_core.sandbox.process.child import interpreter_path  # noqa: E402
 from plasm_core.sandbox.process.entry import make  # noqa: E402
-from tests.agreement.engines import EMBEDDED, configuration, missing  # noqa: E402
+from tests.agreement.engines import EMBEDDED, configuration, missing, runtime_of  # noqa: E402
 from tests.fuzz import observing  # noqa: E402
 from tests.fuzz.dense import STEPS, dense_module  # noqa: E402
 from tests.fuzz.fuzz_modules import Findings  # noqa: E402
@@ -99,7 +99,9 @@ class DenseFuzzer:
         validator = loading.create(Validator, "wasmtime", {})  # type: ignore[type-abstract]
         self._validate = make(validator.entry, validator.options()).validate
         with LocalNode(configuration()) as node:
-            self.servers = {name: EngineServer(node.runtime(name)) for name in engines if not missing(name)}
+            self.servers = {
+                name: EngineServer(runtime_of(node, name)) for name in engines if not missing(name)
+            }
 
     def close(self) -> None:
         """End the engines' processes."""
@@ -200,7 +202,9 @@ def main() -> int:
     parser.add_argument("--floats", action="store_true", help="prefer floats, and branches that carry them")
     parser.add_argument("--lowered", action="store_true", help="use what is lowered for engines that lack it")
     parser.add_argument("--raising", action="store_true", help="use exceptions and tail calls")
-    parser.add_argument("--engines", default=",".join(EMBEDDED), metavar="NAMES", help="v8 is another")
+    parser.add_argument(
+        "--engines", default=",".join(EMBEDDED), metavar="NAMES", help="v8 and winch are others"
+    )
     options = parser.parse_args()
     started = time.monotonic()
     verdicts, found, engines = fuzz(

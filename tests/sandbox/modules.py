@@ -26,30 +26,33 @@ def section(number: int, content: bytes) -> bytes:
     return bytes([number]) + sized(content)
 
 
-def command(body: bytes, *, types: tuple[bytes, ...] = (), exports: tuple[bytes, ...] = ()) -> bytes:
+def command(
+    body: bytes, *, types: tuple[bytes, ...] = (), exports: tuple[bytes, ...] = (), functions: int = 1
+) -> bytes:
     """Encode a module with a memory, an i32 global and a `_start` of this code.
 
-    `types` are encoded function types; the first is 1. `exports` are encoded too.
+    `types` are encoded function types; the first is 1. `exports` are encoded too. `functions`: how many functions have
+    this code; the first is `_start`.
     """
     return (
         b"\0asm\1\0\0\0"
         + section(TYPE, vector([b"\x60\0\0", *types]))
-        + section(FUNCTION, vector([b"\0"]))
+        + section(FUNCTION, vector([b"\0"] * functions))
         + section(MEMORY, vector([b"\0\1"]))
         + section(GLOBAL, vector([b"\x7f\x01\x41\x00\x0b"]))
         + section(EXPORT, vector([sized(b"_start") + b"\0\0", sized(b"memory") + b"\2\0", *exports]))
-        + section(CODE, vector([sized(b"\0" + body + b"\x0b")]))
+        + section(CODE, vector([sized(b"\0" + body + b"\x0b")] * functions))
     )
 
 
-def processor_bomb(values: int = 1_000, branches: int = 1_000) -> bytes:
+def processor_bomb(values: int = 1_000, branches: int = 1_000, *, functions: int = 1) -> bytes:
     """Encode a small module that takes a compiler very long.
 
     Each branch back to the loop passes all its values on, every one in another place than before.
     """
     rotating = b"\x23\0\x23\0\x0d\0"  # push a value, push a condition, br_if
     code = b"\x23\0" * values + b"\x03\x01" + rotating * branches + b"\x1a" * (values + branches) + b"\x0b"
-    return command(code, types=(b"\x60" + vector([b"\x7f"] * values) + b"\0",))
+    return command(code, types=(b"\x60" + vector([b"\x7f"] * values) + b"\0",), functions=functions)
 
 
 def memory_bomb(values: int = 1_000, blocks: int = 30_000) -> bytes:

@@ -375,7 +375,7 @@ class Admission:
                 f"the module cannot be {done} within {limits.memory_bytes} bytes of memory",
                 hint=f"the setting is admission.memory_bytes: --set admission.memory_bytes={2 * limits.memory_bytes}",
             )
-        if report.signal_name in ("SIGABRT", "SIGSEGV", "SIGBUS", "SIGILL"):
+        if report.signal_name in ("SIGABRT", "SIGSEGV", "SIGBUS", "SIGILL", "SIGTRAP"):
             raise RefusedError("compile_failed", f"the module ended its compiler ({report.signal_name})")
         if report.signal_name == "SIGKILL":  # its own limit of processor time is SIGXCPU first
             raise SandboxError(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import itertools
+import os
 from ctypes import addressof, byref, c_char, c_uint8, c_void_p
 
 from plasm_core.plugins.engine import (
@@ -46,6 +48,8 @@ _TRAP_KINDS = (
 _MASKS = {"i": 0xFFFF_FFFF, "I": 0xFFFF_FFFF_FFFF_FFFF}
 _I32 = 0
 _numbers = itertools.count(1)
+_THREADS_FROM_BYTES = 64 << 10  # below, starting threads takes longer than compiling
+_MOST_THREADS = 8  # they share one limit of memory
 
 
 class WasmtimeMemory(MappedMemory):
@@ -240,19 +244,40 @@ class WasmtimeModule(LoadedModule):
             raise EngineFailure(str(exc)) from exc
 
 
+def _has_threads() -> bool:
+    """Return whether wasmtime can use several threads: where it cannot start one, it aborts the process."""
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if processors < 2:
+        return False
+    os.environ["RAYON_NUM_THREADS"] = str(min(processors, _MOST_THREADS))
+    try:
+        _thread.start_new_thread(_thread.allocate_lock, ())
+    except RuntimeError:
+        return False
+    return True
+
+
 class WasmtimeEngine(Engine):
     """The wasmtime engine, with the one configuration that is tested.
 
-    `images`: map a memory's initial data from a memory file instead of copying it.
+    `images`: map a memory's initial data from a memory file instead of copying it. `winch`: compile with Winch. `threads`:
+    compile a large module in threads, which stay, so that the process must not fork afterwards.
     """
 
-    def __init__(self, *, target: str = "native", images: bool = True) -> None:
-        self._engine = library.new_engine(target=target, images=images)
+    def __init__(
+        self, *, target: str = "native", images: bool = True, winch: bool = False, threads: bool = False
+    ) -> None:
+        self._options: dict[str, Any] = {"target": target, "images": images, "winch": winch}
+        self._threads = threads
+        self._engine = library.new_engine(**self._options)
 
     def compile(self, module: bytes) -> bytes:
+        engine = self._engine
+        if self._threads and len(module) >= _THREADS_FROM_BYTES and _has_threads():
+            engine = library.new_engine(**self._options, threads=True)
         compiled = c_void_p()
         try:
-            library.raise_error(lib.wasmtime_module_new(self._engine, module, len(module), byref(compiled)))
+            library.raise_error(lib.wasmtime_module_new(engine, module, len(module), byref(compiled)))
             return library.serialized(compiled)
         except WasmtimeError as exc:
             raise EngineFailure(str(exc)) from exc

@@ -109,9 +109,8 @@ _SWITCHES = {
     "wasm_stack_switching": False,
     "wasm_threads": False,
     "wasm_wide_arithmetic": False,
-    # Every NaN that an operation makes is the canonical one; nothing starts a thread; memory stays in its place.
+    # Every NaN that an operation makes is the canonical one; memory stays in its place.
     "cranelift_nan_canonicalization": True,
-    "parallel_compilation": False,
     "memory_may_move": False,
 }
 
@@ -127,10 +126,25 @@ def _load() -> ctypes.CDLL:
 lib = _load()
 
 
-def new_engine(*, target: str = "native", images: bool = True) -> int:
-    """Return a wasmtime engine with the one configuration that is tested. Inconsistent settings abort the process."""
+_WINCH = 2  # wasmtime_strategy_enum
+_WINCH_LACKS = {"wasm_exceptions": False, "cranelift_nan_canonicalization": False}
+"""With exceptions on, Winch compiles nothing at all: they need the types of garbage collection."""
+
+
+def new_engine(
+    *, target: str = "native", images: bool = True, winch: bool = False, threads: bool = False
+) -> int:
+    """Return a wasmtime engine with the one configuration that is tested. Inconsistent settings abort the process.
+
+    `winch`: compile with Winch, not with Cranelift. `threads`: compile in threads, one for each processor.
+    """
     config = c_void_p(lib.wasm_config_new())
-    for name, value in {**_SWITCHES, "memory_init_cow": images}.items():
+    switches = {**_SWITCHES, "memory_init_cow": images, "parallel_compilation": threads}
+    if winch:
+        switches |= _WINCH_LACKS
+        lib.wasmtime_config_strategy_set.restype = None
+        lib.wasmtime_config_strategy_set(config, c_uint8(_WINCH))
+    for name, value in switches.items():
         setter = getattr(lib, f"wasmtime_config_{name}_set")
         setter.restype = None
         setter(config, c_bool(value))

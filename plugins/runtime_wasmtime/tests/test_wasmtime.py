@@ -1,4 +1,4 @@
-"""Hold the wasmtime engine to the contract, compiled natively and for its interpreter, and its plugin to its own."""
+"""Hold the wasmtime engine to the contract, compiled by Cranelift, by Winch and for its interpreter, and its plugin to its own."""
 
 from __future__ import annotations
 
@@ -12,13 +12,20 @@ from plasm_core.plugins.interfaces import Runtime
 from plasm_core.testing.bench import exited, open_bench
 from plasm_core.testing.contract import RuntimeContract
 from plasm_core.testing.engine_contract import EngineContract
-from plasm_runtime_wasmtime.runtime import WasmtimeRuntime
+from plasm_runtime_wasmtime.runtime import WasmtimeRuntime, WinchTier
 
 
 class TestNative(RuntimeContract):
     @classmethod
     def runtime(cls) -> Runtime:
         return WasmtimeRuntime()
+
+
+@pytest.mark.skipif(WasmtimeRuntime().quick() is None, reason="Winch is for x86-64")
+class TestWinch(RuntimeContract):
+    @classmethod
+    def runtime(cls) -> Runtime:
+        return WinchTier()
 
 
 class TestPulley(EngineContract):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from plasm_core.errors import (
     BadModuleError,
     CompileLimitError,
     PlasmError,
+    PluginError,
     RefusedError,
     SandboxError,
 )
@@ -250,6 +252,47 @@ def test_a_module_of_many_long_names_is_refused_or_run(admit: Admit) -> None:
 
 
 # -- compile bombs
+
+
+def _winch() -> Runtime | None:
+    return loading.create(Runtime, "wasmtime", {}).quick()  # type: ignore[type-abstract]
+
+
+def _v8() -> Runtime | None:
+    runtime = loading.create(Runtime, "v8", {})  # type: ignore[type-abstract]
+    try:
+        runtime.check()
+    except PluginError:
+        return None
+    return runtime
+
+
+@pytest.mark.parametrize("named", [_winch, _v8])
+@pytest.mark.parametrize("bomb", [processor_bomb, memory_bomb])
+def test_what_other_compilers_take_of_a_bomb_stays_within_the_limits(
+    tmp_path: Path, admit: Admit, bomb: Callable[[], bytes], named: Callable[[], Runtime | None]
+) -> None:
+    """They compile in time that is proportional to the code, or while the guest runs: then it is the job's time."""
+    runtime = named()
+    if runtime is None:
+        pytest.skip("it is not installed")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+
+    try:
+        admit(bomb(), runtime=runtime, admission=SMALL)
+    except RefusedError as exc:
+        assert exc.reason in ("compile_limit", "compile_failed")  # V8 ends its process where memory ends
+
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent_s = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
+    assert spent_s < 4 * (SMALL.cpu_s + 1)  # a second more before SIGKILL, in each of two children
+
+
+def test_threads_of_the_compiler_share_its_limit_of_processor_time(admit: Admit) -> None:
+    """A module large enough to be compiled in threads, with a function for each that takes minutes."""
+    error = refused(admit, processor_bomb(functions=8), admission=SMALL)
+
+    assert "processor time" in str(error)
 
 
 def test_code_that_takes_too_long_to_compile_is_refused(admit: Admit) -> None:
