@@ -55,7 +55,7 @@ final class HttpTransportTest extends TestCase
         yield 'nothing' => ['', $lost, 'closed the connection'];
         yield 'half a head' => ["HTTP/1.1 200 OK\r\nContent-", $lost, 'closed the connection'];
         yield 'half a body' => ["HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{}", $lost, 'ended its answer early'];
-        yield 'no web server' => ["SSH-2.0-OpenSSH\r\n\r\n", $wrong, 'no web server'];
+        yield 'no web server' => ["SSH-2.0-OpenSSH\r\n\r\n", $wrong, 'not HTTP'];
         yield 'a head without end' => ["HTTP/1.1 200 OK\r\nA: " . str_repeat('a', 64 << 10), $wrong, 'a head without end'];
         yield 'no header' => ["HTTP/1.1 200 OK\r\nnonsense\r\n\r\n", $wrong, 'a header that is none'];
         yield 'interim answers' => [str_repeat("HTTP/1.1 103 Early\r\n\r\n", 20), $wrong, 'interim answers without end'];

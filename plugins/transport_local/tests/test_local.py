@@ -160,7 +160,7 @@ def test_a_user_without_access_gets_the_name_of_the_group() -> None:
         told = outsider.run("-m", "plasm_core.cli", "metrics")
 
     assert told.returncode == exits.UNREACHABLE
-    assert b"is not for this user" in told.stderr
+    assert b"is not open to this user" in told.stderr
     assert b"sudo usermod -a -G games $USER" in told.stderr
 
 
