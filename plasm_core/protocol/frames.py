@@ -10,7 +10,7 @@ import attrs
 from plasm_core.errors import ProtocolError
 from plasm_core.protocol.channels import Channel
 from plasm_core.protocol.messages import MAX_CONTROL_BYTES, Message, encode, parse
-from plasm_core.records.converter import encode_json
+from plasm_core.records.converter import encode_plain
 
 MAX_DATA_BYTES = 65_536
 
@@ -36,7 +36,7 @@ class Data:
 
 def control_frame(message: Message) -> bytes:
     """Encode a message. Raises: ValueError if it is too large to be sent."""
-    body = encode_json(encode(message))
+    body = encode_plain(encode(message))
     if len(body) > MAX_CONTROL_BYTES:
         raise ValueError(f"a message of {len(body)} bytes cannot be sent")
     return _LENGTH.pack(1 + len(body)) + bytes([_CONTROL]) + body

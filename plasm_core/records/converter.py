@@ -30,6 +30,7 @@ from plasm_core.records.fields import (
 )
 from plasm_core.records.json_names import json_name
 from plasm_core.records.record_reader import MAX_ITEMS, Read, reader_of
+from plasm_core.records.record_writer import Write, writer_of
 
 T = TypeVar("T")
 
@@ -212,6 +213,7 @@ def _is_tuple_of_records(kind: Any) -> bool:
 
 _converter = make_converter()
 _READERS: dict[type, Read | None] = {}
+_WRITERS: dict[type, Write | None] = {}
 
 
 def problems_of(exc: Exception, path: _Path = ()) -> list[tuple[str, str]]:
@@ -336,9 +338,18 @@ def structure(value: Any, cls: type[T], *, record: str) -> T:
 
 def unstructure(value: object) -> Any:
     """Convert a record to data that `json.dumps` accepts."""
-    return _converter.unstructure(value)
+    cls = type(value)
+    if cls not in _WRITERS:
+        _WRITERS[cls] = writer_of(cls, unstructure)
+    write = _WRITERS[cls]
+    return _converter.unstructure(value) if write is None else write(value)
 
 
 def encode_json(value: object) -> bytes:
     """Encode a record or plain data as compact UTF-8 JSON."""
-    return _ENCODER.encode(unstructure(value)).encode("utf-8")
+    return encode_plain(unstructure(value))
+
+
+def encode_plain(value: object) -> bytes:
+    """Encode data without records as compact UTF-8 JSON."""
+    return _ENCODER.encode(value).encode("utf-8")

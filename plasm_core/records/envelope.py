@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from plasm_core.errors import InvalidRecordError
-from plasm_core.records.converter import encode_json, parse_json
+from plasm_core.records.converter import encode_plain, parse_json
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 MAX_ENVELOPE_BYTES = 1 << 20
@@ -70,7 +70,7 @@ class Envelope:
 
     def to_json(self) -> bytes:
         """Encode the envelope as JSON, with base64 in the standard alphabet."""
-        return encode_json(self.to_dict())
+        return encode_plain(self.to_dict())
 
     @classmethod
     def from_json(cls, data: bytes) -> Envelope:

@@ -84,6 +84,11 @@ class Constraint:
         """Whether the JSON form is the value itself."""
         return self.load is as_is
 
+    @property
+    def dumps_as_is(self) -> bool:
+        """Whether the value itself is its JSON form."""
+        return self.dump is as_is
+
     def structure(self, value: object) -> Any:
         """Convert a value from JSON. Raises: `ConstraintError`."""
         try:

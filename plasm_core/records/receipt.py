@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from plasm_core.errors import InvalidRecordError
-from plasm_core.records.converter import encode_json, parse_json, structure, unstructure
+from plasm_core.records.converter import encode_plain, parse_json, structure, unstructure
 from plasm_core.records.fields import (
     boolean,
     constrained,
@@ -194,7 +194,7 @@ class Receipt:
 
     def to_statement(self) -> bytes:
         """Encode the receipt as an in-toto Statement, the bytes that are signed."""
-        return encode_json(
+        return encode_plain(
             {
                 "_type": STATEMENT_TYPE,
                 "subject": [

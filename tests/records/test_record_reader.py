@@ -38,7 +38,8 @@ WRONG: tuple[object, ...] = (
 )
 
 
-def _messages() -> Iterator[tuple[type, dict[str, Any]]]:
+def examples() -> Iterator[tuple[type, dict[str, Any]]]:
+    """Yield the messages in the vectors, and a manifest, with their classes."""
     vectors = json.loads((VECTORS / "protocol.json").read_text())
     yield from _pairs(vectors)
     yield Manifest, json.loads(manifest_for(b"code", JobInput(args=(b"a",))).to_json())
@@ -87,7 +88,7 @@ def _fast(value: Any, cls: type) -> Any:
 
 
 def test_reader_and_converter_agree_on_every_wrong_field() -> None:
-    cases = list(_messages())
+    cases = list(examples())
 
     for cls, value in cases:
         for variant in (value, *_variants(value)):
