@@ -29,6 +29,7 @@ class LocalNode:
         self.config = config
         self.executor = Executor(config.sandbox)
         self._runtimes: dict[str, Runtime] = {}
+        self._admissions: dict[int, Admission] = {}  # which keep their runtimes, and so their ids
         self._refusals = Refusals()
         self._at_hand = AtHand()
 
@@ -88,14 +89,18 @@ class LocalNode:
 
     def admission(self, runtime: Runtime | None = None) -> Admission:
         """Return the admission for a runtime, None for the configured one."""
-        return Admission(
-            validator=self.validator,
-            runtime=runtime or self.runtime(),
-            cache=self._cache,
-            limits=self._admission_limits,
-            refusals=self._refusals,
-            at_hand=self._at_hand,
-        )
+        chosen = runtime or self.runtime()
+        found = self._admissions.get(id(chosen))
+        if found is None:
+            found = self._admissions[id(chosen)] = Admission(
+                validator=self.validator,
+                runtime=chosen,
+                cache=self._cache,
+                limits=self._admission_limits,
+                refusals=self._refusals,
+                at_hand=self._at_hand,
+            )
+        return found
 
     @cached_property
     def _admission_limits(self) -> AdmissionLimits:

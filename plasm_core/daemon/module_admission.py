@@ -30,6 +30,13 @@ class ModuleAdmission:
     token: trio.lowlevel.TrioToken
     charge: Callable[[Owner, float], None]
 
+    def is_at_hand(self, offer: Offer) -> bool:
+        """Return whether the module's program is in memory: it need not be compiled. Raises: `RefusedError`."""
+        manifest = offer.manifest
+        return self.node.admission().fits_at_hand(
+            *(manifest.module, manifest.limits), entry=manifest.entry, profile=manifest.profile
+        )
+
     async def admit(self, offer: Offer, progress: Callable[[str], None]) -> None:
         """Validate and compile a reservation's module when its owner has a turn.
 
@@ -37,15 +44,7 @@ class ModuleAdmission:
 
         Raises: `RefusedError`, `SandboxError`.
         """
-        admission = self.node.admission()
-        if (
-            program := admission.admit_at_hand(
-                *(offer.manifest.module, offer.manifest.limits),
-                entry=offer.manifest.entry,
-                profile=offer.manifest.profile,
-            )
-        ) is not None:
-            program.close()
+        if self.is_at_hand(offer):
             self.quotas.check(offer.owner.counted, uploads=False)
             return
         turn = await self.turns.take(offer.owner)

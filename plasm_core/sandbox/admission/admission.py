@@ -76,6 +76,10 @@ class Admission:
         self._inject_nans = not runtime.canonical_nans
         self._trap_checks = not runtime.explains_traps
         self._lowered = sorted(runtime.lowered)
+        self._components = (
+            *(validator.entry, repr(validator.options())),
+            *(runtime.name, runtime.entry, repr(runtime.options())),
+        )
 
     def admit(
         self,
@@ -153,21 +157,27 @@ class Admission:
             raise
         return Program(digest=digest, info=info, runtime=self._runtime, artefact_fd=fd, entry=entry)
 
+    def fits_at_hand(
+        self, digest: str, limits: Limits, *, entry: str | None = None, profile: str = PROFILE
+    ) -> bool:
+        """Return whether a module is among the programs in memory, so that `admit_at_hand` will admit it.
+
+        Raises: `RefusedError`.
+        """
+        info = None if self._at_hand is None else self._at_hand.look_up(self._key(Code(digest, entry)))
+        if info is None:
+            return False
+        self._check_length(info.size_bytes)
+        check_fit(info, self._runtime, limits, profile)
+        return True
+
     def is_compiled(self, digest: str, *, entry: str | None = None) -> bool:
         """Return whether the cache has a module, compiled for the runtime. It may be damaged: that is seen at its use."""
         return self._cache.has(self._compiled_name(Code(digest, entry)))
 
     def _key(self, code: Code) -> tuple[str, ...]:
         """Return the key of a program within one process: everything that it depends on."""
-        validator, runtime = self._validator, self._runtime
-        return (
-            code.identity,
-            validator.entry,
-            repr(validator.options()),
-            runtime.name,
-            runtime.entry,
-            repr(runtime.options()),
-        )
+        return (code.identity, *self._components)
 
     def inspect(self, module: bytes, *, entry: str | None = None) -> Preparation:
         """Validate and describe a module without compiling it, naming every problem. The cache is used as for a run.

@@ -32,6 +32,15 @@ class AtHand:
             self._programs.move_to_end(key)
             return found[0], os.dup(found[1])
 
+    def look_up(self, key: tuple[str, ...]) -> ModuleInfo | None:
+        """Return a program's description; None if it is not cached. Counts as a use of the program."""
+        with self._lock:
+            found = self._programs.get(key)
+            if found is None:
+                return None
+            self._programs.move_to_end(key)
+            return found[0]
+
     def put(self, key: tuple[str, ...], info: ModuleInfo, artefact_fd: int) -> None:
         """Store a program, unless its artefact is large. The descriptor stays the caller's."""
         size = os.fstat(artefact_fd).st_size
