@@ -57,8 +57,7 @@ class Attempts:
         with self.lock:
             live = self._waiting(row)
             self.ballast.demand()
-            job = attrs.evolve(
-                live.job,
+            job = live.job.changed(
                 state=JobState.INITIALIZING,
                 attempt=live.job.attempt + 1,
                 counted_attempts=live.job.counted_attempts + 1,
@@ -71,7 +70,7 @@ class Attempts:
             live = self._waiting(row)
             live.job = job
             live.spool = Spool(self.directory / job.directory, job.attempt, live.allowance, self.ballast)
-            begun = attrs.evolve(job, manifest_json=manifest_json)
+            begun = job.changed(manifest_json=manifest_json)
             if recent is not None:
                 begun.take_manifest(recent.job.manifest)
             return begun, live.spool
@@ -92,7 +91,9 @@ class Attempts:
             if not is_over:
                 work(sql)
 
-        return self.database.submit(Change(doing="start a job", work=begin, durable=durable))
+        return self.database.submit(
+            Change(doing="start a job", work=begin, durable=durable, may_wait=not durable)
+        )
 
     def started(self, row: int) -> Job:
         """Note that the guest itself runs: RUNNING. Raises: `JobEndedError`."""
@@ -100,7 +101,7 @@ class Attempts:
             live = self.live.get(row)
             if live is None or live.job.state is not JobState.INITIALIZING:
                 raise JobEndedError("cannot start a job: it has ended, or is not in that state")
-            live.job = attrs.evolve(live.job, state=JobState.RUNNING)
+            live.job = live.job.changed(state=JobState.RUNNING)
             return live.job
 
     def requeue(self, row: int, *, counted: bool = True) -> Job | None:
@@ -118,8 +119,7 @@ class Attempts:
             job = live.job
             if job.cancelling or (counted and job.counted_attempts >= job.allowed_attempts):
                 return None
-            queued = attrs.evolve(
-                job,
+            queued = job.changed(
                 state=JobState.QUEUED,
                 started_at=None,
                 counted_attempts=job.counted_attempts - (0 if counted else 1),
@@ -129,7 +129,7 @@ class Attempts:
         with self.lock:
             if self.live.get(row) is not live or live.job.attempt != job.attempt:
                 raise JobEndedError("the job has ended, or is in another attempt")
-            live.job = attrs.evolve(queued, cancelling=live.job.cancelling)
+            live.job = queued.changed(cancelling=live.job.cancelling)
             self._drop_spool(live)
         return self.get(row)
 
@@ -145,7 +145,7 @@ class Attempts:
             with self.lock:
                 live = self.live.get(row)
                 if is_live and live is not None:
-                    live.job = attrs.evolve(live.job, cancelling=True)
+                    live.job = live.job.changed(cancelling=True)
             return is_live
 
         change = Change(
@@ -184,8 +184,7 @@ class Attempts:
                     raise JobEndedError("the job has a result already, or is in another attempt")
                 job = live.job
             now = self.clock()
-            ended = attrs.evolve(
-                job,
+            ended = job.changed(
                 state=outcome.state,
                 manifest_json=manifest_json,
                 outcome=outcome,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import logging
 import queue
@@ -27,6 +28,9 @@ T = TypeVar("T")
 Row = Sequence[Any]
 """What SQLite gives: integers, text, bytes and None, by the types that schema.sql checks."""
 
+LATER_S = 0.01
+_WATCHED_ROUNDS = 50
+"""How often the writer looks for changes that may wait before it sleeps, and has to be woken for them."""
 _LARGEST_GROUP = 256
 
 
@@ -38,7 +42,8 @@ class Change(Generic[T]):
     once it is on the disk, and returns the result of the future; `failed` is called if the change failed. Both run
     before the caller is told, in the order of the changes, in the writer's thread: they must be quick. An `essential`
     change may use the reserved disk space. A change that is not `durable` does not wait for a sync: it survives the
-    end of the process, and a power cut once a durable change after it does.
+    end of the process, and a power cut once a durable change after it does. A change that `may_wait` is committed
+    together with the next one, or after `LATER_S`; it must not depend on an earlier change that is not committed.
     """
 
     doing: str
@@ -47,6 +52,7 @@ class Change(Generic[T]):
     failed: Callable[[], None] = lambda: None
     essential: bool = False
     durable: bool = True
+    may_wait: bool = False
     future: Future[T] = attrs.field(factory=Future)
 
 
@@ -70,6 +76,8 @@ class Database:
         self._ballast = ballast
         self._reading = threading.Lock()
         self._waiting: queue.SimpleQueue[Change[Any] | None] = queue.SimpleQueue()
+        self._later: collections.deque[Change[Any]] = collections.deque()
+        self._is_watching = False
         self._closing = threading.Lock()
         self._is_closed = False
         self._connection = open_database(path, schema)
@@ -91,7 +99,12 @@ class Database:
         """Hand a change to the writer thread. Its future has the result once it is committed, or the error."""
         with self._closing:
             if not self._is_closed:
-                self._waiting.put(change)
+                if not change.may_wait:
+                    self._waiting.put(change)
+                    return change.future
+                self._later.append(change)
+                if not self._is_watching:
+                    self._waiting.put(_LOOK)
                 return change.future
         change.failed()
         change.future.set_exception(StorageError("the database is closed"))
@@ -132,13 +145,16 @@ class Database:
         is_open = True
         while is_open:
             group: list[Change[Any]] = []
-            change = self._waiting.get()
-            if change is not None and (pause_s := self._gather_s()) > 0:
+            change = self._next()
+            if change is not None and not isinstance(change, _Look) and (pause_s := self._gather_s()) > 0:
                 time.sleep(pause_s)
+            while self._later:
+                group.append(self._later.popleft())
             with contextlib.suppress(queue.Empty):
                 while change is not None and not isinstance(change, _Fold):
-                    group.append(change)
-                    if len(group) == _LARGEST_GROUP:
+                    if not isinstance(change, _Look):
+                        group.append(change)
+                    if len(group) >= _LARGEST_GROUP:
                         break
                     change = self._waiting.get_nowait()
             try:
@@ -151,6 +167,18 @@ class Database:
                     if not item.future.done():
                         item.future.set_exception(StorageError("the store failed"))
             is_open = change is not None
+
+    def _next(self) -> Change[Any] | None:
+        """Return the next change; a `_Look` if only changes that may wait are there, None at the end."""
+        self._is_watching = True
+        for _ in range(_WATCHED_ROUNDS):
+            with contextlib.suppress(queue.Empty):
+                return self._waiting.get(timeout=LATER_S)
+            if self._later:
+                return _LOOK
+        self._is_watching = False
+        # A change that was added before that could be seen is found here.
+        return _LOOK if self._later else self._waiting.get()
 
     def _commit_group(self, group: list[Change[Any]]) -> None:
         if not group:
@@ -234,3 +262,10 @@ class Database:
 
 class _Fold(Change[None]):
     pass
+
+
+class _Look(Change[None]):
+    """Nothing to commit, but there are changes that may wait."""
+
+
+_LOOK = _Look(doing="look for changes", work=lambda _sql: None)

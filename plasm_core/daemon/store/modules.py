@@ -112,7 +112,7 @@ class Modules:
             self._hold(digest)
         pin = Pin(self, digest)
         try:
-            os.utime(self._path(digest))
+            os.utime(f"{self._directory}/{digest[:2]}/{digest}")
         except FileNotFoundError:  # it was removed from outside
             pin.release()
             self._forget(digest)

@@ -17,6 +17,8 @@ from plasm_core.ownership import open_regular
 APPLICATION_ID = 0x506C736D  # "Plsm"
 _MAGIC = b"SQLite format 3\0"
 _BUSY_S = 10.0
+_CHECKPOINT_PAGES = 4000
+"""How long the log gets, 16 MB: a checkpoint takes two syncs, and writes a page once however often it changed."""
 
 
 @attrs.frozen(kw_only=True)
@@ -136,6 +138,7 @@ def _configure(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA checkpoint_fullfsync = ON")
     connection.execute("PRAGMA secure_delete = ON")
     connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
 
 
 def _upgrade(connection: sqlite3.Connection, schema: Schema) -> None:

@@ -50,8 +50,8 @@ from plasm_core.records.output import OutputStream
 
 _RECENT_BYTES = 8 << 20
 _FEW_JOBS = 4
-_GATHER_PER_JOB_S, _MOST_GATHER_S = 0.0003, 0.01
-"""With 32 jobs a commit waits 10 ms, a tenth of what a job then takes: a sync, and a commit's work, serve several."""
+_GATHER_PER_JOB_S, _MOST_GATHER_S = 0.0005, 0.015
+"""With 30 jobs a commit waits 15 ms, a sixth of what a job then takes: a sync, and a commit's work, serve several."""
 
 
 class Store:
@@ -190,7 +190,7 @@ class Store:
             live = self._live.get(job.row)
             if live is None:
                 return job if not job.state.live else self._read_again(job.row)
-            return attrs.evolve(live.job, manifest_json=job.manifest_json)
+            return live.job.changed(manifest_json=job.manifest_json)
 
     def _read_again(self, row: int) -> Job:
         job = self._table.get(row)
@@ -302,7 +302,7 @@ class Store:
                 self.trees.retain(job.tree)
             with self._lock:
                 self._live[job.row] = LiveJob(
-                    attrs.evolve(job, manifest_json=b""),
+                    job.changed(manifest_json=b""),
                     inputs.hand_over(),
                     pins,
                     has_files=not inputs.is_small,
@@ -441,7 +441,7 @@ class Store:
         jobs = self._table.live()
         with self._lock:
             for job in jobs:
-                self._live[job.row].job = attrs.evolve(job, manifest_json=b"")
+                self._live[job.row].job = job.changed(manifest_json=b"")
         waiting = [job for job in jobs if not job.cancelling]
         return Recovery(
             queued=tuple(job for job in waiting if job.state is JobState.QUEUED),
@@ -509,7 +509,7 @@ class Store:
                 allowance = Allowance(self._budget, reserved, job.holder, force=True)
                 allowance.use(job.input_bytes)
                 self._live[job.row] = LiveJob(
-                    attrs.evolve(job, manifest_json=b""),
+                    job.changed(manifest_json=b""),
                     allowance,
                     (self.modules.hold(job.module), *([self.trees.hold(job.tree)] if job.tree else [])),
                     has_files=has_files,
