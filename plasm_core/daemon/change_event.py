@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import trio
 
 
@@ -11,6 +14,7 @@ class News:
     def __init__(self) -> None:
         self.count = 0
         self._waiting = trio.lowlevel.ParkingLot()
+        self._next: News | None = None
 
     @property
     def is_awaited(self) -> bool:
@@ -21,6 +25,17 @@ class News:
         """Count an occurrence, and wake all waiting tasks."""
         self.count += 1
         self._waiting.unpark_all()
+        if self._next is not None:
+            self._next.tell()
+
+    @contextmanager
+    def passed_on(self, other: News) -> Iterator[None]:
+        """Have each occurrence of this event be one of another event too, until the context ends."""
+        self._next = other if other is not self else None
+        try:
+            yield
+        finally:
+            self._next = None
 
     async def after(self, seen: int) -> int:
         """Wait until the count is greater than `seen`, and return it."""

@@ -36,11 +36,11 @@ class SpoolSink(Sink):
     """Stores the output of a job that another node runs in this node's spool.
 
     When another node takes over the job, the store begins a new attempt with empty outputs, and the job's followers
-    are told. `grown` is called when there is more output, `again` returns the next attempt and its spool.
+    are told. `grown` is called with the number of bytes when there is more output, `again` returns the next attempt and its spool.
     """
 
     def __init__(
-        self, job: Job, spool: Spool, grown: Callable[[], None], again: Callable[[], tuple[Job, Spool]]
+        self, job: Job, spool: Spool, grown: Callable[[int], None], again: Callable[[], tuple[Job, Spool]]
     ) -> None:
         self.job = job
         self.spool = spool
@@ -51,7 +51,7 @@ class SpoolSink(Sink):
     def write(self, stream: OutputStream, data: bytes) -> None:
         self._kept = True
         self.spool.append(stream, data)
-        self._grown()
+        self._grown(len(data))
 
     def seal(self) -> dict[OutputStream, OutputDigest]:
         """Accept no more output, and return its sizes and digests."""

@@ -8,18 +8,15 @@ from collections.abc import Awaitable, Callable
 import attrs
 import trio
 
-from plasm_core.background_tasks import alongside
 from plasm_core.daemon.change_event import News
+from plasm_core.daemon.gathered_calls import GATHER_BYTES, WITHIN_S
 from plasm_core.daemon.service import Service
 from plasm_core.daemon.store import Job
 from plasm_core.errors import OutputGoneError, ProtocolError, RefusedError
 from plasm_core.protocol.channels import OUTPUTS
 from plasm_core.protocol.messages import Status, withdraws_output
 from plasm_core.protocol.node_session import NodeConversation
-
-_GATHER_S, _GATHER_BYTES = 0.02, 1 << 14
-"""A piece of output below `_GATHER_BYTES` is sent `_GATHER_S` after the last one at the earliest: each frame has a
-fixed cost."""
+from plasm_core.records.job import JobState
 
 
 @attrs.define
@@ -42,13 +39,9 @@ class JobFollower:
         track = self.service.track(job)
         news = track.news if track is not None else self.news
 
-        async def listen() -> None:
-            seen = self.news.count
-            while news is not self.news:  # credit or the disconnect of the client must wake the follower too
-                seen = await self.news.after(seen)
-                news.tell()
-
-        async with alongside(listen):
+        with self.news.passed_on(news):  # credit, or the disconnect of the client
+            if job.state is told.state is JobState.QUEUED:  # which is all there is to tell
+                await news.after(news.count)
             while True:
                 seen = news.count
                 job = track.job if track is not None else job
@@ -102,8 +95,9 @@ class JobFollower:
             for channel, (position, room) in self.conversation.room.items()
             if room
         }
-        if job.envelope is None and 0 < sum(left.values()) < _GATHER_BYTES:
-            await trio.sleep_until(self._output_sent_at + _GATHER_S)
+        if job.envelope is None and 0 < sum(left.values()) < GATHER_BYTES:
+            # Each frame has a fixed cost.
+            await trio.sleep_until(self._output_sent_at + WITHIN_S)
         for channel, (position, room) in self.conversation.room.items():
             if left.get(channel, 0) <= 0:
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -214,6 +215,9 @@ async def serve(
             *(service.slots.total.cpu, service.slots.total.memory_bytes),
             "yes" if node.config.policy.lend else "no",
         )
+        # What is there from the start is there to the end: no collection looks at it again.
+        gc.collect()
+        gc.freeze()
         notify("READY=1")
         ready()
         await signals.ended.wait()

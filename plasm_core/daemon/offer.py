@@ -122,8 +122,10 @@ class Offer:
     @property
     def is_complete(self) -> bool:
         """Whether all announced bytes have arrived."""
-        received = self.received
-        return all(received.of(channel) == self.sizes.of(channel) for channel in self.sizes.channels)
+        sizes, inputs = self.sizes, self.inputs.received
+        return all(
+            part.received(sizes.of(channel)) == sizes.of(channel) for channel, part in self.parts.items()
+        ) and ((inputs["args"], inputs["env"], inputs["stdin"]) == (sizes.args, sizes.env, sizes.stdin))
 
     def cut_off(self, why: PlasmError) -> None:
         """End the session that uploads, if there is one, with an error."""

@@ -39,8 +39,8 @@ class Attempt:
 
     `client`: the owner whose shared worker may be used. `cancelled` ends the run; `stopping` says that the daemon's
     shutdown is the reason. `deadline`: when the job must have ended, in seconds of `time.monotonic`. The thread
-    calls `changed` with the job in its new state, `grown` when there is more output, and `charge` with processor time
-    that was used for the job, while the job runs. `cpu_time_s`: processor time of the run. `gas_used`: the gas of the
+    calls `changed` with the job in its new state, `grown` with the bytes of output that have come, and `charge` with
+    processor time that was used for the job, while the job runs. `cpu_time_s`: processor time of the run. `gas_used`: the gas of the
     run. `metered_s`: all processor time that was charged: of the run, of admission, of starting the worker, and of
     receiving output.
     """
@@ -48,7 +48,7 @@ class Attempt:
     row: int
     client: str
     changed: Callable[[Job], None]
-    grown: Callable[[], None]
+    grown: Callable[[int], None]
     deadline: float
     charge: Callable[[float], None] = unmetered
     cancelled: threading.Event = attrs.field(factory=threading.Event)

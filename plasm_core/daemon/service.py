@@ -17,9 +17,11 @@ from plasm_core.config import Config
 from plasm_core.daemon import series
 from plasm_core.daemon.capability_record import SignedRecord, record_of
 from plasm_core.daemon.gateway import Gateway
+from plasm_core.daemon.gathered_calls import GATHER_BYTES, GatheredCalls
 from plasm_core.daemon.module_admission import ModuleAdmission
 from plasm_core.daemon.offer import Offer
 from plasm_core.daemon.reservations import Offers
+from plasm_core.daemon.run_threads import RunThreads
 from plasm_core.daemon.runner import Attempt, Keeping, Runner
 from plasm_core.daemon.scheduling.compile_turns import Turns
 from plasm_core.daemon.scheduling.fair_queue import FairQueue
@@ -93,8 +95,10 @@ class Service:
         self._work = trio.lowlevel.ParkingLot()
         compiling, threads = _thread_limits(self.slots.total, config)
         self._turns, self._threads = Turns(compiling), trio.CapacityLimiter(threads)
+        self._run_threads = RunThreads()
         self._handing_on = trio.CapacityLimiter(config.gateway.jobs)
         self._token = trio.lowlevel.current_trio_token()
+        self._gathered = GatheredCalls(self._token)
         self._admission = ModuleAdmission(
             node=node,
             modules=store.modules,
@@ -211,6 +215,13 @@ class Service:
         if submit.route != "network":
             self.slots.check(demand_of(manifest))
 
+    def is_at_hand(self, offer: Offer) -> bool:
+        """Return whether a job's module need not be compiled, so that `accept` tells no progress."""
+        try:
+            return offer.route != "here" or self._admission.is_at_hand(offer)
+        except RefusedError:  # as `accept` will say
+            return False
+
     async def accept(self, offer: Offer, token: bytes, progress: Callable[[str], None]) -> tuple[Job, bool]:
         """Admit and store a job whose upload is complete. Return it, and whether it is new.
 
@@ -299,6 +310,7 @@ class Service:
             nursery.start_soon(self._usage.run)
             nursery.start_soon(self._end_overdue)
             nursery.start_soon(self._tell_positions)
+            nursery.start_soon(self._gathered.run)
             while True:
                 while not self.is_stopping and (row := self._next()) is not None:
                     track = self._tracks[row]
@@ -344,11 +356,22 @@ class Service:
 
     def _attempt(self, track: Track) -> Attempt:
         age_s = (self.store.now() - track.job.accepted_at).total_seconds()
+        untold = 0
+
+        def grown(size_bytes: int) -> None:
+            nonlocal untold
+            untold += size_bytes
+            if untold < GATHER_BYTES:
+                self._gathered.add(track.news.tell)
+            else:
+                untold = 0
+                self._token.run_sync_soon(track.news.tell, idempotent=True)
+
         return Attempt(
             row=track.job.row,
             client=track.owner.client,
-            changed=lambda job: self._token.run_sync_soon(self._changed, track, job),
-            grown=lambda: self._token.run_sync_soon(track.news.tell, idempotent=True),
+            changed=lambda job: self._gathered.add(lambda: self._changed(track, job)),
+            grown=grown,
             # Users of this machine have no quotas: the end of their jobs need not wake the loop.
             charge=(lambda cpu_s: self._token.run_sync_soon(self._charge, track.owner, cpu_s))
             if track.owner.counted
@@ -364,10 +387,12 @@ class Service:
         ended: Job | Keeping
         try:
             # A job at another node only waits, for days perhaps, and must not wait in the place of one that runs here.
-            threads = self._threads if track.runs_here else self._handing_on
-            ended = await trio.to_thread.run_sync(
-                self._runner.execute, attempt, limiter=threads, abandon_on_cancel=True
-            )
+            if track.runs_here:
+                ended = await self._run_threads.run(lambda: self._runner.execute(attempt))
+            else:
+                ended = await trio.to_thread.run_sync(
+                    self._runner.execute, attempt, limiter=self._handing_on, abandon_on_cancel=True
+                )
         except StorageError as exc:
             log.error("job cannot be started job=%s reason=%s", track.job.job_id, exc)
             await trio.sleep(_AGAIN_S)
@@ -377,6 +402,7 @@ class Service:
             await trio.sleep(_AGAIN_S)
             ended = track.job
         finally:
+            self._gathered.make()  # or an earlier state would be told after the last
             self.slots.give_back(row)
             if not track.runs_here:
                 self._handed_on.give_back(track.owner.holder)

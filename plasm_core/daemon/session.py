@@ -12,6 +12,7 @@ from plasm_core.background_tasks import alongside
 from plasm_core.daemon.change_event import News
 from plasm_core.daemon.job_follower import JobFollower
 from plasm_core.daemon.offer import Offer, SupersededError
+from plasm_core.daemon.scheduling.owners import Owner
 from plasm_core.daemon.service import Service
 from plasm_core.daemon.store import Job
 from plasm_core.daemon.store.left_files import LeftFile
@@ -63,6 +64,9 @@ _LINGER_S = 5.0
 _FULL_S = 60
 _LOOK_S = 2.0
 """How often a fetch looks whether its job is still there."""
+_AHEAD = 4
+"""How many messages and data frames of a client may wait to be processed, so that reading and processing need not take
+turns for each."""
 _WRITE_S, _WRITE_BYTES = 0.1, 1 << 18
 """An upload that comes fast is stored in pieces of so many bytes: each write takes a thread."""
 
@@ -82,9 +86,11 @@ class Session:
         self._sent_at = trio.current_time()
         self._said: trio.MemorySendChannel[Message | Data]
         self._heard: trio.MemoryReceiveChannel[Message | Data]
-        self._said, self._heard = trio.open_memory_channel(0)
+        self._said, self._heard = trio.open_memory_channel(_AHEAD)
+        self._listens_since: float | None = None
         self._news = News()
         self._is_amid_frame = False
+        self._owner: Owner | None = None
 
     async def serve(self) -> None:
         """Serve the stream until the conversation ends or the client leaves.
@@ -98,7 +104,7 @@ class Session:
                     peer=str(self._service.peer), agent=AGENT, keep_s=KEEP_S, features=self._service.features
                 )
                 await self._send(self._conversation.hello(hello))
-                async with alongside(self._read, self._beat):
+                async with alongside(self._read, self._beat, self._end_silence):
                     await self._converse(await self._next())
                     while (opening := await self._another()) is not None:
                         await self._converse(opening)
@@ -121,12 +127,19 @@ class Session:
             log.debug("client left reason=%s", exc)
 
     async def _send(self, frames: bytes) -> None:
-        if frames:
-            async with self._sending:
-                self._is_amid_frame = True
-                await self._stream.send_all(frames)
-                self._is_amid_frame = False
-                self._sent_at = trio.current_time()
+        if not frames:
+            return
+        try:
+            self._sending.acquire_nowait()  # which is faster
+        except trio.WouldBlock:
+            await self._sending.acquire()
+        try:
+            self._is_amid_frame = True
+            await self._stream.send_all(frames)
+            self._is_amid_frame = False
+            self._sent_at = trio.current_time()
+        finally:
+            self._sending.release()
 
     async def _complain(self, code: str, message: str) -> None:
         log.debug("conversation broken off code=%s reason=%s", code, message)
@@ -149,13 +162,24 @@ class Session:
             else:
                 await self._send(self._conversation.heartbeat())
 
+    async def _end_silence(self) -> None:
+        """End the session when the client sends nothing, no heartbeat either. Raises: `StreamError`.
+
+        One task for the whole session: a timeout of each read would cost more than the read.
+        """
+        while True:
+            now = trio.current_time()
+            due = (now if self._listens_since is None else self._listens_since) + SILENCE_S
+            if now >= due:
+                raise StreamError(f"received nothing for {SILENCE_S:.0f} s")
+            await trio.sleep_until(due)
+
     async def _read(self) -> None:
         """Read the client's messages, no faster than they are processed."""
         while True:
-            with trio.move_on_after(SILENCE_S) as scope:
-                data = await self._stream.receive_some()
-            if scope.cancelled_caught:
-                raise StreamError(f"received nothing for {SILENCE_S:.0f} s")
+            self._listens_since = trio.current_time()
+            data = await self._stream.receive_some()
+            self._listens_since = None
             if not data:
                 self._conversation.end()
                 raise _Left("it closed")
@@ -163,13 +187,19 @@ class Session:
                 if isinstance(item, Error):
                     raise _Left(f"{item.code}: {item.message}")
                 if item is not None:
-                    await self._said.send(item)
+                    try:
+                        self._said.send_nowait(item)
+                    except trio.WouldBlock:
+                        await self._said.send(item)
                 await self._stream.pause()
             self._news.tell()
 
     async def _next(self) -> Message | Data:
-        with trio.fail_after(PATIENCE_S):
-            return await self._heard.receive()
+        try:
+            return self._heard.receive_nowait()
+        except trio.WouldBlock:
+            with trio.fail_after(PATIENCE_S):
+                return await self._heard.receive()
 
     async def _another(self) -> Message | Data | None:
         """Return the opening message of another conversation; None if the stream is not kept, or nothing came."""
@@ -302,9 +332,11 @@ class Session:
         if existing is not None:
             await self._attached(existing)
             return
-        peer, group = self._stream.remote_peer, self._stream.remote_group
+        peer = self._stream.remote_peer
         self._service.check(manifest, submit, stranger=peer)
-        owner = self._service.owners.of(peer, group)
+        if self._owner is None:
+            self._owner = self._service.owners.of(peer, self._stream.remote_group)
+        owner = self._owner
         offer = await offers.make((identity, token), owner, manifest, submit)
         with offers.hold(offer):
             job, created = await self._upload(offer, token)
@@ -365,10 +397,13 @@ class Session:
                     await say(phases.pop(0))
                 await self._news.after(seen)
 
-        async with alongside(tell):
+        if self._service.is_at_hand(offer):  # there is no progress to tell
             accepted = await self._service.accept(offer, token, progress)
-            async with self._sending:  # a message that is being sent is sent completely
-                pass
+        else:
+            async with alongside(tell):
+                accepted = await self._service.accept(offer, token, progress)
+                async with self._sending:  # a message that is being sent is sent completely
+                    pass
         if untold:
             await say(untold[-1])
         return accepted

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import trio
+
+from plasm_core.daemon.wakes import wakes
 
 T = TypeVar("T")
 
@@ -19,15 +22,13 @@ async def settled(future: Future[T]) -> T:
     Raises: the future's exception.
     """
     if not future.done():
-        token, task = trio.lowlevel.current_trio_token(), trio.lowlevel.current_task()
-
-        def wake(_: Future[T]) -> None:
-            token.run_sync_soon(trio.lowlevel.reschedule, task)
+        found = wakes()
+        resume = functools.partial(trio.lowlevel.reschedule, trio.lowlevel.current_task())
 
         def abort(_: Any) -> trio.lowlevel.Abort:
             return trio.lowlevel.Abort.FAILED
 
-        future.add_done_callback(wake)
+        future.add_done_callback(lambda _: found.add(resume))
         await trio.lowlevel.wait_task_rescheduled(abort)
     return future.result()
 

@@ -18,7 +18,7 @@ from plasm_core.records.output import OutputStream
 
 def _without_manifest(job: Job) -> Job:
     """Return a job as a track keeps it: thousands may wait, each with a manifest of 64 KiB, which the disk has."""
-    return attrs.evolve(job, manifest_json=b"") if job.state.live else job
+    return job.changed(manifest_json=b"") if job.state.live else job
 
 
 @attrs.define(eq=False)
