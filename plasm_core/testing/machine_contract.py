@@ -69,7 +69,7 @@ class MachineContract(DescriptorContract, ClockContract):
         assert done.memory[768 : 768 + len(environ)] == environ
         assert struct.unpack_from("<3I", done.memory, 512) == (768, 772, 779)
 
-    def test_without_any_there_is_only_the_name(self, bench: Bench) -> None:
+    def test_without_arguments_a_job_sees_only_its_name(self, bench: Bench) -> None:
         script = Script()
         script.call("args_sizes_get", 0, 4)
         script.call("environ_sizes_get", 8, 12)
