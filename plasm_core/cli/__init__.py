@@ -6,6 +6,7 @@ import signal
 from collections.abc import Sequence
 
 from plasm_core.cli.command_line import hide_handles
+from plasm_core.process_one import continue_in_child
 from plasm_core.standard_streams import secure
 from plasm_core.supported_platform import refuse_unsupported
 
@@ -13,6 +14,7 @@ from plasm_core.supported_platform import refuse_unsupported
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with the code that its outcome has."""
     refuse_unsupported()
+    continue_in_child()
     secure()
     hide_handles()
     # The parent process may ignore SIGCHLD, which is inherited: then this process could not learn how a worker ended.

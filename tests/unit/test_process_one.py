@@ -1,0 +1,104 @@
+"""Hold what process 1 of a container does: it forwards signals, reaps orphans, and exits as its child does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from plasm_core.process_one import continue_in_child
+
+DEADLINE_S = 60
+NAMESPACE = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "--kill-child")
+FIRST = "from plasm_core.process_one import continue_in_child\ncontinue_in_child()\n"
+ORPHAN = """\
+import os, time
+told, tell = os.pipe()
+if os.fork() == 0:
+    orphan = os.fork()
+    if orphan:
+        os.write(tell, str(orphan).encode())
+    os._exit(0)
+os.wait()
+orphan = os.read(told, 20).decode()
+while os.path.exists(f"/proc/{orphan}"):
+    time.sleep(0.01)
+print("reaped")
+"""
+
+
+def can_be_process_one() -> bool:
+    return (
+        shutil.which("unshare") is not None
+        and subprocess.run([*NAMESPACE, "true"], capture_output=True).returncode == 0
+    )
+
+
+in_a_namespace = pytest.mark.skipif(not can_be_process_one(), reason="no PID namespace can be made here")
+
+
+def start(program: str) -> subprocess.Popen[str]:
+    """Start a program as process 1 of a PID namespace."""
+    return subprocess.Popen([*NAMESPACE, sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+
+
+def process_one(process: subprocess.Popen[str]) -> int:
+    """Return the id that process 1 has outside of its namespace."""
+    return int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
+
+
+@in_a_namespace
+def test_orphans_are_reaped() -> None:
+    with start(FIRST + ORPHAN) as process:
+        said, _ = process.communicate(timeout=DEADLINE_S)
+
+    assert (said, process.returncode) == ("reaped\n", 0)
+
+
+@in_a_namespace
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_reaches_what_has_set_no_handler_yet(number: signal.Signals) -> None:
+    """Process 1 itself would never see it."""
+    program = (
+        f"import signal; signal.signal({number:d}, signal.SIG_DFL); print('up', flush=True); signal.pause()"
+    )
+    with start(FIRST + program) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        os.kill(process_one(process), number)
+        process.wait(DEADLINE_S)
+
+    assert process.returncode == 128 + number
+
+
+@in_a_namespace
+def test_the_exit_code_is_that_of_the_child() -> None:
+    with start(FIRST + "raise SystemExit(7)") as process:
+        process.wait(DEADLINE_S)
+
+    assert process.returncode == 7
+
+
+@in_a_namespace
+@pytest.mark.parametrize("module", ["plasm_core.cli", "plasm_core.daemon.entry"])
+def test_both_commands_can_be_process_one(module: str) -> None:
+    program = f"import os, atexit; atexit.register(lambda: print(os.getpid())); from {module} import main; main(['--version'])"
+    with start(program) as process:
+        said, _ = process.communicate(timeout=DEADLINE_S)
+
+    version, pid = said.splitlines()
+    assert "version" in version
+    assert (int(pid) > 1, process.returncode) == (True, 0)
+
+
+def test_any_other_process_goes_on_as_it_is() -> None:
+    before = os.getpid()
+
+    continue_in_child()
+
+    assert os.getpid() == before
