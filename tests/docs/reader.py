@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -69,6 +70,12 @@ def commands(block: Block) -> Iterator[Command]:
 
 def read(page: Sequence[Block], home: Path) -> None:
     """Paste the blocks of one page. Raises: AssertionError, with the command that did otherwise than the page says."""
+    # A socket's path has a hundred bytes, and a directory of pytest's may have as many.
+    with tempfile.TemporaryDirectory(prefix="plasm-") as runtime:
+        _read(page, home, Path(runtime))
+
+
+def _read(page: Sequence[Block], home: Path, runtime: Path) -> None:
     pasted = [command for block in page for command in commands(block)]
     _prepare(home)
     script = home / "script"
@@ -78,7 +85,7 @@ def read(page: Sequence[Block], home: Path) -> None:
         process = subprocess.Popen(
             ["bash", str(script)],
             cwd=home / "work",
-            env=_environment(home),
+            env=_environment(home, runtime),
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=said,
@@ -88,7 +95,7 @@ def read(page: Sequence[Block], home: Path) -> None:
         _wait(process, output)
     finally:
         _end(process)
-        _stop_daemon(home)
+        _stop_daemon(home, runtime)
     _compare(pasted, output.read_text())
 
 
@@ -104,9 +111,8 @@ def _wait(process: subprocess.Popen[bytes], output: Path) -> None:
 
 def _prepare(home: Path) -> None:
     """Make a home, a directory to work in that holds what a clone does, and the commands on a path of its own."""
-    for name in ("work", "bin", "run"):
+    for name in ("work", "bin"):
         (home / name).mkdir(parents=True)
-    (home / "run").chmod(0o700)
     for name in ("examples", "docs", "php"):
         (home / "work" / name).symlink_to(ROOT / name)
     modules = Path("plasm_core", "testing", "modules")
@@ -121,7 +127,7 @@ def _prepare(home: Path) -> None:
         path.chmod(0o755)
 
 
-def _environment(home: Path) -> dict[str, str]:
+def _environment(home: Path, runtime: Path) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -129,7 +135,7 @@ def _environment(home: Path) -> dict[str, str]:
     }
     return kept | {
         "HOME": str(home),
-        "XDG_RUNTIME_DIR": str(home / "run"),
+        "XDG_RUNTIME_DIR": str(runtime),
         "PATH": f"{home / 'bin'}:{os.environ['PATH']}",
         "COLUMNS": "120",
         "PYTHONWARNINGS": "error",
@@ -150,12 +156,12 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _stop_daemon(home: Path) -> None:
+def _stop_daemon(home: Path, runtime: Path) -> None:
     """End a daemon that a page has left in the background (`plasmd --detach`)."""
-    if (home / "run" / "plasm" / "plasmd.sock").exists():
+    if (runtime / "plasm" / "plasmd.sock").exists():
         subprocess.run(
             [home / "bin" / "plasmd", "--stop", "--set", "daemon.shutdown_s=30"],
-            env=_environment(home),
+            env=_environment(home, runtime),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=DEADLINE_S,
