@@ -179,6 +179,13 @@ def test_the_unit_gives_jobs_longer_to_end_than_the_daemon_does() -> None:
     assert int(timeout[1]) > Config().daemon.shutdown_s
 
 
+def test_the_unit_permits_what_workers_lock_themselves_in_with() -> None:
+    """The groups of systemd before 256 have neither landlock nor seccomp(2), which V8's workers call."""
+    (added,) = re.findall(r"(?m)^SystemCallFilter=([a-z].*)$", UNIT.read_text())
+
+    assert {"landlock_create_ruleset", "landlock_restrict_self", "seccomp"} <= set(added.split())
+
+
 def test_the_changelog_is_of_this_version() -> None:
     version = re.sub(r"\.?(dev|a|b|rc)(?=\d)", r"~\1", plasm_core.__version__)
 
