@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,9 +44,15 @@ def can_be_process_one() -> bool:
 in_a_namespace = pytest.mark.skipif(not can_be_process_one(), reason="no PID namespace can be made here")
 
 
-def start(program: str) -> subprocess.Popen[str]:
-    """Start a program as process 1 of a PID namespace."""
-    return subprocess.Popen([*NAMESPACE, sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+@contextlib.contextmanager
+def started(program: str) -> Iterator[subprocess.Popen[str]]:
+    """Start a program as process 1 of a PID namespace, and end all of it."""
+    command = [*NAMESPACE, sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()  # and with it process 1
 
 
 def process_one(process: subprocess.Popen[str]) -> int:
@@ -54,7 +62,7 @@ def process_one(process: subprocess.Popen[str]) -> int:
 
 @in_a_namespace
 def test_orphans_are_reaped() -> None:
-    with start(FIRST + ORPHAN) as process:
+    with started(FIRST + ORPHAN) as process:
         said, _ = process.communicate(timeout=DEADLINE_S)
 
     assert (said, process.returncode) == ("reaped\n", 0)
@@ -67,7 +75,7 @@ def test_a_signal_reaches_what_has_set_no_handler_yet(number: signal.Signals) ->
     program = (
         f"import signal; signal.signal({number:d}, signal.SIG_DFL); print('up', flush=True); signal.pause()"
     )
-    with start(FIRST + program) as process:
+    with started(FIRST + program) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "up\n"
         os.kill(process_one(process), number)
@@ -78,7 +86,7 @@ def test_a_signal_reaches_what_has_set_no_handler_yet(number: signal.Signals) ->
 
 @in_a_namespace
 def test_the_exit_code_is_that_of_the_child() -> None:
-    with start(FIRST + "raise SystemExit(7)") as process:
+    with started(FIRST + "raise SystemExit(7)") as process:
         process.wait(DEADLINE_S)
 
     assert process.returncode == 7
@@ -88,7 +96,7 @@ def test_the_exit_code_is_that_of_the_child() -> None:
 @pytest.mark.parametrize("module", ["plasm_core.cli", "plasm_core.daemon.entry"])
 def test_both_commands_can_be_process_one(module: str) -> None:
     program = f"import os, atexit; atexit.register(lambda: print(os.getpid())); from {module} import main; main(['--version'])"
-    with start(program) as process:
+    with started(program) as process:
         said, _ = process.communicate(timeout=DEADLINE_S)
 
     version, pid = said.splitlines()

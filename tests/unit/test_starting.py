@@ -87,17 +87,18 @@ async def patience() -> float:
     return trio.current_time() - began
 
 
-@pytest.mark.usefixtures("socket", "autojump_clock")
+@pytest.mark.usefixtures("socket")
 @pytest.mark.trio
-async def test_a_client_waits_a_moment_if_no_daemon_is_starting() -> None:
+async def test_a_client_waits_a_moment_if_no_daemon_is_starting(autojump_clock: trio.abc.Clock) -> None:
     """The shell starts `plasmd &` and the next command at once: the mark may be late."""
     assert starting.GRACE_S <= await patience() < starting.GRACE_S + 1
     assert not await StartPatience().goes_on(answered=True)
 
 
-@pytest.mark.usefixtures("autojump_clock")
 @pytest.mark.trio
-async def test_a_client_waits_for_a_daemon_that_is_starting_and_not_for_ever(socket: Path) -> None:
+async def test_a_client_waits_for_a_daemon_that_is_starting_and_not_for_ever(
+    socket: Path, autojump_clock: trio.abc.Clock
+) -> None:
     mark = StartMark()
     mark.set(socket)
 
