@@ -1,0 +1,106 @@
+# `script/test as-user`: tests in a copy of this tree, by an ordinary user made for it; sourced by script/test.
+# shellcheck shell=sh
+
+# What differs for an ordinary user: where state and sockets lie, who may what, the sandbox without root, and the pages,
+# which are written for one.
+AS_USER_PART='tests/docs/test_blocks.py tests/unit/test_paths.py tests/unit/test_ownership.py tests/unit/test_starting.py
+    tests/cli/test_denied.py tests/daemon/test_access.py tests/daemon/test_check.py tests/daemon/test_commands.py
+    tests/sandbox/process/test_lifecycle.py plugins/transport_local'
+# A full disk is told in another way where output is not buffered.
+UNBUFFERED_PART='tests/unit/test_output_file.py tests/unit/test_standard_streams.py tests/cli/test_cli_interrupted.py'
+
+# Run pytest with the arguments given, or else on what differs for an ordinary user. Return 0 where root cannot make a
+# user, or a namespace for its files, and say so.
+test_as_user() {
+    [ "$(id -u)" -eq 0 ] || die 'script/test as-user needs root, to make a user; as an ordinary user: script/test'
+    for tool in useradd userdel runuser unshare; do
+        command -v "$tool" >/dev/null || {
+            echo "not tested as an ordinary user, for want of $tool"
+            return 0
+        }
+    done
+    user=plasm-test-$$
+    copy=$(mktemp -d /var/tmp/plasm-as-user.XXXXXX)
+    trap 'forget_user' EXIT
+    trap 'exit 1' HUP INT PIPE TERM
+    useradd --no-create-home --home-dir "$copy/home" --shell /bin/sh --user-group "$user" >"$copy/said" 2>&1 || {
+        echo "not tested as an ordinary user, since none can be made: $(cat "$copy/said")"
+        return 0
+    }
+    unshare --mount true 2>"$copy/said" || {
+        echo "not tested as an ordinary user, since no mount namespace can be made: $(cat "$copy/said")"
+        return 0
+    }
+    copy_tree
+    if [ $# -gt 0 ]; then
+        as_user python -m pytest "$@"
+        return
+    fi
+    # shellcheck disable=SC2086
+    as_user python -m pytest -q -n "$(at_once)" --dist loadfile $AS_USER_PART $UNBUFFERED_PART
+    # shellcheck disable=SC2086
+    PYTHONUNBUFFERED=1 as_user python -m pytest -q $UNBUFFERED_PART
+    printf '\nall passed, of what differs for an ordinary user\n'
+}
+
+# Run a command as the user, in its copy, with nothing of root's environment but what says how the tests are to run.
+as_user() {
+    # shellcheck disable=SC2016
+    unshare --mount sh -euc "$IN_NAMESPACE" sh "$copy" "$(base_of_python)" \
+        runuser -u "$user" -- env -i HOME="$copy/home" USER="$user" LOGNAME="$user" LANG=C.UTF-8 SHELL=/bin/sh \
+        PATH="$copy/plasm/.venv/bin:/usr/local/bin:/usr/bin:/bin" ${CI:+CI="$CI"} \
+        ${PYTHONUNBUFFERED:+PYTHONUNBUFFERED="$PYTHONUNBUFFERED"} "$@"
+}
+
+# In a mount namespace of its own: a /tmp that goes with the user, and the interpreter, where only root can reach it
+# (as below /root). Whatever else root keeps in such a directory is out of sight.
+IN_NAMESPACE='
+mount --make-rprivate /
+copy=$1 base=$2
+shift 2
+mount --bind "$copy/tmp" /tmp
+closed=
+above=$base
+while [ "$above" != / ]; do
+    case $(stat -c %A "$above") in *[xt]) ;; *) closed=$above ;; esac
+    above=$(dirname "$above")
+done
+if [ -n "$closed" ]; then
+    mkdir -p "$copy/open${base#"$closed"}"
+    mount --bind "$base" "$copy/open${base#"$closed"}"
+    mount --rbind "$copy/open" "$closed"
+fi
+cd "$copy/plasm"
+exec "$@" </dev/null
+'
+
+base_of_python() {
+    python -c 'import os, sys; print(os.path.realpath(sys.base_prefix))'
+}
+
+# Copy what a clone has, with changes not committed yet, and the environment that script/test made here.
+copy_tree() {
+    umask 022
+    chmod 755 "$copy"
+    mkdir "$copy/plasm" "$copy/home" "$copy/open"
+    mkdir -m 1777 "$copy/tmp"
+    git ls-files -z --cached --others --exclude-standard |
+        tar c --null --files-from=- --ignore-failed-read 2>/dev/null | tar x -C "$copy/plasm"
+    # Another interpreter than the one of .venv, below root's home, is not there.
+    tar c --exclude=./.venv/wasmer ./.venv | tar x -C "$copy/plasm"
+    find "$copy/plasm/.venv" -maxdepth 5 \( -path '*/bin/*' -o -name pyvenv.cfg -o -name 'installed*' -o -name '*.pth' \
+        -o -name direct_url.json -o -name '__editable__*' \) -type f -exec grep -lIF "$root" {} + |
+        xargs sed -i "s#$root#$copy/plasm#g"
+    chown -R "$user:" "$copy/plasm" "$copy/home"
+}
+
+# Remove the user with whatever it left running, and the copy.
+forget_user() {
+    if id "$user" >/dev/null 2>&1; then
+        for pid in $(ps -o pid= -u "$user" 2>/dev/null); do
+            kill -KILL "$pid" 2>/dev/null || true
+        done
+        userdel "$user" 2>/dev/null || true
+    fi
+    rm -rf "$copy"
+}
