@@ -28,9 +28,10 @@ has_apt() {
 # Install Debian packages; a fresh container has no package lists, so fetch them first.
 apt_install() {
     echo "installing $*"
-    as_root apt-get update -qq </dev/null &&
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" \
-            </dev/null >/dev/null
+    # Another installation may be under way, such as that of a fresh machine: wait for it.
+    as_root apt-get update -qq -o DPkg::Lock::Timeout=300 </dev/null &&
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
+            -o DPkg::Lock::Timeout=300 "$@" </dev/null >/dev/null
 }
 
 # Print the address of the archive that this system's apt reads packages of Debian or Ubuntu from: archive Debian.
