@@ -15,6 +15,7 @@ from tests.docs.reader import RUN, matches, parsed, read
 
 ELSEWHERE = {
     "CONTRIBUTING.md": "builds, tests and packages the project itself",
+    "docs/containers.md": "needs docker or podman: script/test-container runs it",
     "docs/install.md": "changes the system: script/test-deb and script/test-wheels do it in clean ones",
     "docs/two-machines.md": "needs two machines: script/test-two-machines boots them",
     "php/README.md": "php/tests/ReadmeTest.php runs it",
