@@ -48,7 +48,7 @@ def show(file: str, as_json: bool) -> None:
     render.show_fields(
         [
             ("outcome", str(result.outcome)),
-            ("gas", f"{result.gas_used:,} of {asked.limits.gas:,} ({result.gas_schedule})"),
+            ("gas", f"{render.gas_text(found)} of {asked.limits.gas:,} ({result.gas_schedule})"),
             ("reproducible", "yes" if result.reproducible and result.outcome.recheckable else "no"),
             ("stdout", f"{result.stdout_bytes:,} bytes, sha256 {found.stdout}"),
             ("stderr", f"{result.stderr_bytes:,} bytes, sha256 {found.stderr}"),

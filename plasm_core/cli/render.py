@@ -200,12 +200,18 @@ def time_json(moment: datetime) -> str:
     return str(timestamp().dump(moment))
 
 
+def gas_text(receipt: Receipt) -> str:
+    """Return the gas that a run used, for people: at least so much if the node ended it, and alone can say it."""
+    used = f"{receipt.result.gas_used:,}"
+    return used if receipt.result.outcome.recheckable else f"at least {used}"
+
+
 def run_line(receipt: Receipt) -> tuple[str, str]:
     """Return the mark and the sentence about a finished run."""
     result, claims = receipt.result, receipt.claims
     parts = [
         str(result.outcome),
-        f"{result.gas_used:,} gas",
+        f"{gas_text(receipt)} gas",
         f"{claims.wall_time_ms:,} ms",
         f"{claims.runtime.name} {claims.runtime.version}",
     ]

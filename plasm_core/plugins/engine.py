@@ -160,7 +160,9 @@ class GuestJob:
     `stdin` has `read(count)`, which returns at least one byte while `remaining()` is not 0. `output(stream, data)`
     receives the guest's output, stream 1 or 2. The values of `gas` and `pages` are written to the globals with these
     names before the guest runs. The function `start` is called before `_start` if `has_start` is true. After `_start`
-    has returned, the exit code is the unsigned value of the global `exit` if that is not empty, else 0.
+    has returned, the exit code is the unsigned value of the global `exit` if that is not empty, else 0. `noted` is a
+    buffer of 8 bytes that the engine keeps up to date as far as it can: the gas left, i64 in little-endian order. If
+    the job is killed, the node says from it how much gas the job used at least.
     """
 
     def __init__(
@@ -179,7 +181,9 @@ class GuestJob:
         real_random: bool,
         names: dict[str, str],
         files: GuestFiles | None = None,
+        noted: Any = None,
     ) -> None:
+        self.noted = bytearray(8) if noted is None else noted
         self.args = args
         self.env = env
         self.seed = seed

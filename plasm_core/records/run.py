@@ -11,9 +11,9 @@ from plasm_core.records.outcome import Outcome
 
 @attrs.frozen(kw_only=True)
 class Run:
-    """How a run ended, and the resources it used. `gas_used`: 0 if the worker could not report it.
+    """How a run ended, and the resources it used.
 
-    `finished_at` is `started_at` plus the wall time, so that changes of the wall clock have no effect.
+    `gas_used`: of a run that the node ended, what it used at least; 0 if that is not known. `finished_at` is `started_at` plus the wall time, so that changes of the wall clock have no effect.
     """
 
     outcome: Outcome

@@ -102,6 +102,13 @@ class EngineContract:
         assert ended.outcome.kind == "timed_out"
         assert not ended.outcome.recheckable
 
+    def test_a_run_that_outlasts_its_wall_time_tells_what_it_used_at_least(self, bench: Bench) -> None:
+        """The module calls the host three times, and then computes."""
+        ended = bench.run("spin", gas=2**53 - 1, wall_time_s=2)
+
+        assert ended.outcome.kind == "timed_out"
+        assert 3 * 1_009 <= ended.gas_used < 2**53 - 1
+
     def test_a_run_ends_when_its_owner_cancels(self, bench: Bench) -> None:
         """The job writes 1 GiB; it is cancelled when the first bytes arrive."""
         cancelled = threading.Event()

@@ -9,6 +9,8 @@ import socket
 
 import attrs
 
+from plasm_core.sandbox.process.gas_note import GasNote
+
 
 @attrs.define(eq=False)
 class Worker:
@@ -23,6 +25,8 @@ class Worker:
     jobs: int = 1
     served: int = 0
     metered_s: float = 0.0
+    note: GasNote | None = None
+    """What it notes of its jobs' gas, from the first job on."""
 
     def is_silent(self) -> bool:
         """Return whether the worker has sent nothing unexpected, which the next job would receive."""
@@ -35,9 +39,20 @@ class Worker:
             pass
         return False
 
+    def noted_gas(self, limit: int) -> int:
+        """Return the gas that its job used at least, as far as it noted."""
+        return 0 if self.note is None else self.note.used(limit)
+
+    def close_note(self) -> None:
+        """Forget what it noted of its jobs' gas."""
+        if self.note is not None:
+            self.note.close()
+            self.note = None
+
     def discard(self) -> None:
-        """End a worker that was given no job, and reap it."""
+        """End a worker that has no job, and reap it."""
         self.sock.close()
+        self.close_note()
         end_process(self.pid)
 
 

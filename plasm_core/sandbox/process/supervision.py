@@ -29,6 +29,7 @@ from plasm_core.records.run import Run
 from plasm_core.sandbox.process import worker_frames
 from plasm_core.sandbox.process.child import Meter, signal_name, unmetered
 from plasm_core.sandbox.process.collected_files import CollectedFiles
+from plasm_core.sandbox.process.gas_note import GasNote
 from plasm_core.sandbox.process.idle_worker import Worker
 from plasm_core.sandbox.process.kill_cause import kills
 from plasm_core.sandbox.process.processor_time import processor_time_s
@@ -110,6 +111,7 @@ class Supervision:
         self.answer: _Answer | None = None
         self.is_lost = False  # its socket ended before its answer
         self.died = False  # it ended by itself: we did not kill it
+        self.noted_gas = 0  # what a worker that gave no answer used at least
 
     def run(self) -> Run | None:
         """Supervise the job to its end.
@@ -135,7 +137,9 @@ class Supervision:
         if answer is None:
             # Time before the job, or in several threads, must not make the charge exceed the elapsed time.
             used_s = min(self.worker.metered_s - self.began_s, wall_time_s)
-            answer = _Answer(outcome=self._explained(reason, returncode), gas_used=0, cpu_time_s=used_s)
+            answer = _Answer(
+                outcome=self._explained(reason, returncode), gas_used=self.noted_gas, cpu_time_s=used_s
+            )
         if self.files is not None and not answer.outcome.recheckable:
             self.files.discard()
         return Run(
@@ -156,6 +160,8 @@ class Supervision:
         if self.answer is not None and worker.key and self.owner.keep(worker):
             return 0
         worker.sock.close()
+        self.noted_gas = worker.noted_gas(self.manifest.limits.gas)
+        worker.close_note()
         if self.answer is not None:
             # Its exit status is not needed, and ending takes time: it is reaped later.
             os.kill(worker.pid, signal.SIGKILL)
@@ -204,17 +210,22 @@ class Supervision:
         sock = self.worker.sock
         sock.settimeout(max(0.1, deadline - time.monotonic()))
         job = self._job()
+        is_first = self.worker.note is None
         try:
+            note = self.worker.note = self.worker.note or GasNote()
+            note.clear()
             made = (
                 [sealed_blob("plasm-stdin", [self.inputs.stdin])]
                 if self.stdin is None and self.inputs.stdin
                 else []
             )
         except OSError as exc:
-            raise SandboxError(f"cannot hand standard input on: {exc.strerror}") from exc
+            raise SandboxError(f"cannot hand a job on: {exc.strerror}") from exc
         fds = [self.stdin.fd] if self.stdin is not None and self.stdin.size_bytes else made
         if self.files is not None:
             fds = [*fds, self.files.pack.fd]
+        if is_first:
+            fds = [*fds, note.fd]
         try:
             sent = socket.send_fds(sock, [job], fds) if fds else 0
             if sent < len(job):  # sending zero bytes also fails if the worker has ended by now

@@ -40,6 +40,7 @@ from plasm_core.trap_kinds import TRAP_KINDS
 TYPE_CHECKING = False  # importing typing would cost every worker
 if TYPE_CHECKING:
     import _socket
+    import mmap
     from collections.abc import Callable
 
     from plasm_core.plugins.engine import GuestFiles, HostedModule, Instance, LoadedModule
@@ -164,8 +165,10 @@ def serve(
 
     `ready`: the instance for the first job. `tighten` drops permissions that a guest must not have.
     """
+    noted = None
     for number in range(jobs):
         job, sent = receive_job(sock)
+        noted = noted or sent.shared_note()  # a shared worker keeps the one that came with its first job
         if number == 0:
             confinement.limit_resources(
                 cpu_s=job.cpu_s, memory_bytes=job.memory_bytes + file_memory(job) + OVERHEAD_BYTES
@@ -173,6 +176,8 @@ def serve(
             tighten()
         host, instance = ready or make_instance(module)
         ready = None
+        if noted is not None:
+            host.noted = noted
         stdin = FileStdin(sent.stdin, job.stdin_bytes)
         outcome = run(instance, host, job, stdin, sender(sock), sent)
         if sent.files is not None and not worker_frames.is_failure(outcome):
@@ -188,6 +193,7 @@ def serve(
 def serve_hosted(sock: _socket.socket, module: HostedModule, tighten: Callable[[], None]) -> None:
     """Serve one job from a socket, on an engine with its own WASI host."""
     job, sent = receive_job(sock)
+    noted = sent.shared_note()
     memory_bytes = (
         job.memory_bytes + 2 * file_memory(job) + HOSTED_OVERHEAD_BYTES
     )  # its buffers grow by doubling
@@ -195,9 +201,8 @@ def serve_hosted(sock: _socket.socket, module: HostedModule, tighten: Callable[[
     tighten()
     stdin = FileStdin(sent.stdin, job.stdin_bytes)
     files = None if job.files is None else guest_files(job.files, sent.pack, sock)
-    sock.sendall(
-        worker_frames.frame(worker_frames.OUTCOME, run_hosted(module, job, stdin, sender(sock), files))
-    )
+    outcome = run_hosted(module, job, stdin, sender(sock), files, noted)
+    sock.sendall(worker_frames.frame(worker_frames.OUTCOME, outcome))
 
 
 def receive_job(sock: _socket.socket) -> tuple[worker_frames.WorkerJob, SentDescriptors]:
@@ -262,8 +267,9 @@ def run_hosted(
     stdin: FileStdin,
     output: Callable[[int, bytes], None],
     files: GuestFiles | None = None,
+    noted: mmap.mmap | None = None,
 ) -> bytes:
-    """Run a job on an engine with its own WASI host. Return its outcome as `run` does."""
+    """Run a job on an engine with its own WASI host. Return its outcome as `run` does. `noted`: see `GasNote`."""
     asked = GuestJob(
         args=job.args,
         env=job.env,
@@ -278,6 +284,7 @@ def run_hosted(
         real_random=bool(job.flags & worker_frames.RANDOM_REAL),
         names=_NAMES if job.flags & worker_frames.HAS_ENTRY else _NAMES_WITHOUT_ENTRY,
         files=files,
+        noted=bytearray(8) if noted is None else noted,
     )
     before = _processor_time_s()
     detail = ""

@@ -6,6 +6,7 @@ import os
 
 from plasm_core.plugins.engine import EngineFailure, GuestFiles
 from plasm_core.sandbox.process import worker_frames
+from plasm_core.sandbox.process.gas_note import shared_note
 from plasm_core.sandbox.wasi.file_calls import FileCalls
 from plasm_core.sandbox.wasi.inodes import TreeLimits
 from plasm_core.sandbox.wasi.open_files import FileJob
@@ -13,6 +14,7 @@ from plasm_core.sandbox.wasi.open_files import FileJob
 TYPE_CHECKING = False  # importing typing would cost every worker
 if TYPE_CHECKING:
     import _socket
+    import mmap
     from collections.abc import Callable
 
 _PREFIX_BYTES = 4  # a pack begins with the length of its listing, which came with the job
@@ -29,6 +31,14 @@ class SentDescriptors:
         left = iter(fds)
         self.stdin = next(left, None) if flags & worker_frames.HAS_STDIN else None
         self.pack = next(left, None) if flags & worker_frames.HAS_FILES else None
+        self._note = next(left, None)
+
+    def shared_note(self) -> mmap.mmap | None:
+        """Return the note of the gas, if it came: with a worker's first job."""
+        if self._note is None:
+            return None
+        self.all.remove(self._note)
+        return shared_note(self._note)
 
     def close(self) -> None:
         """Close them."""

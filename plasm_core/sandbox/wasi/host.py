@@ -25,10 +25,11 @@ CALL_GAS = 1_000
 MAX_VECTORS = 1_024
 _CHUNK = 1 << 16
 
+_note_left = struct.Struct("<q").pack_into
 TYPE_CHECKING = False  # importing typing would cost every worker
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from typing import Protocol
+    from typing import Any, Protocol
 
     from plasm_core.plugins.engine import HostFunction, Instance, Memory
 
@@ -74,6 +75,8 @@ class Host:
 
     def __init__(self, gas_global: str) -> None:
         self._gas_global = gas_global
+        self.noted: Any = bytearray(8)
+        """A buffer that shows the gas left after the last charge, i64 in little-endian order."""
         self._instance: Instance
         self.memory: Memory
         self._job: HostJob
@@ -127,6 +130,7 @@ class Host:
     def charge(self, amount: int) -> None:
         left = self._instance.get_global(self._gas_global) - amount
         self._instance.set_global(self._gas_global, left)
+        _note_left(self.noted, 0, left)
         if left < 0:
             raise OutOfGas
 

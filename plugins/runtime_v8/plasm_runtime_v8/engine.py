@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
     from plasm_core.plugins.engine import GuestFiles, GuestJob
 
-_HEAD_BYTES = 16
+_HEAD_BYTES = 24
 _DATA_BYTES = 1 << 16
-# Requests of the script: what stands in the head, as u32 request, u32 length; the answer of CLOCK is u64 at 8.
+# Requests of the script: what stands in the head, as u32 request, u32 length; the answer of CLOCK is u64 at 8. At 16
+# is the gas left after the last host call, i64.
 _STDOUT, _STDERR, _STDIN, _MONOTONIC, _REALTIME, _SLEEP, _RANDOM, _PACK, _ENTRY, _DATA = range(1, 11)
 _LONGEST_SLEEP_S = 3600.0
 
@@ -128,6 +129,10 @@ class V8Module(HostedModule):
                 failures.append(exc)
                 struct.pack_into("<I", shared, 0, 0)
 
+        def note() -> None:
+            job.noted[:] = shared[16:24]
+
+        struct.pack_into("<q", shared, 16, job.gas)
         self._isolate.serve = guarded
         names = ", ".join(f"{use}: {name!r}" for use, name in job.names.items())
         try:
@@ -135,7 +140,8 @@ class V8Module(HostedModule):
                 f"plasm.run({{args: [{_texts(job.args)}], env: [{_texts(job.env)}], seed: '{job.seed.hex()}', "
                 f"outputBytes: {job.output_bytes}, stdinBytes: {job.stdin.remaining()}, gas: {job.gas}n, "
                 f"pages: {job.pages}, hasStart: {int(job.has_start)}, realClock: {int(job.real_clock)}, "
-                f"realRandom: {int(job.real_random)}, names: {{{names}}}, files: {_files(job.files)}}})"
+                f"realRandom: {int(job.real_random)}, names: {{{names}}}, files: {_files(job.files)}}})",
+                meanwhile=note,
             )
         except V8Error as exc:
             raise EngineFailure(f"v8: {' '.join(str(exc).split())[:500]}") from exc

@@ -28,6 +28,9 @@ _UNDEFINED, _NULL, _BOOL, _INTEGER, _STRING = 11, 1, 2, 3, 5
 _SHARED_BUFFER, _FIRST_ERROR = 101, 200
 
 
+_MEANWHILE_S = 0.1
+
+
 class V8Error(Exception):
     """A script failed, or the library has another version than expected."""
 
@@ -123,14 +126,18 @@ class Context:
             self._result = handle
             self._arrived.release()
 
-    def evaluate(self, script: str) -> Any:
+    def evaluate(self, script: str, *, meanwhile: Callable[[], None] | None = None) -> Any:
         """Run a script and return its last value: None, a bool, int, str, or a memoryview of a SharedArrayBuffer.
+
+        `meanwhile` is called every tenth of a second while the script runs.
 
         Raises: `V8Error` with the message of an exception that the script did not catch.
         """
         code = self._string(script)
         self._library.mr_eval(self._context, code, 0)
-        self._arrived.acquire()
+        while not self._arrived.acquire(timeout=_MEANWHILE_S if meanwhile else -1):
+            if meanwhile:
+                meanwhile()
         handle, self._result = self._result, None
         self._library.mr_free_value(self._context, code)
         return self._converted(handle)

@@ -1,6 +1,6 @@
 // Runs one job on V8: what Python evaluates behind wasi.mjs. `shared` and `doorbell` are Python's.
 globalThis.plasm = (() => {
-  const HEAD_BYTES = 16;
+  const HEAD_BYTES = 24;
   const STDOUT = 1, STDIN = 3, MONOTONIC = 4, REALTIME = 5, SLEEP = 6, RANDOM = 7;
   const PACK = 8, ENTRY = 9, DATA = 10, ENTRY_HEAD_BYTES = 13;
   const ring = globalThis.doorbell;
@@ -14,6 +14,17 @@ globalThis.plasm = (() => {
     if (head.getUint32(0, true) !== request) throw new Error("the worker failed");
   };
   const unhex = (text) => Uint8Array.from({ length: text.length / 2 }, (_, i) => parseInt(text.substr(2 * i, 2), 16));
+
+  /** The gas counter for the host, whose changes Python sees while the guest runs. */
+  const noted = (gas) => ({
+    get value() {
+      return gas.value;
+    },
+    set value(left) {
+      gas.value = left;
+      head.setBigInt64(16, left, true);
+    },
+  });
 
   class RealClock {
     constructor() {
@@ -138,7 +149,7 @@ globalThis.plasm = (() => {
       }
       exports[job.names.gas].value = job.gas;
       exports[job.names.pages].value = job.pages;
-      host.attach(exports.memory, exports[job.names.gas]);
+      host.attach(exports.memory, noted(exports[job.names.gas]));
       try {
         if (job.hasStart) exports[job.names.start]();
         exports._start();

@@ -126,7 +126,7 @@ def test_a_worker_that_is_killed_is_a_system_error(lab: Lab, number: int, name: 
 
     [job] = ended
     assert job.outcome == Outcome(kind="system_error", detail=f"the worker died ({name})")
-    assert job.gas_used == 0
+    assert 1_000 < job.gas_used < 2_000  # it had written, and says no more of itself
     assert gone(worker)
 
 
