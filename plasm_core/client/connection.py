@@ -56,8 +56,8 @@ class Link:
             and not (self._is_amid_frame or self._said or self._unread)
         )
 
-    async def send(self, frames: bytes) -> None:
-        """Send encoded frames. Raises: `ConnectionLostError`."""
+    async def send(self, frames: bytes, *, fd: int | None = None) -> None:
+        """Send encoded frames, with a copy of a descriptor if one is given. Raises: `ConnectionLostError`."""
         if not frames:
             return
         try:
@@ -67,7 +67,10 @@ class Link:
         try:
             self._is_amid_frame = True
             with trio.fail_after(SILENCE_S):
-                await self.stream.send_all(frames)
+                if fd is None:
+                    await self.stream.send_all(frames)
+                else:
+                    await self.stream.send_with(frames, fd)
             self._is_amid_frame = False
         except StreamError as exc:
             raise ConnectionLostError(f"the connection broke while sending: {exc}") from exc

@@ -13,6 +13,7 @@ from plasm_core.client.tree_archive import ArchiveError, TreeArchive
 from plasm_core.records.files import DEFAULT_FILE_LIMITS, ROOT, FileLimits, JobFiles
 from plasm_core.sandbox.process.file_pack import (
     FilePack,
+    Readable,
     TreeSource,
     bytes_source,
     directory_source,
@@ -87,7 +88,7 @@ class FileTree:
         """Add a file with these bytes. Raises: `FileTreeError`."""
         self._add(_guest(path), lambda guest: bytes_source(guest, data))
 
-    def add_opened(self, path: str, size_bytes: int, open: Callable[[], IO[bytes]]) -> None:
+    def add_opened(self, path: str, size_bytes: int, open: Callable[[], Readable]) -> None:
         """Add a file whose bytes `open` gives when the tree is packed. Raises: `FileTreeError`."""
         self._add(_guest(path), functools.partial(opened_source, size_hint=size_bytes, open=open))
 

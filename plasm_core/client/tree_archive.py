@@ -51,7 +51,7 @@ class ArchiveEntry:
 
     path: bytes
     size: int = 0
-    open: Callable[[], IO[bytes]] | None = None
+    open: Callable[[], io.RawIOBase] | None = None
 
 
 class TreeArchive:
@@ -62,17 +62,17 @@ class TreeArchive:
         file: str | Path | IO[bytes],
         *,
         name: str | None = None,
-        maximum_bytes: int = MAX_BYTES,
+        maximum_bytes: int | None = None,
         scratch: Callable[[], IO[bytes]] = scratch_file,
         unpacking: Callable[[int], None] = lambda _size: None,
     ) -> None:
         """`file`: a path, or an open file, which stays open. `name`: what errors call it.
 
-        `maximum_bytes`: the most that its files may come to, unpacked. `scratch` makes the file that a compressed tar
-        is decompressed into; `unpacking` is called with the size of each piece before it is written there.
+        `maximum_bytes`: the most that its files may come to, unpacked, `MAX_BYTES` if None. `scratch` makes the file
+        that a compressed tar is decompressed into; `unpacking` is called with the size of each piece before it is written there.
         """
         self._name = name or (os.fspath(file) if isinstance(file, (str, os.PathLike)) else "the archive")
-        self._maximum_bytes = maximum_bytes
+        self._maximum_bytes = MAX_BYTES if maximum_bytes is None else maximum_bytes
         self._scratch = scratch
         self._unpacking = unpacking
         self._opened = ExitStack()
@@ -223,10 +223,10 @@ class TreeArchive:
         if size > _MAX_DIRECTORY_BYTES:
             raise self._error(f"its directory has more than {_MAX_DIRECTORY_BYTES} bytes")
 
-    def _member(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], IO[bytes]]:
-        def opened() -> IO[bytes]:
+    def _member(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], io.RawIOBase]:
+        def opened() -> io.RawIOBase:
             with self._telling():
-                return _Checked(archive.open(info), self._telling)  # type: ignore[return-value]
+                return _Checked(archive.open(info), self._telling)
 
         return opened
 
@@ -238,10 +238,12 @@ class _Checked(io.RawIOBase):
         self._file = file
         self._telling = telling
 
-    def read(self, size: int = -1) -> bytes:
-        """Return the next bytes. Raises: `ArchiveError`."""
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        """Read the next bytes, and return how many. Raises: `ArchiveError`."""
         with self._telling():
-            return self._file.read(size)
+            data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
     def close(self) -> None:
         """Close it."""
@@ -255,19 +257,20 @@ class FilePart(io.RawIOBase):
     def __init__(self, file: IO[bytes], offset: int, size: int) -> None:
         self._file, self._at, self._left = file, offset, size
 
-    def read(self, size: int = -1) -> bytes:
-        """Return the next bytes."""
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        """Read the next bytes, and return how many."""
         self._file.seek(self._at)
-        data = self._file.read(self._left if size < 0 else min(size, self._left))
+        data = self._file.read(min(len(buffer), self._left))
         if not data and self._left:
             raise ArchiveError("the archive has changed while it was read")
         self._at += len(data)
         self._left -= len(data)
-        return data
+        buffer[: len(data)] = data
+        return len(data)
 
 
-def _part(file: IO[bytes], offset: int, size: int) -> Callable[[], IO[bytes]]:
-    return lambda: FilePart(file, offset, size)  # type: ignore[return-value]
+def _part(file: IO[bytes], offset: int, size: int) -> Callable[[], io.RawIOBase]:
+    return lambda: FilePart(file, offset, size)
 
 
 def _from_start(file: IO[bytes]) -> IO[bytes]:

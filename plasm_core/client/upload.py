@@ -15,6 +15,7 @@ from typing import IO
 from plasm_core.input_file import TooLargeError, is_stored, open_input, read_some
 from plasm_core.records import sha256
 from plasm_core.sandbox.process.file_pack import FilePack
+from plasm_core.sandbox.process.sealed_memory import is_sealed
 from plasm_core.scratch_file import scratch_file
 
 MAX_STREAM_BYTES = 1 << 30
@@ -146,6 +147,11 @@ class Pack(Source):
     def digest(self) -> str:
         """The digest of the tree, which is not that of these bytes."""
         return self._pack.tree
+
+    @property
+    def sealed_fd(self) -> int | None:
+        """The descriptor of the pack, if it is sealed memory."""
+        return self._pack.fd if is_sealed(self._pack.fd, self.size_bytes) else None
 
     def read(self, offset: int, maximum: int) -> bytes:
         parts, wanted = [], max(0, min(maximum, self.size_bytes - offset))

@@ -10,11 +10,12 @@ import trio
 
 from plasm_core.background_tasks import alongside
 from plasm_core.client.connection import Link
-from plasm_core.client.upload import Bytes, Source
+from plasm_core.client.upload import Bytes, Pack, Source
 from plasm_core.client.watcher import Watcher
 from plasm_core.errors import ConnectionLostError
 from plasm_core.protocol.channels import Channel
-from plasm_core.protocol.messages import Offered
+from plasm_core.protocol.frames import MAX_DATA_BYTES
+from plasm_core.protocol.messages import SEALED_MEMORY, Offered
 from plasm_core.quantities import shown_bytes
 
 PROVE_FROM_BYTES = 256 << 10
@@ -22,6 +23,8 @@ PROVE_FROM_BYTES = 256 << 10
 _AT_ONCE_BYTES = 64 << 10
 """An upload of at most so many bytes is sent in one write, by the task that then waits for the answer."""
 _TELL_S = 0.25
+_FAST_BYTES, _FAST_S = 1 << 19, 0.1
+"""To a node that takes a piece in so little time, so much is sent in one go: each go takes turns of both loops."""
 
 
 @asynccontextmanager
@@ -42,6 +45,8 @@ async def uploading(
         return
     for channel, proof in proofs.items():
         await link.send(link.conversation.prove(proof, channel))
+    if Channel.FILES not in proofs:
+        await _pass_on(link, sources.get(Channel.FILES))
 
     async def upload() -> None:
         with contextlib.suppress(ConnectionLostError):
@@ -62,6 +67,17 @@ async def _proofs(sources: dict[Channel, Source], offered: Offered, *, has_files
     if has_files and worth and files is not None and not offered.received.files:
         found[Channel.FILES] = await _prove(files, offered.challenge)
     return found
+
+
+async def _pass_on(link: Link, files: Source | None) -> None:
+    """Pass large files to a node of this machine as a descriptor, if both sides can and no byte was sent before."""
+    conversation = link.conversation
+    if not isinstance(files, Pack) or files.size_bytes < PROVE_FROM_BYTES or (fd := files.sealed_fd) is None:
+        return
+    if not link.stream.passes_descriptors or SEALED_MEMORY not in conversation.features:
+        return
+    if conversation.room[Channel.FILES][0] == 0:
+        await link.send(conversation.sealed_memory(Channel.FILES), fd=fd)
 
 
 def _whole_upload(link: Link, sources: dict[Channel, Source]) -> bytes | None:
@@ -98,13 +114,16 @@ async def _send_pieces(link: Link, sources: dict[Channel, Source], watch: Watche
     """Send what there is credit for, as long as there is anything to send."""
     total = sum(source.size_bytes for source in sources.values())
     told_at = trio.current_time()
+    at_once = MAX_DATA_BYTES
     while True:
         sent = False
         for channel, (position, room) in link.conversation.room.items():
             if room:
-                source = sources[channel]
-                data = await _read(source, position, room)
+                data = await _read(sources[channel], position, min(room, at_once))
+                began = trio.current_time()
                 await link.send(link.conversation.upload(channel, data))
+                # A heartbeat has to wait for what is being sent, and a slow node breaks off what is sent too long.
+                at_once = _FAST_BYTES if trio.current_time() < began + _FAST_S else MAX_DATA_BYTES
                 sent = True
         if sent and trio.current_time() >= told_at + _TELL_S:
             told_at = trio.current_time()

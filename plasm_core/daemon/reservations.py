@@ -34,6 +34,9 @@ PROOF_S = 0.01
 PROOF_BYTES_PER_S = 128 << 20
 """The delay of the answer to a stranger's proof of possession: `PROOF_S`, and the module's size at this rate."""
 
+_COPY_BYTES = 32 << 20
+"""How much of an upload a thread copies and hashes before the loop is asked again: its client may have left."""
+
 T = TypeVar("T")
 
 
@@ -54,6 +57,10 @@ class Offers:
 
     def __len__(self) -> int:
         return len(self._offers)
+
+    def has(self, offer: Offer) -> bool:
+        """Return whether a reservation has been neither accepted nor discarded."""
+        return self._offers.get(offer.key) is offer
 
     @property
     def limits(self) -> QueueLimits:
@@ -221,6 +228,22 @@ class Offers:
             await self.discard(offer)
             raise
         self.extend(offer)
+
+    async def copy(self, offer: Offer, channel: Channel, fd: int) -> int:
+        """Store some of the next bytes of a channel from a descriptor that has all of them. Return how many.
+
+        Raises: as `write`, of which it is the same but for the number of threads that it takes.
+        """
+        try:
+            part = offer.parts[channel]
+            upload = part.upload or part.begun(await self._begin(offer, channel))
+            count = min(_COPY_BYTES, upload.size_bytes - upload.received_bytes)
+            await self._charged(offer, True, upload.copy, fd, count)
+        except (RefusedError, StorageError):
+            await self.discard(offer)
+            raise
+        self.extend(offer)
+        return count
 
     async def _charged(self, offer: Offer, waits: bool, work: Callable[..., T], *arguments: object) -> T:
         """Work for an upload, in a thread if that `waits`, and charge the processor time to its client.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import math
 
 import trio
 
@@ -16,6 +15,7 @@ from plasm_core.daemon.scheduling.owners import Owner
 from plasm_core.daemon.service import Service
 from plasm_core.daemon.store import Job
 from plasm_core.daemon.store.left_files import LeftFile
+from plasm_core.daemon.upload_writer import UploadWriter
 from plasm_core.errors import (
     DiskFullError,
     InvalidRecordError,
@@ -32,6 +32,7 @@ from plasm_core.printable import cleaned
 from plasm_core.protocol.channels import Channel
 from plasm_core.protocol.frames import Data
 from plasm_core.protocol.messages import (
+    SEALED_MEMORY,
     AskCapabilities,
     AskStatus,
     Attach,
@@ -41,10 +42,10 @@ from plasm_core.protocol.messages import (
     Hello,
     Message,
     OutputContents,
-    Possession,
     Question,
     Refused,
     Release,
+    SealedMemory,
     Submit,
 )
 from plasm_core.protocol.node_session import NodeConversation, NodePhase
@@ -67,8 +68,6 @@ _LOOK_S = 2.0
 _AHEAD = 4
 """How many messages and data frames of a client may wait to be processed, so that reading and processing need not take
 turns for each."""
-_WRITE_S, _WRITE_BYTES = 0.1, 1 << 18
-"""An upload that comes fast is stored in pieces of so many bytes: each write takes a thread."""
 
 
 class _Left(Exception):
@@ -100,9 +99,10 @@ class Session:
         self._service.counters.add("sessions_total")
         try:
             try:
-                hello = Hello(
-                    peer=str(self._service.peer), agent=AGENT, keep_s=KEEP_S, features=self._service.features
-                )
+                features = self._service.features
+                if self._stream.passes_descriptors:
+                    features = (*features, SEALED_MEMORY)
+                hello = Hello(peer=str(self._service.peer), agent=AGENT, keep_s=KEEP_S, features=features)
                 await self._send(self._conversation.hello(hello))
                 async with alongside(self._read, self._beat, self._end_silence):
                     await self._converse(await self._next())
@@ -350,6 +350,7 @@ class Session:
     async def _upload(self, offer: Offer, token: bytes) -> tuple[Job, bool]:
         conversation, offers = self._conversation, self._service.offers
         self._service.counters.add("offers_total")
+        self._stream.accept_descriptors(offer.manifest.files is not None)
         await self._send(
             conversation.offered(
                 offer.key[0],
@@ -358,23 +359,16 @@ class Session:
                 received=offer.received,
             )
         )
-        held: dict[Channel, bytearray] = {}
-        written_at: dict[Channel, float] = {}
-        while not offer.is_complete:
-            item = await self._next()
-            if isinstance(item, Possession):
-                known = await offers.prove(offer, item.proof, item.about)
-                await self._send(conversation.possessed(known, item.about))
-            elif isinstance(item, Data):
-                data = held.setdefault(item.channel, bytearray())
-                data += item.data
-                is_due = trio.current_time() >= written_at.get(item.channel, -math.inf) + _WRITE_S
-                if len(data) >= _WRITE_BYTES or is_due or conversation.is_received(item.channel):
-                    written_at[item.channel] = trio.current_time()
-                    await offers.write(offer, item.channel, bytes(data))
-                    data.clear()
-                self._service.counters.add("received_bytes_total", len(item.data))
-                await self._send(conversation.credit(item.channel))
+        writer = UploadWriter(offers, offer)
+        async with writer.writing():
+            while not writer.is_complete:
+                item = await self._next()
+                before = writer.taken_bytes
+                fd = self._stream.take_descriptor() if isinstance(item, SealedMemory) else None
+                await self._send(await writer.receive(conversation, item, fd))
+                self._service.counters.add("received_bytes_total", writer.taken_bytes - before)
+            await writer.settle()
+        self._stream.accept_descriptors(False)
         phases: list[str] = []
         is_stranger = bool(offer.owner.counted)
         untold = list(_TOLD_TO_STRANGERS) if is_stranger and offer.route == "here" else []

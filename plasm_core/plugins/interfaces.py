@@ -225,6 +225,25 @@ class Stream(ABC):
     async def send_all(self, data: bytes) -> None:
         """Send bytes, waiting while the other side is slow to take them. Raises: `StreamError`."""
 
+    @property
+    def passes_descriptors(self) -> bool:
+        """Whether `send_with` and `take_descriptor` work: both sides are processes of one machine."""
+        return False
+
+    async def send_with(self, data: bytes, fd: int) -> None:
+        """Send bytes with a copy of a descriptor, which the other side has before the last of them.
+
+        Raises: `StreamError`.
+        """
+        raise NotImplementedError
+
+    def accept_descriptors(self, accept: bool) -> None:  # noqa: B027 - most streams pass none
+        """Begin or cease to take descriptors that come with what is received: until then they are closed."""
+
+    def take_descriptor(self) -> int | None:
+        """Return the descriptor that came with what was received, if one did. The caller closes it."""
+        return None
+
     @abstractmethod
     async def receive_some(self, max_bytes: int = 65_536) -> bytes:
         """Return at least one byte, or none at the end of the stream. Raises: `StreamError`."""

@@ -38,6 +38,7 @@ from plasm_core.protocol.messages import (
     Question,
     Refused,
     Result,
+    SealedMemory,
     State,
     Status,
     StatusIs,
@@ -252,11 +253,11 @@ class ClientConversation:
 
     @property
     def room(self) -> dict[Channel, tuple[int, int]]:
-        """For each incomplete upload: the next offset, and how many bytes may be sent now."""
+        """For each incomplete upload: the next offset, and how many bytes may be sent now, in any number of frames."""
         if self.phase is not ClientPhase.UPLOADING:
             return {}
         return {
-            channel: (window.position, min(window.room, self._sizes.of(channel) - window.position))
+            channel: (window.position, min(window.open, self._sizes.of(channel) - window.position))
             for channel, window in self._uploads.items()
             if window.position < self._sizes.of(channel) and channel not in self._proving
         }
@@ -288,6 +289,13 @@ class ClientConversation:
         return control_frame(
             Possession(proof=proof, channel=None if channel is Channel.MODULE else channel.label)
         )
+
+    def sealed_memory(self, channel: Channel) -> bytes:
+        """Encode that a descriptor has all bytes of a channel. No byte of it may be sent before the node's answer."""
+        if self.phase is not ClientPhase.UPLOADING or channel not in self.room:
+            raise ValueError(f"not a time to pass a descriptor: {self.phase.value}")
+        self._proving.add(channel)
+        return control_frame(SealedMemory(channel=channel.label))
 
     def upload(self, channel: Channel, data: bytes) -> bytes:
         """Encode the next bytes of a channel, at most as many as `room` says."""

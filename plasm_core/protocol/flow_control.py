@@ -6,7 +6,7 @@ import attrs
 
 from plasm_core.errors import ProtocolError
 from plasm_core.protocol.channels import Channel
-from plasm_core.protocol.frames import MAX_DATA_BYTES, Data, data_frame
+from plasm_core.protocol.frames import MAX_DATA_BYTES, Data, data_frames
 
 
 @attrs.define
@@ -20,7 +20,12 @@ class SendWindow:
     @property
     def room(self) -> int:
         """How many bytes may be sent now, in one frame."""
-        return max(0, min(MAX_DATA_BYTES, self.credit - self.position))
+        return min(MAX_DATA_BYTES, self.open)
+
+    @property
+    def open(self) -> int:
+        """How many bytes may be sent now, in any number of frames."""
+        return max(0, self.credit - self.position)
 
     def grow(self, upto: int) -> None:
         """Record new credit. Raises: `ProtocolError` if it is less than the credit before."""
@@ -29,12 +34,12 @@ class SendWindow:
         self.credit = upto
 
     def send(self, data: bytes) -> bytes:
-        """Return a frame with the channel's next bytes. Raises: ValueError if they exceed the credit."""
-        if len(data) > self.room:
-            raise ValueError(f"{len(data)} bytes of {self.channel.label}, with room for {self.room}")
-        frame = data_frame(self.channel, self.position, data)
+        """Return frames with the channel's next bytes. Raises: ValueError if they exceed the credit."""
+        if not 1 <= len(data) <= self.open:
+            raise ValueError(f"{len(data)} bytes of {self.channel.label}, with room for {self.open}")
+        frames = data_frames(self.channel, self.position, data)
         self.position += len(data)
-        return frame
+        return frames
 
 
 @attrs.define

@@ -46,7 +46,21 @@ def data_frame(channel: Channel, offset: int, data: bytes) -> bytes:
     """Encode 1 to `MAX_DATA_BYTES` bytes of a channel."""
     if not 1 <= len(data) <= MAX_DATA_BYTES:
         raise ValueError(f"{len(data)} bytes are no data frame")
-    return _LENGTH.pack(_DATA_HEADER.size + len(data)) + _DATA_HEADER.pack(_DATA, channel, offset) + data
+    return data_frames(channel, offset, data)
+
+
+def data_frames(channel: Channel, offset: int, data: bytes) -> bytes:
+    """Encode bytes of a channel in as few frames as they need: all but the last have `MAX_DATA_BYTES`."""
+    view = memoryview(data)
+    parts: list[bytes | memoryview] = []
+    for start in range(0, len(data), MAX_DATA_BYTES):
+        part = view[start : start + MAX_DATA_BYTES]
+        parts += (
+            _LENGTH.pack(_DATA_HEADER.size + len(part)),
+            _DATA_HEADER.pack(_DATA, channel, offset + start),
+            part,
+        )
+    return b"".join(parts)
 
 
 class FrameReader:
@@ -71,9 +85,11 @@ class FrameReader:
                 end = self._end(start)
                 if end is None or end > len(self._buffer):
                     return
-                frame = bytes(self._buffer[start + _LENGTH.size : end])
+                # A slice of the buffer itself would be copied twice. While a view is open, the buffer cannot shrink.
+                with memoryview(self._buffer) as view, view[start + _LENGTH.size : end] as body:
+                    frame = self._decode(body)
                 start = end
-                yield self._decode(frame)
+                yield frame
         finally:
             del self._buffer[:start]
 
@@ -94,13 +110,13 @@ class FrameReader:
             raise ProtocolError(f"a frame of {length} bytes, more than the {limit} allowed")
         return start + _LENGTH.size + length
 
-    def _decode(self, frame: bytes) -> Message | Data:
+    def _decode(self, frame: memoryview) -> Message | Data:
         if frame[0] == _CONTROL:
-            return parse(frame[1:], self._messages)
+            return parse(bytes(frame[1:]), self._messages)
         if len(frame) <= _DATA_HEADER.size:
             raise ProtocolError("a data frame without bytes")
         _, channel, offset = _DATA_HEADER.unpack_from(frame)
         try:
-            return Data(Channel(channel), offset, frame[_DATA_HEADER.size :])
+            return Data(Channel(channel), offset, bytes(frame[_DATA_HEADER.size :]))
         except ValueError:
             raise ProtocolError(f"there is no channel {channel}") from None

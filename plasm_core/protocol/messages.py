@@ -255,6 +255,24 @@ class Possession(Message):
         return _provable(self.channel)
 
 
+SEALED_MEMORY = "sealed_memory"
+"""The feature of nodes that take `SealedMemory`: on a stream that passes descriptors."""
+
+
+@attrs.frozen(kw_only=True)
+class SealedMemory(Message):
+    """All bytes of a channel are in sealed memory, whose descriptor comes with this message."""
+
+    type = SEALED_MEMORY
+
+    channel: str = constrained(one_of("files"))
+
+    @property
+    def about(self) -> Channel:
+        """The channel that the message is about."""
+        return _provable(self.channel)
+
+
 @attrs.frozen(kw_only=True)
 class Offered(Message):
     """The node has reserved a place for the upload."""
@@ -270,7 +288,9 @@ class Offered(Message):
 
 @attrs.frozen(kw_only=True)
 class Possessed(Message):
-    """Whether the client can skip the upload of the module, or of the files. `channel`: `module` if it is None."""
+    """Whether the node has the module, or the files, so that the client need not send them. `channel`: `module` if it
+    is None.
+    """
 
     type = "possessed"
 
@@ -415,7 +435,8 @@ def _by_type(*classes: type[Message]) -> dict[str, type[Message]]:
 
 _EITHER = _by_type(Credit, Heartbeat, Error)
 FROM_CLIENT = (
-    _by_type(Submit, Attach, AskStatus, Cancel, Release, AskCapabilities, Fetch, Possession) | _EITHER
+    _by_type(Submit, Attach, AskStatus, Cancel, Release, AskCapabilities, Fetch, Possession, SealedMemory)
+    | _EITHER
 )
 FROM_NODE = (
     _by_type(Hello, Offered, Possessed, Progress, Accepted, Attached, State, Result)

@@ -34,6 +34,7 @@ from plasm_core.protocol.messages import (
     Progress,
     Refused,
     Result,
+    SealedMemory,
     State,
     Status,
     StatusIs,
@@ -73,6 +74,7 @@ class NodeConversation:
         self._outputs: dict[Channel, SendWindow] = {}
         self._first = (NOTHING, NOTHING, 0)
         self._challenged: set[Channel] = set()
+        self._passed: set[Channel] = set()
         self._fetch: Fetch | None = None
         self._fetch_end = 0
         self._keeps = False
@@ -111,12 +113,17 @@ class NodeConversation:
             if channel in self._uploads and channel not in self._challenged and not self.is_uploaded:
                 self._challenged.add(channel)
                 return
+        if isinstance(message, SealedMemory) and self.phase is NodePhase.UPLOADING:
+            channel = message.about
+            if channel in self._uploads and channel not in self._passed and not self.is_received(channel):
+                self._passed.add(channel)
+                return
         if not isinstance(message, Opening) or self.phase is not NodePhase.OPENING:
             raise ProtocolError(f"{message.type} has no place where {self.phase.value}")
         self.phase = NodePhase.DECIDING
         self._keeps = message.keep is True
         self._follows = not (isinstance(message, Submit) and message.follow is False)
-        self._uploads, self._outputs, self._challenged = {}, {}, set()
+        self._uploads, self._outputs, self._challenged, self._passed = {}, {}, set(), set()
         self._fetch = message if isinstance(message, Fetch) else None
         self._first = (NOTHING, NOTHING, 0)
         if isinstance(message, Submit):
@@ -132,6 +139,7 @@ class NodeConversation:
             raise ProtocolError(f"bytes of {data.channel.label} have no place where {self.phase.value}")
         window.take(data)
         self._challenged.add(data.channel)  # the time for a proof is over
+        self._passed.add(data.channel)
 
     def _credit(self, credit: Credit) -> None:
         window = next((item for item in self._outputs.values() if item.channel.label == credit.channel), None)
@@ -194,7 +202,7 @@ class NodeConversation:
         )
 
     def possessed(self, known: bool, channel: Channel = Channel.MODULE) -> bytes:
-        """Encode the answer to a proof of possession."""
+        """Encode the answer to a proof of possession, or to sealed memory."""
         self._expect(NodePhase.UPLOADING)
         if known:
             window = self._uploads[channel]

@@ -161,8 +161,8 @@ def _add_parts(tree: FileTree, form: Form, file: StoredFile) -> None:
         tree.add_opened(part.path, part.size_bytes, partial(_opened, file.file, part.offset, part.size_bytes))
 
 
-def _opened(file: IO[bytes], offset: int, size: int) -> IO[bytes]:
-    return FilePart(file, offset, size)  # type: ignore[return-value]
+def _opened(file: IO[bytes], offset: int, size: int) -> FilePart:
+    return FilePart(file, offset, size)
 
 
 def _asked(pack: FilePack, outputs: tuple[str, ...], described: FilesDescription) -> JobFiles:

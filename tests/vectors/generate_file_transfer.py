@@ -34,6 +34,8 @@ def _messages() -> Iterator[tuple[str, m.Message]]:
     yield "client", m.Possession(proof=sha256(bytes(32) + _pack(_tree())), channel="files")
     yield "node", m.Possessed(known=True, channel="files")
     yield "node", m.Credit(channel="files", upto=2_097_152)
+    yield "node", m.Hello(peer=PEER, agent="plasm/0.3.0", keep_s=5, features=("files", "sealed_memory"))
+    yield "client", m.SealedMemory(channel="files")
     yield (
         "client",
         m.Fetch(job_id=JOB, token=TOKEN, path="out/é.txt", offset=65_536, length=2**53 - 1, credit=1_114_112),

@@ -30,6 +30,8 @@ from plasm_core.sandbox.process.descriptor import write_all
 log = logging.getLogger(__name__)
 
 _CHUNK = 1 << 20
+_PIECE = 1 << 18
+"""So much a processor's cache holds between writing and hashing it."""
 SMALL_MODULE_BYTES = 256 << 10
 """So large a module is taken in memory: clients send those at once, and most are here already."""
 
@@ -339,7 +341,7 @@ class ModuleUpload:
         """Whether `write` may take long: it writes to the disk."""
         return not self.is_small
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Store the next bytes.
 
         Raises: `RefusedError` (`digest_mismatch`) beyond the announced size; `StorageFullError`, `StorageError`.
@@ -355,6 +357,15 @@ class ModuleUpload:
                 write_all(self._fd, data)
         self._note(data)
         self.received_bytes += len(data)
+
+    def copy(self, fd: int, count: int) -> None:
+        """Store the next bytes from a descriptor of sealed memory that has all of them. Raises: as `write`."""
+        room, end = memoryview(bytearray(min(count, _PIECE))), self.received_bytes + count
+        while self.received_bytes < end:
+            size = os.preadv(fd, [room[: end - self.received_bytes]], self.received_bytes)
+            if not size:
+                raise RefusedError("digest_mismatch", f"the {self._modules.noun} was cut short")
+            self.write(room[:size])
 
     def pin(self) -> Pin | None:
         """Pin the module if it is stored already, instead of `commit`. Does not wait for the disk.
@@ -383,7 +394,7 @@ class ModuleUpload:
         finally:
             self.discard()
 
-    def _note(self, data: bytes) -> None:
+    def _note(self, data: bytes | memoryview) -> None:
         """Take note of the next bytes, which were stored."""
         self._sha256.update(data)
 

@@ -141,7 +141,7 @@ class TreeUpload(ModuleUpload):
         # Read the listing in a thread: 256 KiB may name 32,000 directories.
         return super().waits or self.size_bytes > _SHORT_BYTES
 
-    def _note(self, data: bytes) -> None:
+    def _note(self, data: bytes | memoryview) -> None:
         try:
             self._digests.update(data)
         except ListingError as exc:

@@ -16,7 +16,7 @@ def read_all(fd: int, offset: int = 0) -> bytes:
     return b"".join(parts)
 
 
-def write_all(fd: int, data: bytes) -> None:
+def write_all(fd: int, data: bytes | memoryview) -> None:
     """Write all bytes, however many calls that takes."""
     view = memoryview(data)
     while view:

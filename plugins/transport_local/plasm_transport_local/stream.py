@@ -18,6 +18,7 @@ from plasm_core.records.peer import PeerId
 
 MAX_LINE_BYTES = 64
 REFUSAL = "na"
+_DESCRIPTOR = struct.Struct("i")
 _MESSAGE_S = 200e-6
 """Seconds of the event loop that the daemon needs for one message, about."""
 _TURN_BYTES, _LEAST_COST_BYTES = 256 << 10, 4 << 10
@@ -32,6 +33,8 @@ class LocalStream(Stream):
         self._turns = turns
         self._group = f"user {user}" if user is not None else "local"
         self._ahead = b""
+        self._descriptor: int | None = None
+        self._accepts = False
         self._turn_bytes = _TURN_BYTES
 
     @property
@@ -68,10 +71,52 @@ class LocalStream(Stream):
         """Return what has come, or wait for it. Raises: OSError, `trio.ClosedResourceError`."""
         await trio.lowlevel.checkpoint_if_cancelled()
         while True:
+            if self._accepts:
+                return await self._read_with_descriptors(max_bytes)
             descriptor = self._stream.socket.fileno()
             with contextlib.suppress(BlockingIOError):
                 return os.read(descriptor, max_bytes)
             await trio.lowlevel.wait_readable(descriptor)
+
+    async def _read_with_descriptors(self, max_bytes: int) -> bytes:
+        data, ancillary, _, _ = await self._stream.socket.recvmsg(
+            max_bytes, socket.CMSG_SPACE(_DESCRIPTOR.size), socket.MSG_CMSG_CLOEXEC
+        )
+        for level, kind, packed in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                for (fd,) in _DESCRIPTOR.iter_unpack(
+                    packed[: len(packed) // _DESCRIPTOR.size * _DESCRIPTOR.size]
+                ):
+                    self.close_descriptor()  # one at a time: what nobody asked for takes no more than that
+                    self._descriptor = fd
+        return data
+
+    @property
+    def passes_descriptors(self) -> bool:
+        return sys.platform == "linux"
+
+    async def send_with(self, data: bytes, fd: int) -> None:
+        passed = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, _DESCRIPTOR.pack(fd))]
+        try:
+            sent = await self._stream.socket.sendmsg([data], passed)
+        except (OSError, trio.ClosedResourceError) as exc:
+            raise StreamError("the other side is gone") from exc
+        if sent < len(data):
+            await self.send_all(data[sent:])
+
+    def accept_descriptors(self, accept: bool) -> None:
+        self._accepts = accept
+        if not accept:
+            self.close_descriptor()
+
+    def take_descriptor(self) -> int | None:
+        fd, self._descriptor = self._descriptor, None
+        return fd
+
+    def close_descriptor(self) -> None:
+        """Close a descriptor that nobody took."""
+        if (fd := self.take_descriptor()) is not None:
+            os.close(fd)
 
     async def receive_some(self, max_bytes: int = 65_536) -> bytes:
         if self._ahead:
@@ -100,6 +145,7 @@ class LocalStream(Stream):
             await self._turns.turn(self._group, self, _MESSAGE_S)
 
     async def aclose(self) -> None:
+        self.close_descriptor()
         await self._stream.aclose()
 
     async def send_line(self, line: str) -> None:

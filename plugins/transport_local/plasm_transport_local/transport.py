@@ -123,6 +123,7 @@ async def _serve(
         log.exception("connection failed")
     finally:
         place.give_back()
+        stream.close_descriptor()
         with trio.CancelScope(shield=True):
             await trio.aclose_forcefully(connection)
 
