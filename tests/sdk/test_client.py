@@ -53,11 +53,12 @@ def test_the_client_runs_follows_cancels_and_maps_jobs(built: Path, web: WebServ
 
 
 def test_the_example_of_the_readme_prints_what_it_says(built: Path, web: WebServer, tmp_path: Path) -> None:
-    (example,) = re.findall(r"```ts\n(.*?)```", (PACKAGE / "README.md").read_text(), re.DOTALL)
+    example = "".join(re.findall(r"```ts\n(.*?)```", (PACKAGE / "README.md").read_text(), re.DOTALL))
     example = example.replace('"@phase/plasm"', json.dumps((built / "index.js").as_uri()))
     example = example.replace("http://127.0.0.1:8750", f"http://127.0.0.1:{web.port}")
     (tmp_path / "example.mjs").write_text(example)
-    shutil.copy(ROOT / "examples" / "hello" / "hello.wasm", tmp_path)
+    for module in ("examples/hello/hello.wasm", "plasm_core/testing/modules/files.wasm"):
+        shutil.copy(ROOT / module, tmp_path)
 
     told = run(built, web, "example.mjs", directory=tmp_path).splitlines()
 
@@ -66,3 +67,4 @@ def test_the_example_of_the_readme_prints_what_it_says(built: Path, web: WebServ
         r"receipt verified ✓ signed by 12D3KooW\w{44}, not re-executed; the job exited with code 0", told[2]
     )
     assert told[3] == "re-executed here on V8: output, exit code and gas equal"
+    assert [line.split()[:2] for line in told[4:]] == [["out/copy", "1000"], ["out/sub/length", "4"]]

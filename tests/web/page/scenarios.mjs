@@ -215,6 +215,8 @@ const scenarios = {
     const jobId = await submit(page, hello, { args: "for\nall" });
     await verified(page).waitFor();
     const { batchId } = await batch('{"args": ["a"]}\n{"gas": 10}\n');
+    const withFiles = await submit(page, copier, { folder: process.env.PLASM_FOLDER, outputs: "out/\nnothing" });
+    await verified(page).waitFor();
     await context.close();
     for (const [name, options] of Object.entries({
       narrow: { viewport: { width: 360, height: 740 }, colorScheme: "light" },
@@ -223,7 +225,7 @@ const scenarios = {
       "4K": { viewport: { width: 3840, height: 2160 }, colorScheme: "dark" },
     })) {
       const sized = await open({ ...options, bypassCSP: true }); // for the checker's script; the others keep the policy
-      for (const place of [`jobs/${jobId}`, `batches/${batchId}`, "jobs", "batches", "new", "verify", "peers", "node"]) {
+      for (const place of [`jobs/${jobId}`, `jobs/${withFiles}`, `batches/${batchId}`, "jobs", "batches", "new", "verify", "peers", "node"]) {
         await sized.page.goto(`${url}/#/${place}`);
         await sized.page.getByRole("heading", { level: 1 }).waitFor();
         if (place.startsWith("jobs/")) await verified(sized.page).waitFor();
@@ -231,14 +233,20 @@ const scenarios = {
           await sized.page.getByRole("button", { name: "Job 0 succeeded" }).click();
           await sized.page.getByText(/^receipt verified ✓/).waitFor();
         }
-        if (place === "new") await sized.page.getByText("Limits and entry").click();
+        if (place === "new") {
+          await sized.page.getByLabel("Input folder").setInputFiles(process.env.PLASM_FOLDER);
+          await sized.page.getByText("Limits and entry").click();
+        }
         if (place === "node") await sized.page.getByText(/^engines$/).waitFor();
         const wide = await sized.page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
         assert.ok(wide <= 0, `${name}: ${place} scrolls sideways by ${wide}`);
         if (name.startsWith("zoomed") || name === "4K") continue; // the same elements, of another size
         await sized.page.addScriptTag({ path: axe });
-        const found = await sized.page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
-        assert.deepEqual(found.violations.map(({ id, nodes }) => `${name} ${place} ${id}: ${nodes[0].html}`), []);
+        for (const colorScheme of ["light", "dark"]) {
+          await sized.page.emulateMedia({ colorScheme });
+          const found = await sized.page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
+          assert.deepEqual(found.violations.map(({ id, nodes }) => `${name} ${colorScheme} ${place} ${id}: ${nodes[0].html}`), []);
+        }
       }
       assert.deepEqual(sized.told, []);
       await sized.context.close();
