@@ -87,19 +87,29 @@ def show(web: WebServer, what: str) -> None:
 
 
 @contextlib.contextmanager
-def listening(web: WebServer, path: str, count: int) -> Iterator[list[socket.socket]]:
-    """Have listeners follow a job."""
+def listening(web: WebServer, path: str, count: int) -> Iterator[int]:
+    """Have listeners follow a job. Yields how many had to ask again, because the daemon did not answer in time."""
     with contextlib.ExitStack() as stack:
-        socks = []
-        for _ in range(count):
-            sock = stack.enter_context(request(web, f"GET {path}/events"))
-            sock.sendall(b"\r\n")
-            socks.append(sock)
-        for sock in socks:
-            data = b""
-            while b"event: status" not in data:
-                data += sock.recv(65536)
-        yield socks
+        waiting, again = count, 0
+        while waiting:
+            socks = [stack.enter_context(request(web, f"GET {path}/events")) for _ in range(waiting)]
+            for sock in socks:
+                sock.sendall(b"\r\n")
+            waiting = sum(not follows(sock) for sock in socks)
+            again += waiting
+        yield again
+
+
+def follows(sock: socket.socket) -> bool:
+    """Wait for the first event; return whether it came, and not a problem."""
+    data = b""
+    while b"event: status" not in data:
+        piece = sock.recv(65536)
+        data += piece
+        if not piece or b"HTTP/1.1 503" in data:
+            sock.close()
+            return False
+    return True
 
 
 def main() -> None:
@@ -162,8 +172,12 @@ def measure(web: WebServer, listeners: int) -> None:
     job = path.headers["location"]
     for turn in (1, 2, 3):
         began = time.monotonic()
-        with listening(web, job, listeners):
-            say(f"{listeners} listeners came in {time.monotonic() - began:.1f} s")
+        with listening(web, job, listeners) as again:
+            took = time.monotonic() - began
+            say(
+                f"{listeners} listeners came in {took:.1f} s"
+                + (f", {again} again after a 503" if again else "")
+            )
             show(web, f"{listeners} listeners, turn {turn}")
             time.sleep(20)
             show(web, f"{listeners} listeners, 20 s later")
