@@ -5,6 +5,7 @@ Both are DSSE envelopes with Ed25519 signatures (docs/receipts.md, "Keys and sig
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
@@ -28,17 +29,31 @@ from plasm_core.records.run import Run
 CLOCK_SKEW = timedelta(minutes=5)
 """How wrong another machine's clock may be."""
 LONGEST_LIFE = timedelta(hours=24)
+_SMALL_BYTES = 8192
+"""Most receipts have some 2,000 bytes. The signatures of larger messages are checked each time."""
 
 
 def is_signature_of(peer: PeerId, signature: bytes, message: bytes) -> bool:
     """Return whether a signature over a message is the peer's: pure Ed25519 without cofactor (RFC 8032, section 5.1.7)."""
-    if key_problem(peer.public_key) is not None or not is_canonical_signature(signature):
+    if len(message) > _SMALL_BYTES:
+        return _is_valid(peer.public_key, signature, message)
+    return _was_valid(peer.public_key, signature, message)
+
+
+def _is_valid(public_key: bytes, signature: bytes, message: bytes) -> bool:
+    if key_problem(public_key) is not None or not is_canonical_signature(signature):
         return False
     try:
-        Ed25519PublicKey.from_public_bytes(peer.public_key).verify(signature, message)
+        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)
     except (InvalidSignature, ValueError):
         return False
     return True
+
+
+_was_valid = functools.lru_cache(maxsize=64)(_is_valid)
+"""A verifier checks a receipt's signature, and the client's memory of nodes the same one again. The answer depends on
+nothing but these bytes, which are compared in full.
+"""
 
 
 def is_signed_by(envelope: Envelope, peer: PeerId) -> bool:

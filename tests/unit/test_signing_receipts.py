@@ -3,14 +3,14 @@
 from datetime import timedelta
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from plasm_core.plugins import loading
 from plasm_core.plugins.interfaces import Runtime
-from plasm_core.records import Outcome, Receipt, job_id, key_id, sha256
+from plasm_core.records import Outcome, PeerId, Receipt, job_id, key_id, sha256
 from plasm_core.records.output import OutputDigest, OutputHasher, OutputStream
 from plasm_core.records.run import Run
-from plasm_core.signing import receipt_of, sign_receipt
+from plasm_core.signing import is_signature_of, receipt_of, sign_receipt
 from tests.support.receipts import MOMENT, SIGNER, manifest
 
 
@@ -92,3 +92,17 @@ def test_what_is_signed_is_the_pre_authentication_encoding_of_the_payload() -> N
     assert signature.key_id == key_id(SIGNER.peer_id.public_key)
     assert signed.signed_bytes.startswith(b"DSSEv1 28 application/vnd.in-toto+json ")
     Ed25519PublicKey.from_public_bytes(SIGNER.peer_id.public_key).verify(signature.sig, signed.signed_bytes)
+
+
+def test_an_answer_about_a_signature_is_given_for_its_own_bytes_only() -> None:
+    """Answers are remembered: one about other bytes must not be taken for them."""
+    message = b"a receipt"
+    signature = SIGNER.sign(message)
+    changed = bytes([signature[0] ^ 1]) + signature[1:]
+    other = PeerId.from_public_key(Ed25519PrivateKey.generate().public_key().public_bytes_raw())
+
+    for _ in range(2):
+        assert is_signature_of(SIGNER.peer_id, signature, message)
+        assert not is_signature_of(SIGNER.peer_id, signature, message + b" ")
+        assert not is_signature_of(SIGNER.peer_id, changed, message)
+        assert not is_signature_of(other, signature, message)
