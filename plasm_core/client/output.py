@@ -9,8 +9,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import IO
 
-import trio
-
 from plasm_core.errors import PlasmError
 from plasm_core.protocol.frames import MAX_DATA_BYTES
 from plasm_core.records.output import OutputDigest, OutputHasher, OutputStream
@@ -45,6 +43,8 @@ async def call_sink(sink: Sink, method: Callable[..., None], *arguments: object)
     if sink.in_memory:
         method(*arguments)
     else:
+        import trio  # only here: a run on this machine needs no event loop
+
         await trio.to_thread.run_sync(method, *arguments)
 
 

@@ -13,7 +13,6 @@ from contextlib import AbstractAsyncContextManager
 from typing import ClassVar
 
 import attrs
-import trio
 
 from plasm_core.plugins.component import Component
 from plasm_core.records.claim import Claim
@@ -261,6 +260,8 @@ class Stream(ABC):
         The reader calls it between messages that it takes out of one `receive_some`. The default yields to the
         event loop once. A transport that shares the loop's time among its peers waits for the peer's turn.
         """
+        import trio  # only here: a run on this machine needs no event loop, and trio takes 50 ms to import
+
         await trio.lowlevel.checkpoint()
 
     @abstractmethod

@@ -5,10 +5,12 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from plasm_core.cli.commands import _COMMANDS, cli
+from tests.support.cli import HELLO
 
 _SCRIPT = """
 import sys
@@ -32,7 +34,7 @@ def imported(*arguments: str, environ: dict[str, str] | None = None) -> tuple[st
         timeout=60,
         check=True,
     )
-    return done.stdout, set(done.stderr.split())
+    return done.stdout, set(done.stderr.splitlines()[-1].split())
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("--version",)])
@@ -50,6 +52,13 @@ def test_completion_of_a_command_imports_nothing_heavy() -> None:
 
     assert shown.split() == ["plain,result", "plain,release", "plain,reputation", "plain,receipt"]
     assert modules & HEAVY == set()
+
+
+def test_a_run_on_this_machine_imports_no_event_loop(homes: Path) -> None:
+    shown, modules = imported("run", HELLO, "a")
+
+    assert shown == "a\n"
+    assert modules & {"trio", "libp2p", "asyncio"} == set()
 
 
 @pytest.mark.parametrize("name", _COMMANDS)
