@@ -8,14 +8,12 @@ goes into claims only.
 
 from __future__ import annotations
 
-import mmap
 import os
 import struct
 
-from plasm_core.sandbox.process.sealed_memory import open_blob
+from plasm_core.sandbox.process.sealed_memory import keep_size, open_blob
 
 _LEFT = struct.Struct("<q")
-SIZE_BYTES = _LEFT.size
 UNKNOWN = -1
 
 
@@ -26,6 +24,7 @@ class GasNote:
         """Make it. Raises: OSError, `StorageError`."""
         self.fd = open_blob("plasm-gas")
         self.clear()
+        keep_size(self.fd)
 
     def clear(self) -> None:
         """Forget what another job noted."""
@@ -33,17 +32,12 @@ class GasNote:
 
     def used(self, limit: int) -> int:
         """Return the gas that was used at least, 0 to the limit; 0 if nothing was noted."""
-        (left,) = _LEFT.unpack(os.pread(self.fd, SIZE_BYTES, 0))
+        noted = os.pread(self.fd, _LEFT.size, 0)
+        if len(noted) < _LEFT.size:  # cut off by the guest
+            return 0
+        (left,) = _LEFT.unpack(noted)
         return limit - left if 0 <= left <= limit else 0
 
     def close(self) -> None:
         """Close the descriptor."""
         os.close(self.fd)
-
-
-def shared_note(fd: int) -> mmap.mmap:
-    """Return the worker's side of a note, and close the descriptor."""
-    try:
-        return mmap.mmap(fd, SIZE_BYTES)
-    finally:
-        os.close(fd)

@@ -23,6 +23,16 @@ def open_blob(name: str) -> int:
         return os.dup(file.fileno())
 
 
+def keep_size(fd: int) -> None:
+    """Make an anonymous file neither shorter nor longer from now on, where the platform can. Raises: OSError."""
+    if hasattr(fcntl, "F_ADD_SEALS"):
+        try:
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+        except OSError as exc:
+            if exc.errno not in (errno.EINVAL, errno.EPERM):
+                raise
+
+
 def seal(fd: int) -> None:
     """Make an anonymous file immutable, where the platform can. Raises: OSError.
 

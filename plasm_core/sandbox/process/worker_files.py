@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 
 from plasm_core.plugins.engine import EngineFailure, GuestFiles
 from plasm_core.sandbox.process import worker_frames
-from plasm_core.sandbox.process.gas_note import shared_note
 from plasm_core.sandbox.wasi.file_calls import FileCalls
 from plasm_core.sandbox.wasi.inodes import TreeLimits
 from plasm_core.sandbox.wasi.open_files import FileJob
@@ -14,9 +14,10 @@ from plasm_core.sandbox.wasi.open_files import FileJob
 TYPE_CHECKING = False  # importing typing would cost every worker
 if TYPE_CHECKING:
     import _socket
-    import mmap
     from collections.abc import Callable
 
+NOTE_BYTES = 8
+"""The size of a `GasNote`."""
 _PREFIX_BYTES = 4  # a pack begins with the length of its listing, which came with the job
 _DATA_BYTES = 1 << 18
 _ENTRY_MEMORY_BYTES = 2_048
@@ -34,11 +35,14 @@ class SentDescriptors:
         self._note = next(left, None)
 
     def shared_note(self) -> mmap.mmap | None:
-        """Return the note of the gas, if it came: with a worker's first job."""
+        """Return the memory of the `GasNote`, if it came: with a worker's first job."""
         if self._note is None:
             return None
         self.all.remove(self._note)
-        return shared_note(self._note)
+        try:
+            return mmap.mmap(self._note, NOTE_BYTES)
+        finally:
+            os.close(self._note)
 
     def close(self) -> None:
         """Close them."""
