@@ -1,7 +1,8 @@
 """Write seccomp.json to standard output: the system calls that the packaged unit allows, for docker and podman.
 
-It needs systemd-analyze, which knows the groups that the unit names. The unit's RestrictNamespaces= becomes a
-condition on unshare(2) and clone(2): flags are compared with what is not allowed (namespaces(7)).
+It needs systemd-analyze, which knows the groups that the unit names. Other lines of the unit become conditions:
+RestrictNamespaces= on unshare(2), whose flags must be of the allowed namespaces (namespaces(7)); LockPersonality= on
+personality(2); RestrictAddressFamilies= on socket(2).
 """
 
 from __future__ import annotations
@@ -27,9 +28,13 @@ OF_THE_RUNTIME = {"setgid", "setgroups", "setresgid", "setresuid", "setuid"}
 """What docker and podman call themselves below the filter, to become the image's user."""
 NOT_IN_A_CONTAINER = {
     *("add_key", "keyctl", "request_key"),  # the kernel's keyrings know no containers
-    *("io_uring_enter", "io_uring_register", "io_uring_setup", "userfaultfd"),
+    *("get_mempolicy", "kcmp", "process_madvise", "userfaultfd"),
+    *("io_uring_enter", "io_uring_register", "io_uring_setup"),  # zygotes pin pages with it, and do without
 }
-"""What the default profiles of docker and podman forbid too, and the daemon does not use."""
+"""What the default profiles of docker and podman forbid too, and the daemon does not need."""
+FAMILIES = {"AF_UNIX": 1, "AF_INET": 2, "AF_INET6": 10, "AF_NETLINK": 16}
+PERSONALITIES = (0, 0xFFFFFFFF)
+"""That of a Linux program, and the value that asks for the present one (personality(2))."""
 ENOSYS, EPERM = 38, 1
 
 
@@ -58,19 +63,29 @@ def profile(unit: str) -> dict[str, object]:
     (line,) = re.findall(r"(?m)^RestrictNamespaces=(.*)$", unit)
     forbidden = sum(flag for name, flag in NAMESPACES.items() if name not in line.split())
     every = sum(NAMESPACES.values()) - NAMESPACES["time"]  # clone(2) has its exit signal in that bit
-    always = (allowed(unit) | OF_THE_RUNTIME) - {"clone", "clone3", "setns", "unshare"} - NOT_IN_A_CONTAINER
+    (families,) = re.findall(r"(?m)^RestrictAddressFamilies=(.*)$", unit)
+    conditional = {"clone", "clone3", "personality", "setns", "socket", "socketcall", "unshare"}
+    always = (allowed(unit) | OF_THE_RUNTIME) - conditional - NOT_IN_A_CONTAINER
     return {
         "defaultAction": "SCMP_ACT_ERRNO",
         "defaultErrnoRet": EPERM,
         "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64"],
         "syscalls": [
             {"names": sorted(always), "action": "SCMP_ACT_ALLOW"},
+            *(_equal("personality", value) for value in PERSONALITIES),
+            *(_equal("socket", FAMILIES[name]) for name in families.split()),
             {"names": ["unshare"], "action": "SCMP_ACT_ALLOW", "args": [_without(forbidden)]},
             {"names": ["clone"], "action": "SCMP_ACT_ALLOW", "args": [_without(every)]},
-            # Its flags lie in memory, where a filter does not look: the C library takes clone instead.
+            # Its flags are in memory, which a filter cannot read: the C library calls clone instead.
             {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": ENOSYS},
         ],
     }
+
+
+def _equal(call: str, value: int) -> dict[str, object]:
+    """Return the entry that allows a call whose first argument has the value."""
+    condition = {"index": 0, "value": value, "valueTwo": 0, "op": "SCMP_CMP_EQ"}
+    return {"names": [call], "action": "SCMP_ACT_ALLOW", "args": [condition]}
 
 
 def _without(flags: int) -> dict[str, object]:

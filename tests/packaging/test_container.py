@@ -32,11 +32,35 @@ FOR_ROOT = {
 }
 
 
+FOR_CAPABILITIES = {
+    "get_mempolicy",
+    "kcmp",
+    "mbind",
+    "pidfd_getfd",
+    "process_madvise",
+    "set_mempolicy",
+    "syslog",
+}
+
+
 def seccomp() -> dict[str, Any]:
     """Return the entries of the profile, by system call."""
     profile = json.loads((CONTAINER / "seccomp.json").read_text())
     assert profile["defaultAction"] == "SCMP_ACT_ERRNO"
     return {name: entry for entry in profile["syscalls"] for name in entry["names"]}
+
+
+def values(call: str) -> set[int] | None:
+    """Return the values that a call's first argument may have; None if any."""
+    found = set()
+    for entry in json.loads((CONTAINER / "seccomp.json").read_text())["syscalls"]:
+        if call in entry["names"]:
+            if not entry.get("args"):
+                return None
+            (condition,) = entry["args"]
+            assert (condition["index"], condition["op"]) == (0, "SCMP_CMP_EQ")
+            found.add(condition["value"])
+    return found
 
 
 def test_the_image_is_of_two_stages_on_one_base_and_names_no_host_but_the_registry() -> None:
@@ -85,6 +109,20 @@ def test_the_filter_lets_workers_make_the_namespaces_of_the_unit_and_no_other() 
     )
     assert condition["value"] & (0x20000 | 0x8000000 | 0x10000000 | 0x40000000) == 0
     assert condition["value"] == 0x02000000 | 0x04000000 | 0x20000000 | 0x80  # cgroup, UTS, PID, time
+
+
+def test_the_filter_permits_the_sockets_of_the_unit_and_no_change_of_personality() -> None:
+    """The default profiles forbid virtual-machine and kernel-crypto sockets, and most personalities."""
+    (allowed,) = re.findall(r"(?m)^RestrictAddressFamilies=(.*)$", UNIT)
+    assert allowed.split() == ["AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK"]
+    assert "LockPersonality=yes" in UNIT
+
+    assert values("socket") == {1, 2, 10, 16}  # Linux's numbers
+    assert values("personality") == {0, 0xFFFFFFFF}
+
+
+def test_the_filter_permits_nothing_that_default_profiles_keep_for_capabilities() -> None:
+    assert FOR_CAPABILITIES.isdisjoint(seccomp())
 
 
 def test_the_filter_permits_what_the_unit_adds_and_nothing_for_root_only() -> None:
