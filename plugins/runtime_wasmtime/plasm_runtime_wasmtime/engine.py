@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import _thread
 import ctypes
 import itertools
 import os
-from ctypes import addressof, byref, c_char, c_uint8, c_void_p
+import sys
+from ctypes import addressof, byref, c_char, c_size_t, c_uint8, c_void_p
 
 from plasm_core.plugins.engine import (
     WASI_MODULE,
@@ -50,6 +50,7 @@ _I32 = 0
 _numbers = itertools.count(1)
 _THREADS_FROM_BYTES = 64 << 10  # below, starting threads takes longer than compiling
 _MOST_THREADS = 8  # they share one limit of memory
+_PROBE_STACK_BYTES = 256 << 10
 
 
 class WasmtimeMemory(MappedMemory):
@@ -245,16 +246,38 @@ class WasmtimeModule(LoadedModule):
 
 
 def _has_threads() -> bool:
-    """Return whether wasmtime can use several threads: where it cannot start one, it aborts the process."""
+    """Return whether wasmtime can use several threads: where it cannot start all of them, it aborts the process."""
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if processors < 2:
         return False
-    os.environ["RAYON_NUM_THREADS"] = str(min(processors, _MOST_THREADS))
-    try:
-        _thread.start_new_thread(_thread.allocate_lock, ())
-    except RuntimeError:
-        return False
-    return True
+    count = min(processors, _MOST_THREADS)
+    os.environ["RAYON_NUM_THREADS"] = str(count)
+    if sys.platform != "linux":  # no semaphores for `_can_start`, and no limits of control groups
+        return True
+    return _can_start(count + 1)  # the last may still be ending when wasmtime starts its own
+
+
+def _can_start(count: int) -> bool:
+    """Return whether so many threads can run at once. All have ended then.
+
+    They are the C library's: a thread of Python ends only when it has had the interpreter's lock.
+    """
+    libc = ctypes.CDLL(None)
+    attributes, semaphore = ctypes.create_string_buffer(128), ctypes.create_string_buffer(128)
+    libc.pthread_attr_init(attributes)
+    libc.pthread_attr_setstacksize(attributes, c_size_t(_PROBE_STACK_BYTES))
+    libc.sem_init(semaphore, 0, 0)
+    started: list[c_void_p] = []
+    while len(started) < count:
+        thread = c_void_p()
+        if libc.pthread_create(byref(thread), attributes, libc.sem_wait, semaphore):
+            break
+        started.append(thread)
+    for _ in started:
+        libc.sem_post(semaphore)
+    for thread in started:
+        libc.pthread_join(thread, None)
+    return len(started) == count
 
 
 class WasmtimeEngine(Engine):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,25 @@ from plasm_core.testing.bench import exited, open_bench
 from plasm_core.testing.contract import RuntimeContract
 from plasm_core.testing.engine_contract import EngineContract
 from plasm_runtime_wasmtime.runtime import WasmtimeRuntime, WinchTier
+
+NOBODY_ELSE = 0x5A17_0000
+COMPILED_UNDER_A_LIMIT = f"""
+import os, resource, sys
+from plasm_runtime_wasmtime.engine import WasmtimeEngine
+
+functions = 16
+padding = bytes(64 << 10)
+module = b"\\0asm\\1\\0\\0\\0" + b"\\x01\\x04\\x01\\x60\\0\\0" + bytes([3, functions + 1, functions, *bytes(functions)])
+module += bytes([10, 3 * functions + 1, functions]) + b"\\x02\\0\\x0b" * functions
+module += b"\\0\\x80\\x80\\x04" + padding
+engine = WasmtimeEngine(threads=True)
+processes, user = int(sys.argv[1]), {NOBODY_ELSE} + int(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_NPROC, (processes, processes))
+os.setresgid(user, user, user)
+os.setresuid(user, user, user)
+assert engine.compile(module)
+print("compiled")
+"""
 
 
 class TestNative(RuntimeContract):
@@ -64,6 +86,19 @@ def test_an_artefact_that_was_tampered_with_is_never_loaded(tmp_path: Path) -> N
 def test_a_typing_error_in_its_table_is_named(table: dict[str, object], named: str) -> None:
     with pytest.raises(ConfigError, match=named):
         loading.create(Runtime, "wasmtime", table)  # type: ignore[type-abstract]
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0, reason="a user without other processes is needed"
+)
+@pytest.mark.parametrize("processes", [1, 2, 3, 5, 9, 12])
+def test_a_limit_of_processes_does_not_make_the_compiler_abort(processes: int) -> None:
+    """The compiler would take down its process, and the module would be refused. A limit may leave some threads."""
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILED_UNDER_A_LIMIT, str(processes)], capture_output=True, text=True
+    )
+
+    assert (done.returncode, done.stdout) == (0, "compiled\n"), done.stderr[:500]
 
 
 def test_its_target_is_part_of_what_the_cache_goes_by() -> None:
