@@ -14,7 +14,10 @@ _FORWARDED = frozenset(
     {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2}
 )
 _SI_KERNEL = 0x80
-"""`si_code` of a signal from the terminal, which the whole process group gets (sigaction(2))."""
+"""`si_code` of a signal from the terminal (sigaction(2)).
+
+The whole process group gets it, except SIGHUP at the terminal's end, which only the leader of the session gets.
+"""
 
 
 def continue_in_child() -> None:
@@ -38,7 +41,7 @@ def continue_in_child() -> None:
             if status is not None:
                 code = os.waitstatus_to_exitcode(status)
                 os._exit(code if code >= 0 else 128 - code)
-        elif received.si_code != _SI_KERNEL:
+        elif received.si_code != _SI_KERNEL or received.si_signo == signal.SIGHUP:
             os.kill(child, received.si_signo)
 
 

@@ -85,6 +85,28 @@ def test_a_signal_reaches_what_has_set_no_handler_yet(number: signal.Signals) ->
 
 
 @in_a_namespace
+@pytest.mark.skipif(shutil.which("setsid") is None, reason="there is no setsid")
+def test_the_end_of_the_terminal_reaches_the_child() -> None:
+    """The kernel sends SIGHUP to the leader of the session only, which process 1 is."""
+    master, slave = os.openpty()
+    program = FIRST + "import signal; print('up', flush=True); signal.pause()"
+    command = [*NAMESPACE, "setsid", "--ctty", sys.executable, "-c", program]
+    with subprocess.Popen(
+        command, stdin=slave, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        os.close(slave)
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "up\n"
+            os.close(master)
+            process.wait(DEADLINE_S)
+        finally:
+            process.kill()
+
+    assert process.returncode == 128 + signal.SIGHUP
+
+
+@in_a_namespace
 def test_the_exit_code_is_that_of_the_child() -> None:
     with started(FIRST + "raise SystemExit(7)") as process:
         process.wait(DEADLINE_S)
