@@ -158,4 +158,7 @@ def test_whoever_stops_the_container_waits_longer_than_jobs_may_take_to_end() ->
     (grace,) = re.findall(r"stop_grace_period: (\d+)s", COMPOSE)
     (waits,) = re.findall(r"docker stop --time (\d+) plasm", PAGE)
 
-    assert int(grace) == int(waits) > config.Config().daemon.shutdown_s
+    (said,) = re.findall(r"`daemon\.shutdown_s` \((\d+) s\)", PAGE)
+
+    assert int(said) == config.Config().daemon.shutdown_s
+    assert int(grace) == int(waits) > int(said)
