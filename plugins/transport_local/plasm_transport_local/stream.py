@@ -18,6 +18,8 @@ from plasm_core.records.peer import PeerId
 
 MAX_LINE_BYTES = 64
 REFUSAL = "na"
+PASSES_DESCRIPTORS = sys.platform == "linux"
+"""Elsewhere a received descriptor cannot be closed on exec(2) from the start."""
 _DESCRIPTOR = struct.Struct("i")
 _MESSAGE_S = 200e-6
 """Seconds of the event loop that the daemon needs for one message, about."""
@@ -93,7 +95,7 @@ class LocalStream(Stream):
 
     @property
     def passes_descriptors(self) -> bool:
-        return sys.platform == "linux"
+        return PASSES_DESCRIPTORS
 
     async def send_with(self, data: bytes, fd: int) -> None:
         passed = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, _DESCRIPTOR.pack(fd))]
@@ -105,7 +107,7 @@ class LocalStream(Stream):
             await self.send_all(data[sent:])
 
     def accept_descriptors(self, accept: bool) -> None:
-        self._accepts = accept
+        self._accepts = accept and self.passes_descriptors
         if not accept:
             self.close_descriptor()
 

@@ -124,6 +124,30 @@ async def test_a_client_is_known_by_its_user(path: Path) -> None:
     assert groups == [f"user {os.getuid()}"]
 
 
+@pytest.mark.trio
+async def test_a_system_that_passes_no_descriptors_takes_jobs_with_files_all_the_same(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A daemon gets ready for descriptors for each job with files; macOS has no MSG_CMSG_CLOEXEC."""
+    monkeypatch.setattr("plasm_transport_local.stream.PASSES_DESCRIPTORS", False)
+    monkeypatch.delattr(socket, "MSG_CMSG_CLOEXEC", raising=False)
+    received = []
+
+    async def serve(stream: Stream) -> None:
+        stream.accept_descriptors(True)
+        received.append((await stream.receive_some(), stream.take_descriptor()))
+        await stream.send_all(b"done")
+
+    async with LocalTransport(socket=str(path)).open(None, {PROTOCOL: serve}) as network:
+        stream = await network.dial(f"unix:{path}", PROTOCOL)
+        await stream.send_all(b"bytes")
+        with trio.fail_after(30):
+            await stream.receive_some()
+        await stream.aclose()
+
+    assert received == [(b"bytes", None)]
+
+
 @pytest.mark.parametrize(
     "said", [b"x" * 65, b"x" * 5000 + b"\n", b"\n", b"\xff\n", b"GET / HTTP/1.1\r\n\r\n"]
 )
