@@ -108,6 +108,8 @@ def main() -> None:
     """Run every block of the page that can be run, and what each of them promises."""
     for name in NAMES:
         assert not docker("ps", "--all", "--quiet", "--filter", f"name=^{name}$").strip(), f"{name} exists"
+    for name in set(NAMES).intersection(docker("volume", "ls", "--quiet").split()):
+        raise AssertionError(f"the volume {name} exists")
     said: list[str] = []
     try:
         for block in blocks(PAGE):

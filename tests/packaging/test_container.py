@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
 
 import attrs
+import pytest
 
 from plasm_core import config, paths
+from tests.docs import containers
 from tests.docs.pages import DOCS
 
 ROOT = Path(__file__).parents[2]
@@ -162,3 +165,21 @@ def test_whoever_stops_the_container_waits_longer_than_jobs_may_take_to_end() ->
 
     assert int(said) == config.Config().daemon.shutdown_s
     assert int(grace) == int(waits) > int(said)
+
+
+def test_a_volume_that_is_there_is_neither_used_nor_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may hold a node's key, and outlives the container: script/test-container takes the names of the page."""
+    done = tmp_path / "done"
+    shim = tmp_path / "docker"
+    shim.write_text(
+        f'#!/bin/sh\n[ "$1 $2" != \'volume ls\' ] || echo lender\n[ "$1" = ps ] || echo "$*" >>{done}\n'
+    )
+    shim.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    with pytest.raises(AssertionError, match="the volume lender exists"):
+        containers.main()
+
+    assert done.read_text() == "volume ls --quiet\n"
