@@ -1,6 +1,7 @@
 """The seccomp filters of child processes: the system calls that each kind of process may make.
 
-`pool` chooses the filters of zygotes and workers, `child` that of a process that validates or compiles.
+`zygote_process` and `spawner` choose the filters of zygotes and workers, `plasm_core.sandbox.admission.admission` that
+of a process that validates or compiles.
 
 The parent builds them with libseccomp and passes them on as BPF programs, so that a child needs no library to install
 one. A system call that is not listed fails with EPERM: engines look for files when they trap, and continue without
@@ -89,7 +90,7 @@ def compiling(*, threads: bool) -> dict[str, Any]:
 
 
 def _filter(rules: Callable[[Any, Any], None]) -> dict[str, Any]:
-    """Return `filter` and `filter_missing` as `confine.lock_down` takes them."""
+    """Return `filter` and `filter_missing` as `confinement.lock_down` takes them."""
     try:
         import pyseccomp
     except (ImportError, RuntimeError, OSError) as exc:

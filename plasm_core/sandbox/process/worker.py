@@ -242,7 +242,7 @@ def run(
     output: Callable[[int, bytes], None],
     sent: SentDescriptors | None = None,
 ) -> bytes:
-    """Run a job on an instance. Return its outcome as `frames.OUTCOME` carries it. `sent`: for a job with files."""
+    """Run a job on an instance. Return its outcome as `worker_frames.OUTCOME` carries it. `sent`: for a job with files."""
     before = _processor_time_s()  # excludes earlier jobs of a shared worker, and the start of every worker
     asked = host_job(job, stdin, output)
     host.begin(asked)
@@ -314,7 +314,7 @@ def _outcome(
     fault: int,
     since_s: float,
 ) -> bytes:
-    """Return how a job ended as `frames.OUTCOME` carries it.
+    """Return how a job ended as `worker_frames.OUTCOME` carries it.
 
     `left`: the gas counter; `fault`: why it trapped; `since_s`: this process's processor time when it began.
     """
