@@ -113,7 +113,7 @@ class Link:
                 if item is not None:
                     self._said.append(item)
                 self._check_talk()
-                if time.perf_counter() > until:
+                if time.perf_counter() >= until:
                     await self.stream.pause()
                     until = time.perf_counter() + _TURN_S
             self._unread = None

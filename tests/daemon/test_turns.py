@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from plasm_core.client import connection
 from plasm_core.client.connection import Link
 from plasm_core.daemon.session import Session
 from plasm_core.errors import StreamError
@@ -72,15 +73,29 @@ async def test_a_session_pauses_between_heartbeats_that_arrived_together(homes: 
     assert stream.pauses == 500
 
 
-async def test_a_client_pauses_between_frames_of_a_node_that_came_at_once() -> None:
+async def test_a_client_pauses_between_frames_of_a_node_that_came_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A gateway is a client that has other users."""
+    monkeypatch.setattr(connection, "_TURN_S", 0.0)
     stream = AtOnce(HELLO + control_frame(Heartbeat()) * 300)
 
     assert await Link(stream).receive() == parsed(HELLO)
     assert stream.pauses == 301
 
 
-async def test_a_client_that_is_interrupted_between_frames_loses_none() -> None:
+async def test_a_client_does_not_pause_within_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "_TURN_S", 3600.0)
+    stream = AtOnce(HELLO + control_frame(Heartbeat()) * 300)
+
+    assert await Link(stream).receive() == parsed(HELLO)
+    assert stream.pauses == 0
+
+
+async def test_a_client_that_is_interrupted_between_frames_loses_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection, "_TURN_S", 0.0)
     stream = AtOnce(control_frame(Heartbeat()) * 100 + HELLO)
     link = Link(stream)
 
