@@ -40,7 +40,6 @@ from plasm_core.trap_kinds import TRAP_KINDS
 TYPE_CHECKING = False  # importing typing would cost every worker
 if TYPE_CHECKING:
     import _socket
-    import mmap
     from collections.abc import Callable
 
     from plasm_core.plugins.engine import GuestFiles, HostedModule, Instance, LoadedModule
@@ -267,7 +266,7 @@ def run_hosted(
     stdin: FileStdin,
     output: Callable[[int, bytes], None],
     files: GuestFiles | None = None,
-    noted: mmap.mmap | None = None,
+    noted: memoryview | None = None,
 ) -> bytes:
     """Run a job on an engine with its own WASI host. Return its outcome as `run` does. `noted`: see `GasNote`."""
     asked = GuestJob(

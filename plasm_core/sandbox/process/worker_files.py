@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import mmap
+import ctypes
 import os
 
 from plasm_core.plugins.engine import EngineFailure, GuestFiles
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 NOTE_BYTES = 8
 """The size of a `GasNote`."""
+_READ_AND_WRITE, _SHARED = 3, 1
+_mmap = ctypes.CDLL(None).mmap
+_mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
+_mmap.restype = ctypes.c_void_p
+_FAILED = ctypes.c_void_p(-1).value
 _PREFIX_BYTES = 4  # a pack begins with the length of its listing, which came with the job
 _DATA_BYTES = 1 << 18
 _ENTRY_MEMORY_BYTES = 2_048
@@ -34,15 +39,19 @@ class SentDescriptors:
         self.pack = next(left, None) if flags & worker_frames.HAS_FILES else None
         self._note = next(left, None)
 
-    def shared_note(self) -> mmap.mmap | None:
-        """Return the memory of the `GasNote`, if it came: with a worker's first job."""
+    def shared_note(self) -> memoryview | None:
+        """Return the memory of the `GasNote`, if it came: with a worker's first job.
+
+        Python's `mmap` would keep a descriptor of it open, which a guest that took the worker over could use.
+        """
         if self._note is None:
             return None
         self.all.remove(self._note)
-        try:
-            return mmap.mmap(self._note, NOTE_BYTES)
-        finally:
-            os.close(self._note)
+        address = _mmap(None, NOTE_BYTES, _READ_AND_WRITE, _SHARED, self._note, 0)
+        os.close(self._note)
+        if address == _FAILED:
+            raise EngineFailure("cannot share memory with the node")
+        return memoryview((ctypes.c_ubyte * NOTE_BYTES).from_address(address)).cast("B")
 
     def close(self) -> None:
         """Close them."""

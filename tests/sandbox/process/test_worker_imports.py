@@ -12,7 +12,7 @@ import plasm_core.sandbox.process.zygote
 print(*(set(sys.modules) - before))
 """
 # Small modules, most of them in C. tempfile, for one, brings twenty others, and a worker then takes a quarter longer.
-_FEW = {"__future__", "bisect", "ctypes", "gc", "mmap", "resource", "struct", "types"} | {
+_FEW = {"__future__", "bisect", "ctypes", "gc", "resource", "struct", "types"} | {
     "_bisect",
     "_ctypes",
     "_sha2",
