@@ -80,7 +80,8 @@ class Link:
             ) from None
         finally:
             self._sending.release()
-        self.sent_at = trio.current_time()
+            # Also after an error: a heartbeat that cannot be sent would be tried again at once, and for ever.
+            self.sent_at = trio.current_time()
 
     async def receive(self) -> Message | Data:
         """Return the next message or data from the node.

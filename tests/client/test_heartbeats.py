@@ -6,8 +6,13 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
+from plasm_core.client.connection import open_link
 from plasm_core.client.heartbeats import HEARTBEAT_S, Heartbeats
+from plasm_core.errors import StreamError
+from plasm_core.plugins.interfaces import Stream
+from plasm_core.records import PeerId
 
 pytestmark = pytest.mark.trio
 
@@ -71,3 +76,44 @@ async def test_a_conversation_that_is_over_sends_none(autojump_clock: Any, nurse
 
     assert over.beats == []
     assert len(late.beats) == 1
+
+
+class _Broken(Stream):
+    """A stream whose other side is gone, which only those who send find out."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+
+    @property
+    def remote_peer(self) -> PeerId | None:
+        return None
+
+    @property
+    def remote_group(self) -> str:
+        return "here"
+
+    async def send_all(self, data: bytes) -> None:
+        self.sent += 1
+        assert self.sent < 100, "it is tried again and again"
+        raise StreamError("the other side is gone")
+
+    async def receive_some(self, max_bytes: int = 65_536) -> bytes:
+        return await trio.sleep_forever()
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+@pytest.mark.parametrize("of_all", [True, False], ids=["one task for all", "a task of its own"])
+async def test_a_heartbeat_that_cannot_be_sent_is_not_tried_again_at_once(
+    autojump_clock: Any, nursery: trio.Nursery, of_all: bool
+) -> None:
+    """A caller that processes what has come may find out late: the loop had no time for it, nor for anything else."""
+    heartbeats, stream = Heartbeats(), _Broken()
+    if of_all:
+        nursery.start_soon(heartbeats.run)
+        await trio.testing.wait_all_tasks_blocked()
+    async with open_link(stream, heartbeats=heartbeats):
+        await trio.sleep(5 * HEARTBEAT_S + 1)
+
+    assert stream.sent == 5
