@@ -214,6 +214,21 @@ class Offers:
         """Record that the upload made progress, which restarts its timeout."""
         offer.expires_at = trio.current_time() + self.limits.offer_s
 
+    async def begin(self, offer: Offer, channel: Channel) -> None:
+        """Reserve the room for a channel's bytes, unless that was done. Raises: as `write`.
+
+        This may wait until the session of another client has given up its upload, which may wait for a third: unlike
+        the writing it must stay open to cancellation.
+        """
+        part = offer.parts.get(channel)
+        if part is None or part.upload is not None or part.pin is not None:
+            return
+        try:
+            part.begun(await self._begin(offer, channel))
+        except (RefusedError, StorageError):
+            await self.discard(offer)
+            raise
+
     async def write(self, offer: Offer, channel: Channel, data: bytes) -> None:
         """Store bytes of a channel. Raises: `RefusedError`, `StorageError`; the reservation is then discarded."""
         try:

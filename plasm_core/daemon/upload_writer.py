@@ -23,6 +23,8 @@ from plasm_core.sandbox.process.sealed_memory import is_sealed
 _WRITE_S, _WRITE_BYTES = 0.1, 1 << 18
 """An upload that comes fast is stored in pieces of at least so many bytes: each write takes a thread."""
 _FULL_BYTES = 1 << 19
+_LAST_S = 1.0
+"""How long the end of a session waits for room for what has come last: the client can send it again."""
 
 
 class UploadWriter:
@@ -65,7 +67,7 @@ class UploadWriter:
             async with alongside(*(() if self._is_small else (self._run,))):
                 yield
         finally:
-            with trio.CancelScope(shield=True), contextlib.suppress(PlasmError):
+            with trio.move_on_after(_LAST_S, shield=True), contextlib.suppress(PlasmError):
                 for channel in list(self._held):
                     if self._offers.has(self._offer):  # not discarded meanwhile
                         await self._write(channel)
@@ -80,6 +82,7 @@ class UploadWriter:
 
     async def _write(self, channel: Channel) -> None:
         self._written_at[channel] = trio.current_time()
+        await self._offers.begin(self._offer, channel)
         self._writing = True
         # A write that has begun ends, so that nothing is stored twice or lost.
         with trio.CancelScope(shield=True):
