@@ -236,6 +236,8 @@ class Offers:
             if part is None:
                 write = functools.partial(offer.inputs.write, channel.label)
                 await self._charged(offer, not offer.inputs.is_small, write, data)
+            elif part.pin is not None:  # the client has proved that it has all of it
+                raise RefusedError("digest_mismatch", f"the {channel.label} is longer than was announced")
             else:
                 upload = part.upload or part.begun(await self._begin(offer, channel))
                 await self._charged(offer, upload.waits, upload.write, data)

@@ -22,6 +22,7 @@ from plasm_core.errors import RefusedError
 from plasm_core.protocol.channels import Channel
 from plasm_core.protocol.messages import NOTHING, Submit
 from plasm_core.records import PeerId
+from tests.daemon.store.submission import upload
 
 pytestmark = pytest.mark.trio
 DEADLINE_S = 20.0
@@ -62,7 +63,7 @@ async def test_a_session_that_waits_for_room_can_be_cut_off(offers: Offers, nurs
         with contextlib.suppress(RefusedError), offers.hold(largest), trio.CancelScope(shield=True):
             await gives_up.wait()
 
-    async def upload() -> None:
+    async def send() -> None:
         with session, offers.hold(other):
             writer = UploadWriter(offers, other)
             async with writer.writing():
@@ -71,7 +72,7 @@ async def test_a_session_that_waits_for_room_can_be_cut_off(offers: Offers, nurs
         ended.set()
 
     nursery.start_soon(give_up_late)
-    nursery.start_soon(upload)
+    nursery.start_soon(send)
     with trio.fail_after(DEADLINE_S):
         while largest.why is None:  # noqa: ASYNC110 - no event tells it
             await trio.sleep(0.01)
@@ -82,3 +83,19 @@ async def test_a_session_that_waits_for_room_can_be_cut_off(offers: Offers, nurs
     gives_up.set()
 
     assert is_cut_off
+
+
+async def test_bytes_after_a_proof_are_refused_and_leave_nothing(store: Store, offers: Offers) -> None:
+    """They began an upload that no one discarded when the job was accepted: its room was lost for ever."""
+    module = b"m" * 300_000
+    upload(store, module)
+    job = Submission.of(module)
+    before = store.modules.used_bytes
+    offer = await offered(offers, job, 1)
+    assert await offers.prove(offer, job.sources[Channel.MODULE].proof(offer.challenge))
+
+    with pytest.raises(RefusedError, match="longer than was announced"):
+        await offers.write(offer, Channel.MODULE, module[:1000])
+
+    assert not offers.has(offer)
+    assert store.modules.used_bytes == before
