@@ -43,7 +43,8 @@ class Change(Generic[T]):
     before the caller is told, in the order of the changes, in the writer's thread: they must be quick. An `essential`
     change may use the reserved disk space. A change that is not `durable` does not wait for a sync: it survives the
     end of the process, and a power cut once a durable change after it does. A change that `may_wait` is committed
-    together with the next one, or after `LATER_S`; it must not depend on an earlier change that is not committed.
+    together with the next one, or after `LATER_S`: no later change overtakes it. It must not depend on an earlier
+    change that is not committed.
     """
 
     doing: str
@@ -148,10 +149,13 @@ class Database:
             change = self._next()
             if change is not None and not isinstance(change, _Look) and (pause_s := self._gather_s()) > 0:
                 time.sleep(pause_s)
-            while self._later:
-                group.append(self._later.popleft())
             with contextlib.suppress(queue.Empty):
-                while change is not None and not isinstance(change, _Fold):
+                while True:
+                    # What was handed in before `change`, which must not overtake it. After the end nothing more comes.
+                    while self._later:
+                        group.append(self._later.popleft())
+                    if change is None or isinstance(change, _Fold):
+                        break
                     if not isinstance(change, _Look):
                         group.append(change)
                     if len(group) >= _LARGEST_GROUP:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import signal
 import sqlite3
 import threading
@@ -17,7 +18,7 @@ import attrs
 import pytest
 
 from plasm_core.daemon.store import Store, StoredSubmission
-from plasm_core.daemon.store.database import Change
+from plasm_core.daemon.store.database import _LOOK, Change, Database
 from plasm_core.errors import JobEndedError, StorageError, StorageFullError
 from plasm_core.records import JobInput, Outcome
 from plasm_core.records.job import JobState
@@ -321,3 +322,63 @@ def test_the_start_of_a_run_is_stored_when_the_store_is_closed(store: Store) -> 
 
     with contextlib.closing(sqlite3.connect(store.directory / "plasmd.db")) as connection:
         assert connection.execute("SELECT attempts FROM job").fetchall() == [(1,)]
+
+
+class _Gap(queue.SimpleQueue[Change[object] | None]):
+    """The queue of the writer thread, which does something once, just before the writer looks for more."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        super().__init__()
+        self._work = [work]
+
+    def get_nowait(self) -> Change[object] | None:
+        if self._work:
+            self._work.pop()()
+        return super().get_nowait()
+
+
+def in_gap(database: Database, work: Callable[[], object]) -> None:
+    """Have the writer thread call a function while it gathers a group."""
+    before, database._waiting = database._waiting, _Gap(work)
+    before.put(_LOOK)  # the writer may sleep there
+    database.submit(Change(doing="write", work=lambda _: None, durable=False))
+
+
+def test_no_later_change_overtakes_one_that_may_wait(store: Store) -> None:
+    """A job whose beginning was written after it was queued again would count as interrupted after a restart."""
+    database, order, futures = store._database, list[str](), queue.SimpleQueue[Future[None]]()
+
+    def begin_and_queue_again() -> None:
+        for word, may_wait in (("begin", True), ("queue again", False)):
+            futures.put(
+                database.submit(
+                    Change(
+                        doing="write",
+                        work=lambda _, word=word: order.append(word),  # type: ignore[misc]
+                        durable=False,
+                        may_wait=may_wait,
+                    )
+                )
+            )
+
+    in_gap(database, begin_and_queue_again)
+    for _ in range(2):
+        futures.get(timeout=DEADLINE_S).result(DEADLINE_S)
+
+    assert order == ["begin", "queue again"]
+
+
+def test_the_end_commits_a_change_that_may_wait(store: Store) -> None:
+    database, futures = store._database, queue.SimpleQueue[Future[None]]()
+    closing = threading.Thread(target=database.close)
+
+    def submit_and_close() -> None:
+        change = Change(doing="write", work=lambda _: None, durable=False, may_wait=True)
+        futures.put(database.submit(change))
+        closing.start()
+        while database._waiting.empty():
+            time.sleep(0.001)
+
+    in_gap(database, submit_and_close)
+    futures.get(timeout=DEADLINE_S).result(DEADLINE_S)
+    closing.join(DEADLINE_S)
