@@ -16,12 +16,14 @@ from plasm_core.client.heartbeats import HEARTBEAT_S, Heartbeats
 from plasm_core.errors import ConnectionLostError, ProtocolError, StreamError
 from plasm_core.plugins.interfaces import Stream
 from plasm_core.protocol.client_session import ClientConversation
-from plasm_core.protocol.frames import Data
+from plasm_core.protocol.frames import MAX_DATA_BYTES, Data
 from plasm_core.protocol.messages import Error, Message
 
 log = logging.getLogger(__name__)
 
 SILENCE_S = 30.0
+_PIECE_BYTES = MAX_DATA_BYTES + 1024
+"""Somewhat more than a frame of data. A node may take `SILENCE_S` for each piece of so many bytes."""
 _TURN_S = 0.5e-3
 """For so long messages that have come are processed before other tasks run."""
 _CLOSE_S = 1.0
@@ -66,11 +68,13 @@ class Link:
             await self._sending.acquire()
         try:
             self._is_amid_frame = True
-            with trio.fail_after(SILENCE_S):
-                if fd is None:
-                    await self.stream.send_all(frames)
-                else:
-                    await self.stream.send_with(frames, fd)
+            for start in range(0, len(frames), _PIECE_BYTES):
+                piece = frames[start : start + _PIECE_BYTES]
+                with trio.fail_after(SILENCE_S):
+                    if fd is None or start:
+                        await self.stream.send_all(piece)
+                    else:
+                        await self.stream.send_with(piece, fd)
             self._is_amid_frame = False
         except StreamError as exc:
             raise ConnectionLostError(f"the connection broke while sending: {exc}") from exc
