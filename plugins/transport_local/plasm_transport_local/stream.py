@@ -91,6 +91,8 @@ class LocalStream(Stream):
                 ):
                     self.close_descriptor()  # one at a time: what nobody asked for takes no more than that
                     self._descriptor = fd
+        if not self._accepts:  # any more
+            self.close_descriptor()
         return data
 
     @property

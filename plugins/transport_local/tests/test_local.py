@@ -7,18 +7,22 @@ import grp
 import os
 import socket
 import stat
+import struct
+import sys
 import tempfile
 from pathlib import Path
 
 import attrs
 import pytest
 import trio
+import trio.testing
 
 from plasm_core.cli import exits
 from plasm_core.errors import PeerUnreachableError, TransportError
 from plasm_core.plugins.interfaces import Stream, Transport
 from plasm_core.testing.transport_contract import PROTOCOL, TransportContract
 from plasm_transport_local.listening import bind
+from plasm_transport_local.stream import LocalStream
 from plasm_transport_local.transport import LocalTransport
 from tests.support.users import interpreter_of
 
@@ -231,3 +235,30 @@ def test_the_longest_path_is_listened_on(name: str) -> None:
         with bind(path, mode=0o600, group=None) as sock:
             assert sock.getsockname().startswith(str(path.parent))
             assert [entry.name for entry in path.parent.iterdir()] == [name]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="descriptors are passed on Linux only")
+@pytest.mark.trio
+async def test_a_descriptor_that_comes_when_none_is_taken_any_more_is_closed(nursery: trio.Nursery) -> None:
+    """The reader may have begun to wait for bytes while descriptors were still taken."""
+    here, there = trio.socket.socketpair()
+    reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    stream = LocalStream(trio.SocketStream(here), None)
+    stream.accept_descriptors(True)
+    received = trio.Event()
+
+    async def receive() -> None:
+        await stream.receive_some()
+        received.set()
+
+    with there:
+        nursery.start_soon(receive)
+        await trio.testing.wait_all_tasks_blocked()
+        stream.accept_descriptors(False)
+        await there.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", writer))])
+        await received.wait()
+        os.close(writer)
+
+        assert os.read(reader, 1) == b""  # no one else has the other end open
+    os.close(reader)
+    await stream.aclose()
