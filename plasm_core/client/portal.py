@@ -208,7 +208,10 @@ class _Loop(Generic[R]):
             async with self._resource() as opened, trio.open_nursery() as calls:
                 self._opened_resource, self._calls = opened, calls
                 self._opened.set_result(None)
-                await self._stopping.wait()
+                try:
+                    await self._stopping.wait()
+                finally:
+                    self._stopping.set()  # the resource may have failed: a nursery that ends begins no call
                 calls.cancel_scope.cancel()
         finally:
             self._stopping.set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -128,6 +129,48 @@ def test_a_portal_that_breaks_ends_its_calls_and_is_opened_again() -> None:
     assert resources.closed.wait(DEADLINE_S)
 
     assert portal.call(number_of) == 2
+    portal.close()
+
+
+def test_a_call_that_comes_while_a_broken_portal_closes_opens_it_again() -> None:
+    """Its loop cannot begin a call any more: it ended with an error, and no call that had come ever did."""
+    broken, closing, go_on = threading.Event(), threading.Event(), threading.Event()
+    opened = list[int]()
+
+    @asynccontextmanager
+    async def fragile() -> AsyncIterator[int]:
+        opened.append(len(opened) + 1)
+
+        async def break_it() -> None:
+            await trio.to_thread.run_sync(broken.wait, DEADLINE_S)
+            raise OSError("the network is gone")
+
+        async with trio.open_nursery() as nursery:
+            if opened == [1]:
+                nursery.start_soon(break_it)
+            try:
+                yield opened[-1]
+            finally:
+                if broken.is_set() and not closing.is_set():
+                    closing.set()
+                    with trio.CancelScope(shield=True):
+                        await trio.to_thread.run_sync(go_on.wait, DEADLINE_S)
+            nursery.cancel_scope.cancel()
+
+    async def wait(_: int) -> None:
+        broken.set()
+        await trio.sleep_forever()
+
+    portal = Portal(fragile)
+    with pytest.raises(PlasmError, match="closed"):
+        portal.call(wait)
+    assert closing.wait(DEADLINE_S)
+    found = queue.Queue[int]()
+    threading.Thread(target=lambda: found.put(portal.call(number_of)), daemon=True).start()
+    try:
+        assert found.get(timeout=DEADLINE_S) == 2
+    finally:
+        go_on.set()
     portal.close()
 
 
