@@ -56,6 +56,7 @@ class Link:
             conversation.is_kept
             and conversation.is_between_frames
             and not (self._is_amid_frame or self._said or self._unread)
+            and not self._sending.locked()  # by a heartbeat that is about to be sent
         )
 
     async def send(self, frames: bytes, *, fd: int | None = None) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
-from plasm_core.client.connection import open_link
+from plasm_core.client.connection import Link, open_link
 from plasm_core.client.heartbeats import HEARTBEAT_S, Heartbeats
 from plasm_core.errors import StreamError
 from plasm_core.plugins.interfaces import Stream
+from plasm_core.protocol.client_session import ClientConversation
+from plasm_core.protocol.messages import AskCapabilities, Hello
+from plasm_core.protocol.node_session import NodeConversation
 from plasm_core.records import PeerId
 
 pytestmark = pytest.mark.trio
@@ -117,3 +121,39 @@ async def test_a_heartbeat_that_cannot_be_sent_is_not_tried_again_at_once(
         await trio.sleep(5 * HEARTBEAT_S + 1)
 
     assert stream.sent == 5
+
+
+class _Scripted(_Broken):
+    """A stream that gives what the node sends at once, and does something whenever the client sends."""
+
+    def __init__(self, during: Callable[[], Awaitable[object]], *sends: bytes) -> None:
+        super().__init__()
+        self._sends, self._during = list(sends), during
+
+    async def send_all(self, data: bytes) -> None:
+        await self._during()
+
+    async def receive_some(self, max_bytes: int = 65_536) -> bytes:
+        return self._sends.pop(0)
+
+
+async def test_a_stream_on_which_a_heartbeat_waits_to_be_sent_is_not_kept(nursery: trio.Nursery) -> None:
+    """It would be sent amid what the next conversation on the stream sends."""
+    node = NodeConversation()
+    hello = node.hello(Hello(peer=str(PeerId(bytes(31) + b"\1")), agent="test/1", keep_s=5))
+    asking = ClientConversation(keep_s=5).ask(AskCapabilities())
+    assert list(node.receive(asking))
+    answer = node.capabilities("{}")
+
+    async def beat_meanwhile() -> None:
+        nursery.start_soon(link.send_heartbeat)
+        await trio.testing.wait_all_tasks_blocked()
+
+    link = Link(_Scripted(beat_meanwhile, hello, answer))
+    await link.receive()
+    await link.send(link.conversation.ask(AskCapabilities()))
+    await link.receive()
+
+    assert link.conversation.is_kept
+    assert not link.is_over
+    nursery.cancel_scope.cancel()
