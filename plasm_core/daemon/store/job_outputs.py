@@ -41,8 +41,9 @@ class JobOutputs:
             if live is not None:
                 return live.spool.size_bytes(stream) if live.spool is not None else 0
         recent = self.recent.get(job.row)  # it has just ended, most often
-        ended = recent.job if recent is not None else self.get(job.row)
-        return ended.output(stream).size_bytes
+        if recent is None or recent.job.state.live:
+            return self.get(job.row).output(stream).size_bytes
+        return recent.job.output(stream).size_bytes
 
     def read_output(self, job: Job, stream: OutputStream, offset: int, maximum_bytes: int) -> bytes:
         """Read at most `maximum_bytes` of an output from an offset; empty at or beyond its present end.

@@ -221,6 +221,19 @@ def test_output_is_read_while_it_grows(store: Store) -> None:
     assert store.read_output(ended, OutputStream.STDERR, 0, 100) == b""
 
 
+def test_an_output_has_its_size_while_its_job_ends(store: Store) -> None:
+    """For a moment a job is live no more, and the cache has it as it was accepted: a client was told of 0 bytes."""
+    row = accepted(store).row
+    before = store._recent.get(row)
+    assert before is not None
+    job, spool = store.begin(row)
+    spool.append(OutputStream.STDOUT, b"abc")
+    store.finish(row, outcome=EXITED, envelope=b"{}")
+    store._recent.put(row, before.job, before.contents, 0)
+
+    assert store.output_bytes(job, OutputStream.STDOUT) == 3
+
+
 def test_no_output_is_taken_after_it_was_sealed(store: Store) -> None:
     _, spool = store.begin(accepted(store).row)
     spool.append(OutputStream.STDOUT, b"abc")
