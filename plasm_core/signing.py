@@ -17,7 +17,7 @@ from plasm_core.plugins.interfaces import Runtime, Signer
 from plasm_core.records.batch_document import SignedBatch
 from plasm_core.records.batch_receipt import BatchReceipt
 from plasm_core.records.capabilities import CAPABILITIES_TYPE, CapabilityRecord
-from plasm_core.records.ed25519 import is_canonical_signature, key_problem
+from plasm_core.records.ed25519 import SIGNATURE_BYTES, is_canonical_signature, key_problem
 from plasm_core.records.envelope import PAYLOAD_TYPE, Envelope, Signature, key_id, pae
 from plasm_core.records.files import Product
 from plasm_core.records.manifest import GAS_SCHEDULES, Manifest, job_id
@@ -35,7 +35,7 @@ _SMALL_BYTES = 8192
 
 def is_signature_of(peer: PeerId, signature: bytes, message: bytes) -> bool:
     """Return whether a signature over a message is the peer's: pure Ed25519 without cofactor (RFC 8032, section 5.1.7)."""
-    if len(message) > _SMALL_BYTES:
+    if len(message) > _SMALL_BYTES or len(signature) != SIGNATURE_BYTES:
         return _is_valid(peer.public_key, signature, message)
     return _was_valid(peer.public_key, signature, message)
 

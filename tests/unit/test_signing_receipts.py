@@ -10,7 +10,7 @@ from plasm_core.plugins.interfaces import Runtime
 from plasm_core.records import Outcome, PeerId, Receipt, job_id, key_id, sha256
 from plasm_core.records.output import OutputDigest, OutputHasher, OutputStream
 from plasm_core.records.run import Run
-from plasm_core.signing import is_signature_of, receipt_of, sign_receipt
+from plasm_core.signing import _was_valid, is_signature_of, receipt_of, sign_receipt
 from tests.support.receipts import MOMENT, SIGNER, manifest
 
 
@@ -106,3 +106,12 @@ def test_an_answer_about_a_signature_is_given_for_its_own_bytes_only() -> None:
         assert not is_signature_of(SIGNER.peer_id, signature, message + b" ")
         assert not is_signature_of(SIGNER.peer_id, changed, message)
         assert not is_signature_of(other, signature, message)
+
+
+def test_what_is_no_signature_by_its_length_is_not_remembered() -> None:
+    """A node could send a megabyte as the signature of each short receipt, and the client would keep 64 of them."""
+    before = _was_valid.cache_info()
+    for size in (0, 63, 65, 100_000):
+        assert not is_signature_of(SIGNER.peer_id, bytes(size), b"a receipt")
+
+    assert _was_valid.cache_info() == before
