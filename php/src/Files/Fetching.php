@@ -73,8 +73,13 @@ final class Fetching
         $this->size = $contents->size;
     }
 
+    /** @throws ProtocolError if there are more of them than the node has said */
     public function take(string $bytes): void
     {
+        if ($this->size !== null && $this->taken() + strlen($bytes) > $this->size) {
+            $name = Listing::shown($this->product->path);
+            throw new ProtocolError("the node sends more bytes than the $this->size of $name");
+        }
         $this->bytes->append($bytes);
     }
 
