@@ -164,7 +164,7 @@ def test_the_doctor_says_that_a_relay_is_lost_and_what_to_do_when_none_is_left(w
     assert f"lost the relay {first.peer}" in one_left["changed"]["found"]
     assert f"relays left: {second.peer}" in one_left["changed"]["found"]
     assert none_left["reachability"]["status"] == "failure"
-    assert "no relay takes it" in none_left["reachability"]["found"]
+    assert "no relay accepts it" in none_left["reachability"]["found"]
     assert "relays" in none_left["reachability"]["hint"]
     assert "relays left: none" in none_left["changed"]["found"]
     world.settle((Nat.SYMMETRIC,))
