@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import bz2
+import copy
 import errno
 import gzip
 import io
@@ -36,6 +37,8 @@ _DAMAGED = (
     *(NotImplementedError, UnicodeDecodeError, OverflowError, RuntimeError),
 )
 """What the standard library's readers raise on damaged archives, and OSError without a number."""
+_ZIP_LENGTHS = struct.Struct("<28x3H12x")
+"""A file's header in the central directory, 46 bytes: the lengths of its name, extra field and comment."""
 # End of central directory: signature, two disk numbers, two counts, its size and offset, length of the comment.
 _ZIP_END = struct.Struct("<4s4H2IH")
 _ZIP64_LOCATOR = b"PK\x06\x07"
@@ -222,19 +225,66 @@ class TreeArchive:
             raise self._error(f"it has a zip64 directory, for more than {MAX_ENTRIES} entries or 4 GiB")
         if size > _MAX_DIRECTORY_BYTES:
             raise self._error(f"its directory has more than {_MAX_DIRECTORY_BYTES} bytes")
+        file.seek(max(0, start + at - size))
+        self._count_zip_headers(file.read(size))
+
+    def _count_zip_headers(self, directory: bytes) -> None:
+        """Refuse too many entries, of each of which zipfile makes an object that is larger. Raises: `ArchiveError`."""
+        at = count = 0
+        while at + _ZIP_LENGTHS.size <= len(directory):
+            count += 1
+            if count > MAX_ENTRIES:
+                raise self._error(f"it has more than {MAX_ENTRIES} entries")
+            at += _ZIP_LENGTHS.size + sum(_ZIP_LENGTHS.unpack_from(directory, at)[:3])
 
     def _member(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], io.RawIOBase]:
         def opened() -> io.RawIOBase:
             with self._telling():
-                return _Checked(archive.open(info), self._telling)
+                is_bzip2 = info.compress_type == zipfile.ZIP_BZIP2
+                return _Checked(
+                    _Bzip2Member(archive, info) if is_bzip2 else archive.open(info), self._telling
+                )
 
         return opened
+
+
+class _Bzip2Member:
+    """A file of a zip archive that is compressed by bzip2.
+
+    zipfile decompresses all that it has read of such a file at once: 256 KiB of zeros so compressed are 5 GiB of memory.
+    """
+
+    def __init__(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
+        packed = copy.copy(info)
+        packed.compress_type, packed.file_size = zipfile.ZIP_STORED, info.compress_size
+        del packed.CRC  # of the unpacked bytes
+        self._packed = archive.open(packed)
+        self._file = bz2.BZ2File(self._packed)
+        self._left, self._crc, self._wanted_crc = info.file_size, 0, info.CRC
+
+    def read(self, size: int) -> bytes:
+        """Return at most so many of the next bytes. Raises: as zipfile."""
+        data = self._file.read(min(size, self._left))
+        if not data and self._left:
+            raise EOFError("a file ends too early")
+        self._left -= len(data)
+        self._crc = zlib.crc32(data, self._crc)
+        if not self._left and self._crc != self._wanted_crc:
+            raise zipfile.BadZipFile("a file has another CRC-32 than the archive states")
+        return data
+
+    def close(self) -> None:
+        """Close it."""
+        self._file.close()
+        self._packed.close()
 
 
 class _Checked(io.RawIOBase):
     """A file of a zip archive; errors of zipfile are raised as `ArchiveError`."""
 
-    def __init__(self, file: IO[bytes], telling: Callable[[], AbstractContextManager[None]]) -> None:
+    def __init__(
+        self, file: IO[bytes] | _Bzip2Member, telling: Callable[[], AbstractContextManager[None]]
+    ) -> None:
         self._file = file
         self._telling = telling
 

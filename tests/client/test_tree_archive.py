@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import io
 import lzma
@@ -10,6 +11,7 @@ import os
 import random
 import stat
 import tarfile
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -182,6 +184,55 @@ def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, monkeypatch
     monkeypatch.setattr(zipfile.ZipFile, "open", lambda *words, **_: opened.append(words))
 
     assert "its files have more than 1048576 bytes" in refusal(buffer.getvalue(), tmp_path)
+    assert opened == []
+
+
+def test_a_file_of_a_zip_is_unpacked_piece_by_piece_with_each_method(tmp_path: Path) -> None:
+    """A megabyte of bzip2 may be 20 GiB of zeros: unpacked at once they end the process, whatever sizes are stated."""
+    size = 32 << 20
+    for method in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2):
+        with zipfile.ZipFile(tmp_path / "bomb", "w", method) as made, made.open("zeros", "w") as file:
+            for _ in range(size >> 20):
+                file.write(bytes(1 << 20))
+
+        room, read = memoryview(bytearray(1 << 18)), 0
+        with contextlib.closing(tree_archive.TreeArchive(tmp_path / "bomb")) as archive:
+            (entry,) = archive
+            assert entry.open is not None
+            tracemalloc.start()
+            try:
+                with entry.open() as opened:
+                    while count := opened.readinto(room):
+                        read += count
+                _, peak = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+
+        assert read == size
+        assert peak < size // 4, method
+
+
+@pytest.mark.parametrize("field", [16, 20])
+def test_a_file_of_a_zip_that_bzip2_does_not_give_back_is_refused(field: int, tmp_path: Path) -> None:
+    """`field`: where the central directory has the CRC-32 and the compressed size of the file."""
+    data = bytearray(whole_zip(zipfile.ZIP_BZIP2))
+    data[data.rindex(b"b/c") - 46 + field] ^= 0x10
+
+    assert "it is damaged" in refusal(bytes(data), tmp_path)
+
+
+def test_a_zip_with_too_many_entries_is_refused_before_its_directory_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """zipfile makes an object of each, which is ten times as large as the entry."""
+    monkeypatch.setattr(tree_archive, "MAX_ENTRIES", 10)
+    data, opened = io.BytesIO(), []
+    with zipfile.ZipFile(data, "w") as made:
+        for number in range(11):
+            made.writestr(f"{number}", b"")
+    monkeypatch.setattr(zipfile, "ZipFile", lambda *words: opened.append(words))
+
+    assert "it has more than 10 entries" in refusal(data.getvalue(), tmp_path)
     assert opened == []
 
 
