@@ -238,8 +238,8 @@ export class PlasmClient {
     module: Uint8Array | Blob, inputs: Iterable<JobInput> | AsyncIterable<JobInput>, options: MapOptions = {},
   ): AsyncGenerator<Mapped> {
     const { concurrency = 8, ...terms } = options, atOnce = Math.max(1, concurrency), started: Promise<Mapped>[] = [];
-    const deadline = new Deadline(options, "the map has not ended"), { signal } = deadline;
     const bytes = await bytesOf(module), source = Symbol.asyncIterator in inputs ? inputs[Symbol.asyncIterator]() : inputs[Symbol.iterator]();
+    const deadline = new Deadline(options, "the map has not ended"), { signal } = deadline;
     const trees = new Map<string, Promise<unknown>>();
     let sent: Promise<unknown> | undefined;
     const one = async (index: number, input: JobInput): Promise<Mapped> => {

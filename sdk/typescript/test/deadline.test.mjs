@@ -128,3 +128,12 @@ test("a map whose inputs do not come ends at its deadline", { timeout: 20_000 },
 
   await assert.rejects(all(new PlasmClient("http://127.0.0.1:1").map(MODULE, inputs(), { timeoutS })), WaitTimeoutError);
 });
+
+test("a map that cannot read its module leaves no timer, which would keep a program from ending", async () => {
+  const timers = () => process.getActiveResourcesInfo().filter((name) => name === "Timeout").length, before = timers();
+  const module = new Blob([MODULE]);
+  module.arrayBuffer = () => Promise.reject(new Error("the file has changed"));
+
+  await assert.rejects(all(new PlasmClient("http://127.0.0.1:1").map(module, [{}], { timeoutS: 5 })), /the file has changed/);
+  assert.equal(timers(), before);
+});

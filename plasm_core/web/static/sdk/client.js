@@ -195,8 +195,8 @@ export class PlasmClient {
      */
     async *map(module, inputs, options = {}) {
         const { concurrency = 8, ...terms } = options, atOnce = Math.max(1, concurrency), started = [];
-        const deadline = new Deadline(options, "the map has not ended"), { signal } = deadline;
         const bytes = await bytesOf(module), source = Symbol.asyncIterator in inputs ? inputs[Symbol.asyncIterator]() : inputs[Symbol.iterator]();
+        const deadline = new Deadline(options, "the map has not ended"), { signal } = deadline;
         const trees = new Map();
         let sent;
         const one = async (index, input) => {

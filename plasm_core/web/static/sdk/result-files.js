@@ -3,7 +3,7 @@ import { concat, fromUtf8 } from "./bytes.js";
 import { within } from "./deadline.js";
 import { digestAsync, sha256 as digestOf } from "./digest.js";
 import { InvalidRecordError, PlasmError, ReceiptRejectedError, TooLargeError, UnreachableError } from "./errors.js";
-import { encodeListing, MAX_TREE_ENTRIES } from "./tree-listing.js";
+import { encodeListing, MAX_TREE_ENTRIES, readListing } from "./tree-listing.js";
 const PAGE = 5_000, PIECE_BYTES = 16 << 20, TRIES = 4, MAX_FILE_BYTES = 1 << 30;
 const ROOT = ".";
 /** One file that a job left. Its digest is the receipt's, or that of a listing whose digest is. */
@@ -121,25 +121,33 @@ export async function listResultFiles(http, base, receipt, signal) {
     if (products.length === 0)
         return new ResultFiles([], missing, [], []);
     const listed = await listing(http, base, signal), files = [], directories = [];
-    const reject = (path) => {
-        throw new ReceiptRejectedError([`the list of the files in ${path} is not what the node signed`]);
-    };
-    for (const { path, kind, sha256 } of products) {
-        const below = path === ROOT ? "" : `${path}/`, inside = listed.filter((item) => item.path !== path && item.path.startsWith(below));
-        const found = kind === "file" ? listed.filter((item) => item.path === path && item.kind === "file") : inside;
-        const digest = kind === "file" ? found[0]?.sha256 : listingDigest(found, below.length);
-        if (digest !== sha256 || found.some((item) => item.kind === "file" && !Number.isSafeInteger(item.sizeBytes)))
-            reject(path);
-        for (const item of found) {
-            if (item.kind === "directory")
-                directories.push(item.path);
-            else {
-                const url = `${base}/files/${item.path.split("/").map(encodeURIComponent).join("/")}`;
-                files.push(new ResultFile(http, item.path, item.sizeBytes ?? 0, item.sha256 ?? "", url));
-            }
+    for (const product of products) {
+        const found = listedIn(product, listed);
+        if (found === undefined)
+            throw new ReceiptRejectedError([`the list of the files in ${product.path} is not what the node signed`]);
+        for (const { path, kind, sizeBytes = 0, sha256 = "" } of found) {
+            if (kind === "directory")
+                directories.push(path);
+            else
+                files.push(new ResultFile(http, path, sizeBytes, sha256, `${base}/files/${path.split("/").map(encodeURIComponent).join("/")}`));
         }
     }
     return new ResultFiles(products, missing, files, directories);
+}
+/** What an output has, as the receipt and the listing of its digest state it; undefined if the server lists anything else. */
+function listedIn({ path, kind, sha256 }, listed) {
+    if (kind === "file") {
+        const [item, ...others] = listed.filter((each) => each.path === path);
+        if (item?.kind !== "file" || item.sha256 !== sha256 || !Number.isSafeInteger(item.sizeBytes) || others.length > 0)
+            return undefined;
+        return [{ path, kind, sizeBytes: item.sizeBytes, sha256 }];
+    }
+    const below = path === ROOT ? "" : `${path}/`;
+    const encoded = encodedListing(listed.filter((item) => item.path !== path && item.path.startsWith(below)), below.length);
+    if (encoded === undefined || digestOf(encoded) !== sha256)
+        return undefined;
+    // Not the server's items: a field that is too long for its place may have hidden the entries behind it.
+    return [...readListing(encoded)].map((entry) => ({ ...entry, path: `${below}${entry.path}` }));
 }
 async function listing(http, base, signal) {
     const found = [];
@@ -154,15 +162,15 @@ async function listing(http, base, signal) {
         after = page.next;
     }
 }
-/** The digest of the listing of some entries, their paths cut by a prefix; undefined if they are no tree. */
-function listingDigest(items, prefix) {
+/** The listing of some entries, their paths cut by a prefix; undefined if they are no tree. */
+function encodedListing(items, prefix) {
     try {
-        return digestOf(encodeListing(items.map((item) => ({
+        return encodeListing(items.map((item) => ({
             path: item.path.slice(prefix), kind: item.kind === "directory" ? "directory" : "file", sizeBytes: item.sizeBytes, sha256: item.sha256,
-        }))));
+        })));
     }
     catch (error) {
-        if (error instanceof InvalidRecordError || error instanceof RangeError || error instanceof TypeError)
+        if (error instanceof InvalidRecordError || error instanceof RangeError || error instanceof TypeError || error instanceof SyntaxError)
             return undefined;
         throw error;
     }
