@@ -130,8 +130,12 @@ final class HttpSession implements SessionInterface
             $skipped = $fetching->taken() - $from;
             while (($bytes = $response->next('the rest of the output')) !== null) {
                 $fetching->deadline()?->check('the rest of the output');
-                $fetching->take(substr($bytes, $skipped));
+                $rest = substr($bytes, $skipped);
                 $skipped = max(0, $skipped - strlen($bytes));
+                if (strlen($rest) > $size - $fetching->taken()) { // a range says its own length, whatever the body has
+                    throw new ProtocolError('the web server sends more of an output than it said');
+                }
+                $fetching->take($rest);
             }
         } finally {
             $exchange->close();
