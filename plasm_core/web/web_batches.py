@@ -55,7 +55,8 @@ class WebBatches:
         self._client = client
         self._directory = directory
         self._batches: dict[tuple[str, str], WebBatch] = {}
-        self._being_made: set[tuple[str, str]] = set()
+        self._being_made: dict[tuple[str, str], int] = {}
+        """Owner and id of batches that are being stored or deleted, and the bytes of the files of those being stored."""
         self._running: set[WebBatch] = set()
         self._changed = trio.Event()
 
@@ -95,19 +96,20 @@ class WebBatches:
             raise ApiProblem(
                 503, "being_made", "another request is storing or deleting the same batch", retry_after_s=1
             )
-        self._check_room(token)
-        self._being_made.add(key)
+        size = 0 if received.tree is None else received.tree.pack.size_bytes
+        self._check_room(token, size)
+        self._being_made[key] = size
         try:
             batch = await trio.to_thread.run_sync(
                 store_batch, self._directory, token.identity, received, limiter=limiter
             )
         finally:
-            self._being_made.discard(key)
+            del self._being_made[key]
         self._batches[key] = batch
         self._changed.set()
         return batch, True
 
-    def _check_room(self, token: BearerToken) -> None:
+    def _check_room(self, token: BearerToken, size: int) -> None:
         keys = [*self._batches, *self._being_made]
         own = sum(owner == token.identity for owner, _ in keys)
         if len(keys) >= MAX_BATCHES or own >= MAX_BATCHES * 3 // 4:
@@ -117,20 +119,25 @@ class WebBatches:
                 f"{len(keys)} batches are kept, {own} of them of this token",
                 hint="release one that has ended: POST /v1/batches/ID/release",
             )
-        self._check_kept_bytes(token.identity)
+        self._check_kept_bytes(token.identity, size)
 
-    def _check_kept_bytes(self, owner: str) -> None:
-        """Raises: `StorageFullError` if a token's batches, or all, may keep no more. Called in threads, too."""
+    def _check_kept_bytes(self, owner: str, more: int = 0) -> None:
+        """Raises: `StorageFullError` if a token's batches, or all, may keep no more. Called in threads, too.
+
+        `more`: the bytes of the files of a new batch. They alone may be more than there is room for; its module and
+        jobs are smaller than what one token leaves to others.
+        """
         # copied in one step: the event loop adds and removes batches concurrently
-        batches = list(self._batches.values())
-        own = sum(batch.kept_bytes for batch in batches if batch.owner == owner)
-        for whose, kept, most in (
-            ("this token", own, MAX_KEPT_BYTES * 3 // 4),
-            ("this server", sum(batch.kept_bytes for batch in batches), MAX_KEPT_BYTES),
+        batches, being_made = list(self._batches.values()), list(self._being_made.items())
+        kept = [(batch.owner, batch.kept_bytes) for batch in batches]
+        kept += [(whose, size) for (whose, _), size in being_made]
+        for whose, size, most in (
+            ("this token", sum(size for name, size in kept if name == owner), MAX_KEPT_BYTES * 3 // 4),
+            ("this server", sum(size for _, size in kept), MAX_KEPT_BYTES),
         ):
-            if kept >= most:
+            if size >= most or size + more > most:
                 raise StorageFullError(
-                    f"the batches of {whose} have {most:,} bytes of inputs and results or more",
+                    f"the batches of {whose} have {size:,} bytes of inputs and results already, of {most:,}",
                     hint="release one that has ended: POST /v1/batches/ID/release",
                 )
 
@@ -166,11 +173,11 @@ class WebBatches:
             raise ApiProblem(409, "not_ended", "the batch has not ended", hint="cancel it first")
         key = (batch.owner, batch.batch_id)
         self._batches.pop(key, None)
-        self._being_made.add(key)  # a new batch of this id has the same folder
+        self._being_made[key] = 0  # a new batch of this id has the same folder
         try:
             await trio.to_thread.run_sync(partial(shutil.rmtree, batch.path, ignore_errors=True))
         finally:
-            self._being_made.discard(key)
+            self._being_made.pop(key, None)
 
     async def run(self) -> None:
         """Run batches for ever, `AT_ONCE` at once."""

@@ -17,9 +17,12 @@ from plasm_core.batch.folder import DATABASE
 from plasm_core.client.async_client import AsyncClient
 from plasm_core.client.upload import Bytes
 from plasm_core.errors import StorageFullError
+from plasm_core.records.files import DEFAULT_FILE_LIMITS, JobFiles
+from plasm_core.sandbox.process.file_pack import bytes_source, pack_tree
 from plasm_core.web import web_batches
 from plasm_core.web.batch_storage import ReceivedBatch
 from plasm_core.web.bearer_tokens import BearerToken
+from plasm_core.web.job_trees import JobTree
 from plasm_core.web.problems import ApiProblem
 from plasm_core.web.web_batch import BatchState, WebBatch
 from plasm_core.web.web_batches import WebBatches
@@ -44,17 +47,59 @@ def token(name: str) -> BearerToken:
 
 
 async def stored(
-    batches: WebBatches, owner: BearerToken, batch_id: str | None = None, *, module: bytes = b"module"
+    batches: WebBatches,
+    owner: BearerToken,
+    batch_id: str | None = None,
+    *,
+    module: bytes = b"module",
+    files: bytes | None = None,
 ) -> WebBatch:
-    """Store a batch of one job."""
-    received = ReceivedBatch(
-        batch_id=batch_id or secrets.token_hex(16),
-        name="a batch",
-        module=Bytes(module),
-        jobs=Bytes(b"{}\n"),
-    )
-    made, _ = await batches.create(owner, received, trio.CapacityLimiter(2))
-    return made
+    """Store a batch of one job. `files`: what the one file of its tree has."""
+    with contextlib.ExitStack() as stack:
+        tree = None
+        if files is not None:
+            pack = stack.enter_context(pack_tree([bytes_source(b"data", files)]))
+            asked = JobFiles(tree=pack.tree, read_only=(), outputs=(), limits=DEFAULT_FILE_LIMITS)
+            tree = JobTree(pack=pack, asked=asked)
+        received = ReceivedBatch(
+            batch_id=batch_id or secrets.token_hex(16),
+            name="a batch",
+            module=Bytes(module),
+            jobs=Bytes(b"{}\n"),
+            tree=tree,
+        )
+        made, _ = await batches.create(owner, received, trio.CapacityLimiter(2))
+        return made
+
+
+async def test_files_of_a_batch_for_which_its_token_has_no_room_are_not_stored(batches: WebBatches) -> None:
+    """Counted afterwards only, one tree took the room of all: the server then ended the batches of other tokens."""
+    greedy, modest = token("greedy"), token("modest")
+    running = await stored(batches, modest)
+
+    with pytest.raises(StorageFullError, match="of this token"):
+        await stored(batches, greedy, files=bytes(MOST))
+    assert [path.name for path in running.path.parent.iterdir()] == [running.path.name]
+    await stored(batches, greedy, files=bytes(MOST // 2))
+    batches._check_kept_bytes(modest.identity)
+
+
+async def test_files_count_while_a_batch_is_being_stored(batches: WebBatches) -> None:
+    greedy = token("greedy")
+    refused: list[StorageFullError] = []
+
+    async def store() -> None:
+        try:
+            await stored(batches, greedy, files=bytes(MOST // 2))
+        except StorageFullError as exc:
+            refused.append(exc)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(store)
+        nursery.start_soon(store)
+
+    assert len(refused) == 1
+    assert batches._being_made == {}
 
 
 async def test_batches_of_one_token_leave_room_for_those_of_others(batches: WebBatches) -> None:
