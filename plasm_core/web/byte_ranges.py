@@ -39,6 +39,11 @@ def matches(header: str, etag: str) -> bool:
     return header.strip() == "*" or etag in (item.strip().removeprefix("W/") for item in header.split(","))
 
 
+def range_of(request: Request) -> str | None:
+    """Return the header Range of a request; None if there is none, or the method is not GET: it has a meaning there only."""
+    return request.headers.get("range") if request.method == "GET" else None
+
+
 @attrs.frozen(kw_only=True)
 class RangePart:
     """The part of some bytes to answer with: from `first` to before `end`. Of a 304 and a HEAD, nothing is sent."""
@@ -63,7 +68,7 @@ class Wanted:
         """Return what a request wants."""
         return cls(
             is_head=request.method == "HEAD",
-            range=request.headers.get("range"),
+            range=range_of(request),
             if_range=request.headers.get("if-range"),
             if_none_match=request.headers.get("if-none-match"),
         )

@@ -27,7 +27,7 @@ from plasm_core.web.web_jobs import WebJobs, gone, telling_gone
 
 @attrs.define
 class JobOutput:
-    """Writes one output of one job. `range_header`, `if_none_match`: of the request.
+    """Writes one output of one job. `range_header`, `if_range`, `if_none_match`: of the request.
 
     `check_token`: raises `ApiProblem` once the token may not read it any more.
     """
@@ -37,6 +37,7 @@ class JobOutput:
     channel: Channel
     follow: bool
     range_header: str | None
+    if_range: str | None
     if_none_match: str | None
     check_token: Callable[[], None]
     is_head: bool = False
@@ -54,7 +55,8 @@ class JobOutput:
             return
         size = status[f"{self.channel.label}Bytes"]
         goes_on = self.follow and not ended  # the length is unknown, so no range can be served
-        part = None if goes_on else parse_range(self.range_header, size)
+        is_same = self.if_range is None or self.if_range.strip() == etag
+        part = parse_range(self.range_header, size) if is_same and not goes_on else None
         first, end = part or (0, size)
         if part is None:
             code = 200

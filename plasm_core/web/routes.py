@@ -19,6 +19,7 @@ from plasm_core.records.sigstore import BUNDLE_TYPE, bundle
 from plasm_core.web import api_document
 from plasm_core.web.api_operations import ENVELOPE_TYPE
 from plasm_core.web.bearer_tokens import READ, SUBMIT, BearerToken
+from plasm_core.web.byte_ranges import range_of
 from plasm_core.web.forms import FileField, Form, received_form
 from plasm_core.web.guard import check_still_valid, token_of
 from plasm_core.web.job_events import JobEvents, parse_event_id
@@ -217,7 +218,8 @@ class JobRoutes:
             job=job,
             channel=channel,
             follow=truth(request, "follow", default=False),
-            range_header=request.headers.get("range"),
+            range_header=range_of(request),
+            if_range=request.headers.get("if-range"),
             if_none_match=request.headers.get("if-none-match"),
             is_head=request.method == "HEAD",
             check_token=partial(check_still_valid, request),

@@ -182,6 +182,18 @@ def test_an_output_that_the_client_has_is_not_sent_again(web: WebServer) -> None
     assert (answer.status, answer.body) == (304, b"")
 
 
+def test_the_rest_of_another_output_is_not_sent(web: WebServer) -> None:
+    """A client that goes on with a download would put the parts of two outputs together."""
+    path = f"/v1/jobs/{_done(web).json['jobId']}/stdout"
+    etag, whole = web.ask("HEAD", path).headers["etag"], web.ask("GET", path).body
+
+    same = web.ask("GET", path, headers={"Range": "bytes=1-2", "If-Range": etag})
+    other = web.ask("GET", path, headers={"Range": "bytes=1-2", "If-Range": f'"{"0" * 64}"'})
+
+    assert (same.status, same.body) == (206, whole[1:3])
+    assert (other.status, other.body) == (200, whole)
+
+
 def test_a_running_job_is_cancelled_and_its_receipt_says_so(web: WebServer) -> None:
     path = web.submit([("module", FOR_EVER)]).headers["location"]
     early = web.ask("GET", f"{path}/receipt")
