@@ -19,7 +19,7 @@ from plasm_core.errors import FilesNotServedError, NodeStalledError, ProtocolErr
 from plasm_core.records import Handle
 from plasm_core.records.files import ROOT, Product
 from plasm_core.sandbox.process.file_pack import PREFIX_BYTES, blobs
-from plasm_core.tree_listing import DIRECTORY, MAX_LISTING_BYTES, ListingError, TreeEntry, parse
+from plasm_core.tree_listing import DIRECTORY, FILE, MAX_LISTING_BYTES, ListingError, TreeEntry, parse
 
 _CHUNK_BYTES = 1 << 20
 
@@ -97,9 +97,12 @@ def _parsed(data: bytes, product: Product, limits: FetchLimits) -> list[TreeEntr
     if hashlib.sha256(data).hexdigest() != product.sha256:
         raise ProtocolError(f"{product.path!a} has another listing than the receipt states")
     try:
-        return parse(data, maximum=limits.entries)
+        entries = parse(data, maximum=limits.entries)
     except ListingError as exc:
         raise ProtocolError(f"{product.path!a}: {exc}") from exc
+    if any(entry.kind not in (DIRECTORY, FILE) for entry in entries):
+        raise ProtocolError(f"{product.path!a} has an entry that no output has")
+    return entries
 
 
 async def _part(dialler: Dialler, handle: Handle, wanted: Fetching, deadline: Deadline) -> bytes:

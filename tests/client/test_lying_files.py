@@ -267,3 +267,17 @@ async def test_a_file_that_is_read_alone_is_compared_alone(
             with pytest.raises(FilesNotServedError):
                 await client.read_file(handle, products["tree/two"], good.append)
             assert good == [b"1"]
+
+
+@pytest.mark.trio
+async def test_a_link_that_a_node_states_is_not_listed_as_a_file(
+    autojump_clock: trio.testing.MockClock, submission: Submission
+) -> None:
+    """No job leaves links: as a file it would have no digest."""
+    script = stating(*LINKED)
+    async with network(script) as (small, client):
+        handle = submission.handle(small.nodes[0].signer.peer_id)
+        await client.submit(submission)
+
+        with pytest.raises(FilesNotServedError, match="an entry that no output has"):
+            await list_files(client.dialler, handle, script.files[1:], FetchLimits(), Deadline(30))
