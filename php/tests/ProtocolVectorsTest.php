@@ -215,7 +215,8 @@ final class ProtocolVectorsTest extends TestCase
         $cases = [];
         $all = [...Vectors::load('protocol')['messages'], ...Vectors::load('file_transfer')['messages']];
         foreach ($all as $index => $case) {
-            if ($case['from'] === $from) {
+            // PHP passes no descriptors, so it never sends this.
+            if ($case['from'] === $from && $case['message']['type'] !== 'sealed_memory') {
                 $cases["$index {$case['message']['type']}"] = [$case['message'], $case['frame_hex']];
             }
         }
