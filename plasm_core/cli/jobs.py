@@ -16,6 +16,7 @@ from plasm_core.cli.file_options import FileOptions, directory_for, file_options
 from plasm_core.cli.files import Files
 from plasm_core.cli.known_jobs import remember
 from plasm_core.cli.results import MAX_OUTPUT_BYTES, show_result, told, write_out
+from plasm_core.cli.scripts import as_script
 from plasm_core.client.job_history import Entry
 from plasm_core.client.output import Buffer, Live
 from plasm_core.client.submitted_job import Sent
@@ -81,6 +82,7 @@ def on_job(command: F) -> F:
 @click.argument("module", type=click.Path())
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 @options.task
+@options.interpreter
 @file_options(limits=True)
 @node_options.reach
 @timeout_option("120s")
@@ -90,6 +92,7 @@ def submit(
     module: str,
     args: tuple[str, ...],
     task: options.Task,
+    interpreter: str | None,
     job_files: FileOptions,
     timeout: str | None,
     as_json: bool,
@@ -97,6 +100,8 @@ def submit(
     settings: Config,
 ) -> None:
     """Submit MODULE with ARGS to the daemon, or to a node of the network, and print the job's handle.
+
+    MODULE may be a script whose extension the configuration names an interpreter for.
 
     The job is on the node's disk when the handle is printed. Anybody with the handle can read, cancel and
     release the job: keep it like a password, in a file that others cannot read, which the other commands take as
@@ -110,6 +115,10 @@ def submit(
             click.echo(str(handle))
 
     job_files.refuse_places("plasm result HANDLE --out DIR writes what the job left")
+    script = as_script(module, args, job_files, settings.interpreters, named=interpreter)
+    if script is not None:
+        module, args, job_files = script.module, script.args, script.files
+        task = attrs.evolve(task, env=(*script.env, *task.env))
     with (
         job_files.submission(task, module, args) as job,
         Acceptance(
