@@ -148,7 +148,9 @@ function listedIn({ path, kind, sha256 }: Product, listed: readonly Listed[]): T
     return [{ path, kind, sizeBytes: item.sizeBytes, sha256 }];
   }
   const below = path === ROOT ? "" : `${path}/`;
-  const encoded = encodedListing(listed.filter((item) => item.path !== path && item.path.startsWith(below)), below.length);
+  const inside = listed.filter((item) => item.path !== path && item.path.startsWith(below));
+  if (inside.some((item) => item.kind !== "directory" && !Number.isSafeInteger(item.sizeBytes))) return undefined;
+  const encoded = encodedListing(inside, below.length);
   if (encoded === undefined || digestOf(encoded) !== sha256) return undefined;
   // Not the server's items: a field that is too long for its place may have hidden the entries behind it.
   return [...readListing(encoded)].map((entry) => ({ ...entry, path: `${below}${entry.path}` }));

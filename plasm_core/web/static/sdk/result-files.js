@@ -143,7 +143,10 @@ function listedIn({ path, kind, sha256 }, listed) {
         return [{ path, kind, sizeBytes: item.sizeBytes, sha256 }];
     }
     const below = path === ROOT ? "" : `${path}/`;
-    const encoded = encodedListing(listed.filter((item) => item.path !== path && item.path.startsWith(below)), below.length);
+    const inside = listed.filter((item) => item.path !== path && item.path.startsWith(below));
+    if (inside.some((item) => item.kind !== "directory" && !Number.isSafeInteger(item.sizeBytes)))
+        return undefined;
+    const encoded = encodedListing(inside, below.length);
     if (encoded === undefined || digestOf(encoded) !== sha256)
         return undefined;
     // Not the server's items: a field that is too long for its place may have hidden the entries behind it.
