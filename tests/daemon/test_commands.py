@@ -140,7 +140,7 @@ def test_a_waiting_command_gives_up_at_its_deadline_and_names_what_it_waited_for
     ("arguments", "code", "said"),
     [
         (("submit", "/nonexistent.wasm"), 1, "cannot read /nonexistent.wasm"),
-        (("submit", str(Path(__file__))), 1, "not"),
+        (("submit", str(Path(__file__))), 1, "is no WebAssembly module"),
         (("status", "phase0-AAAA"), 1, "not a valid handle"),
         (("status", "abcdef"), 2, "no job of yours begins so"),
         (("submit", str(HELLO), "--limit", "gas=0"), 2, "gas"),
