@@ -190,7 +190,7 @@ final class JobFilesTest extends TestCase
         $limits = new FileLimits(dataBytes: 1000, entries: 6);
         $large = ['log' => str_repeat('x', 5 + 1000)];
         $this->node->files = new MockFiles($large);
-        $this->assertRefused(FilesNotServed::class, "1005 bytes of 'log', of which the job may leave 1004", $limits);
+        $this->assertRefused(FilesNotServed::class, "1005 bytes of 'log', but the job may leave at most 1004", $limits);
 
         $this->node->files = new MockFiles(['log' => str_repeat('x', 600), 'out' => ['a' => str_repeat('y', 405)]]);
         $this->assertRefused(FilesNotServed::class, '405 bytes of files, more than 404', $limits);

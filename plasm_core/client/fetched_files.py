@@ -62,7 +62,7 @@ class Fetching:
             most += 4 + MAX_LISTING_BYTES
         if contents.size > most:
             raise ProtocolError(
-                f"{contents.size} bytes of {product.path!a}, of which the job may leave {most}"
+                f"the node has {contents.size} bytes of {product.path!a}, but the job may leave at most {most}"
             )
         if self.size is not None and self.size != contents.size:
             raise ProtocolError(f"{product.path!a} has had another size before")

@@ -36,7 +36,8 @@ class SpoolSink(Sink):
     """Stores the output of a job that another node runs in this node's spool.
 
     When another node takes over the job, the store begins a new attempt with empty outputs, and the job's followers
-    are told. `grown` is called with the number of bytes when there is more output, `again` returns the next attempt and its spool.
+    are told. `grown` is called with the number of bytes when there is more output, `again` returns the next attempt
+    and its spool.
     """
 
     def __init__(

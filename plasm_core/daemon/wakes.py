@@ -35,7 +35,7 @@ _current: trio.lowlevel.RunVar[Wakes] = trio.lowlevel.RunVar("wakes")
 
 
 def wakes() -> Wakes:
-    """Return those of the current event loop."""
+    """Return the `Wakes` of the current event loop, which are made at the first call."""
     try:
         return _current.get()
     except LookupError:

@@ -1,7 +1,7 @@
 """Hold installed JavaScript packages against the digests of a lock file: `integrity.py DIRECTORY [LOCK]`.
 
 npm compares what it downloads with what the lock file says, and takes what the file does not name as it comes. The
-file names no host, so that any registry serves; after a change of package.json, make it anew:
+file names no host, so that any registry serves; after a change of package.json, make it again:
 
     npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts
 

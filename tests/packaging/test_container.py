@@ -157,7 +157,7 @@ def test_the_compose_file_gives_what_the_commands_of_the_page_give() -> None:
         assert line in COMPOSE
 
 
-def test_whoever_stops_the_container_waits_longer_than_jobs_may_take_to_end() -> None:
+def test_the_container_is_stopped_later_than_jobs_may_take_to_end() -> None:
     (grace,) = re.findall(r"stop_grace_period: (\d+)s", COMPOSE)
     (waits,) = re.findall(r"docker stop --time (\d+) plasm", PAGE)
 

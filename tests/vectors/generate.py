@@ -1,6 +1,6 @@
 """Compute identities.json from docs/determinism.md and the standards, with nothing of Plasm's own code.
 
-`python tests/vectors/generate.py` writes the file anew.
+`python tests/vectors/generate.py` writes the file again.
 """
 
 import base64

@@ -1,6 +1,6 @@
 """Compute capabilities.json from docs/network.md and the standards, with nothing of Plasm's own code.
 
-`python tests/vectors/generate_capabilities.py` writes the file anew.
+`python tests/vectors/generate_capabilities.py` writes the file again.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Compute consistency.json from docs/receipts.md, with nothing of Plasm's own code.
 
-`python -m tests.vectors.generate_consistency` writes the file anew.
+`python -m tests.vectors.generate_consistency` writes the file again.
 """
 
 from __future__ import annotations

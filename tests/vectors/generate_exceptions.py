@@ -1,6 +1,6 @@
 """Compute exceptions.json from docs/determinism.md: what each entry of exceptions.wat must come to.
 
-`python -m tests.vectors.generate_exceptions` writes the file anew. The gas is added up by hand, from the text of the
+`python -m tests.vectors.generate_exceptions` writes the file again. The gas is added up by hand, from the text of the
 module: 1 for entering a function, 1 for each instruction but the free ones, 1 more for each handler of a `try_table`
 (so that one with a single handler costs 2), 1,000 more for a throw.
 """

@@ -1,6 +1,6 @@
 """Compute files.json from docs/files.md, with nothing of Plasm's own code.
 
-`python -m tests.vectors.generate_files` writes the file anew.
+`python -m tests.vectors.generate_files` writes the file again.
 """
 
 from __future__ import annotations

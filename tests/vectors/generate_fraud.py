@@ -1,6 +1,6 @@
 """Compute fraud.json from docs/fraud-proofs.md, with nothing of Plasm's own code.
 
-`python -m tests.vectors.generate_fraud` writes the file anew.
+`python -m tests.vectors.generate_fraud` writes the file again.
 """
 
 from __future__ import annotations

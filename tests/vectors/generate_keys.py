@@ -1,6 +1,6 @@
 """Compute keys.json from RFC 8032 and docs/receipts.md, with nothing of Plasm's own code and no library.
 
-`python tests/vectors/generate_keys.py` writes the file anew. The kinds of signatures follow Chalkias, Garillot
+`python tests/vectors/generate_keys.py` writes the file again. The kinds of signatures follow Chalkias, Garillot
 and Nikolaenko, "Taming the many EdDSAs" (SSR 2020), section 5, with keys and messages of our own.
 """
 

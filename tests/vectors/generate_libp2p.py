@@ -1,6 +1,6 @@
 """Compute libp2p.json from the specifications, with nothing of Plasm's own code and no library of libp2p.
 
-`python tests/vectors/generate_libp2p.py` writes the file anew.
+`python tests/vectors/generate_libp2p.py` writes the file again.
 What a specification publishes is written out here and held against what is computed.
 """
 

@@ -193,7 +193,7 @@ def test_files_that_break_off_leave_nothing(web: WebServer) -> None:
 
 
 def test_many_clients_send_and_read_files_at_once(web: WebServer) -> None:
-    """Each gets its own bytes back, whoever sends the same or others at the same moment."""
+    """Many clients send the same and other files at the same moment, and each gets its own bytes back."""
     found: list[tuple[bytes, bytes]] = []
 
     def one(number: int) -> None:

@@ -65,7 +65,7 @@ final class Fetching
         }
         $most = $this->limits->fileBytes + ($contents->kind === 'tree' ? Pack::PREFIX_BYTES + Listing::MAX_BYTES : 0);
         if ($contents->size > $most) {
-            throw new ProtocolError("$contents->size bytes of $name, of which the job may leave $most");
+            throw new ProtocolError("the node has $contents->size bytes of $name, but the job may leave at most $most");
         }
         if ($this->size !== null && $this->size !== $contents->size) {
             throw new ProtocolError("$name has had another size before");

@@ -21,6 +21,8 @@ INPUTS = JobInput(args=(b"one", b""), env=(b"A=1",), stdin=b"in")
 LARGE = JobInput(args=(b"one", b""), env=(b"A=1",), stdin=bytes(100_000))
 """Inputs that are kept as files."""
 EXITED = Outcome(kind="exited", code=0)
+CANCELLED = Outcome(kind="cancelled")
+HOLDER = Holder(names=("a" * 32, "b" * 32))
 
 
 @attrs.define

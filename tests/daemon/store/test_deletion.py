@@ -14,6 +14,8 @@ from plasm_core.records import JobInput, Outcome, sha256
 from plasm_core.records.job import JobState
 from plasm_core.records.output import OutputDigest, OutputStream
 from tests.daemon.store.submission import (
+    CANCELLED,
+    HOLDER,
     LARGE,
     LIMITS,
     MODULE,
@@ -27,9 +29,6 @@ from tests.daemon.store.submission import (
     submission,
     upload,
 )
-
-CANCELLED = Outcome(kind="cancelled")
-HOLDER = Holder(names=("a" * 32, "b" * 32))
 
 
 def test_one_holders_outputs_leave_room_for_others(state: Path) -> None:

@@ -12,7 +12,9 @@ from plasm_core.records import JobInput, Outcome, sha256
 from plasm_core.records.job import JobState
 from plasm_core.records.output import OutputDigest, OutputStream
 from tests.daemon.store.submission import (
+    CANCELLED,
     EXITED,
+    HOLDER,
     INPUTS,
     LARGE,
     LIMITS,
@@ -27,9 +29,6 @@ from tests.daemon.store.submission import (
     submission,
     upload,
 )
-from tests.daemon.store.test_deletion import HOLDER
-
-CANCELLED = Outcome(kind="cancelled")
 
 
 def test_an_accepted_job_is_there_after_a_restart(state: Path) -> None:

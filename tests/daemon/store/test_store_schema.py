@@ -121,7 +121,7 @@ def test_an_old_state_opens_with_its_jobs_as_they_were(state: Path) -> None:
 
 
 def make_old(path: Path) -> None:
-    """Write a database anew as the first release would have."""
+    """Write a new database as the first release would have."""
     new = path.with_suffix(".new")
     path.rename(new)
     with database(path, OLD[1]) as connection:

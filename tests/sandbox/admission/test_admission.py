@@ -52,7 +52,7 @@ Admit = Callable[..., list[str]]
 def admit(tmp_path: Path) -> Admit:
     """Return a function that admits a module and returns the phases it went through.
 
-    Each call makes its admission anew, over one cache directory.
+    Each call makes another admission over the same cache directory.
     """
 
     def call(

@@ -37,6 +37,6 @@ def test_generated_modules_are_metered_to_the_recorded_bytes(kind: str) -> None:
     recorded_given, recorded_made = RECORDED[kind]
 
     assert given == recorded_given, (
-        "the generator changed: record the digests anew with the rewriter as it was"
+        "the generator changed: record the digests again with the rewriter as it was"
     )
     assert made == recorded_made
