@@ -268,7 +268,7 @@ class RemoteDialler(Dialler):
                 addresses = await self._directory.locate(peer)
             if not addresses:
                 raise PeerUnreachableError(
-                    f"no address is known of the node {peer} is",
+                    f"no address of the node {peer} is known",
                     hint="it may be down; its handle stays valid until it is back",
                 )
             self._known[peer] = addresses

@@ -350,7 +350,7 @@ final class RemoteTransport implements SeparatesJobsInterface, RemembersFailures
         $info = $this->directory->locate($peer, $deadline->within(self::SEARCH_S));
         if ($info === null) {
             throw $failure ?? new Unreachable(
-                "no address is known of the node $peer is",
+                "no address of the node $peer is known",
                 'it may be down; its handle stays valid until it is back',
             );
         }

@@ -285,7 +285,7 @@ final class NetworkTest extends TestCase
         $handle = Handle::create(hash('sha256', ''), PeerId::fromPublicKey(random_bytes(32)));
         $options = ['mode' => 'remote', 'bootstrap' => self::network()->bootstrap(), 'cache' => false];
         $plasm = new Client($options, retries: RetryPolicy::never());
-        $this->expectExceptionMessage("no address is known of the node $handle->peer is");
+        $this->expectExceptionMessage("no address of the node $handle->peer is known");
 
         $plasm->status((string) $handle);
     }
