@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Sequence
 
+from plasm_core.address_space import refuse_small_address_space
 from plasm_core.cli.command_line import hide_handles
 from plasm_core.process_one import continue_in_child
 from plasm_core.standard_streams import secure
@@ -14,6 +15,7 @@ from plasm_core.supported_platform import refuse_unsupported
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with the code that its outcome has."""
     refuse_unsupported()
+    refuse_small_address_space()
     continue_in_child()
     secure()
     hide_handles()

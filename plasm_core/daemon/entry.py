@@ -18,6 +18,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from plasm_core.supported_platform import refuse_unsupported
 
     refuse_unsupported()
+    from plasm_core.address_space import refuse_small_address_space
+
+    refuse_small_address_space()
     from plasm_core.process_one import continue_in_child
 
     continue_in_child()

@@ -19,12 +19,14 @@ PATIENCE_S = 120
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="is about Linux")
 
 
-def denied(plasm: Plasm, what: str, *arguments: str, stdin: bytes = b"") -> Done:
+def denied(
+    plasm: Plasm, what: str, *arguments: str, stdin: bytes = b"", module: str = "plasm_core.cli"
+) -> Done:
     environ = plasm.environment()
     if what.startswith("fsize="):
         environ.pop("COVERAGE_PROCESS_CONFIG", None)  # what coverage records of a process is a file as well
     done = subprocess.run(
-        [sys.executable, "-m", "tests.support.denied", what, "plasm_core.cli", *arguments],
+        [sys.executable, "-m", "tests.support.denied", what, module, *arguments],
         env=environ,
         capture_output=True,
         timeout=PATIENCE_S,
@@ -44,12 +46,33 @@ def test_a_job_runs_without_memory_files_and_temporary_files(plasm: Plasm, what:
 
 
 @on_linux
-@pytest.mark.parametrize("mebibytes", [200, 400, 1000])
+@pytest.mark.parametrize("mebibytes", [520, 1000])
 def test_a_limit_of_address_space_is_named(stranger: Plasm, mebibytes: int) -> None:
     done = denied(stranger, f"as={mebibytes << 20}", "run", HELLO, stdin=b"abc")
 
     assert (done.code, done.out) == (FAILURE, b"")
-    assert "ulimit -v" in done.err
+    assert f"address space is limited to {mebibytes} MiB (ulimit -v)" in done.err
+
+
+@on_linux
+@pytest.mark.parametrize("mebibytes", [60, 200, 511])
+@pytest.mark.parametrize("module", ["plasm_core.cli", "plasm_core.daemon"])
+def test_a_limit_that_is_too_low_for_a_command_is_named_at_once(
+    stranger: Plasm, module: str, mebibytes: int
+) -> None:
+    """Where address space runs out while a thread starts, CPython waits for the thread for ever."""
+    done = denied(stranger, f"as={mebibytes << 20}", "--version", module=module)
+
+    assert (done.code, done.out) == (FAILURE, b"")
+    assert f"limited to {mebibytes} MiB (ulimit -v): Plasm needs 512 MiB" in done.err
+    assert "ulimit -v unlimited" in done.err
+
+
+@on_linux
+def test_an_engine_that_reserves_little_runs_under_the_least_address_space(stranger: Plasm) -> None:
+    done = denied(stranger, f"as={512 << 20}", "run", "--runtime", "wasm3", HELLO, stdin=b"abc")
+
+    assert (done.code, done.out) == (OK, b"cba"), done.err
 
 
 @on_linux
