@@ -20,16 +20,14 @@ from plasm_core.daemon.settled import in_thread_if
 from plasm_core.daemon.store import ModuleUpload, Store
 from plasm_core.daemon.store.inputs import SMALL_BYTES
 from plasm_core.daemon.store.modules import SMALL_MODULE_BYTES, Modules
+from plasm_core.daemon.upload_places import RETRY_S, UploadPlaces
 from plasm_core.errors import RefusedError, StorageError, StorageFullError
-from plasm_core.fair_shares import Holder, Room, Shares
+from plasm_core.fair_shares import Holder
 from plasm_core.protocol.channels import PROVABLE, Channel
 from plasm_core.protocol.messages import Submit, Uploads
 from plasm_core.records import Manifest
 from plasm_core.sandbox.process.file_pack import check_files
 
-RETRY_S = 5
-_KEPT_FOR_OWN = 8
-"""Strangers never have the eighth part of the places: that is for the node's own users."""
 PROOF_S = 0.01
 PROOF_BYTES_PER_S = 128 << 20
 """The delay of the answer to a stranger's proof of possession: `PROOF_S`, and the module's size at this rate."""
@@ -52,8 +50,8 @@ class Offers:
         self._store = store
         self._queue = queue
         self._offers: dict[Key, Offer] = {}
-        self._shares = Shares(0, is_lent=True)
-        self.reconfigure(limits)
+        self._places = UploadPlaces(limits)
+        self._limits = limits
 
     def __len__(self) -> int:
         return len(self._offers)
@@ -70,9 +68,7 @@ class Offers:
     def reconfigure(self, limits: QueueLimits) -> None:
         """Change the limits on the number and the duration of reservations."""
         self._limits = limits
-        self._shares.capacity = limits.offers
-        self._shares.kept = limits.offers // _KEPT_FOR_OWN
-        self._shares.per_name = limits.offers_per_client
+        self._places.reconfigure(limits)
 
     async def make(self, key: Key, owner: Owner, manifest: Manifest, submit: Submit) -> Offer:
         """Return the reservation for a job: the existing one with the bytes that it has, or a new one.
@@ -90,7 +86,7 @@ class Offers:
                 return found
             await self.discard(found)
         self._quotas.check(owner.counted)
-        await self._take_place(owner.holder)
+        await self._places.take(owner.holder, self._givers, self._give_up)
         try:
             place = self._queue.reserve(owner.line_for(submit.route), owner.holder)
             try:
@@ -106,11 +102,11 @@ class Offers:
                 place.release()
                 raise
         except BaseException:
-            self._shares.give_back(owner.holder)
+            self._places.give_back(owner.holder)
             raise
         if key in self._offers:  # another stream was faster
             place.release()
-            self._shares.give_back(owner.holder)
+            self._places.give_back(owner.holder)
             await in_thread_if(not inputs.is_small, inputs.discard)
             await self.take_over(key)
             return await self.make(key, owner, manifest, submit)
@@ -129,16 +125,6 @@ class Offers:
         self._quotas.charge(owner.counted, upload_bytes=sizes.total)
         self.extend(offer)
         return offer
-
-    async def _take_place(self, holder: Holder) -> None:
-        """Take a place, from the largest holder if there is none. Raises: `RefusedError` (`too_many_offers`)."""
-        while (room := self._shares.take(holder)) is not Room.FREE:
-            giver = self._shares.giver(holder, among=self._givers()) if room is Room.FULL else None
-            if giver is None:
-                raise RefusedError(
-                    "too_many_offers", "too many jobs are being uploaded", retry_after_s=RETRY_S
-                )
-            await self._give_up(giver)
 
     async def _with_room(
         self,
@@ -362,7 +348,7 @@ class Offers:
         offer.place.release()
         if self._offers.get(offer.key) is offer:
             del self._offers[offer.key]
-            self._shares.give_back(offer.owner.holder)
+            self._places.give_back(offer.owner.holder)
         for part in offer.parts.values():
             part.release()
 

@@ -11,12 +11,17 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import trio
 
 from plasm_core.client import Client, Submission
+from plasm_core.client.daemon_query import ask
+from plasm_core.config import Config
+from plasm_core.protocol import METRICS_PROTOCOL
 from plasm_core.protocol.channels import Channel
 from plasm_core.protocol.messages import NOTHING, Accepted, Offered, Submit
 from tests.daemon.conftest import HELLO, REPOSITORY
@@ -122,6 +127,25 @@ def test_more_uploads_at_once_than_allowed_are_put_off(narrow: Daemon) -> None:
     assert refused.reason in ("too_many_offers", "queue_full")
     assert refused.retry_after_s is not None
     assert refused.retry_after_s > 0
+
+
+def test_small_jobs_begun_at_once_wait_a_moment_for_a_place_and_are_not_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refused client asks again 5 s later, though uploads of small jobs take milliseconds."""
+    with Daemon(tmp_path, "--set", "queue.offers_per_client=2") as daemon:
+        daemon.start()
+        monkeypatch.setenv("PLASM_SOCKET", str(daemon.socket))
+        callers = [Client() for _ in range(12)]
+        with ThreadPoolExecutor(len(callers)) as pool:
+            jobs = [pool.submit(caller.run, HELLO.read_bytes(), stdin=b"abc") for caller in callers]
+            outputs = [job.result(60).stdout for job in jobs]
+        for caller in callers:
+            caller.close()
+        counted = trio.run(ask, Config(), METRICS_PROTOCOL).decode()
+
+    assert outputs == [b"cba"] * len(callers)
+    assert 'plasm_jobs_refused_total{reason="too_many_offers"} 0' in counted.splitlines()
 
 
 def test_a_full_queue_says_when_to_come_back_and_takes_jobs_again(narrow: Daemon) -> None:
