@@ -1,4 +1,4 @@
-"""Judge a fraud proof: who signed a false receipt? (docs/fraud-proofs.md)
+"""Judge a fraud proof: who signed a false receipt? (docs/fraud-proofs.md) `client.fraud_proofs` makes and keeps them.
 
 `compare` needs no engine: it checks signatures and compares receipts, as PHP's `Plasm\\FraudProof` does. `convict` runs
 the task again too. Both refuse a proof that could accuse an honest node: a receipt counts only if the node that it

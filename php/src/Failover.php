@@ -21,7 +21,11 @@ use Plasm\Transport\ChoosingTransportInterface;
 use Plasm\Transport\RemembersFailuresInterface;
 use Plasm\Transport\SessionInterface;
 
-/** Submits a job to a node, and to another one if that node refuses it, is lost, or fails. */
+/**
+ * Submits a job to a node, and to another one if that node refuses it, is lost, or fails.
+ *
+ * The transport chooses each node (`Transport\RemoteTransport::choose`); this class says which ones to avoid.
+ */
 final class Failover
 {
     /**

@@ -127,7 +127,7 @@ def send_outputs(sock: _socket.socket, files: FileCalls) -> None:
 
 
 def file_memory(job: worker_frames.WorkerJob) -> int:
-    """Return how much memory a job's files may take in a worker, in bytes."""
+    """Return how much memory a job's files may take in a worker, in bytes: the worker's limit grows by it."""
     files = job.files
     if files is None:
         return 0
