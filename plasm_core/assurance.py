@@ -48,7 +48,7 @@ def is_mere_word(verdict: Verdict, standing: Standing) -> bool:
 
 
 def lacking_in_file(require: str, verdict: Verdict, standing: Standing) -> str | None:
-    """As `lacking`, for a receipt that was read from a file: no client audits it later."""
+    """Return what `lacking` returns, for a receipt that was read from a file: no client audits it later."""
     found = lacking(require, verdict, standing)
     if found is None and require == "audit" and not set(verdict.signers) <= set(verdict.checked):
         return "no audit of it was made or will be: require reexecution, with the module and the input"

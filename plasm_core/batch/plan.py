@@ -62,7 +62,7 @@ class Templates:
 
     @property
     def take_fields(self) -> bool:
-        """Whether any has a field: then an input that is a line goes there, and not to standard input."""
+        """Whether any template has a field: then a line of the inputs fills the fields, and is not standard input."""
         texts = (*self.args, *self.env, *([self.stdin] if self.stdin is not None else []))
         return any(template.fields for template in texts)
 

@@ -116,12 +116,12 @@ class JobRow:
 
     @property
     def reused(self) -> bool:
-        """Whether nothing was run for it: it has the result of an equal task, and no handle."""
+        """Whether the job was not run: it has the result of an equal task, and no handle."""
         return self.envelope is not None and self.secret is None
 
     @property
     def reason(self) -> str:
-        """Why it did not succeed, in words, empty if it did."""
+        """Why the job did not succeed, in words; empty if it did."""
         return _reason(self.state, self.error, self.outcome)
 
 
@@ -163,7 +163,7 @@ class JobSummary:
 
     @property
     def reason(self) -> str:
-        """Why it did not succeed, in words, empty if it did."""
+        """Why the job did not succeed, in words; empty if it did."""
         return _reason(self.state, self.error, self.outcome)
 
 
@@ -202,7 +202,10 @@ class KeptOutputs:
     _number: int
 
     def keep(self, output: Buffer) -> tuple[bytes | None, bytes | None]:
-        """Store stdout and stderr of a job, and close the buffer. Return those that go into its row. Raises: OSError."""
+        """Store stdout and stderr of a job, and close the buffer. Raises: OSError.
+
+        Return both; None for a large one, which is in a file and not in the row.
+        """
         kept = [self._keep(output, stream) for stream in (OutputStream.STDOUT, OutputStream.STDERR)]
         output.close()
         return kept[0], kept[1]

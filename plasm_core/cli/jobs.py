@@ -43,7 +43,7 @@ def timeout_option(default: str | None) -> Callable[[F], F]:
 
 
 def seconds_of(timeout: str | None) -> float | None:
-    """Read `--timeout`."""
+    """Return the seconds of `--timeout`, None if it was not given."""
     return None if timeout is None else option_values.seconds(timeout, what="--timeout")
 
 
@@ -56,7 +56,7 @@ def _handle(text: str) -> tuple[Handle, str | None]:
 def entry_of(text: str) -> tuple[Handle, Entry | None]:
     """Read a handle: its text, the forms of `given_handle`, or the beginning of the job id of a remembered handle.
 
-    Return the handle and its entry in the job history.
+    Return the handle, and its entry in the job history, None if it has none.
     """
     text = given_handle(text)
     if not is_job_id(text):
@@ -213,7 +213,7 @@ def logs(
 
 
 def sent_of(entry: Entry | None, reach: node_options.Reach) -> Sent | None:
-    """Return the terms under which a job was submitted, from the job history."""
+    """Return the terms under which a job was submitted, from the job history; None if they are not known."""
     if entry is None:
         return Sent(through_gateway=reach.gateway) if reach.gateway else None
     return attrs.evolve(entry.sent, through_gateway=entry.gateway or reach.gateway)

@@ -21,8 +21,9 @@ def is_given() -> bool:
 
 @contextmanager
 def telling(file: str, hint: str = "") -> Iterator[None]:
-    """Print on a terminal which input is still being read after a second, because it may never end. `hint`: appended
-    to the line.
+    """Print on a terminal, after a second, which input is still being read, because it may never end.
+
+    `hint`: appended to the line.
     """
     if sys.stderr is None or not sys.stderr.isatty():
         yield

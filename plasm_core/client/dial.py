@@ -96,7 +96,7 @@ class Dialler(ABC):
         return None
 
     def others(self) -> Dialler:
-        """Return the dialler that reaches other nodes for a job that this one has a node for."""
+        """Return the dialler for nodes other than the one that this dialler is bound to, if it is bound to one."""
         return self
 
     @asynccontextmanager
@@ -117,7 +117,7 @@ class Dialler(ABC):
     ) -> AbstractAsyncContextManager[tuple[Link, PeerId]]:
         """Open a conversation with a peer, or with a node that is likely to accept the job.
 
-        `avoid`: nodes and networks that are not likely to. The node's `hello` has arrived.
+        `avoid`: nodes and networks that the conversation is not opened with. The node's `hello` has arrived.
 
         Raises: `PeerUnreachableError`, `ConnectionLostError`, `ProtocolError`.
         """

@@ -87,7 +87,10 @@ class JobHistory:
         file_bytes: int = 0,
         gateway: bool = False,
     ) -> None:
-        """Remember a job. Raises: `StorageError`."""
+        """Remember a job; the oldest is forgotten beyond `MAX_ENTRIES`. The parameters are the fields of `Entry`.
+
+        Raises: `StorageError`.
+        """
         name = cleaned(module, maximum=255, instead="?")
         entry = Entry(
             handle=str(handle),

@@ -86,7 +86,7 @@ class _Mapped:
         self._changed = trio.lowlevel.ParkingLot()
 
     async def pull(self) -> QueuedJob | None:
-        """Make the next job, once the caller has taken enough."""
+        """Wait until the caller has taken enough results, and return the next job; None after the last."""
         while self._made - self._taken >= self._ahead:
             await self._changed.park()
         number = self._made

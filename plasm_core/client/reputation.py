@@ -247,7 +247,10 @@ def _is_own_fault(verdict: Verdict) -> bool:
 
 @contextmanager
 def open_reputation() -> Iterator[Reputation]:
-    """Open this user's reputation store for a client. If it cannot be opened, log the reason and return None."""
+    """Open this user's reputation store until the context ends.
+
+    If it cannot be opened, the log gets the reason, and what the client learns is not kept.
+    """
     try:
         store = ReputationStore()
     except StorageError as exc:

@@ -21,7 +21,8 @@ from plasm_core.sandbox.process.spawner import refuse_missing
 def check_start(config: Config, transports: Sequence[Transport]) -> str | None:
     """Try the steps of a start: sandbox layers, state directory, socket, group and ports.
 
-    Undo all of them. Return the steps that were not tried because a running daemon holds the ports and the socket.
+    Undo all of them. Return a sentence that says which steps were not tried because a running daemon holds the ports
+    and the socket; None if all were tried.
 
     Raises: `PlasmError` that a start would end with.
     """

@@ -54,7 +54,10 @@ class Part:
                 self.stored(pin)
 
     def commit(self, begin: Callable[[], ModuleUpload]) -> None:
-        """Store it if it is not. `begin`: of which no byte has come. Raises: `RefusedError`, `StorageError`."""
+        """Store the module or tree unless it is stored. `begin` starts an upload of one that has no bytes yet.
+
+        Raises: `RefusedError`, `StorageError`.
+        """
         if self.pin is None:
             upload = self.upload or begin()
             self.upload = None

@@ -98,7 +98,10 @@ class ClientConversation:
         """How many messages the node has sent that may be repeated without end and say little."""
 
     def receive(self, data: bytes) -> Iterator[Message | Data | None]:
-        """Process bytes from the node, and yield its messages and data. Raises: `ProtocolError`."""
+        """Process bytes from the node, and yield its messages and data. Raises: `ProtocolError`.
+
+        A frame that leaves the caller nothing to do, such as a heartbeat, yields None.
+        """
         for frame in self._reader.feed(data):
             if isinstance(frame, (Heartbeat, Progress, State)):
                 self.talk += 1
@@ -282,7 +285,10 @@ class ClientConversation:
         return control_frame(message)
 
     def prove(self, proof: str, channel: Channel = Channel.MODULE) -> bytes:
-        """Encode the proof of having the module, or the files. No byte of it may be sent before the node's answer."""
+        """Encode the proof of having the module, or the files.
+
+        None of the channel's bytes may be sent before the node answers. Raises: ValueError out of turn.
+        """
         if self.phase is not ClientPhase.UPLOADING or channel not in PROVABLE or channel not in self.room:
             raise ValueError(f"not a time to prove anything: {self.phase.value}")
         self._proving.add(channel)
@@ -291,7 +297,10 @@ class ClientConversation:
         )
 
     def sealed_memory(self, channel: Channel) -> bytes:
-        """Encode that a descriptor has all bytes of a channel. No byte of it may be sent before the node's answer."""
+        """Encode that the descriptor passed with the frame has all bytes of a channel.
+
+        None of the channel's bytes may be sent before the node answers. Raises: ValueError out of turn.
+        """
         if self.phase is not ClientPhase.UPLOADING or channel not in self.room:
             raise ValueError(f"not a time to pass a descriptor: {self.phase.value}")
         self._proving.add(channel)

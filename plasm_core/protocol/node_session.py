@@ -82,7 +82,10 @@ class NodeConversation:
         self._idle = TokenBucket(capacity=IDLE_FRAMES, per_s=IDLE_FRAMES_PER_S)
 
     def receive(self, data: bytes) -> Iterator[Message | Data | None]:
-        """Process bytes from the client, and yield its messages and data. Raises: `ProtocolError`."""
+        """Process bytes from the client, and yield its messages and data. Raises: `ProtocolError`.
+
+        A frame that leaves the caller nothing to do, such as a heartbeat, yields None.
+        """
         for frame in self._reader.feed(data):
             if isinstance(frame, Data) and self.phase is NodePhase.OVER:
                 yield None  # the client sent it before it received the refusal of the rest

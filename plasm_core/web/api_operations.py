@@ -43,7 +43,7 @@ ON_A_NODE = (502, 503, 504)
 
 
 def problem_answer(status: int) -> Schema:
-    """Return the answer that is a problem."""
+    """Return the OpenAPI response of a failure: a problem document (RFC 9457)."""
     return {
         "description": _PROBLEMS[status],
         "content": {PROBLEM_TYPE: {"schema": ref("Problem")}},
@@ -51,7 +51,7 @@ def problem_answer(status: int) -> Schema:
 
 
 def json_answer(schema: str, description: str, **more: Any) -> Schema:
-    """Return an answer that is JSON of a schema of `components`."""
+    """Return the OpenAPI response whose body is JSON. `schema`: its name in `components`."""
     return {
         "description": description,
         "content": {"application/json": {"schema": ref(schema)}},
@@ -60,17 +60,17 @@ def json_answer(schema: str, description: str, **more: Any) -> Schema:
 
 
 def binary_answer(description: str, media_type: str = "application/octet-stream") -> Schema:
-    """Return an answer that is bytes."""
+    """Return the OpenAPI response whose body is bytes of any content."""
     return {"description": description, "content": {media_type: {"schema": {}}}}
 
 
 def header(description: str, schema: Schema | None = None) -> Schema:
-    """Return a header of an answer."""
+    """Return the OpenAPI description of a response's header, a string if no schema is given."""
     return {"description": description, "schema": schema or {"type": "string"}}
 
 
 def parameter(name: str, where: str, description: str, schema: Schema, *, required: bool = False) -> Schema:
-    """Return a parameter of a request."""
+    """Return the OpenAPI parameter of a request. `where`: `path`, `query` or `header`."""
     return {
         "name": name,
         "in": where,
@@ -111,7 +111,11 @@ def operation(
     body: Schema | None = None,
     description: str | None = None,
 ) -> Schema:
-    """Return an operation. `answers`: by status; `problems`: statuses beside those that every operation may have."""
+    """Return the OpenAPI operation of one method and path.
+
+    `name`: its operationId. `answers`: the responses by status. `scope`: what a token must allow, None for nobody's
+    token. `problems`: the statuses of failures beside those that every operation may have.
+    """
     always = _ALWAYS if scope else (400, 401, 403, 429, 500)
     failures = sorted({*always, *problems})
     return {

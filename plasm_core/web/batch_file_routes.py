@@ -46,7 +46,7 @@ class BatchFileRoutes:
         ]
 
     async def list(self, request: Request) -> Response:
-        """GET /v1/batches/{batchId}/jobs/{number}/files"""
+        """List the files that a job of a batch left (`GET /v1/batches/{batchId}/jobs/{number}/files`)."""
         batch = batch_of(request, self.batches)
         limit = whole(request, "limit", 1, MAX_FILES_LISTED, FILES_PER_PAGE)
         after = whole(request, "after", 0, MAX_LISTED_POSITION, 0)
@@ -61,7 +61,7 @@ class BatchFileRoutes:
         return JSONResponse(await trio.to_thread.run_sync(read))
 
     async def file(self, request: Request) -> Response:
-        """GET /v1/batches/{batchId}/jobs/{number}/files/{path}"""
+        """Send a file that a job of a batch left (`GET /v1/batches/{batchId}/jobs/{number}/files/{path}`)."""
         batch = batch_of(request, self.batches)
         row = await row_with_receipt(request, batch)
         path = request.path_params["path"]

@@ -67,7 +67,10 @@ def reading(batch: WebBatch) -> Iterator[BatchFolder]:
 
 @contextmanager
 def opening(batch: WebBatch, what: str) -> Iterator[None]:
-    """Raise what opening a file of a batch raises as an error of ours: it may have been released meanwhile."""
+    """Turn errors of opening a file of a batch into ours. `what`: the file, as a message names it.
+
+    Raises: `ApiProblem` if the file is gone, as after a release; `StorageError` if it cannot be read.
+    """
     try:
         yield
     except FileNotFoundError:

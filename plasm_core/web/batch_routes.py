@@ -74,7 +74,7 @@ class BatchRoutes:
         ]
 
     async def submit(self, request: Request) -> Response:
-        """POST /v1/batches"""
+        """Start a batch: many jobs of one module, which this server runs (`POST /v1/batches`)."""
         token = token_of(request, SUBMIT)
         async with AsyncExitStack() as stack:
             stack.enter_context(self.reception.place(token))
@@ -108,13 +108,13 @@ class BatchRoutes:
         return await self._told(request, batch, is_new=True)
 
     async def list(self, request: Request) -> Response:
-        """GET /v1/batches"""
+        """List the token's batches, the latest first (`GET /v1/batches`)."""
         found = self.batches.listed(token_of(request, READ))
         told = await trio.to_thread.run_sync(lambda: [batch_json(batch) for batch in found])
         return JSONResponse({"batches": told})
 
     async def show(self, request: Request) -> Response:
-        """GET /v1/batches/{batchId}"""
+        """Show a batch (`GET /v1/batches/{batchId}`)."""
         return await self._told(request, batch_of(request, self.batches))
 
     async def _told(self, request: Request, batch: WebBatch, *, is_new: bool = False) -> Response:
@@ -130,19 +130,19 @@ class BatchRoutes:
         return JSONResponse(await trio.to_thread.run_sync(batch_json, batch), code, headers)
 
     async def cancel(self, request: Request) -> Response:
-        """DELETE /v1/batches/{batchId}"""
+        """Cancel the jobs of a batch that have no result (`DELETE /v1/batches/{batchId}`)."""
         batch = batch_of(request, self.batches, SUBMIT)
         await self.batches.cancel(batch)
         return JSONResponse(await trio.to_thread.run_sync(batch_json, batch))
 
     async def release(self, request: Request) -> Response:
-        """POST /v1/batches/{batchId}/release"""
+        """Delete an ended batch with its results on this server (`POST /v1/batches/{batchId}/release`)."""
         batch = batch_of(request, self.batches, SUBMIT)
         await self.batches.release(batch)
         return JSONResponse(await trio.to_thread.run_sync(partial(batch_json, batch, released=True)))
 
     async def receipt(self, request: Request) -> Response:
-        """GET /v1/batches/{batchId}/receipt"""
+        """Send the receipt of an ended batch (`GET /v1/batches/{batchId}/receipt`)."""
         batch = batch_of(request, self.batches)
 
         if not batch.state.has_ended:
@@ -151,7 +151,7 @@ class BatchRoutes:
         return Response(body, headers={"Content-Type": "application/json"})
 
     async def jobs(self, request: Request) -> Response:
-        """GET /v1/batches/{batchId}/jobs"""
+        """List the jobs of a batch, in order (`GET /v1/batches/{batchId}/jobs`)."""
         batch = batch_of(request, self.batches)
         limit = whole(request, "limit", 1, MAX_BATCH_JOBS_LISTED, 100)
         after = whole(request, "after", 0, MAX_JOBS, None)
@@ -168,7 +168,7 @@ class BatchRoutes:
         return JSONResponse(await trio.to_thread.run_sync(read))
 
     async def output(self, request: Request, stream: OutputStream) -> Response:
-        """GET /v1/batches/{batchId}/jobs/{number}/stdout"""
+        """Send a job's stdout or stderr (`GET /v1/batches/{batchId}/jobs/{number}/stdout`)."""
         batch = batch_of(request, self.batches)
         row = await row_with_receipt(request, batch)
         inline = row.stdout if stream is OutputStream.STDOUT else row.stderr
@@ -184,19 +184,22 @@ class BatchRoutes:
         return _file_answer(request, file, headers)
 
     async def job_receipt(self, request: Request) -> Response:
-        """GET /v1/batches/{batchId}/jobs/{number}/receipt"""
+        """Send a job's receipt (`GET /v1/batches/{batchId}/jobs/{number}/receipt`)."""
         row = await row_with_receipt(request, batch_of(request, self.batches))
         return Response(row.envelope, headers={"Content-Type": ENVELOPE_TYPE})
 
     async def job_manifest(self, request: Request) -> Response:
-        """GET /v1/batches/{batchId}/jobs/{number}/manifest"""
+        """Send a job's manifest (`GET /v1/batches/{batchId}/jobs/{number}/manifest`)."""
         row = await row_of(request, batch_of(request, self.batches))
         if row.manifest is None:
             raise not_ended("the job was not sent yet: it")
         return Response(row.manifest, headers={"Content-Type": "application/json"})
 
     async def job_proof(self, request: Request) -> Response:
-        """GET /v1/batches/{batchId}/jobs/{number}/proof"""
+        """Send the proof that a job belongs to the batch.
+
+        `GET /v1/batches/{batchId}/jobs/{number}/proof`.
+        """
         batch = batch_of(request, self.batches)
         row = await row_of(request, batch)
         if not batch.state.has_ended:

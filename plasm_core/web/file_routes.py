@@ -44,7 +44,7 @@ class FileRoutes:
         ]
 
     async def list(self, request: Request) -> Response:
-        """GET /v1/jobs/{jobId}/files"""
+        """List the files that a job left (`GET /v1/jobs/{jobId}/files`)."""
         job = await job_of(request, self.jobs)
         limit = whole(request, "limit", 1, MAX_FILES_LISTED, FILES_PER_PAGE)
         after = whole(request, "after", 0, MAX_LISTED_POSITION, 0)
@@ -54,7 +54,7 @@ class FileRoutes:
         return JSONResponse(listing_json(left.receipt, await left.entries(), after, limit))
 
     async def file(self, request: Request) -> Response:
-        """GET /v1/jobs/{jobId}/files/{path}"""
+        """Send a file that a job left (`GET /v1/jobs/{jobId}/files/{path}`)."""
         job = await job_of(request, self.jobs)
         entry = await (await LeftFiles.of(self.jobs, job, self.recent)).file(request.path_params["path"])
         assert entry.size_bytes is not None
@@ -73,7 +73,10 @@ class FileRoutes:
         return Streamed(body.produce)
 
     async def output(self, request: Request) -> Response:
-        """GET /v1/jobs/{jobId}/output"""
+        """Send an output as its node sends it: the bytes of a file, or the pack of a directory.
+
+        `GET /v1/jobs/{jobId}/output`.
+        """
         job = await job_of(request, self.jobs)
         given = request.query_params.getlist("path")
         if len(given) != 1:
@@ -93,7 +96,7 @@ class FileRoutes:
         return Streamed(body.produce)
 
     async def tree(self, request: Request) -> Response:
-        """GET /v1/trees/{digest}"""
+        """Answer whether a job may name a tree that the token has sent (`GET /v1/trees/{digest}`)."""
         token, digest = token_of(request, READ), request.path_params["digest"]
         with await trio.to_thread.run_sync(self.jobs.open_tree, token, digest) as found:
             return JSONResponse({"digest": found.digest, "sizeBytes": found.size_bytes})

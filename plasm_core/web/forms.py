@@ -69,7 +69,7 @@ class Form:
     named: dict[str, list[NamedPart]] = attrs.field(factory=dict)
 
     def one(self, name: str) -> bytes | None:
-        """Return the text of a field that may be given once. Raises: `ApiProblem`."""
+        """Return the text of a field that may be given once; None if it was not. Raises: `ApiProblem`."""
         found = self.texts.get(name, [])
         if len(found) > 1:
             raise invalid(name, "given more than once")

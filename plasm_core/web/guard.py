@@ -96,7 +96,10 @@ class Guard:
             TRACE.reset(trace)
 
     def check(self, scope: Scope, headers: Headers) -> BearerToken | None:
-        """Return whose request it is. Raises: `ApiProblem`."""
+        """Check Host, Origin and token of a request. Return the token's record, None for a request without one.
+
+        Raises: `ApiProblem`.
+        """
         self._check_host(scope, headers)
         self._check_origin(scope, headers)
         return self._who(headers)

@@ -154,7 +154,7 @@ class WebJobTable:
     ) -> tuple[WebJob, bool]:
         """Remember a job before it is submitted. Return it, and whether it was not known before.
 
-        `webhook`: the URL to tell of its end, unless it has one already.
+        `webhook`: the URL that gets a message when the job ends, unless the job has one already.
         """
         identity = job_id(manifest_json)
         with self._storing() as connection:
@@ -175,7 +175,7 @@ class WebJobTable:
         return _job(row), bool(made)
 
     def placed(self, job: WebJob, peer: PeerId) -> WebJob:
-        """Record that a node has accepted a job."""
+        """Record that a node has accepted a job. Return the job with that node."""
         with self._storing() as connection:
             connection.execute("UPDATE job SET peer=? WHERE number=?", (str(peer), job.number))
         return attrs.evolve(job, peer=peer)
@@ -223,7 +223,7 @@ class WebJobTable:
         return None if row is None else _job(row)
 
     def numbered(self, number: int) -> WebJob | None:
-        """Return a job by its number."""
+        """Return the job with a number, None if there is none."""
         with self._storing() as connection:
             row = connection.execute(f"SELECT {_COLUMNS} FROM {_JOBS} WHERE number=?", (number,)).fetchone()
         return None if row is None else _job(row)
@@ -299,7 +299,7 @@ class WebJobTable:
             )
 
     def add_sent(self, kind: SentKind, owner: str, digest: str) -> bool:
-        """Remember that a token has sent something. Return whether it had not before."""
+        """Remember that a token, named by `owner`, has sent the bytes with a digest. Return whether that is new."""
         with self._storing() as connection:
             return bool(
                 connection.execute(
@@ -308,7 +308,7 @@ class WebJobTable:
             )
 
     def has_sent(self, kind: SentKind, owner: str, digest: str) -> bool:
-        """Return whether a token has sent something."""
+        """Return whether a token, named by `owner`, has sent the bytes with a digest."""
         with self._storing() as connection:
             found = connection.execute(
                 f"SELECT 1 FROM {kind.value} WHERE owner=? AND digest=?", (owner, digest)
@@ -321,7 +321,7 @@ class WebJobTable:
             return connection.execute(f"SELECT owner, digest FROM {kind.value}").fetchall()
 
     def forget_sent(self, kind: SentKind, owner: str, digest: str) -> None:
-        """Forget that a token has sent something."""
+        """Forget that a token, named by `owner`, has sent the bytes with a digest."""
         with self._storing() as connection:
             connection.execute(f"DELETE FROM {kind.value} WHERE owner=? AND digest=?", (owner, digest))
 

@@ -55,7 +55,7 @@ class NodeRoutes:
         ]
 
     async def node(self, request: Request) -> Response:
-        """GET /v1/node"""
+        """Show the daemon and its health (`GET /v1/node`)."""
         token_of(request, READ)
         answer: dict[str, Any] = {"version": __version__}
         try:
@@ -72,17 +72,17 @@ class NodeRoutes:
         return JSONResponse(answer)
 
     async def peers(self, request: Request) -> Response:
-        """GET /v1/peers"""
+        """Search the network for nodes, the best first (`GET /v1/peers`)."""
         token_of(request, READ)
         found = await self.search.peers()
         return JSONResponse({"peers": found or [], "network": found is not None})
 
     async def health(self, _request: Request) -> Response:
-        """GET /healthz"""
+        """Answer that this server works (`GET /healthz`)."""
         return JSONResponse({"status": "ok"})
 
     async def ready(self, _request: Request) -> Response:
-        """GET /readyz"""
+        """Answer whether the daemon answers (`GET /readyz`)."""
         try:
             await ask(self.settings, HEALTH_PROTOCOL, grace_s=0)
         except PlasmError as exc:
@@ -92,7 +92,7 @@ class NodeRoutes:
         return JSONResponse({"status": "ok"})
 
     async def metrics(self, request: Request) -> Response:
-        """GET /metrics"""
+        """Send the counters of this server and of the daemon, as OpenMetrics text (`GET /metrics`)."""
         token_of(request, READ)
         pages = [render({**self.counters.series}, HELP)]
         try:

@@ -77,7 +77,10 @@ class RecentSamples:
         return [Route("/v1/node/history", self.show, methods=["GET"])]
 
     async def show(self, request: Request) -> Response:
-        """GET /v1/node/history"""
+        """Show the daemon's counters over the last hour, or since this server's start.
+
+        `GET /v1/node/history`.
+        """
         token_of(request, READ)
         return JSONResponse({"stepS": STEP_S, "samples": list(self._samples)})
 

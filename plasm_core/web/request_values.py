@@ -54,7 +54,7 @@ def _weight(parameters: list[str]) -> float:
 
 
 def whole(request: Request, name: str, minimum: int, maximum: int, default: int | None) -> int | None:
-    """Return a whole number of the query. Raises: `ApiProblem`."""
+    """Return a whole number of the query, `default` if it is not given. Raises: `ApiProblem`."""
     given = request.query_params.getlist(name)
     if not given:
         return default

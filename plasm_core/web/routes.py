@@ -74,7 +74,7 @@ class JobRoutes:
         ]
 
     async def submit(self, request: Request) -> Response:
-        """POST /v1/jobs"""
+        """Submit a job (`POST /v1/jobs`)."""
         token = token_of(request, SUBMIT)
         seconds = preferred_wait(request)
         async with AsyncExitStack() as stack:
@@ -114,12 +114,12 @@ class JobRoutes:
         return url
 
     async def webhook_secret(self, request: Request) -> Response:
-        """GET /v1/webhook-secret"""
+        """Show the secret by which messages about the token's jobs are signed (`GET /v1/webhook-secret`)."""
         token = token_of(request, SUBMIT)
         return JSONResponse({"secret": await trio.to_thread.run_sync(secret_text, token.identity)})
 
     async def put_module(self, request: Request) -> Response:
-        """PUT /v1/modules/{digest}"""
+        """Keep a module, for jobs that name it by its digest (`PUT /v1/modules/{digest}`)."""
         token, digest = token_of(request, SUBMIT), self._digest(request)
         maximum = self.settings.admission.module_bytes
         with self.reception.place(token):
@@ -137,7 +137,7 @@ class JobRoutes:
         return JSONResponse(answer, 201 if created else 200)
 
     async def get_module(self, request: Request) -> Response:
-        """GET /v1/modules/{digest}"""
+        """Send a module that the token has sent before (`GET /v1/modules/{digest}`)."""
         token, digest = token_of(request, READ), self._digest(request)
         module = await self.jobs.module(token, digest)
 
@@ -161,7 +161,7 @@ class JobRoutes:
         return digest
 
     async def list(self, request: Request) -> Response:
-        """GET /v1/jobs"""
+        """List the token's jobs, the latest first (`GET /v1/jobs`)."""
         token = token_of(request, READ)
         limit = whole(request, "limit", 1, MAX_LISTED, 100)
         before = whole(request, "before", 0, 2**53, None)
@@ -173,19 +173,19 @@ class JobRoutes:
         return JSONResponse(answer)
 
     async def show(self, request: Request) -> Response:
-        """GET /v1/jobs/{jobId}"""
+        """Show a job (`GET /v1/jobs/{jobId}`)."""
         job = await job_of(request, self.jobs)
         seconds = preferred_wait(request)
         status = await self.jobs.wait(job, seconds)
         return JSONResponse(self.jobs.told(job, status), headers=applied(seconds))
 
     async def cancel(self, request: Request) -> Response:
-        """DELETE /v1/jobs/{jobId}"""
+        """Cancel a job, and wait for its end (`DELETE /v1/jobs/{jobId}`)."""
         job = await job_of(request, self.jobs, SUBMIT)
         return JSONResponse(self.jobs.told(job, await self.jobs.cancel(job)))
 
     async def release(self, request: Request) -> Response:
-        """POST /v1/jobs/{jobId}/release"""
+        """Delete an ended job's inputs, outputs and receipt on its node (`POST /v1/jobs/{jobId}/release`)."""
         job = await job_of(request, self.jobs, SUBMIT)
         status = await self.jobs.status(job)
         if not has_ended(status):
@@ -195,7 +195,7 @@ class JobRoutes:
         return JSONResponse(self.jobs.told(await self.jobs.release(job), status))
 
     async def events(self, request: Request) -> Response:
-        """GET /v1/jobs/{jobId}/events"""
+        """Follow a job: server-sent events (`GET /v1/jobs/{jobId}/events`)."""
         job = await job_of(request, self.jobs)
         outputs = truth(request, "output", default=True)
         following = parse_event_id(request.headers.get("last-event-id"))
@@ -205,13 +205,13 @@ class JobRoutes:
         return Streamed(events.produce)
 
     async def all_events(self, request: Request) -> Response:
-        """GET /v1/events"""
+        """Follow all of the token's jobs: server-sent events (`GET /v1/events`)."""
         token = token_of(request, READ)
         last_id = request.headers.get("last-event-id") or None
         return Streamed(self.watch.stream(token, last_id, partial(check_still_valid, request)).produce)
 
     async def output(self, request: Request, channel: Channel) -> Response:
-        """GET /v1/jobs/{jobId}/stdout"""
+        """Send a job's stdout or stderr, or a range of it (`GET /v1/jobs/{jobId}/stdout`)."""
         job = await job_of(request, self.jobs)
         found = JobOutput(
             jobs=self.jobs,
@@ -227,7 +227,7 @@ class JobRoutes:
         return Streamed(found.produce)
 
     async def receipt(self, request: Request) -> Response:
-        """GET /v1/jobs/{jobId}/receipt"""
+        """Send a job's receipt, signed by its node (`GET /v1/jobs/{jobId}/receipt`)."""
         job = await job_of(request, self.jobs)
         media_type = accepted(request, (ENVELOPE_TYPE, "application/json", BUNDLE_TYPE))
         envelope = await self.jobs.ended_envelope(job)
@@ -237,16 +237,16 @@ class JobRoutes:
         return Response(body, headers={"Content-Type": media_type, "Vary": "Accept"})
 
     async def manifest(self, request: Request) -> Response:
-        """GET /v1/jobs/{jobId}/manifest"""
+        """Send the exact bytes of a job's manifest (`GET /v1/jobs/{jobId}/manifest`)."""
         job = await job_of(request, self.jobs)
         return Response(job.manifest_json, headers={"Content-Type": "application/json"})
 
     async def handle(self, request: Request) -> Response:
-        """GET /v1/jobs/{jobId}/handle"""
+        """Show a job's handle, a secret (`GET /v1/jobs/{jobId}/handle`)."""
         job = await job_of(request, self.jobs, SUBMIT)
         return JSONResponse({"jobId": job.job_id, "handle": str(job.handle)})
 
 
 async def serve_document(_request: Request) -> Response:
-    """GET /v1/openapi.json"""
+    """Send the OpenAPI document (`GET /v1/openapi.json`)."""
     return JSONResponse(api_document.document())

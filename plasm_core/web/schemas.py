@@ -17,7 +17,7 @@ MAX_LISTED = 1000
 
 
 def ref(name: str) -> Schema:
-    """Return a reference to a schema of `components`."""
+    """Return the reference to the schema with a name in `components`."""
     return {"$ref": f"#/components/schemas/{name}"}
 
 
@@ -27,12 +27,12 @@ def text(description: str, **more: Any) -> Schema:
 
 
 def whole(description: str, minimum: int = 0) -> Schema:
-    """Return the schema of a whole number."""
+    """Return the schema of an integer from `minimum` to 2^53 - 1."""
     return {"type": "integer", "minimum": minimum, "maximum": MAX_INTEGER, "description": description}
 
 
 def time(description: str) -> Schema:
-    """Return the schema of a time."""
+    """Return the schema of a time, a string as in RFC 3339."""
     return text(description, format="date-time")
 
 
@@ -40,7 +40,7 @@ DIGEST: Schema = {"type": "string", "pattern": "^[0-9a-f]{64}$", "description": 
 
 
 def object_of(properties: Schema, required: list[str] | None = None, description: str = "") -> Schema:
-    """Return the schema of an object. Without `required`, all properties are."""
+    """Return the schema of an object. `required`: the names of the properties it must have, None for all."""
     return {
         "type": "object",
         **({"description": description} if description else {}),

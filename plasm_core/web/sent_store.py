@@ -31,7 +31,7 @@ _DIGEST = re.compile("[0-9a-f]{64}")
 
 @attrs.frozen(kw_only=True)
 class Kept:
-    """What a store keeps, and how much of it. `maximum`: things of a few bytes take room, too, a file and a row each."""
+    """What a store keeps, and how much of it. `maximum`: how many, because each also takes a file and a row."""
 
     sent: SentKind
     folder: str
@@ -39,7 +39,7 @@ class Kept:
     maximum: int = 10_000
 
     def within(self, *, maximum_bytes: int | None = None, maximum: int | None = None) -> Kept:
-        """Return the same with other bounds."""
+        """Return a copy with other bounds; None leaves a bound as it is."""
         return attrs.evolve(
             self,
             maximum_bytes=self.maximum_bytes if maximum_bytes is None else maximum_bytes,

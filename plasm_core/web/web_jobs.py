@@ -272,7 +272,7 @@ class WebJobs:
 
     @contextmanager
     def saying_why(self) -> Iterator[None]:
-        """Raise why the daemon could not be used, in place of how long it was waited for."""
+        """Raise the reason why the daemon could not be used, in place of the error that a wait for it timed out."""
         try:
             yield
         except WaitTimeoutError as exc:
@@ -364,7 +364,7 @@ def gone(job: WebJob) -> ApiProblem:
 
 @asynccontextmanager
 async def telling_gone(job: WebJob) -> AsyncIterator[None]:
-    """Raise what a node says of a job that it has deleted as that `ApiProblem`."""
+    """Raise an `ApiProblem` in place of a node's error that it has deleted the job."""
     try:
         yield
     except RefusedError as exc:

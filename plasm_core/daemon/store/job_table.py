@@ -77,7 +77,7 @@ class JobTable:
         return found[0] if found else None
 
     def get(self, row: int) -> Job | None:
-        """Return the job of a row."""
+        """Return the job of a row, None if there is no such row."""
         found = self._read("WHERE row = ?", row)
         return found[0] if found else None
 

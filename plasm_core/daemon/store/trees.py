@@ -18,9 +18,9 @@ from plasm_core.sandbox.process.sealed_memory import sealed_blob
 from plasm_core.tree_listing import ListingError
 
 _SHORT_BYTES = 4096
-"""A tree of so many bytes is read at once in the loop: its listing has at most 500 entries."""
+"""A tree of at most so many bytes is read in the event loop, without a thread: its listing has at most 500 entries."""
 _READ_AT_ONCE = 2
-"""A listing may have 134 MB: so many are in memory at once, however many clients send some."""
+"""How many listings are in memory at once, however many clients send some: one may have 134 MB."""
 
 
 class Trees(Modules):
@@ -39,12 +39,12 @@ class Trees(Modules):
         self._reading = threading.BoundedSemaphore(_READ_AT_ONCE)
 
     def retain(self, digest: str) -> None:
-        """Count a job that has a tree."""
+        """Count that one more job has a tree."""
         with self._lock:
             self._jobs[digest] += 1
 
     def let_go(self, digest: str) -> None:
-        """Count a job less, and delete the tree with the last one."""
+        """Count that a job no longer has a tree. Delete the tree if that was the last job."""
         with self._lock:
             self._jobs[digest] -= 1
             if self._jobs[digest] <= 0:

@@ -30,7 +30,7 @@ class Lowering(Protocol):
     adds_parameters: bool
 
     def init_function(self, segment: int) -> bytes:
-        """Return the index of the function that does `memory.init` of a segment."""
+        """Return the encoded index of the function that does `memory.init` of a segment."""
 
     def drop_segment(self, segment: int) -> bytes:
         """Return code that does `data.drop` of a segment."""

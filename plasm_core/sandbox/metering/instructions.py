@@ -34,19 +34,19 @@ class Injected(Protocol):
         """Return code that traps if the gas is below zero."""
 
     def raise_fault(self, number: int) -> bytes:
-        """Return code that stores the kind of fault and traps."""
+        """Return code that stores the kind of fault, a `FAULT_` constant, and traps."""
 
     def table_grow(self, table: int) -> bytes:
-        """Return the index of the function that grows a table."""
+        """Return the encoded index of the function that grows a table."""
 
     def null_check(self, table: int) -> bytes:
-        """Return the index of the function that faults if a table's element is null."""
+        """Return the encoded index of the function that faults if a table's element is null."""
 
     def nan_check(self, value_type: int) -> bytes:
-        """Return the index of the function that faults if a float of the type is NaN."""
+        """Return the encoded index of the function that faults if a float of the type is NaN."""
 
     def result_block(self, results: bytes) -> bytes:
-        """Return the type of a block with these results."""
+        """Return the encoded type of a block that takes nothing and leaves values of these types."""
 
 
 class Instructions:

@@ -51,7 +51,7 @@ class Locals:
         return self._added(value_type, value_type)
 
     def saved_stack(self) -> bytes:
-        """Return the same of the local that keeps the stack's height for exception handlers."""
+        """Return the encoded index of the local that keeps the stack's height for exception handlers."""
         return self._added(_SAVED_STACK, 0x7F)
 
     def _added(self, use: int, value_type: int) -> bytes:

@@ -179,7 +179,7 @@ class _Rewriter:
         )
 
     def table_grow(self, table: int) -> bytes:
-        """Return the index of a function (value, n) → table.grow, made when first needed."""
+        """Return the encoded index of a function (value, n) → table.grow, made when first needed."""
         if table not in self.table_growers:
             if table >= len(self.module.tables):
                 raise malformed("a table index is out of range")
@@ -198,9 +198,9 @@ class _Rewriter:
         return self.table_growers[table]
 
     def null_check(self, table: int) -> bytes:
-        """Return the index of a function (i) → i that faults if the table's element i is null, made when first needed.
+        """Return the encoded index of a function (i) → i that faults if the table's element i is null.
 
-        An index outside the table traps as the call would.
+        The function is made when first needed.         An index outside the table traps as the call would.
         """
         if table not in self.null_checkers:
             body = (
@@ -211,7 +211,7 @@ class _Rewriter:
         return self.null_checkers[table]
 
     def nan_check(self, value_type: int) -> bytes:
-        """Return the index of a function (x) → x that faults if a float is a NaN, made when first needed."""
+        """Return the encoded index of a function (x) → x that faults if a float is a NaN, made when first needed."""
         if value_type not in self.nan_checkers:
             unequal = b"\x5c" if value_type == _F32 else b"\x62"
             body = (b"\x00\x20\x00\x20\x00" + unequal + b"\x04\x40") + (
@@ -256,7 +256,7 @@ class _Rewriter:
         return share if own is None else min(own, share)
 
     def result_block(self, results: bytes) -> bytes:
-        """Return the block type of a block without parameters and with these results."""
+        """Return the encoded type of a block that takes nothing and leaves values of these types."""
         if not results:
             return _EMPTY
         if len(results) == 1:

@@ -17,7 +17,7 @@ from plasm_core.tree_listing import DIRECTORY, FILE, MAX_PATH_BYTES, TreeEntry, 
 
 
 class Scratch(Protocol):
-    """A file that has the bytes until they are kept elsewhere."""
+    """The file that a job's output files are written to while they come from the worker."""
 
     def write(self, data: bytes, /) -> int:
         """Write the next bytes."""

@@ -44,7 +44,7 @@ class Worker:
         return 0 if self.note is None else self.note.used(limit)
 
     def close_note(self) -> None:
-        """Forget what it noted of its jobs' gas."""
+        """Release the memory in which the worker noted the gas of its jobs."""
         if self.note is not None:
             self.note.close()
             self.note = None

@@ -44,7 +44,7 @@ class Workers(Protocol):
     def take(self, program: Program, *, jobs: int, meter: Meter = unmetered) -> Worker:
         """Return a worker that will serve `jobs` jobs of a program. Raises: `SandboxError`.
 
-        `meter` gets the processor time of other processes that had to start for it.
+        `meter` gets the processor time, in seconds, of other processes that had to start for the worker.
         """
 
     def close(self) -> None:
@@ -69,7 +69,7 @@ class Pool:
     def take(self, program: Program, *, jobs: int, meter: Meter = unmetered) -> Worker:
         """Return a worker from the program's zygote, which is started if there is none. Raises: `SandboxError`.
 
-        `meter` gets the processor time of starting the zygote.
+        `meter` gets the processor time, in seconds, of starting the zygote.
         """
         if not program.runtime.forks:
             worker = self._starter.submit(self._spawner.take, program, jobs=1, meter=meter).result()

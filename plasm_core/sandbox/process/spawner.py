@@ -27,7 +27,7 @@ class Spawner:
     def take(self, program: Program, *, jobs: int, meter: Meter = unmetered) -> Worker:
         """Start a worker. It serves one job, even if `jobs` allows more. Raises: `SandboxError`.
 
-        `meter` gets the processor time of one that does not start.
+        `meter` gets the processor time, in seconds, of a worker that does not start.
         """
         ours, theirs = socket.socketpair()
         with theirs, child_file() as stderr:

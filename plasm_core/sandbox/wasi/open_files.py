@@ -67,7 +67,7 @@ class Open:
 
 
 class OpenFiles:
-    """The tree of one job with its open files. `functions` takes the host functions of its class."""
+    """The tree of one job with its open files, and the host functions over them: a subclass's methods of WASI names."""
 
     def __init__(self, host: Host, job: FileJob, clock: VirtualClock) -> None:
         self._host = host

@@ -215,13 +215,16 @@ class AddressGroups:
         self._secret = secret or secrets.token_bytes(32)
 
     def of(self, remote: tuple[str, int] | None) -> str:
-        """Return the group of a host and port: HMAC-SHA-256 of its /24 or /48, 32 hexadecimal digits. None is a group, too."""
+        """Return the group of a host and port: HMAC-SHA-256 of its /24 or /48, cut to 32 hexadecimal digits.
+
+        All remotes without an IP address, None among them, are one group.
+        """
         ip = host_ip(remote[0]) if remote else None
         text = prefix_of(ip) if ip else "none"
         return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()[:32]
 
     def counted(self, remote: tuple[str, int] | None) -> str | None:
-        """Return the group, or None for loopback addresses, which are not counted."""
+        """Return the group of a host and port under which a quota counts it; None for loopback, which has no quota."""
         ip = host_ip(remote[0]) if remote else None
         return None if ip is not None and ip.is_loopback else self.of(remote)
 

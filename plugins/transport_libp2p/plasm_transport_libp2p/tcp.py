@@ -64,7 +64,7 @@ class TcpStream(ReadWriteCloser):
         await self._stream.aclose()
 
     def get_remote_address(self) -> tuple[str, int] | None:
-        """Return the peer's host and port."""
+        """Return the peer's IP address and port; None if the peer had closed already."""
         return self._remote
 
 

@@ -195,7 +195,7 @@ def _weigh(
 
 
 def listened_ports(network: ConnectionTable) -> list[tuple[Port, IPAddress | None]]:
-    """Return the ports from 1024 on that this node listens on, each with its IP address."""
+    """Return the ports from 1024 on that this node listens on, each with its IP address, None for a name."""
     return [
         ((kind_of(address) or "", port_of(address)), ip_of(address))
         for address in network.listening()

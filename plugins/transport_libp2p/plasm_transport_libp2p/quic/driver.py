@@ -110,7 +110,7 @@ class ConnectionDriver(ABC):
         await self._closed.wait()
 
     def get_remote_address(self) -> tuple[str, int] | None:
-        """Return the host and port of the peer now; they change when it migrates."""
+        """Return the peer's current IP address and UDP port, which change when it migrates; None before the first packet."""
         found: SocketAddress | None = self._last_address or self._protocol.get_peer_address()
         return None if found is None else (found[0].partition("%")[0], found[1])
 

@@ -19,7 +19,7 @@ class StreamConnection(Protocol):
     """The interface that a connection offers to its streams."""
 
     def get_remote_address(self) -> tuple[str, int] | None:
-        """Return the host and port of the peer."""
+        """Return the peer's current IP address and UDP port; None before the first packet."""
 
     async def turn_to_read(self) -> None:
         """Wait for a turn on the event loop before received bytes are handed out."""
@@ -304,7 +304,7 @@ class QuicMuxedStream(IMuxedStream):
         self._deadline_s = float(ttl)
 
     def get_remote_address(self) -> tuple[str, int] | None:
-        """Return the address of the peer now."""
+        """Return the peer's current IP address and UDP port; None before the first packet."""
         return self._connection.get_remote_address()
 
     async def __aenter__(self) -> QuicMuxedStream:
