@@ -50,8 +50,11 @@ def run(plasm: Plasm, module: str, *options: str, code: int = JOB_FAILED) -> tup
 
 
 def until_compiled(plasm: Plasm, module: str, *options: str) -> tuple[str, dict[str, Any]]:
-    """Run a module until the configured engine does, a minute at most. Return the last engine and result."""
-    deadline = time.monotonic() + 60
+    """Run a module until the configured engine does, which a process of the lowest priority prepares.
+
+    Return the last engine and result, after five minutes at most.
+    """
+    deadline = time.monotonic() + 300
     while True:
         engine, result = run(plasm, module, *options)
         if engine == "wasmtime" or time.monotonic() > deadline:
