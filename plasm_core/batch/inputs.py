@@ -14,6 +14,7 @@ import attrs
 from plasm_core.batch.template import BatchInputError
 from plasm_core.errors import InvalidRecordError
 from plasm_core.input_file import open_input, read_some
+from plasm_core.missing_path import missing_hint
 from plasm_core.records.job_description import JobDescription
 
 MAX_LINE_BYTES = 8 << 20
@@ -44,7 +45,8 @@ def lines_of(path: str) -> Iterator[tuple[int, bytes]]:
         with open_input(path) as file:
             yield from lines_in(iter(lambda: read_some(file, _CHUNK_BYTES), b""), shown_path(path))
     except OSError as exc:
-        raise BatchInputError(f"cannot read {shown_path(path)}: {exc.strerror}") from exc
+        hint = missing_hint(path) if isinstance(exc, FileNotFoundError) else None
+        raise BatchInputError(f"cannot read {shown_path(path)}: {exc.strerror}", hint=hint) from exc
 
 
 def lines_in(chunks: Iterable[bytes], shown: str) -> Iterator[tuple[int, bytes]]:
@@ -87,7 +89,9 @@ def from_files(paths: Sequence[str]) -> Iterator[BatchInput]:
         try:
             found = os.stat(path)
         except (OSError, ValueError) as exc:
-            raise BatchInputError(f"cannot read the input {path}: {getattr(exc, 'strerror', exc)}") from exc
+            hint = missing_hint(path) if isinstance(exc, FileNotFoundError) else None
+            problem = getattr(exc, "strerror", exc)
+            raise BatchInputError(f"cannot read the input {path}: {problem}", hint=hint) from exc
         if stat.S_ISDIR(found.st_mode):
             raise BatchInputError(f"the input {path} is a directory", hint=f"name its files, as in {path}/*")
         if not stat.S_ISREG(found.st_mode):

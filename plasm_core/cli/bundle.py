@@ -11,6 +11,7 @@ import click
 from plasm_core.bundle.contents import Contents, SignedReceipt
 from plasm_core.cli import arguments, node_options, option_values, options, render
 from plasm_core.cli.acceptance import job_history
+from plasm_core.cli.unreadable import unreadable
 from plasm_core.client.known_files import KnownFiles
 from plasm_core.client.upload import Bytes, File, Source
 from plasm_core.config import Config
@@ -80,7 +81,7 @@ def bundle(
                 else:
                     receipts.append(receipt)
             except OSError as exc:
-                raise click.ClickException(f"cannot read {item}: {exc.strerror or exc}") from exc
+                raise unreadable(item, exc) from exc
 
         def ended(handles: list[Handle]) -> list[Handle]:
             """Return the jobs that have ended at nodes that answer, all asked at once."""

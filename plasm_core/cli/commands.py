@@ -180,7 +180,7 @@ def reporting() -> Iterator[None]:
         render.show_page(words.getvalue(), stderr=True)
         sys.exit(exc.exit_code)
     except click.ClickException as exc:
-        show_error(exc.format_message())
+        show_error(exc.format_message(), getattr(exc, "hint", None))
         sys.exit(exc.exit_code)
     except (click.Abort, KeyboardInterrupt):
         show_error("interrupted")

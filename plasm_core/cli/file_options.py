@@ -12,6 +12,7 @@ import attrs
 import click
 
 from plasm_core.cli import option_values, render
+from plasm_core.cli.host_paths import reading, split_archive, split_directory, split_file
 from plasm_core.errors import OutputFileError
 from plasm_core.quantities import shown_bytes
 from plasm_core.records.files import DEFAULT_FILE_LIMITS, ROOT, FileLimits, JobFiles, Product
@@ -64,15 +65,17 @@ class FileOptions:
         tree = FileTree(follow_links=self.follow_links)
         with _told():
             for text in self.files:
-                host, _, guest = text.rpartition(":")
-                host, guest = (host, guest) if host else (text, os.path.basename(text))
-                tree.add_file(host, guest)
+                host, guest = split_file(text)
+                with reading("--file", text, host, guest):
+                    tree.add_file(host, guest)
             for text in self.directories:
                 host, guest, writable = split_directory(text)
-                tree.add_directory(host, guest, read_only=not writable)
+                with reading("--dir", text, host, guest):
+                    tree.add_directory(host, guest, read_only=not writable)
             for text in self.archives:
-                host, guest, writable = _archive(text)
-                tree.add_archive(host, guest, read_only=not writable)
+                host, guest, writable = split_archive(text)
+                with reading("--tree", text, host, guest):
+                    tree.add_archive(host, guest, read_only=not writable)
             for text in self.outputs:
                 guest = text.partition(":")[0]
                 tree.make_output(guest)
@@ -167,24 +170,6 @@ def _told() -> Iterator[None]:
         raise click.ClickException(f"cannot read {exc.filename}: {exc.strerror}") from exc
     except ValueError as exc:
         raise click.ClickException(str(exc)) from exc
-
-
-def split_directory(text: str) -> tuple[str, str, bool]:
-    """Read HOST:GUEST[:rw]. Return both, and whether the job may change it."""
-    rest = text.removesuffix(":rw")
-    host, _, guest = rest.rpartition(":")
-    if not host:
-        host, guest = rest, os.path.basename(os.path.abspath(rest))
-    return host, guest, rest != text
-
-
-def _archive(text: str) -> tuple[str, str, bool]:
-    """Read FILE[:GUEST[:rw]]. Return both, and whether the job may change it: at the root it always may."""
-    if os.path.exists(text):
-        return text, "", True
-    rest = text.removesuffix(":rw")
-    host, _, guest = rest.rpartition(":")
-    return (host, guest, rest != text) if host else (rest, "", True)
 
 
 def destinations(chosen: FileOptions) -> dict[str, Destination]:

@@ -8,6 +8,7 @@ import click
 
 from plasm_core import quantities
 from plasm_core.cli import stdin
+from plasm_core.cli.unreadable import unreadable
 from plasm_core.config import Config
 from plasm_core.input_file import TooLargeError, descriptor_of, read_input
 from plasm_core.records import Limits
@@ -102,7 +103,7 @@ def read_file(path: str, *, maximum: int, what: str, hint: str = "", setting: st
         more = f", the limit {setting}: raise it with --set {setting}={2 * maximum}" if setting else ""
         raise click.ClickException(f"{what} {path} has more than {maximum} bytes{more}") from None
     except OSError as exc:
-        raise click.ClickException(f"cannot read {what} {path}: {exc.strerror}") from exc
+        raise unreadable(path, exc, what=what) from exc
 
 
 def stream_of(path: str) -> int | None:

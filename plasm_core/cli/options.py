@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,6 +25,7 @@ from plasm_core.cli.option_values import (
     read_once,
     stream_of,
 )
+from plasm_core.cli.unreadable import unreadable
 from plasm_core.input_file import is_stored
 from plasm_core.output_file import OutputFile
 from plasm_core.quantities import bytes_text, gas_text, seconds_text
@@ -189,7 +191,7 @@ class Task:
                 files,
             )
         except OSError as exc:
-            raise click.ClickException(f"cannot read {exc.filename}: {exc.strerror}") from exc
+            raise unreadable(os.fspath(exc.filename), exc) from exc
 
     def loaded_submission(
         self,

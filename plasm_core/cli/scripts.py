@@ -10,8 +10,10 @@ from pathlib import Path
 import attrs
 import click
 
-from plasm_core.cli.file_options import FileOptions, split_directory
+from plasm_core.cli.file_options import FileOptions
+from plasm_core.cli.host_paths import split_directory, split_file
 from plasm_core.cli.option_values import stream_of
+from plasm_core.cli.unreadable import unreadable
 from plasm_core.errors import BadModuleError
 from plasm_core.input_file import is_stored
 from plasm_core.interpreter import Interpreter
@@ -85,15 +87,14 @@ def _is_module(path: str) -> bool:
         with open(path, "rb") as file:
             return file.read(len(_MAGIC)) == _MAGIC
     except OSError as exc:
-        raise click.ClickException(f"cannot read {path}: {exc.strerror}") from exc
+        raise unreadable(path, exc) from exc
 
 
 def _place(script: str, files: FileOptions) -> str | None:
     """Return the script's path in the job's tree, if a --file or --dir already includes it."""
     real = Path(script).resolve()
     for text in files.files:
-        host, _, guest = text.rpartition(":")
-        host, guest = (host, guest) if host else (text, os.path.basename(text))
+        host, guest = split_file(text)
         if Path(host).resolve() == real:
             return guest.strip("/")
     for text in files.directories:

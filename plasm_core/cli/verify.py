@@ -24,6 +24,7 @@ from plasm_core.cli import (
 )
 from plasm_core.cli.file_options import FileOptions, file_options
 from plasm_core.cli.scripts import as_script
+from plasm_core.cli.unreadable import unreadable
 from plasm_core.client.receipt_verification import standing_of
 from plasm_core.config import Config
 from plasm_core.errors import InvalidRecordError, KeyFileError
@@ -335,7 +336,7 @@ def _output(file: str, stated_bytes: int | None) -> OutputDigest:
                 if most is not None and not (most := most - len(chunk)):
                     break
     except OSError as exc:
-        raise click.ClickException(f"cannot read {file}: {exc.strerror}") from exc
+        raise unreadable(file, exc) from exc
     if most == 0:
         text = f"{file} was read only up to byte {hasher.size_bytes}: no receipt states that much output"
         render.show_mark("!", text, stderr=True)

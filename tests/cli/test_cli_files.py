@@ -188,6 +188,56 @@ def test_impossible_requests_are_reported_before_the_job_runs(
     assert not (place / "r.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "message", "hint"),
+    [
+        (("--file", "dta"), "--file dta: cannot read dta: No such", "the directory . has no dta"),
+        (("--file", "in/dat"), "--file in/dat: cannot read in/dat: No such", "did you mean in/data?"),
+        (("--file", "no/data"), "cannot read no/data: No such", "there is no directory ./no"),
+        (("--file", "in/data/x"), "cannot read in/data/x: Not a directory", "in/data is a file"),
+        (("--file", "in"), "--file in: in is no regular file", "give it with --dir in:in"),
+        (("--file", "a:b"), "cannot read a: No such", "a colon ends the path of this machine"),
+        (("--dir", "guest:in"), "cannot read guest: No such", "comes first: --dir in:guest"),
+        (("--dir", "inn:in"), "cannot read inn: No such", "did you mean in?"),
+        (("--dir", "in/data:x"), "cannot read in/data: Not a dir", "give it with --file in/data:x"),
+        (("--tree", "in:x"), "--tree in:x: cannot read in: Is a directory", "give it with --dir in:in"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "submit", "map"])
+def test_a_path_that_cannot_be_read_is_followed_by_what_may_be_meant(
+    here: Here, place: Path, command: str, options: tuple[str, ...], message: str, hint: str
+) -> None:
+    """Each command takes a job's files by the same options, and a mistake in one is found before a job is sent."""
+    (place / "a:b").touch()
+    more = ("--range", "1", "--batch", "kept") if command == "map" else ()
+    done = here(command, MODULE, *more, *options)
+    error, advice = done.err.replace(str(place), ".").splitlines()
+
+    assert done.code == FAILURE
+    assert message in error
+    assert advice.startswith("hint: ")
+    assert hint in advice
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("run", "fils.wasm"), "did you mean files.wasm?"),
+        (("map", MODULE, "--lines", "lnes"), "did you mean lines?"),
+        (("map", MODULE, "--inputs", "lnes"), "did you mean lines?"),
+        (("verify", "r.jsn"), "did you mean r.json?"),
+        (("verify", "r.json", "--module", "fils.wasm"), "did you mean files.wasm?"),
+    ],
+)
+def test_other_missing_files_are_named_alike(
+    here: Here, place: Path, words: tuple[str, ...], hint: str
+) -> None:
+    for name in ("files.wasm", "lines", "r.json"):
+        (place / name).touch()
+
+    assert f"hint: {hint}" in here(*words).err.splitlines()
+
+
 def test_links_are_refused_or_followed_by_option(here: Here, place: Path) -> None:
     (place / "secret").write_bytes(b"secret")
     (place / "in" / "link").symlink_to("../secret")

@@ -1,0 +1,26 @@
+"""The hint for a path of this machine that leads nowhere: the name that may be meant, or where it was looked for."""
+
+from __future__ import annotations
+
+import os
+
+from plasm_core.printable import visible
+
+_CLOSE = 0.75
+
+
+def missing_hint(path: str, *, otherwise: str | None = None) -> str:
+    """Return the hint for a path that does not exist. `otherwise`: the hint if its directory has no similar name."""
+    import difflib  # takes as long to import as a small command takes
+
+    at, name = os.path.split(path.rstrip("/"))
+    try:
+        names = os.listdir(at or ".")
+    except NotADirectoryError:
+        return f"{visible(at)} is a file, not a directory"
+    except OSError:
+        return otherwise or f"there is no directory {visible(os.path.abspath(at))}, or you may not list it"
+    close = difflib.get_close_matches(name, names, n=1, cutoff=_CLOSE)
+    if close:
+        return f"did you mean {visible(os.path.join(at, close[0]))}?"
+    return otherwise or f"the directory {visible(os.path.abspath(at))} has no {visible(name)}"
