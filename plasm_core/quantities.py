@@ -56,5 +56,5 @@ def seconds(text: str) -> int:
     """Parse a duration such as 30, 30s or 5min, in whole seconds. Raises: ValueError."""
     match = re.fullmatch(r"([0-9]{1,9})\s*(s|min|m|h)?", text.strip().lower())
     if match is None:
-        raise ValueError(f'expected a duration such as 30s or 5min, got "{text}"')
+        raise ValueError(f'expected whole seconds, minutes or hours, such as 30s, 5min or 2h, got "{text}"')
     return int(match[1]) * _SECONDS[match[2] or ""]

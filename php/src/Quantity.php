@@ -52,7 +52,8 @@ final class Quantity
             return self::whole($value, $name);
         }
         if (preg_match('/\A([0-9]{1,9})\s*(s|min|m|h)?\z/', strtolower(trim($value)), $part) !== 1) {
-            throw new InvalidArgument("$name: expected a duration such as \"30s\" or \"5min\", got \"$value\"");
+            $forms = 'whole seconds, minutes or hours, such as "30s", "5min" or "2h"';
+            throw new InvalidArgument("$name: expected $forms, got \"$value\"");
         }
 
         return (int) $part[1] * self::SECONDS[$part[2] ?? ''];

@@ -34,6 +34,13 @@ final class QuantityTest extends TestCase
         }
     }
 
+    public function testAnErrorNamesTheUnitsOfADuration(): void
+    {
+        $this->expectExceptionMessage('it: expected whole seconds, minutes or hours, such as "30s", "5min" or "2h", got "10ms"');
+
+        Quantity::seconds('10ms', 'it');
+    }
+
     public function testEveryOptionTakesThem(): void
     {
         $options = ['gas' => '1e9', 'memory' => '64MiB', 'output' => '1k', 'wall_time' => '5min', 'cpu' => '2'];

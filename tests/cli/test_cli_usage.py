@@ -29,7 +29,7 @@ NODE = "12D3KooWG3qunVZ84C6T4W8CksXNYmc5VtrQyUYMyPimFzvZ3K4h"
         (("fly",), USAGE, "No such command 'fly'"),
         (("verify", HELLO, "--nonsense"), USAGE, "No such option"),
         ((*RUN, "--limit", "fuel=1"), USAGE, "--limit fuel=1: expected gas, memory, output, wall"),
-        ((*RUN, "--limit", "wall=2days"), USAGE, "--limit wall: expected a duration"),
+        ((*RUN, "--limit", "wall=2days"), USAGE, "--limit wall: expected whole seconds"),
         ((*RUN, "--limit", "wall=25h"), USAGE, "--limit wall: expected 1s to 24h"),
         ((*RUN, "--limit", "gas=1e9", "--limit", "gas=5"), USAGE, "--limit gas was given more than once"),
         (("run", "-", "--stdin", "-"), USAGE, "standard input (-) can be read once only"),

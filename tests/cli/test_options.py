@@ -66,7 +66,9 @@ def test_a_duration_is_read_in_seconds(text: str, value: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "-1", "1.5", "5ms", "1d", "1h30m"])
 def test_an_invalid_duration_is_refused(text: str) -> None:
-    with pytest.raises(click.BadParameter, match="expected a duration such as 30s or 5min"):
+    with pytest.raises(
+        click.BadParameter, match="expected whole seconds, minutes or hours, such as 30s, 5min or 2h, got"
+    ):
         option_values.seconds(text, what="wall")
 
 
@@ -88,7 +90,7 @@ def test_limits_that_are_not_named_keep_their_defaults() -> None:
         ("memory=1KiB", "--limit memory: expected 64KiB to 4GiB"),
         ("memory=5GiB", "--limit memory: expected 64KiB to 4GiB"),
         ("output=-1", "--limit output: expected a number"),
-        ("wall=forever", "--limit wall: expected a duration"),
+        ("wall=forever", "--limit wall: expected whole seconds, minutes or hours"),
     ],
 )
 def test_a_wrong_limit_is_named(pair: str, message: str) -> None:

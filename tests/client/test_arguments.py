@@ -49,7 +49,7 @@ def test_limits_are_numbers_or_texts_as_on_the_command_line() -> None:
         ({"gas": 1e9}, TypeError, "gas: expected int or str, got float"),
         ({"memory": 1}, ValueError, "memory_bytes: expected"),
         ({"output": True}, TypeError, "output: expected int or str, got bool"),
-        ({"wall_time_s": "1.5"}, ValueError, "wall_time_s: expected a duration"),
+        ({"wall_time_s": "1.5"}, ValueError, "wall_time_s: expected whole seconds"),
     ],
 )
 def test_an_invalid_limit_is_refused(terms: Any, error: type[Exception], message: str) -> None:
