@@ -14,8 +14,18 @@ import click
 from plasm_core.cli import option_values, render
 from plasm_core.cli.host_paths import reading, split_archive, split_directory, split_file
 from plasm_core.errors import OutputFileError
-from plasm_core.quantities import shown_bytes
-from plasm_core.records.files import DEFAULT_FILE_LIMITS, ROOT, FileLimits, JobFiles, Product
+from plasm_core.quantities import bytes_text, shown_bytes
+from plasm_core.records.files import (
+    DEFAULT_FILE_LIMITS,
+    LEAST_DESCRIPTORS,
+    MAX_DATA_BYTES,
+    MAX_DESCRIPTORS,
+    ROOT,
+    FileLimits,
+    JobFiles,
+    Product,
+)
+from plasm_core.tree_listing import MAX_ENTRIES
 
 if TYPE_CHECKING:
     from plasm_core.cli.options import Task
@@ -30,6 +40,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _TELL_BYTES = 16 << 20
 _LIMITS = {"bytes": "data_bytes", "entries": "entries", "descriptors": "descriptors"}
+_BOUNDS = {
+    "bytes": f"0 to {bytes_text(MAX_DATA_BYTES)}",
+    "entries": f"0 to {MAX_ENTRIES}",
+    "descriptors": f"{LEAST_DESCRIPTORS} to {MAX_DESCRIPTORS}",
+}
 
 
 @attrs.frozen(kw_only=True)
@@ -236,7 +251,9 @@ def _limits(pairs: Sequence[str]) -> FileLimits:
     try:
         return FileLimits(**values)
     except ValueError as exc:
-        raise click.BadParameter(f"--file-limit: {exc}") from exc
+        field = str(exc).partition(":")[0]
+        name = next(name for name, its in _LIMITS.items() if its == field)
+        raise click.BadParameter(f"--file-limit {name}: expected {_BOUNDS[name]}") from exc
 
 
 def file_options(*, limits: bool, keeps: bool = False) -> Callable[[F], F]:

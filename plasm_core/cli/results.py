@@ -11,6 +11,7 @@ from typing import Any
 
 from plasm_core import assurance, standard_streams
 from plasm_core.cli import exits, render
+from plasm_core.cli.file_hint import TAIL_BYTES, file_hint
 from plasm_core.cli.files import Files
 from plasm_core.cli.limit_hint import limit_hint
 from plasm_core.client.output import Buffer, Sink
@@ -40,7 +41,7 @@ class StandardStreams(Sink):
             return
         try:
             write_out(stream, data)
-            self.ends.note(stream, data[-1:])
+            self.ends.note(stream, data)
         except OSError as exc:
             self._closed.add(stream)
             if not isinstance(exc, BrokenPipeError):
@@ -55,21 +56,26 @@ class StandardStreams(Sink):
 
 
 class _Ends:
-    """Remembers the last byte of each output, so that the summary begins on a new line."""
+    """Remembers the end of each output: the summary begins on a new line, and its hint may need the job's words."""
 
     def __init__(self) -> None:
         self._last = dict.fromkeys(OutputStream, b"")
         self._latest = OutputStream.STDERR
 
-    def note(self, stream: OutputStream, last: bytes) -> None:
-        """Remember the last byte written to an output."""
-        if last:
-            self._last[stream], self._latest = last, stream
+    def note(self, stream: OutputStream, data: bytes) -> None:
+        """Remember the last bytes written to an output."""
+        if data:
+            self._last[stream], self._latest = (self._last[stream] + data[-TAIL_BYTES:])[-TAIL_BYTES:], stream
+
+    @property
+    def words(self) -> bytes:
+        """The ends of both outputs."""
+        return b"".join(self._last.values())
 
     def end_line(self) -> None:
         """Write a newline if the job's output ended without one and stderr shares its terminal."""
         last = self._last[self._latest if _is_one_file() else OutputStream.STDERR]
-        if last not in (b"", b"\n"):
+        if last and not last.endswith(b"\n"):
             render.show_line_end()
 
 
@@ -121,22 +127,23 @@ def show_result(
                 (OutputStream.STDOUT, sys.stdout.buffer),
                 (OutputStream.STDERR, sys.stderr.buffer),
             ):
-                ends.note(stream, output.last_byte(stream))
+                ends.note(stream, output.tail(stream, TAIL_BYTES))
                 output.copy(stream, target)
         if not quiet and not as_json:
             ends.end_line()
-            _show_summary(found, lacking)
-            if found.receipt.files and not found.files:
+            _show_summary(found, lacking, ends.words)
+            left = found.receipt.files
+            if left and not any(found.files.entries(item.path) for item in left):
                 render.show_advice("the job left files: plasm files HANDLE lists them, --out fetches them")
     return _exit_code(found, lacking)
 
 
-def _show_summary(found: JobResult, lacking: str | None) -> None:
+def _show_summary(found: JobResult, lacking: str | None, words: bytes) -> None:
     render.show_mark(*render.run_line(found.receipt), stderr=True)
     if found.reused:
         when = f"{found.receipt.claims.finished_at:%Y-%m-%d %H:%M} UTC"
         render.show_mark("✓", f"nothing was run: this is the result of an equal task, of {when}", stderr=True)
-    render.show_advice(limit_hint(found.receipt))
+    render.show_advice(limit_hint(found.receipt) or file_hint(found.receipt, words))
     for item in found.rejected:
         where = f", kept in {item.file}" if item.file else ""
         render.show_mark("!", f"another node's answer was not taken: {item.reason}{where}", stderr=True)

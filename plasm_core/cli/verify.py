@@ -25,6 +25,7 @@ from plasm_core.cli import (
 from plasm_core.cli.file_options import FileOptions, file_options
 from plasm_core.cli.scripts import as_script
 from plasm_core.cli.unreadable import unreadable
+from plasm_core.cli.verify_hint import files_hint
 from plasm_core.client.receipt_verification import standing_of
 from plasm_core.config import Config
 from plasm_core.errors import InvalidRecordError, KeyFileError
@@ -231,7 +232,10 @@ def verify(
             render.show_mark("!", f"fraud proof: {proof}")
         if lacking is not None:
             render.show_mark("?", f"more is required: {lacking}")
-        if verdict.decision is Decision.UNDECIDED and verdict.signers and not keys:
+        tree = None if pack is None else pack.tree
+        render.show_advice(files_hint(verdict, found[0], tree, runs="reexecute" in chosen))
+        known = (own | trusted).issuperset(verdict.signers)
+        if verdict.decision is Decision.UNDECIDED and verdict.signers and not keys and not known:
             hint = "a file does not say which node was dialled, as plasm run knew: name the key with --key"
             click.echo(f"    {hint}", err=True)
         if outcome and verdict.decision is Decision.ACCEPT:

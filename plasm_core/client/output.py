@@ -108,12 +108,11 @@ class Buffer(Sink):
             shutil.copyfileobj(file, target)
         target.flush()
 
-    def last_byte(self, stream: OutputStream) -> bytes:
-        """Return the last byte of an output, nothing if it is empty."""
+    def tail(self, stream: OutputStream, size_bytes: int) -> bytes:
+        """Return the last bytes of an output, fewer if it is shorter."""
         file = self._files[stream]
-        size = file.tell()
-        file.seek(max(0, size - 1))
-        return file.read(1)
+        file.seek(max(0, file.tell() - size_bytes))
+        return file.read(size_bytes)
 
     def size_bytes(self, stream: OutputStream) -> int:
         """Return how long an output is."""

@@ -387,7 +387,8 @@ def check_files(files: JobFiles | None, pack: FilePack | None) -> None:
     if pack.entry_count > files.limits.entries:
         raise RefusedError(
             "limit_too_low",
-            f"the job's files are {pack.entry_count}, more than its limit of {files.limits.entries}",
+            f"the job's files and directories are {pack.entry_count}, more than its limit of {files.limits.entries}",
+            hint=f"--file-limit entries={pack.entry_count} is the least; what the job makes counts too",
         )
     lacking = {path_bytes(path): path for path in files.read_only}
     lacking.pop(b"", None)
