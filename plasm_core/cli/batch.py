@@ -109,6 +109,7 @@ _folder = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path
 def status(folder: Path, as_json: bool) -> None:
     """Show how many jobs of the batch in DIR are in which state, and which failed, also while it runs."""
     from plasm_core.batch.folder import FAILED, BatchFolder
+    from plasm_core.cli.batch_hints import batch_hints
 
     with BatchFolder.open(folder, to_read=True) as opened:
         facts, counts = opened.facts(), opened.counts()
@@ -130,6 +131,8 @@ def status(folder: Path, as_json: bool) -> None:
             render.show_rows(
                 ("JOB", "INPUT", "REASON"), [(str(row.number), row.label, row.reason) for row in failed]
             )
+            for hint in batch_hints(failed):
+                render.show_advice(hint)
 
 
 @batch.command(cls=Command, epilog=exits.EPILOGUE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -35,12 +36,19 @@ class RunAs:
     quiet: bool
     as_json: bool
 
+    @property
+    def options(self) -> str:
+        """The options that another command must have to write the results as this one does."""
+        form = "" if self.form == "raw" else f" --format {self.form}"
+        out = "" if self.out is None else f" --out {shlex.quote(str(self.out))}"
+        return out + form
+
     def run(self, folder: BatchFolder, client: Client, settings: Config) -> int:
         """Run what the batch has not run, and return the exit code. Raises: `PlasmError`."""
         from plasm_core.cli.batch_results import Results
         from plasm_core.cli.batch_view import Shown, run_batch
 
-        shown = Shown(folder.path, quiet=self.quiet, as_json=self.as_json)
+        shown = Shown(folder.path, quiet=self.quiet, as_json=self.as_json, options=self.options)
         is_reduced = "reduce" in folder.facts()
         results = Results(folder, form="none" if is_reduced else self.form, out=self.out)
         code = run_batch(folder, client, shown, results, most=self.in_flight)
@@ -58,7 +66,7 @@ class RunAs:
             for level in made:
                 out = None if self.out is None else self.out / level.path.name
                 form = self.form if level.counts().total == 1 else "none"
-                shown = Shown(folder.path, quiet=self.quiet, as_json=self.as_json)
+                shown = Shown(folder.path, quiet=self.quiet, as_json=self.as_json, options=self.options)
                 code = run_batch(
                     level, client, shown, Results(level, form=form, out=out), most=self.in_flight
                 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from collections import Counter
@@ -16,6 +17,7 @@ from plasm_core.batch.folder import FAILED, BatchFolder
 from plasm_core.batch.rows import BatchJobResult, BatchJobState, Counts, JobRow, stored_outcome
 from plasm_core.batch.run import BatchRun
 from plasm_core.cli import exits, render
+from plasm_core.cli.batch_hints import batch_hints
 from plasm_core.cli.batch_results import Results, last_line
 from plasm_core.client.async_client import AsyncClient
 from plasm_core.client.client import Client
@@ -51,7 +53,7 @@ def run_batch(
         shown.stop()
         shown.interrupted()
         if exc.hint is None:
-            exc.hint = f"go on with: plasm map --resume {folder.path}"
+            exc.hint = f"go on with: {shown.goes_on}"
         raise
     except BaseException:
         shown.stop()
@@ -79,8 +81,10 @@ def exit_code(folder: BatchFolder, counts: Counts) -> int:
 class Shown:
     """Progress on stderr: a live view on a terminal, a line now and then elsewhere, JSON lines, or nothing."""
 
-    def __init__(self, path: Path, *, quiet: bool, as_json: bool) -> None:
+    def __init__(self, path: Path, *, quiet: bool, as_json: bool, options: str = "") -> None:
+        """`options`: those that a command which goes on with the batch must have again."""
         self._path = path
+        self._options = options
         self._quiet = quiet
         self._json = as_json
         self._run: BatchRun | None = None
@@ -92,6 +96,11 @@ class Shown:
         self._reused = 0
         self._last: tuple[int, ...] = ()
         self.is_on_terminal_with_results = False
+
+    @property
+    def goes_on(self) -> str:
+        """The command that goes on with the batch."""
+        return f"plasm map --resume {shlex.quote(str(self._path))}{self._options}"
 
     def begin(self, run: BatchRun) -> None:
         """Begin to show a batch that is about to run."""
@@ -215,9 +224,7 @@ class Shown:
         """Say how to go on with a batch that did not get to its end."""
         self._event("interrupted", batch=str(self._path), **(self.figures() if self._run else {}))
         if not self._json:
-            render.show_mark(
-                "!", f"the batch is kept; go on with: plasm map --resume {self._path}", stderr=True
-            )
+            render.show_mark("!", f"the batch is kept; go on with: {self.goes_on}", stderr=True)
 
     def summary(self, folder: BatchFolder, counts: Counts) -> None:
         """Show how a batch has ended, and a table of what failed."""
@@ -245,11 +252,10 @@ class Shown:
         if counts.unsuccessful > len(rows):
             for reason, count in reasons.most_common(_LISTED):
                 render.show_mark("!", f"{count} jobs: {reason}", stderr=True)
-        render.show_mark(
-            "!",
-            f"the batch is kept; run what failed again with: plasm batch retry-failed {self._path}",
-            stderr=True,
-        )
+        again = f"plasm batch retry-failed {shlex.quote(str(self._path))}{self._options}"
+        render.show_mark("!", f"the batch is kept; run what failed again with: {again}", stderr=True)
+        for hint in batch_hints(folder.rows(*FAILED)):
+            render.show_advice(hint)
 
     def _event(self, event: str, **facts: Any) -> None:
         if self._json:

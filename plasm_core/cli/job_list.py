@@ -76,12 +76,14 @@ def jobs(
             )
         show_all_jobs(settings, as_json)
         return
-    rows, gone = [], set()
+    rows, gone, silent = [], set(), list[str]()
     for entry, answer in _statuses(list(job_history().entries()), settings):
         job, found = entry.parsed, answer if isinstance(answer, Status) else None
         state, is_gone = _listed(answer)
         if is_gone:
             gone.add(job.job_id)
+        if state == _UNREACHABLE and isinstance(answer, PlasmError):
+            silent.append(f"{answer}; {answer.hint}" if answer.hint else str(answer))
         rows.append((entry, job, found, state))
     if forget_ended:
         job_history().forget(gone)
@@ -119,6 +121,8 @@ def jobs(
     else:
         render.show_hint("you have submitted no jobs from here; begin with: plasm submit MODULE")
     if not as_json:
+        for reason in dict.fromkeys(silent):
+            render.show_advice(f"an unreachable job is still at its node: {reason}")
         _tell_of_batches()
 
 
@@ -130,6 +134,7 @@ def _tell_of_batches() -> None:
         render.show_mark("!", f"{batches} in a folder of its own: plasm batch list", stderr=True)
 
 
+_UNREACHABLE = "unreachable"
 _GONE = {"released": "released", "expired": "expired", "unknown_job": "unknown"}
 """Why a node tells nothing of a job that it does not have any more → the state that is listed."""
 
@@ -143,7 +148,7 @@ def _listed(answer: Status | PlasmError) -> tuple[str, bool]:
         return answer.state.value, False
     if isinstance(answer, RefusedError):
         return _GONE.get(answer.reason, "unavailable"), answer.reason in _GONE
-    return "unreachable", False
+    return _UNREACHABLE, False
 
 
 def _statuses(entries: list[Entry], settings: Config) -> Iterator[tuple[Entry, Status | PlasmError]]:

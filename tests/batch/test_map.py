@@ -266,6 +266,7 @@ def test_an_interrupt_prints_the_command_to_resume(daemon: Daemon, tmp_path: Pat
         [
             *(sys.executable, "-m", "plasm_core.cli", "map", str(tmp_path / "loop.wasm"), "--range", "1"),
             *("--batch", str(batch), "--limit", "wall=30s", "--limit", "gas=1e15"),
+            *("--out", str(tmp_path / "o"), "--format", "jsonl"),
         ],
         env=daemon.environ,
         stdout=subprocess.PIPE,
@@ -278,7 +279,7 @@ def test_an_interrupt_prints_the_command_to_resume(daemon: Daemon, tmp_path: Pat
     _, said = process.communicate(timeout=DEADLINE_S)
 
     assert process.returncode == 130
-    assert f"plasm map --resume {batch}".encode() in b"".join(said.split(b"\n")), said
+    assert f"plasm map --resume {batch} --out {tmp_path / 'o'} --format jsonl".encode() in b"".join(said.split(b"\n")), said
 
 
 def test_failed_jobs_are_shown_and_run_again(daemon: Daemon, picky: Path, tmp_path: Path) -> None:
@@ -294,6 +295,19 @@ def test_failed_jobs_are_shown_and_run_again(daemon: Daemon, picky: Path, tmp_pa
     assert again.returncode == 6
     assert again.stdout == b"a"
     assert accepted(daemon) - before == 1
+
+
+def test_a_limit_that_jobs_reached_is_named_with_a_higher_value(daemon: Daemon, tmp_path: Path) -> None:
+    """To run such jobs again under the same terms ends in the same way."""
+    (tmp_path / "loop.wasm").write_bytes(starting("(loop (br 0))"))
+    batch = str(tmp_path / "b")
+    given = ("map", str(tmp_path / "loop.wasm"), "--range", "2", "--batch", batch, "--limit", "gas=1e6")
+
+    said = daemon.plasm(*given, check=False).stderr.decode()
+    status = daemon.plasm("batch", "status", batch).stderr.decode()
+
+    hint = "hint: out of gas: begin a new batch; --limit gas=2e6 (it was 1e6)"
+    assert (said.splitlines().count(hint), status.splitlines().count(hint)) == (1, 1)
 
 
 def test_a_cancelled_batch_leaves_nothing_running(daemon: Daemon, tmp_path: Path) -> None:

@@ -199,6 +199,20 @@ def test_a_job_whose_node_cannot_answer_now_is_not_forgotten() -> None:
     assert _listed(RefusedError("released", "it was released")) == ("released", True)
 
 
+def test_a_list_says_why_a_job_is_unreachable(tmp_path: Path) -> None:
+    """A user who stopped the daemon would take the jobs for lost."""
+    with Daemon(tmp_path) as stopped:
+        stopped.start()
+        stopped.plasm("submit", str(HELLO))
+        stopped.terminate()
+
+        listed = stopped.plasm("jobs")
+
+    assert b"unreachable" in listed.stdout
+    assert "hint: an unreachable job is still at its node: " in listed.stderr.decode()
+    assert "start one with: plasmd --detach" in listed.stderr.decode()
+
+
 def test_an_address_to_begin_at_needs_a_network(daemon: Daemon) -> None:
     done = subprocess.run(
         [

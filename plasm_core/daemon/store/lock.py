@@ -30,7 +30,7 @@ class DirectoryLock:
             who = f" (process {holder})" if holder.isdecimal() else ""
             raise StateInUseError(
                 f"another daemon{who} uses {path.parent}",
-                hint="stop it, or give this one a state directory of its own",
+                hint="clients use that one; plasmd --stop ends it, and XDG_STATE_HOME gives another a state of its own",
             ) from None
         self._fd = fd
         with contextlib.suppress(OSError):  # a full disk: the lock holds without it

@@ -432,7 +432,7 @@ def test_two_daemons_do_not_share_a_directory(store: Store, state: Path) -> None
     with pytest.raises(StateInUseError, match=r"another daemon \(process [0-9]+\) uses") as caught:
         Store(state, LIMITS)
 
-    assert caught.value.hint == "stop it, or give this one a state directory of its own"
+    assert str(caught.value.hint).startswith("clients use that one; plasmd --stop ends it")
     store.close()
     Store(state, LIMITS).close()
 
