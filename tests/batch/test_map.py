@@ -279,7 +279,9 @@ def test_an_interrupt_prints_the_command_to_resume(daemon: Daemon, tmp_path: Pat
     _, said = process.communicate(timeout=DEADLINE_S)
 
     assert process.returncode == 130
-    assert f"plasm map --resume {batch} --out {tmp_path / 'o'} --format jsonl".encode() in b"".join(said.split(b"\n")), said
+    assert f"plasm map --resume {batch} --out {tmp_path / 'o'} --format jsonl".encode() in b"".join(
+        said.split(b"\n")
+    ), said
 
 
 def test_failed_jobs_are_shown_and_run_again(daemon: Daemon, picky: Path, tmp_path: Path) -> None:
