@@ -11,6 +11,8 @@ from plasm_core.errors import InvalidRecordError
 from plasm_core.records import Envelope, Receipt
 
 _MOST = 5
+_LIMITS = ("out_of_gas", "output_limit", "timed_out")
+"""Ends whose limit is certain. That a job lacked memory is a guess, and too weak to begin a batch anew."""
 
 
 def batch_hints(rows: Iterable[JobRow]) -> list[str]:
@@ -23,7 +25,9 @@ def batch_hints(rows: Iterable[JobRow]) -> list[str]:
             receipt = Receipt.from_statement(Envelope.from_json(row.envelope).payload)
         except InvalidRecordError:
             continue
-        option = limit_hint(receipt) or file_hint(receipt, (row.stdout or b"") + (row.stderr or b""))
+        option = file_hint(receipt, (row.stdout or b"") + (row.stderr or b""))
+        if option is None and receipt.result.outcome.kind in _LIMITS:
+            option = limit_hint(receipt)
         if option is not None:
             found[row.reason] = f"{row.reason}: begin a new batch; {option}"
     return list(found.values())

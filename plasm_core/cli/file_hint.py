@@ -10,6 +10,8 @@ from plasm_core.tree_listing import MAX_ENTRIES
 TAIL_BYTES = 16 << 10
 """How much of the end of each output is searched for the words of an error."""
 
+_ENDS = ("exited", "trapped")
+"""Ends that may have such a cause; any other end is a limit of its own."""
 _READ_ONLY = "read-only file system"
 _NO_SPACE = "no space left on device"
 _DESCRIPTORS = ("too many open files", "no file descriptors available")
@@ -23,7 +25,7 @@ def file_hint(receipt: Receipt, output: bytes) -> str | None:
     all programs and interpreters print.
     """
     asked, outcome = receipt.asked.files, receipt.result.outcome
-    if asked is None or not outcome.recheckable or (outcome.ok and not receipt.missing_outputs):
+    if asked is None or outcome.kind not in _ENDS or (outcome.ok and not receipt.missing_outputs):
         return None
     words = output[-2 * TAIL_BYTES :].decode("utf-8", "replace").lower()
     for missing in receipt.missing_outputs:

@@ -143,7 +143,7 @@ def _show_summary(found: JobResult, lacking: str | None, words: bytes) -> None:
     if found.reused:
         when = f"{found.receipt.claims.finished_at:%Y-%m-%d %H:%M} UTC"
         render.show_mark("✓", f"nothing was run: this is the result of an equal task, of {when}", stderr=True)
-    render.show_advice(limit_hint(found.receipt) or file_hint(found.receipt, words))
+    render.show_advice(file_hint(found.receipt, words) or limit_hint(found.receipt))
     for item in found.rejected:
         where = f", kept in {item.file}" if item.file else ""
         render.show_mark("!", f"another node's answer was not taken: {item.reason}{where}", stderr=True)

@@ -66,6 +66,7 @@ IN_RW = "in is read-only for the job: --dir HOST:in:rw lets it change its copy"
         (ended(read_only=()), READ_ONLY, None),
         (ended(outputs=("in-new",)), b"", None),
         (ended(), b"KeyError: 'read'", None),
+        (ended(Outcome(kind="out_of_gas")), READ_ONLY, None),
         (ended(Outcome(kind="timed_out", detail="after 1 s"), outputs=("in/new",)), b"", None),
         (ended(), FULL, "--file-limit bytes=512MiB (it was 256MiB)"),
         (
@@ -102,9 +103,11 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_run_is_followed_by_the_hint(here: Callable[..., Done], place: Path) -> None:
-    done = here("run", "says.wasm", "--dir", "in:in")
+    """What the job says of its files comes before the guess that it lacked memory."""
+    done = here("run", "says.wasm", "--dir", "in:in", "--limit", "memory=64KiB")
 
     assert done.code == JOB_FAILED
+    assert "if it lacked memory" not in done.err
     assert f"hint: {IN_RW}" in done.err.splitlines()
 
 
