@@ -64,6 +64,10 @@ def _read(path: Path, origins: Origins, *, required: bool) -> dict[str, Any]:
         if not required:
             return {}
         raise ConfigError(f"no configuration file at {path}") from None
+    except PermissionError as exc:
+        own = "set HOME or XDG_CONFIG_HOME to a directory of yours, or name a file with --config"
+        hint = None if required else own  # as after su without -, in the environment of another user
+        raise ConfigError(f"cannot read {path}: {exc.strerror}", hint=hint) from exc
     except OSError as exc:
         raise ConfigError(f"cannot read {path}: {exc.strerror}") from exc
     try:

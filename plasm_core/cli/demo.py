@@ -17,6 +17,7 @@ from plasm_core.client.in_process import InProcessClient
 from plasm_core.client.output import Buffer
 from plasm_core.client.submission import Submission
 from plasm_core.config import Config
+from plasm_core.errors import OutputFileError
 from plasm_core.output_file import OutputFile
 
 MODULE = "hello.wasm"
@@ -47,7 +48,10 @@ def demo(ctx: click.Context, words: tuple[str, ...], directory: str, as_json: bo
     try:
         module.parent.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
-        raise click.ClickException(f"cannot make the directory {directory}: {exc.strerror}") from exc
+        raise OutputFileError(
+            f"cannot make the directory {directory}: {exc.strerror}",
+            hint="begin in a directory of yours, or name one with --directory",
+        ) from exc
     copy, files = OutputFile.prepared(module), Files.prepared(receipt=str(receipt))
     copy.write(wasm)
     settings = attrs.evolve(settings, plasm=attrs.evolve(settings.plasm, verifier=_VERIFIERS))

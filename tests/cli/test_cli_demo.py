@@ -75,6 +75,7 @@ def test_without_write_permission_the_demo_reports_it_and_runs_nothing(plasm: Pl
 
     assert (done.code, done.out) == (FAILURE, b"")
     assert "error: cannot make the directory " in done.err
+    assert "hint: begin in a directory of yours, or name one with --directory" in done.err
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import attrs
 import pytest
 
 from plasm_core import config
+from plasm_core.cli import exits
 from plasm_core.config import AdmissionLimits, Config, PluginSelection, Policy
 from plasm_core.errors import ConfigError, InvalidRecordError
 from plasm_core.plugins import loading
@@ -16,6 +18,7 @@ from plasm_core.plugins.interfaces import Transport
 from plasm_core.records.converter import structure
 from plasm_core.records.fields import constrained, text
 from plasm_core.records.outcome import optional
+from tests.support.users import interpreter_of
 
 pytestmark = pytest.mark.usefixtures("homes")
 
@@ -102,6 +105,18 @@ def test_a_named_file_that_is_missing_is_named(by_flag: bool) -> None:
 def test_a_file_that_cannot_be_read_is_named() -> None:
     with pytest.raises(ConfigError, match=r"^cannot read \.: Is a directory$"):
         config.load(file=Path(), environ={})
+
+
+def test_a_user_with_the_home_of_another_is_told_what_to_set() -> None:
+    user = interpreter_of("ordinary")
+    with tempfile.TemporaryDirectory() as home:
+        user = attrs.evolve(user, environment={**user.environment, "HOME": home})
+
+        done = user.run("-m", "plasm_core.cli", "doctor")
+
+    assert done.returncode == exits.CONFIGURATION
+    assert b"Permission denied" in done.stderr
+    assert b"hint: set HOME or XDG_CONFIG_HOME to a directory of yours" in done.stderr
 
 
 @pytest.mark.parametrize("data", [b"[plasm", b"x = ", b"\xff", b"a = 1\na = 2"])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from plasm_core.errors import TransportError
 from plasm_core.ownership import check_directory
+from plasm_core.paths import fallback_directory, own_socket
 
 BACKLOG = 256
 _MAX_PATH_BYTES = 104
@@ -33,10 +34,15 @@ def bind(path: Path, *, mode: int, group: str | None, trial: bool = False) -> so
         _clear(path)
         return _bound(path, mode, group, trial=trial)
     except OSError as exc:
-        raise TransportError(
-            f"cannot listen on {path}: {exc.strerror or exc}",
-            hint="name another socket with PLASM_SOCKET, or --set transport.local.socket=PATH",
-        ) from exc
+        raise TransportError(f"cannot listen on {path}: {exc.strerror or exc}", hint=_hint(path)) from exc
+
+
+def _hint(path: Path) -> str:
+    """Return what to do if a socket cannot be made: after `su` without `-` the variable is that of another user."""
+    session, fallback = os.environ.get("XDG_RUNTIME_DIR"), fallback_directory()
+    if session and path == own_socket({"XDG_RUNTIME_DIR": session}) and path.parent != fallback:
+        return f"XDG_RUNTIME_DIR is no directory of yours: unset it, and the daemon listens in {fallback}"
+    return "name another socket with PLASM_SOCKET, or --set transport.local.socket=PATH"
 
 
 def _clear(path: Path) -> None:

@@ -42,6 +42,24 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "plasmd.sock"
 
 
+def test_a_runtime_directory_of_another_user_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`su` without `-` keeps the variable of the user before."""
+    session = tmp_path / "missing"
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(session))
+
+    with pytest.raises(TransportError, match="cannot listen on") as stale:
+        bind(session / "plasm" / "plasmd.sock", mode=0o600, group=None)
+    with pytest.raises(TransportError, match="cannot listen on") as named:
+        bind(tmp_path / "no" / "such" / "plasmd.sock", mode=0o600, group=None)
+
+    assert str(stale.value.hint).startswith(
+        "XDG_RUNTIME_DIR is no directory of yours: unset it, and the daemon"
+    )
+    assert str(named.value.hint).startswith("name another socket with PLASM_SOCKET")
+
+
 @pytest.mark.parametrize("mode", ["0600", "0660"])
 @pytest.mark.trio
 async def test_the_socket_is_open_to_those_it_is_meant_for(path: Path, mode: str) -> None:
