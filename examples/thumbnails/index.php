@@ -33,12 +33,33 @@ function pictures(): iterable
             yield $_FILES['pictures']['name'][$number] => new SplFileInfo($path);
         }
     }
-    for ($number = 1; $uploaded === [] && $number <= 50; ++$number) {
+    for ($number = 1; $_SERVER['REQUEST_METHOD'] !== 'POST' && $number <= 50; ++$number) {
         yield "sample $number" => sample($number);
     }
 }
 
-$count = count($_FILES['pictures']['tmp_name'] ?? []) ?: 50;
+/** @return iterable<string, string> the pictures that PHP did not accept: the name of each, and the reason */
+function refused(): iterable
+{
+    foreach ($_FILES['pictures']['error'] ?? [] as $number => $error) {
+        if ($error !== UPLOAD_ERR_OK) {
+            yield $_FILES['pictures']['name'][$number] => match ($error) {
+                UPLOAD_ERR_INI_SIZE => 'larger than upload_max_filesize in php.ini, ' . ini_get('upload_max_filesize'),
+                UPLOAD_ERR_NO_FILE => 'no picture was chosen',
+                default => "it did not arrive whole (PHP's upload error $error)",
+            };
+        }
+    }
+}
+
+/** Return a figure in place of a picture that has none. */
+function failed(string $name, string $why): string
+{
+    return '<figure class="failed"><figcaption>' . htmlspecialchars("$name: $why") . "</figcaption></figure>\n";
+}
+
+$posted = $_SERVER['REQUEST_METHOD'] === 'POST';
+$count = $posted ? count($_FILES['pictures']['tmp_name'] ?? []) : 50;
 header('Content-Type: text/html; charset=utf-8');
 header('X-Accel-Buffering: no'); // nginx passes each picture on as it comes
 ?>
@@ -59,23 +80,34 @@ header('X-Accel-Buffering: no'); // nginx passes each picture on as it comes
 <form method="post" enctype="multipart/form-data">
     <label>Windows bitmaps: <input type="file" name="pictures[]" accept="image/bmp" multiple required></label>
     <button>Make thumbnails</button>
+    <p>PHP takes <?= ini_get('max_file_uploads') ?> pictures of at most <?= ini_get('upload_max_filesize') ?>,
+    and <?= ini_get('post_max_size') ?> in all: see <code>php.ini</code>.</p>
 </form>
 <progress id="progress" max="<?= $count ?>" value="0" aria-label="pictures done"></progress>
 <main>
 <?php
+if ($posted && $count === 0) {
+    echo '<p class="failed">No picture arrived: all together were larger than post_max_size in php.ini, ',
+    ini_get('post_max_size'), ", or none was chosen.</p>\n";
+}
 $plasm = new Plasm\Client();
-$done = 0;
+$done = $verified = 0;
+foreach (refused() as $name => $why) {
+    ++$done;
+    echo failed((string) $name, $why);
+}
 try {
     $module = __DIR__ . '/thumbnail.wasm';
     foreach ($plasm->map($module, pictures(), ['args' => ['128'], 'wall_time' => 10], errors: true) as $name => $result) {
         ++$done;
-        $caption = htmlspecialchars((string) $name);
+        $verified += $result instanceof Plasm\JobResult ? 1 : 0;
         if ($result instanceof Plasm\JobResult && $result->ok()) {
+            $caption = htmlspecialchars((string) $name);
             $picture = base64_encode($result->stdout());
             echo "<figure><img alt=\"$caption\" src=\"data:image/bmp;base64,$picture\"><figcaption>$caption</figcaption></figure>\n";
         } else {
-            $why = htmlspecialchars($result instanceof Plasm\JobResult ? trim($result->stderr()) : $result->getMessage());
-            echo "<figure class=\"failed\"><figcaption>$caption: $why</figcaption></figure>\n";
+            $isJob = $result instanceof Plasm\JobResult;
+            echo failed((string) $name, $isJob ? trim($result->stderr()) ?: "the job $result->outcome" : $result->getMessage());
         }
         echo "<script>document.getElementById('progress').value = $done</script>\n";
         while (ob_get_level() > 0) {
@@ -88,5 +120,5 @@ try {
 }
 ?>
 </main>
-<p><?= $done ?> pictures, each with a receipt that this page has verified.</p>
+<p><?= $done ?> pictures, <?= $verified ?> of them with a receipt that this page has verified.</p>
 </html>

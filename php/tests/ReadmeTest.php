@@ -35,6 +35,34 @@ final class ReadmeTest extends TestCase
         }
     }
 
+    public function testEveryRowOfATableBelongsToOne(): void
+    {
+        // A blank line ends a table: what follows is shown as plain text, unless it is a table's head.
+        self::assertSame(0, preg_match('/\n\n\|.*\n(?!\|[-| ]+\|\n)/', self::readme(), $found), $found[0] ?? '');
+    }
+
+    public function testTheTestOfAnApplicationPassesAsPasted(): void
+    {
+        $found = preg_match('/^```php\n([^`]*class ReportTest.*?)^```$/ms', self::readme(), $code);
+        self::assertSame(1, $found);
+        $directory = sys_get_temp_dir() . '/plasm-readme-' . bin2hex(random_bytes(8));
+        mkdir($directory, 0700);
+        file_put_contents("$directory/ReportTest.php", "<?php\n$code[1]");
+
+        try {
+            $command = [PHP_BINARY, $_SERVER['argv'][0], '--no-configuration', '--bootstrap', dirname(__DIR__) . '/autoload.php'];
+            $process = proc_open([...$command, "$directory/ReportTest.php"], [1 => ['pipe', 'w']], $pipes, $directory);
+            self::assertIsResource($process);
+            $output = (string) stream_get_contents($pipes[1]);
+            $status = proc_close($process);
+        } finally {
+            array_map('unlink', glob("$directory/{,.}*.{php,cache}", GLOB_BRACE) ?: []);
+            rmdir($directory);
+        }
+
+        self::assertSame(0, $status, $output);
+    }
+
     public function testTheTableOfErrorsHasThemAll(): void
     {
         foreach (glob(dirname(__DIR__) . '/src/Exception/*.php') ?: [] as $file) {

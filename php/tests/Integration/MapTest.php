@@ -179,6 +179,23 @@ final class MapTest extends TestCase
         self::assertSame(2, preg_match_all('~class="failed"><figcaption>(note|empty)\.bmp: thumbnail: standard input is no~', $none));
     }
 
+    public function testThePageOfThumbnailsNamesEachPictureThatPhpDidNotAccept(): void
+    {
+        $limits = ['upload_max_filesize' => '1K', 'post_max_size' => '8K'];
+        $page = PhpServer::start(dirname(__DIR__, 3) . '/examples/thumbnails', self::$daemon?->environment() ?? [], $limits);
+        try {
+            $large = $page->post('/', 'pictures[]', ['large.bmp' => str_repeat('x', 2_000), 'note.bmp' => 'no picture']);
+            $all = $page->post('/', 'pictures[]', array_fill_keys(['1.bmp', '2.bmp'], str_repeat('x', 6_000)));
+        } finally {
+            $page->stop();
+        }
+
+        self::assertMatchesRegularExpression('~class="failed"><figcaption>large\.bmp: [^<]*upload_max_filesize~', $large);
+        self::assertMatchesRegularExpression('~class="failed"><figcaption>note\.bmp: thumbnail: standard input is no~', $large);
+        self::assertMatchesRegularExpression('~class="failed">[^<]*post_max_size~', $all);
+        self::assertStringNotContainsString('sample', $all);
+    }
+
     public function testNothingIsRunForNoInputs(): void
     {
         self::assertSame([], iterator_to_array($this->plasm->map(self::HELLO, [])));

@@ -19,16 +19,21 @@ final class PhpServer
      * Serve a directory, and return when it listens.
      *
      * @param array<string, string> $environment
+     * @param array<string, string> $settings of php.ini
      */
-    public static function start(string $root, array $environment): self
+    public static function start(string $root, array $environment, array $settings = []): self
     {
         $log = tempnam(sys_get_temp_dir(), 'plasm-php-');
         if ($log === false) {
             throw new \RuntimeException('there is no temporary directory');
         }
         $to = ['file', $log, 'a'];
+        $set = ['-d', 'error_reporting=-1', '-d', 'display_errors=1'];
+        foreach ($settings as $name => $value) {
+            array_push($set, '-d', "$name=$value");
+        }
         $process = proc_open(
-            [PHP_BINARY, '-d', 'error_reporting=-1', '-d', 'display_errors=1', '-S', '127.0.0.1:0', '-t', $root],
+            [PHP_BINARY, ...$set, '-S', '127.0.0.1:0', '-t', $root],
             [['file', '/dev/null', 'r'], $to, $to],
             $pipes,
             null,
