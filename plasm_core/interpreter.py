@@ -27,8 +27,8 @@ class Interpreter:
 
     module: str = constrained(text(pattern=_PATH, maximum=4096, expected="a path that begins with / or ~/"))
     sha256: str = constrained(digest())
-    args: tuple[str, ...] = constrained(names(r"[^\x00]*", 4096), default=())
-    env: tuple[str, ...] = constrained(names(r"[^\x00=]+=[^\x00]*", 4096), default=())
+    args: tuple[str, ...] = constrained(names(r"[^\x00]*", 4096, what="strings without NUL"), default=())
+    env: tuple[str, ...] = constrained(names(r"[^\x00=]+=[^\x00]*", 4096, what="NAME=VALUE"), default=())
     dirs: tuple[str, ...] = constrained(names(_PATH, 4096), default=())
 
 

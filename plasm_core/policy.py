@@ -13,6 +13,7 @@ from plasm_core.protocol.messages import Submit
 from plasm_core.quantities import bytes_text, gas_text, seconds_text
 from plasm_core.records import Manifest, PeerId
 from plasm_core.sandbox.process.executor import MAX_ARGUMENT_BYTES
+from plasm_core.setting_hint import setting_hint
 
 MAX_PATHS_BYTES = 16_384
 """How many bytes the paths that a manifest names may have together."""
@@ -123,5 +124,5 @@ def check_policy(manifest: Manifest, config: Config) -> None:
         raise RefusedError(
             "capability_denied",
             f"this node does not grant {', '.join(denied)}",
-            hint=f"grant it with --set 'policy.grants={json.dumps(list(manifest.capabilities))}'",
+            hint=setting_hint("policy.grants", json.dumps(list(manifest.capabilities))),
         )

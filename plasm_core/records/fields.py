@@ -274,8 +274,11 @@ def names_of(*names: str) -> Constraint:
     )
 
 
-def names(pattern: str, maximum: int = 64) -> Constraint:
-    """Return the constraint for a list of strings that match a pattern, in order; stored as a tuple."""
+def names(pattern: str, maximum: int = 64, *, what: str = "names") -> Constraint:
+    """Return the constraint for a list of strings that match a pattern, in order; stored as a tuple.
+
+    `maximum`: the most characters of each. `what` completes "expected a list of …" in errors.
+    """
     compiled = re.compile(pattern, re.ASCII)
 
     def accepts(value: object) -> bool:
@@ -284,7 +287,7 @@ def names(pattern: str, maximum: int = 64) -> Constraint:
         )
 
     return Constraint(
-        expected=lambda _: "a list of names",
+        expected=lambda _: f"a list of {what}",
         schema={
             "type": "array",
             "items": {"type": "string", "maxLength": maximum, "pattern": f"^({pattern})$"},

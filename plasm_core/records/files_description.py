@@ -16,7 +16,7 @@ from plasm_core.records.files import (
 from plasm_core.tree_listing import MAX_ENTRIES, MAX_PATH_BYTES
 
 MAX_DESCRIPTION_BYTES = 1 << 20
-_PATHS = names(r"[^\x00-\x1f\x7f]+", MAX_PATH_BYTES)
+_PATHS = names(r"[^\x00-\x1f\x7f]+", MAX_PATH_BYTES, what="paths")
 
 
 @attrs.frozen(kw_only=True)

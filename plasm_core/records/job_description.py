@@ -54,8 +54,8 @@ class JobDescription:
     """
 
     name: str | None = _optional(_free_text(256, "a name"))
-    args: tuple[str, ...] = constrained(names(r"[^\x00]*", _MAX_TEXT), default=())
-    env: tuple[str, ...] = constrained(names(r"[^\x00=]+=[^\x00]*", _MAX_TEXT), default=())
+    args: tuple[str, ...] = constrained(names(r"[^\x00]*", _MAX_TEXT, what="strings without NUL"), default=())
+    env: tuple[str, ...] = constrained(names(r"[^\x00=]+=[^\x00]*", _MAX_TEXT, what="NAME=VALUE"), default=())
     stdin: str | None = _optional(_free_text(MAX_DESCRIPTION_BYTES, "a text"))
     stdin_base64: str | None = _optional(_free_text(2 * MAX_DESCRIPTION_BYTES, "base64"))
     stdin_file: str | None = _optional(_free_text(4096, "a path"))

@@ -98,7 +98,7 @@ def test_another_interpreter_than_the_one_meant_is_refused(run: Callable[..., Do
     [
         ({"sha256": "12"}, "interpreters.say.sha256"),
         ({"module": "python.wasm"}, "interpreters.say.module: expected a path that begins with / or ~/"),
-        ({"env": ["A"]}, "interpreters.say.env"),
+        ({"env": ["A"]}, "interpreters.say.env: expected a list of NAME=VALUE"),
         ({"colour": "red"}, "interpreters.say.colour: unknown"),
     ],
 )

@@ -72,6 +72,35 @@ def test_a_port_that_is_in_use_is_found(tmp_path: Path, carrier: str) -> None:
         assert f"cannot listen on {address}: " in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ('transport.libp2p.listen=["127.0.0.1:4001"]', "listen: expected a list of addresses such as /ip4/"),
+        (
+            'transport.libp2p.listen="/ip4/127.0.0.1/tcp/4001"',
+            "listen: expected a list of addresses such as /ip4/",
+        ),
+        ('transport.libp2p.listen=["/ip4/127.0.0.1/tcp/99999"]', "which is not a multiaddr: "),
+        (
+            'transport.libp2p.listen=["/dns4/example.org/tcp/4001"]',
+            "cannot listen on /dns4/example.org/tcp/4001",
+        ),
+        ('discovery.kademlia.bootstrap=["one"]', "bootstrap: expected a list of addresses such as /ip4/"),
+    ],
+)
+def test_a_malformed_address_is_found_while_a_daemon_runs(tmp_path: Path, setting: str, said: str) -> None:
+    """The running daemon has the ports, so only the words of the addresses can be checked."""
+    pytest.importorskip("libp2p", reason="libp2p is not installed: pip install 'phase-plasm[libp2p]'")
+    with Daemon(tmp_path) as daemon:
+        daemon.start()
+
+        done = check(daemon, "--transport", "libp2p", "--set", "plasm.discovery=kademlia", "--set", setting)
+
+        assert (done.returncode, done.stdout) == (CONFIGURATION, "")
+        assert setting.partition("=")[0] + ": " in done.stderr
+        assert said in done.stderr
+
+
 def test_a_state_of_a_newer_release_is_found(tmp_path: Path) -> None:
     with Daemon(tmp_path) as daemon:
         daemon.state.mkdir(parents=True, mode=0o700)

@@ -150,7 +150,12 @@ def test_a_waiting_command_gives_up_at_its_deadline_and_names_what_it_waited_for
             1,
             "the limit wall=7200s is more than the 3600s allowed here",
         ),
-        (("submit", str(HELLO), "--grant", "clock.real"), 1, "does not grant clock.real"),
+        (
+            ("submit", str(HELLO), "--grant", "clock.real"),
+            1,
+            "does not grant clock.real\nhint: a run on this machine takes --set 'policy.grants=[\"clock.real\"]'; "
+            "a daemon needs policy.grants in its own configuration",
+        ),
     ],
 )
 def test_impossible_actions_are_reported(

@@ -37,6 +37,7 @@ from plasm_core.sandbox.process.descriptor import read_all
 from plasm_core.sandbox.process.kill_cause import kills
 from plasm_core.sandbox.process.sealed_memory import open_blob, seal, sealed_blob
 from plasm_core.sandbox.program import ModuleInfo, Program
+from plasm_core.setting_hint import setting_hint
 
 log = logging.getLogger(__name__)
 
@@ -280,7 +281,7 @@ class Admission:
             raise BadModuleError(
                 "too_large",
                 f"the module has {size_bytes} bytes, more than the {self._limits.module_bytes} allowed",
-                hint=f"the setting is admission.module_bytes: --set admission.module_bytes={size_bytes}",
+                hint=setting_hint("admission.module_bytes", size_bytes),
             )
 
     def _prepare(self, module: bytes, entry: str | None, meter: Meter) -> tuple[Preparation, int]:
@@ -378,12 +379,12 @@ class Admission:
             error = _OverloadedError if report.timed_out else CompileLimitError
             raise error(
                 f"the module cannot be {done} within {limits.cpu_s} s of processor time",
-                hint=f"the setting is admission.cpu_s: --set admission.cpu_s={2 * limits.cpu_s}",
+                hint=setting_hint("admission.cpu_s", 2 * limits.cpu_s),
             )
         if "memory allocation" in report.stderr or "MemoryError" in report.stderr:
             raise CompileLimitError(
                 f"the module cannot be {done} within {limits.memory_bytes} bytes of memory",
-                hint=f"the setting is admission.memory_bytes: --set admission.memory_bytes={2 * limits.memory_bytes}",
+                hint=setting_hint("admission.memory_bytes", 2 * limits.memory_bytes),
             )
         if report.signal_name in ("SIGABRT", "SIGSEGV", "SIGBUS", "SIGILL", "SIGTRAP"):
             raise RefusedError("compile_failed", f"the module ended its compiler ({report.signal_name})")

@@ -13,8 +13,9 @@ from plasm_core import hookimpl
 from plasm_core.errors import ConfigError, PeerUnreachableError, TransportError
 from plasm_core.paths import state_directory
 from plasm_core.plugins.interfaces import Directory, Discovery, Network
-from plasm_core.records.fields import boolean, constrained, integer, names, one_of, text
+from plasm_core.records.fields import boolean, constrained, integer, one_of, text
 from plasm_transport_libp2p.circuit_relay.limits import RelayLimits
+from plasm_transport_libp2p.multiaddr_list import multiaddr_list
 
 _RELAY = RelayLimits()
 DEFAULT_PROTOCOL = "/phase/kad/1.0.0"
@@ -38,7 +39,7 @@ class Kademlia(Discovery):
     install: ClassVar[str | None] = "pip install 'phase-plasm[libp2p]'"
     newest_python: ClassVar[tuple[int, int] | None] = (3, 13)  # coincurve 21, which libp2p pins
 
-    bootstrap: tuple[str, ...] = constrained(names(r"/[!-~]+", 256), default=())
+    bootstrap: tuple[str, ...] = constrained(multiaddr_list(), default=())
     protocol: str = constrained(text(pattern=r"/[!-~]+", maximum=128), default=DEFAULT_PROTOCOL)
     mode: str = constrained(one_of("auto", "client"), default="auto")
     allow_private: bool = constrained(boolean(), default=False)

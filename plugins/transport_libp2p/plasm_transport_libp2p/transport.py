@@ -14,8 +14,9 @@ import attrs
 from plasm_core import hookimpl, paths
 from plasm_core.errors import ConfigError, TransportError
 from plasm_core.plugins.interfaces import Network, Signer, StreamHandler, Transport
-from plasm_core.records.fields import constrained, integer, names
+from plasm_core.records.fields import constrained, integer
 from plasm_transport_libp2p.limits import ConnectionLimits
+from plasm_transport_libp2p.multiaddr_list import multiaddr_list
 
 if TYPE_CHECKING:
     from libp2p.abc import ITransport
@@ -43,7 +44,7 @@ class Libp2pTransport(Transport):
     install: ClassVar[str | None] = "pip install 'phase-plasm[libp2p]'"
     newest_python: ClassVar[tuple[int, int] | None] = (3, 13)  # coincurve 21, which libp2p pins
 
-    listen: tuple[str, ...] = constrained(names(r"/[!-~]+", 256), default=DEFAULT_LISTEN)
+    listen: tuple[str, ...] = constrained(multiaddr_list(), default=DEFAULT_LISTEN)
     max_connections: int = constrained(integer(1, 65_536), default=_DEFAULTS.max_connections)
     max_connections_per_peer: int = constrained(integer(1, 64), default=_DEFAULTS.max_connections_per_peer)
     max_connections_per_group: int = constrained(
@@ -52,6 +53,19 @@ class Libp2pTransport(Transport):
     max_streams: int = constrained(integer(1, 4096), default=_DEFAULTS.max_streams)
     heartbeat_s: int = constrained(integer(1, 300), default=int(_DEFAULTS.heartbeat_s))
     dial_timeout_s: int = constrained(integer(1, 60), default=int(_DEFAULTS.dial_timeout_s))
+
+    def check(self) -> None:
+        """Raise `PluginMissingError` without libp2p; `ConfigError` for an address that nobody can listen at."""
+        super().check()
+        if self.listen == DEFAULT_LISTEN:
+            return
+        from plasm_transport_libp2p.addresses import parse_listen  # libp2p's addresses take a second to load
+
+        for address in self.listen:
+            try:
+                parse_listen(address)
+            except TransportError as exc:
+                raise ConfigError(f"transport.libp2p.listen: {exc}", hint=exc.hint) from exc
 
     def limits(self) -> ConnectionLimits:
         """Return the limits of the configuration."""

@@ -122,6 +122,32 @@ async def test_a_single_node_is_found_through_itself() -> None:
             )
 
 
+async def test_few_neighbours_are_reported_once_and_again_when_their_number_changes(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network of three nodes has few neighbours for ever, which must not fill the log."""
+    monkeypatch.setattr(directories, "_RETRY_S", (0.05, 0.05))
+    monkeypatch.setattr(directories, "_LONGEST_ALONE_S", 0.05)
+    tries = 0
+    bootstrap = KademliaDirectory.bootstrap
+
+    async def counted(directory: KademliaDirectory) -> int:
+        nonlocal tries
+        tries += 1
+        return await bootstrap(directory)
+
+    monkeypatch.setattr(KademliaDirectory, "bootstrap", counted)
+    caplog.set_level(logging.INFO)
+    with trio.fail_after(60):
+        async with joined() as (first, _):
+            await until(lambda: tries >= 3)
+            alone = caplog.text.count("few neighbours count=0")
+            async with joined(first.addresses[0]):
+                await until(lambda: "few neighbours count=1" in caplog.text)
+
+    assert alone == 1
+
+
 async def test_the_notified_servers_are_counted(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     with trio.fail_after(30):

@@ -228,6 +228,7 @@ class KademliaDirectory(Directory):
 
     async def _keep_neighbours(self) -> None:
         retry_s, longest_s = _RETRY_S
+        reported: int | None = None
         while True:
             count = await self.bootstrap()
             self._bootstrapped.set()
@@ -235,10 +236,16 @@ class KademliaDirectory(Directory):
                 self._news.set()  # servers closer to our keys may have appeared
             if count >= _FEW_NEIGHBOURS:
                 self.save()
-                retry_s = _RETRY_S[0]
+                retry_s, reported = _RETRY_S[0], None
                 await self._refresh_and_rest(_REFRESH_S * RANDOM.uniform(0.8, 1.2))
             else:
-                log.info("directory has few neighbours count=%d", count)
+                # A small network stays so for ever: its nodes report each number once.
+                log.log(
+                    logging.DEBUG if count == reported else logging.INFO,
+                    "directory has few neighbours count=%d",
+                    count,
+                )
+                reported = count
                 if await self._is_disturbed(retry_s * RANDOM.uniform(0.8, 1.2)):
                     retry_s = _RETRY_S[0]
                 else:
