@@ -21,7 +21,7 @@ from plasm_core import logs, paths
 from plasm_core.background_tasks import alongside, sole
 from plasm_core.cli import exits, options
 from plasm_core.cli.commands import reporting
-from plasm_core.client.opening import DEFAULT_DISCOVERY, open_client
+from plasm_core.client.opening import DEFAULT_DISCOVERY, NETWORK_TRANSPORT, open_client
 from plasm_core.config import Config
 from plasm_core.daemon import detach as background
 from plasm_core.daemon.admin.all_jobs import cancel_job, tell_jobs
@@ -163,7 +163,7 @@ def check_all(node: LocalNode) -> tuple[list[Transport], list[Discovery]]:
     check_lending(node.config, node.runtime())
     table, chosen = node.config.table, node.config.plasm
     transports = ("local", *(name for name in chosen.transport if name != "local"))
-    discoveries = chosen.discovery or (DEFAULT_DISCOVERY if len(transports) > 1 else ())
+    discoveries = chosen_discoveries(node.config)
     if node.config.gateway.enabled:
         gateway, finder = node.config.gateway.transport, _discovery_of_gateway(node.config)
         loading.create(Transport, gateway, table("transport", gateway))  # type: ignore[type-abstract]
@@ -171,6 +171,13 @@ def check_all(node: LocalNode) -> tuple[list[Transport], list[Discovery]]:
     return (
         [loading.create(Transport, name, table("transport", name)) for name in transports],  # type: ignore[type-abstract]
         [loading.create(Discovery, name, table("discovery", name)) for name in discoveries],  # type: ignore[type-abstract]
+    )
+
+
+def chosen_discoveries(config: Config) -> tuple[str, ...]:
+    """Return the names of the daemon's discoveries: by default the directory of the transport libp2p, if it is used."""
+    return config.plasm.discovery or (
+        DEFAULT_DISCOVERY if NETWORK_TRANSPORT in config.plasm.transport else ()
     )
 
 

@@ -113,7 +113,6 @@ def node(installed: Installation, tmp_path: Path) -> Iterator[Installed]:
         home,
         installed,
         *("--transport", "local,tls", "--set", "transport.tls.port=0", "--lend"),
-        *("--set", 'plasm.discovery=["list"]'),
         *("--signer", "passphrase", "--set", f"signer.passphrase.key={home / 'key'}"),
         *("--set", f"signer.passphrase.passphrase_file={home / 'passphrase'}"),
         *("--runtime", "pulley"),
