@@ -23,11 +23,12 @@ def test_an_output_without_a_newline_does_not_run_into_the_summary(
         timeout=120,
     )
 
-    assert done.stdout.startswith(given[::-1] + between + "✓ exited".encode())
+    # on a slow machine, progress stands before the output
+    assert given[::-1] + between + "✓ exited".encode() in done.stdout
 
 
 def test_an_output_that_goes_elsewhere_is_as_it_was(plasm: Plasm, tmp_path: Path) -> None:
     done = plasm("run", HELLO, stdin=b"abc")
 
     assert done.out == b"cba"
-    assert done.err.startswith("✓ exited")
+    assert any(line.startswith("✓ exited") for line in done.err.splitlines())
