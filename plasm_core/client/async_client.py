@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -12,43 +11,38 @@ from typing import TYPE_CHECKING, TypeVar
 import attrs
 import trio
 
-from plasm_core.assurance import Standing
 from plasm_core.client import evidence, job_control, session
 from plasm_core.client.arguments import check_callbacks
 from plasm_core.client.auditor import Auditor
 from plasm_core.client.connection import Link
 from plasm_core.client.deadline import Deadline
 from plasm_core.client.dial import Dialler
-from plasm_core.client.executions import Executions
 from plasm_core.client.failover import FailoverState, persist
 from plasm_core.client.fetched_files import FetchedFiles, FetchLimits
 from plasm_core.client.file_fetch import fetch_outputs
 from plasm_core.client.job_map import AHEAD, JobInputs, map_jobs
 from plasm_core.client.one_run import (
     AskedNodes,
-    JobExecution,
     collecting,
     fetch_limits,
     result_of,
 )
 from plasm_core.client.output import Digesting, Nowhere, Sink, call_sink
 from plasm_core.client.remote_files import LeftEntry, list_files, read_file
-from plasm_core.client.result import JobResult, Rejected
+from plasm_core.client.result import JobResult
 from plasm_core.client.result_files import ResultFiles
-from plasm_core.client.result_verification import Given, Judge, Judgement
+from plasm_core.client.result_verification import Given, Judge
 from plasm_core.client.reuse import Reuse
 from plasm_core.client.session import Following
-from plasm_core.client.single_execution import SingleExecution
 from plasm_core.client.submission import Content, Submission, Terms
 from plasm_core.client.submitted_job import Sent, SentJobs
-from plasm_core.client.wait_limits import LEAST_BYTES_PER_S, Bounds
+from plasm_core.client.verified_run import VerifiedRun
+from plasm_core.client.wait_limits import Bounds
 from plasm_core.client.watcher import Watcher, silent
 from plasm_core.errors import (
     FilesNotServedError,
-    PeerUnreachableError,
     PlasmError,
     ReceiptRejectedError,
-    ReceiptUndecidedError,
 )
 from plasm_core.protocol.channels import OUTPUTS
 from plasm_core.protocol.messages import (
@@ -60,8 +54,7 @@ from plasm_core.protocol.messages import (
     Result,
     Status,
 )
-from plasm_core.records import Envelope, Handle, Manifest, PeerId, Receipt, Verdict
-from plasm_core.records import job_id as digest_of_job
+from plasm_core.records import Handle, Manifest, PeerId, Receipt, Verdict
 from plasm_core.verification import plan
 
 if TYPE_CHECKING:
@@ -72,11 +65,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _CHUNK_BYTES = 1 << 20
-_RECEIVE_AGAIN_S = 120.0
-"""How long a node has to send its output once more, beside what sending it takes (`LEAST_BYTES_PER_S`)."""
-
-QUEUE_S = 3600.0
-"""How long `run` waits beside the job's own wall time, if its caller does not say: for a node, and in its queue."""
 
 
 class AsyncClient:
@@ -108,7 +96,7 @@ class AsyncClient:
 
     def forget(self, submission: Submission) -> None:
         """Forget a job whose result will not be requested again: a client of many jobs remembers the latest 10,000."""
-        self._sent.forget(digest_of_job(submission.manifest_json))
+        self._sent.forget(submission.job_id)
 
     def executions(self, submission: Submission) -> int:
         """Return how many nodes the verifiers ask to run a job."""
@@ -127,7 +115,7 @@ class AsyncClient:
         If a node may have accepted the job, the error has the job's `handle`. Raises: OSError from its sources.
         """
         check_callbacks(watch=watch, placed=placed)
-        self._remember(submission)
+        self._sent.add(submission, through_gateway=self.dialler.route == "network")
         asked = AskedNodes()
 
         async def once(link: Link, peer: PeerId) -> Handle:
@@ -178,187 +166,18 @@ class AsyncClient:
         """
         check_callbacks(watch=watch, placed=placed, sink=sink)
 
-        async def run(sink: Sink | None) -> JobResult:
-            return await self._run(
-                *(submission, sink),
-                timeout_s=timeout_s,
-                watch=watch,
-                placed=placed,
-                patience_s=patience_s,
-                avoid=avoid,
-            )
-
+        run = VerifiedRun(
+            dialler=self.dialler,
+            judge=self._judge,
+            sent=self._sent,
+            submission=submission,
+            timeout_s=timeout_s,
+            watch=watch,
+            placed=placed,
+            patience_s=patience_s,
+            avoid=avoid,
+        ).run
         return await run(sink) if self._reuse is None else await self._reuse.run(submission, sink, run)
-
-    async def _run(
-        self,
-        submission: Submission,
-        sink: Sink | None,
-        *,
-        timeout_s: float | None,
-        watch: Watcher,
-        placed: Callable[[Handle], None],
-        patience_s: float | None,
-        avoid: Collection[PeerId | str],
-    ) -> JobResult:
-        """Run a job on as many nodes as the verifiers ask for. See `run`."""
-        self._remember(submission)
-        asked = AskedNodes()
-        deadline, execution_s = Deadline(timeout_s), submission.manifest.wall_time_s + QUEUE_S
-        with asked.naming(), collecting(sink) as (collected, first):
-            planned = plan(self._judge.verifiers, submission.manifest, self.dialler.histories())
-            if planned.executions > 1 and not self.dialler.fails_over:
-                few = f"the verifiers ask for {planned.executions} nodes, and there is one"
-                raise ReceiptUndecidedError((few,))
-            executions: Executions[JobExecution] = Executions(
-                plan=planned, network=self.dialler.network_of, avoided=avoid
-            )
-            rejected: list[Rejected] = []
-
-            async def execute(output: Digesting) -> None:
-                if pause_s := executions.pause_s():
-                    await trio.sleep(deadline.within_s(pause_s))
-                running = functools.partial(
-                    SingleExecution,
-                    judge=self._judge,
-                    sent=self._sent,
-                    output=output,
-                    avoid=executions.avoid(),
-                    deadline=Deadline(execution_s) if timeout_s is None else deadline,
-                    watch=watch,
-                    placed=placed,
-                    asked=asked,
-                    patience_s=patience_s,
-                    alone=executions.next_is_alone,
-                    fetches=executions.holder is None,
-                )
-                if executions.have_begun:
-                    job = submission.another()
-                    self._remember(job)
-                    at_random = planned.at_random and bool(executions.done)
-                    async with self.dialler.apart(at_random=at_random) as dialler:
-                        attempt = await running(dialler=dialler, submission=job).run()
-                else:
-                    attempt = await running(dialler=self.dialler, submission=submission).run()
-                executions.add(attempt.given.handle.peer, attempt)
-                rejected.extend(attempt.rejected)
-                if attempt.verdict.more and not executions.ask_for(attempt.verdict.more):
-                    raise ReceiptUndecidedError(attempt.verdict.reasons)
-
-            judgement: Judgement | None = None
-            is_early = False  # verify the remaining results before looking for other nodes
-            while True:
-                while not executions.are_enough and not (is_early and executions.done):
-                    try:
-                        await execute(first if executions.holder is None else Digesting(Nowhere()))
-                    except PeerUnreachableError as exc:
-                        if not executions.done:
-                            raise
-                        if executions.make_do():
-                            break
-                        if judgement is not None:
-                            await self._judge.leave_undecided(judgement)
-                        raise self._too_few(executions, exc) from exc
-                attempts = list(executions.done.values())
-                done = attempts[0]
-                holder = done.given.handle.peer
-                if executions.holder is None:
-                    again = await self._receive_again(submission, done, first, deadline)
-                    if again is None:
-                        executions.drop([holder])
-                        continue
-                    done = executions.done[holder] = attempts[0] = again
-                executions.holder = holder
-                receipt, verdict = done.receipt, done.verdict
-                if done.is_judged:
-                    break
-                judgement = await self._judge.consider(
-                    [item.given for item in attempts],
-                    manifest_json=submission.manifest_json,
-                    job=submission,
-                )
-                lying = {*judgement.proofs, *judgement.verdict.false}.intersection(executions.done)
-                if lying and self.dialler.fails_over:
-                    why = "; ".join(judgement.verdict.reasons) or "a fraud proof names the node"
-                    for peer in lying:
-                        self.dialler.failed(peer, lied=True)
-                        if (left := executions.done[peer].files) is not None:
-                            left.close()
-                        rejected.append(Rejected(node=peer, reason=why, file=judgement.proofs.get(peer)))
-                    if executions.drop(lying):
-                        is_early = True
-                        continue
-                if is_early and judgement.problem is not None and not executions.are_enough:
-                    is_early = False
-                    watch("looking for another node", None)
-                    continue
-                if self.dialler.fails_over and executions.ask_for(judgement.verdict.more):
-                    continue
-                await self._judge.leave_undecided(judgement)
-                receipt, verdict = judgement.accepted()
-                break
-            await call_sink(first, first.settle)
-            standing = self._knows(done.given.signer)
-            found = result_of(done.given, receipt, verdict, collected, standing, tuple(rejected))
-            own = done.given.manifest_json
-            others = tuple(Envelope.from_json(item.given.end.envelope.encode()) for item in attempts[1:])
-            found = attrs.evolve(
-                found,
-                files=ResultFiles(done.files),
-                fetched=done.files,
-                executed=None if own == submission.manifest_json else own,
-                others=others,
-            )
-            return self._judge.require(found)
-
-    def _too_few(self, executions: Executions[JobExecution], exc: PlasmError) -> ReceiptUndecidedError:
-        """Return the error that there are no more nodes, on networks of their own if the plan asks for that."""
-        networks = executions.plan.networks
-        where = f" on {networks} networks" if networks > 1 else ""
-        few = (
-            f"the verifiers ask for {executions.wanted} nodes{where}, and {len(executions.done)} did the job"
-        )
-        error = ReceiptUndecidedError((f"{few}: {exc}",))
-        if networks > 1 and any(verifier.name == "quorum" for verifier in self._judge.verifiers):
-            error.hint = (
-                "for nodes of your own in one network, count keys: --set verifier.quorum.networks=false"
-            )
-        return error
-
-    async def _receive_again(
-        self, submission: Submission, done: JobExecution, output: Digesting, whole: Deadline
-    ) -> JobExecution | None:
-        """Receive a node's output and files again, for the caller's sink. Return None if they differ from the first
-        time.
-        """
-        given, following = done.given, Following()
-        size_bytes = sum(digest.size_bytes for digest in given.outputs.values())
-        deadline = Deadline(whole.within_s(_RECEIVE_AGAIN_S + size_bytes / LEAST_BYTES_PER_S))
-        dialler = self.dialler.others()
-
-        async def once(link: Link, _peer: PeerId) -> Result:
-            status = await session.attach(link, given.handle, following)
-            return await session.follow(link, status, following, output, bounds=Bounds(own=True))
-
-        await call_sink(output, output.restart)
-        choice, left = FailoverState(node=given.handle.peer), None
-        try:
-            await persist(dialler, choice, once, deadline.left_s, "the output once more")
-            if submission.pack is not None:
-                limits = submission.fetch_limits
-                # Each file has the time that it had before (`fetch_output`): an honest node would be dropped otherwise.
-                left = await fetch_outputs(
-                    dialler, given.handle, done.receipt, done.receipt.files, limits, whole
-                )
-                given = attrs.evolve(given, files=left.found)
-        except PlasmError as exc:
-            log.info("output not received again node=%s reason=%s", given.handle.peer, exc)
-            return None
-        return attrs.evolve(done, given=given, files=left) if output.digests == given.outputs else None
-
-    def _knows(self, signer: PeerId) -> Standing:
-        """Return the standing of a node: its relation to this client's user."""
-        return self.dialler.standing(signer) or self._judge.standing(signer)
 
     def map(
         self,
@@ -451,7 +270,8 @@ class AsyncClient:
                     exc.hint = f"kept as evidence: {path}" if path else None
                 raise
             await call_sink(digesting, digesting.settle)
-            found = result_of(given, receipt, verdict, collected, self._knows(given.signer))
+            standing = self.dialler.standing(given.signer) or self._judge.standing(given.signer)
+            found = result_of(given, receipt, verdict, collected, standing)
             return self._judge.require(attrs.evolve(found, files=ResultFiles(left)))
 
     async def receipt(
@@ -517,10 +337,6 @@ class AsyncClient:
 
         with contextlib.closing(fetched):
             await trio.to_thread.run_sync(pass_on)
-
-    def _remember(self, submission: Submission) -> None:
-        job_id = digest_of_job(submission.manifest_json)
-        self._sent.add(submission, job_id, through_gateway=self.dialler.route == "network")
 
     async def peek(
         self, handle: Handle, sink: Sink, *, timeout_s: float | None = 30, sent: Sent | None = None

@@ -29,8 +29,9 @@ class SentJobs:
         self._jobs: dict[str, Sent] = {}
         self._trees: dict[tuple[PeerId, str], None] = {}
 
-    def add(self, submission: Submission, job_id: str, *, through_gateway: bool) -> None:
+    def add(self, submission: Submission, *, through_gateway: bool) -> None:
         """Remember a job."""
+        job_id = submission.job_id
         limit = submission.manifest.limits.output_bytes
         file_bytes = None if submission.pack is None else submission.fetch_limits.file_bytes
         self._jobs.pop(job_id, None)
@@ -56,5 +57,5 @@ class SentJobs:
         return submission.pack is not None and (peer, submission.pack.tree) in self._trees
 
     def find(self, job_id: str) -> Sent:
-        """Return the remembered submission of a job, or None."""
+        """Return what is remembered of a job; if nothing is, a `Sent` without limits."""
         return self._jobs.get(job_id, Sent())

@@ -11,12 +11,13 @@ import pytest
 import trio
 import trio.testing
 
-from plasm_core.client.async_client import QUEUE_S, AsyncClient
+from plasm_core.client.async_client import AsyncClient
 from plasm_core.client.connection import Link
 from plasm_core.client.dial import Dialler
 from plasm_core.client.failover import MAX_NODES, FailoverState, persist
 from plasm_core.client.result_verification import Judge
 from plasm_core.client.submission import Submission
+from plasm_core.client.verified_run import QUEUE_S
 from plasm_core.client.wait_limits import Bounds, share_after
 from plasm_core.config import Config
 from plasm_core.errors import (
