@@ -89,7 +89,7 @@ async def python(bootstrap: str, what: str, files: Sequence[Path]) -> list[float
     seconds = []
     async with open_client(settings, transport="libp2p") as client:
         assert isinstance(client.dialler, RemoteDialler)
-        assert await client.dialler.candidates(), "no node was found"
+        assert await client.dialler.search.candidates(), "no node was found"
         for file in files:
             started = time.perf_counter()
             limits = Limits(gas=10_000_000_000, memory_bytes=256 << 20, output_bytes=64 << 20)

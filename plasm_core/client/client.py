@@ -412,7 +412,7 @@ class Client:
             dialler = client.dialler
             if not isinstance(dialler, RemoteDialler):
                 return []
-            found = await dialler.candidates(enough=10_000, settle_s=settle_s, convicted=True)
+            found = await dialler.search.candidates(enough=10_000, settle_s=settle_s, convicted=True)
             known = [attrs.evolve(item, history=dialler.reputation.history(item.peer)) for item in found]
             return sorted(known, key=lambda item: item.history is not None and item.history.is_convicted)
 

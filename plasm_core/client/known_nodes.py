@@ -95,6 +95,8 @@ class KnownNodes:
         self._failures: dict[PeerId | str, _Failures] = {}
         self.ever_found = False
         """Whether a node that may take jobs has ever answered."""
+        self.one_failed = trio.Event()
+        """Set when a node fails. The task that waits for the next failure replaces it."""
 
     def heard(self, candidate: Candidate, *, usable: bool = True) -> None:
         """Store the capability record that a node sent. `usable`: it may take jobs of this client."""
@@ -129,6 +131,7 @@ class KnownNodes:
         self._blame(peer, weight, moment)
         if (group := self._groups.get(peer)) is not None:
             self._blame(group, weight * _OF_GROUP, moment)
+        self.one_failed.set()
 
     def succeeded(self, peer: PeerId) -> None:
         """Note that a node did a job: its receipt was verified."""

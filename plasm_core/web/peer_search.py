@@ -60,7 +60,7 @@ class PeerSearch:
                 async with open_client(self.settings, transport=NETWORK_TRANSPORT) as client:
                     dialler = client.dialler
                     assert isinstance(dialler, RemoteDialler)
-                    found = await dialler.candidates(enough=_ENOUGH, settle_s=_SETTLE_S)
+                    found = await dialler.search.candidates(enough=_ENOUGH, settle_s=_SETTLE_S)
         except PluginError as exc:
             log.warning("the network cannot be searched reason=%s", exc)
             return None

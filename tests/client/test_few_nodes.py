@@ -7,7 +7,8 @@ import trio
 import trio.testing
 
 from plasm_core.background_tasks import alongside
-from plasm_core.client.node_choice import ENOUGH, RemoteDialler
+from plasm_core.client.node_choice import RemoteDialler
+from plasm_core.client.node_search import ENOUGH
 from tests.support.lying_node import Script
 from tests.support.small_network import SmallNetwork
 

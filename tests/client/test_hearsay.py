@@ -119,7 +119,7 @@ class _World:
 
     async def search(self, *told: tuple[Ed25519Signer, tuple[str, ...]]) -> list[PeerId]:
         self.rumours.told = [(signer.peer_id, addresses) for signer, addresses in told]
-        return [candidate.peer for candidate in await self.client.candidates(settle_s=5.0)]
+        return [candidate.peer for candidate in await self.client.search.candidates(settle_s=5.0)]
 
     def failures(self, signer: Ed25519Signer) -> float:
         return self.client._nodes.failures(signer.peer_id)

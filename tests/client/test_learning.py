@@ -383,7 +383,7 @@ async def test_a_client_without_an_engine_gets_results_though_the_nearest_nodes_
     scripts = [LIAR, LIAR, *[HONEST] * 9]
     async with network(store, *scripts, verifiers=[verifier], config=NO_ENGINE) as (small, client):
         assert isinstance(client.dialler, RemoteDialler)
-        await client.dialler.candidates(enough=len(scripts))
+        await client.dialler.search.candidates(enough=len(scripts))
         first = await client.run(job())
         before = asked(small)
         second = await client.run(job())

@@ -187,7 +187,7 @@ async def _look(bootstrap: str) -> tuple[float, int, bool]:
     discovery = Kademlia(bootstrap=(bootstrap,), allow_private=True, cache="")
     async with Libp2pTransport(listen=()).open(None, {}) as network, discovery.open(network) as directory:
         assert isinstance(directory, KademliaDirectory)
-        found = await RemoteDialler(network, directory).candidates(enough=1)
+        found = await RemoteDialler(network, directory).search.candidates(enough=1)
         took_s = round(trio.current_time() - started, 3)
         return took_s, sum(directory.counters[kind] for kind in _REQUESTS), bool(found)
 
