@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
-import sqlite3
 import threading
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import attrs
-
 from plasm_core.config import StorageLimits
+from plasm_core.daemon.store.acceptance import JobAcceptance
 from plasm_core.daemon.store.attempts import Attempts
 from plasm_core.daemon.store.ballast import Ballast
 from plasm_core.daemon.store.budget import Allowance, Budget
-from plasm_core.daemon.store.database import Change, Database
+from plasm_core.daemon.store.database import Database
 from plasm_core.daemon.store.disk import remove_tree, storage_errors, sync_directory
 from plasm_core.daemon.store.inputs import (
     SMALL_BYTES,
@@ -34,17 +31,17 @@ from plasm_core.daemon.store.known_jobs import KnownJobs
 from plasm_core.daemon.store.left_files import LeftFile
 from plasm_core.daemon.store.live_job import LiveJob, kept_bytes
 from plasm_core.daemon.store.lock import DirectoryLock
-from plasm_core.daemon.store.modules import Modules, Pin
+from plasm_core.daemon.store.modules import Modules
 from plasm_core.daemon.store.persistent_clock import SteadyClock
 from plasm_core.daemon.store.recent import Recent
 from plasm_core.daemon.store.schema import Schema, current_schema
 from plasm_core.daemon.store.spool import Spool, remove_outputs
 from plasm_core.daemon.store.trees import Trees
 from plasm_core.daemon.store.usage import UsageTable
-from plasm_core.errors import JobEndedError, RefusedError, StorageFullError
+from plasm_core.errors import JobEndedError, StorageFullError
 from plasm_core.fair_shares import NOBODY, Holder
 from plasm_core.paths import private_directory
-from plasm_core.records import JobInput, Manifest, Outcome, job_id
+from plasm_core.records import JobInput, Manifest, Outcome
 from plasm_core.records.job import JobState
 from plasm_core.records.output import OutputStream
 
@@ -123,6 +120,22 @@ class Store:
             private_directory(self._jobs)
             self.modules = Modules(directory / "modules", limits.module_bytes, self._ballast)
             self.trees = Trees(directory / "trees", limits.tree_bytes, self._ballast)
+            self._acceptance = JobAcceptance(
+                directory=self._jobs,
+                live=self._live,
+                lock=self._lock,
+                recent=self._recent,
+                known=self._known,
+                table=self._table,
+                database=self._database,
+                ballast=self._ballast,
+                budget=self._budget,
+                modules=self.modules,
+                trees=self.trees,
+                clock=clock,
+                current=self._current,
+                output_reserve_bytes=limits.output_reserve_bytes,
+            )
             self._take_stock()
             sync_directory(directory)
             sync_directory(directory.parent)
@@ -199,24 +212,12 @@ class Store:
         return job
 
     def stage(self, manifest: Manifest, sizes: Mapping[str, int], holder: Holder = NOBODY) -> StagedInputs:
-        """Begin to receive a job's inputs, of the sizes announced for `args`, `env` and `stdin`.
-
-        Bytes are reserved for all of them, and some for the outputs, in the share of the holder.
-
-        Raises: `StorageFullError`, `StorageError`.
-        """
-        reserved = self.staged_bytes(manifest, sizes)
-        self._ballast.demand()
-        allowance = Allowance(self._budget, reserved, holder)
-        try:
-            return StagedInputs(self._jobs / secrets.token_hex(8), sizes, allowance, self._ballast)
-        except BaseException:
-            allowance.settle(0)
-            raise
+        """Begin to receive a job's inputs. See `JobAcceptance.stage`."""
+        return self._acceptance.stage(manifest, sizes, holder)
 
     def staged_bytes(self, manifest: Manifest, sizes: Mapping[str, int]) -> int:
         """Return how many bytes `stage` reserves."""
-        return sum(sizes.values()) + self._output_reserve(manifest)
+        return self._acceptance.staged_bytes(manifest, sizes)
 
     def giver(self, holder: Holder, amount_bytes: int, among: Collection[str]) -> str | None:
         """Return the name that gives first for a holder that `stage` has no room for: see `Shares.giver`."""
@@ -251,82 +252,15 @@ class Store:
         route: str = "here",
         holder: Holder = NOBODY,
     ) -> Future[StoredSubmission]:
-        """Accept a job whose inputs, module and files are complete. It is durable when the future is done.
-
-        If the store has a job with this manifest and token, also a deleted one, it is returned instead. In that case,
-        and after any error, the inputs are discarded. `holder` is stored with the job: its names must be keyed
-        digests, which do not identify the client. `manifest` is the parsed `manifest_json`.
-
-        Raises: `RefusedError` (`digest_mismatch`; `module_missing`), `StorageError`; the future has `StorageError`.
-        """
-        with contextlib.ExitStack() as undo:
-            undo.callback(inputs.discard)
-            inputs.check(manifest)
-            pins = self._pinned(manifest)
-            for pin in pins:
-                undo.callback(pin.release)
-            inputs.sync()
-            contents = inputs.contents()
-            work = self._table.accepting(
-                manifest,
-                manifest_json,
-                token,
-                identity=job_id(manifest_json),
-                accepted_at=self._clock(),
-                input_bytes=sum(inputs.received.values()),
-                contents=contents,
-                reserved_bytes=self._output_reserve(manifest),
-                directory=inputs.directory.name,
-                route=route,
-                holder=holder,
-            )
-            undo.pop_all()
-
-        def give_up() -> None:
-            inputs.discard()
-            for pin in pins:
-                pin.release()
-
-        def accept(sql: sqlite3.Connection) -> StoredSubmission:
-            job, created = work(sql)
-            return StoredSubmission(job=job, created=created)
-
-        def committed(accepted: StoredSubmission) -> StoredSubmission:
-            job = accepted.job
-            if not accepted.created:
-                give_up()
-                return attrs.evolve(accepted, job=self._current(job))
-            job.take_manifest(manifest)
-            self._known.add(job.job_id)
-            if job.tree:
-                self.trees.retain(job.tree)
-            with self._lock:
-                self._live[job.row] = LiveJob(
-                    job.changed(manifest_json=b""),
-                    inputs.hand_over(),
-                    pins,
-                    has_files=not inputs.is_small,
-                )
-            if inputs.is_small:
-                self._recent.put(job.row, job, contents, len(manifest_json))
-            return accepted
-
-        return self._database.submit(
-            Change(doing="accept a job", work=accept, committed=committed, failed=give_up)
+        """Accept a job whose inputs, module and files are complete. See `JobAcceptance.accepting`."""
+        return self._acceptance.accepting(
+            inputs,
+            manifest=manifest,
+            manifest_json=manifest_json,
+            token=token,
+            route=route,
+            holder=holder,
         )
-
-    def _pinned(self, manifest: Manifest) -> tuple[Pin, ...]:
-        """Pin a job's module and files. Raises: `RefusedError` (`module_missing`) if they are gone."""
-        pin = self.modules.pin(manifest.module)
-        if pin is None:
-            raise RefusedError("module_missing", "the module was deleted: send it again")
-        if manifest.files is None:
-            return (pin,)
-        tree = self.trees.pin(manifest.files.tree)
-        if tree is None:
-            pin.release()
-            raise RefusedError("module_missing", "the files were deleted: send them again")
-        return pin, tree
 
     def inputs(self, job: Job) -> JobInput:
         """Read a live job's inputs. Raises: `StorageError` if they are damaged: the job cannot be run."""
@@ -466,9 +400,6 @@ class Store:
             trees=len(self.trees),
             tree_bytes=self.trees.used_bytes,
         )
-
-    def _output_reserve(self, manifest: Manifest) -> int:
-        return min(self.limits.output_reserve_bytes, 2 * manifest.limits.output_bytes)
 
     def _clear(self, job: Job) -> None:
         """Remove the files of a job that has just been buried."""
