@@ -7,22 +7,13 @@ namespace Plasm;
 use Plasm\Cache\ResultCache;
 use Plasm\Exception\ExceptionInterface;
 use Plasm\Exception\InvalidArgument;
-use Plasm\Exception\PeerMismatch;
 use Plasm\Exception\ReceiptRejected;
 use Plasm\Exception\Refused;
 use Plasm\Exception\TransportException;
-use Plasm\Files\Fetching;
 use Plasm\Files\MapFiles;
-use Plasm\Files\OutputFetch;
 use Plasm\Libp2p\Cid;
 use Plasm\Libp2p\Io\Loop;
-use Plasm\Output\Collected;
-use Plasm\Output\Digester;
-use Plasm\Output\Limited;
-use Plasm\Output\OutputInterface;
 use Plasm\Output\Passed;
-use Plasm\Output\Spool;
-use Plasm\Protocol\Channel;
 use Plasm\Time\ClockInterface;
 use Plasm\Time\Deadline;
 use Plasm\Time\SystemClock;
@@ -40,9 +31,6 @@ final class Client implements ClientInterface
     /** The default time that `run` waits in addition to the job's wall time: for a node, and in its queue. */
     private const QUEUE_S = 3600.0;
 
-    /** How long the cancellation of abandoned jobs may take, all together. */
-    private const WITHDRAW_S = 2.0;
-
     private readonly TransportInterface $transport;
     private readonly Retries $retries;
     private readonly RetryPolicy $policy;
@@ -56,6 +44,8 @@ final class Client implements ClientInterface
     private readonly SentJobs $sent;
     private readonly Reputation $reputation;
     private readonly ResultVerification $verification;
+    private readonly Conversations $conversations;
+    private readonly Results $results;
     private readonly ?ResultCache $kept;
     private ?Handle $accepted = null;
 
@@ -126,6 +116,15 @@ final class Client implements ClientInterface
             chooses: $this->transport instanceof ChoosingTransportInterface,
             reputation: $this->reputation,
         );
+        $this->conversations = new Conversations($this->transport, $this->pinned, $this->retries, $clock);
+        $this->results = new Results(
+            $this->conversations,
+            $this->verification,
+            $this->sent,
+            $clock,
+            $this->route,
+            isOwn: !$this->transport instanceof ChoosingTransportInterface,
+        );
     }
 
     public function submit(mixed $module, array|Manifest $options = [], array $input = []): string
@@ -155,16 +154,16 @@ final class Client implements ClientInterface
         $handle = Handle::parse($jobId);
         $changed = $changed === null ? null : $changed(...);
 
-        return $this->retries->run(
-            $deadline = $this->deadline($timeout),
-            fn (): JobStatus => $this->conversing($handle->peer, $deadline, static fn (SessionInterface $node)
-                => $node->watch($handle->jobId, $handle->token(), $changed)),
+        return $this->conversations->repeated(
+            $handle->peer,
+            $this->deadline($timeout),
+            static fn (SessionInterface $node): JobStatus => $node->watch($handle->jobId, $handle->token(), $changed),
         );
     }
 
     public function result(#[\SensitiveParameter] string $jobId, ?float $timeout = null, ?Manifest $manifest = null): JobResult
     {
-        return $this->verification->required($this->resultOf(Handle::parse($jobId), $this->deadline($timeout), $manifest));
+        return $this->verification->required($this->results->of(Handle::parse($jobId), $this->deadline($timeout), $manifest));
     }
 
     public function run(mixed $module, array|Manifest $options = [], array $input = [], ?float $timeout = null): JobResult
@@ -198,7 +197,7 @@ final class Client implements ClientInterface
             ));
         };
 
-        return $map->results($inputs, $run, $this->withdraw(...));
+        return $map->results($inputs, $run, $this->conversations->withdraw(...));
     }
 
     public function mustRun(mixed $module, array|Manifest $options = [], array $input = [], ?float $timeout = null): JobResult
@@ -224,10 +223,7 @@ final class Client implements ClientInterface
             }
         }
         $output = new Passed($callback(...), $again === null ? null : $again(...), $from);
-        $answer = $this->follow($handle, $this->deadline($timeout), $this->limited($output, $handle, null));
-        $output->settle();
-        [$stdout, $stderr] = array_map($output->digester(...), Channel::OUTPUTS);
-        $verified = $this->verify($handle, $answer, null, $stdout, $stderr);
+        $verified = $this->results->pass($handle, $this->deadline($timeout), $output);
         $this->verification->require($verified->verdict);
 
         return $verified;
@@ -297,28 +293,7 @@ final class Client implements ClientInterface
         $handle = $this->submitJob($job, $deadline);
         $placed === null || $placed($handle);
 
-        return $this->verification->required($this->resultOf($handle, $deadline, $job->manifest));
-    }
-
-    /**
-     * Cancel jobs whose results are not needed, without waiting long for the answers.
-     *
-     * @param list<Handle> $handles
-     */
-    private function withdraw(array $handles): void
-    {
-        $deadline = new Deadline($this->clock, self::WITHDRAW_S, 'total');
-        foreach ($handles as $handle) {
-            if ($deadline->hasPassed()) {
-                return;
-            }
-            try {
-                $this->conversing($handle->peer, $deadline, static fn (SessionInterface $node): JobStatus
-                    => $node->cancel($handle->jobId, $handle->token()));
-            } catch (ExceptionInterface) {
-                // A node that does not answer now may still run the job in vain; the wall time bounds that.
-            }
-        }
+        return $this->verification->required($this->results->of($handle, $deadline, $job->manifest));
     }
 
     /**
@@ -386,7 +361,7 @@ final class Client implements ClientInterface
             $bounds = new Bounds($this->clock, $job->manifest, $failover->share());
             $this->sent->add($job);
             try {
-                $result = $this->resultOf($handle, $deadline, $job->manifest, $this->timeouts->patienceS * $failover->share(), $bounds);
+                $result = $this->results->of($handle, $deadline, $job->manifest, $this->timeouts->patienceS * $failover->share(), $bounds);
                 $reason = ResultVerification::claimProblem($result, $bounds, $handle);
                 if ($reason === null && $result->outcome->kind !== OutcomeKind::SystemError) {
                     $failover->withdraw($handle);
@@ -446,70 +421,10 @@ final class Client implements ClientInterface
         return $this->retries->run(
             $deadline,
             function () use ($deadline, $submit, &$handle): Handle {
-                return $this->conversing($handle?->peer, $deadline, $submit);
+                return $this->conversations->once($handle?->peer, $deadline, $submit);
             },
             knowsDaemon: false,
             wallTimeS: $job->manifest->wallTimeS,
-        );
-    }
-
-    private function resultOf(
-        Handle $handle,
-        Deadline $deadline,
-        ?Manifest $manifest,
-        ?float $patienceS = null,
-        ?Bounds $bounds = null,
-    ): JobResult {
-        $output = new Collected();
-        $answer = $this->follow($handle, $deadline, $this->limited($output, $handle, $manifest, $bounds), $patienceS);
-        [$stdout, $stderr] = array_map($output->spool(...), Channel::OUTPUTS);
-
-        $verified = $this->verify($handle, $answer, $manifest, $stdout, $stderr);
-        $isOwn = !$this->transport instanceof ChoosingTransportInterface;
-        $rest = fn (Fetching $fetching): mixed => $this->retries->run(
-            $deadline,
-            fn (): mixed => $this->conversing($handle->peer, $deadline, static fn (SessionInterface $node): Fetching
-                => $node->fetch($handle->jobId, $handle->token(), $fetching)),
-            patienceS: $patienceS,
-        );
-        $fetch = new OutputFetch($rest, $isOwn ? null : $this->clock);
-
-        return new JobResult($verified, $output, files: $fetch->all($handle, $verified, $this->sent->fileBytes($handle->jobId)));
-    }
-
-    /** Limit an output to the size that the job may write, if known. */
-    private function limited(OutputInterface $output, Handle $handle, ?Manifest $manifest, ?Bounds $bounds = null): Limited
-    {
-        $manifest ??= $this->sent->manifest($handle->jobId);
-
-        return new Limited($output, $manifest?->task->limits->outputBytes, $bounds);
-    }
-
-    private function follow(Handle $handle, Deadline $deadline, OutputInterface $output, ?float $patienceS = null): JobAnswer
-    {
-        return $this->retries->run(
-            $deadline,
-            fn (): JobAnswer => $this->conversing($handle->peer, $deadline, static fn (SessionInterface $node)
-                => $node->attach($handle->jobId, $handle->token(), $output)),
-            patienceS: $patienceS,
-            wallTimeS: $this->sent->manifest($handle->jobId)?->wallTimeS ?? 0.0,
-        );
-    }
-
-    private function verify(
-        Handle $handle,
-        JobAnswer $answer,
-        ?Manifest $manifest,
-        Digester|Spool $stdout,
-        Digester|Spool $stderr,
-    ): VerifiedReceipt {
-        return $this->verification->verify(
-            $handle,
-            $answer,
-            $manifest ?? $this->sent->manifest($handle->jobId),
-            $stdout,
-            $stderr,
-            isGateway: ($this->sent->route($handle->jobId) ?? $this->route) === 'network',
         );
     }
 
@@ -517,37 +432,12 @@ final class Client implements ClientInterface
     private function ask(#[\SensitiveParameter] string $jobId, string $question): JobStatus
     {
         $handle = Handle::parse($jobId);
-        $deadline = $this->deadline(null);
 
-        return $this->retries->run(
-            $deadline,
-            fn (): JobStatus => $this->conversing($handle->peer, $deadline, static fn (SessionInterface $node)
-                => $node->$question($handle->jobId, $handle->token())),
+        return $this->conversations->repeated(
+            $handle->peer,
+            $this->deadline(null),
+            static fn (SessionInterface $node): JobStatus => $node->$question($handle->jobId, $handle->token()),
         );
-    }
-
-    /**
-     * Open a conversation, use it, and close it in every case.
-     *
-     * @template T
-     *
-     * @param \Closure(SessionInterface): T $use
-     *
-     * @return T
-     */
-    private function conversing(?PeerId $peer, Deadline $deadline, \Closure $use): mixed
-    {
-        $node = $this->transport->open($peer ?? (count($this->pinned) === 1 ? $this->pinned[0] : null), $deadline);
-        try {
-            $isPinned = array_filter($this->pinned, static fn (PeerId $pinned): bool => $pinned->equals($node->peer()));
-            if ($this->pinned !== [] && $isPinned === []) {
-                throw new PeerMismatch("the node that answers is {$node->peer()}, which is not pinned");
-            }
-
-            return $use($node);
-        } finally {
-            $node->close();
-        }
     }
 
     private function deadline(?float $timeout): Deadline
