@@ -43,8 +43,8 @@ class Executions(Generic[T]):
 
     @property
     def are_enough(self) -> bool:
-        """Whether there are as many executions as wanted, or as possible."""
-        return self._are_all or len(self.done) >= self.wanted
+        """Whether there are as many executions as wanted, or as possible. None is never enough."""
+        return bool(self.done) and (self._are_all or len(self.done) >= self.wanted)
 
     @property
     def next_is_alone(self) -> bool:
