@@ -23,20 +23,18 @@ from plasm_core.daemon.offer import Offer
 from plasm_core.daemon.reservations import Offers
 from plasm_core.daemon.run_threads import RunThreads
 from plasm_core.daemon.runner import Attempt, Keeping, Runner
+from plasm_core.daemon.schedule import Schedule, thread_limits
 from plasm_core.daemon.scheduling.compile_turns import Turns
-from plasm_core.daemon.scheduling.fair_queue import FairQueue
 from plasm_core.daemon.scheduling.owners import Owner, Owners, recovered
 from plasm_core.daemon.scheduling.quotas import Quotas
-from plasm_core.daemon.scheduling.slots import Slots, demand_of, lendable_bytes
+from plasm_core.daemon.scheduling.slots import demand_of
 from plasm_core.daemon.scheduling.usage import UsageLog
 from plasm_core.daemon.settled import in_thread_if, settled
 from plasm_core.daemon.store import Job, Store, StoredSubmission
 from plasm_core.daemon.tracked_job import Track, demand_for, present, status_of
 from plasm_core.errors import JobEndedError, RefusedError, StorageError
 from plasm_core.execution import FILES_FEATURE
-from plasm_core.fair_shares import Room, Shares
 from plasm_core.local_node import LocalNode
-from plasm_core.machine import Demand, machine
 from plasm_core.metrics import Counters
 from plasm_core.policy import check_submission
 from plasm_core.protocol.messages import Status, Submit
@@ -72,17 +70,16 @@ class Service:
         config = node.config
         self.node = node
         self.store = store
-        self.queue: FairQueue[int] = FairQueue(
-            capacity=config.queue.jobs, per_owner=config.queue.jobs_per_client
-        )
-        self.slots: Slots[int] = Slots(_lent(config))
-        self._handed_on = Shares(config.gateway.jobs)
         self.quotas = Quotas(config.clients, lambda: store.now().timestamp())
+        self._tracks: dict[int, Track] = {}
+        self.schedule = Schedule(
+            config, self.quotas, self._tracks, lambda free_bytes: node.executor.make_room(free_bytes)
+        )
         self._usage = UsageLog(self.quotas, store)
         self.owners = Owners(paths.secret(paths.owners_key()))
         self.counters = Counters()
         series.begin(self.counters)
-        self.offers = Offers(store, self.queue, self.quotas, config.queue)
+        self.offers = Offers(store, self.schedule.queue, self.quotas, config.queue)
         self.is_stopping = False
         self._ends_at: float | None = None
         self._answers_due = 0
@@ -91,9 +88,8 @@ class Service:
         self._gateway = gateway
         self._addresses = addresses
         self._runner = Runner(node, store, gateway)
-        self._tracks: dict[int, Track] = {}
         self._work = trio.lowlevel.ParkingLot()
-        compiling, threads = _thread_limits(self.slots.total, config)
+        compiling, threads = thread_limits(self.schedule.slots.total, config)
         self._turns, self._threads = Turns(compiling), trio.CapacityLimiter(threads)
         self._run_threads = RunThreads()
         self._handing_on = trio.CapacityLimiter(config.gateway.jobs)
@@ -107,7 +103,6 @@ class Service:
             token=self._token,
             charge=self._charge,
         )
-        self._make_room()
         self.capabilities = SignedRecord(node.signer, self.record)
 
     @property
@@ -130,17 +125,15 @@ class Service:
         self.node.reconfigure(config)
         self.offers.reconfigure(config.queue)
         self.quotas.reconfigure(config.clients)
-        self.queue.resize(capacity=config.queue.jobs, per_owner=config.queue.jobs_per_client)
-        self.slots.resize(_lent(config))
-        self._make_room()
-        compiling, self._threads.total_tokens = _thread_limits(self.slots.total, config)
+        self.schedule.reconfigure(config)
+        compiling, self._threads.total_tokens = thread_limits(self.schedule.slots.total, config)
         self._turns.resize(compiling)
         self._work.unpark_all()
 
     def summary(self) -> str:
         """Return a line about the service's jobs."""
         word = "ending" if self.is_stopping else "serving"
-        return f"{word}: {len(self.slots)} running, {len(self.queue)} waiting, {len(self.offers)} uploading"
+        return f"{word}: {len(self.schedule.slots)} running, {len(self.schedule.queue)} waiting, {len(self.offers)} uploading"
 
     async def find(self, job_id: str, token: bytes) -> Job:
         """Return the job that a token opens. Raises: `RefusedError` (`unknown_job`, `released`, `expired`).
@@ -177,9 +170,13 @@ class Service:
         return record_of(
             self.node,
             self._config,
-            lent=self.slots.total,
+            lent=self.schedule.slots.total,
             lends=self._config.policy.lend and not self.is_stopping,
-            load=Load(running=len(self.slots), waiting=len(self.queue), capacity=self.queue.capacity),
+            load=Load(
+                running=len(self.schedule.slots),
+                waiting=len(self.schedule.queue),
+                capacity=self.schedule.queue.capacity,
+            ),
             addresses=self._addresses(),
         )
 
@@ -193,12 +190,12 @@ class Service:
 
     def oldest_waiting_s(self) -> float:
         """Return how long the job that was accepted first among those that wait has waited, in seconds; 0 if none waits."""
-        moments = [track.job.accepted_at for row, track in self._tracks.items() if row in self.queue]
+        moments = [track.job.accepted_at for row, track in self._tracks.items() if row in self.schedule.queue]
         return max(0.0, (self.store.now() - min(moments)).total_seconds()) if moments else 0.0
 
     def status(self, job: Job) -> Status:
         """Return a job's status, as the protocol sends it to clients."""
-        return status_of(job, self.store, self.queue.position(job.row) if job.state.live else None)
+        return status_of(job, self.store, self.schedule.queue.position(job.row) if job.state.live else None)
 
     def check(self, manifest: Manifest, submit: Submit, *, stranger: PeerId | None = None) -> None:
         """Check a submission against policy and limits. `stranger`: a client of another machine.
@@ -213,7 +210,7 @@ class Service:
         if manifest.files is not None and submit.route != "network" and not self._runs_files:
             raise RefusedError("files_unsupported", "this node takes no jobs with files")
         if submit.route != "network":
-            self.slots.check(demand_of(manifest))
+            self.schedule.slots.check(demand_of(manifest))
 
     def is_at_hand(self, offer: Offer) -> bool:
         """Return whether a job's module need not be compiled, so that `accept` tells no progress."""
@@ -247,7 +244,9 @@ class Service:
             self._tracks[job.row] = Track(job, offer.owner, demand_for(job))
             offer.place.fill(job.row)
             self._work.unpark_all()
-            log.info("job accepted job=%s module=%s waiting=%d", job.job_id, job.module, len(self.queue))
+            log.info(
+                "job accepted job=%s module=%s waiting=%d", job.job_id, job.module, len(self.schedule.queue)
+            )
         self.offers.remove(offer)
         return present(job), accepted.created
 
@@ -268,7 +267,7 @@ class Service:
             return await trio.to_thread.run_sync(self.store.get, job.row)
         log.info("job is being cancelled job=%s", job.job_id)
         await trio.to_thread.run_sync(self.store.cancel, job.row)
-        if self.queue.remove(job.row):
+        if self.schedule.queue.remove(job.row):
             await self._end_unrun(track, Outcome(kind="cancelled", detail=_ON_REQUEST))
         elif track.attempt is not None:
             track.attempt.cancelled.set()
@@ -291,7 +290,7 @@ class Service:
         for job in (*found.queued, *found.exhausted, *found.cancelling):
             self._tracks[job.row] = Track(job, recovered(job), demand_for(job))
         for job in found.queued:
-            self._enqueue(self._tracks[job.row])
+            self.schedule.put(self._tracks[job.row])
         for job in found.exhausted:
             reason = f"the node was interrupted {job.interruptions} times while it ran"
             await self._end_unrun(self._tracks[job.row], Outcome(kind="system_error", detail=reason))
@@ -312,47 +311,11 @@ class Service:
             nursery.start_soon(self._tell_positions)
             nursery.start_soon(self._gathered.run)
             while True:
-                while not self.is_stopping and (row := self._next()) is not None:
-                    track = self._tracks[row]
-                    self.queue.take(row)
-                    self.slots.take(row, self._demand(track))
-                    if not track.runs_here:
-                        self._handed_on.take(track.owner.holder)
-                    self._make_room()
-                    self.quotas.started(track.owner.counted)
+                while not self.is_stopping and (track := self.schedule.take()) is not None:
                     track.attempt = self._attempt(track)
                     nursery.start_soon(self._execute, track, track.attempt)
                 with trio.move_on_after(1):  # a job that does not fit is passed over for a limited time
                     await self._work.park()
-
-    def _make_room(self) -> None:
-        """Limit zygotes and idle workers to the memory that no job uses, so that together with jobs they stay within
-        the lent memory.
-        """
-        self.node.executor.make_room(max(0, self.slots.free.memory_bytes))
-
-    def _next(self) -> int | None:
-        suspected = any(self._tracks[row].is_suspect for row in self.slots.running)
-        heads = ((row, self._tracks[row]) for row in self.queue.heads())
-        return self.slots.choose(
-            (row, self._demand(track))
-            for row, track in heads
-            if self.quotas.may_start(track.owner.counted)
-            and not (suspected and track.is_suspect)
-            and (track.runs_here or self._handed_on.room(track.owner.holder) is Room.FREE)
-        )
-
-    def _demand(self, track: Track) -> Demand:
-        """Return the processors and memory that a job needs: all, if it must run alone because a daemon died while it
-        ran.
-        """
-        return self.slots.total if track.must_run_alone else track.demand
-
-    def _enqueue(self, track: Track, *, first: bool = False) -> None:
-        """Queue a job. A suspect waits for other suspects, which its owner's other jobs need not wait for."""
-        line = track.owner.line_for(track.job.route)
-        line = f"suspects of {line}" if track.is_suspect else line
-        self.queue.put(line, track.job.row, track.owner.holder, first=first)
 
     def _attempt(self, track: Track) -> Attempt:
         age_s = (self.store.now() - track.job.accepted_at).total_seconds()
@@ -383,7 +346,6 @@ class Service:
         self.quotas.charge(owner.counted, cpu_s=cpu_s)
 
     async def _execute(self, track: Track, attempt: Attempt) -> None:
-        row = track.job.row
         ended: Job | Keeping
         try:
             # A job at another node only waits, for days perhaps, and must not wait in the place of one that runs here.
@@ -403,11 +365,7 @@ class Service:
             ended = track.job
         finally:
             self._gathered.make()  # or an earlier state would be told after the last
-            self.slots.give_back(row)
-            if not track.runs_here:
-                self._handed_on.give_back(track.owner.holder)
-            self._make_room()
-            self.quotas.ended(track.owner.counted)
+            self.schedule.give_back(track)
             self.counters.add("job_cpu_seconds_total", attempt.cpu_time_s)
             self.counters.add("job_gas_total", attempt.gas_used)
             self.counters.add("job_node_cpu_seconds_total", attempt.node_cpu_s)
@@ -420,7 +378,7 @@ class Service:
             await self._end_unrun(track, Outcome(kind="cancelled", detail=_ON_REQUEST))
         else:
             self._changed(track, job)
-            self._enqueue(track, first=True)
+            self.schedule.put(track, first=True)
 
     async def _kept(self, keeping: Keeping, attempt: Attempt) -> Job:
         """Return a job when its result is on the disk. Others run meanwhile."""
@@ -485,7 +443,7 @@ class Service:
             latest = self.store.now() - timedelta(seconds=allowed_s)
             overdue = [row for row, track in self._tracks.items() if track.job.accepted_at < latest]
             for row in overdue:
-                if self.queue.remove(row):
+                if self.schedule.queue.remove(row):
                     outcome = Outcome(kind="timed_out", detail=f"after {allowed_s} s in the queue")
                     await self._end_unrun(self._tracks[row], outcome)
 
@@ -494,7 +452,7 @@ class Service:
         while True:
             await trio.sleep(_POSITIONS_S)
             for row, track in list(self._tracks.items()):
-                if track.news.is_awaited and row in self.queue:
+                if track.news.is_awaited and row in self.schedule.queue:
                     track.news.tell()
 
     @contextmanager
@@ -512,49 +470,27 @@ class Service:
         if self._ends_at is None:
             self._ends_at = trio.current_time() + self._config.daemon.shutdown_s
         deadline = self._ends_at
-        if len(self.slots):
+        if len(self.schedule.slots):
             log.info(
-                "waiting for jobs running=%d at_most_s=%d", len(self.slots), self._config.daemon.shutdown_s
+                "waiting for jobs running=%d at_most_s=%d",
+                len(self.schedule.slots),
+                self._config.daemon.shutdown_s,
             )
-        while (len(self.slots) or self._keeping) and trio.current_time() < deadline + _KILL_S:
+        while (len(self.schedule.slots) or self._keeping) and trio.current_time() < deadline + _KILL_S:
             if trio.current_time() >= deadline:
                 running = [track.attempt for track in self._tracks.values() if track.attempt is not None]
                 for attempt in (*running, *self._keeping):
                     attempt.stop()
             with trio.move_on_after(0.2):
                 await self._work.park()
-        if len(self.slots):
-            log.warning("jobs are left to the next start running=%d", len(self.slots))
+        if len(self.schedule.slots):
+            log.warning("jobs are left to the next start running=%d", len(self.schedule.slots))
         with trio.move_on_after(_LAST_WORDS_S):
             # Such as of a cancel, which is answered when its job has ended.
             while self._answers_due:  # noqa: ASYNC110 - a moment, once in a life
                 await trio.sleep(0.02)
         await self.offers.close()
         await self._usage.save()
-
-
-def _thread_limits(total: Demand, config: Config) -> tuple[int, int]:
-    """Return how many modules may be compiled at once, and how many jobs may be seen to.
-
-    Compilers have the memory that is not lent, each as much as it may take; one always runs.
-    """
-    rest = machine().memory_bytes - total.memory_bytes
-    compilers = max(1, min(total.cpu, rest // config.admission.memory_bytes))
-    return compilers, total.cpu * 2 + 8
-
-
-def _lent(config: Config) -> Demand:
-    """Return the processors and memory that jobs may use."""
-    whole = machine()
-    if config.limits.memory_bytes > whole.memory_bytes:
-        log.warning(
-            "more memory is lent than this process may have: the kernel will kill jobs limits=%d memory_bytes=%d",
-            *(config.limits.memory_bytes, whole.memory_bytes),
-        )
-    return Demand(
-        cpu=config.limits.cpu or whole.cpu,
-        memory_bytes=config.limits.memory_bytes or lendable_bytes(whole.memory_bytes),
-    )
 
 
 @asynccontextmanager

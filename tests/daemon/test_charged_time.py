@@ -64,7 +64,7 @@ async def test_a_job_is_charged_while_it_runs(homes: Path) -> None:
         await running(service)
         await until(is_charged)
 
-        assert len(service.slots) == 1
+        assert len(service.schedule.slots) == 1
 
 
 @pytest.mark.parametrize("how", ["stopped", "crashed"])

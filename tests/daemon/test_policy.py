@@ -219,12 +219,12 @@ async def test_a_client_has_so_many_jobs_running_and_others_pass_it(homes: Path)
     async with serving(homes, "clients.running=1") as service:
         for _ in range(2):
             await submit(service, endless(), ALICE)
-        await until(lambda: len(service.slots) == 1)
-        assert len(service.queue) == 1
+        await until(lambda: len(service.schedule.slots) == 1)
+        assert len(service.schedule.queue) == 1
         await submit(service, hello(), BOB, group="elsewhere")
         await until(lambda: len(service._tracks) == 2)
 
-        assert (len(service.slots), len(service.queue)) == (1, 1)
+        assert (len(service.schedule.slots), len(service.schedule.queue)) == (1, 1)
         running = next(track for track in service._tracks.values() if track.attempt is not None)
         await service.cancel(running.job)
-        await until(lambda: len(service.slots) == 1 and len(service.queue) == 0)
+        await until(lambda: len(service.schedule.slots) == 1 and len(service.schedule.queue) == 0)

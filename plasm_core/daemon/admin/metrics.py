@@ -29,11 +29,12 @@ def measure(parts: Parts) -> dict[str, float]:
     """Return the current value of every series: counters of the service, networks and directories, and gauges."""
     service = parts.service
     values: dict[str, float] = {
-        "jobs_running": len(service.slots),
-        "jobs_waiting": len(service.queue),
+        "jobs_running": len(service.schedule.slots),
+        "jobs_waiting": len(service.schedule.queue),
         "offers_open": len(service.offers),
-        "memory_lent_bytes": service.slots.total.memory_bytes,
-        "memory_taken_bytes": service.slots.total.memory_bytes - service.slots.free.memory_bytes,
+        "memory_lent_bytes": service.schedule.slots.total.memory_bytes,
+        "memory_taken_bytes": service.schedule.slots.total.memory_bytes
+        - service.schedule.slots.free.memory_bytes,
         "memory_idle_bytes": service.node.executor.idle_bytes,
         "queue_oldest_seconds": service.oldest_waiting_s(),
         "job_bytes": service.store.job_bytes,
