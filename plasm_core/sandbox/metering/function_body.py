@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from plasm_core.sandbox.metering import opcodes as op
-from plasm_core.sandbox.metering.binary import Reader, malformed, unsigned, vector
+from plasm_core.sandbox.metering.binary import Reader, malformed, signed, unsigned, vector
 from plasm_core.sandbox.metering.control import VALUE_BLOCKS, Label, ends_in_float, read_block_type
 from plasm_core.sandbox.metering.dead_code import end_of_dead_code
 from plasm_core.sandbox.metering.handlers import LEAVE, Handlers
@@ -15,6 +15,7 @@ from plasm_core.sandbox.metering.stack import enter, leave, weight_of
 
 _BEGINS, _DEAD, _LEAVES = 1, 2, 3
 _BLOCK = b"\x02\x40\x0b"  # an empty one
+_CALLS = (op.CALL, op.CALL_INDIRECT)
 _BLOCKS = (op.BLOCK, op.IF, op.LOOP)
 _LARGE_FRAME = 1_000  # values, beyond which a function has a feature that not every engine has
 
@@ -35,12 +36,14 @@ class Body(Handlers):
         self.reads = LocalReads(self.locals.types, copies=self.copies)
         self.position = self.copied = reader.position
         self.labels.append(Label(op.BLOCK, 0, 0, results, ends_in_float(self.kind.results)))
+        self._keep_gas()
         first_cost = self._instructions()
         values = len(self.locals.types) + self.peak
         weight = weight_of(values=values, nesting=self.nesting, size_bytes=self.size_bytes)
         if values + results + self.widest_call > _LARGE_FRAME:
             rewriter.module.features.add("large-frames")
-        entry = self._charge(1 + first_cost) + rewriter.check_gas()
+        loaded, _, stored = self._charge()
+        entry = loaded + signed(1 + first_cost) + stored + self._check()
         entry += enter(rewriter.stack, weight, rewriter.raise_fault(FAULT_STACK))
         block = b"\x02" + rewriter.result_block(self.kind.results)
         left = leave(rewriter.stack, weight)
@@ -57,18 +60,15 @@ class Body(Handlers):
         The commonest control instructions are handled here: a call for each would take half of the rewriter's time.
         """
         first_cost = -1
-        in_loop = False
+        in_loop = called = False
         data, labels, end = self.data, self.labels, self.reader.end
         follow_table = op.FOLLOWS_CANONICAL if self.rewriter.canonical_nans else op.FOLLOWS
         if self.rewriter.trap_checks:
             follow_table = op.FOLLOWS_CHECKED
         effects, costs, out, run = op.EFFECT, op.COST, self.out, self.run  # locals are faster
         reads, counts, waiting = self.reads, self.reads.counts, self.reads.waiting
-        charges, check, arities = (
-            self.rewriter.charges,
-            self.rewriter.check_gas(),
-            self.rewriter.function_arities,
-        )
+        arities, check, reload = self.rewriter.function_arities, self._check(), self.reload
+        charge_after_call, charge, charged = self._charge()
         position, copied, height, peak, cost = self.position, self.copied, self.height, self.peak, 0
         while labels:
             # One run: until an instruction that begins another.
@@ -211,10 +211,11 @@ class Body(Handlers):
                 first_cost = cost
             else:
                 if cost:
-                    charge = charges.get(cost)
-                    if charge is None:
-                        charge = charges[cost] = self._charge(cost)
-                    out += charge
+                    out += charge_after_call if called else charge
+                    out += signed(cost)
+                    out += charged
+                elif called:
+                    out += reload
                 if in_loop:
                     out += check
             if run:
@@ -222,7 +223,7 @@ class Body(Handlers):
                 run.clear()
             out += data[copied:position]
             copied, cost = position, 0
-            in_loop = opcode == op.LOOP
+            in_loop, called = opcode == op.LOOP, opcode in _CALLS
             if in_loop:
                 labels[-1].start = len(out)
             elif caught:

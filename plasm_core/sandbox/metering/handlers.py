@@ -42,7 +42,7 @@ class Handlers(Instructions):
                 self.patches.append((label.start, RESTORE))
             label.catches = True
         if catches and not self.restore:
-            self.restore = b"\x20" + self.locals.saved_stack() + b"\x24" + self.rewriter.stack
+            self.restore = b"\x20" + self.locals.saved_stack() + b"\x24" + self.rewriter.stack + self.reload
         self.labels.append(
             Label(op.TRY_TABLE, self.height - params, params, len(results), ends_in_float(results))
         )

@@ -9,7 +9,8 @@ from plasm_core.sandbox.metering.binary import Reader, malformed, unsigned, vect
 from plasm_core.sandbox.metering.module import Module
 
 _MAX_DECLARED = 50_000  # WebAssembly JavaScript interface, implementation limits
-_SAVED_STACK = 0x100  # no value type
+_MOST_LOCALS = _MAX_DECLARED - 16  # beyond, those that the rewriter adds could be too many
+_SAVED_STACK, _GAS = 0x100, 0x101  # no value types
 _EXPANDED = 4
 """Locals for each byte of a function, up to which a byte is kept for each. Reading a byte is faster than a search."""
 
@@ -53,6 +54,10 @@ class Locals:
     def saved_stack(self) -> bytes:
         """Return the encoded index of the local that keeps the stack's height for exception handlers."""
         return self._added(_SAVED_STACK, 0x7F)
+
+    def gas(self) -> bytes | None:
+        """Return the same of the local that has the gas counter's value, None if the function has no room for it."""
+        return None if len(self.types) > _MOST_LOCALS else self._added(_GAS, 0x7E)
 
     def _added(self, use: int, value_type: int) -> bytes:
         if use not in self._scratch:

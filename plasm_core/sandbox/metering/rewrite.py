@@ -57,7 +57,7 @@ _EMPTY = b"\x40"
 _FUNCTION, _MEMORY, _GLOBAL = b"\x00", b"\x02", b"\x03"
 _HOST_FUNCTIONS = {name: sized(WASI_MODULE.encode()) + sized(name.encode()) + _FUNCTION for name in FUNCTIONS}
 """The beginning of each function's import: all but its type."""
-_TRAP_IF = b"\x04\x40\x00\x0b"  # if; unreachable; end
+_TRAP_BELOW_ZERO = b"\x42\x00\x53\x04\x40\x00\x0b"  # i64.const 0; i64.lt_s; if; unreachable; end
 
 
 @attrs.frozen
@@ -129,7 +129,6 @@ class _Rewriter:
         self.function_arities = [
             self.arities[index] for index in module.imported_functions + module.functions
         ]
-        self.charges: dict[int, bytes] = {}
         self.charge = self._inject(b"\x7f", b"\x7f", self._charge_body())
         self.grow = self._inject(b"\x7f", b"\x7f", self._grow_body())
         self.table_growers: dict[int, bytes] = {}
@@ -149,7 +148,10 @@ class _Rewriter:
         return unsigned(self.first_injected + len(self.injected_bodies) - 1)
 
     def check_gas(self) -> bytes:
-        return b"\x23" + self.gas + b"\x42\x00\x53" + _TRAP_IF  # gas < 0
+        return b"\x23" + self.gas + _TRAP_BELOW_ZERO
+
+    def check_local(self, local: bytes) -> bytes:
+        return b"\x20" + local + _TRAP_BELOW_ZERO
 
     def raise_fault(self, number: int) -> bytes:
         return b"\x41" + signed(number) + b"\x24" + self.fault + b"\x00"

@@ -19,7 +19,7 @@ enum { /* what a function has, for the module's features */
   HAS_F32_BITS = 1, HAS_SIGN_EXTENSION = 2, HAS_SATURATING = 4, HAS_BULK_OPT = 8, HAS_INDIRECT_CALL = 16,
   HAS_GROWTH = 32, HAS_LARGE_FRAME = 64,
 };
-enum { MAX_LABELS = 4096, MAX_LOCALS = 60000, MAX_DECLARED = 50000, MAX_RUNS = 4096 };
+enum { MAX_LABELS = 4096, MAX_LOCALS = 60000, MAX_DECLARED = 50000, MAX_RUNS = 4096, MOST_LOCALS = 49984, GAS = 1 };
 enum { COUNTED = 250, LARGE_FRAME = 1000, STACK_UNITS = 262144, FRAME_UNITS = 4, BYTES_PER_UNIT = 128 };
 enum { MAX_FUNCTION_BYTES = 7654321, FAULT_STACK = 1, NO_FUNCTION = 0xFFFFFFFF };
 enum { I32 = 0x7F, I64 = 0x7E, F32 = 0x7D, F64 = 0x7C, EMPTY = 0x40 };
@@ -64,6 +64,7 @@ static u32 run_counts[MAX_RUNS], run_count;
 static u8 run_types[MAX_RUNS];
 static u32 local_count, scratch_count;
 static u8 scratch_types[8];
+static u32 gas_local; /* or NO_FUNCTION */
 static u32 scratch_index[256];
 
 static const u8 *at, *end;
@@ -124,28 +125,45 @@ static void run_byte(u8 byte) { *run++ = byte; }
 static void run_unsigned(u8 opcode, u32 value) { *run++ = opcode; run = write_unsigned(run, value); }
 static void run_bytes(const u8 *from, u32 count) { while (count--) *run++ = *from++; }
 
-static u8 *write_charge(u8 *to, u32 cost) {
-  if (!cost) return to;
-  *to++ = 0x23; to = write_unsigned(to, in.gas);
+static u8 *write_gas(u8 *to, u32 from_global) {
+  if (from_global || gas_local == NO_FUNCTION) { *to++ = 0x23; return write_unsigned(to, in.gas); }
+  *to++ = LOCAL_GET;
+  return write_unsigned(to, gas_local);
+}
+
+static u8 *write_charge(u8 *to, u32 cost, u32 from_global) {
+  to = write_gas(to, from_global);
   *to++ = 0x42; to = write_signed(to, cost);
-  *to++ = 0x7D; *to++ = 0x24;
+  *to++ = 0x7D;
+  if (gas_local != NO_FUNCTION) { *to++ = LOCAL_TEE; to = write_unsigned(to, gas_local); }
+  *to++ = 0x24;
   return write_unsigned(to, in.gas);
+}
+
+/* Load the local again, which has the counter's value: instructions.py, _keep_gas. */
+static u8 *write_reload(u8 *to) {
+  if (gas_local == NO_FUNCTION) return to;
+  to = write_gas(to, 1);
+  *to++ = LOCAL_SET;
+  return write_unsigned(to, gas_local);
 }
 
 static u8 *write_check(u8 *to) {
   static const u8 rest[] = {0x42, 0x00, 0x53, 0x04, 0x40, 0x00, 0x0B}; /* gas < 0: trap */
-  *to++ = 0x23; to = write_unsigned(to, in.gas);
+  to = write_gas(to, 0);
   for (u32 i = 0; i < sizeof rest; i++) *to++ = rest[i];
   return to;
 }
 
-static u32 scratch(u8 type) {
-  if (scratch_index[type] == NO_FUNCTION) {
+static u32 scratch_of(u8 use, u8 type) {
+  if (scratch_index[use] == NO_FUNCTION) {
     scratch_types[scratch_count] = type;
-    scratch_index[type] = local_count + scratch_count++;
+    scratch_index[use] = local_count + scratch_count++;
   }
-  return scratch_index[type];
+  return scratch_index[use];
 }
+
+static u32 scratch(u8 type) { return scratch_of(type, type); }
 
 /* -- local_reads.py */
 
@@ -235,6 +253,7 @@ static void other(u8 opcode, const u8 *start, i32 *height) {
     read_unsigned();
     result.has |= HAS_GROWTH;
     run_unsigned(CALL, in.grow);
+    run = write_reload(run);
   } else if (opcode == F32_LOAD) {
     result.has |= HAS_F32_BITS;
     skip_integers(2);
@@ -260,6 +279,7 @@ static void other(u8 opcode, const u8 *start, i32 *height) {
     } else if (number == 10 || number == 11) {
       result.has |= HAS_BULK_OPT;
       run_unsigned(CALL, in.charge);
+      run = write_reload(run);
       run_unsigned(PREFIX_FC, number);
       for (u32 i = number; i < 12; i++) run = write_unsigned(run, read_unsigned());
       *height -= 3;
@@ -297,7 +317,7 @@ static void other(u8 opcode, const u8 *start, i32 *height) {
 /* Rewrite the instructions at `at`, up to `end`, to `put`. Return the first run's cost. */
 static u32 instructions(u32 results, u8 ends_in_float, u32 *peak_found, u32 *nesting_found, u32 *widest_found) {
   i32 height = 0, peak = 0, first_cost = -1;
-  u32 depth = 1, nesting = 0, widest = 0, cost = 0, in_loop = 0;
+  u32 depth = 1, nesting = 0, widest = 0, cost = 0, in_loop = 0, called = 0;
   labels[0] = (struct label){0, results, BLOCK, ends_in_float};
   while (depth) {
     u8 opcode, dead = 0;
@@ -431,13 +451,15 @@ static u32 instructions(u32 results, u8 ends_in_float, u32 *peak_found, u32 *nes
     if (first_cost < 0) {
       first_cost = (i32)cost;
     } else {
-      put = write_charge(put, cost);
+      if (cost) put = write_charge(put, cost, called);
+      else if (called) put = write_reload(put);
       if (in_loop) put = write_check(put);
     }
     for (const u8 *from = run_begin; from < run; from++) *put++ = *from;
     run = run_begin;
     cost = 0;
     in_loop = opcode == LOOP;
+    called = opcode == CALL || opcode == CALL_INDIRECT;
     if (!dead) continue;
     for (u32 inside = 0;;) { /* leave out what cannot be reached, up to the `else` or `end` that ends it */
       if (at >= end || status) { give_up(); return 0; }
@@ -473,6 +495,7 @@ static u32 once(const struct type *type_of, u32 begin, u32 stop, u32 with_copies
   end = in.data + stop;
   local_count = param_count;
   scratch_count = 0;
+  scratch_index[GAS] = NO_FUNCTION;
   for (u32 type = F64; type <= I32; type++) scratch_index[type] = NO_FUNCTION;
   for (u32 i = 0; i < param_count; i++) {
     types[i] = params[i];
@@ -489,6 +512,8 @@ static u32 once(const struct type *type_of, u32 begin, u32 stop, u32 with_copies
     run_types[i] = type;
     for (u32 n = 0; n < count; n++) types[local_count++] = type;
   }
+  gas_local = NO_FUNCTION;
+  if (local_count <= MOST_LOCALS) gas_local = scratch_of(GAS, I64);
   for (u32 i = 0; i < local_count; i++) stamps[i] = 0;
   stamp = 0;
   forget_reads();
@@ -516,7 +541,7 @@ static u32 once(const struct type *type_of, u32 begin, u32 stop, u32 with_copies
   to = write_unsigned(to, run_count + scratch_count);
   for (u32 i = 0; i < run_count; i++) { to = write_unsigned(to, run_counts[i]); *to++ = run_types[i]; }
   for (u32 i = 0; i < scratch_count; i++) { *to++ = 1; *to++ = scratch_types[i]; }
-  to = write_charge(to, 1 + first_cost);
+  to = write_charge(to, 1 + first_cost, 1);
   to = write_check(to);
   *to++ = 0x23; to = write_unsigned(to, in.stack);
   *to++ = 0x41; to = write_signed(to, weight);
