@@ -45,6 +45,8 @@ MAX_VALUES = 1000
 _SMALL_MANIFEST_BYTES = 2048
 """Most have some 900 bytes. Larger ones are parsed each time."""
 ZERO_SEED = "00" * 32
+MAX_ARGUMENT_BYTES = 1 << 20
+"""How many bytes a job's arguments and variables may have together."""
 MAX_ENTRY_BYTES = 255
 NO_ENTRIES = ("_start", "_initialize")
 """No names of entries: a job without an entry calls the first, one with an entry calls the second before it."""

@@ -104,7 +104,40 @@ def _field_reader(attribute: attrs.Attribute[Any], kind: Any, otherwise: Otherwi
         return None if read is None else _listed(read)
     if attrs.has(kind):
         return reader_of(kind, otherwise)
-    return lambda value: otherwise(value, kind)
+    return _plain(kind) or (lambda value: otherwise(value, kind))
+
+
+def _plain(kind: Any) -> Read | None:
+    """Return a reader of a type without a constraint: a plain one, a list of one, or one that may be None."""
+    if kind in (bool, int, float, str):
+
+        def read(value: Any) -> Any:
+            if type(value) is not kind:
+                raise UnreadableError
+            return value
+
+        return read
+    origin, items = typing.get_origin(kind), typing.get_args(kind)
+    if origin is list and len(items) == 1:
+        read_item = _plain(items[0])
+        return None if read_item is None else _listed_as_list(read_item)
+    if origin in (typing.Union, types.UnionType) and len(items) == 2 and type(None) in items:
+        read_item = _plain(items[items[0] is type(None)])
+        return None if read_item is None else _or_none(read_item)
+    return None
+
+
+def _listed_as_list(read: Read) -> Read:
+    def read_list(value: Any) -> Any:
+        if type(value) is not list:
+            raise UnreadableError
+        return list(map(read, value))
+
+    return read_list
+
+
+def _or_none(read: Read) -> Read:
+    return lambda value: None if value is None else read(value)
 
 
 def _constrained(constraint: Constraint) -> Read:

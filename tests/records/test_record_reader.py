@@ -14,7 +14,8 @@ import pytest
 from plasm_core.errors import InvalidRecordError
 from plasm_core.protocol.messages import FROM_CLIENT, FROM_NODE
 from plasm_core.records import JobInput, Manifest, manifest_for
-from plasm_core.records.converter import make_converter, structure
+from plasm_core.records.cattrs_converter import make_converter
+from plasm_core.records.converter import encode_json, structure
 from plasm_core.records.fields import constrained, integer
 from plasm_core.records.record_reader import reader_of
 
@@ -105,6 +106,45 @@ def test_a_check_after_construction_is_not_left_out() -> None:
 
     assert _fast(manifest, Manifest) == Manifest.from_json(json.dumps(manifest).encode())
     assert _fast({**manifest, "entry": "run"}, Manifest) is None
+
+
+@attrs.frozen(kw_only=True)
+class _Plain:
+    """Fields without constraints, of the types that the reader reads itself."""
+
+    yes: bool
+    count: int
+    share: float
+    name: str
+    names: list[str]
+    maximum: int | None = None
+
+
+PLAIN = {"yes": True, "count": 1, "share": 0.5, "name": "n", "names": ["a", "b"], "maximum": 2}
+
+
+def test_reader_and_converter_agree_on_fields_of_plain_types() -> None:
+    def refused(_value: object, _kind: object) -> None:
+        raise AssertionError("the reader reads these types itself")
+
+    read = reader_of(_Plain, refused)
+
+    assert read is not None
+    assert read(PLAIN) == SLOW.structure(PLAIN, _Plain) == structure(PLAIN, _Plain, record="plain")
+    for variant in _variants(PLAIN):
+        try:
+            expected = SLOW.structure(variant, _Plain)
+        except Exception:
+            with pytest.raises(InvalidRecordError):
+                structure(variant, _Plain, record="plain")
+        else:
+            assert structure(variant, _Plain, record="plain") == expected
+
+
+def test_plain_data_with_records_in_it_is_written_as_the_converter_writes_it() -> None:
+    value = {"records": [_Plain(**PLAIN)], "none": None, "pair": (1, "two"), "many": {"x": [1.5, b"".hex()]}}
+
+    assert json.loads(encode_json(value)) == json.loads(json.dumps(SLOW.unstructure(value)))
 
 
 @attrs.frozen(kw_only=True)

@@ -9,7 +9,8 @@ import attrs
 import pytest
 
 from plasm_core.errors import InvalidRecordError
-from plasm_core.records.converter import encode_json, make_converter, structure, unstructure
+from plasm_core.records.cattrs_converter import make_converter
+from plasm_core.records.converter import encode_json, structure, unstructure
 from plasm_core.records.fields import constrained, integer, optional, optional_record
 from plasm_core.records.record_writer import writer_of
 from tests.records.test_record_reader import examples
