@@ -14,6 +14,7 @@ import click
 
 from plasm_core import standard_streams
 from plasm_core.assurance import Standing
+from plasm_core.cli.terminal import is_terminal, styled
 from plasm_core.printable import json_text, visible
 from plasm_core.records import Decision, Outcome, Receipt, Verdict
 from plasm_core.records.fields import timestamp
@@ -22,8 +23,11 @@ from plasm_core.records.json_names import camel
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.live import Live
+    from rich.status import Status
 
 _SLOW_S = 2.0
+_SPIN_S = 0.2
+"""No spinner is shown for a phase that ends before the eye could read its name."""
 
 
 class _Forgiving:
@@ -48,53 +52,60 @@ class _Forgiving:
         return getattr(sys.stderr, name)
 
 
-def _console(stderr: bool) -> Console:
-    from rich.console import Console  # rich takes as long to import as a small job takes to run
+def _print(text: str, *, stderr: bool) -> None:
+    """Print one line."""
+    file = cast("IO[str]", _Forgiving()) if stderr else sys.stdout
+    file.write(text + "\n")
+    file.flush()
 
-    file = cast("IO[str]", _Forgiving()) if stderr else None
-    return Console(file=file, highlight=False, soft_wrap=True, emoji=False)
+
+def _styled(text: str, *styles: str, stderr: bool) -> str:
+    return styled(text, *styles, stream=sys.stderr if stderr else sys.stdout)
+
+
+def _rich_console() -> Console:
+    """Return rich's view of stderr, for what moves. It is imported here: that takes as long as a small job."""
+    from rich.console import Console
+
+    return Console(file=cast("IO[str]", _Forgiving()), highlight=False, soft_wrap=True, emoji=False)
 
 
 def live_view() -> Live:
     """Return a view on stderr that is updated by its caller, and gone when it is stopped."""
     from rich.live import Live
 
-    return Live(console=_console(stderr=True), transient=True, auto_refresh=False)
+    return Live(console=_rich_console(), transient=True, auto_refresh=False)
+
+
+# All texts are passed through `visible`, which escapes control characters: names in messages may come from strangers.
 
 
 def show_error(message: str, hint: str | None = None) -> None:
     """Print an error, and its hint on a second line."""
-    _console(stderr=True).print(f"[bold red]error:[/] {_plain(message)}")
+    _print(f"{_styled('error:', 'bold', 'red', stderr=True)} {visible(message)}", stderr=True)
     show_advice(hint)
 
 
 def show_advice(hint: str | None) -> None:
     """Print a hint for the preceding line on stderr, if there is one."""
     if hint:
-        _console(stderr=True).print(f"[bold]hint:[/] {_plain(hint)}")
+        _print(f"{_styled('hint:', 'bold', stderr=True)} {visible(hint)}", stderr=True)
 
 
 def show_unwritten(name: str, data: bytes) -> None:
     """Print on stderr a text that could not be written to the file `name`."""
     show_mark("!", f"this was to be in {name}:", stderr=True)
-    _console(stderr=True).print(data.decode("utf-8", "backslashreplace").rstrip("\n"), markup=False)
+    _print(visible(data.decode("utf-8", "backslashreplace").rstrip("\n"), keep="\n\t"), stderr=True)
 
 
 def show_waiting(what: str) -> None:
     """Print on stderr the step that is being waited for."""
-    _console(stderr=True).print(f"[dim]{_plain(what)}[/]")
+    _print(_styled(visible(what), "dim", stderr=True), stderr=True)
 
 
 def show_hint(hint: str) -> None:
     """Print a hint below a line."""
-    _console(stderr=False).print(f"    {_plain(hint)}")
-
-
-def _plain(text: str) -> str:
-    """Escape markup, and show control characters: names in messages may come from strangers."""
-    from rich.markup import escape
-
-    return escape(visible(text))
+    _print(f"    {visible(hint)}", stderr=False)
 
 
 def show_json(value: Any) -> None:
@@ -119,7 +130,7 @@ def show_page(text: str, *, stderr: bool = False) -> None:
 def show_mark(mark: str, text: str, *, stderr: bool = False) -> None:
     """Print one line that begins with ✓, ✗, ! or ?."""
     colour = {"✓": "green", "✗": "red"}.get(mark, "yellow")
-    _console(stderr).print(f"[bold {colour}]{mark}[/] {_plain(text)}")
+    _print(f"{_styled(mark, 'bold', colour, stderr=stderr)} {visible(text)}", stderr=stderr)
 
 
 def show_fields(rows: Sequence[tuple[str, str | Sequence[str]]], *, stderr: bool = False) -> None:
@@ -127,22 +138,20 @@ def show_fields(rows: Sequence[tuple[str, str | Sequence[str]]], *, stderr: bool
 
     Each item of a list gets a line.
     """
-    console = _console(stderr)
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         first, *others = [value] if isinstance(value, str) else value
-        console.print(f"[bold]{name.ljust(width)}[/]  {_plain(first)}")
+        _print(f"{_styled(name.ljust(width), 'bold', stderr=stderr)}  {visible(first)}", stderr=stderr)
         for other in others:
-            console.print(f"{' ' * width}  {_plain(other)}")
+            _print(f"{' ' * width}  {visible(other)}", stderr=stderr)
 
 
 def show_rows(titles: Sequence[str], rows: Sequence[Sequence[str]], *, stderr: bool = False) -> None:
     """Print a table, without wrapping its lines."""
-    console = _console(stderr)
     widths = [max(len(row[column]) for row in (titles, *rows)) for column in range(len(titles))]
     for number, row in enumerate((titles, *rows)):
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        console.print(_plain(line), style="bold" if number == 0 else "")
+        line = visible("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        _print(line if number else _styled(line, "bold", stderr=stderr), stderr=stderr)
 
 
 def verdict_line(
@@ -223,31 +232,65 @@ def run_line(receipt: Receipt) -> tuple[str, str]:
 @contextmanager
 def phases() -> Iterator[Any]:
     """Show the current phase of a long job: a spinner on a terminal, otherwise a line for each slow phase."""
-    console = _console(stderr=True)
-    if console.is_terminal:
-        status = console.status("")
-
-        def show(phase: str) -> None:
-            if phase == "running":
-                status.stop()  # the job's own output comes now
-            else:
-                status.update(f"{_plain(phase)}…")
-                status.start()
-
-        try:
-            yield show
-        finally:
-            status.stop()
-        return
-    with _SlowPhases(console) as slow:
+    with _Spinner() if is_terminal(sys.stderr) else _SlowPhases() as slow:
         yield slow.show
+
+
+class _Spinner:
+    """Shows the phase with a spinner, from the time at which one has lasted for `_SPIN_S`."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
+        self._status: Status | None = None
+        self._phase = ""
+
+    def show(self, phase: str) -> None:
+        """Begin a phase. There is no spinner in the phase `running`: the job's own output comes then."""
+        with self._lock:
+            self._phase = phase
+            if phase == "running":
+                self._stop()
+            elif self._status is not None:
+                self._status.update(self._text)
+            elif self._timer is None:
+                self._timer = threading.Timer(_SPIN_S, self._start)
+                self._timer.daemon = True
+                self._timer.start()
+
+    @property
+    def _text(self) -> str:
+        from rich.markup import escape
+
+        return f"{escape(visible(self._phase))}…"
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._timer is None:
+                return  # it has been stopped in the meantime
+            self._status = _rich_console().status(self._text)
+            self._status.start()
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
+
+    def __enter__(self) -> _Spinner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._stop()
 
 
 class _SlowPhases:
     """Prints the names of phases that last longer than `_SLOW_S`."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self) -> None:
         self._timer: threading.Timer | None = None
         self._phase = ""
 
@@ -258,7 +301,7 @@ class _SlowPhases:
         self._phase = phase
         self._stop()
         if phase != "running":
-            self._timer = threading.Timer(_SLOW_S, self._console.print, [f"{_plain(phase)}…"])
+            self._timer = threading.Timer(_SLOW_S, _tell, [f"{visible(phase)}…"])
             self._timer.daemon = True
             self._timer.start()
 
@@ -272,3 +315,7 @@ class _SlowPhases:
 
     def __exit__(self, *_: object) -> None:
         self._stop()
+
+
+def _tell(line: str) -> None:
+    _print(line, stderr=True)
