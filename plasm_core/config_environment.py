@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from plasm_core import toml_text
 from plasm_core.config_origins import meant
 from plasm_core.errors import ConfigError
 from plasm_core.records.fields import (
     WrittenInteger,
 )
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:  # pragma: no cover
-    import tomli as tomllib
 
 _OTHER_VARIABLES = frozenset({"PLASM_CONFIG", "PLASM_SOCKET"})
 
@@ -77,7 +72,7 @@ def _is_of_a_service(variable: str, value: str, sections: Collection[str]) -> bo
 def scalar(text: str) -> Any:
     """Read a value as TOML would, else as a string."""
     try:
-        found = tomllib.loads(f"value = {text}")
+        found = toml_text.loads(f"value = {text}")
     except (ValueError, RecursionError):
         return text
     if len(found) != 1:  # a line end would add other keys

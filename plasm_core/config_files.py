@@ -6,20 +6,14 @@ Upgrades may replace the file that a package ships; drop-ins belong to the admin
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from plasm_core import paths
+from plasm_core import paths, toml_text
 from plasm_core.config_origins import Origins
 from plasm_core.errors import ConfigError
 from plasm_core.input_file import is_stored, read_input
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 MAX_FILE_BYTES = 1 << 20
 MAX_DROP_INS = 64
@@ -73,7 +67,7 @@ def _read(path: Path, origins: Origins, *, required: bool) -> dict[str, Any]:
     try:
         text = data.decode()
         origins.read(path, text)
-        return tomllib.loads(text)
+        return toml_text.loads(text)
     except (ValueError, RecursionError) as exc:
         raise ConfigError(f"{path} is not TOML: {exc}") from exc
 

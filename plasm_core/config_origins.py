@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-import sys
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from plasm_core import toml_text
 
 _MAX_LINES = 2000
 """How many lines are looked through for a key: each may be parsed with all lines before it."""
@@ -62,7 +57,7 @@ def line_of(text: str, path: Sequence[str]) -> int | None:
     before = 0
     for count in range(1, len(lines) + 1):
         try:
-            tree = tomllib.loads("".join(lines[:count]))
+            tree = toml_text.loads("".join(lines[:count]))
         except (ValueError, RecursionError):
             continue  # the value continues on the next line
         if _has(tree, path):
@@ -81,6 +76,8 @@ def _has(tree: Any, path: Sequence[str]) -> bool:
 
 def meant(name: str, known: Collection[str]) -> str:
     """Return `, did you mean …?` where a known name is close to one that is not known, else nothing."""
+    import difflib  # only for a wrong name
+
     close = difflib.get_close_matches(name, known, n=1)
     return f", did you mean {close[0]}?" if close else ""
 

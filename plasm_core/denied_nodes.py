@@ -6,20 +6,15 @@ import contextlib
 import fcntl
 import os
 import secrets
-import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from plasm_core import toml_text
 from plasm_core.config_files import MAX_FILE_BYTES
 from plasm_core.errors import ConfigError
 from plasm_core.input_file import TooLargeError, read_input
 from plasm_core.records.peer import PeerId
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 MAX_CONVICTED = 10_000
 """How many nodes the drop-in lists: a file of the configuration has at most 1 MiB."""
@@ -60,7 +55,7 @@ def deny(nodes: Collection[PeerId], drop_in: Path) -> tuple[PeerId, ...]:
 
 def _listed(drop_in: Path) -> list[str]:
     try:
-        table = tomllib.loads(read_input(drop_in, MAX_FILE_BYTES).decode())
+        table = toml_text.loads(read_input(drop_in, MAX_FILE_BYTES).decode())
     except FileNotFoundError:
         return []
     except (ValueError, RecursionError, TooLargeError) as exc:

@@ -15,7 +15,7 @@ from plasm_core.plugins.interfaces import Runtime, Signer, Validator, Verifier
 from plasm_core.sandbox.admission.admission import Admission
 from plasm_core.sandbox.admission.at_hand import AtHand
 from plasm_core.sandbox.admission.cache import Cache, cache_key
-from plasm_core.sandbox.admission.prepare import Preparation
+from plasm_core.sandbox.admission.preparation import Preparation
 from plasm_core.sandbox.admission.refusals import Refusals
 from plasm_core.sandbox.process.executor import Executor
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from plasm_core.config import Config
 from plasm_core.errors import ConfigError, RefusedError
 from plasm_core.plugins.interfaces import Runtime
 from plasm_core.protocol.channels import Channel
-from plasm_core.protocol.messages import Submit
 from plasm_core.quantities import bytes_text, gas_text, seconds_text
 from plasm_core.records import Manifest, PeerId
-from plasm_core.sandbox.process.executor import MAX_ARGUMENT_BYTES
+from plasm_core.records.manifest import MAX_ARGUMENT_BYTES
 from plasm_core.setting_hint import setting_hint
+
+if TYPE_CHECKING:
+    from plasm_core.protocol.messages import Submit
 
 MAX_PATHS_BYTES = 16_384
 """How many bytes the paths that a manifest names may have together."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 
 _BINARY = (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
@@ -46,6 +45,8 @@ def quantity(text: str) -> int:
     )
     if match is None or match[2] not in _UNITS:
         raise ValueError(f'expected a number such as 1e9 or 64MiB, got "{text}"')
+    from fractions import Fraction  # with decimal, which few commands need
+
     value = Fraction(match[1]) * _UNITS[match[2]]
     if not match[2] and value.denominator != 1:
         raise ValueError(f'expected a whole number, got "{text}"')

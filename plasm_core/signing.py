@@ -8,15 +8,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from plasm_core.errors import InvalidRecordError
 from plasm_core.plugins.interfaces import Runtime, Signer
-from plasm_core.records.batch_document import SignedBatch
-from plasm_core.records.batch_receipt import BatchReceipt
-from plasm_core.records.capabilities import CAPABILITIES_TYPE, CapabilityRecord
 from plasm_core.records.ed25519 import SIGNATURE_BYTES, is_canonical_signature, key_problem
 from plasm_core.records.envelope import PAYLOAD_TYPE, Envelope, Signature, key_id, pae
 from plasm_core.records.files import Product
@@ -25,6 +23,11 @@ from plasm_core.records.output import OutputDigest, OutputStream
 from plasm_core.records.peer import PeerId
 from plasm_core.records.receipt import Asked, Claims, Receipt, Result, RuntimeClaim
 from plasm_core.records.run import Run
+
+if TYPE_CHECKING:
+    from plasm_core.records.batch_document import SignedBatch
+    from plasm_core.records.batch_receipt import BatchReceipt
+    from plasm_core.records.capabilities import CapabilityRecord
 
 CLOCK_SKEW = timedelta(minutes=5)
 """How wrong another machine's clock may be."""
@@ -122,11 +125,15 @@ def sign_receipt(receipt: Receipt, signer: Signer) -> Envelope:
 
 def sign_record(record: CapabilityRecord, signer: Signer) -> Envelope:
     """Sign a node's capability record with its own key, and return the envelope."""
+    from plasm_core.records.capabilities import CAPABILITIES_TYPE  # `plasm run` makes no capability records
+
     return _signed(record.to_json(), CAPABILITIES_TYPE, signer)
 
 
 def sign_batch(receipt: BatchReceipt, signer: Signer) -> SignedBatch:
     """Sign a batch receipt with the client's own key."""
+    from plasm_core.records.batch_document import SignedBatch
+
     envelope = _signed(receipt.to_statement(), PAYLOAD_TYPE, signer)
     return SignedBatch(payload=envelope.payload, signatures=envelope.signatures)
 
@@ -136,6 +143,7 @@ def open_record(envelope_json: bytes, peer: PeerId, *, now: datetime) -> Capabil
 
     Raises: `InvalidRecordError`.
     """
+    from plasm_core.records.capabilities import CAPABILITIES_TYPE, CapabilityRecord
 
     def invalid(problem: str) -> InvalidRecordError:
         return InvalidRecordError("capability record", [("", problem)])

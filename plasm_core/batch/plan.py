@@ -16,11 +16,10 @@ from plasm_core.batch.rows import NewJob
 from plasm_core.batch.template import BatchInputError, Template
 from plasm_core.records import Limits
 from plasm_core.records.digest import encode_list
-from plasm_core.records.manifest import DEFAULT_LIMITS, ZERO_SEED
+from plasm_core.records.manifest import DEFAULT_LIMITS, MAX_ARGUMENT_BYTES, ZERO_SEED
 
 _CHUNK_JOBS = 500
 _CHUNK_BYTES = 16 << 20
-MAX_ARGUMENT_BYTES = 1 << 20
 
 
 @attrs.frozen(kw_only=True)

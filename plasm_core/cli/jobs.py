@@ -10,7 +10,6 @@ import click
 
 from plasm_core.cli import completion, exits, node_options, option_values, options, render
 from plasm_core.cli.acceptance import Acceptance, job_history
-from plasm_core.cli.all_jobs import cancel_as_operator
 from plasm_core.cli.arguments import given_handle, is_job_id
 from plasm_core.cli.file_options import FileOptions, directory_for, file_options, tell_missing
 from plasm_core.cli.files import Files
@@ -294,6 +293,8 @@ def cancel(handle: str, reach: node_options.Reach, operator: bool, as_json: bool
     if operator:
         if reach.transport != "local":
             raise click.UsageError("--operator is about the daemon on this machine")
+        from plasm_core.cli.all_jobs import cancel_as_operator
+
         cancel_as_operator(settings, handle, as_json)
         return
     job, transport = _handle(handle)

@@ -12,8 +12,7 @@ from plasm_core.cli.unreadable import unreadable
 from plasm_core.config import Config
 from plasm_core.input_file import TooLargeError, descriptor_of, read_input
 from plasm_core.records import Limits
-from plasm_core.records.manifest import DEFAULT_LIMITS
-from plasm_core.sandbox.process.executor import MAX_ARGUMENT_BYTES
+from plasm_core.records.manifest import DEFAULT_LIMITS, MAX_ARGUMENT_BYTES
 
 WALL_S = 60
 """The limit of wall time that a job has whose user names none."""

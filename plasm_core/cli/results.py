@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from plasm_core import assurance, standard_streams
 from plasm_core.cli import exits, render
@@ -16,9 +16,11 @@ from plasm_core.cli.files import Files
 from plasm_core.cli.limit_hint import limit_hint
 from plasm_core.client.output import Buffer, Sink
 from plasm_core.client.result import JobResult
-from plasm_core.protocol.messages import Status
 from plasm_core.records import Decision
 from plasm_core.records.output import OutputStream
+
+if TYPE_CHECKING:
+    from plasm_core.protocol.messages import Status
 
 MAX_OUTPUT_BYTES = 1 << 40
 """The most that a command keeps of each output, in bytes."""

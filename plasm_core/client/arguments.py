@@ -15,6 +15,8 @@ from plasm_core.client.output import Sink
 from plasm_core.config import Config
 from plasm_core.records import Handle
 
+AHEAD = 256
+"""How many jobs of a map may be further than the result that the caller waits for."""
 _OF_A_SINK = ("write", "restart", "settle")
 
 

@@ -12,15 +12,13 @@ import attrs
 import trio
 
 from plasm_core.client import evidence, job_control, session
-from plasm_core.client.arguments import check_callbacks
-from plasm_core.client.auditor import Auditor
+from plasm_core.client.arguments import AHEAD, check_callbacks
 from plasm_core.client.connection import Link
 from plasm_core.client.deadline import Deadline
 from plasm_core.client.dial import Dialler
 from plasm_core.client.failover import FailoverState, persist
 from plasm_core.client.fetched_files import FetchedFiles, FetchLimits
 from plasm_core.client.file_fetch import fetch_outputs
-from plasm_core.client.job_map import AHEAD, JobInputs, map_jobs
 from plasm_core.client.one_run import (
     AskedNodes,
     collecting,
@@ -32,9 +30,8 @@ from plasm_core.client.remote_files import LeftEntry, list_files, read_file
 from plasm_core.client.result import JobResult
 from plasm_core.client.result_files import ResultFiles
 from plasm_core.client.result_verification import Given, Judge
-from plasm_core.client.reuse import Reuse
 from plasm_core.client.session import Following
-from plasm_core.client.submission import Content, Submission, Terms
+from plasm_core.client.submission import Content, JobInputs, Submission, Terms
 from plasm_core.client.submitted_job import Sent, SentJobs
 from plasm_core.client.verified_run import VerifiedRun
 from plasm_core.client.wait_limits import Bounds
@@ -59,6 +56,9 @@ from plasm_core.verification import plan
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from plasm_core.client.auditor import Auditor
+    from plasm_core.client.reuse import Reuse
 
 log = logging.getLogger(__name__)
 
@@ -198,6 +198,8 @@ class AsyncClient:
 
         See `Client.map`; the error of a job without a result is yielded. Raises: TypeError, ValueError; what ended all.
         """
+        from plasm_core.client.job_map import map_jobs  # not all programs need it
+
         return map_jobs(
             self,
             module,

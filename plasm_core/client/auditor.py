@@ -13,7 +13,8 @@ import trio
 
 from plasm_core.background_tasks import sole
 from plasm_core.client import kept_inputs
-from plasm_core.client.reputation import Judged, Reputation
+from plasm_core.client.judged import Judged
+from plasm_core.client.reputation import Reputation
 from plasm_core.client.reputation_store import AcceptedResult, Lesson, ReputationStore
 from plasm_core.client.result import JobResult
 from plasm_core.client.result_verification import Judge

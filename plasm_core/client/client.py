@@ -10,17 +10,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
-from plasm_core.client.arguments import check_callbacks, handle_of
+from plasm_core.client.arguments import AHEAD, check_callbacks, handle_of
 from plasm_core.client.async_client import AsyncClient
-from plasm_core.client.job_map import AHEAD, JobInputs
-from plasm_core.client.known_nodes import Candidate
-from plasm_core.client.node_choice import RemoteDialler
 from plasm_core.client.opening import open_client
 from plasm_core.client.output import Live, Sink
 from plasm_core.client.portal import Portal
 from plasm_core.client.remote_files import LeftEntry
 from plasm_core.client.result import JobResult
-from plasm_core.client.submission import Content, Submission, Terms
+from plasm_core.client.submission import Content, JobInputs, Submission, Terms
 from plasm_core.client.submitted_job import Sent, SentJobs
 from plasm_core.client.watcher import Watcher, silent
 from plasm_core.config import Config
@@ -31,6 +28,8 @@ from plasm_core.records import Handle
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from plasm_core.client.known_nodes import Candidate
 
 T = TypeVar("T")
 
@@ -407,6 +406,8 @@ class Client:
             for node in Client(bootstrap="/ip4/192.0.2.1/tcp/4001/p2p/12D3KooW…").peers():
                 print(node.peer, node.record.architecture, node.latency_s)
         """
+
+        from plasm_core.client.node_choice import RemoteDialler
 
         async def look(client: AsyncClient) -> list[Candidate]:
             dialler = client.dialler

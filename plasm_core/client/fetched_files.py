@@ -6,17 +6,19 @@ import hashlib
 import os
 import weakref
 from collections.abc import Iterator, Sequence
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import attrs
 
 from plasm_core.errors import ProtocolError
-from plasm_core.protocol.messages import OutputContents
 from plasm_core.records.files import Product
 from plasm_core.sandbox.process.collected_files import Collected
 from plasm_core.sandbox.process.file_pack import FilePack, read_pack
 from plasm_core.scratch_file import scratch_file
 from plasm_core.tree_listing import DIRECTORY, FILE, MAX_ENTRIES, MAX_LISTING_BYTES, ListingError, TreeEntry
+
+if TYPE_CHECKING:
+    from plasm_core.protocol.messages import OutputContents
 
 _CHUNK_BYTES = 1 << 20
 MAX_FETCH_BYTES = 2**53 - 1

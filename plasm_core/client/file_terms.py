@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from plasm_core.client.file_tree import TEMPORARY, FileTree, is_directory
 from plasm_core.records.files import DEFAULT_FILE_LIMITS, FileLimits, JobFiles
-from plasm_core.sandbox.process.file_pack import FilePack
+
+if TYPE_CHECKING:
+    from plasm_core.client.file_tree import FileTree
+    from plasm_core.sandbox.process.file_pack import FilePack
 
 FILE_TERMS = ("files", "outputs", "file_limits")
 
@@ -45,6 +47,11 @@ def pack_files(terms: Mapping[str, Any]) -> tuple[FilePack, JobFiles]:
 
     Raises: TypeError; ValueError if they make no valid tree or manifest; OSError.
     """
+    from plasm_core.client.file_tree import (
+        TEMPORARY,
+        FileTree,
+    )  # with tarfile and zipfile: only jobs with files
+
     files = terms.get("files", {})
     if not isinstance(files, Mapping):
         raise TypeError(f"files: expected a mapping of paths to contents, got {type(files).__name__}")
@@ -73,6 +80,8 @@ def pack_files(terms: Mapping[str, Any]) -> tuple[FilePack, JobFiles]:
 
 
 def _add(tree: FileTree, path: str, content: Any) -> None:
+    from plasm_core.client.file_tree import is_directory
+
     if isinstance(content, InputDirectory):
         tree.add_directory(
             content.path, path, read_only=not content.writable, follow_links=content.follow_links

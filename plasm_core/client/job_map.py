@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,23 +11,17 @@ import attrs
 import trio
 
 from plasm_core.background_tasks import alongside
-from plasm_core.client.arguments import check_map
+from plasm_core.client.arguments import AHEAD, check_map
 from plasm_core.client.dispatcher import Dispatcher, Finished, JobRunner, QueuedJob
 from plasm_core.client.file_terms import has_files, pack_files
 from plasm_core.client.result import JobResult
-from plasm_core.client.submission import Content, Submission, Terms, check_terms, source_of
+from plasm_core.client.submission import Content, JobInputs, Submission, Terms, check_terms, source_of
 from plasm_core.client.upload import Source
 from plasm_core.errors import PlasmError
 from plasm_core.records.output import OutputStream
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-AHEAD = 256
-"""How many jobs may be further than the result that the caller waits for."""
-
-JobInputs = Iterable[Mapping[str, Any] | Content]
-"""An input is a mapping of terms, which are added to those of all jobs, or what `stdin=` takes."""
 
 
 def submission_of(module: Source, terms: Mapping[str, Any], given: Mapping[str, Any] | Content) -> Submission:

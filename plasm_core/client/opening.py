@@ -15,13 +15,8 @@ from plasm_core import config as configuration
 from plasm_core.background_tasks import alongside
 from plasm_core.client.arguments import check_options
 from plasm_core.client.async_client import AsyncClient
-from plasm_core.client.auditor import Auditor
 from plasm_core.client.dial import LocalDialler
-from plasm_core.client.node_choice import RemoteDialler
-from plasm_core.client.reputation import open_reputation
-from plasm_core.client.result_cache import ResultCache
 from plasm_core.client.result_verification import Judge
-from plasm_core.client.reuse import Reuse
 from plasm_core.client.submitted_job import SentJobs
 from plasm_core.config import Config
 from plasm_core.errors import (
@@ -112,10 +107,19 @@ async def open_client(
     ]
     carrier = loading.create(Transport, transport, settings.table("transport", transport))  # type: ignore[type-abstract]
     async with AsyncExitStack() as stack:
-        reputation = None if transport == "local" else stack.enter_context(open_reputation())
+        reputation = None
+        if transport != "local":
+            from plasm_core.client.reputation import (
+                open_reputation,  # of no use with the machine's own daemon
+            )
+
+            reputation = stack.enter_context(open_reputation())
         judge = stack.enter_context(Judge(verifiers, settings, require=require, reputation=reputation))
         again = None
         if settings.plasm.reuse if reuse is None else reuse:
+            from plasm_core.client.result_cache import ResultCache
+            from plasm_core.client.reuse import Reuse
+
             again = Reuse(
                 cache=ResultCache(),
                 judge=judge,
@@ -129,6 +133,9 @@ async def open_client(
             await stack.enter_async_context(own.kept.open())
             yield AsyncClient(own, judge, sent, again)
             return
+        from plasm_core.client.auditor import Auditor
+        from plasm_core.client.node_choice import RemoteDialler
+
         name = (settings.plasm.discovery or DEFAULT_DISCOVERY)[0]
         discovery = loading.create(Discovery, name, settings.table("discovery", name))  # type: ignore[type-abstract]
         directory = await stack.enter_async_context(discovery.open(network))

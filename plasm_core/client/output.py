@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import IO
 
 from plasm_core.errors import PlasmError
-from plasm_core.protocol.frames import MAX_DATA_BYTES
+from plasm_core.protocol.channels import MAX_DATA_BYTES
 from plasm_core.records.output import OutputDigest, OutputHasher, OutputStream
 from plasm_core.scratch_file import scratch_file
 

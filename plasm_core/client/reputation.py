@@ -15,8 +15,8 @@ import attrs
 
 from plasm_core.client import kept_inputs
 from plasm_core.client.fraud_proofs import prosecute
+from plasm_core.client.judged import Judged
 from plasm_core.client.reputation_store import AcceptedResult, Lesson, ReputationStore
-from plasm_core.client.submission import Submission
 from plasm_core.errors import StorageError
 from plasm_core.randomness import RANDOM
 from plasm_core.records import Claim, Decision, Observables, PeerId, Verdict, job_id
@@ -24,37 +24,12 @@ from plasm_core.records.claim import Laboratory
 from plasm_core.records.credibility import GOOD_ERROR, answer_errors
 from plasm_core.records.history import NodeHistory
 from plasm_core.records.verdict import BINDINGS
-from plasm_core.signing import is_signed_by
 
 log = logging.getLogger(__name__)
 
 _FRESH_S = 30.0
 """How long a history is used without reading it again: another process may have learnt more."""
 _MAX_CACHED = 4096
-
-
-@attrs.frozen(kw_only=True)
-class Judged:
-    """One judgement: the node that gave each answer, its claim (None: no valid receipt), and the verdict.
-
-    `job`: the submission, if known; `manifests`: those of the task's jobs that the nodes ran.
-    """
-
-    nodes: Sequence[PeerId]
-    claims: Sequence[Claim | None]
-    verdict: Verdict
-    job: Submission | None = None
-    manifests: Sequence[bytes] = ()
-    keeps_inputs: bool = False
-
-    @property
-    def own_claims(self) -> list[Claim]:
-        """The claims that name the node that gave them, which signed them: only these count for or against a node."""
-        return [
-            claim
-            for node, claim in zip(self.nodes, self.claims, strict=True)
-            if claim is not None and claim.receipt.node == node and is_signed_by(claim.envelope, node)
-        ]
 
 
 class Reputation:

@@ -7,19 +7,19 @@ import threading
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
 from plasm_core import assurance
 from plasm_core.assurance import Standing
+from plasm_core.client.judged import Judged
 from plasm_core.client.output import Digesting
-from plasm_core.client.reputation import Judged, Reputation
 from plasm_core.client.result import JobResult
 from plasm_core.client.submission import Submission
 from plasm_core.config import Config
 from plasm_core.errors import ProtocolError, ReceiptRejectedError, ReceiptUndecidedError
-from plasm_core.local_node import LocalNode
 from plasm_core.plugins.interfaces import Verifier
 from plasm_core.protocol.messages import Result, Status
 from plasm_core.records import (
@@ -36,8 +36,12 @@ from plasm_core.records import (
 )
 from plasm_core.records.files import Product
 from plasm_core.records.output import OutputDigest, OutputStream
-from plasm_core.reexecution import NodeLaboratory
 from plasm_core.verification import Answer, Expectation, judge_all, settle
+
+if TYPE_CHECKING:
+    from plasm_core.client.reputation import Reputation
+    from plasm_core.local_node import LocalNode
+    from plasm_core.reexecution import NodeLaboratory
 
 _QUICK_BYTES = 16 << 10
 """Envelopes of more bytes are read and checked in a thread."""
@@ -152,6 +156,8 @@ class Judge:
     def node(self) -> LocalNode:
         """Return the node for re-execution; open it at the first call. Thread-safe."""
         with self._lock:
+            from plasm_core.local_node import LocalNode  # most verifiers run nothing
+
             self._made = self._made or LocalNode(self._config)
             return self._made
 
@@ -286,6 +292,8 @@ class _LateLaboratory:
 
     @cached_property
     def _laboratory(self) -> NodeLaboratory:
+        from plasm_core.reexecution import NodeLaboratory
+
         return NodeLaboratory(self._judge.node(), self._job.load, files=self._job.pack)
 
     def runtimes(self, asked: Asked, among: Sequence[str]) -> tuple[str, ...]:

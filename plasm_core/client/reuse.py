@@ -13,7 +13,7 @@ from plasm_core.client.result import JobResult
 from plasm_core.client.result_cache import Copying, KeptResult, ResultCache
 from plasm_core.client.result_verification import Judge
 from plasm_core.client.submission import Submission
-from plasm_core.protocol.frames import MAX_DATA_BYTES
+from plasm_core.protocol.channels import MAX_DATA_BYTES
 from plasm_core.records.output import OutputStream
 
 

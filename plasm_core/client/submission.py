@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import os
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +16,6 @@ from plasm_core.client.file_terms import FILE_TERMS, FileContent, has_files, pac
 from plasm_core.client.module_profile import needed_profile
 from plasm_core.client.upload import Bytes, File, Pack, Source
 from plasm_core.protocol.channels import UPLOADS, Channel
-from plasm_core.protocol.messages import Uploads
 from plasm_core.quantities import quantity, seconds
 from plasm_core.records import JobInput, Limits, Manifest, job_id
 from plasm_core.records.digest import decode_list, encode_list
@@ -30,11 +28,14 @@ from plasm_core.records.peer import PeerId
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from plasm_core.protocol.messages import Uploads
     from plasm_core.sandbox.process.file_pack import FilePack
 
 
 Content = str | Path | bytes | Source
 """Bytes, or the path of a file that has them."""
+JobInputs = Iterable[Mapping[str, Any] | Content]
+"""The inputs of a map: each a mapping of terms, which are added to those of all jobs, or what `stdin=` takes."""
 
 
 class Terms(TypedDict, total=False):
@@ -190,6 +191,8 @@ class Submission:
     @property
     def sizes(self) -> Uploads:
         """The size of each upload in bytes."""
+        from plasm_core.protocol.messages import Uploads  # a run on this machine sends no messages
+
         return Uploads(**{channel.label: source.size_bytes for channel, source in self.sources.items()})
 
     @property
@@ -228,6 +231,8 @@ def check_terms(terms: Mapping[str, Any]) -> None:
         raise TypeError("the term capabilities is called grants now")
     for name in terms:
         if name not in known:
+            import difflib
+
             near = difflib.get_close_matches(name, [*known, "timeout_s"], 1, 0.5)
             meant = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
             raise TypeError(f"a job has no term {name}{meant}")

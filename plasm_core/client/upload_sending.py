@@ -13,8 +13,7 @@ from plasm_core.client.connection import Link
 from plasm_core.client.upload import Bytes, Pack, Source
 from plasm_core.client.watcher import Watcher
 from plasm_core.errors import ConnectionLostError
-from plasm_core.protocol.channels import Channel
-from plasm_core.protocol.frames import MAX_DATA_BYTES
+from plasm_core.protocol.channels import MAX_DATA_BYTES, Channel
 from plasm_core.protocol.messages import SEALED_MEMORY, Offered
 from plasm_core.quantities import shown_bytes
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Optional
 
-from plasm_core.protocol.messages import Status
+if TYPE_CHECKING:
+    from plasm_core.protocol.messages import Status
 
-Watcher = Callable[[str, Status | None], None]
+Watcher = Callable[[str, Optional["Status"]], None]
 """Told what happens: a phase (`uploading`, `checking`, …) or a state, with the status where there is one."""
 
 

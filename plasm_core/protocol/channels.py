@@ -6,6 +6,9 @@ import enum
 
 from plasm_core.records.output import OutputStream
 
+MAX_DATA_BYTES = 65_536
+"""The most bytes that one data frame carries."""
+
 
 class Channel(enum.IntEnum):
     """The byte sequences of a conversation (docs/protocol.md, "Channels, offsets and credit")."""

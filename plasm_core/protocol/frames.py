@@ -8,11 +8,10 @@ from collections.abc import Iterator
 import attrs
 
 from plasm_core.errors import ProtocolError
+from plasm_core.protocol.channels import MAX_DATA_BYTES as MAX_DATA_BYTES
 from plasm_core.protocol.channels import Channel
 from plasm_core.protocol.messages import MAX_CONTROL_BYTES, Message, encode, parse
 from plasm_core.records.converter import encode_plain
-
-MAX_DATA_BYTES = 65_536
 
 IDLE_FRAMES = 1000.0
 """Frames that bring nothing, as heartbeats do, that one side takes of the other at once."""

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from plasm_core.sandbox.metering.rewrite import MAX_PAGES
-
 if TYPE_CHECKING:
     from plasm_core.plugins.interfaces import (
         Runtime,  # it imports trio, which the children of admission must not load
     )
+
+MAX_PAGES = 65_536
+"""The most pages of 64 KiB that a memory with addresses of 32 bits can have."""
 
 
 @attrs.frozen(kw_only=True)

@@ -21,6 +21,20 @@ except SystemExit:
     pass
 print(*sys.modules, file=sys.stderr)
 """
+LARGE = {
+    *("cattrs", "rich", "decimal", "tomllib", "difflib"),
+    *(
+        "plasm_core.protocol.messages",
+        "plasm_core.sandbox.metering.rewrite",
+        "plasm_core.sandbox.process.zygote",
+    ),
+    *("plasm_core.client.tree_archive", "cryptography.hazmat.primitives.serialization"),
+}
+"""What no small job on this machine needs, each of them a millisecond or more."""
+REMOTE = {
+    "plasm_core.client." + name for name in ("auditor", "node_choice", "reputation", "job_map", "operator")
+}
+REMOTE |= {"plasm_core.local_node", "statistics"}
 HEAVY = {"trio", "cattrs", "attr", "rich", "cryptography", "wasmtime", "libp2p", "importlib.metadata"}
 
 
@@ -59,6 +73,23 @@ def test_a_run_on_this_machine_imports_no_event_loop(homes: Path) -> None:
 
     assert shown == "a\n"
     assert modules & {"trio", "libp2p", "asyncio"} == set()
+
+
+def test_a_second_run_imports_nothing_that_only_the_first_or_another_command_needs(homes: Path) -> None:
+    imported("run", HELLO, "a")
+
+    _, modules = imported("run", HELLO, "a")
+
+    assert modules & LARGE == set()
+
+
+def test_submitting_to_the_daemon_imports_nothing_that_only_other_nodes_need() -> None:
+    words = "import sys, plasm_core.cli.jobs, plasm_core.client.client, plasm_transport_local; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", words], capture_output=True, text=True, timeout=60, check=True
+    )
+
+    assert set(done.stdout.split()) & (LARGE | REMOTE) - {"plasm_core.protocol.messages"} == set()
 
 
 @pytest.mark.parametrize("name", _COMMANDS)

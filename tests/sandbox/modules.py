@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from plasm_core.plugins import loading
 from plasm_core.plugins.interfaces import Validator
-from plasm_core.sandbox.admission.prepare import Preparation, Problem, prepare
+from plasm_core.sandbox.admission.preparation import Preparation, Problem
+from plasm_core.sandbox.admission.prepare import prepare
 from plasm_core.sandbox.metering.binary import sized, unsigned, vector
 from plasm_core.sandbox.process import entry as component_entry
 from plasm_core.sandbox.program import ModuleInfo

@@ -21,7 +21,7 @@ from plasm_core.sandbox.admission.at_hand import AtHand
 from plasm_core.sandbox.admission.cache import Cache
 from plasm_core.sandbox.admission.entry_names import Code, entry_name
 from plasm_core.sandbox.admission.fit import check_fit
-from plasm_core.sandbox.admission.prepare import Preparation
+from plasm_core.sandbox.admission.preparation import Preparation
 from plasm_core.sandbox.admission.refusals import FORGET_S, Refusals
 from plasm_core.sandbox.process import seccomp_filters
 from plasm_core.sandbox.process.child import (

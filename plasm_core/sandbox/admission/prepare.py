@@ -11,14 +11,13 @@ import sys
 from collections.abc import Callable, Iterator, Set
 from typing import Any
 
-import attrs
-
 from plasm_core.errors import BadModuleError
 from plasm_core.plugins.engine import Instance
 from plasm_core.records.converter import encode_json
 from plasm_core.sandbox.admission.compiler_flags import advice_against
 from plasm_core.sandbox.admission.entries import entries, start_is_empty
 from plasm_core.sandbox.admission.fit import V2_FEATURES
+from plasm_core.sandbox.admission.preparation import Preparation, Problem
 from plasm_core.sandbox.admission.proposals import proposal_of
 from plasm_core.sandbox.admission.rules import shown_name, violations
 from plasm_core.sandbox.lowering.module import lower
@@ -61,29 +60,6 @@ def _listed(names: Iterator[str], count: int) -> list[str]:
     """Return the first names, cut short, and how many more there are: a module may have millions."""
     listed = [shown_name(name) for name in itertools.islice(names, MAX_LISTED)]
     return listed if count <= MAX_LISTED else [*listed, f"… and {count - MAX_LISTED} more"]
-
-
-@attrs.frozen(kw_only=True)
-class Problem:
-    """The reason why a module is refused, with the fields of `BadModuleError`."""
-
-    reason: str
-    message: str
-    hint: str | None = None
-
-
-@attrs.frozen(kw_only=True)
-class Preparation:
-    """The result of validating a module: its description and its problems. It may run only if it has no problem."""
-
-    info: ModuleInfo | None
-    problems: list[Problem]
-
-    def checked(self) -> ModuleInfo:
-        """Return the description. Raises: `BadModuleError` for the first problem."""
-        if self.problems or self.info is None:
-            raise BadModuleError(**attrs.asdict(self.problems[0]))
-        return self.info
 
 
 def prepare(

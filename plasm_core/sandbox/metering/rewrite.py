@@ -45,10 +45,10 @@ from plasm_core.sandbox.metering.injected import (
 )
 from plasm_core.sandbox.metering.native_body import NativeBodies
 from plasm_core.sandbox.metering.sections import read_module
+from plasm_core.sandbox.program import MAX_PAGES
 from plasm_core.sandbox.wasi.abi import FUNCTIONS
 
 TABLE_ELEMENTS = 1_000_000
-MAX_PAGES = 65_536
 MAX_FUNCTION_BYTES = 7_654_321
 """What engines accept (WebAssembly JavaScript interface, implementation limits)."""
 

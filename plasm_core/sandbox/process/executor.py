@@ -12,7 +12,7 @@ import attrs
 
 from plasm_core.config import SandboxConfig
 from plasm_core.errors import RefusedError, SandboxError
-from plasm_core.records.manifest import JobInput, Manifest
+from plasm_core.records.manifest import MAX_ARGUMENT_BYTES, JobInput, Manifest
 from plasm_core.records.run import Run
 from plasm_core.sandbox.process.child import Meter, unmetered
 from plasm_core.sandbox.process.collected_files import CollectedFiles
@@ -25,7 +25,6 @@ from plasm_core.sandbox.program import Program
 MAX_SHARED_WORKERS = 32
 SHARED_BYTES = 64 << 20
 """What a shared worker takes while it has no job: the engine, its code, an instance that has not run."""
-MAX_ARGUMENT_BYTES = 1 << 20
 _NODE_SHARE = 0.4
 """What all runs together may take of one processor in the node's own process, to receive and keep their output."""
 

@@ -20,7 +20,7 @@ from plasm_core.errors import SandboxError
 from plasm_core.sandbox.process.child import Meter, unmetered
 from plasm_core.sandbox.process.idle_worker import Worker
 from plasm_core.sandbox.process.spawner import Spawner, refuse_missing
-from plasm_core.sandbox.process.zygote import SYS_CLONE
+from plasm_core.sandbox.process.zygote_messages import SYS_CLONE
 from plasm_core.sandbox.process.zygote_process import Zygote
 from plasm_core.sandbox.program import Program
 

@@ -11,8 +11,9 @@ import resource
 from typing import Any
 
 from plasm_core.plugins.engine import Engine, HostedEngine, HostedModule
-from plasm_core.sandbox.process import confinement, entry, worker, zygote
+from plasm_core.sandbox.process import confinement, entry, worker
 from plasm_core.sandbox.process.descriptor import read_all
+from plasm_core.sandbox.process.zygote_messages import pack_ready
 
 
 def main(spec: dict[str, Any]) -> None:
@@ -27,7 +28,7 @@ def main(spec: dict[str, Any]) -> None:
     missing = confinement.lock_down(spec["confinement"])
     loaded = engine.load(read_all(spec["artefact_fd"]))
     os.close(spec["artefact_fd"])
-    ready = zygote.pack_ready(missing)
+    ready = pack_ready(missing)
     sock.sendall(len(ready).to_bytes(4, "little") + ready)
     for fd in (1, 2):
         os.dup2(silence, fd)

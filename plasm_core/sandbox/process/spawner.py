@@ -10,7 +10,7 @@ from plasm_core.sandbox.process import seccomp_filters
 from plasm_core.sandbox.process.child import START_S, Meter, child_file, start_child, tail, unmetered
 from plasm_core.sandbox.process.idle_worker import Worker
 from plasm_core.sandbox.process.processor_time import processor_time_s
-from plasm_core.sandbox.process.zygote import READY_BYTES, unpack_ready
+from plasm_core.sandbox.process.zygote_messages import READY_BYTES, unpack_ready
 from plasm_core.sandbox.program import Program
 
 

@@ -19,6 +19,7 @@ import struct
 
 from plasm_core.sandbox.process import confinement, entry, page_pinning, worker, worker_frames
 from plasm_core.sandbox.process.descriptor import read_all
+from plasm_core.sandbox.process.zygote_messages import MAX_BATCH, SYS_CLONE, pack_pids, pack_ready
 
 TYPE_CHECKING = False  # importing typing would cost every worker
 if TYPE_CHECKING:
@@ -27,12 +28,7 @@ if TYPE_CHECKING:
 
     from plasm_core.plugins.engine import Engine
 
-READY_BYTES = 65_536
 COMMAND_BYTES = 16
-MAX_BATCH = 64
-
-SYS_CLONE = {"x86_64": 56, "aarch64": 220}
-
 _PRACTICE = 70
 _M_MXFAST = 1
 _REHEARSED = worker_frames.frame(worker_frames.JOB, b"")
@@ -49,35 +45,6 @@ def main(spec: dict[str, Any]) -> None:
         if not command:
             os._exit(0)
         zygote.fork_workers(min(int(command), MAX_BATCH))
-
-
-def pack_ready(missing: dict[str, str]) -> bytes:
-    """Encode a zygote's first message: the sandbox layers that it lacks, with the reasons."""
-    texts = ["ready"]
-    for layer, reason in missing.items():
-        texts += [layer, reason]
-    return "\0".join(texts).encode("utf-8", "replace")
-
-
-def unpack_ready(data: bytes) -> dict[str, str]:
-    """Decode a zygote's first message. Raises: ValueError."""
-    word, *rest = data.decode("utf-8", "replace").split("\0")
-    if word != "ready" or len(rest) % 2:
-        raise ValueError("a zygote that is not ready")
-    return dict(zip(rest[::2], rest[1::2], strict=True))
-
-
-def pack_pids(pids: list[int]) -> bytes:
-    """Encode the process ids of a batch of workers.
-
-    The result is never empty, which would mean the end of the stream.
-    """
-    return " ".join(["forked", *map(str, pids)]).encode()
-
-
-def unpack_pids(data: bytes) -> list[int]:
-    """Decode the process ids of a batch of workers. Raises: ValueError."""
-    return [int(text) for text in data.split()[1:]]
 
 
 class _Zygote:

@@ -28,7 +28,7 @@ from plasm_core.sandbox.process.child import (
 )
 from plasm_core.sandbox.process.idle_worker import Worker, end_process
 from plasm_core.sandbox.process.processor_time import processor_time_s
-from plasm_core.sandbox.process.zygote import MAX_BATCH, READY_BYTES, unpack_pids, unpack_ready
+from plasm_core.sandbox.process.zygote_messages import MAX_BATCH, READY_BYTES, unpack_pids, unpack_ready
 from plasm_core.sandbox.program import Program
 
 _FORK_S = 30.0

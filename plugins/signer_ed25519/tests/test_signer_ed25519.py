@@ -1,9 +1,12 @@
 """Hold the signer: it makes its key when it is needed, and only then."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from plasm_core.errors import ConfigError, KeyFileError
 from plasm_core.plugins import loading
@@ -12,6 +15,7 @@ from plasm_core.records import Decision
 from plasm_core.records.claim import Claim
 from plasm_core.signing import sign_receipt
 from plasm_signer_ed25519 import Ed25519Signer
+from plasm_signer_ed25519.keyfile import create, load
 from plasm_signer_ed25519.verifier import SignatureVerifier, signed_by
 from tests.support.receipts import OTHER_SIGNER, SIGNER, envelope, receipt
 
@@ -53,6 +57,30 @@ def test_a_key_is_made_on_demand_but_not_twice(tmp_path: Path) -> None:
     assert signer.create_key() == str(tmp_path / "k")
     with pytest.raises(KeyFileError):
         signer.create_key()
+
+
+@pytest.mark.parametrize(
+    "change", [lambda pem: pem, lambda pem: pem.replace(b"\n", b"\r\n"), lambda pem: b"a key\n" + pem]
+)
+def test_a_key_is_read_in_the_usual_form_and_in_other_forms_of_pem(
+    tmp_path: Path, change: Callable[[bytes], bytes]
+) -> None:
+    path = tmp_path / "k"
+    key = create(path)
+
+    path.write_bytes(change(path.read_bytes()))
+
+    assert load(path).private_bytes_raw() == key.private_bytes_raw()
+
+
+def test_a_key_of_another_algorithm_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "k"
+    pem = X25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.write_bytes(pem)
+    path.chmod(0o600)
+
+    with pytest.raises(KeyFileError, match="not Ed25519"):
+        load(path)
 
 
 def test_a_bad_key_is_not_taken_for_none(tmp_path: Path) -> None:

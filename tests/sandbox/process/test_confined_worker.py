@@ -13,7 +13,7 @@ import pytest
 
 from plasm_core.errors import PluginMissingError
 from plasm_core.sandbox.process import worker as worker_module
-from plasm_core.sandbox.process.zygote import SYS_CLONE
+from plasm_core.sandbox.process.zygote_messages import SYS_CLONE
 from plasm_core.testing.bench import Bench, open_bench
 from plasm_runtime_wasm3.runtime import Wasm3Runtime
 from plasm_runtime_wasmtime.runtime import WasmtimeRuntime

@@ -22,7 +22,7 @@ from plasm_core.sandbox.admission.cache import Cache
 from plasm_core.sandbox.process import seccomp_filters
 from plasm_core.sandbox.process.descriptor import read_all
 from plasm_core.sandbox.process.executor import Executor
-from plasm_core.sandbox.process.zygote import SYS_CLONE
+from plasm_core.sandbox.process.zygote_messages import SYS_CLONE
 from plasm_runtime_wasmtime.validator import WasmtimeValidator
 from tests.support import processes
 from tests.support.attempts.catalogue import ALLOWED, ATTEMPTS, EARLY

@@ -23,7 +23,7 @@ from plasm_core.errors import SandboxError
 from plasm_core.records import Outcome
 from plasm_core.sandbox.process import executor
 from plasm_core.sandbox.process.pool import LEAST_BYTES
-from plasm_core.sandbox.process.zygote import SYS_CLONE
+from plasm_core.sandbox.process.zygote_messages import SYS_CLONE
 from plasm_core.sandbox.process.zygote_process import resident_bytes
 from plasm_core.testing.bench import module_named
 from tests.support import processes, wat

@@ -14,7 +14,7 @@ import pytest
 from plasm_core.errors import SandboxError, StorageFullError
 from plasm_core.sandbox.process.processor_time import processor_time_s
 from plasm_core.sandbox.process.sealed_memory import sealed_blob
-from plasm_core.sandbox.process.zygote import SYS_CLONE
+from plasm_core.sandbox.process.zygote_messages import SYS_CLONE
 from tests.support import processes
 from tests.support.lab import Lab
 from tests.support.wat import FOREVER, exiting, starting, writing

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from plasm_core.sandbox.process.zygote import pack_pids, pack_ready, unpack_pids, unpack_ready
+from plasm_core.sandbox.process.zygote_messages import pack_pids, pack_ready, unpack_pids, unpack_ready
 from tests.support import processes
 from tests.support.hostile import HostileRuntime, ask, program_of
 from tests.support.lab import open_lab

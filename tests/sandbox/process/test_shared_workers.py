@@ -16,7 +16,7 @@ from plasm_core.local_node import LocalNode
 from plasm_core.plugins.interfaces import Runtime
 from plasm_core.records import JobInput, Outcome, manifest_for
 from plasm_core.sandbox.process import executor
-from plasm_core.sandbox.process.zygote import SYS_CLONE
+from plasm_core.sandbox.process.zygote_messages import SYS_CLONE
 from plasm_core.testing.bench import module_named
 from plasm_runtime_wasm3.runtime import Wasm3Runtime
 from plasm_runtime_wasmtime.runtime import WasmtimeRuntime
