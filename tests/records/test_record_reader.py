@@ -120,7 +120,14 @@ class _Plain:
     maximum: int | None = None
 
 
-PLAIN = {"yes": True, "count": 1, "share": 0.5, "name": "n", "names": ["a", "b"], "maximum": 2}
+PLAIN: dict[str, Any] = {
+    "yes": True,
+    "count": 1,
+    "share": 0.5,
+    "name": "n",
+    "names": ["a", "b"],
+    "maximum": 2,
+}
 
 
 def test_reader_and_converter_agree_on_fields_of_plain_types() -> None:
