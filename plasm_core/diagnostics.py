@@ -29,6 +29,8 @@ from plasm_core.sandbox.process.child import reason, run_child, shortage
 from plasm_core.version import __version__
 
 OK, WARNING, FAILURE = "ok", "warning", "failure"
+OPENING = "opening"
+"""What a daemon that is starting finds of a transport that does not listen yet."""
 
 _PROBE_S = 30
 _LEAST_FREE_BYTES = 256 << 20

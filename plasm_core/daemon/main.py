@@ -206,7 +206,7 @@ async def serve(
         )
         signals.tell_status(service.summary)
         await stack.enter_async_context(alongside(lambda: _reload_when_told(signals, service, reload)))
-        parts = Parts(service=service, open=networks)
+        parts = Parts(service=service, open=networks, transports=[item.name for item in transports])
         for transport in transports:
             await networks.listen(transport, node.signer, _handlers(transport, parts))
             if transport.name == "local":

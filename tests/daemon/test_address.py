@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from plasm_core import starting
+from plasm_core.cli.address import address
+from plasm_core.errors import PeerUnreachableError
 from plasm_core.records.spki import public_key_pem
 from tests.support.cli import OK, UNREACHABLE, USAGE
-from tests.support.daemon import Daemon
+from tests.support.daemon import DEADLINE_S, Daemon
 from tests.support.receipts import SIGNER
 
 
@@ -25,6 +28,40 @@ def test_the_address_that_others_need_is_printed_whole(tmp_path: Path) -> None:
     assert line.startswith("/ip4/127.0.0.1/tcp/")
     assert line.endswith(f"/p2p/{shown['peerId']}")
     assert shown["addresses"] == [line]
+
+
+def test_a_daemon_that_has_not_opened_its_network_yet_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It answers on its own socket first: `plasm address` right after its start said that it was on no network."""
+    pytest.importorskip("libp2p", reason="libp2p is not installed: pip install 'phase-plasm[libp2p]'")
+    listen = 'transport.libp2p.listen=["/ip4/127.0.0.1/tcp/0"]'
+    arguments = ("--transport", "libp2p", "--set", listen)
+    with Daemon(tmp_path, "2", *arguments, program="tests.support.slow_network_daemon") as daemon:
+        daemon.start()
+        shown = json.loads(daemon.plasm("doctor", "--json", check=False).stdout)
+        monkeypatch.setenv("PLASM_SOCKET", str(daemon.socket))
+        monkeypatch.setattr(starting, "PATIENCE_S", DEADLINE_S)
+        address.main([], standalone_mode=False)
+
+    assert [item["found"] for item in shown if item["name"] == "listening libp2p"] == ["opening"]
+    assert capsys.readouterr().out.startswith("/ip4/127.0.0.1/tcp/")
+
+
+def test_a_network_that_does_not_open_is_not_waited_for_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("libp2p", reason="libp2p is not installed: pip install 'phase-plasm[libp2p]'")
+    arguments = ("--transport", "libp2p")
+    with Daemon(tmp_path, "1000", *arguments, program="tests.support.slow_network_daemon") as daemon:
+        daemon.start()
+        monkeypatch.setenv("PLASM_SOCKET", str(daemon.socket))
+        monkeypatch.setattr(starting, "PATIENCE_S", 0.2)
+        with pytest.raises(PeerUnreachableError, match="does not listen on its network yet") as caught:
+            address.main([], standalone_mode=False)
+
+    assert caught.value.hint is not None
+    assert "plasm doctor" in caught.value.hint
 
 
 def test_a_daemon_that_is_on_no_network_has_no_address(tmp_path: Path) -> None:

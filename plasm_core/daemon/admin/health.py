@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import attrs
 
 from plasm_core.daemon.networks import Networks
 from plasm_core.daemon.service import Service
-from plasm_core.diagnostics import FAILURE, OK, WARNING, Check, disk
+from plasm_core.diagnostics import FAILURE, OK, OPENING, WARNING, Check, disk
 from plasm_core.plugins.interfaces import Directory, Network, StreamHandler
 from plasm_core.protocol.single_answer import answering
 from plasm_core.records.port_mapping import PortMapping
@@ -33,6 +33,8 @@ class Parts:
 
     service: Service
     open: Networks
+    transports: Sequence[str] = ()
+    """The names of all transports of the configuration, of which some may not be open yet."""
     started_at: float = attrs.field(factory=time.time)
     """When the daemon started, in seconds since 1970."""
 
@@ -62,6 +64,11 @@ def examine(parts: Parts) -> Iterator[Check]:
     yield Check(name="daemon", status=OK, found=f"{service.peer}, {counts}")
     yield disk("daemon's state", service.store.directory)
     yield from _listening(parts.networks)
+    yield from (
+        Check(name=f"listening {name}", status=WARNING, found=OPENING, hint="ask again in a moment")
+        for name in parts.transports
+        if name not in parts.networks
+    )
     beyond = any(name != _LOCAL for name in parts.networks)
     if beyond and not parts.directories:
         yield Check(
