@@ -12,7 +12,7 @@ from plasm_core.client.daemon_health import ask_health
 from plasm_core.client.daemon_query import ask
 from plasm_core.config import Config
 from plasm_core.diagnostics import OPENING
-from plasm_core.errors import PeerUnreachableError
+from plasm_core.errors import NodeStalledError, PeerUnreachableError
 from plasm_core.protocol import CAPABILITIES_PROTOCOL
 from plasm_core.records import Envelope
 from plasm_core.records.capabilities import CapabilityRecord
@@ -48,18 +48,16 @@ def address(as_json: bool, settings: Config) -> None:
 async def _addresses(settings: Config) -> tuple[CapabilityRecord, list[str], bool]:
     """Return the node's capability record, its addresses, and whether it advertises them."""
     deadline = trio.current_time() + starting.PATIENCE_S
-    has_answered = False
     while True:
         is_last = trio.current_time() >= deadline
         try:
             data = await ask(settings, CAPABILITIES_PROTOCOL)
             checks = [item for item in await ask_health(settings) if item.name.startswith("listening ")]
         except PeerUnreachableError as exc:
-            # A daemon may be silent for seconds while it loads the code of its network.
-            if is_last or not has_answered:
-                raise PeerUnreachableError(f"no daemon answers: {exc}", hint=exc.hint) from exc
-            continue
-        has_answered = True
+            # The daemon does not answer while it loads the code of its network: seconds, on a busy machine.
+            if isinstance(exc, NodeStalledError) and not is_last:
+                continue
+            raise PeerUnreachableError(f"no daemon answers: {exc}", hint=exc.hint) from exc
         record = CapabilityRecord.from_json(Envelope.from_json(data).payload)
         advertised = [item for item in record.addresses if item.startswith("/")]
         if advertised:

@@ -7,7 +7,7 @@ import trio
 from plasm_core import paths, starting
 from plasm_core.client.start_patience import StartPatience
 from plasm_core.config import Config
-from plasm_core.errors import PeerUnreachableError
+from plasm_core.errors import NodeStalledError, PeerUnreachableError
 from plasm_core.plugins import loading
 from plasm_core.plugins.interfaces import Network, Transport
 from plasm_core.protocol.single_answer import read_answer
@@ -24,7 +24,8 @@ async def ask(
 
     `question`: the bytes to send first. `grace_s`: how long to wait for a daemon that has left no trace of starting.
 
-    Raises: `PeerUnreachableError`, `ProtocolError`, `StreamError`.
+    Raises: `NodeStalledError` if a daemon accepts the connection and does not answer, `PeerUnreachableError`,
+    `ProtocolError`, `StreamError`.
     """
     transport = loading.create(Transport, "local", config.table("transport", "local"))  # type: ignore[type-abstract]
     async with transport.open(None, {}) as network:
@@ -41,7 +42,8 @@ async def ask(
                     hint = hint or getattr(exc, "hint", None)
             if silent or not await patience.goes_on(answered=False):
                 found = f"none answers: {'; '.join(problems)}" if problems else "none is running"
-                raise PeerUnreachableError(found, hint=hint or start_hint())
+                error = NodeStalledError if silent else PeerUnreachableError
+                raise error(found, hint=hint or start_hint())
 
 
 async def told(network: Network, address: str, protocol: str, question: bytes = b"") -> bytes:

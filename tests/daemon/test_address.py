@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+import threading
 from pathlib import Path
 
 import pytest
 
 from plasm_core import starting
 from plasm_core.cli.address import address
+from plasm_core.client import daemon_query
 from plasm_core.errors import PeerUnreachableError
 from plasm_core.records.spki import public_key_pem
 from tests.support.cli import OK, UNREACHABLE, USAGE
@@ -45,6 +49,38 @@ def test_a_daemon_that_has_not_opened_its_network_yet_is_waited_for(
         address.main([], standalone_mode=False)
 
     assert [item["found"] for item in shown if item["name"] == "listening libp2p"] == ["opening"]
+    assert capsys.readouterr().out.startswith("/ip4/127.0.0.1/tcp/")
+
+
+def test_a_daemon_that_is_silent_while_it_loads_its_network_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a container the code of libp2p took more than the 5 s that one question waits."""
+    pytest.importorskip("libp2p", reason="libp2p is not installed: pip install 'phase-plasm[libp2p]'")
+    listen = 'transport.libp2p.listen=["/ip4/127.0.0.1/tcp/0"]'
+    with (
+        Daemon(tmp_path, "--transport", "libp2p", "--set", listen) as daemon,
+        socket.socket(socket.AF_UNIX) as silent,
+    ):
+        daemon.start("ready peer=")
+        path = daemon.socket.with_name("silent.sock")
+        silent.bind(str(path))
+        silent.listen()
+        held = []
+
+        def accept() -> None:
+            held.append(silent.accept())
+            os.replace(daemon.socket, path)
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        monkeypatch.setenv("PLASM_SOCKET", str(path))
+        monkeypatch.setattr(daemon_query, "_ASK_S", 1.0)
+        monkeypatch.setattr(starting, "PATIENCE_S", DEADLINE_S)
+        address.main([], standalone_mode=False)
+        thread.join(DEADLINE_S)
+        held[0][0].close()
+
     assert capsys.readouterr().out.startswith("/ip4/127.0.0.1/tcp/")
 
 
