@@ -38,7 +38,7 @@ def _sources() -> str:
     """Return a digest of the code that meters: a changed rewriter must not find its old work."""
     here = Path(__file__).parent.parent
     digest = hashlib.sha256()
-    for path in sorted(here.rglob("*.py")):
+    for path in sorted([*here.rglob("*.py"), *here.rglob("*.wasm")]):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

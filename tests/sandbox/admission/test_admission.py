@@ -34,6 +34,7 @@ from plasm_core.sandbox.admission import entry_names
 from plasm_core.sandbox.admission.admission import Admission
 from plasm_core.sandbox.admission.cache import Cache
 from plasm_core.sandbox.admission.fit import check_fit
+from plasm_core.sandbox.metering import native_body
 from plasm_core.testing.bench import Bench, exited, module_named
 from plasm_core.testing.script import MONOTONIC, REALTIME, Script
 from tests.sandbox.hostile.runtime import HostileRuntime
@@ -194,6 +195,7 @@ def test_what_the_cache_holds_depends_on_all_code_that_makes_it(monkeypatch: pyt
     # Without what only limits and serves the child.
     serving = {"__init__", "child", "confine", "descriptor", "prepare"}
     assert {path for path in needed - read if path.stem not in serving} == set()
+    assert Path(native_body.__file__).parent / "native" / "body.wasm" in read
 
 
 # -- refusals
