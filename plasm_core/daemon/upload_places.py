@@ -27,7 +27,9 @@ class UploadPlaces:
 
     def __init__(self, limits: QueueLimits) -> None:
         self._shares = Shares(0, is_lent=True)
-        self._waiting = trio.lowlevel.ParkingLot()
+        self._waiting: dict[Holder, dict[trio.Event, None]] = {}
+        self._claims = 0
+        """How many clients are about to take a place that another gives up."""
         self.reconfigure(limits)
 
     def reconfigure(self, limits: QueueLimits) -> None:
@@ -35,6 +37,7 @@ class UploadPlaces:
         self._shares.capacity = limits.offers
         self._shares.kept = limits.offers // _KEPT_FOR_OWN
         self._shares.per_name = limits.offers_per_client
+        self._hand_on()
 
     async def take(
         self, holder: Holder, givers: Callable[[], set[str]], give_up: Callable[[str], Awaitable[None]]
@@ -43,30 +46,59 @@ class UploadPlaces:
 
         Raises: `RefusedError` (`too_many_offers`).
         """
-        deadline = trio.current_time() + _WAIT_S
-        while (room := self._shares.take(holder)) is not Room.FREE:
-            giver = self._shares.giver(holder, among=givers()) if room is Room.FULL else None
-            if giver is not None:
-                await give_up(giver)
-                continue
-            waits = room is Room.SHARE_USED and holder.is_own
-            if not waits or not await self._one_is_free(deadline):
-                raise RefusedError(
-                    "too_many_offers", "too many jobs are being uploaded", retry_after_s=RETRY_S
-                )
+        room = self._shares.take(holder)
+        if room is Room.FULL:
+            room = await self._take_away(holder, givers, give_up)
+        if room is Room.SHARE_USED and holder.is_own and await self._is_handed_one(holder):
+            return
+        if room is not Room.FREE:
+            raise RefusedError("too_many_offers", "too many jobs are being uploaded", retry_after_s=RETRY_S)
 
-    async def _one_is_free(self, deadline: float) -> bool:
-        """Wait for a place, and return whether one was given back before a time of trio's clock."""
-        with trio.move_on_at(deadline):
-            try:
-                await self._waiting.park()
-            except trio.Cancelled:
-                self._waiting.unpark()  # the place may have been meant for this one
-                raise
-            return True
-        return False
+    async def _take_away(
+        self, holder: Holder, givers: Callable[[], set[str]], give_up: Callable[[str], Awaitable[None]]
+    ) -> Room:
+        """Take a place that the largest holder gives up: no client that waits gets it in between."""
+        self._claims += 1
+        try:
+            while (room := self._shares.take(holder)) is Room.FULL:
+                giver = self._shares.giver(holder, among=givers())
+                if giver is None:
+                    break
+                await give_up(giver)
+            return room
+        finally:
+            self._claims -= 1
+            self._hand_on()
+
+    async def _is_handed_one(self, holder: Holder) -> bool:
+        """Wait for a place, and return whether the holder got one."""
+        given = trio.Event()
+        waiting = self._waiting.setdefault(holder, {})
+        waiting[given] = None
+        try:
+            with trio.move_on_after(_WAIT_S):
+                await given.wait()
+        except BaseException:
+            if given.is_set():  # between the cancellation and this line
+                self.give_back(holder)
+            raise
+        finally:
+            waiting.pop(given, None)
+            if not waiting and self._waiting.get(holder) is waiting:
+                del self._waiting[holder]
+        return given.is_set()
 
     def give_back(self, holder: Holder) -> None:
-        """Return a place; whoever waits longest tries for it."""
+        """Return a place."""
         self._shares.give_back(holder)
-        self._waiting.unpark()
+        self._hand_on()
+
+    def _hand_on(self) -> None:
+        """Take free places for the clients that wait, for those first that have waited longest of each user."""
+        if self._claims:
+            return
+        for holder, waiting in self._waiting.items():
+            while waiting and self._shares.take(holder) is Room.FREE:
+                given = next(iter(waiting))
+                del waiting[given]
+                given.set()
