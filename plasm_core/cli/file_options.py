@@ -182,7 +182,8 @@ def _told() -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        raise click.ClickException(f"cannot read {exc.filename}: {exc.strerror}") from exc
+        name = exc.filename or "a file of the job"
+        raise click.ClickException(f"cannot read {name}: {exc.strerror}") from exc
     except ValueError as exc:
         raise click.ClickException(str(exc)) from exc
 

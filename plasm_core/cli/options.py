@@ -191,7 +191,7 @@ class Task:
                 files,
             )
         except OSError as exc:
-            raise unreadable(os.fspath(exc.filename), exc) from exc
+            raise unreadable(os.fspath(exc.filename or module), exc) from exc
 
     def loaded_submission(
         self,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import hashlib
 import os
 import weakref
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import IO
@@ -93,7 +95,8 @@ class File(Source):
         """Open the file. Raises: OSError."""
         self.path = path
         path = "./-" if os.fspath(path) == "-" else path  # a file name of this machine, not standard input
-        self._file: IO[bytes] = open_input(path) if is_stored(path) else _copied(path, maximum)
+        with _named(path):
+            self._file: IO[bytes] = open_input(path) if is_stored(path) else _copied(path, maximum)
 
     @property
     def size_bytes(self) -> int:
@@ -107,16 +110,18 @@ class File(Source):
     def _measured(self) -> tuple[int, str]:
         """Read all there is. The file is as long as that from now on, should it grow."""
         hasher, size = hashlib.sha256(), 0
-        while data := os.pread(self._file.fileno(), _CHUNK_BYTES, size):
-            hasher.update(data)
-            size += len(data)
+        with _named(self.path):
+            while data := os.pread(self._file.fileno(), _CHUNK_BYTES, size):
+                hasher.update(data)
+                size += len(data)
         return size, hasher.hexdigest()
 
     def read(self, offset: int, maximum: int) -> bytes:
         wanted = max(0, min(maximum, self.size_bytes - offset))
         parts: list[bytes] = []
         while wanted:
-            data = os.pread(self._file.fileno(), wanted, offset)
+            with _named(self.path):
+                data = os.pread(self._file.fileno(), wanted, offset)
             if not data:
                 raise OSError(errno.EIO, "it was cut short while it was read", str(self.path))
             parts.append(data)
@@ -166,6 +171,17 @@ class Pack(Source):
     def close(self) -> None:
         if self._closing is not None:
             self._closing()
+
+
+@contextlib.contextmanager
+def _named(path: str | Path) -> Iterator[None]:
+    """Have an error name its file: one of opening does, one of reading does not."""
+    try:
+        yield
+    except OSError as exc:
+        if exc.filename is None:
+            exc.filename = os.fspath(path)
+        raise
 
 
 def _copied(path: str | Path, maximum: int) -> IO[bytes]:

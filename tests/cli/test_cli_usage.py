@@ -23,6 +23,12 @@ NODE = "12D3KooWG3qunVZ84C6T4W8CksXNYmc5VtrQyUYMyPimFzvZ3K4h"
             "error: cannot read module missing.wasm: No such file or directory",
         ),
         (("run", "."), FAILURE, "error: cannot read module .: Is a directory"),
+        (("submit", "/proc/self/mem"), FAILURE, "error: cannot read /proc/self/mem: Input/output error"),
+        (
+            ("run", HELLO, "--file", "/proc/self/mem:x"),
+            FAILURE,
+            "error: cannot read a file of the job: Input/output error",
+        ),
         ((*RUN, "--receipt", "/missing/r.json"), FAILURE, "error: cannot write /missing/r.json"),
         (("run", HELLO, "--stdin", "missing"), FAILURE, "error: cannot read standard input missing"),
         (("run",), USAGE, "Missing argument 'MODULE'"),
