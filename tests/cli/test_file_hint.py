@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import attrs
 import pytest
 
+from plasm_core.batch.rows import BatchJobState, JobRow
+from plasm_core.cli.batch_hints import batch_hints
 from plasm_core.cli.file_hint import file_hint
 from plasm_core.records import Outcome, Receipt
 from plasm_core.records.files import AskedFileLimits, AskedFiles, Product
 from tests.support.cli import FAILURE, JOB_FAILED, OK, REJECTED, UNDECIDED, USAGE, Done
-from tests.support.receipts import receipt
+from tests.support.receipts import envelope, receipt
 from tests.support.wat import writing
 
 FAILED = Outcome(kind="exited", code=1)
@@ -147,3 +149,38 @@ def test_verification_says_which_files_it_needs(here: Callable[..., Done], place
     assert (wrong.code, wrong.err.splitlines()) == (REJECTED, [wanted])
     assert (needless.code, "the job had no files: leave out --file" in needless.err) == (REJECTED, True)
     assert here(*given).code == OK
+
+
+def test_a_batch_of_many_failed_jobs_is_not_read_to_its_end_for_hints() -> None:
+    """A receipt takes some 0.1 ms to read, and `plasm batch status` may be called every second."""
+    read = 0
+
+    def rows() -> Iterator[JobRow]:
+        nonlocal read
+        for read in range(1, 3_000):
+            yield JobRow(
+                number=read,
+                label="",
+                args=b"",
+                env=b"",
+                stdin=None,
+                stdin_file=None,
+                terms=None,
+                state=BatchJobState.FAILED,
+                manifest=None,
+                secret=None,
+                peer=None,
+                outcome=None,
+                gas_used=None,
+                envelope=signed,
+                stdout=b"",
+                stderr=b"wrong",
+                error=None,
+                error_kind=None,
+                duration_ms=None,
+            )
+
+    signed = envelope(ended()).to_json()
+
+    assert batch_hints(rows()) == []
+    assert read < 1_100
