@@ -14,7 +14,7 @@ from plasm_core.standard_streams import secure
 from plasm_core.supported_platform import refuse_unsupported
 
 _NEW_OBJECTS = 100_000
-"""So many objects a command makes before garbage is collected: some 10 MB."""
+"""How many objects a command makes before garbage is collected: they take some 10 MB."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -24,9 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     continue_in_child()
     # Importing makes only objects that stay: collecting them every 700 takes an eighth of a short command's time.
     gc.set_threshold(_NEW_OBJECTS)
-    atexit.register(
-        gc.freeze
-    )  # at its end the interpreter looks through all objects twice, but not frozen ones
+    # At its end the interpreter looks through all objects twice, except frozen ones.
+    atexit.register(gc.freeze)
     secure()
     hide_handles()
     # The parent process may ignore SIGCHLD, which is inherited: then this process could not learn how a worker ended.

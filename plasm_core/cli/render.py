@@ -266,8 +266,8 @@ class _Spinner:
 
     def _start(self) -> None:
         with self._lock:
-            if self._timer is None:
-                return  # it has been stopped in the meantime
+            if self._timer is None or self._status is not None:
+                return  # it was stopped in the meantime, and perhaps begun again
             self._status = _rich_console().status(self._text)
             self._status.start()
 

@@ -6,6 +6,7 @@ import io
 
 import pytest
 
+from plasm_core.cli import render
 from plasm_core.cli.terminal import is_terminal, styled
 
 
@@ -50,3 +51,15 @@ def test_a_closed_stream_is_no_terminal() -> None:
     stream.close()
 
     assert not is_terminal(stream)
+
+
+def test_a_spinner_that_is_begun_twice_is_shown_once() -> None:
+    """A timer that was stopped too late may fire after the next one was set: its spinner would never end."""
+    with render._Spinner() as spinner:
+        spinner.show("connecting")
+        spinner._start()
+        first = spinner._status
+        spinner._start()
+
+        assert first is not None
+        assert spinner._status is first
