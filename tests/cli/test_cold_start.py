@@ -45,7 +45,7 @@ def imported(*arguments: str, environ: dict[str, str] | None = None) -> tuple[st
         capture_output=True,
         text=True,
         env=environ,
-        timeout=60,
+        timeout=300,
         check=True,
     )
     return done.stdout, set(done.stderr.splitlines()[-1].split())
@@ -86,7 +86,7 @@ def test_a_second_run_imports_nothing_that_only_the_first_or_another_command_nee
 def test_submitting_to_the_daemon_imports_nothing_that_only_other_nodes_need() -> None:
     words = "import sys, plasm_core.cli.jobs, plasm_core.client.client, plasm_transport_local; print(*sys.modules)"
     done = subprocess.run(
-        [sys.executable, "-c", words], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", words], capture_output=True, text=True, timeout=300, check=True
     )
 
     assert set(done.stdout.split()) & (LARGE | REMOTE) - {"plasm_core.protocol.messages"} == set()
