@@ -11,4 +11,4 @@ def setting_hint(key: str, value: object) -> str:
     A client's `--set` does not reach the daemon. `value`: as `--set` takes it.
     """
     setting = shlex.quote(f"{key}={value}")
-    return f"a run on this machine takes --set {setting}; a daemon needs {key} in its own configuration"
+    return f"a daemon needs {key} in its own configuration; a run on this machine takes --set {setting}"

@@ -153,8 +153,8 @@ def test_a_waiting_command_gives_up_at_its_deadline_and_names_what_it_waited_for
         (
             ("submit", str(HELLO), "--grant", "clock.real"),
             1,
-            "does not grant clock.real\nhint: a run on this machine takes --set 'policy.grants=[\"clock.real\"]'; "
-            "a daemon needs policy.grants in its own configuration",
+            "does not grant clock.real\nhint: a daemon needs policy.grants in its own configuration; "
+            "a run on this machine takes --set 'policy.grants=[\"clock.real\"]'",
         ),
     ],
 )

@@ -43,16 +43,17 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_a_runtime_directory_of_another_user_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`su` without `-` keeps the variable of the user before."""
-    session = tmp_path / "missing"
+    directory = tmp_path_factory.mktemp("s")  # the path of a socket has at most 107 bytes
+    session = directory / "missing"
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(session))
 
     with pytest.raises(TransportError, match="cannot listen on") as stale:
         bind(session / "plasm" / "plasmd.sock", mode=0o600, group=None)
     with pytest.raises(TransportError, match="cannot listen on") as named:
-        bind(tmp_path / "no" / "such" / "plasmd.sock", mode=0o600, group=None)
+        bind(directory / "no" / "such" / "plasmd.sock", mode=0o600, group=None)
 
     assert str(stale.value.hint).startswith(
         "XDG_RUNTIME_DIR is no directory of yours: unset it, and the daemon"
