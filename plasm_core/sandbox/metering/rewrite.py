@@ -202,7 +202,7 @@ class _Rewriter:
     def null_check(self, table: int) -> bytes:
         """Return the encoded index of a function (i) → i that faults if the table's element i is null.
 
-        The function is made when first needed.         An index outside the table traps as the call would.
+        It is made when first needed. An index outside the table traps as the call would.
         """
         if table not in self.null_checkers:
             body = (
