@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 
 from plasm_core.printable import visible
 
 _CLOSE = 0.75
+_MOST_NAMES = 10_000
+"""How many names of a directory are compared: more would take seconds."""
 
 
 def missing_hint(path: str, *, otherwise: str | None = None) -> str:
@@ -15,7 +18,8 @@ def missing_hint(path: str, *, otherwise: str | None = None) -> str:
 
     at, name = os.path.split(path.rstrip("/"))
     try:
-        names = os.listdir(at or ".")
+        with os.scandir(at or ".") as entries:
+            names = [entry.name for entry in itertools.islice(entries, _MOST_NAMES)]
     except NotADirectoryError:
         return f"{visible(at)} is a file, not a directory"
     except OSError:
