@@ -26,7 +26,7 @@ from plasm_core.client.submission import Submission
 from plasm_core.client.submitted_job import SentJobs
 from plasm_core.client.wait_limits import LEAST_BYTES_PER_S, Bounds
 from plasm_core.client.watcher import Watcher
-from plasm_core.errors import PeerUnreachableError, PlasmError, ReceiptUndecidedError
+from plasm_core.errors import PeerUnreachableError, PlasmError, ReceiptRejectedError, ReceiptUndecidedError
 from plasm_core.protocol.messages import Result
 from plasm_core.records import Envelope, Handle, PeerId, Plan, Receipt, Verdict
 from plasm_core.verification import plan
@@ -144,14 +144,17 @@ class VerifiedRun:
         )
 
     async def _holds_output(self, output: Digesting) -> bool:
-        """Have the caller's sink hold the output of the first result. Return False if that result had to be dropped."""
+        """Have the caller's sink hold the output of the first result. Return False if that result had to be dropped.
+
+        Raises: as `_drop`.
+        """
         executions = self._executions
         first = next(iter(executions.done.values()))
         holder = first.given.handle.peer
         if executions.holder is None:
             again = await self._receive_again(first, output)
             if again is None:
-                executions.drop([holder])
+                self._drop([holder], f"{holder} sent other output the second time")
                 return False
             executions.done[holder] = again
         executions.holder = holder
@@ -184,7 +187,7 @@ class VerifiedRun:
         return judgement.accepted()
 
     def _drop_liars(self, judgement: Judgement) -> bool:
-        """Drop the results of nodes that lied. Return whether there were some, and other nodes may replace them."""
+        """Drop the results of nodes that lied. Return whether there were some. Raises: as `_drop`."""
         executions = self._executions
         lying = {*judgement.proofs, *judgement.verdict.false}.intersection(executions.done)
         if not lying:
@@ -195,7 +198,13 @@ class VerifiedRun:
             if (left := executions.done[peer].files) is not None:
                 left.close()
             self._rejected.append(Rejected(node=peer, reason=why, file=judgement.proofs.get(peer)))
-        return executions.drop(lying)
+        self._drop(lying, why)
+        return True
+
+    def _drop(self, peers: Collection[PeerId], why: str) -> None:
+        """Drop the results of nodes. Raises: `ReceiptRejectedError` if a job met more such nodes than it may."""
+        if not self._executions.drop(peers):
+            raise ReceiptRejectedError((why, "too many nodes gave false results for this job"))
 
     async def _receive_again(self, done: JobExecution, output: Digesting) -> JobExecution | None:
         """Receive a node's output and files again, for the caller's sink. Return None if they differ from the first

@@ -16,7 +16,7 @@ import trio
 import trio.testing
 
 from plasm_core import fraud
-from plasm_core.client import AsyncClient, Submission
+from plasm_core.client import AsyncClient, Submission, executions
 from plasm_core.client.node_choice import RemoteDialler
 from plasm_core.client.reputation import Reputation
 from plasm_core.client.reputation_store import Lesson, ReputationStore
@@ -232,6 +232,25 @@ async def test_the_output_is_the_honest_nodes_if_the_first_of_several_lied(
         assert found.stdout == STDOUT
         assert peer(small, 0) not in found.verdict.signers
         assert asked(small) == [1, 1, 1]
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("most", [1, 2])
+async def test_a_job_that_met_too_many_liars_fails_and_shows_none_of_their_results(
+    autojump_clock: trio.testing.MockClock,
+    store: ReputationStore,
+    monkeypatch: pytest.MonkeyPatch,
+    most: int,
+) -> None:
+    """Keys are free to make. The job ended with a dropped node's result as soon as one more was dropped."""
+    monkeypatch.setattr(executions, "MAX_DROPPED", most)
+    planned = Agree(first=Plan(executions=3, nodes=3))
+    async with network(store, LIAR, LIAR, HONEST, HONEST, verifiers=[planned]) as (_, client):
+        if most == 2:
+            assert (await client.run(job())).stdout == STDOUT
+            return
+        with pytest.raises(ReceiptRejectedError, match="too many nodes gave false results"):
+            await client.run(job())
 
 
 @pytest.mark.trio
