@@ -89,7 +89,8 @@ def test_a_signal_reaches_what_has_set_no_handler_yet(number: signal.Signals) ->
 def test_the_end_of_the_terminal_reaches_the_child() -> None:
     """The kernel sends SIGHUP to the leader of the session only, which process 1 is."""
     master, slave = os.openpty()
-    program = FIRST + "import signal; print('up', flush=True); signal.pause()"
+    default = "signal.signal(signal.SIGHUP, signal.SIG_DFL)"  # nohup(1) had it ignored, perhaps
+    program = f"{FIRST}import signal; {default}; print('up', flush=True); signal.pause()"
     command = [*NAMESPACE, "setsid", "--ctty", sys.executable, "-c", program]
     with subprocess.Popen(
         command, stdin=slave, stdout=subprocess.PIPE, text=True, start_new_session=True
