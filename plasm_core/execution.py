@@ -205,17 +205,19 @@ def run_job(
     cancelled: threading.Event | None = None,
     files: FilePack | None = None,
     runtime: Runtime | str | None = None,
+    digest: str | None = None,
 ) -> Completed:
     """Run a job whose module and input are in memory, and return its signed receipt.
 
     `output` receives bytes as they arrive. `runtime`: the runtime or its name, None for the configured one. `files` is the
-    input tree of a job with files. The caller closes the output files.
+    input tree of a job with files. `digest`: the SHA-256 of `module` if the caller has computed it, in hexadecimal
+    digits. The caller closes the output files.
 
     Raises: `RefusedError` before the job starts; `PluginError`, `KeyFileError`, `SandboxError`.
     """
     check_policy(manifest, node.config)
     _ = node.signer.peer_id, node.verifiers  # before the work, so that a bad key or plugin costs nothing
-    check_given(manifest, module, inputs)
+    check_given(manifest, module, inputs, digest)
     done = execute(
         *(node, manifest, lambda: module, inputs, PassedOn(output)),
         runtime=runtime,
@@ -235,7 +237,10 @@ def run_job(
     return attrs.evolve(completed, files=done.files)
 
 
-def check_given(manifest: Manifest, module: bytes, inputs: JobInput) -> None:
-    """Refuse a module or input whose digest differs from the manifest's. Raises: `RefusedError`."""
-    if sha256(module) != manifest.module or inputs.mismatches(manifest):
+def check_given(manifest: Manifest, module: bytes, inputs: JobInput, digest: str | None = None) -> None:
+    """Refuse a module or input whose digest differs from the manifest's. `digest`: see `run_job`.
+
+    Raises: `RefusedError`.
+    """
+    if (digest or sha256(module)) != manifest.module or inputs.mismatches(manifest):
         raise RefusedError("digest_mismatch", "the module or input is not what the manifest names")

@@ -18,12 +18,14 @@ from plasm_core.client.result import JobResult
 from plasm_core.client.result_cache import Copying, ResultCache
 from plasm_core.client.result_files import ResultFiles
 from plasm_core.client.submission import Submission
+from plasm_core.client.upload import Bytes
 from plasm_core.client.watcher import Watcher, silent
 from plasm_core.config import Config
 from plasm_core.errors import RefusedError
 from plasm_core.execution import Completed, run_job
 from plasm_core.first_run import first_runtime, is_hot
 from plasm_core.local_node import LocalNode
+from plasm_core.protocol.channels import Channel
 from plasm_core.records import Manifest
 from plasm_core.records.files import Product
 from plasm_core.reexecution import NodeLaboratory
@@ -66,11 +68,13 @@ class InProcessClient:
                     sink.settle()
                     return kept.result
             code, inputs = submission.load()
+            source = submission.sources[Channel.MODULE]
             run = functools.partial(
                 run_job,
                 *(node, code, inputs, manifest, output.write),
                 progress=lambda phase: watch(phase, None),
                 files=submission.pack,
+                digest=source.digest if isinstance(source, Bytes) else None,
             )
             quick = first_runtime(node, manifest, len(code))
             if quick is not None and is_hot(node, manifest, quick):
