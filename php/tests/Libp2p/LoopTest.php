@@ -18,6 +18,30 @@ use Plasm\Time\Deadline;
 
 final class LoopTest extends TestCase
 {
+    public function testTasksThatEndedAndALoopThatNobodyHoldsAreFreed(): void
+    {
+        $loop = new Loop();
+        $freed = [];
+        for ($number = 0; $number < 3; $number++) {
+            $task = $loop->spawn(static fn () => Loop::sleep(0.001));
+            $freed[] = \WeakReference::create($task->fiber);
+            while (!$task->done()) {
+                $loop->park($loop->waiter(Deadline::after(0.01)));
+            }
+        }
+        unset($task);
+        $loop->poll(); // a task that was late is in the queue twice
+        gc_collect_cycles();
+        self::assertSame([null, null, null], array_map(static fn (\WeakReference $each) => $each->get(), $freed));
+
+        $held = \WeakReference::create($loop);
+        $loop->spawn(static fn () => Loop::sleep(60.0));
+        $loop->poll();
+        unset($loop);
+        gc_collect_cycles();
+        self::assertNull($held->get());
+    }
+
     public function testTasksRunSideBySide(): void
     {
         $loop = new Loop();

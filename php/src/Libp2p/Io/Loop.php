@@ -33,10 +33,14 @@ final class Loop
     /** @var \SplQueue<Task> */
     private \SplQueue $ready;
 
-    /** @var \WeakMap<\Fiber<mixed, mixed, void, mixed>, Task> */
+    /**
+     * Weak references: before PHP 8.3, an entry whose value leads to its key is never freed.
+     *
+     * @var \WeakMap<\Fiber<mixed, mixed, void, mixed>, \WeakReference<Task>>
+     */
     private \WeakMap $tasks;
 
-    /** @var \WeakMap<\Fiber<mixed, mixed, void, mixed>, Loop>|null of all loops of this process */
+    /** @var \WeakMap<\Fiber<mixed, mixed, void, mixed>, \WeakReference<Loop>>|null of all loops of this process */
     private static ?\WeakMap $loops = null;
 
     public function __construct()
@@ -49,9 +53,9 @@ final class Loop
     public function spawn(\Closure $work): Task
     {
         $task = new Task($this, $work);
-        $this->tasks[$task->fiber] = $task;
+        $this->tasks[$task->fiber] = \WeakReference::create($task);
         self::$loops ??= new \WeakMap();
-        self::$loops[$task->fiber] = $this;
+        self::$loops[$task->fiber] = \WeakReference::create($this);
         $this->ready->enqueue($task);
 
         return $task;
@@ -62,7 +66,7 @@ final class Loop
     {
         $fiber = \Fiber::getCurrent();
 
-        return $fiber === null ? null : self::$loops[$fiber] ?? null;
+        return $fiber === null ? null : (self::$loops[$fiber] ?? null)?->get();
     }
 
     /** Sleep. In a task, other tasks run meanwhile. */
@@ -83,9 +87,7 @@ final class Loop
 
     public function waiter(Deadline $deadline): Waiter
     {
-        $fiber = \Fiber::getCurrent();
-
-        return new Waiter($fiber === null ? null : $this->tasks[$fiber] ?? null, $deadline);
+        return new Waiter($this->currentTask(), $deadline);
     }
 
     /** Return when the waiter is woken or its deadline has passed. */
@@ -145,8 +147,7 @@ final class Loop
     /** Handle all events that are ready, without waiting. */
     public function poll(): void
     {
-        $fiber = \Fiber::getCurrent();
-        $task = $fiber === null ? null : $this->tasks[$fiber] ?? null;
+        $task = $this->currentTask();
         if ($task === null) {
             $this->turn(0);
 
@@ -176,6 +177,14 @@ final class Loop
         }
 
         return $waiter->woken;
+    }
+
+    /** Return this loop's task that asks; null outside of its tasks. */
+    private function currentTask(): ?Task
+    {
+        $fiber = \Fiber::getCurrent();
+
+        return $fiber === null ? null : ($this->tasks[$fiber] ?? null)?->get();
     }
 
     private function turn(?int $patience = null): void

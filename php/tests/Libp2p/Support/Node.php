@@ -147,9 +147,12 @@ final class Node
         );
     }
 
-    /** Let go of the connections that there were. */
+    /** End the connections that there were, with the tasks that wait for their streams. */
     public function forget(): void
     {
+        foreach ($this->sessions as $session) {
+            $session->close();
+        }
         foreach ($this->sockets as $socket) {
             $socket->close();
         }
