@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 
-_CHUNK = 1 << 26
-"""Nearly every file comes in one piece, which is not copied: the system gives memory only to what was read."""
+_CHUNK = 1 << 20
 
 
 def read_all(fd: int, offset: int = 0) -> bytes:
