@@ -154,7 +154,7 @@ class VerifiedRun:
         if executions.holder is None:
             again = await self._receive_again(first, output)
             if again is None:
-                self._drop([holder], f"{holder} sent other output the second time")
+                self._drop([holder], f"{holder} did not send its output again as it was")
                 return False
             executions.done[holder] = again
         executions.holder = holder
