@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from typing import Protocol
 
 import attrs
@@ -91,7 +91,7 @@ class Auditor:
 
         async def check(store: ReputationStore, result: AcceptedResult) -> None:
             async with places:
-                again_at = datetime.now(timezone.utc) + timedelta(seconds=_AGAIN_S)
+                again_at = store.now() + timedelta(seconds=_AGAIN_S)
                 if await trio.to_thread.run_sync(lambda: store.claim_audit(result, again_at=again_at)):
                     found.append(await self.audit(result))
 

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import attrs
@@ -88,7 +88,7 @@ class Reputation:
         if self.store is None:
             return
         lessons = self._lessons(judged)
-        results = self._results(judged)
+        results = self._results(judged, self.store.now())
         try:
             if lessons or results:
                 self.store.learn(lessons, results)
@@ -155,12 +155,11 @@ class Reputation:
                 lessons.append(Lesson(peer=peer, failed=1, network=network))
         return lessons
 
-    def _results(self, judged: Judged) -> list[AcceptedResult]:
+    def _results(self, judged: Judged, now: datetime) -> list[AcceptedResult]:
         verdict, job = judged.verdict, judged.job
         if verdict.decision is not Decision.ACCEPT or job is None:
             return []
         manifests = {job_id(manifest): manifest for manifest in (job.manifest_json, *judged.manifests)}
-        now = datetime.now(timezone.utc)
         due = None
         if verdict.check_within_s:
             due = now + timedelta(seconds=RANDOM.uniform(0, verdict.check_within_s))

@@ -84,6 +84,10 @@ class ReputationStore:
             with alone(self.path.with_suffix(".lock")):
                 self._connection = opened(self.path)
 
+    def now(self) -> datetime:
+        """Return the present moment, in UTC, by the clock that all moments in the store are read from."""
+        return datetime.fromtimestamp(self._clock(), timezone.utc)
+
     def close(self) -> None:
         """Close it. Calling this twice is harmless."""
         with self._lock:
