@@ -8,11 +8,16 @@ _CHUNK = 1 << 20
 
 
 def read_all(fd: int, offset: int = 0) -> bytes:
-    """Read a file's content from an offset to its end."""
+    """Read a file's content from an offset to its end, which is where the descriptor stands afterwards.
+
+    The content of a large module is in memory once, not as pieces and as a whole.
+    """
     parts = []
-    while part := os.pread(fd, _CHUNK, offset):
+    rest = os.lseek(fd, 0, os.SEEK_END) - offset
+    while part := os.pread(fd, max(rest, _CHUNK), offset):
         parts.append(part)
         offset += len(part)
+        rest -= len(part)
     return b"".join(parts)
 
 
