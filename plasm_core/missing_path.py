@@ -17,6 +17,8 @@ def missing_hint(path: str, *, otherwise: str | None = None) -> str:
     import difflib  # takes as long to import as a small command takes
 
     at, name = os.path.split(path.rstrip("/"))
+    if os.path.islink(os.path.join(at, name)):
+        return f"it is a symbolic link to {visible(os.readlink(os.path.join(at, name)))}, which leads nowhere"
     try:
         with os.scandir(at or ".") as entries:
             names = [entry.name for entry in itertools.islice(entries, _MOST_NAMES)]

@@ -11,8 +11,8 @@ from typing import IO
 
 from plasm_core.client.tree_archive import ArchiveError, TreeArchive
 from plasm_core.records.files import DEFAULT_FILE_LIMITS, ROOT, FileLimits, JobFiles
-from plasm_core.sandbox.process.file_pack import (
-    FilePack,
+from plasm_core.sandbox.process.file_pack import FilePack, parents
+from plasm_core.sandbox.process.tree_sources import (
     Readable,
     TreeSource,
     bytes_source,
@@ -20,7 +20,6 @@ from plasm_core.sandbox.process.file_pack import (
     file_source,
     opened_source,
     pack_tree,
-    parents,
 )
 from plasm_core.tree_listing import DIRECTORY, MAX_ENTRIES, ListingError, check_path, shown
 

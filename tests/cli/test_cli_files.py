@@ -18,7 +18,7 @@ from plasm_core.errors import OutputFileError
 from plasm_core.records import sha256
 from plasm_core.records.files import FileLimits, JobFiles
 from plasm_core.sandbox.process.collected_files import CollectedFiles
-from plasm_core.sandbox.process.file_pack import pack_tree
+from plasm_core.sandbox.process.tree_sources import pack_tree
 from plasm_core.sandbox.process.worker_frames import DATA, ENTRY, pack_entry
 from plasm_core.testing.bench import MODULES
 from plasm_core.tree_listing import DIRECTORY, FILE
@@ -201,6 +201,8 @@ def test_impossible_requests_are_reported_before_the_job_runs(
         (("--dir", "inn:in"), "cannot read inn: No such", "did you mean in?"),
         (("--dir", "in/data:x"), "cannot read in/data: Not a dir", "give it with --file in/data:x"),
         (("--tree", "in:x"), "--tree in:x: cannot read in: Is a directory", "give it with --dir in:in"),
+        (("--file", "dead"), "cannot read dead: No such", "a symbolic link to gone, which leads nowhere"),
+        (("--dir", "round:in"), "cannot read round: Too many", "a symbolic link to round, which leads now"),
     ],
 )
 @pytest.mark.parametrize("command", ["run", "submit", "map"])
@@ -209,6 +211,8 @@ def test_a_path_that_cannot_be_read_is_followed_by_what_may_be_meant(
 ) -> None:
     """Each command takes a job's files by the same options, and a mistake in one is found before a job is sent."""
     (place / "a:b").touch()
+    (place / "dead").symlink_to("gone")
+    (place / "round").symlink_to("round")
     more = ("--range", "1", "--batch", "kept") if command == "map" else ()
     done = here(command, MODULE, *more, *options)
     error, advice = done.err.replace(str(place), ".").splitlines()
@@ -217,6 +221,12 @@ def test_a_path_that_cannot_be_read_is_followed_by_what_may_be_meant(
     assert message in error
     assert advice.startswith("hint: ")
     assert hint in advice
+
+
+def test_a_file_whose_bytes_cannot_be_read_is_named(here: Here) -> None:
+    done = run(here, "--file", "/proc/self/mem:in")
+
+    assert (done.code, done.err) == (FAILURE, "error: cannot read /proc/self/mem: Input/output error\n")
 
 
 @pytest.mark.parametrize(

@@ -37,15 +37,9 @@ from plasm_core.client.output_tree import Destination  # noqa: E402
 from plasm_core.errors import OutputFileError  # noqa: E402
 from plasm_core.records.files import FileLimits, JobFiles, Product  # noqa: E402
 from plasm_core.sandbox.process.collected_files import Collected, CollectedFiles  # noqa: E402
-from plasm_core.sandbox.process.file_pack import (  # noqa: E402
-    blobs,
-    bytes_source,
-    directory_source,
-    link_source,
-    pack_tree,
-    read_pack,
-)
+from plasm_core.sandbox.process.file_pack import blobs, read_pack  # noqa: E402
 from plasm_core.sandbox.process.sealed_memory import sealed_blob  # noqa: E402
+from plasm_core.sandbox.process.tree_sources import bytes_source, directory_source, link_source, pack_tree  # noqa: E402
 from plasm_core.sandbox.process.worker_frames import DATA, ENTRY, pack_entry  # noqa: E402
 from plasm_core.sandbox.wasi import abi  # noqa: E402
 from plasm_core.tree_listing import DIRECTORY, FILE, LINK, MAGIC, ListingError, TreeEntry  # noqa: E402

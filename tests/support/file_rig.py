@@ -6,7 +6,8 @@ import os
 import struct
 from collections.abc import Sequence
 
-from plasm_core.sandbox.process.file_pack import PREFIX_BYTES, TreeSource, pack_tree
+from plasm_core.sandbox.process.file_pack import PREFIX_BYTES
+from plasm_core.sandbox.process.tree_sources import TreeSource, pack_tree
 from plasm_core.sandbox.wasi import abi
 from plasm_core.sandbox.wasi.file_calls import FileCalls
 from plasm_core.sandbox.wasi.host import Host

@@ -6,44 +6,29 @@ A tree is sent, stored and passed to a worker in this form (docs/protocol.md, "J
 from __future__ import annotations
 
 import hashlib
-import io
 import os
-import stat
 import struct
-from collections.abc import Callable, Iterable, Iterator
-from typing import IO
+from collections.abc import Iterable, Iterator
 
 import attrs
 
 from plasm_core.errors import RefusedError
 from plasm_core.records.files import JobFiles, path_bytes
-from plasm_core.sandbox.process.descriptor import write_all
-from plasm_core.sandbox.process.sealed_memory import open_blob, seal
-from plasm_core.scratch_file import scratch_file
 from plasm_core.tree_listing import (
-    DIRECTORY,
     FILE,
-    LINK,
     MAX_ENTRIES,
     MAX_LISTING_BYTES,
     ListingError,
     TreeEntry,
-    encode,
 )
 from plasm_core.tree_listing import read as read_listing
 
-Readable = io.RawIOBase | io.BufferedIOBase
-"""A file from which a buffer is filled, `readinto`."""
 PREFIX_BYTES = 4
 """The length of the listing, u32le, with which a pack begins."""
 _PREFIX = struct.Struct("<I")
 _CHUNK_BYTES = 1 << 20
-_READ_BYTES = 1 << 18
-"""Files are read in such pieces into one buffer, which a processor's cache holds while it is hashed and stored."""
 _SHORT_BYTES = 256 << 10
 """A listing of some 4,000 files: what is known of it takes 1 MB for each upload."""
-_MEMORY_BYTES = 256 << 20
-"""A larger pack lies on the disk."""
 
 
 @attrs.frozen(kw_only=True)
@@ -125,7 +110,7 @@ def read_pack(
     found = hashlib.sha256(listing).hexdigest()
     if tree is not None and found != tree:
         raise ListingError("the listing has another digest")
-    told, unique = _told(read_listing(listing, maximum=maximum_entries), listing_bytes)
+    told, unique = tree_size(read_listing(listing, maximum=maximum_entries), listing_bytes)
     del listing
     if told.size_bytes != size:
         raise ListingError(f"a pack of {size} bytes, whose listing tells of {told.size_bytes}")
@@ -137,7 +122,7 @@ def read_pack(
 
 
 @attrs.frozen(kw_only=True)
-class _Told:
+class TreeSize:
     """What a listing tells of its tree as a whole."""
 
     entry_count: int
@@ -145,7 +130,7 @@ class _Told:
     size_bytes: int
 
 
-def _told(entries: Iterable[TreeEntry], listing_bytes: int) -> tuple[_Told, dict[bytes, int]]:
+def tree_size(entries: Iterable[TreeEntry], listing_bytes: int) -> tuple[TreeSize, dict[bytes, int]]:
     """Go through a listing once. Return the sums, and the sizes of the blobs by digest, in their order."""
     count = file_bytes = 0
     unique: dict[bytes, int] = {}
@@ -155,7 +140,7 @@ def _told(entries: Iterable[TreeEntry], listing_bytes: int) -> tuple[_Told, dict
         if entry.kind == FILE:
             unique.setdefault(entry.digest, entry.size)
     size_bytes = PREFIX_BYTES + listing_bytes + sum(unique.values())
-    return _Told(entry_count=count, file_bytes=file_bytes, size_bytes=size_bytes), unique
+    return TreeSize(entry_count=count, file_bytes=file_bytes, size_bytes=size_bytes), unique
 
 
 class PackDigests:
@@ -248,126 +233,6 @@ def _pread(fd: int, count: int, offset: int) -> bytes:
         parts.append(part)
         offset, count = offset + len(part), count - len(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-@attrs.frozen(kw_only=True)
-class TreeSource:
-    """An entry to pack. `open` opens a file's bytes, with their size if known: a larger tree is stored on the disk."""
-
-    path: bytes
-    kind: int
-    target: bytes = b""
-    size_hint: int = 0
-    open: Callable[[], Readable] | None = None
-
-
-def pack_tree(
-    sources: Iterable[TreeSource],
-    *,
-    progress: Callable[[int], None] = lambda _size: None,
-    scratch: Callable[[], IO[bytes]] | None = None,
-) -> FilePack:
-    """Read all files once, and return the tree that was read. `progress` is called with the number of bytes read so
-    far. `scratch` makes the file for the pack; without it a small one is kept in memory.
-
-    Raises: `ListingError` if the entries are no tree; OSError with the file's name; `StorageError`.
-    """
-    ordered = sorted(sources, key=lambda source: source.path)
-    entries = [
-        TreeEntry(
-            source.path, source.kind, digest=bytes(32) if source.kind == FILE else b"", target=source.target
-        )
-        for source in ordered
-    ]
-    listing_bytes = len(encode(entries))  # sizes and digests have a fixed length
-    hinted = sum(source.size_hint for source in ordered)
-    in_memory = scratch is None and hinted <= _MEMORY_BYTES
-    fd = open_blob("plasm-files") if in_memory else _duplicate(scratch or scratch_file)
-    try:
-        seen: dict[bytes, int] = {}
-        end = os.lseek(fd, PREFIX_BYTES + listing_bytes, os.SEEK_SET)
-        read = 0
-        room = memoryview(bytearray(_READ_BYTES))
-        for source, entry in zip(ordered, entries, strict=True):
-            if source.open is None:
-                continue
-            digest, size = hashlib.sha256(), 0
-            with source.open() as file:
-                while count := file.readinto(room):
-                    digest.update(room[:count])
-                    write_all(fd, room[:count])
-                    size += count
-                    read += count
-                    progress(read)
-            entry.size, entry.digest = size, digest.digest()
-            if entry.digest in seen:  # each blob once
-                os.lseek(fd, end, os.SEEK_SET)
-                os.ftruncate(fd, end)
-            else:
-                seen[entry.digest] = end
-                end += size
-        listing = encode(entries)
-        os.lseek(fd, 0, os.SEEK_SET)
-        write_all(fd, prefix(listing) + listing)
-        seal(fd)
-        told, _ = _told(entries, listing_bytes)
-        return FilePack(
-            fd=fd,
-            listing_bytes=listing_bytes,
-            tree=hashlib.sha256(listing).hexdigest(),
-            in_memory=in_memory,
-            **attrs.asdict(told),
-        )
-    except BaseException:
-        os.close(fd)
-        raise
-
-
-def _duplicate(scratch: Callable[[], IO[bytes]]) -> int:
-    with scratch() as file:
-        return os.dup(file.fileno())
-
-
-def file_source(path: bytes, file: str | os.PathLike[str]) -> TreeSource:
-    """Return the source of a file of this machine. Raises: OSError; ValueError if it is none that ends.
-
-    Links are followed. It is opened once now, to be sure of its kind, and again when it is read.
-    """
-    os.close(_open_regular(file))
-    return TreeSource(
-        path=path,
-        kind=FILE,
-        size_hint=os.stat(file).st_size,
-        open=lambda: os.fdopen(_open_regular(file), "rb", buffering=0),
-    )
-
-
-def _open_regular(file: str | os.PathLike[str]) -> int:
-    fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would wait for its writer
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise ValueError(f"{os.fspath(file)} is no regular file")
-    return fd
-
-
-def opened_source(path: bytes, *, size_hint: int, open: Callable[[], Readable]) -> TreeSource:
-    """Return the source of a file whose bytes `open` gives."""
-    return TreeSource(path=path, kind=FILE, size_hint=size_hint, open=open)
-
-
-def bytes_source(path: bytes, data: bytes) -> TreeSource:
-    """Return the source of a file with these bytes."""
-    return TreeSource(path=path, kind=FILE, size_hint=len(data), open=lambda: io.BytesIO(data))
-
-
-def directory_source(path: bytes) -> TreeSource:
-    """Return the source of a directory."""
-    return TreeSource(path=path, kind=DIRECTORY)
-
-
-def link_source(path: bytes, target: bytes) -> TreeSource:
-    """Return the source of a symbolic link."""
-    return TreeSource(path=path, kind=LINK, target=target)
 
 
 def parents(path: bytes) -> Iterator[bytes]:
