@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import shutil
 import sqlite3
+import threading
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import cast
@@ -138,16 +140,26 @@ async def test_a_batch_that_is_stored_while_sizes_are_added_up_is_no_error(batch
     batches._check_kept_bytes(owner.identity)
 
 
-async def test_a_batch_is_not_stored_in_a_folder_that_is_being_deleted(batches: WebBatches) -> None:
+async def test_a_batch_is_not_stored_in_a_folder_that_is_being_deleted(
+    batches: WebBatches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, delete = threading.Event(), shutil.rmtree
+
+    def delete_late(path: Path, *, ignore_errors: bool) -> None:
+        assert go_on.wait(30)
+        delete(path, ignore_errors=ignore_errors)
+
     owner, batch_id = token("owner"), secrets.token_hex(16)
     found = await stored(batches, owner, batch_id)
     found.state = BatchState.ENDED
+    monkeypatch.setattr(shutil, "rmtree", delete_late)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(batches.release, found)
         await trio.testing.wait_all_tasks_blocked()
         with pytest.raises(ApiProblem, match="storing or deleting"):
             await stored(batches, owner, batch_id)
+        go_on.set()
     again = await stored(batches, owner, batch_id)
 
     assert again.path.is_dir()
