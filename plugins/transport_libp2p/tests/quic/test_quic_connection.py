@@ -147,13 +147,15 @@ async def test_closing_does_not_wait_for_a_peer_that_is_gone() -> None:
         assert connection.is_closed
 
 
-async def test_a_lost_close_is_sent_again() -> None:
+async def test_a_lost_close_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as the closing period lasts: three probe timeouts, which on loopback are a tenth of a second."""
     async with running(LISTEN) as node, running() as client:
         relay = Relay(node.port)
         async with relay.running() as port:
             connection = await client.transport.dial(node.behind(port))
             inbound = await accepted(node)
             relay.stopped = True
+            monkeypatch.setattr(inbound._protocol._loss, "get_probe_timeout", lambda: 20.0)
             await inbound.close()
             await until(lambda: relay.dropped > 0)
             relay.stopped = False
