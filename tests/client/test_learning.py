@@ -286,7 +286,7 @@ async def test_executions_are_asked_for_apart_in_time(
 
     assert max(waits) > at_once + 10  # less once in 10^8 times
     assert max(waits) < 1100
-    assert len({round(wait, 3) for wait in waits}) == 4
+    assert len({round(wait, 6) for wait in waits}) == 4
 
 
 @pytest.mark.trio
