@@ -17,7 +17,7 @@ def best_or_new(chosen: list[Candidate], nodes: KnownNodes, reputation: Reputati
     convicted one have no share.
     """
     histories = {candidate.peer: reputation.history(candidate.peer) for candidate in chosen}
-    if not any(history.trust >= 1 for history in histories.values()) or RANDOM.random() >= FRESH_SHARE:
+    if not any(history.trust > 0 for history in histories.values()) or RANDOM.random() >= FRESH_SHARE:
         return chosen[0]
     new = [
         candidate

@@ -34,7 +34,7 @@ def node_error(history: NodeHistory, *, liars: float = LIARS) -> float:
     if history.network_convicted:
         convicted = history.network_convicted / max(history.network_nodes, 1)
         liars = max(liars, 0.5, min(convicted, 0.9))
-    if history.trust < 1:
+    if history.trust <= 0:
         return liars
     return min(liars, liars / (1 - liars) / (history.trust * math.e))
 

@@ -45,7 +45,7 @@ class NodeHistory:
     @property
     def is_outvoted(self) -> bool:
         """Whether its last result that was checked was rejected."""
-        return self.failed > 0 and self.trust < 1
+        return self.failed > 0 and self.trust <= 0
 
     @property
     def is_new(self) -> bool:

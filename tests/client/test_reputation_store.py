@@ -21,6 +21,7 @@ from plasm_core.client import reputation_database, reputation_store
 from plasm_core.client.reputation_store import AcceptedResult, Lesson, ReputationStore
 from plasm_core.errors import StorageError
 from plasm_core.records import PeerId
+from plasm_core.records.credibility import LIARS, node_error
 from plasm_core.testing.claims import SeedSigner
 
 PEERS = [SeedSigner(number.to_bytes(2, "big") * 16).peer_id for number in range(1, 41)]
@@ -107,6 +108,20 @@ def test_a_check_counts_half_after_30_days_and_nothing_after_a_failure(path: Pat
         store.learn([Lesson(peer=A, failed=1)])
 
         assert (store.find(A).trust, store.find(A).checked) == (0, 9)
+
+
+def test_one_check_counts_for_more_than_a_second(path: Path) -> None:
+    """Its weight is a little below 1 then: a client whose nodes were split one to four never got its next job done."""
+    clock = Clock()
+    with ReputationStore(path, clock=clock) as store:
+        store.learn([Lesson(peer=A, failed=1)])
+        store.learn([Lesson(peer=A, checked=1), Lesson(peer=B, failed=1)])
+        clock.now += 1
+        a, b = store.find(A), store.find(B)
+
+    assert (a.is_outvoted, b.is_outvoted) == (False, True)
+    assert node_error(a) == pytest.approx(node_error(attrs.evolve(a, trust=1.0)))
+    assert node_error(a) < node_error(b) == LIARS
 
 
 def test_a_conviction_is_permanent_and_keeps_its_first_proof(path: Path) -> None:
