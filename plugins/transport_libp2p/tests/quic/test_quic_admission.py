@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import socket
@@ -165,7 +166,9 @@ async def test_a_handshake_through_a_retry_succeeds() -> None:
         initials = [datagram for datagram in relay.seen if datagram[0] & 0xF0 == 0xC0]
         headers = [parse_header(datagram) for datagram in initials]
 
-    assert [bool(header.token) for header in headers if header is not None][:2] == [False, True]
+    tokens = [bool(header.token) for header in headers if header is not None]
+    # On a busy machine the client may send its first packet again before it has read the Retry.
+    assert [has_token for has_token, _ in itertools.groupby(tokens)] == [False, True]
 
 
 async def test_a_node_that_is_full_refuses_at_once_and_serves_again_when_it_is_not() -> None:
