@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import socket
 
@@ -89,8 +90,14 @@ async def test_a_handshake_that_stalls_is_given_up() -> None:
     limits = QuicLimits(handshake_timeout_s=0.2)
     async with running(LISTEN, limits=limits) as node, running(limits=HASTY) as client:
         relay = Relay(node.port, first_only=True)
+
+        async def dial(port: int) -> None:
+            # On a busy machine the client may read the node's answer together with the refusal that follows it.
+            with contextlib.suppress(OpenConnectionError):
+                await client.transport.dial(node.behind(port))
+
         async with relay.running() as port, trio.open_nursery() as nursery:
-            nursery.start_soon(client.transport.dial, node.behind(port))
+            nursery.start_soon(dial, port)
             await until(lambda: relay.answers > 0)
             await until(lambda: node.transport._admission.connections == 0)
 
