@@ -175,7 +175,8 @@ async def test_tcp_and_udp_are_forwarded_renewed_and_given_back() -> None:
         await forwarder.release()
 
         assert router.forwarded == {}
-        assert router.requests[-2:] == [message.ask_mapping(port, 0, 0) for port in (QUIC, TCP)]
+        asked = list(dict.fromkeys(router.requests))  # a request is repeated if its answer is read too late
+        assert asked[-2:] == [message.ask_mapping(port, 0, 0) for port in (QUIC, TCP)]
 
 
 @pytest.mark.trio
