@@ -252,11 +252,13 @@ async def test_wrong_configuration_is_named() -> None:
 async def test_cancelled_dials_leave_nothing_behind() -> None:
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as silent:
         async with local().open(None, {}) as client:
-            with trio.move_on_after(0.2):
-                await client.dial(f"/ip4/127.0.0.1/tcp/{silent.getsockname()[1]}", PROTOCOL)
-            silent.settimeout(5)
-            accepted, _ = silent.accept()
+            silent.settimeout(20)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(client.dial, f"/ip4/127.0.0.1/tcp/{silent.getsockname()[1]}", PROTOCOL)
+                accepted, _ = await trio.to_thread.run_sync(silent.accept)
+                accepted.settimeout(20)
+                assert await trio.to_thread.run_sync(accepted.recv, 1) != b""
+                nursery.cancel_scope.cancel()
             with contextlib.closing(accepted):
-                accepted.settimeout(5)
                 while await trio.to_thread.run_sync(accepted.recv, 4096):
                     pass
