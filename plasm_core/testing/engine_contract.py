@@ -104,9 +104,12 @@ class EngineContract:
 
     def test_a_run_that_outlasts_its_wall_time_tells_what_it_used_at_least(self, bench: Bench) -> None:
         """The module calls the host three times, and then computes."""
-        ended = bench.run("spin", gas=2**53 - 1, wall_time_s=2)
+        for wall_time_s in (2, 20):  # on a busy machine it may not have begun after two seconds
+            ended = bench.run("spin", gas=2**53 - 1, wall_time_s=wall_time_s)
+            if ended.stdout == b"...":
+                break
 
-        assert ended.outcome.kind == "timed_out"
+        assert (ended.outcome.kind, ended.stdout) == ("timed_out", b"...")
         assert 3 * 1_009 <= ended.gas_used < 2**53 - 1
 
     def test_a_run_ends_when_its_owner_cancels(self, bench: Bench) -> None:
