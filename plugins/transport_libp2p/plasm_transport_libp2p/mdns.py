@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import attrs
 import trio
@@ -53,10 +53,9 @@ async def neighbourhood(
     def changed(zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> None:
         if state_change is ServiceStateChange.Removed:
             return
-        info = ServiceInfo(service_type, name)
-        info.request(zeroconf, _ASK_MS)  # its result is for the host address, which is not needed
-        for contact in contacts(info.text):
-            token.run_sync_soon(deliver, contact)
+        for contact in announced_by(zeroconf, service_type, name):
+            with suppress(trio.RunFinishedError):
+                token.run_sync_soon(deliver, contact)
 
     choice = list(interfaces) if interfaces is not None else InterfaceChoice.All
     try:
@@ -84,6 +83,17 @@ async def neighbourhood(
         send.close()
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(zeroconf.close)
+
+
+def announced_by(zeroconf: Zeroconf, service_type: str, name: str) -> list[LocalPeer]:
+    """Return the peers that a service names, nobody once zeroconf is closed. Waits up to three seconds for its record."""
+    info = ServiceInfo(service_type, name)
+    try:
+        info.request(zeroconf, _ASK_MS)  # its result is for the host address, which is not needed
+    except Exception as exc:  # closed meanwhile, or blocked: an exception would end the thread of the browser
+        log.debug("mdns announcement not read reason=%r", exc)
+        return []
+    return contacts(info.text)
 
 
 def encode(addresses: Sequence[str]) -> bytes:
