@@ -81,6 +81,7 @@ class Miniupnpd:
     def start(self) -> None:
         """Begin with no port forwarded."""
         self._namespace.nft(f"table {_TABLE} {{ }}\ndelete table {_TABLE}\n{_CHAINS}")
+        assert self.forwarded() == set()  # once the daemon runs, a node may ask at any moment
         file, pid = str(self._directory / "conf"), str(self._directory / "pid")
         with (self._directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
