@@ -133,7 +133,8 @@ def test_small_jobs_begun_at_once_wait_a_moment_for_a_place_and_are_not_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A refused client asks again 5 s later, though uploads of small jobs take milliseconds."""
-    with Daemon(tmp_path, "--set", "queue.offers_per_client=2") as daemon:
+    narrow = ("--set", "queue.offers_per_client=2")
+    with Daemon(tmp_path, *narrow, program="tests.support.patient_node") as daemon:
         daemon.start()
         monkeypatch.setenv("PLASM_SOCKET", str(daemon.socket))
         with Client() as first:  # compiles the module, which an upload's place is kept for
