@@ -6,6 +6,7 @@ import http.client
 import json
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -40,6 +41,7 @@ class WebServer:
         self.log = daemon.home / f"web-{secrets.token_hex(4)}.log"
         self.port = 0
         self.process: subprocess.Popen[bytes] | None = None
+        self._kept: socket.socket | None = None
 
     def __enter__(self) -> WebServer:
         return self
@@ -48,6 +50,7 @@ class WebServer:
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait(DEADLINE_S)
+        self._give_port()
 
     def start(self) -> WebServer:
         """Start it, and wait until it serves. On the port that it had before, if it was started before."""
@@ -71,6 +74,7 @@ class WebServer:
         for line in self.said[before:].splitlines():
             if line.startswith("listening on http"):
                 self.port = int(line.rstrip("/").rpartition(":")[2])
+        self._give_port()
         return self
 
     @property
@@ -82,7 +86,22 @@ class WebServer:
         """End it by a signal, and return its exit code."""
         assert self.process is not None
         self.process.send_signal(number)
-        return self.process.wait(DEADLINE_S)
+        code = self.process.wait(DEADLINE_S)
+        if self.port:
+            self._keep_port()
+        return code
+
+    def _keep_port(self) -> None:
+        """Keep the port from others until the next start: nothing listens there, so that it refuses connections."""
+        self._give_port()
+        self._kept = socket.socket()
+        self._kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._kept.bind(("127.0.0.1", self.port))
+
+    def _give_port(self) -> None:
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
 
     @property
     def page_token(self) -> str:
