@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
@@ -34,13 +35,14 @@ HELLO = (ROOT / "examples" / "hello" / "hello.wasm").read_bytes()
 class Receiver:
     """A real HTTP server that keeps what it was told, and answers as it is told to."""
 
-    port: int
+    port: int = 0
     answers: list[int] = attrs.field(factory=list)
     told: list[tuple[dict[str, str], bytes]] = attrs.field(factory=list)
     _server: HTTPServer | None = None
+    _is_listening: bool = False
 
-    def start(self) -> None:
-        """Listen."""
+    def bind(self) -> None:
+        """Take a port, which refuses connections until the receiver listens."""
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -58,16 +60,23 @@ class Receiver:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        self._server = HTTPServer(("127.0.0.1", self.port), Handler)
+        self._server = HTTPServer(("127.0.0.1", self.port), Handler, bind_and_activate=False)
+        self._server.server_bind()
         self.port = self._server.server_port
+
+    def start(self) -> None:
+        """Listen."""
+        assert self._server is not None
+        self._server.server_activate()
+        self._is_listening = True
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Listen no more."""
         if self._server is not None:
-            self._server.shutdown()
+            if self._is_listening:
+                self._server.shutdown()
             self._server.server_close()
-            self._server = None
 
     @property
     def url(self) -> str:
@@ -76,10 +85,11 @@ class Receiver:
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    made = Receiver(0)
+    made = Receiver()
+    made.bind()
     made.start()
     yield made
-    made.stop()
+    made.close()
 
 
 @pytest.fixture(scope="module")
@@ -148,31 +158,30 @@ def test_other_tokens_have_other_secrets(telling: WebServer) -> None:
 
 
 def test_a_failed_attempt_is_repeated_with_the_same_id_also_by_the_next_server(
-    daemon: Daemon, receiver: Receiver
+    daemon: Daemon,
 ) -> None:
-    port, url = receiver.port, receiver.url
-    receiver.stop()
-    with WebServer(daemon, "--webhook-host", "localhost", "--webhook-private") as web:
+    receiver = Receiver(answers=[500])
+    receiver.bind()
+    with (
+        contextlib.closing(receiver),
+        WebServer(daemon, "--webhook-host", "localhost", "--webhook-private") as web,
+    ):
         web.start()
-        path = submitted(web, url)
+        path = submitted(web, receiver.url)
         deadline = time.monotonic() + DEADLINE_S
         while not web.ask("GET", path).json["webhook"]["attempts"]:
             assert time.monotonic() < deadline
             time.sleep(0.1)
         assert "problem" in web.ask("GET", path).json["webhook"]
+        receiver.start()  # at once: the next attempt is made 5 s after the first, and the one after that much later
         web.end()
-        again = Receiver(port, answers=[500])
-        again.start()
-        try:
-            web.start()
-            deadline = time.monotonic() + DEADLINE_S
-            while not again.told:
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
-            hook = web.ask("GET", path).json["webhook"]
-            assert hook["state"] == "waiting"
-        finally:
-            again.stop()
+        web.start()
+        deadline = time.monotonic() + DEADLINE_S
+        while not receiver.told:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        hook = web.ask("GET", path).json["webhook"]
+        assert hook["state"] == "waiting"
 
 
 @pytest.mark.parametrize(("status", "attempts"), [(410, 1)])
