@@ -165,9 +165,10 @@ def listening(pid: int) -> list[int]:
     """Return the TCP ports on which a process and those that it started listen."""
     own = set()
     for process in {pid, *descendants(pid)}:
-        for entry in Path(f"/proc/{process}/fd").iterdir():
-            with contextlib.suppress(OSError):
-                own.add(os.readlink(entry))
+        with contextlib.suppress(FileNotFoundError):  # an idle worker may end meanwhile
+            for entry in Path(f"/proc/{process}/fd").iterdir():
+                with contextlib.suppress(OSError):
+                    own.add(os.readlink(entry))
     rows = [
         row.split()
         for table in ("tcp", "tcp6")
