@@ -1,6 +1,7 @@
 """Run the real `plasm` in processes of its own, and look at the children it has."""
 
 import os
+import re
 import select
 import subprocess
 import sys
@@ -75,6 +76,11 @@ class Plasm:
         err = done.stderr.decode()
         assert "Traceback" not in err, err
         return Done(done.returncode, done.stdout, err)
+
+
+def without_phases(err: str) -> str:
+    """Return what a command said without the names of its phases, which it tells if one lasts for two seconds."""
+    return re.sub(r"^[a-z ]+…\n", "", err, flags=re.MULTILINE)
 
 
 def descendants(pid: int) -> set[int]:
