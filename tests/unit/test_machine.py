@@ -158,8 +158,9 @@ def test_a_mount_from_before_the_namespace_is_searched_for_our_group(
     """Its directories above the namespace have names that no file tells."""
     tree.group(f"4:memory:{membership}", V1_MEMORY.format(shown=shown))
     mount = "sys/fs/cgroup/memory"
-    for name, pid in (("a/b", os.getpid()), ("a/c", 1), ("x/b", 2)):
-        tree.put(f"{mount}/{name}/cgroup.procs", f"17\n{pid}")
+    own = os.getpid()  # any number: the first processes of a container have small ones
+    for name, pid in (("a/b", own), ("a/c", own + 1), ("x/b", own + 2)):
+        tree.put(f"{mount}/{name}/cgroup.procs", f"{own + 3}\n{pid}")
         tree.put(f"{mount}/{name}/memory.limit_in_bytes", str((40 if name == "a/b" else 20) * MIB))
     tree.put(f"{mount}/a/memory.limit_in_bytes", str(70 * MIB))
 
