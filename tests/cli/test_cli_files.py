@@ -223,12 +223,6 @@ def test_a_path_that_cannot_be_read_is_followed_by_what_may_be_meant(
     assert hint in advice
 
 
-def test_a_file_whose_bytes_cannot_be_read_is_named(here: Here) -> None:
-    done = run(here, "--file", "/proc/self/mem:in")
-
-    assert (done.code, done.err) == (FAILURE, "error: cannot read /proc/self/mem: Input/output error\n")
-
-
 @pytest.mark.parametrize(
     ("words", "hint"),
     [

@@ -27,7 +27,7 @@ NODE = "12D3KooWG3qunVZ84C6T4W8CksXNYmc5VtrQyUYMyPimFzvZ3K4h"
         (
             ("run", HELLO, "--file", "/proc/self/mem:x"),
             FAILURE,
-            "error: cannot read a file of the job: Input/output error",
+            "error: cannot read /proc/self/mem: Input/output error",
         ),
         ((*RUN, "--receipt", "/missing/r.json"), FAILURE, "error: cannot write /missing/r.json"),
         (("run", HELLO, "--stdin", "missing"), FAILURE, "error: cannot read standard input missing"),
