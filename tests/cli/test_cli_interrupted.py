@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cli import HELLO, OK, Plasm, descendants, outliving, without_phases
+from tests.support.cli import HELLO, OK, Plasm, outliving, without_phases
+from tests.support.processes import descendants
 from tests.support.wat import FOREVER, writing
 
 PATIENCE_S = 20

@@ -83,15 +83,6 @@ def without_phases(err: str) -> str:
     return re.sub(r"^[a-z ]+…\n", "", err, flags=re.MULTILINE)
 
 
-def descendants(pid: int) -> set[int]:
-    """Return the processes that a process started, and those that they started."""
-    found: set[int] = set()
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in map(int, (task / "children").read_text().split()):
-            found |= {child} | descendants(child)
-    return found
-
-
 def outliving(processes: Mapping[int, int], timeout_s: float) -> set[int]:
     """Wait until processes, given with a descriptor of each, have ended. Return those that have not."""
     deadline = time.monotonic() + timeout_s

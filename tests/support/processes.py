@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -12,13 +13,14 @@ import attrs
 
 @attrs.frozen(kw_only=True)
 class Process:
-    """A process, as its `stat` tells. `state` is a letter, of which Z is a zombie."""
+    """A process, as its `stat` tells. `state` is a letter, of which Z is a zombie; `started`: in ticks since the boot."""
 
     pid: int
     name: str
     state: str
     parent: int
     group: int
+    started: int
 
 
 def look(pid: int) -> Process | None:
@@ -30,7 +32,8 @@ def look(pid: int) -> Process | None:
     head, _, rest = text.rpartition(")")
     fields = rest.split()
     name = head.partition("(")[2]
-    return Process(pid=pid, name=name, state=fields[0], parent=int(fields[1]), group=int(fields[2]))
+    parent, group, started = (int(fields[number]) for number in (1, 2, 19))
+    return Process(pid=pid, name=name, state=fields[0], parent=parent, group=group, started=started)
 
 
 def everybody() -> list[Process]:
@@ -76,11 +79,24 @@ def zygotes(daemon: int) -> list[int]:
 def workers(daemon: int) -> list[int]:
     """Return the workers of a daemon's zygotes, busy or idle, oldest first: its children in their groups."""
     groups = set(zygotes(daemon))
-    return sorted(
-        process.pid
+    found = [
+        process
         for process in children(daemon)
         if process.group in groups - {process.pid} and process.state not in "ZX"
-    )
+    ]
+    forked = {pid: number for number, pid in enumerate(_forked(daemon))}
+    # Not by their ids, which begin again at the lowest.
+    found.sort(key=lambda process: (process.started, forked.get(process.pid, len(forked))))
+    return [process.pid for process in found]
+
+
+def _forked(parent: int) -> list[int]:
+    """Return the children of a process, those of each of its threads in the order in which they were made."""
+    found = []
+    for task in os.listdir(f"/proc/{parent}/task"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # the thread ended meanwhile
+            found += Path(f"/proc/{parent}/task/{task}/children").read_text().split()
+    return [int(pid) for pid in found]
 
 
 def descriptors(pid: int) -> dict[int, str]:
