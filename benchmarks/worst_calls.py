@@ -10,7 +10,7 @@ import attrs
 from plasm_core.sandbox.metering.binary import signed as encode_signed
 from plasm_core.sandbox.metering.binary import sized, unsigned, vector
 from plasm_core.sandbox.process.file_pack import FilePack
-from plasm_core.sandbox.process.tree_sources import bytes_source, directory_source, link_source, pack_tree
+from plasm_core.sandbox.process.tree_packing import bytes_source, directory_source, link_source, pack_tree
 from plasm_core.sandbox.wasi.abi import DIRECTORY_RIGHTS, FILE_RIGHTS, FUNCTIONS, OPEN_CREATE, OPEN_TRUNCATE
 from plasm_core.sandbox.wasi.open_files import MAX_PATH_ARGUMENT_BYTES, PREOPEN
 

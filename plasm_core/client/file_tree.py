@@ -12,7 +12,7 @@ from typing import IO
 from plasm_core.client.tree_archive import ArchiveError, TreeArchive
 from plasm_core.records.files import DEFAULT_FILE_LIMITS, ROOT, FileLimits, JobFiles
 from plasm_core.sandbox.process.file_pack import FilePack, parents
-from plasm_core.sandbox.process.tree_sources import (
+from plasm_core.sandbox.process.tree_packing import (
     Readable,
     TreeSource,
     bytes_source,

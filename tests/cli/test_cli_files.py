@@ -18,7 +18,7 @@ from plasm_core.errors import OutputFileError
 from plasm_core.records import sha256
 from plasm_core.records.files import FileLimits, JobFiles
 from plasm_core.sandbox.process.collected_files import CollectedFiles
-from plasm_core.sandbox.process.tree_sources import pack_tree
+from plasm_core.sandbox.process.tree_packing import pack_tree
 from plasm_core.sandbox.process.worker_frames import DATA, ENTRY, pack_entry
 from plasm_core.testing.bench import MODULES
 from plasm_core.tree_listing import DIRECTORY, FILE

@@ -39,7 +39,7 @@ from plasm_core.records.files import FileLimits, JobFiles, Product  # noqa: E402
 from plasm_core.sandbox.process.collected_files import Collected, CollectedFiles  # noqa: E402
 from plasm_core.sandbox.process.file_pack import blobs, read_pack  # noqa: E402
 from plasm_core.sandbox.process.sealed_memory import sealed_blob  # noqa: E402
-from plasm_core.sandbox.process.tree_sources import bytes_source, directory_source, link_source, pack_tree  # noqa: E402
+from plasm_core.sandbox.process.tree_packing import bytes_source, directory_source, link_source, pack_tree  # noqa: E402
 from plasm_core.sandbox.process.worker_frames import DATA, ENTRY, pack_entry  # noqa: E402
 from plasm_core.sandbox.wasi import abi  # noqa: E402
 from plasm_core.tree_listing import DIRECTORY, FILE, LINK, MAGIC, ListingError, TreeEntry  # noqa: E402

@@ -18,7 +18,7 @@ from plasm_core.protocol import messages as m
 from plasm_core.protocol.channels import Channel
 from plasm_core.protocol.frames import Data, FrameReader, control_frame, data_frame
 from plasm_core.sandbox.process.file_pack import PackDigests, read_pack
-from plasm_core.sandbox.process.tree_sources import TreeSource, pack_tree
+from plasm_core.sandbox.process.tree_packing import TreeSource, pack_tree
 from plasm_core.tree_listing import ListingError
 from tests.vectors import generate_file_transfer
 from tests.vectors.generate_protocol import generate

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Sequence
 
 from plasm_core.sandbox.process.file_pack import PREFIX_BYTES
-from plasm_core.sandbox.process.tree_sources import TreeSource, pack_tree
+from plasm_core.sandbox.process.tree_packing import TreeSource, pack_tree
 from plasm_core.sandbox.wasi import abi
 from plasm_core.sandbox.wasi.file_calls import FileCalls
 from plasm_core.sandbox.wasi.host import Host

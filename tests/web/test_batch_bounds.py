@@ -20,7 +20,7 @@ from plasm_core.client.async_client import AsyncClient
 from plasm_core.client.upload import Bytes
 from plasm_core.errors import StorageFullError
 from plasm_core.records.files import DEFAULT_FILE_LIMITS, JobFiles
-from plasm_core.sandbox.process.tree_sources import bytes_source, pack_tree
+from plasm_core.sandbox.process.tree_packing import bytes_source, pack_tree
 from plasm_core.web import web_batches
 from plasm_core.web.batch_storage import ReceivedBatch
 from plasm_core.web.bearer_tokens import BearerToken

@@ -106,10 +106,8 @@ async def test_a_circuit_ends_with_its_bytes() -> None:
 
 
 async def test_a_circuit_ends_with_its_time() -> None:
-    for circuit_s in (
-        1,
-        8,
-    ):  # on a busy machine the handshake through the circuit may take longer than a second
+    # On a busy machine the handshake through the circuit may take longer than a second.
+    for circuit_s in (1, 8):
         limits = attrs.evolve(RelayLimits(), circuit_s=circuit_s)
         with trio.fail_after(20):
             async with brought_together(limits) as (_, _node, client, address):

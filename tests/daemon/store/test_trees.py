@@ -16,7 +16,7 @@ from plasm_core.fair_shares import Holder
 from plasm_core.records.files import DEFAULT_FILE_LIMITS, JobFiles
 from plasm_core.records.manifest import PROFILE_V2
 from plasm_core.sandbox.process.file_pack import FilePack
-from plasm_core.sandbox.process.tree_sources import bytes_source, pack_tree
+from plasm_core.sandbox.process.tree_packing import bytes_source, pack_tree
 from tests.daemon.store.submission import EXITED, LIMITS, Submission, accepted, submission
 
 OWN = Holder(names=("own",), is_own=True)

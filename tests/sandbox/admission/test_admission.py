@@ -285,9 +285,8 @@ def test_what_other_compilers_take_of_a_bomb_stays_within_the_limits(
     except RefusedError as exc:
         assert exc.reason in ("compile_limit", "compile_failed")  # V8 ends its process where memory ends
 
-    assert children_s() - before_s < 4 * (
-        SMALL.cpu_s + 1
-    )  # a second more before SIGKILL, in each of two children
+    # A second more before SIGKILL, in each of two children.
+    assert children_s() - before_s < 4 * (SMALL.cpu_s + 1)
 
 
 def children_s() -> float:

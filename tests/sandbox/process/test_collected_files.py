@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from plasm_core.records.files import FileLimits, JobFiles
 from plasm_core.sandbox.process.collected_files import CollectedFiles
 from plasm_core.sandbox.process.file_pack import FilePack
-from plasm_core.sandbox.process.tree_sources import pack_tree
+from plasm_core.sandbox.process.tree_packing import pack_tree
 from plasm_core.sandbox.process.worker_frames import DATA, ENTRY, pack_entry
 from plasm_core.tree_listing import DIRECTORY, FILE, LINK, TreeEntry, encode
 

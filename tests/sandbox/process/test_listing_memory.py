@@ -13,7 +13,7 @@ from plasm_core.records.files import FileLimits, JobFiles
 from plasm_core.sandbox.process import worker_frames
 from plasm_core.sandbox.process.collected_files import CollectedFiles
 from plasm_core.sandbox.process.file_pack import PREFIX_BYTES, FilePack, check_files, read_pack
-from plasm_core.sandbox.process.tree_sources import directory_source, link_source, pack_tree
+from plasm_core.sandbox.process.tree_packing import directory_source, link_source, pack_tree
 from plasm_core.sandbox.wasi.inodes import Tree, TreeLimits
 from plasm_core.tree_listing import DIRECTORY, LINK, TreeEntry, encode, read
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plasm_core.sandbox.process.tree_sources import bytes_source, directory_source, link_source
+from plasm_core.sandbox.process.tree_packing import bytes_source, directory_source, link_source
 from plasm_core.sandbox.wasi import abi
 from plasm_core.sandbox.wasi.endings import Exit, OutOfGas, OutputLimit
 from plasm_core.tree_listing import ListingError

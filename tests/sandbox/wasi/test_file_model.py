@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from plasm_core.sandbox.process.tree_sources import bytes_source, directory_source
+from plasm_core.sandbox.process.tree_packing import bytes_source, directory_source
 from plasm_core.sandbox.wasi import abi
 from tests.support.file_rig import ALL, FileRig
 

@@ -15,7 +15,7 @@ from plasm_core.plugins.engine import GuestFiles, GuestJob, HostedEngine
 from plasm_core.sandbox.metering.injected import FAULT_GLOBAL, GAS_GLOBAL, PAGES_GLOBAL, START_EXPORT
 from plasm_core.sandbox.metering.rewrite import meter
 from plasm_core.sandbox.process.file_pack import PREFIX_BYTES, FilePack
-from plasm_core.sandbox.process.tree_sources import bytes_source, pack_tree
+from plasm_core.sandbox.process.tree_packing import bytes_source, pack_tree
 from plasm_core.sandbox.wasi.abi import FILE_RIGHTS
 
 pytest.importorskip("py_mini_racer")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from plasm_core.errors import StorageError
-from plasm_core.sandbox.process.tree_sources import bytes_source, file_source, opened_source, pack_tree
+from plasm_core.sandbox.process.tree_packing import bytes_source, file_source, opened_source, pack_tree
 
 
 class Damaged(io.RawIOBase):

@@ -1,4 +1,4 @@
-"""What a tree is packed from: files of this machine, bytes, directories, links."""
+"""Packing a tree, from files of this machine, bytes, directories and links."""
 
 from __future__ import annotations
 
