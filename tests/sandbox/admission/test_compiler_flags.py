@@ -45,7 +45,8 @@ def test_exceptions_of_the_older_form_come_with_the_flag_for_the_newer() -> None
     assert problem.reason == "feature"
     assert problem.message.startswith("the module uses exceptions in the form before WebAssembly 3.0")
     assert problem.hint is not None
-    assert "clang: -mllvm -wasm-use-legacy-eh=false" in problem.hint
+    for compiler in ("clang", "zig"):
+        assert f"{compiler}: -mllvm -wasm-use-legacy-eh=false" in problem.hint
 
 
 def test_a_module_that_is_not_valid_is_not_said_to_use_a_proposal() -> None:
