@@ -1,4 +1,5 @@
 import attrs
+import pytest
 from plasm_verifier_second import Second
 
 from plasm_core.records import Decision
@@ -19,7 +20,18 @@ def test_a_stranger_needs_a_second_node():
     assert (opinion.decision, len(opinion.checked)) == (Decision.ACCEPT, 2)
 
 
-def test_a_node_that_is_known_well_does_not():
+@pytest.mark.parametrize(
+    ("trust", "decision"), [(9, Decision.UNDECIDED), (9.999, Decision.ACCEPT), (10, Decision.ACCEPT)]
+)
+def test_a_node_is_known_well_by_ten_results(trust, decision):
+    """Each counts for a little less than 1 from the next second on."""
     known = claim()
-    known = attrs.evolve(known, history=NodeHistory(peer=known.receipt.node, trust=10))
-    assert Second().judge([known]).decision is Decision.ACCEPT
+    known = attrs.evolve(known, history=NodeHistory(peer=known.receipt.node, trust=trust))
+    assert Second().judge([known]).decision is decision
+
+
+def test_one_result_is_enough_if_one_is_asked_for():
+    known = claim()
+    known = attrs.evolve(known, history=NodeHistory(peer=known.receipt.node, trust=0.999))
+    assert Second(checks=1).judge([known]).decision is Decision.ACCEPT
+    assert Second(checks=1).judge([claim()]).decision is Decision.UNDECIDED
