@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
@@ -42,6 +43,7 @@ async def neighbourhood(
     `addresses` end in `/p2p/` and the peer id. Raises: `TransportError` if the multicast socket cannot be opened.
     """
     send, receive = trio.open_memory_channel[LocalPeer](_MAX_WAITING)
+    closing = threading.Event()
     token = trio.lowlevel.current_trio_token()
 
     def deliver(contact: LocalPeer) -> None:
@@ -51,7 +53,7 @@ async def neighbourhood(
             log.debug("mdns announcement dropped peer=%s reason=queue_full", contact.peer)
 
     def changed(zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> None:
-        if state_change is ServiceStateChange.Removed:
+        if state_change is ServiceStateChange.Removed or closing.is_set():
             return
         for contact in announced_by(zeroconf, service_type, name):
             with suppress(trio.RunFinishedError):
@@ -76,9 +78,16 @@ async def neighbourhood(
                 parsed_addresses=[str(ip) for ip in hosts if ip is not None],
             )
             await trio.to_thread.run_sync(zeroconf.register_service, info)
-        await trio.to_thread.run_sync(lambda: ServiceBrowser(zeroconf, SERVICE, handlers=[changed]))
-        with receive:
-            yield receive
+        browser = await trio.to_thread.run_sync(lambda: ServiceBrowser(zeroconf, SERVICE, handlers=[changed]))
+        try:
+            with receive:
+                yield receive
+        finally:
+            # Closing zeroconf does not end the thread of a browser. It ends after the lookup under way, three seconds
+            # at most; the announcements that wait behind it are not looked up any more.
+            closing.set()
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(browser.cancel)
     finally:
         send.close()
         with trio.CancelScope(shield=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 pytest.importorskip("libp2p", reason="libp2p is not installed: pip install 'phase-plasm[libp2p]'")
@@ -15,7 +17,7 @@ from plasm_core.records.peer import PeerId
 from plasm_transport_libp2p.discovery import DEFAULT_PROTOCOL
 from plasm_transport_libp2p.kad.directory import KademliaDirectory, KademliaSettings, running
 from plasm_transport_libp2p.kad.peer_cache import PeerCache
-from plasm_transport_libp2p.mdns import SERVICE, LocalPeer, announced_by, contacts, encode
+from plasm_transport_libp2p.mdns import SERVICE, LocalPeer, announced_by, contacts, encode, neighbourhood
 from plasm_transport_libp2p.network import Libp2pNetwork
 from plasm_transport_libp2p.transport import Libp2pTransport
 
@@ -52,6 +54,19 @@ async def test_two_nodes_of_one_network_meet() -> None:
                 # Nodes of other programs on this machine may be neighbours too, and be found before.
                 while first.peer_id not in two.neighbours or second.peer_id not in one.neighbours:  # noqa: ASYNC110
                     await trio.sleep(0.05)
+
+
+@pytest.mark.trio
+async def test_a_search_that_is_over_leaves_no_thread() -> None:
+    """A program that opens one client after another would keep a thread of each."""
+    before = set(threading.enumerate())
+    with trio.fail_after(30):
+        async with neighbourhood((), interfaces=["127.0.0.1"]):
+            during = {thread.name for thread in set(threading.enumerate()) - before}
+
+    assert any("ServiceBrowser" in name for name in during)
+    after = {thread.name for thread in set(threading.enumerate()) - before}
+    assert not any("zeroconf" in name for name in after), after
 
 
 def test_an_announcement_that_is_looked_up_when_the_node_leaves_names_nobody() -> None:
