@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -167,11 +167,22 @@ def check_all(node: LocalNode) -> tuple[list[Transport], list[Discovery]]:
     if node.config.gateway.enabled:
         gateway, finder = node.config.gateway.transport, _discovery_of_gateway(node.config)
         loading.create(Transport, gateway, table("transport", gateway))  # type: ignore[type-abstract]
-        loading.create(Discovery, finder, table("discovery", finder))  # type: ignore[type-abstract]
-    return (
-        [loading.create(Transport, name, table("transport", name)) for name in transports],  # type: ignore[type-abstract]
-        [loading.create(Discovery, name, table("discovery", name)) for name in discoveries],  # type: ignore[type-abstract]
-    )
+        found = loading.create(Discovery, finder, table("discovery", finder))  # type: ignore[type-abstract]
+        _check_network(found, (gateway,), setting="gateway.transport")
+    carriers = [loading.create(Transport, name, table("transport", name)) for name in transports]  # type: ignore[type-abstract]
+    directories = [loading.create(Discovery, name, table("discovery", name)) for name in discoveries]  # type: ignore[type-abstract]
+    for directory in directories:
+        _check_network(directory, transports, setting="plasm.transport")
+    return carriers, directories
+
+
+def _check_network(discovery: Discovery, transports: Collection[str], *, setting: str) -> None:
+    """Refuse a discovery that can use none of these transports. Raises: `ConfigError`."""
+    if discovery.transports and not set(discovery.transports) & set(transports):
+        wanted = " or ".join(discovery.transports)
+        raise ConfigError(
+            f"the discovery {discovery.name} needs the transport {wanted}", hint=f"name it in {setting}"
+        )
 
 
 def chosen_discoveries(config: Config) -> tuple[str, ...]:

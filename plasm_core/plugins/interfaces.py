@@ -386,6 +386,8 @@ class Discovery(Component):
     """Finds nodes by node class."""
 
     kind: ClassVar[str] = "discovery"
+    transports: ClassVar[tuple[str, ...]] = ()
+    """Names of the transports whose networks it can use; empty for all."""
 
     @abstractmethod
     def open(self, network: Network) -> AbstractAsyncContextManager[Directory]:

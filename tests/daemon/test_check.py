@@ -101,6 +101,29 @@ def test_a_malformed_address_is_found_while_a_daemon_runs(tmp_path: Path, settin
         assert said in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        (("plasm.discovery=kademlia",), "plasm.transport"),
+        (("gateway.enabled=true", "gateway.transport=local"), "gateway.transport"),
+    ],
+)
+def test_a_discovery_without_its_transport_is_found_as_at_the_start(
+    tmp_path: Path, settings: tuple[str, ...], named: str
+) -> None:
+    pytest.importorskip("libp2p", reason="libp2p is not installed: pip install 'phase-plasm[libp2p]'")
+    given = [word for setting in settings for word in ("--set", setting)]
+    with Daemon(tmp_path, *given) as daemon:
+        done = check(daemon, *given)
+        started = daemon.launch().wait(DEADLINE_S)
+
+        assert (done.returncode, started, done.stdout) == (CONFIGURATION, CONFIGURATION, "")
+        assert "the discovery kademlia needs the transport libp2p" in done.stderr
+        assert f"hint: name it in {named}" in done.stderr
+        assert daemon.said == done.stderr
+        assert not (daemon.state / "plasmd.db").exists()
+
+
 def test_a_state_of_a_newer_release_is_found(tmp_path: Path) -> None:
     with Daemon(tmp_path) as daemon:
         daemon.state.mkdir(parents=True, mode=0o700)

@@ -35,6 +35,7 @@ class Kademlia(Discovery):
     """
 
     name: ClassVar[str] = "kademlia"
+    transports: ClassVar[tuple[str, ...]] = ("libp2p",)
     requires: ClassVar[tuple[str, ...]] = ("libp2p",)
     install: ClassVar[str | None] = "pip install 'phase-plasm[libp2p]'"
     newest_python: ClassVar[tuple[int, int] | None] = (3, 13)  # coincurve 21, which libp2p pins
