@@ -96,14 +96,19 @@ def read_some(file: io.FileIO, maximum: int) -> bytes:
 
 
 def read_input(path: str | os.PathLike[str], maximum: int) -> bytes:
-    """Return all of a file. Raises: OSError; `TooLargeError` if it has more than `maximum` bytes."""
+    """Return all of a file. Raises: OSError; `TooLargeError` if it has more than `maximum` bytes.
+
+    A regular file is read in one piece, so that its content is in memory once, not as pieces and as a whole.
+    """
     parts, size = [], 0
     with open_input(path) as file:
-        while chunk := read_some(file, min(_CHUNK_BYTES, maximum + 1 - size)):
+        piece_bytes = max(os.fstat(file.fileno()).st_size + 1, _CHUNK_BYTES)
+        while chunk := read_some(file, min(piece_bytes, maximum + 1 - size)):
             parts.append(chunk)
             size += len(chunk)
             if size > maximum:
                 raise TooLargeError(os.fspath(path), maximum)
+            piece_bytes = _CHUNK_BYTES
     return b"".join(parts)
 
 

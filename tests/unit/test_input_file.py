@@ -6,6 +6,7 @@ import hashlib
 import os
 import socket
 import threading
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,6 +65,19 @@ STREAMS = [pipe, link_to_pipe, descriptor, unwilling_descriptor, connection]
 @pytest.mark.parametrize("make", STREAMS)
 def test_a_stream_is_read_to_its_end(tmp_path: Path, make: Callable[[Path], str]) -> None:
     assert read_input(make(tmp_path), len(DATA)) == DATA
+
+
+def test_a_regular_file_is_in_memory_once(tmp_path: Path) -> None:
+    path = tmp_path / "large"
+    path.write_bytes(DATA * 50)
+    tracemalloc.start()
+    try:
+        data = read_input(path, 1 << 30)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert data == DATA * 50
+    assert peak_bytes < 1.5 * len(data)
 
 
 @pytest.mark.parametrize("make", STREAMS)
