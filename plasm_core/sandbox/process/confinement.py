@@ -25,6 +25,7 @@ _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 
 _SECCOMP_MODE_FILTER = 2
 _SYS_SECCOMP = {"x86_64": 317, "aarch64": 277}
 _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_TSYNC = 1, 1
+_EBUSY = 16  # importing errno would cost every worker
 _SIGKILL = 9  # importing signal, and enum with it, would cost every worker
 _CLONE_NEWNS, _CLONE_NEWIPC, _CLONE_NEWUSER, _CLONE_NEWNET = 0x20000, 0x8000000, 0x10000000, 0x40000000
 _LANDLOCK_CREATE_RULESET, _LANDLOCK_RESTRICT_SELF = 444, 446
@@ -173,13 +174,20 @@ def _deny_files() -> None:
 
 
 def filter_all_threads(program: bytes) -> None:
-    """Install a seccomp program in every thread of this process (seccomp(2), SECCOMP_FILTER_FLAG_TSYNC)."""
+    """Install a seccomp program in every thread of this process (seccomp(2), SECCOMP_FILTER_FLAG_TSYNC).
+
+    Raises: OSError if one thread cannot have it; then no thread has it.
+    """
     number = _SYS_SECCOMP.get(os.uname().machine)
     if number is None:  # no engine with threads is built for such a processor
         prepared_filter(program)()
         return
     prepared = _Program(len(program) // 8, program)
-    _check(_libc.syscall(number, _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_TSYNC, ctypes.byref(prepared)))
+    refusing = _check(
+        _libc.syscall(number, _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_TSYNC, ctypes.byref(prepared))
+    )
+    if refusing:  # not an errno: the kernel returns the id of the thread that it could not filter
+        raise OSError(_EBUSY, f"the thread {refusing} cannot have this filter")
 
 
 class _Program(ctypes.Structure):
