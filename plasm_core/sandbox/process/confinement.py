@@ -30,6 +30,8 @@ _SIGKILL = 9  # importing signal, and enum with it, would cost every worker
 _CLONE_NEWNS, _CLONE_NEWIPC, _CLONE_NEWUSER, _CLONE_NEWNET = 0x20000, 0x8000000, 0x10000000, 0x40000000
 _LANDLOCK_CREATE_RULESET, _LANDLOCK_RESTRICT_SELF = 444, 446
 _LANDLOCK_CREATE_RULESET_VERSION = 1
+_PROT_READ, _PROT_EXEC = 1, 4
+_READ_BYTES = 1 << 16
 _CAPABILITY_VERSION_3 = 0x20080522
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -67,6 +69,36 @@ def limit(kind: int, value: int) -> None:
     _, hard = resource.getrlimit(kind)
     bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
     resource.setrlimit(kind, (bound, bound))
+
+
+def open_maps() -> int | None:
+    """Return a descriptor of this process's list of mappings for `forbid_writing_code`, or None without /proc.
+
+    Call it before `lock_down`, which forbids to open files.
+    """
+    try:
+        return os.open("/proc/self/maps", os.O_RDONLY)
+    except OSError:
+        return None
+
+
+def forbid_writing_code(maps: int | None) -> None:
+    """Make all memory that is writable and executable read-only, and close `maps`.
+
+    ctypes keeps its callbacks in such a page. No callback can be created or freed afterwards. Raises: OSError.
+    """
+    if maps is None:
+        return
+    text = bytearray()
+    while part := os.read(maps, _READ_BYTES):
+        text += part
+    os.close(maps)
+    for line in text.decode("utf-8", "replace").splitlines():
+        span, access = line.split(None, 2)[:2]
+        if access.startswith("rwx"):
+            first, end = (int(address, 16) for address in span.split("-"))
+            size = ctypes.c_size_t(end - first)
+            _check(_libc.mprotect(ctypes.c_void_p(first), size, _PROT_READ | _PROT_EXEC))
 
 
 def _try_limit(kind: int, soft: int, hard: int) -> None:

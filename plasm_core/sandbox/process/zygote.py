@@ -57,6 +57,7 @@ class _Zygote:
         silence = os.open(os.devnull, os.O_RDWR)
         self._pins = page_pinning.Pins()
         confinement.allow_deep_stack()
+        maps = confinement.open_maps()
         self.missing = confinement.lock_down(spec["confinement"])
         self._parent = spec["confinement"]["parent"]
         self._jobs = spec["jobs_per_worker"]
@@ -68,6 +69,7 @@ class _Zygote:
         os.dup2(silence, 2)
         os.close(silence)
         self._tighten = _tightener(spec["running_filter"])
+        confinement.forbid_writing_code(maps)  # a worker's filter forbids to make memory executable again
         confinement.limit(resource.RLIMIT_FSIZE, 0)
 
     def rehearse(self) -> None:

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from plasm_core.errors import PluginMissingError
+from plasm_core.plugins.interfaces import Runtime
 from plasm_core.sandbox.process import worker as worker_module
 from plasm_core.sandbox.process.zygote_messages import SYS_CLONE
 from plasm_core.testing.bench import Bench, open_bench
+from plasm_runtime_v8.runtime import V8Runtime
 from plasm_runtime_wasm3.runtime import Wasm3Runtime
 from plasm_runtime_wasmtime.runtime import WasmtimeRuntime
 from tests.support import processes
@@ -26,8 +28,12 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def _status(pid: int) -> dict[str, str]:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+FORKED: tuple[type[Runtime], ...] = (WasmtimeRuntime, Wasm3Runtime)
+"""Runtimes whose workers a zygote forks."""
+
+
+def _status(pid: int, thread: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/task/{thread}/status").read_text().splitlines()
     return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
 
@@ -36,20 +42,28 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("bench")
 
 
-@pytest.fixture(params=[WasmtimeRuntime, Wasm3Runtime])
-def bench(request: pytest.FixtureRequest, directory: Path) -> Iterator[Bench]:
-    runtime = request.param()
+@pytest.fixture(params=[*FORKED, V8Runtime])
+def runtime(request: pytest.FixtureRequest) -> Runtime:
+    runtime: Runtime = request.param()
     try:
         runtime.check()
     except PluginMissingError as exc:
         pytest.skip(str(exc))
+    return runtime
+
+
+@pytest.fixture
+def bench(runtime: Runtime, directory: Path) -> Iterator[Bench]:
     with open_bench(runtime, directory) as bench:
         yield bench
 
 
 @pytest.fixture
-def worker(bench: Bench) -> Iterator[int]:
-    """The process of a real job, while its guest runs. It is its zygote's first, and so has no siblings yet."""
+def worker(bench: Bench, runtime: Runtime) -> Iterator[int]:
+    """The process of a real job, while its guest runs. It is its zygote's first, and so has no siblings yet.
+
+    A worker without a zygote leads a group of its own, as a zygote does.
+    """
     cancelled, running = threading.Event(), threading.Event()
     module = writing(b"running", then=FOREVER)
 
@@ -66,25 +80,39 @@ def worker(bench: Bench) -> Iterator[int]:
     thread.start()
     assert running.wait(20)
     try:
-        [pid] = processes.workers(os.getpid())
+        [pid] = (processes.workers if runtime.forks else processes.zygotes)(os.getpid())
         yield pid
     finally:
         cancelled.set()
         thread.join()
 
 
-def test_the_kernel_says_that_a_worker_is_confined(worker: int) -> None:
-    status = _status(worker)
+def test_the_kernel_says_that_every_thread_of_a_worker_is_confined(worker: int, runtime: Runtime) -> None:
+    threads = [int(name) for name in os.listdir(f"/proc/{worker}/task")]
 
-    assert status["Seccomp"] == "2"  # a filter
-    assert status["NoNewPrivs"] == "1"
-    assert {status[f"Cap{kind}"] for kind in ("Inh", "Prm", "Eff", "Amb")} == {"0" * 16}
-    assert status["Threads"] == "1"
-    if os.geteuid() == 0:
-        assert len(set(status["Uid"].split())) == 1
-        assert int(status["Uid"].split()[0]) >= 1 << 30
-        assert status["Uid"].split() == status["Gid"].split()
-        assert status["Groups"] == ""
+    own = int(_status(os.getpid(), os.getpid()).get("Seccomp_filters", 0))
+    assert len(threads) == (1 if runtime.forks else 2)  # V8 runs the guest on a thread of its own
+    for status in (_status(worker, thread) for thread in threads):
+        assert status["Seccomp"] == "2"  # a filter
+        assert int(status.get("Seccomp_filters", own + 2)) == own + 2  # for loading, and for running
+        assert status["NoNewPrivs"] == "1"
+        assert {status[f"Cap{kind}"] for kind in ("Inh", "Prm", "Eff", "Amb")} == {"0" * 16}
+        if os.geteuid() == 0:
+            assert len(set(status["Uid"].split())) == 1
+            assert int(status["Uid"].split()[0]) >= 1 << 30
+            assert status["Uid"].split() == status["Gid"].split()
+            assert status["Groups"] == ""
+
+
+@pytest.mark.parametrize("runtime", FORKED, indirect=True)
+def test_a_worker_has_no_memory_that_is_writable_and_executable(worker: int) -> None:
+    """ctypes has its callbacks in such memory: guest code that can write anywhere would put its own code there."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may look")
+
+    mappings = Path(f"/proc/{worker}/maps").read_text().splitlines()
+
+    assert [line for line in mappings if line.split()[1].startswith("rwx")] == []
 
 
 def test_a_worker_is_in_namespaces_of_its_own(worker: int) -> None:
@@ -114,7 +142,7 @@ def test_a_worker_has_nothing_writable_open_but_its_socket(worker: int) -> None:
             os.ftruncate(os.open(f"/proc/{worker}/fd/{fd}", os.O_RDWR), 0)
 
 
-def test_a_worker_has_no_limit_to_spare(worker: int) -> None:
+def test_a_worker_has_no_limit_to_spare(worker: int, runtime: Runtime) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root may look")
 
@@ -123,5 +151,6 @@ def test_a_worker_has_no_limit_to_spare(worker: int) -> None:
     hard = {line[:26].strip(): line[26:].split()[1] for line in lines}
     assert hard["Max core file size"] == "0"
     assert hard["Max file size"] == "0"
-    assert int(hard["Max data size"]) == (16 << 20) + worker_module.OVERHEAD_BYTES
+    overhead = worker_module.OVERHEAD_BYTES if runtime.forks else worker_module.HOSTED_OVERHEAD_BYTES
+    assert int(hard["Max data size"]) == (16 << 20) + overhead
     assert (int(soft["Max cpu time"]), int(hard["Max cpu time"])) == (65, 66)
