@@ -31,6 +31,8 @@ class WorkerComponent(Component):
     """`package.module:Class`, imported in the child, called with `options()` as keywords."""
     threads: ClassVar[bool] = False
     """Whether compiling starts threads, which its sandbox must then allow."""
+    reserved_bytes: ClassVar[int] = 0
+    """Private memory that it reserves at its start and does not fill: the limit for compiling is so much higher."""
 
     def options(self) -> dict[str, object]:
         """Return the keyword arguments for the class in the child, as JSON values."""

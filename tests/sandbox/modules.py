@@ -63,6 +63,23 @@ def memory_bomb(values: int = 1_000, blocks: int = 30_000) -> bytes:
     return command(code, types=(b"\x60" + types,))
 
 
+def late_bomb(functions: int = 8_000, variables: int = 49_000) -> bytes:
+    """Encode a small module for engines that compile a function at its first call.
+
+    `_start` calls each function once, and each has many variables to clear.
+    """
+    calls = b"".join(b"\x10" + unsigned(number + 1) for number in range(functions))
+    long = sized(b"\x01" + unsigned(variables) + b"\x7e\x0b")
+    return (
+        b"\0asm\1\0\0\0"
+        + section(TYPE, vector([b"\x60\0\0"]))
+        + section(FUNCTION, vector([b"\0"] * (functions + 1)))
+        + section(MEMORY, vector([b"\0\1"]))
+        + section(EXPORT, vector([sized(b"_start") + b"\0\0", sized(b"memory") + b"\2\0"]))
+        + section(CODE, vector([sized(b"\0" + calls + b"\x0b"), *[long] * functions]))
+    )
+
+
 def with_names(count: int, length: int) -> bytes:
     """Encode a module that exports `_start` under many long names."""
     names = (b"%0*d" % (length, number) for number in range(count))

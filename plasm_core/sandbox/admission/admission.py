@@ -28,6 +28,7 @@ from plasm_core.sandbox.process.child import (
     MAX_STATUS_BYTES,
     ChildReport,
     Meter,
+    ran_out_of_memory,
     reason,
     run_child,
     shortage,
@@ -322,6 +323,8 @@ class Admission:
             report = self._run(runtime, "plasm_core.sandbox.admission.compile", metered_fd, fd, meter)
             if report.returncode == 3:
                 message = report.status.decode("utf-8", "replace")
+                if ran_out_of_memory(message):
+                    raise self._memory_limit("compiled")
                 raise RefusedError("compile_failed", f"{runtime.name} cannot compile it: {message}")
             self._check_end(report, "compiled")
             seal(fd)
@@ -353,7 +356,7 @@ class Admission:
                 "module_fd": module_fd,
                 "out_fd": out_fd,
                 "cpu_s": limits.cpu_s,
-                "memory_bytes": limits.memory_bytes,
+                "memory_bytes": limits.memory_bytes + component.reserved_bytes,
                 "confinement": seccomp_filters.confinement(
                     seccomp_filters.compiling(threads=component.threads), file_bytes=limits.memory_bytes
                 ),
@@ -362,6 +365,13 @@ class Admission:
             pass_fds=[module_fd, out_fd],
             timeout_s=2 * limits.cpu_s + 10,
             meter=meter,
+        )
+
+    def _memory_limit(self, done: str) -> CompileLimitError:
+        memory_bytes = self._limits.memory_bytes
+        return CompileLimitError(
+            f"the module cannot be {done} within {memory_bytes} bytes of memory",
+            hint=setting_hint("admission.memory_bytes", 2 * memory_bytes),
         )
 
     def _check_end(self, report: ChildReport, done: str) -> None:
@@ -381,11 +391,8 @@ class Admission:
                 f"the module cannot be {done} within {limits.cpu_s} s of processor time",
                 hint=setting_hint("admission.cpu_s", 2 * limits.cpu_s),
             )
-        if "memory allocation" in report.stderr or "MemoryError" in report.stderr:
-            raise CompileLimitError(
-                f"the module cannot be {done} within {limits.memory_bytes} bytes of memory",
-                hint=setting_hint("admission.memory_bytes", 2 * limits.memory_bytes),
-            )
+        if ran_out_of_memory(report.stderr):
+            raise self._memory_limit(done)
         if report.signal_name in ("SIGABRT", "SIGSEGV", "SIGBUS", "SIGILL", "SIGTRAP"):
             raise RefusedError("compile_failed", f"the module ended its compiler ({report.signal_name})")
         if report.signal_name == "SIGKILL":  # its own limit of processor time is SIGXCPU first

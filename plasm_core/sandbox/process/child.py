@@ -29,7 +29,7 @@ from plasm_core.scratch_file import scratch_file
 MAX_STATUS_BYTES = 4 << 20
 START_S = 60.0
 """How long a zygote or a worker may take until it is ready for a job."""
-_STDERR_TAIL = 4_096
+_STDERR_TAIL = 16_384  # V8 writes a stack trace of several thousand bytes after its reason
 _ASK_S = 30
 _METER_S = 0.5
 _LONGEST_DELAY_S = 0.02
@@ -201,12 +201,22 @@ def start_child(
 
 
 def reason(stderr: str) -> str:
-    """Return the last line of a child's stderr: of a traceback, the error."""
+    """Return the last line of a child's stderr: of a traceback, the error; of V8's report, what failed."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    for line in lines:
+        found = re.match(r"# (Fatal .*out of memory.*|Check failed: .*)|(\[FATAL:.*)", line)
+        if found:
+            return (found[1] or found[2])[:500]
     for number in range(len(lines) - 1, -1, -1):
         if re.match(r"[A-Za-z_][\w.]*(Error|Failure|Exception|Interrupt)\b", lines[number]):
             return " ".join(lines[number:])[:500]
     return lines[-1][:500] if lines else "it said nothing"
+
+
+def ran_out_of_memory(said: str) -> bool:
+    """Return whether a child says that an allocation failed, in the words of Rust and wasm3, of Python, or of V8."""
+    # V8's check fails where it makes memory for code writable.
+    return bool(re.search(r"memory allocation|MemoryError|[Oo]ut of memory|failed: SetPermissions\(", said))
 
 
 def shortage(stderr: str) -> str | None:

@@ -31,6 +31,7 @@ class V8Runtime(Runtime):
     install: ClassVar[str | None] = "pip install 'phase-plasm[engine-v8]'"
     entry: ClassVar[str] = "plasm_runtime_v8.engine:V8Engine"
     threads: ClassVar[bool] = True
+    reserved_bytes: ClassVar[int] = (512 + 64) << 20  # for code, and for the deep stack of its thread
     forks: ClassVar[bool] = False
     strangers_hint: ClassVar[str | None] = "choose another runtime, or set runtime.v8.strangers = true"
     canonical_nans: ClassVar[bool] = False

@@ -27,6 +27,7 @@ class Wasm3Runtime(Runtime):
         "CFLAGS=-Wno-error=incompatible-pointer-types pip install 'phase-plasm[wasm3]'"
     )
     entry: ClassVar[str] = "plasm_runtime_wasm3.engine:Wasm3Engine"
+    reserved_bytes: ClassVar[int] = 64 << 20  # for the interpreter's stack
     canonical_nans: ClassVar[bool] = False
     # wasm3 lacks passive data and extended constants, mixes up blocks of several values, quiets signalling NaNs of
     # 32 bits, whose register has 64, and forgets the empty end of a table.
