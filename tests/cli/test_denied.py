@@ -55,6 +55,17 @@ def test_a_limit_of_address_space_is_named(stranger: Plasm, mebibytes: int) -> N
 
 
 @on_linux
+def test_a_limit_of_address_space_is_named_and_not_the_module_where_v8_cannot_start(stranger: Plasm) -> None:
+    pytest.importorskip("py_mini_racer")
+
+    done = denied(stranger, f"as={4 << 30}", "run", "--runtime", "v8", HELLO, stdin=b"abc")
+
+    assert (done.code, done.out) == (FAILURE, b"")
+    assert "v8: failed to reserve address space" in done.err
+    assert "address space is limited to 4096 MiB (ulimit -v)" in done.err
+
+
+@on_linux
 @pytest.mark.parametrize("mebibytes", [60, 200, 511])
 @pytest.mark.parametrize("module", ["plasm_core.cli", "plasm_core.daemon"])
 def test_a_limit_that_is_too_low_for_a_command_is_named_at_once(

@@ -11,6 +11,7 @@ import _thread
 import ctypes
 import importlib.machinery
 import os
+import resource
 import sys
 
 TYPE_CHECKING = False  # importing typing would cost every worker
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 STACK_BYTES = 64 << 20
 """The stack of V8's thread. 262,144 stack units take less than half of it on x86-64 and aarch64."""
 _STACK_MARGIN_BYTES = 1 << 20
+_ADDRESS_SPACE_BYTES = 2 << 40
+"""What V8 reserves, rounded up: 1.4 TiB of address space, of which it uses little."""
 _ATTRIBUTES_BYTES = 128  # pthread_attr_t has 56 bytes on x86-64 and 64 on aarch64
 
 # Types of a value, as src/v8_py_frontend/binary_value.h of mini-racer numbers them.
@@ -68,6 +71,10 @@ def open_library() -> ctypes.CDLL:
 
     Raises: `V8Error`.
     """
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY and limit < _ADDRESS_SPACE_BYTES:
+        # V8 would end the process at one reservation or another, with a stack trace.
+        raise V8Error(f"failed to reserve address space: it is limited to {limit >> 20} MiB")
     found = importlib.machinery.PathFinder.find_spec("py_mini_racer")
     if found is None or not found.submodule_search_locations:
         raise V8Error("the package mini-racer is not installed")
@@ -106,7 +113,7 @@ def deepen_thread_stacks() -> None:
 
 
 class Context:
-    """One V8 isolate with its global object. Starts threads; scripts run on one of them."""
+    """One V8 isolate with its global object. Starts a thread, on which scripts run."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
