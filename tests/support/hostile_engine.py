@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import struct
+import time
 from collections.abc import Mapping
 
 from plasm_core.plugins.engine import PAGE_BYTES, Engine, Instance, LoadedModule, Memory
@@ -25,6 +26,8 @@ _ARGUMENTS, _VECTOR, _TEXT = 64, 8, 65_536
 TAKEN_AWAY = "taken away by a test"
 ATTEMPT_WHILE_LOADING = b"attempt"
 """The artefact that has the zygote make attempts too."""
+STALL_WHILE_LOADING = b"stall"
+"""The artefact that is never loaded."""
 
 _pid = 0
 
@@ -141,7 +144,9 @@ class HostileEngine(Engine):
         return json.dumps(attempts_here(EARLY)).encode()
 
     def load(self, artefact: bytes) -> LoadedModule:
-        """Make the attempts in the zygote, if told to."""
+        """Make the attempts in the zygote, if told to, or wait until this process is killed."""
+        while artefact == STALL_WHILE_LOADING:
+            time.sleep(60)
         return HostileModule(attempts_here(EARLY) if artefact == ATTEMPT_WHILE_LOADING else {})
 
 

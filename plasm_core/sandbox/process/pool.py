@@ -64,7 +64,7 @@ class Pool:
         # The kernel ties a child's life to the thread that started it: one thread that lives as long as the
         # pool.
         self._starter = ThreadPoolExecutor(1, thread_name_prefix="plasm-zygotes")
-        self._spawner = Spawner(config)
+        self._spawner = Spawner(config, self._starter)
 
     def take(self, program: Program, *, jobs: int, meter: Meter = unmetered) -> Worker:
         """Return a worker from the program's zygote, which is started if there is none. Raises: `SandboxError`.
@@ -72,7 +72,7 @@ class Pool:
         `meter` gets the processor time, in seconds, of starting the zygote.
         """
         if not program.runtime.forks:
-            worker = self._starter.submit(self._spawner.take, program, jobs=1, meter=meter).result()
+            worker = self._spawner.take(program, jobs=1, meter=meter)
             self.missing = self._spawner.missing
             return worker
         key = f"{jobs} {program_key(program)}"

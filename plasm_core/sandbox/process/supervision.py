@@ -41,6 +41,8 @@ from plasm_core.trap_kinds import TRAP_KINDS
 OutputSink = Callable[[OutputStream, bytes], None]
 """Takes some bytes of an output. It must not wait for a client."""
 
+_GIVING_UP = (signal.SIGABRT, signal.SIGTRAP)
+"""How engines end their process where an allocation fails: those in Rust, and V8."""
 _POLL_S = 0.2
 _DYING_S, _DYING_PAUSE_S = 2.0, 0.005
 _RECEIVE_BYTES = 1 << 18
@@ -310,7 +312,8 @@ class Supervision:
         if returncode == -signal.SIGKILL:
             return Outcome(kind="system_error", detail=f"the worker was {kills().explain()}")
         how = signal_name(-returncode) if returncode < 0 else f"exit code {returncode}"
-        return Outcome(kind="system_error", detail=f"the worker died ({how})")
+        why = ": its engine gave up, probably for memory" if -returncode in _GIVING_UP else ""
+        return Outcome(kind="system_error", detail=f"the worker died ({how}){why}")
 
 
 def _packed(collected: CollectedFiles) -> bytes:

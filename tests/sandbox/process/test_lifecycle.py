@@ -109,15 +109,15 @@ def test_closing_ends_zygotes_and_idle_workers(directory: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "name"),
+    ("number", "how"),
     [
-        (signal.SIGTERM, "SIGTERM"),
-        (signal.SIGABRT, "SIGABRT"),
-        (signal.SIGRTMIN + 6, f"signal {signal.SIGRTMIN + 6}"),
+        (signal.SIGTERM, "(SIGTERM)"),
+        (signal.SIGABRT, "(SIGABRT): its engine gave up, probably for memory"),
+        (signal.SIGRTMIN + 6, f"(signal {signal.SIGRTMIN + 6})"),
     ],
     ids=str,
 )
-def test_a_worker_that_is_killed_is_a_system_error(lab: Lab, number: int, name: str) -> None:
+def test_a_worker_that_is_killed_is_a_system_error(lab: Lab, number: int, how: str) -> None:
     with lab.running(lab.admit(ENDLESS)) as (ended, _):
         [worker] = processes.workers(SELF)
         os.kill(worker, number)
@@ -125,7 +125,7 @@ def test_a_worker_that_is_killed_is_a_system_error(lab: Lab, number: int, name: 
         assert processes.wait_until(lambda: bool(ended))
 
     [job] = ended
-    assert job.outcome == Outcome(kind="system_error", detail=f"the worker died ({name})")
+    assert job.outcome == Outcome(kind="system_error", detail=f"the worker died {how}")
     assert 1_000 < job.gas_used < 2_000  # it had written, and says no more of itself
     assert gone(worker)
 
