@@ -78,7 +78,7 @@ def anyones_directory() -> Iterator[str]:
 @pytest.mark.parametrize("user", USERS)
 def test_no_process_survives_a_killed_node(user: str, anyones_directory: str) -> None:
     directory = f"{anyones_directory}/cache"
-    with interpreter_of(user).start("-m", "tests.support.busy_node", directory, "50") as node:
+    with interpreter_of(user).start("-m", "tests.support.busy_node", directory, "50", "wasmtime") as node:
         assert node.stdout is not None
         assert node.stdout.readline() == b"all run\n"
         workers, zygotes = processes.workers(node.pid), processes.zygotes(node.pid)
@@ -89,6 +89,21 @@ def test_no_process_survives_a_killed_node(user: str, anyones_directory: str) ->
         assert len(workers) >= 50
         assert len(zygotes) == 1
         assert descendants >= {*workers, *zygotes}
+        assert processes.wait_until(lambda: not any(map(processes.alive, descendants)), timeout_s=5)
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_no_worker_without_a_zygote_survives_a_killed_node(user: str, anyones_directory: str) -> None:
+    pytest.importorskip("py_mini_racer")
+    directory = f"{anyones_directory}/cache"
+    with interpreter_of(user).start("-m", "tests.support.busy_node", directory, "3", "v8") as node:
+        assert node.stdout is not None
+        assert node.stdout.readline() == b"all run\n"
+        descendants = processes.descendants(node.pid)
+        node.kill()
+        node.wait()
+
+        assert len(descendants) == 3
         assert processes.wait_until(lambda: not any(map(processes.alive, descendants)), timeout_s=5)
 
 
