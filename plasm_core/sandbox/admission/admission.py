@@ -322,7 +322,7 @@ class Admission:
         try:
             report = self._run(runtime, "plasm_core.sandbox.admission.compile", metered_fd, fd, meter)
             if report.returncode == 3:
-                message = report.status.decode("utf-8", "replace")
+                message = " ".join(report.status.decode("utf-8", "replace").split())  # wasmtime's has lines
                 if ran_out_of_memory(message):
                     raise self._memory_limit("compiled")
                 raise RefusedError("compile_failed", f"{runtime.name} cannot compile it: {message}")

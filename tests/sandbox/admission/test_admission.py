@@ -35,6 +35,7 @@ from plasm_core.sandbox.admission.admission import Admission
 from plasm_core.sandbox.admission.cache import Cache
 from plasm_core.sandbox.admission.fit import check_fit
 from plasm_core.sandbox.metering import native_body
+from plasm_core.sandbox.metering.binary import vector
 from plasm_core.testing.bench import Bench, exited, module_named
 from plasm_core.testing.script import MONOTONIC, REALTIME, Script
 from tests.sandbox.hostile.runtime import HostileRuntime
@@ -340,6 +341,17 @@ def test_code_that_takes_v8_too_much_memory_is_refused_for_memory(admit: Admit) 
 
     assert error.reason == "compile_limit"
     assert "memory" in str(error)
+
+
+def test_what_a_compiler_says_of_a_limit_of_its_own_is_one_line(admit: Admit) -> None:
+    targets = 120_000
+    module = command(b"\x41\0\x0e" + vector([b"\0"] * targets) + b"\0")
+
+    error = refused(admit, module)
+
+    assert error.reason == "compile_failed"
+    assert "br_table" in str(error)
+    assert "\n" not in str(error)
 
 
 # Processor time enough, or a slow machine would be told of that instead.
