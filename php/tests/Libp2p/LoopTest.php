@@ -181,6 +181,39 @@ final class LoopTest extends TestCase
         self::assertNotSame('', $right->read(1, Deadline::after(5)));
     }
 
+    public function testASendThatFailsInTheLoopEndsTheConnectionWithItsCause(): void
+    {
+        $loop = new Loop();
+        $pair = stream_socket_pair(STREAM_PF_UNIX, STREAM_SOCK_STREAM, 0);
+        self::assertNotFalse($pair);
+        $socket = new Socket($loop, $pair[0]);
+        $called = 0;
+        $socket->onReadable(static function () use (&$called): void {
+            $called++;
+        });
+        $socket->post(str_repeat('x', 1024 * 1024)); // more than the kernel takes: the loop sends the rest
+        $writer = $loop->spawn(static fn () => $socket->write('x', Deadline::after(5)));
+        $loop->poll();
+        stream_set_blocking($pair[1], false);
+        self::assertNotSame('', stream_get_contents($pair[1])); // there is room to send again
+        stream_socket_shutdown($pair[1], STREAM_SHUT_RD);
+        while (!$writer->done()) {
+            $loop->poll();
+        }
+
+        $cause = 'the connection ended while bytes were sent: broken pipe';
+        self::assertSame($cause, $writer->error()?->getMessage());
+        self::assertSame(1, $called);
+        foreach ([static fn () => $socket->tryRead(10), static fn () => $socket->post('x')] as $use) {
+            try {
+                $use();
+                self::fail('the socket is open');
+            } catch (ConnectionClosed $exception) {
+                self::assertSame($cause, $exception->getMessage());
+            }
+        }
+    }
+
     public function testAClosedSocketSaysSo(): void
     {
         $loop = new Loop();

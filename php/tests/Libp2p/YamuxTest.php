@@ -48,6 +48,27 @@ final class YamuxTest extends TestCase
         self::assertEquals($frame, Frame::decode($frame->encode()));
     }
 
+    public function testASendThatFailsEndsTheStreamsWithItsCause(): void
+    {
+        $pair = stream_socket_pair(STREAM_PF_UNIX, STREAM_SOCK_STREAM, 0);
+        self::assertNotFalse($pair);
+        $socket = new Socket($this->loop, $pair[0]);
+        $session = new Session($socket, $this->loop, true);
+        $stream = $session->openStream();
+        $socket->post(str_repeat("\0", 1024 * 1024 - 12)); // more than the kernel takes: the loop sends the rest
+        $reader = $this->loop->spawn(static fn () => $stream->read(1, Deadline::after(5)));
+        $this->loop->poll();
+        stream_set_blocking($pair[1], false);
+        self::assertNotSame('', stream_get_contents($pair[1])); // there is room to send again
+        stream_socket_shutdown($pair[1], STREAM_SHUT_RD);
+        while (!$reader->done()) {
+            $this->loop->poll();
+        }
+
+        self::assertSame('the connection ended while bytes were sent: broken pipe', $reader->error()?->getMessage());
+        self::assertFalse($session->isOpen());
+    }
+
     /** @dataProvider wrongHeaders */
     #[DataProvider('wrongHeaders')]
     public function testAWrongHeaderEndsTheSession(string $hex): void

@@ -27,6 +27,9 @@ final class Socket implements ChannelInterface
     /** @var resource|null null once closed */
     private $socket;
 
+    /** Why sending failed, which ended the connection. */
+    private ?ConnectionClosed $failure = null;
+
     /** @param resource $socket a connected stream socket */
     public function __construct(private readonly Loop $loop, $socket)
     {
@@ -163,22 +166,39 @@ final class Socket implements ChannelInterface
     private function flush(): void
     {
         $socket = $this->open();
+        error_clear_last();
         $sent = @fwrite($socket, $this->queue->peek(self::HIGH_WATER_BYTES));
         if ($sent === false) {
+            $this->failure = self::failed(error_get_last()['message'] ?? '');
             $this->close();
-            throw new ConnectionClosed('the peer closed the connection');
+            throw $this->failure;
         }
         $this->queue->skip($sent);
         if ($this->queue->length() <= self::HIGH_WATER_BYTES) {
             $this->drained->notify();
         }
         $this->loop->onWritable($socket, $this->queue->length() === 0 ? null : function (): void {
+            $callback = $this->callback;
             try {
                 $this->flush();
             } catch (ConnectionClosed) {
-                // The next read or write finds the socket closed.
+                // Closing has woken those who wait to read or to write, and they find the cause. A callback is only
+                // called for bytes that arrive, of which there are none any more.
+                if ($callback !== null) {
+                    $callback();
+                }
             }
         });
+    }
+
+    /** Return the error of a send that failed. `$message`: PHP's, as in "… failed with errno=32 Broken pipe". */
+    private static function failed(string $message): ConnectionClosed
+    {
+        $reason = preg_match('/ errno=\d+ (.+)$/D', $message, $found) === 1 ? strtolower($found[1]) : null;
+
+        return new ConnectionClosed(
+            $reason === null ? 'the peer closed the connection' : "the connection ended while bytes were sent: $reason",
+        );
     }
 
     private function watch(?\Closure $callback): void
@@ -191,6 +211,6 @@ final class Socket implements ChannelInterface
     /** @return resource */
     private function open()
     {
-        return $this->socket ?? throw new ConnectionClosed('the connection is closed');
+        return $this->socket ?? throw $this->failure ?? new ConnectionClosed('the connection is closed');
     }
 }
