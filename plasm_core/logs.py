@@ -9,12 +9,15 @@ a value that strangers chose cannot add a fact or replace one.
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import os
 import re
 import sys
+import threading
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from types import TracebackType
 
 from plasm_core.config import DaemonConfig
 from plasm_core.printable import json_text, visible
@@ -27,7 +30,11 @@ _PLAIN = re.compile(r'[^\s="\\]+')
 _CONVERSION = re.compile(r"%(?:%|[-#0 +]*[0-9]*(?:\.[0-9]+)?[a-zA-Z])")
 _RESERVED = frozenset({"time", "level", "logger", "event", "message", "exception"})
 
+_FAILED = "ended by an error"
+
 Facts = Sequence[tuple[str, str]]
+
+log = logging.getLogger(__name__)
 
 
 class TextFormatter(logging.Formatter):
@@ -146,10 +153,14 @@ def _is_journal() -> bool:
 
 
 def set_up(config: DaemonConfig) -> None:
-    """Send the log to stderr, in the format and at the level of the configuration."""
+    """Send the log to stderr, in the format and at the level of the configuration.
+
+    Every line of a log in JSON is JSON: warnings of Python and exceptions that nobody catches are written to it, too.
+    """
     journal = _is_journal()
+    as_json = config.log_format == "json"
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if config.log_format == "json" else TextFormatter(journal=journal))
+    handler.setFormatter(JsonFormatter() if as_json else TextFormatter(journal=journal))
     # What no line shows need not be found out for each (Logging HOWTO, "Optimization").
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None
@@ -158,3 +169,45 @@ def set_up(config: DaemonConfig) -> None:
     root.setLevel(logging.WARNING)
     for name in OWN:
         logging.getLogger(name).setLevel(config.log_level.upper())
+    logging.captureWarnings(as_json)
+    sys.excepthook = _log_uncaught if as_json else sys.__excepthook__
+    threading.excepthook = _log_uncaught_in_thread if as_json else threading.__excepthook__
+
+
+def is_json() -> bool:
+    """Return whether this process writes a log, and in JSON."""
+    return any(isinstance(handler.formatter, JsonFormatter) for handler in logging.getLogger().handlers)
+
+
+def log_failure(message: str, hint: str | None) -> None:
+    """Log the error that ends this process, with its hint if it has one."""
+    if hint:
+        log.error(f"{_FAILED} reason=%s hint=%s", message, hint)
+    else:
+        log.error(f"{_FAILED} reason=%s", message)
+
+
+def logged_failure(line: str) -> tuple[str, str | None] | None:
+    """Return the error and the hint that `log_failure` wrote to a line of a log in JSON; None for other lines."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    if (
+        not isinstance(entry, dict)
+        or entry.get("event") != _FAILED
+        or not isinstance(entry.get("reason"), str)
+    ):
+        return None
+    hint = entry.get("hint")
+    return entry["reason"], hint if isinstance(hint, str) else None
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    log.critical("ended by an unexpected error", exc_info=(kind, error, trace))
+
+
+def _log_uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
+    if args.exc_value is not None and not isinstance(args.exc_value, SystemExit):
+        info = (args.exc_type, args.exc_value, args.exc_traceback)
+        log.critical("a thread ended by an unexpected error", exc_info=info)

@@ -159,7 +159,14 @@ def cli() -> None:
 
 
 def show_error(message: str, hint: str | None = None) -> None:
-    """Print an error. The renderer is imported here, because importing it takes longer than `plasm --help`."""
+    """Print an error, or log it if stderr is a log in JSON.
+
+    The renderer is imported here, because importing it takes longer than `plasm --help`.
+    """
+    logs = sys.modules.get("plasm_core.logs")  # only a process that logs has imported it
+    if logs is not None and logs.is_json():
+        logs.log_failure(message, hint)
+        return
     from plasm_core.cli import render
 
     render.show_error(message, hint)

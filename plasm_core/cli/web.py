@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from plasm_core.web.server import Listen
 
 _ADDRESS = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
+
+
+log = logging.getLogger(__name__)
 
 
 @click.group(invoke_without_command=True, epilog=exits.EPILOGUE)
@@ -111,8 +115,16 @@ def web(
                 hosts=tuple(name.lower().rstrip(".") for name in webhook_hosts), private=webhook_private
             ),
         ),
-        lambda line: click.echo(line, err=True),
+        _log_line if logs.is_json() else _print_line,
     )
+
+
+def _print_line(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _log_line(line: str) -> None:
+    log.info("%s", line)
 
 
 @web.group(epilog=exits.EPILOGUE)

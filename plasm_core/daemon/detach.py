@@ -15,6 +15,7 @@ from pathlib import Path
 from plasm_core import paths
 from plasm_core.cli import exits, render
 from plasm_core.errors import PeerUnreachableError
+from plasm_core.logs import logged_failure
 from plasm_core.ownership import check_owner
 
 READY_S = 120.0
@@ -62,8 +63,18 @@ def detach(release: Callable[[], None]) -> Callable[[], None]:
         sys.exit(exits.OK)
     with log.open("rb") as file:
         file.seek(max(began, log.stat().st_size - _LOG_BYTES))
-        render.show_page(file.read(_LOG_BYTES).decode("utf-8", "replace"), stderr=True)
+        _show_failure(file.read(_LOG_BYTES).decode("utf-8", "replace"))
     sys.exit(code)
+
+
+def _show_failure(text: str) -> None:
+    """Show what a daemon logged that did not start. Of a log in JSON only the error that ended it, in words."""
+    failures = filter(None, map(logged_failure, reversed(text.splitlines())))
+    last = next(failures, None)
+    if last is None:
+        render.show_page(text, stderr=True)
+    else:
+        render.show_error(*last)
 
 
 def _settle(log: int) -> None:

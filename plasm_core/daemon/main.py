@@ -120,20 +120,21 @@ def plasmd(
     mark = ctx.ensure_object(StartMark)
     if not check:
         mark.set(socket)
+    used = set(chosen_discoveries(settings))
+    if settings.gateway.enabled:
+        used.add(_discovery_of_gateway(settings))
+    if bootstrap and DEFAULT_DISCOVERY[0] not in used:
+        raise click.UsageError(
+            "--bootstrap begins at a node of a network: it needs --transport libp2p, to be a node, or --gateway"
+        )
     ready = background.detach(mark.leave) if detach else _ignore
-    logs.set_up(settings.daemon)
+    # the answer to --check is for a person
+    logs.set_up(attrs.evolve(settings.daemon, log_format="text") if check else settings.daemon)
     with LocalNode(settings) as node:
         try:
             transports, discoveries = check_all(node)
         except ConfigError as exc:
             raise settings.located(exc) from exc
-        used = {discovery.name for discovery in discoveries}
-        if settings.gateway.enabled:
-            used.add(_discovery_of_gateway(settings))
-        if bootstrap and DEFAULT_DISCOVERY[0] not in used:
-            raise click.UsageError(
-                "--bootstrap begins at a node of a network: it needs --transport libp2p, to be a node, or --gateway"
-            )
         if check:
             untried = check_start(settings, transports)
             click.echo("the configuration is valid" + (f"; {untried}" if untried else ""))

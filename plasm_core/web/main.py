@@ -133,7 +133,8 @@ def run(settings: Config, options: WebOptions, show: Callable[[str], None]) -> N
             show(f"listening on {url}")
             if listen.is_loopback:
                 token, path = page_token(tokens)
-                show(f"open {url}#token={token}" if sys.stderr.isatty() else f"its token is in {path}")
+                is_for_person = sys.stderr.isatty() and settings.daemon.log_format == "text"
+                show(f"open {url}#token={token}" if is_for_person else f"its token is in {path}")
         with sole():
             trio.run(_serve, settings, options, tokens, listening, context)
     finally:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 
-from plasm_core.logs import JsonFormatter, TextFormatter, _is_journal
+from plasm_core.logs import JsonFormatter, TextFormatter, _is_journal, logged_failure
 
 HOSTILE = "bye peer=12D3KooWVICTIM job=deadbeef outcome=exited level=error\n2026-01-01 info \x9b2J\u202e"
 OWN = "plasm_core.daemon.session"
@@ -149,3 +151,51 @@ def test_a_variable_that_was_inherited_makes_no_terminal_a_journal(monkeypatch: 
     monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino + 1}")
 
     assert (own, _is_journal()) == (True, False)
+
+
+PROGRAM = """
+import sys, threading, warnings
+from plasm_core import logs
+from plasm_core.cli.commands import reporting
+from plasm_core.config import DaemonConfig
+from plasm_core.errors import ConfigError
+
+logs.set_up(DaemonConfig(log_format="json"))
+warnings.warn("old")
+thread = threading.Thread(target=lambda: 1 / 0)
+thread.start()
+thread.join()
+with reporting():
+    raise {error}
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "event", "code"),
+    [
+        ("ConfigError('wrong\\nlog_level=debug', hint='right')", "ended by an error", 3),
+        ("KeyboardInterrupt", "ended by an error", 130),
+        ("ValueError", "ended by an unexpected error", 1),
+    ],
+)
+def test_whatever_ends_a_process_is_json_in_its_log(error: str, event: str, code: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.replace("{error}", error)], capture_output=True, text=True, check=False
+    )
+    entries = [json.loads(line) for line in done.stderr.splitlines()]
+
+    assert done.returncode == code
+    assert [entry["event"] for entry in entries[1:]] == ["a thread ended by an unexpected error", event]
+    assert entries[0]["logger"] == "py.warnings"
+    assert "ZeroDivisionError" in entries[1]["exception"]
+    if code == 3:
+        assert (entries[2]["reason"], entries[2]["hint"]) == ("wrong\nlog_level=debug", "right")
+        assert logged_failure(done.stderr.splitlines()[2]) == ("wrong\nlog_level=debug", "right")
+        assert logged_failure(done.stderr.splitlines()[1]) is None
+
+
+@pytest.mark.parametrize(
+    "line", ["", "error: one", "[]", "{}", '{"event": "ended by an error"}', '{"event":']
+)
+def test_other_lines_are_no_failure(line: str) -> None:
+    assert logged_failure(line) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -87,6 +88,36 @@ def test_a_killed_daemon_in_the_background_leaves_nothing_that_keeps_the_next(tm
         stopped = plasmd(daemon, "--stop")
 
         assert (again.returncode, stopped.returncode) == (OK, OK), again.stderr
+
+
+JSON = ("--set", "daemon.log_format=json")
+
+
+def test_a_log_in_json_has_no_other_line_when_a_second_daemon_does_not_start(tmp_path: Path) -> None:
+    """The second daemon writes to the log of the first."""
+    with Daemon(tmp_path) as daemon:
+        started = plasmd(daemon, "--detach", *JSON)
+        try:
+            again = plasmd(daemon, "--detach", *JSON)
+            beside = plasmd(daemon, *JSON)
+        finally:
+            stopped = plasmd(daemon, "--stop")
+        lines = (daemon.state / "plasmd.log").read_text().splitlines()
+        entries = [json.loads(line) for line in [*lines, *beside.stderr.decode().splitlines()]]
+
+        assert (started.returncode, stopped.returncode) == (OK, OK)
+        assert (again.returncode, beside.returncode) == (FAILURE, FAILURE)
+        failures = [entry for entry in entries if entry["event"] == "ended by an error"]
+        shown = [f"error: {failures[0]['reason']}", f"hint: {failures[0]['hint']}"]
+        assert "error: another daemon (process " in shown[0]
+        assert [again.stderr.decode().splitlines(), len(failures)] == [shown, 2]
+
+
+def test_check_answers_in_words_when_the_log_is_in_json(tmp_path: Path) -> None:
+    with Daemon(tmp_path) as daemon:
+        done = plasmd(daemon, "--check", *JSON, "--set", "transport.local.group=nosuchgroup")
+
+        assert done.stderr.startswith(b"error: ")
 
 
 @pytest.mark.parametrize("options", [("--detach", "--stop"), ("--check", "--detach")])

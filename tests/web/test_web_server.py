@@ -83,6 +83,24 @@ def test_a_unix_socket_behind_a_proxy_needs_a_token(own_daemon: Daemon) -> None:
     assert with_token.startswith(b"HTTP/1.1 200")
 
 
+def test_a_log_in_json_has_no_other_line(daemon: Daemon) -> None:
+    """Neither where the server listens, nor why a second one does not start."""
+    in_json = ("--set", "daemon.log_format=json")
+    with WebServer(daemon, *in_json) as web:
+        web.start()
+        first = [json.loads(line) for line in web.said.splitlines()]
+        where = next(entry["event"] for entry in first if entry["event"].startswith("listening on "))
+        address = where.rstrip("/").rpartition("/")[2]
+
+        second = daemon.plasm("web", "--listen", address, *in_json, check=False)
+
+        assert second.returncode == 1
+        (failure,) = [json.loads(line) for line in second.stderr.splitlines()]
+        assert address.rpartition(":")[2] in failure["reason"]
+        assert web.end() == 0
+        assert all(json.loads(line) for line in web.said.splitlines())
+
+
 def test_a_socket_that_a_crash_left_is_used_again(daemon: Daemon) -> None:
     with tempfile.TemporaryDirectory(prefix="plasm-") as directory:
         path = Path(directory) / "web.sock"
