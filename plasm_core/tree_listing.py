@@ -21,6 +21,8 @@ MAX_PATH_BYTES = 1_024
 MAX_TARGET_BYTES = 1_024
 MAX_LISTING_BYTES = len(MAGIC) + MAX_ENTRIES * (5 + MAX_PATH_BYTES + 4 + MAX_TARGET_BYTES)
 MAX_FILE_BYTES = 2**40
+MEMORY_PER_LISTING_BYTE = 4
+"""How much memory of a worker each byte of its job's listing may take: the listing itself, its names, and its index."""
 
 _NO_NAMES = frozenset((b"", b".", b".."))
 _HEAD = struct.Struct("<BI")  # kind, length of the path

@@ -241,7 +241,7 @@ class Service:
         job = accepted.job
         if accepted.created:
             self.counters.add("jobs_accepted_total", route=offer.route)
-            self._tracks[job.row] = Track(job, offer.owner, demand_for(job))
+            self._tracks[job.row] = Track(job, offer.owner, demand_for(job, self.store))
             offer.place.fill(job.row)
             self._work.unpark_all()
             log.info(
@@ -287,8 +287,10 @@ class Service:
         """Restore the jobs that an earlier process stored. Raises: `StorageError`."""
         await self._usage.restore()
         found = await trio.to_thread.run_sync(self.store.recover)
-        for job in (*found.queued, *found.exhausted, *found.cancelling):
-            self._tracks[job.row] = Track(job, recovered(job), demand_for(job))
+        live = (*found.queued, *found.exhausted, *found.cancelling)
+        demands = await trio.to_thread.run_sync(lambda: [demand_for(job, self.store) for job in live])
+        for job, demand in zip(live, demands, strict=True):
+            self._tracks[job.row] = Track(job, recovered(job), demand)
         for job in found.queued:
             self.schedule.put(self._tracks[job.row])
         for job in found.exhausted:

@@ -52,9 +52,14 @@ class Track:
         return self.job.interruptions > 1 and self.runs_here
 
 
-def demand_for(job: Job) -> Demand:
-    """Return the resources of this machine that a job may use: none if another node runs it."""
-    return demand_of(job.manifest) if job.route == "here" else Demand(cpu=0, memory_bytes=0)
+def demand_for(job: Job, store: Store) -> Demand:
+    """Return the resources of this machine that a job may use: none if another node runs it.
+
+    It may read the length of the listing of the job's input tree from the disk, once for each tree.
+    """
+    if job.route != "here":
+        return Demand(cpu=0, memory_bytes=0)
+    return demand_of(job.manifest, listing_bytes=store.trees.listing_bytes(job.tree) if job.tree else 0)
 
 
 _GONE = {Gone.RELEASED: "been released", Gone.EXPIRED: "expired"}

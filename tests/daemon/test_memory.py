@@ -15,9 +15,11 @@ from pathlib import Path
 import pytest
 
 from plasm_core.client import Client, Submission
-from plasm_core.daemon.scheduling.slots import DAEMON_BYTES
+from plasm_core.daemon.scheduling.slots import DAEMON_BYTES, WORKER_BYTES
 from plasm_core.protocol.messages import Accepted, Offered
 from plasm_core.records import Handle, Limits
+from plasm_core.records.files import FileLimits, JobFiles
+from plasm_core.sandbox.process.tree_packing import bytes_source, pack_tree
 from tests.support import processes, wat
 from tests.support.conversing import calling
 from tests.support.daemon import DEADLINE_S, Daemon
@@ -158,6 +160,23 @@ def test_standard_input_takes_no_memory(daemon: Daemon, stdin_mib: int) -> None:
     Client().cancel(handle)
 
     assert grown <= series(daemon, "memory_idle_bytes") + 65 * MIB
+
+
+def test_a_job_with_files_counts_what_the_listing_of_its_tree_takes(daemon: Daemon) -> None:
+    limits = FileLimits(data_bytes=0, entries=2_000, descriptors=4)
+    module, _ = greedy(0, data_mib=0, memory_mib=1).load()
+    sources = [bytes_source(b"x" * 250 + b"%04d" % number, b"") for number in range(1_000)]
+    with pack_tree(sources) as pack:
+        asked = JobFiles(tree=pack.tree, read_only=(), outputs=(), limits=limits)
+        terms = Limits(gas=10**15, memory_bytes=MIB, output_bytes=MIB)
+        job = Submission.of(module, pack=pack, asked_files=asked, limits=terms, wall_time_s=600)
+        handle = hand_in(daemon, job)
+
+        taken = series(daemon, "memory_taken_bytes")
+        Client().cancel(handle)
+
+    assert pack.listing_bytes > 250_000
+    assert taken == MIB + WORKER_BYTES + 2_000 * 2_048 + 4 * pack.listing_bytes
 
 
 def test_a_job_that_needs_all_of_it_ends_the_zygotes(daemon: Daemon) -> None:

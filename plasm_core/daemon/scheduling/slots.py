@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 from plasm_core.errors import RefusedError
 from plasm_core.machine import Demand
 from plasm_core.records import Manifest
+from plasm_core.tree_listing import MEMORY_PER_LISTING_BYTE
 
 K = TypeVar("K", bound=Hashable)
 
@@ -22,9 +23,14 @@ DAEMON_BYTES = 128 << 20
 """The most memory that the daemon itself takes on a small machine under any load of clients."""
 
 
-def demand_of(manifest: Manifest) -> Demand:
-    """Return the processors and memory that a job may use."""
-    files = 0 if manifest.files is None else manifest.files.limits.memory_bytes
+def demand_of(manifest: Manifest, *, listing_bytes: int = 0) -> Demand:
+    """Return the processors and memory that a job may use. `listing_bytes`: the size of the listing of its input tree.
+
+    The worker may take as much beside the guest's memory (`plasm_core.sandbox.process.worker_files.file_memory`).
+    """
+    files = 0
+    if manifest.files is not None:
+        files = manifest.files.limits.memory_bytes + MEMORY_PER_LISTING_BYTE * listing_bytes
     return Demand(cpu=manifest.cpu, memory_bytes=manifest.limits.memory_bytes + files + WORKER_BYTES)
 
 

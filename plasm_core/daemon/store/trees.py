@@ -13,7 +13,13 @@ from plasm_core.daemon.store.disk import storage_errors
 from plasm_core.daemon.store.modules import Modules, ModuleUpload, Pin
 from plasm_core.errors import RefusedError, StorageError
 from plasm_core.fair_shares import Holder
-from plasm_core.sandbox.process.file_pack import FilePack, PackDigests, read_pack
+from plasm_core.sandbox.process.file_pack import (
+    PREFIX_BYTES,
+    FilePack,
+    PackDigests,
+    listing_length,
+    read_pack,
+)
 from plasm_core.sandbox.process.sealed_memory import sealed_blob
 from plasm_core.tree_listing import ListingError
 
@@ -36,6 +42,7 @@ class Trees(Modules):
         super().__init__(directory, quota_bytes, ballast)
         self._jobs: collections.Counter[str] = collections.Counter()
         self._compared: set[str] = set()
+        self._listing_bytes: dict[str, int] = {}
         self._reading = threading.BoundedSemaphore(_READ_AT_ONCE)
 
     def retain(self, digest: str) -> None:
@@ -69,10 +76,12 @@ class Trees(Modules):
 
     def _throw_out(self, digest: str) -> None:
         self._compared.discard(digest)
+        self._listing_bytes.pop(digest, None)
         super()._throw_out(digest)
 
     def _forget(self, digest: str) -> None:
         self._compared.discard(digest)
+        self._listing_bytes.pop(digest, None)
         super()._forget(digest)
 
     def _is_whole(self, found: str, digest: str) -> bool:
@@ -81,6 +90,21 @@ class Trees(Modules):
 
     def _upload(self, path: Path, digest: str, size_bytes: int, holder: Holder) -> ModuleUpload:
         return TreeUpload(self, path, digest, size_bytes, holder)
+
+    def listing_bytes(self, digest: str) -> int:
+        """Return the size of a tree's listing, 0 if the tree is not stored or cannot be read: no job runs with it."""
+        found = self._listing_bytes.get(digest)
+        if found is not None:
+            return found
+        try:
+            with open(self._path(digest), "rb") as pack:
+                found = listing_length(pack.read(PREFIX_BYTES))
+        except (OSError, ListingError):
+            return 0
+        with self._lock:
+            if digest in self._sizes:
+                self._listing_bytes[digest] = found
+        return found
 
     def open(self, digest: str) -> FilePack:
         """Open a tree. Every file of it has been compared with its digest since the start of this process.

@@ -78,6 +78,13 @@ def prefix(listing: bytes) -> bytes:
     return _PREFIX.pack(len(listing))
 
 
+def listing_length(prefix: bytes) -> int:
+    """Return the length of the listing of a pack that begins with these bytes. Raises: `ListingError`."""
+    if len(prefix) != PREFIX_BYTES or (found := int(_PREFIX.unpack(prefix)[0])) > MAX_LISTING_BYTES:
+        raise ListingError("a pack without the length of its listing")
+    return found
+
+
 def blobs(entries: Iterable[TreeEntry]) -> Iterator[tuple[bytes, int]]:
     """Return digest and size of each blob, once, in the order of the listing."""
     seen = set()

@@ -170,7 +170,7 @@ def serve(
         noted = noted or sent.shared_note()  # a shared worker keeps the one that came with its first job
         if number == 0:
             confinement.limit_resources(
-                cpu_s=job.cpu_s, memory_bytes=job.memory_bytes + file_memory(job) + OVERHEAD_BYTES
+                cpu_s=job.cpu_s, memory_bytes=job.memory_bytes + file_memory(job.files) + OVERHEAD_BYTES
             )
             tighten()
         host, instance = ready or make_instance(module)
@@ -194,7 +194,7 @@ def serve_hosted(sock: _socket.socket, module: HostedModule, tighten: Callable[[
     job, sent = receive_job(sock)
     noted = sent.shared_note()
     memory_bytes = (
-        job.memory_bytes + 2 * file_memory(job) + HOSTED_OVERHEAD_BYTES
+        job.memory_bytes + 2 * file_memory(job.files) + HOSTED_OVERHEAD_BYTES
     )  # its buffers grow by doubling
     confinement.limit_resources(cpu_s=job.cpu_s, memory_bytes=memory_bytes)
     tighten()

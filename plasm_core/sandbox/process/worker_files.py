@@ -10,6 +10,7 @@ from plasm_core.sandbox.process import worker_frames
 from plasm_core.sandbox.wasi.file_calls import FileCalls
 from plasm_core.sandbox.wasi.inodes import TreeLimits
 from plasm_core.sandbox.wasi.open_files import FileJob
+from plasm_core.tree_listing import MEMORY_PER_LISTING_BYTE
 
 TYPE_CHECKING = False  # importing typing would cost every worker
 if TYPE_CHECKING:
@@ -126,10 +127,10 @@ def send_outputs(sock: _socket.socket, files: FileCalls) -> None:
     sock.sendall(waiting)
 
 
-def file_memory(job: worker_frames.WorkerJob) -> int:
+def file_memory(files: worker_frames.WorkerFiles | None) -> int:
     """Return how much memory a job's files may take in a worker, in bytes: the worker's limit grows by it."""
-    files = job.files
     if files is None:
         return 0
     # Buffers that grow are allocated with an eighth more; an inode takes about 700 bytes besides its listing.
-    return int(files.data_bytes * 5 // 4 + files.entries * _ENTRY_MEMORY_BYTES + 4 * files.listing_bytes)
+    written = files.data_bytes * 5 // 4
+    return int(written + files.entries * _ENTRY_MEMORY_BYTES + MEMORY_PER_LISTING_BYTE * files.listing_bytes)

@@ -12,6 +12,9 @@ from plasm_core.daemon.scheduling.slots import DAEMON_BYTES, WORKER_BYTES, Slots
 from plasm_core.errors import RefusedError
 from plasm_core.machine import Demand
 from plasm_core.records import JobInput, Limits, manifest_for
+from plasm_core.records.files import FileLimits, JobFiles
+from plasm_core.records.manifest import PROFILE_V2
+from plasm_core.sandbox.process import worker_files, worker_frames
 
 TOTAL = Demand(cpu=4, memory_bytes=1000)
 SMALL = Demand(cpu=1, memory_bytes=100)
@@ -155,3 +158,18 @@ def test_lent_memory_leaves_the_daemon_its_own(whole_mib: int) -> None:
     assert whole - lendable_bytes(whole) >= min(DAEMON_BYTES, whole // 2)
     assert lendable_bytes(whole) >= whole // 2
     assert lendable_bytes(4 << 30) == 3 << 30
+
+
+def test_a_demand_counts_files_as_their_worker_does() -> None:
+    """Else a node lends more memory than it has: the listing of a tree with long names has 134 MB at most."""
+    limits = FileLimits(data_bytes=5 << 20, entries=1_000, descriptors=10)
+    asked = JobFiles(tree="00" * 32, read_only=(), outputs=("out",), limits=limits)
+    plain = manifest_for(b"", JobInput())
+    manifest = attrs.evolve(plain, profile=PROFILE_V2, files=asked)
+    body = worker_frames.pack_files(
+        listing_bytes=30 << 20, **attrs.asdict(limits), read_only=[], outputs=[b"out"]
+    )
+
+    told = demand_of(manifest, listing_bytes=30 << 20).memory_bytes - demand_of(plain).memory_bytes
+
+    assert told == worker_files.file_memory(worker_frames.WorkerFiles(body, 0))

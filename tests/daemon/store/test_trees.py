@@ -70,6 +70,21 @@ def job_of(store: Store, data: bytes) -> Job:
     return job
 
 
+def test_the_size_of_a_listing_is_known_while_the_tree_is_stored(state: Path) -> None:
+    """The memory that a job with files may take depends on it."""
+    with Store(state, LIMITS) as store:
+        store.recover()
+        job = job_of(store, b"one")
+        with store.trees.open(job.tree) as pack:
+            size = pack.listing_bytes
+        assert store.trees.listing_bytes(job.tree) == size > 0
+    with Store(state, LIMITS) as store:
+        store.recover()
+        assert store.trees.listing_bytes(job.tree) == size
+        store.trees.let_go(job.tree)
+        assert store.trees.listing_bytes("ab" * 32) == 0
+
+
 @pytest.mark.parametrize("size", [10, MANY])
 def test_a_tree_is_read_as_it_was_sent(store: Store, size: int) -> None:
     tree = put(store, bytes(size))
