@@ -10,7 +10,7 @@ import os
 import resource
 from typing import Any
 
-from plasm_core.plugins.engine import Engine, HostedEngine, HostedModule
+from plasm_core.plugins.engine import Engine, HostedEngine
 from plasm_core.sandbox.process import confinement, entry, worker
 from plasm_core.sandbox.process.descriptor import read_all
 from plasm_core.sandbox.process.zygote_messages import pack_ready
@@ -26,17 +26,19 @@ def main(spec: dict[str, Any]) -> None:
     confinement.allow_deep_stack()
     silence = os.open(os.devnull, os.O_RDWR)
     missing = confinement.lock_down(spec["confinement"])
-    loaded = engine.load(read_all(spec["artefact_fd"]))
+    artefact = read_all(spec["artefact_fd"])
     os.close(spec["artefact_fd"])
+    # An engine with a host of its own reads the module itself: under the limits of its job, which arrives first.
+    loaded = None if isinstance(engine, HostedEngine) else engine.load(artefact)
     ready = pack_ready(missing)
     sock.sendall(len(ready).to_bytes(4, "little") + ready)
     for fd in (1, 2):
         os.dup2(silence, fd)
     os.close(silence)
     confinement.limit(resource.RLIMIT_FSIZE, 0)
-    if isinstance(loaded, HostedModule):
-        worker.serve_hosted(sock, loaded, lambda: _tighten(spec["running_filter"]))
-    else:
+    if isinstance(engine, HostedEngine):
+        worker.serve_hosted(sock, engine, artefact, lambda: _tighten(spec["running_filter"]))
+    elif loaded is not None:
         worker.serve(sock, loaded, worker.make_instance(loaded), lambda: _tighten(spec["running_filter"]))
 
 

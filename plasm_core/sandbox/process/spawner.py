@@ -29,8 +29,8 @@ from plasm_core.sandbox.program import Program
 class Spawner:
     """Starts one worker for each job, for engines that cannot be forked and platforms without the zygote's system calls.
 
-    `starter`: the thread that starts the processes, if it must not be the caller's. The caller waits for the engine
-    to load the module, which may take long: no other job waits with it.
+    `starter`: the thread that starts the processes, if it must not be the caller's. The caller waits until the worker
+    is ready, which may take long: no other job waits with it.
     """
 
     spare_bytes = float("inf")

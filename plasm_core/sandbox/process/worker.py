@@ -42,12 +42,14 @@ if TYPE_CHECKING:
     import _socket
     from collections.abc import Callable
 
-    from plasm_core.plugins.engine import GuestFiles, HostedModule, Instance, LoadedModule
+    from plasm_core.plugins.engine import GuestFiles, HostedEngine, HostedModule, Instance, LoadedModule
 
 OVERHEAD_BYTES = 512 << 20
 """What the interpreter, the engine and a module's tables may take beside the guest's memory."""
 HOSTED_OVERHEAD_BYTES = 1 << 30
 """The same for an engine with a host of its own, whose code, heap and deep stack are private memory too."""
+_HOSTED_COPIES = 4
+"""How many copies of an artefact such an engine's worker may have: Python's, two of the script, the engine's."""
 _ENGINE_STACK = "the engine's stack ended below the job's limit"
 _NAMES_WITHOUT_ENTRY = {
     "gas": GAS_GLOBAL,
@@ -189,18 +191,27 @@ def serve(
             ready = make_instance(module)  # collect now, not while the next job waits
 
 
-def serve_hosted(sock: _socket.socket, module: HostedModule, tighten: Callable[[], None]) -> None:
-    """Serve one job from a socket, on an engine with its own WASI host."""
+def serve_hosted(
+    sock: _socket.socket, engine: HostedEngine, artefact: bytes, tighten: Callable[[], None]
+) -> None:
+    """Serve one job from a socket, on an engine with its own WASI host.
+
+    The engine loads the artefact under the job's limits. `tighten` then drops permissions that a guest must not have.
+    """
     job, sent = receive_job(sock)
     noted = sent.shared_note()
-    memory_bytes = (
-        job.memory_bytes + 2 * file_memory(job.files) + HOSTED_OVERHEAD_BYTES
-    )  # its buffers grow by doubling
+    memory_bytes = job.memory_bytes + HOSTED_OVERHEAD_BYTES + _HOSTED_COPIES * len(artefact)
+    memory_bytes += 2 * file_memory(job.files)  # its buffers grow by doubling
     confinement.limit_resources(cpu_s=job.cpu_s, memory_bytes=memory_bytes)
-    tighten()
-    stdin = FileStdin(sent.stdin, job.stdin_bytes)
-    files = None if job.files is None else guest_files(job.files, sent.pack, sock)
-    outcome = run_hosted(module, job, stdin, sender(sock), files, noted)
+    try:
+        module = engine.load(artefact)
+    except EngineFailure as exc:
+        outcome = _outcome(job, "system_error", 0, "", str(exc), left=job.gas, fault=0, since_s=0)
+    else:
+        tighten()
+        stdin = FileStdin(sent.stdin, job.stdin_bytes)
+        files = None if job.files is None else guest_files(job.files, sent.pack, sock)
+        outcome = run_hosted(module, job, stdin, sender(sock), files, noted)
     sock.sendall(worker_frames.frame(worker_frames.OUTCOME, outcome))
 
 

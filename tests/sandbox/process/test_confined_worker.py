@@ -152,5 +152,6 @@ def test_a_worker_has_no_limit_to_spare(worker: int, runtime: Runtime) -> None:
     assert hard["Max core file size"] == "0"
     assert hard["Max file size"] == "0"
     overhead = worker_module.OVERHEAD_BYTES if runtime.forks else worker_module.HOSTED_OVERHEAD_BYTES
-    assert int(hard["Max data size"]) == (16 << 20) + overhead
+    copies = 0 if runtime.forks else 1 << 16  # of the module, which is small
+    assert 0 <= int(hard["Max data size"]) - (16 << 20) - overhead <= copies
     assert (int(soft["Max cpu time"]), int(hard["Max cpu time"])) == (65, 66)
