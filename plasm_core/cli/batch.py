@@ -206,7 +206,8 @@ def retry_failed(
 ) -> None:
     """Run the failed and cancelled jobs of the batch in DIR again, and print all results from the first on.
 
-    They are new jobs, with receipts of their own.
+    They are new jobs, with receipts of their own. A job that trapped, reached its gas or output limit, exited with an
+    error, or has a module that is refused ends in the same way again, unless it has a grant.
     """
     from plasm_core.batch.folder import BatchFolder
 

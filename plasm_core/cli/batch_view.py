@@ -14,6 +14,8 @@ import trio
 
 from plasm_core.background_tasks import alongside
 from plasm_core.batch.folder import FAILED, BatchFolder
+from plasm_core.batch.plan import BatchTerms
+from plasm_core.batch.repeatable import Repeatable
 from plasm_core.batch.rows import BatchJobResult, BatchJobState, Counts, JobRow, stored_outcome
 from plasm_core.batch.run import BatchRun
 from plasm_core.cli import exits, render
@@ -244,18 +246,33 @@ class Shown:
             return
         reasons: Counter[str] = Counter()
         rows: list[tuple[str, ...]] = []
+        repeatable = Repeatable(BatchTerms.from_json(folder.facts()["terms"]))
+        different = 0
         for row in folder.rows(*FAILED):
             reasons[row.reason] += 1
             if len(rows) < _LISTED:
                 rows.append((str(row.number), row.label, row.reason, last_line(folder, row)))
+            different += repeatable.may_end_differently(row)
         render.show_rows(("JOB", "INPUT", "REASON", "STDERR"), rows, stderr=True)
         if counts.unsuccessful > len(rows):
             for reason, count in reasons.most_common(_LISTED):
                 render.show_mark("!", f"{count} jobs: {reason}", stderr=True)
-        again = f"plasm batch retry-failed {shlex.quote(str(self._path))}{self._options}"
-        render.show_mark("!", f"the batch is kept; run what failed again with: {again}", stderr=True)
+        render.show_mark("!", self._what_next(counts.unsuccessful, different), stderr=True)
         for hint in batch_hints(folder.rows(*FAILED)):
             render.show_advice(hint)
+
+    def _what_next(self, failed: int, different: int) -> str:
+        """Say what is of use for a batch with failed jobs, of which some may end differently when they run again."""
+        path = shlex.quote(str(self._path))
+        again = f"plasm batch retry-failed {path}{self._options}"
+        if not different:
+            return f"the batch is kept in {path}; run again, what failed would end in the same way"
+        if different == failed:
+            return f"the batch is kept; run what failed again with: {again}"
+        return (
+            f"the batch is kept; {different} of {failed} failed jobs may end differently when they run again, "
+            f"with: {again}"
+        )
 
     def _event(self, event: str, **facts: Any) -> None:
         if self._json:

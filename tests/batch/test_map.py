@@ -286,17 +286,34 @@ def test_an_interrupt_prints_the_command_to_resume(daemon: Daemon, tmp_path: Pat
 
 def test_failed_jobs_are_shown_and_run_again(daemon: Daemon, picky: Path, tmp_path: Path) -> None:
     batch = str(tmp_path / "b")
-    daemon.plasm("map", str(picky), "--lines", "-", "--batch", batch, stdin=b"a\nx\n", check=False)
+    begun = daemon.plasm("map", str(picky), "--lines", "-", "--batch", batch, stdin=b"a\nx\n", check=False)
+    first = begun.stderr.decode()
 
     shown = json.loads(daemon.plasm("batch", "status", batch, "--json").stdout)
     before = accepted(daemon)
     again = daemon.plasm("batch", "retry-failed", batch, check=False)
 
     assert (shown["succeeded"], shown["failed"], shown["total"]) == (1, 1, 2)
+    assert f"the batch is kept in {batch}; run again, what failed would end in the same way" in first
+    assert "retry-failed" not in first
     assert shown["failures"][0]["reason"] == "trapped: unreachable"
     assert again.returncode == 6
     assert again.stdout == b"a"
     assert accepted(daemon) - before == 1
+
+
+def test_jobs_that_may_end_differently_are_offered_to_be_run_again(daemon: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "loop.wasm").write_bytes(starting("(loop (br 0))"))
+    batch, terms = str(tmp_path / "b"), tmp_path / "jobs.jsonl"
+    terms.write_text('{"gas": 1000000}\n{"wall_time_s": 1}\n')
+    given = ("map", str(tmp_path / "loop.wasm"), "--jobs", str(terms), "--batch", batch)
+
+    said = daemon.plasm(*given, "--limit", "gas=1e15", check=False).stderr.decode()
+
+    again = (
+        f"1 of 2 failed jobs may end differently when they run again, with: plasm batch retry-failed {batch}"
+    )
+    assert again in said, said
 
 
 def test_a_limit_that_jobs_reached_is_named_with_a_higher_value(daemon: Daemon, tmp_path: Path) -> None:
