@@ -33,7 +33,7 @@ Flags beat the environment, the environment beats the file, the file beats the d
 - **The file** is TOML: the one that `--config` or `PLASM_CONFIG` names, else `~/.config/plasm/plasm.toml`. The packaged daemon has `/etc/plasm/plasmd.toml`.
 - **Drop-ins** are the files `*.toml` in the directory beside the file whose name ends in `.d`: `plasmd.d` for `plasmd.toml`. They are read after the file in the order of their names, at most 64, and each changes single settings. Put your own settings there: an upgrade never touches them.
 - **In the environment** `PLASM_LIMITS__GAS` is `limits.gas`, and `PLASM_RUNTIME` is `plasm.runtime`.
-- **On the command line** `--set limits.gas=1000000000` sets anything, and the choices of `[plasm]` have flags, such as `--runtime`.
+- **On the command line** `--set admission.cpu_s=30` sets anything that the command uses, and the choices of `[plasm]` have flags, such as `--runtime`. A setting that the command does not use is refused there: `plasm submit --set policy.lend=true` changes no daemon.
 
 A name that is not here is an error, and so is a value out of bounds.
 Units are in the names: `_bytes`, and `_s` for seconds.

@@ -10,6 +10,7 @@ import click
 
 from plasm_core.cli import batch_run, exits, node_options, options, render
 from plasm_core.cli.command_class import Command
+from plasm_core.cli.unused_settings import BY_SENDERS
 from plasm_core.config import Config
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def status(folder: Path, as_json: bool) -> None:
 @batch.command(cls=Command, epilog=exits.EPILOGUE)
 @_folder
 @node_options.reach
-@options.configured(choices=())
+@options.configured(choices=(), unused=BY_SENDERS)
 def cancel(folder: Path, reach: node_options.Reach, settings: Config) -> None:
     """Cancel the jobs of the batch in DIR that have no result: on their nodes, if they were sent."""
     from plasm_core.batch.folder import BatchFolder

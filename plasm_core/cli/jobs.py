@@ -16,6 +16,7 @@ from plasm_core.cli.files import Files
 from plasm_core.cli.known_jobs import remember
 from plasm_core.cli.results import MAX_OUTPUT_BYTES, show_result, told, write_out
 from plasm_core.cli.scripts import as_script
+from plasm_core.cli.unused_settings import BY_SENDERS
 from plasm_core.client.job_history import Entry
 from plasm_core.client.output import Buffer, Live
 from plasm_core.client.submitted_job import Sent
@@ -86,7 +87,7 @@ def on_job(command: F) -> F:
 @node_options.reach
 @timeout_option("120s")
 @options.json_option
-@options.configured(choices=())
+@options.configured(choices=(), unused=BY_SENDERS)
 def submit(
     module: str,
     args: tuple[str, ...],
@@ -142,7 +143,7 @@ def submit(
 @options.command()
 @on_job
 @options.json_option
-@options.configured(choices=())
+@options.configured(choices=(), unused=BY_SENDERS)
 def status(handle: str, reach: node_options.Reach, as_json: bool, settings: Config) -> None:
     """Show the state of a job.
 
@@ -157,7 +158,7 @@ def status(handle: str, reach: node_options.Reach, as_json: bool, settings: Conf
 @on_job
 @timeout_option(None)
 @options.json_option
-@options.configured(choices=())
+@options.configured(choices=(), unused=BY_SENDERS)
 @click.pass_context
 def wait(
     ctx: click.Context,
@@ -287,7 +288,7 @@ def result(
     help="HANDLE is the beginning of any job's id, as --all of `plasm jobs` lists it: for the user that runs the daemon.",
 )
 @options.json_option
-@options.configured(choices=())
+@options.configured(choices=(), unused=BY_SENDERS)
 def cancel(handle: str, reach: node_options.Reach, operator: bool, as_json: bool, settings: Config) -> None:
     """Cancel a job. Its signed receipt then says `cancelled`, unless the job had ended before."""
     if operator:
@@ -304,7 +305,7 @@ def cancel(handle: str, reach: node_options.Reach, operator: bool, as_json: bool
 @options.command()
 @on_job
 @options.json_option
-@options.configured(choices=())
+@options.configured(choices=(), unused=BY_SENDERS)
 def release(handle: str, reach: node_options.Reach, as_json: bool, settings: Config) -> None:
     """Let the node delete an ended job's inputs, outputs and receipt, and delete the handle here."""
     job, transport = _handle(handle)

@@ -6,6 +6,7 @@ import trio
 
 from plasm_core.background_tasks import sole
 from plasm_core.cli import options, render
+from plasm_core.cli.unused_settings import BY_SENDERS
 from plasm_core.client.daemon_query import ask
 from plasm_core.config import Config
 from plasm_core.errors import PeerUnreachableError
@@ -13,7 +14,7 @@ from plasm_core.protocol import METRICS_PROTOCOL
 
 
 @options.command()
-@options.configured(choices=())
+@options.configured(choices=(), unused=BY_SENDERS)
 def metrics(settings: Config) -> None:
     """Show the daemon's counters since its start, in the Prometheus text format.
 

@@ -26,6 +26,7 @@ from plasm_core.cli.option_values import (
     stream_of,
 )
 from plasm_core.cli.unreadable import unreadable
+from plasm_core.cli.unused_settings import OF_DAEMON, refuse_unused
 from plasm_core.input_file import is_stored
 from plasm_core.output_file import OutputFile
 from plasm_core.quantities import bytes_text, gas_text, seconds_text
@@ -52,9 +53,16 @@ def command(**attributes: Any) -> Callable[[Callable[..., Any]], click.Command]:
 
 
 def configured(
-    *, choices: tuple[str, ...], sandboxed: bool = False, reload: bool = False, reuse: bool = False
+    *,
+    choices: tuple[str, ...],
+    sandboxed: bool = False,
+    reload: bool = False,
+    reuse: bool = False,
+    unused: tuple[str, ...] = OF_DAEMON,
 ) -> Callable[[F], F]:
     """Give a command `--config`, `--set` and a flag for each choice; it receives `settings: Config`.
+
+    `unused`: the settings that it does not use, and that `--set` therefore refuses.
 
     `sandboxed`: also give it `--require-sandbox`. `reuse`: also give it `--reuse`. `reload`: it also receives `reload`, a function that loads the
     settings again.
@@ -81,7 +89,9 @@ def configured(
 
             if reload:
                 values["reload"] = load
-            return command(*args, settings=load(), **values)
+            loaded = load()
+            refuse_unused(set_, unused, command=click.get_current_context().command_path)
+            return command(*args, settings=loaded, **values)
 
         decorated: Any = wrapped
         for name in reversed(choices):

@@ -11,6 +11,7 @@ import click
 
 from plasm_core.cli import exits, options, render
 from plasm_core.cli.command_class import Command
+from plasm_core.cli.unused_settings import OF_WEB
 from plasm_core.config import Config
 from plasm_core.errors import PluginMissingError
 
@@ -72,7 +73,7 @@ log = logging.getLogger(__name__)
     metavar="N",
     help="The most connections at once. [default: 1024]",
 )
-@options.configured(choices=())
+@options.configured(choices=(), unused=OF_WEB)
 @click.pass_context
 def web(
     ctx: click.Context,

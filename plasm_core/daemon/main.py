@@ -66,6 +66,7 @@ log = logging.getLogger(__name__)
     choices=("runtime", "validator", "transport", "discovery", "signer", "verifier"),
     sandboxed=True,
     reload=True,
+    unused=(),
 )
 @click.option(
     "--bootstrap",
