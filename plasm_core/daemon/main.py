@@ -232,7 +232,7 @@ async def serve(
         log.info(
             "ready peer=%s runtime=%s cpu=%d memory_bytes=%d lends=%s",
             *(service.peer, node.config.plasm.runtime),
-            *(service.schedule.slots.total.cpu, service.schedule.slots.total.memory_bytes),
+            *(service.jobs.schedule.slots.total.cpu, service.jobs.schedule.slots.total.memory_bytes),
             "yes" if node.config.policy.lend else "no",
         )
         # What is there from the start is there to the end: no collection looks at it again.

@@ -43,7 +43,7 @@ def _is_used_up(use: Use) -> bool:
 async def test_a_job_that_its_client_cancels_is_charged(homes: Path) -> None:
     async with serving(homes, SHARE) as service:
         await running(service)
-        for track in list(service._tracks.values()):
+        for track in list(service.jobs.tracks.values()):
             await service.cancel(track.job)
         with pytest.raises(RefusedError, match=USED_UP):
             await submit(service, hello(), ALICE)
@@ -64,7 +64,7 @@ async def test_a_job_is_charged_while_it_runs(homes: Path) -> None:
         await running(service)
         await until(is_charged)
 
-        assert len(service.schedule.slots) == 1
+        assert len(service.jobs.schedule.slots) == 1
 
 
 @pytest.mark.parametrize("how", ["stopped", "crashed"])

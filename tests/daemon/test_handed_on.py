@@ -51,7 +51,7 @@ async def handing_on(homes: Path, *settings: str) -> AsyncIterator[tuple[Service
     with LocalNode(config) as node, Store(homes / "store", config.storage) as store:
         async with open_service(node, store, gateway=gateway) as service:
             yield service, gateway
-            for track in list(service._tracks.values()):
+            for track in list(service.jobs.tracks.values()):
                 await service.cancel(track.job)
 
 
@@ -68,7 +68,7 @@ async def submit(service: Service, number: int, route: str, group: str = OPERATO
 
 async def ended(service: Service, job: str) -> None:
     with trio.fail_after(60):
-        while tracks := [track for track in service._tracks.values() if track.job.job_id == job]:
+        while tracks := [track for track in service.jobs.tracks.values() if track.job.job_id == job]:
             await tracks[0].news.after(tracks[0].news.count)
 
 
@@ -78,7 +78,7 @@ async def settled(service: Service, gateway: Waiting, count: int) -> None:
         while gateway.under_way < count:  # noqa: ASYNC110 - threads count
             await trio.sleep(0.02)
     for _ in range(3):
-        service._work.unpark_all()
+        service.jobs.wake()
         await trio.testing.wait_all_tasks_blocked(0.05)
 
 
@@ -106,7 +106,7 @@ async def test_one_user_leaves_places_at_the_gateway_for_another(homes: Path) ->
         other = await submit(service, 50, "network", OTHER)
         await settled(service, gateway, taken + 1)
 
-        states = {job.job_id: job.state for job in service.live()}
+        states = {job.job_id: job.state for job in service.jobs.in_order()}
         assert (taken, gateway.under_way) == (8, 9)
         assert states[other] is not JobState.QUEUED
 
@@ -117,12 +117,12 @@ async def test_a_place_that_a_job_gives_back_is_the_next_ones(homes: Path) -> No
         first = await submit(service, 1, "network")
         await submit(service, 2, "network")
         await settled(service, gateway, 1)
-        (track,) = (track for track in service._tracks.values() if track.job.job_id == first)
+        (track,) = (track for track in service.jobs.tracks.values() if track.job.job_id == first)
 
         await service.cancel(track.job)
         await settled(service, gateway, 2)
 
-        assert [job.job_id for job in service.live()] != [first]
+        assert [job.job_id for job in service.jobs.in_order()] != [first]
 
 
 def peak_bytes(daemon: Daemon) -> int:

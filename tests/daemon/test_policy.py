@@ -67,7 +67,7 @@ async def serving(homes: Path, *settings: str) -> AsyncIterator[Service]:
     with LocalNode(config) as node, Store(homes / "store", config.storage) as store:
         async with open_service(node, store) as service:
             yield service
-            for track in list(service._tracks.values()):
+            for track in list(service.jobs.tracks.values()):
                 await service.cancel(track.job)
 
 
@@ -170,7 +170,7 @@ async def test_a_client_over_its_processor_time_gets_a_time_to_retry(homes: Path
     async with serving(homes, "clients.cpu_s_per_hour=1") as service:
         service.quotas.charge(service.owners.names(f"peer {ALICE}"), cpu_s=0.9)
         await submit(service, spinning, ALICE)
-        await until(lambda: not service._tracks)
+        await until(lambda: not service.jobs.tracks)
         with pytest.raises(RefusedError, match="has used up the processor time") as refused:
             await submit(service, hello(), ALICE)
         await submit(service, hello(), None)
@@ -219,12 +219,12 @@ async def test_a_client_has_so_many_jobs_running_and_others_pass_it(homes: Path)
     async with serving(homes, "clients.running=1") as service:
         for _ in range(2):
             await submit(service, endless(), ALICE)
-        await until(lambda: len(service.schedule.slots) == 1)
-        assert len(service.schedule.queue) == 1
+        await until(lambda: len(service.jobs.schedule.slots) == 1)
+        assert len(service.jobs.schedule.queue) == 1
         await submit(service, hello(), BOB, group="elsewhere")
-        await until(lambda: len(service._tracks) == 2)
+        await until(lambda: len(service.jobs.tracks) == 2)
 
-        assert (len(service.schedule.slots), len(service.schedule.queue)) == (1, 1)
-        running = next(track for track in service._tracks.values() if track.attempt is not None)
+        assert (len(service.jobs.schedule.slots), len(service.jobs.schedule.queue)) == (1, 1)
+        running = next(track for track in service.jobs.tracks.values() if track.attempt is not None)
         await service.cancel(running.job)
-        await until(lambda: len(service.schedule.slots) == 1 and len(service.schedule.queue) == 0)
+        await until(lambda: len(service.jobs.schedule.slots) == 1 and len(service.jobs.schedule.queue) == 0)

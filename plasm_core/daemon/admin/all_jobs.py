@@ -41,7 +41,7 @@ def tell_jobs(service: Service) -> StreamHandler:
     async def answer(_: str) -> Answer:
         ended = await trio.to_thread.run_sync(service.store.ended, MAX_ENDED)
         names = _Names(service.owners)
-        live = service.live()
+        live = service.jobs.in_order()
         jobs = [
             *(_entry(service, job, names.of(job.holder)) for job in live[:MAX_LIVE]),
             *(_entry(service, job, names.of(job.holder)) for job in ended),
@@ -55,7 +55,7 @@ def cancel_job(service: Service) -> StreamHandler:
     """Return the handler that cancels the live job whose id begins with the digits in the line."""
 
     async def answer(prefix: str) -> Answer:
-        found = [job for job in service.live() if job.job_id.startswith(prefix)]
+        found = [job for job in service.jobs.in_order() if job.job_id.startswith(prefix)]
         if len(prefix) < 4 or not _DIGITS.issuperset(prefix) or len(found) != 1:
             count = "several jobs" if len(found) > 1 else "no job without a result"
             return {"refused": f"{count}: the id begins with {prefix or 'nothing'}"}

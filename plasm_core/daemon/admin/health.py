@@ -58,7 +58,7 @@ def examine(parts: Parts) -> Iterator[Check]:
     """Return all checks. None of them waits."""
     service = parts.service
     counts = (
-        f"{len(service.schedule.slots)} running, {len(service.schedule.queue)} waiting, {len(service.offers)} uploading, "
+        f"{len(service.jobs.schedule.slots)} running, {len(service.jobs.schedule.queue)} waiting, {len(service.offers)} uploading, "
         f"{'lends' if service.node.config.policy.lend else 'runs its own jobs only'}"
     )
     yield Check(name="daemon", status=OK, found=f"{service.peer}, {counts}")

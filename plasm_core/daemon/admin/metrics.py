@@ -29,14 +29,14 @@ def measure(parts: Parts) -> dict[str, float]:
     """Return the current value of every series: counters of the service, networks and directories, and gauges."""
     service = parts.service
     values: dict[str, float] = {
-        "jobs_running": len(service.schedule.slots),
-        "jobs_waiting": len(service.schedule.queue),
+        "jobs_running": len(service.jobs.schedule.slots),
+        "jobs_waiting": len(service.jobs.schedule.queue),
         "offers_open": len(service.offers),
-        "memory_lent_bytes": service.schedule.slots.total.memory_bytes,
-        "memory_taken_bytes": service.schedule.slots.total.memory_bytes
-        - service.schedule.slots.free.memory_bytes,
+        "memory_lent_bytes": service.jobs.schedule.slots.total.memory_bytes,
+        "memory_taken_bytes": service.jobs.schedule.slots.total.memory_bytes
+        - service.jobs.schedule.slots.free.memory_bytes,
         "memory_idle_bytes": service.node.executor.idle_bytes,
-        "queue_oldest_seconds": service.oldest_waiting_s(),
+        "queue_oldest_seconds": service.jobs.oldest_waiting_s(),
         "job_bytes": service.store.job_bytes,
         "start_time_seconds": parts.started_at,
         _BUILD: 1,
