@@ -59,6 +59,27 @@ final class Quantity
         return (int) $part[1] * self::SECONDS[$part[2] ?? ''];
     }
 
+    /** Return a number of bytes in the greatest unit that divides it, as in 256MiB; `of` reads it. */
+    public static function bytesText(int $value): string
+    {
+        foreach (['TiB' => 1 << 40, 'GiB' => 1 << 30, 'MiB' => 1 << 20, 'KiB' => 1 << 10] as $name => $size) {
+            if ($value > 0 && $value % $size === 0) {
+                return intdiv($value, $size) . $name;
+            }
+        }
+
+        return "{$value}B";
+    }
+
+    /** Return an amount of gas, as in 1e10 or 1500; `of` reads it. */
+    public static function gasText(int $value): string
+    {
+        $digits = rtrim((string) $value, '0');
+        $zeros = strlen((string) $value) - strlen($digits);
+
+        return $digits !== '' && $zeros >= 4 ? "{$digits}e$zeros" : (string) $value;
+    }
+
     private static function whole(mixed $value, string $name): int
     {
         if (is_float($value) && floor($value) === $value && abs($value) < 2 ** 53) {

@@ -225,6 +225,18 @@ final class ClientTest extends TestCase
         }
     }
 
+    public function testAJobThatReachedALimitNamesTheOptionThatRaisesIt(): void
+    {
+        $plasm = new Client(new MockTransport(static fn (): MockAnswer => MockAnswer::ended(Outcome::outOfGas())));
+        try {
+            $plasm->mustRun(self::MODULE, ['gas' => '1e9']);
+            self::fail('nothing was thrown');
+        } catch (JobFailed $failed) {
+            self::assertSame("'gas' => '2e9' (it was 1e9)", $failed->hint);
+            self::assertSame("the job failed: out of gas ($failed->hint)", $failed->getMessage());
+        }
+    }
+
     public function testAJobThatMustSucceedAndDoesReturnsItsResult(): void
     {
         $plasm = new Client(MockTransport::answering('out'));

@@ -186,8 +186,9 @@ final class FileTree
     {
         $open = static function () use ($path): SourceInterface {
             if (!@is_file($path)) { // a pipe would wait for its writer
-                $why = @file_exists($path) ? 'it is no regular file' : 'there is no such file';
-                throw new InvalidArgument("cannot read $path: $why");
+                throw @file_exists($path) && !@is_dir($path)
+                    ? new InvalidArgument("cannot read $path: it is no regular file")
+                    : FileSource::unreadable($path, @file_exists($path));
             }
 
             return FileSource::open($path);

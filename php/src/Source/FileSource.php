@@ -32,19 +32,34 @@ final class FileSource implements SourceInterface
     {
         // Where open_basedir forbids a look, each of these would warn.
         $exists = $path !== '' && !str_contains($path, "\0") && @file_exists($path);
+        error_clear_last();
         $file = $exists && !@is_dir($path) ? @fopen($path, 'rb') : false;
         if ($file === false) {
-            $why = match (true) {
-                $path === '' => 'the path is empty',
-                !$exists && ini_get('open_basedir') !== '' => 'there is no such file, or open_basedir does not allow it',
-                !$exists => 'there is no such file',
-                @is_dir($path) => 'it is a directory',
-                default => error_get_last()['message'] ?? 'it cannot be opened',
-            };
-            throw new InvalidArgument("cannot read $path: $why");
+            throw self::unreadable($path, $exists);
         }
 
         return self::isStored($file) ? new self($file, $path) : self::copyOf($file, $path);
+    }
+
+    /**
+     * Return the error for a file that cannot be opened; PHP's last error says why, if it exists.
+     *
+     * @internal
+     */
+    public static function unreadable(string $path, bool $exists): InvalidArgument
+    {
+        $reason = preg_replace('/\A.*: /s', '', error_get_last()['message'] ?? 'it cannot be opened');
+        [$why, $hint] = match (true) {
+            $path === '' => ['the path is empty', null],
+            str_contains($path, "\0") => ['there is no such file', null],
+            !$exists && ini_get('open_basedir') !== '' => ['there is no such file, or open_basedir does not allow it', null],
+            !$exists => ['there is no such file', MissingPath::hint($path)],
+            @is_dir($path) => ['it is a directory', null],
+            $reason === 'Too many open files' => [$reason, 'raise the limit of open files, as with: ulimit -n 4096'],
+            default => [$reason, null],
+        };
+
+        return new InvalidArgument("cannot read $path: $why", hint: $hint);
     }
 
     /**
