@@ -7,7 +7,7 @@ from typing import Protocol
 from plasm_core.errors import BadModuleError
 from plasm_core.sandbox.metering import module as wasm
 from plasm_core.sandbox.metering import opcodes as op
-from plasm_core.sandbox.metering.binary import Reader, malformed, signed, skip_integers, unsigned
+from plasm_core.sandbox.metering.binary import Reader, malformed, signed, skip_integers, unsigned, vector
 from plasm_core.sandbox.metering.control import Label
 from plasm_core.sandbox.metering.local_reads import LocalReads
 from plasm_core.sandbox.metering.locals import Locals
@@ -134,6 +134,12 @@ class Instructions:
         self.position = reader.position
         return value
 
+    def _value_type(self) -> int:
+        value_type = self.data[self.position]
+        self.rewriter.module.note_value_type(value_type)
+        self.position += 1
+        return value_type
+
     def _move(self, pops: int, pushes: int) -> None:
         self.height += pushes - pops
         self.peak = max(self.peak, self.height)
@@ -170,16 +176,17 @@ class Instructions:
             self._replace(start, b"\x10" + self.rewriter.grow + self.reload)
         elif opcode == op.SELECT_T:
             features.add("reference-types")
-            for _ in range(self._index()):
-                self.rewriter.module.note_value_type(self.data[self.position])
-                self.position += 1
+            types = [bytes((self._value_type(),)) for _ in range(self._index())]
+            self._replace(start, bytes((opcode,)) + vector(types))
             self._move(2, 0)
         elif opcode in op.NOTED_AS:
             feature, count = op.NOTED_AS[opcode]
             features.add(feature)
             if opcode == op.REF_NULL:
-                self.rewriter.module.note_value_type(self.data[self.position])
-            self.position = skip_integers(self.data, self.position, count)
+                self._value_type()
+            elif count:
+                self.position = skip_integers(self.data, self.position, count)
+                self._minimal(start, opcode, count=count)
             self._move(0, op.EFFECT[opcode])
         elif opcode == op.F32_CONST:
             self._f32_const()

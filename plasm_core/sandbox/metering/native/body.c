@@ -256,8 +256,8 @@ static void other(u8 opcode, const u8 *start, i32 *height) {
     run = write_reload(run);
   } else if (opcode == F32_LOAD) {
     result.has |= HAS_F32_BITS;
-    skip_integers(2);
-    run_bytes(start, at - start);
+    run_unsigned(opcode, read_unsigned());
+    run = write_unsigned(run, read_unsigned());
   } else if (opcode == F32_OF_BITS) {
     result.has |= HAS_F32_BITS;
     run_byte(opcode);
