@@ -6,7 +6,7 @@ import { checkType, functionType, type FunctionType } from "./module.js";
 import * as op from "./opcodes.js";
 import type { Rewriter } from "./rewrite.js";
 
-const I32 = 0x7f, V128 = 0x7b, SAVED_STACK = -1, EMPTY = -0x40, STACK_UNITS = 262_144, FRAME_UNITS = 4, BYTES_PER_UNIT = 128, MAX_DECLARED = 50_000;
+const I32 = 0x7f, V128 = 0x7b, SAVED_STACK = -1, EMPTY = -0x40, STACK_UNITS = 262_144, FRAME_UNITS = 4, BYTES_PER_UNIT = 128, MAX_DECLARED = 50_000, HAS_MEMORY_INDEX = 0x40;
 export const FAULT_STACK = 1, FAULT_GROWTH = 2, FAULT_NULL_CALL = 3, FAULT_CONVERSION = 4;
 
 interface Label {
@@ -166,7 +166,15 @@ export class Body {
 
   private skipImmediates(follows: number): void {
     if (follows >= op.BYTES) this.reader.bytes(follows & 0x7f);
-    else this.reader.skip(follows);
+    else {
+      if (follows === op.MEMARG) this.checkMemarg();
+      this.reader.skip(follows);
+    }
+  }
+
+  /** Check that two integers follow a load or store, alignment and offset: where memories have indices, there can be three. */
+  private checkMemarg(): void {
+    if (((this.reader.data[this.reader.position] ?? 0) & HAS_MEMORY_INDEX) !== 0) throw new BadModuleError("feature", "the module uses several memories");
   }
 
   /** What is put behind or before an instruction that keeps its place. */
@@ -342,7 +350,8 @@ export class Body {
     const number = this.reader.unsigned(), found = op.FD.get(number);
     if (found === undefined) throw this.unknown(`0xfd ${number}`);
     const [memarg, following, effect] = found;
-    if (memarg) this.reader.skip(2);
+    if (memarg) this.checkMemarg();
+    this.reader.skip(memarg ? 2 : 0);
     this.reader.bytes(following);
     this.move(effect);
     const lanes = op.FLOAT_LANES.get(number);
@@ -353,7 +362,13 @@ export class Body {
     this.replace(start, ...original, 0x22, ...local, ...nan, 0x20, ...local, 0x20, ...local, 0xfd, equal, 0xfd, 0x52);
   }
 
-  /** Leave out what cannot be reached, up to the `else` or `end` that ends it, and take that. */
+  /**
+   * Leave out what cannot be reached, up to the `else` or `end` that ends it, and take that.
+   *
+   * An instruction that jobs may not use is refused here, too: the engine takes more of them than are known here, and
+   * with one whose immediates are not known, what follows would be misread, and a guest could hide code in it that no
+   * validation saw.
+   */
   private skipDead(): void {
     const { reader } = this;
     for (let depth = 0; ; ) {
@@ -373,7 +388,8 @@ export class Body {
         this.rewriter.exceptions = true;
         for (let left = reader.count(); left > 0; left--) this.handler();
       } else if (opcode === op.END) depth--;
-      else if (follows !== op.SPECIAL) this.skipImmediates(follows === op.INVALID ? 0 : follows);
+      else if (follows === op.INVALID) throw this.unknown(`0x${opcode.toString(16)}`);
+      else if (follows !== op.SPECIAL) this.skipImmediates(follows);
       else this.skipSpecial(opcode);
     }
   }
@@ -391,9 +407,15 @@ export class Body {
     } else if (opcode === op.REF_NULL) checkType(reader.byte());
     else if (opcode === op.BR_TABLE) reader.skip(reader.count() + 1);
     else if (opcode === op.SELECT_T) reader.bytes(reader.unsigned()).forEach(checkType);
-    else if (opcode === op.PREFIX_FC) reader.skip(op.FC.get(reader.unsigned())?.[0] ?? 0);
-    else if (opcode === op.PREFIX_FD) {
-      const [memarg, following] = op.FD.get(reader.unsigned()) ?? [false, 0];
+    else if (opcode === op.PREFIX_FC) {
+      const number = reader.unsigned(), found = op.FC.get(number);
+      if (found === undefined) throw this.unknown(`0xfc ${number}`);
+      reader.skip(found[0]);
+    } else if (opcode === op.PREFIX_FD) {
+      const number = reader.unsigned(), found = op.FD.get(number);
+      if (found === undefined) throw this.unknown(`0xfd ${number}`);
+      const [memarg, following] = found;
+      if (memarg) this.checkMemarg();
       reader.skip(memarg ? 2 : 0);
       reader.bytes(following);
     }

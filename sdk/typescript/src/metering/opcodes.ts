@@ -8,7 +8,7 @@ export const REF_NULL = 0xd0, PREFIX_FC = 0xfc, PREFIX_FD = 0xfd, TABLE_GROW = 1
 export const THROW_GAS = 1_000;
 
 /** What follows an opcode: so many LEB128 integers, or bytes, or what has a case of its own. */
-export const SPECIAL = 255, INVALID = 254, BYTES = 128;
+export const SPECIAL = 255, INVALID = 254, BYTES = 128, MEMARG = 2;
 
 const FREE = new Set([UNREACHABLE, 0x01, BLOCK, LOOP, ELSE, END, RETURN, 0x1a]);
 export const COST = Uint8Array.from({ length: 256 }, (_, opcode) => (FREE.has(opcode) ? 0 : 1));
@@ -34,8 +34,8 @@ set(0x23, 0x23, 1, 1); // global.get
 set(0x24, 0x24, 1, -1); // global.set
 set(0x25, 0x25, 1, 0); // table.get
 set(0x26, 0x26, 1, -2); // table.set
-set(0x28, 0x35, 2, 0); // loads
-set(0x36, 0x3e, 2, -2); // stores
+set(0x28, 0x35, MEMARG, 0); // loads
+set(0x36, 0x3e, MEMARG, -2); // stores
 set(0x3f, 0x3f, 1, 1); // memory.size
 set(0x41, 0x42, 1, 1); // i32.const, i64.const
 set(0x43, 0x43, BYTES | 4, 1); // f32.const

@@ -3,7 +3,7 @@ import { BadModuleError } from "../errors.js";
 import { malformed, Output, Reader, signed, unsigned } from "./binary.js";
 import { checkType, functionType } from "./module.js";
 import * as op from "./opcodes.js";
-const I32 = 0x7f, V128 = 0x7b, SAVED_STACK = -1, EMPTY = -0x40, STACK_UNITS = 262_144, FRAME_UNITS = 4, BYTES_PER_UNIT = 128, MAX_DECLARED = 50_000;
+const I32 = 0x7f, V128 = 0x7b, SAVED_STACK = -1, EMPTY = -0x40, STACK_UNITS = 262_144, FRAME_UNITS = 4, BYTES_PER_UNIT = 128, MAX_DECLARED = 50_000, HAS_MEMORY_INDEX = 0x40;
 export const FAULT_STACK = 1, FAULT_GROWTH = 2, FAULT_NULL_CALL = 3, FAULT_CONVERSION = 4;
 export class Body {
     rewriter;
@@ -153,8 +153,16 @@ export class Body {
     skipImmediates(follows) {
         if (follows >= op.BYTES)
             this.reader.bytes(follows & 0x7f);
-        else
+        else {
+            if (follows === op.MEMARG)
+                this.checkMemarg();
             this.reader.skip(follows);
+        }
+    }
+    /** Check that two integers follow a load or store, alignment and offset: where memories have indices, there can be three. */
+    checkMemarg() {
+        if (((this.reader.data[this.reader.position] ?? 0) & HAS_MEMORY_INDEX) !== 0)
+            throw new BadModuleError("feature", "the module uses several memories");
     }
     /** What is put behind or before an instruction that keeps its place. */
     plain(opcode, start) {
@@ -336,7 +344,8 @@ export class Body {
             throw this.unknown(`0xfd ${number}`);
         const [memarg, following, effect] = found;
         if (memarg)
-            this.reader.skip(2);
+            this.checkMemarg();
+        this.reader.skip(memarg ? 2 : 0);
         this.reader.bytes(following);
         this.move(effect);
         const lanes = op.FLOAT_LANES.get(number);
@@ -347,7 +356,13 @@ export class Body {
         const original = this.reader.data.subarray(start, this.reader.position);
         this.replace(start, ...original, 0x22, ...local, ...nan, 0x20, ...local, 0x20, ...local, 0xfd, equal, 0xfd, 0x52);
     }
-    /** Leave out what cannot be reached, up to the `else` or `end` that ends it, and take that. */
+    /**
+     * Leave out what cannot be reached, up to the `else` or `end` that ends it, and take that.
+     *
+     * An instruction that jobs may not use is refused here, too: the engine takes more of them than are known here, and
+     * with one whose immediates are not known, what follows would be misread, and a guest could hide code in it that no
+     * validation saw.
+     */
     skipDead() {
         const { reader } = this;
         for (let depth = 0;;) {
@@ -372,8 +387,10 @@ export class Body {
             }
             else if (opcode === op.END)
                 depth--;
+            else if (follows === op.INVALID)
+                throw this.unknown(`0x${opcode.toString(16)}`);
             else if (follows !== op.SPECIAL)
-                this.skipImmediates(follows === op.INVALID ? 0 : follows);
+                this.skipImmediates(follows);
             else
                 this.skipSpecial(opcode);
         }
@@ -398,10 +415,19 @@ export class Body {
             reader.skip(reader.count() + 1);
         else if (opcode === op.SELECT_T)
             reader.bytes(reader.unsigned()).forEach(checkType);
-        else if (opcode === op.PREFIX_FC)
-            reader.skip(op.FC.get(reader.unsigned())?.[0] ?? 0);
+        else if (opcode === op.PREFIX_FC) {
+            const number = reader.unsigned(), found = op.FC.get(number);
+            if (found === undefined)
+                throw this.unknown(`0xfc ${number}`);
+            reader.skip(found[0]);
+        }
         else if (opcode === op.PREFIX_FD) {
-            const [memarg, following] = op.FD.get(reader.unsigned()) ?? [false, 0];
+            const number = reader.unsigned(), found = op.FD.get(number);
+            if (found === undefined)
+                throw this.unknown(`0xfd ${number}`);
+            const [memarg, following] = found;
+            if (memarg)
+                this.checkMemarg();
             reader.skip(memarg ? 2 : 0);
             reader.bytes(following);
         }
