@@ -1,18 +1,36 @@
-"""The rewriter of the TypeScript package refuses what it cannot read."""
+"""The rewriter of the TypeScript package makes the code that Python's makes, byte for byte, or refuses the module."""
 
 from __future__ import annotations
 
 import base64
+import json
 import os
+import random
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from plasm_core.sandbox.metering.binary import sized, vector
-from tests.sandbox.modules import command
-from tests.sdk.conftest import PACKAGE
+from plasm_core.sandbox.metering import control, function_body, handlers
+from plasm_core.sandbox.metering.binary import Reader, sized, unsigned, vector
+from plasm_core.sandbox.metering.module import CODE
+from plasm_core.sandbox.metering.rewrite import Metered, _Rewriter, meter, meter_module
+from plasm_core.sandbox.metering.sections import read_module
+from plasm_core.sandbox.process import worker, worker_frames
+from plasm_core.trap_kinds import TRAP_KINDS
+from tests.fuzz.dense import dense_module
+from tests.sandbox.metering.digests import large_module
+from tests.sandbox.metering.padded import modules as padded_modules
+from tests.sandbox.metering.test_native_body import BODIES, MODULES, TEXTS
+from tests.sandbox.modules import command, wat
+from tests.sdk.conftest import PACKAGE, ROOT
+
+V8: dict[str, bool] = {"canonical_nans": True, "trap_checks": True}
+KINDS: tuple[dict[str, bool], ...] = ({}, {"floats": True}, {"lowered": True}, {"raising": True})
+GAS, SEEDS = 200_000, 100
+VECTORS = ROOT / "tests" / "vectors"
 
 
 def told(built: Path, script: str, lines: Sequence[str]) -> list[str]:
@@ -33,6 +51,151 @@ def told(built: Path, script: str, lines: Sequence[str]) -> list[str]:
 def encoded(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
+
+@pytest.fixture
+def without_differences(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take away from Python's rewriter what TypeScript's leaves out on purpose.
+
+    Wasm3 needs copies of locals that are read and changed, and a block before a branch that carries a float; the
+    package never runs wasm3. A host that calls the functions itself sees whether an exception left them.
+    """
+    monkeypatch.setattr(function_body.Body, "rewrite", function_body.Body._rewritten)
+    plain = {value_type: (count, False) for value_type, (count, _) in control.VALUE_BLOCKS.items()}
+    monkeypatch.setattr(function_body, "VALUE_BLOCKS", plain)
+    for module in (function_body, handlers):
+        monkeypatch.setattr(module, "ends_in_float", lambda _results: False)
+    monkeypatch.setattr(_Rewriter, "_ending_exceptions", lambda _self, function: function)
+
+
+def _line(metered: Metered) -> str:
+    features = sorted(metered.module.features & {"exceptions", "tail-calls"})
+    return " ".join((encoded(metered.code), *features))
+
+
+def differing(built: Path, modules: dict[str, bytes]) -> list[str]:
+    """Return the names of the modules that both do not meter to the same code."""
+    made = told(built, "metering.mjs", [encoded(data) for data in modules.values()])
+    ours = [_line(meter(data, **V8)) for data in modules.values()]
+    return [name for name, one, other in zip(modules, ours, made, strict=True) if one != other]
+
+
+@pytest.mark.usefixtures("without_differences")
+def test_programs_and_vectors_are_metered_alike(built: Path) -> None:
+    named = {str(path): path.read_bytes() for path in MODULES if path.stem != "entry"}
+
+    assert len(named) > 40
+    assert differing(built, named) == []
+
+
+def own_bodies(code: bytes, count: int) -> list[bytes]:
+    """Return the first functions' entries of metered code: those of the original."""
+    module = read_module(code)
+    reader = Reader(code, *module.sections[CODE])
+    reader.unsigned()
+    return [reader.bytes(reader.unsigned()) for _ in range(count)]
+
+
+@pytest.mark.usefixtures("without_differences")
+@pytest.mark.parametrize(("vectors", "field"), [("exceptions", "module_hex"), ("files", "entry_module_hex")])
+def test_the_functions_of_a_module_with_an_entry_are_metered_alike(
+    built: Path, vectors: str, field: str
+) -> None:
+    """Around an entry Python puts a function, where TypeScript calls one export after the other."""
+    data = bytes.fromhex(json.loads((VECTORS / f"{vectors}.json").read_text())[field])
+    module = read_module(data)
+    entry = next(item.name for item in module.exports if item.kind == "function" and item.name[:1] != "_")
+
+    (made,) = told(built, "metering.mjs", [f"{encoded(data)} {entry}"])
+
+    count = len(module.functions)
+    ours = meter_module(read_module(data), entry=entry, **V8)  # type: ignore[arg-type]
+    assert own_bodies(base64.b64decode(made.split()[0]), count) == own_bodies(ours, count)
+
+
+def generated() -> Iterator[tuple[str, bytes]]:
+    rng = random.Random(20261201)
+    for number in range(SEEDS):
+        for kind in KINDS:
+            yield f"dense {number} {kind}", dense_module(rng, **kind)
+    for number in range(10):
+        yield f"large {number}", large_module(rng)
+
+
+@pytest.mark.usefixtures("without_differences")
+def test_generated_modules_are_metered_alike(built: Path) -> None:
+    assert differing(built, dict(generated())) == []
+
+
+@pytest.mark.usefixtures("without_differences")
+def test_single_instructions_are_metered_alike(built: Path) -> None:
+    """Padded integers, dead code, many locals and the like."""
+    named = {name: command(body) for name, body in BODIES.items()}
+    exceptions = (b"\x02\x69\xd0\x69\x0b\x1a", b"\xd0\x69\x1a", b"\xd0\x69\xd0\x69\x41\x00\x1c\x01\x69\x1a")
+    named |= {
+        f"exceptions {code!r}": command(code)
+        for code in (*exceptions, *(b"\x0f" + code for code in exceptions))
+    }
+    named |= {f"text: {name}": wat(f"(module … {text})") for name, text in TEXTS.items()}
+    for padded in (False, True):
+        named |= {f"{name}, {padded=}": data for name, data in padded_modules(padded=padded).items()}
+    most = 50_000 - 16  # beyond, there is no local for the gas
+    for count in (most - 1, most, most + 1, 50_000):
+        text = f"(func (local {'i32 ' * count}) (loop (call 0) (br_if 0 (local.get 5))) (call 0) (memory.fill (i32.const 0) (i32.const 0) (i32.const 0)))"
+        named[f"{count} locals"] = wat(f"(module … {text})")
+
+    assert differing(built, named) == []
+
+
+def observed(engine: Any, data: bytes, gas: int) -> tuple[dict[str, Any], int, str]:
+    """Return outcome, gas and standard output of a run of Python's code as it is, on wasmtime."""
+    output = bytearray()
+    job = worker_frames.WorkerJob(
+        worker_frames.pack_job(
+            gas=gas,
+            memory_bytes=1 << 24,
+            output_bytes=1 << 16,
+            stdin_bytes=0,
+            cpu_s=60,
+            flags=0,
+            seed=bytes(32),
+            args=(),
+            env=(),
+        )
+    )
+    host, instance = worker.make_instance(engine.load(engine.compile(meter(data).code)))
+    packed = worker.run(
+        instance, host, job, worker.FileStdin(None, 0), lambda _stream, given: output.extend(given)
+    )
+    kind, code, trap, used, *_ = worker_frames.unpack_outcome(packed)
+    outcome: dict[str, Any] = {"kind": kind}
+    if kind == "exited":
+        outcome["code"] = code
+    if kind == "trapped":
+        outcome["trap"] = TRAP_KINDS[trap]
+    return outcome, used, output.hex()
+
+
+def test_runs_that_end_anywhere_are_observed_alike(built: Path) -> None:
+    """Python's code has the workarounds for wasm3 here, and the gas ends in the midst of runs."""
+    engine = pytest.importorskip("plasm_runtime_wasmtime.engine").WasmtimeEngine()
+    rng = random.Random(20261202)
+    cases = []
+    for number in range(60):
+        data = dense_module(rng, **KINDS[number % 2])  # Node 20 lacks what the others use
+        whole = observed(engine, data, GAS)
+        cases.append((data, GAS, whole))
+        limits = {whole[1] - 1, *(rng.randrange(whole[1] + 1) for _ in range(5))}
+        cases += [(data, gas, observed(engine, data, gas)) for gas in limits]
+
+    made = told(built, "gas.mjs", [f"{encoded(data)} {gas} plasm.det/v1" for data, gas, _ in cases])
+
+    theirs = [tuple(json.loads(line)) for line in made]
+    assert [index for index, (_, _, seen) in enumerate(cases) if seen != theirs[index]] == []
+    ends = {seen[0]["kind"] for _, _, seen in cases}
+    assert ends == {"exited", "trapped", "out_of_gas"}
+
+
+# -- what must not be misread
 
 _TRY = b"\x06\x40\x0b"
 DEAD = {
@@ -77,3 +240,17 @@ def test_no_immediate_in_dead_code_becomes_an_instruction(built: Path) -> None:
     (made,) = told(built, "gas.mjs", [f"{encoded(data)} 1000 plasm.det/v2"])
 
     assert made.startswith('"BadModuleError')
+
+
+def test_what_cannot_be_compiled_is_refused(built: Path) -> None:
+    large = b"\x41\x00\x41\x00\x41\x00\xfc\x0b\x00" * 800_000
+    locals_ = vector([unsigned(50_000) + b"\x7d"]) + b"\x20\x00\x20\x00\x92\x1a\x0b"
+    many = command(b"").replace(sized(b"\0\x0b"), sized(locals_))
+    many = many.replace(b"\x0a\x04\x01", b"\x0a" + unsigned(1 + len(sized(locals_))) + b"\x01")
+
+    made = told(built, "gas.mjs", [f"{encoded(data)} 1000 plasm.det/v1" for data in (command(large), many)])
+
+    assert [json.loads(line).partition(":")[0] for line in made] == [
+        "BadModuleError function_too_large",
+        "BadModuleError engine_limit",
+    ]

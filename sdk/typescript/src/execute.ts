@@ -92,7 +92,7 @@ export function execute(task: Task): Observed {
     streams,
   );
   const files = task.files && new RunFiles(host, task.files);
-  const { exports } = new WebAssembly.Instance(new WebAssembly.Module(metered.code), { [WASI_MODULE]: host.imports });
+  const { exports } = new WebAssembly.Instance(compiled(metered.code), { [WASI_MODULE]: host.imports });
   const global = <T extends keyof WebAssembly.ValueTypeMap>(name: string) => exports[name] as WebAssembly.Global<T>;
   const gas = global<"i64">(GAS_GLOBAL);
   gas.value = task.limits.gas;
@@ -112,6 +112,15 @@ export function execute(task: Task): Observed {
     outcome, detail, gasUsed, stdout: streams.output(1), stderr: streams.output(2),
     files: outcome === undefined ? [] : files?.left() ?? [], exceptions: metered.exceptions,
   };
+}
+
+function compiled(code: Bytes): WebAssembly.Module {
+  try {
+    return new WebAssembly.Module(code);
+  } catch (error) {
+    if (!(error instanceof WebAssembly.CompileError)) throw error;
+    throw new BadModuleError("engine_limit", `this engine does not take the metered module: ${error.message}`); // a limit of it
+  }
 }
 
 function explained(thrown: unknown): ReturnType<typeof explain> {

@@ -55,7 +55,7 @@ export function execute(task) {
         outputBytes: Number(task.limits.outputBytes), stdinBytes: task.stdin.length,
     }, streams);
     const files = task.files && new RunFiles(host, task.files);
-    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(metered.code), { [WASI_MODULE]: host.imports });
+    const { exports } = new WebAssembly.Instance(compiled(metered.code), { [WASI_MODULE]: host.imports });
     const global = (name) => exports[name];
     const gas = global(GAS_GLOBAL);
     gas.value = task.limits.gas;
@@ -77,6 +77,16 @@ export function execute(task) {
         outcome, detail, gasUsed, stdout: streams.output(1), stderr: streams.output(2),
         files: outcome === undefined ? [] : files?.left() ?? [], exceptions: metered.exceptions,
     };
+}
+function compiled(code) {
+    try {
+        return new WebAssembly.Module(code);
+    }
+    catch (error) {
+        if (!(error instanceof WebAssembly.CompileError))
+            throw error;
+        throw new BadModuleError("engine_limit", `this engine does not take the metered module: ${error.message}`); // a limit of it
+    }
 }
 function explained(thrown) {
     if (thrown instanceof TooMuchOutput)

@@ -24,6 +24,19 @@ export function signed(value: number): number[] {
   return out;
 }
 
+/**
+ * Where the LEB128 integer of the bytes from `start` to `end` could end: bytes that only pad it left out.
+ *
+ * The last byte that stays then has the bit 0x80, which is to be cleared.
+ */
+export function minimalEnd(data: Uint8Array, start: number, end: number, isSigned: boolean): number {
+  const last = data[end - 1];
+  if (end - start < 2 || (last !== 0x00 && !(isSigned && last === 0x7f))) return end;
+  const sign = isSigned ? 0x40 : 0x00; // the bit that must be as the bits of the byte behind it
+  while (end - start > 1 && ((data[end - 1] as number) & 0x7f) === last && ((data[end - 2] as number) & sign) === (last & sign)) end--;
+  return end;
+}
+
 /** A buffer that grows. */
 export class Output {
   private buffer = new Uint8Array(256);

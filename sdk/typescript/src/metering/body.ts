@@ -1,12 +1,16 @@
 /** Rewrites one function's body: charges, checks, canonical NaNs. Dead code is left out. */
 
-import { BadModuleError } from "../errors.js";
-import { malformed, Output, Reader, signed, unsigned } from "./binary.js";
-import { checkType, functionType, type FunctionType } from "./module.js";
+import { malformed, minimalEnd, Output, type Reader, signed, unsigned } from "./binary.js";
+import { checkMemarg, noteType, readBlockType, readHandler } from "./control.js";
+import { skipDeadCode } from "./dead-code.js";
+import { functionType, type FunctionType } from "./module.js";
 import * as op from "./opcodes.js";
 import type { Rewriter } from "./rewrite.js";
 
-const I32 = 0x7f, V128 = 0x7b, SAVED_STACK = -1, EMPTY = -0x40, STACK_UNITS = 262_144, FRAME_UNITS = 4, BYTES_PER_UNIT = 128, MAX_DECLARED = 50_000, HAS_MEMORY_INDEX = 0x40;
+const I32 = 0x7f, I64 = 0x7e, V128 = 0x7b, STACK_UNITS = 262_144, FRAME_UNITS = 4, BYTES_PER_UNIT = 128;
+/** Uses of added locals that are no value types. */
+const SAVED_STACK = -1, GAS = -2;
+const MAX_DECLARED = 50_000, MOST_LOCALS = MAX_DECLARED - 16; // beyond, those that the rewriter adds could be too many
 export const FAULT_STACK = 1, FAULT_GROWTH = 2, FAULT_NULL_CALL = 3, FAULT_CONVERSION = 4;
 
 interface Label {
@@ -40,6 +44,10 @@ export class Body {
   /** Where in `out` code is to be inserted: `restore`, or what lowers the stack's height before a tail call. */
   private readonly patches: { readonly at: number; readonly leaves: boolean }[] = [];
   private callBytes = 0;
+  /** The local that has the gas counter's value; undefined if the function has no room for it. */
+  private gasLocal: number[] | undefined;
+  /** Code that loads it again, behind what changes the counter elsewhere; empty if there is none. */
+  private reload: number[] = [];
   private readonly sizeBytes: number;
 
   constructor(
@@ -56,18 +64,19 @@ export class Body {
     this.copied = this.reader.position;
     this.open(op.BLOCK, 0, kind.results.length);
     this.nesting = 0;
+    this.keepGas();
     const first = this.instructions();
     const weight =
       FRAME_UNITS + this.locals + this.peak + this.nesting + Math.floor(this.sizeBytes / BYTES_PER_UNIT);
     const whole = new Output();
     whole.append(unsigned(this.declared.length));
     for (const group of this.declared) whole.append(group);
-    whole.append(this.charge(1 + first));
-    whole.append(rewriter.checkGas);
+    const { loaded, stored } = this.charging();
+    whole.push(...loaded, ...signed(1 + first), ...stored, ...this.checkGas());
     // stack += weight; if above the limit: fault
     whole.push(0x23, ...rewriter.stack, 0x41, ...signed(weight), 0x6a, 0x24, ...rewriter.stack);
     whole.push(0x23, ...rewriter.stack, 0x41, ...signed(STACK_UNITS), 0x4b, 0x04, 0x40, ...rewriter.fault(FAULT_STACK), 0x0b);
-    if (this.restore.length > 0) whole.push(0x23, ...rewriter.stack, 0x21, ...this.local(SAVED_STACK));
+    if (this.restore.length > 0) whole.push(0x23, ...rewriter.stack, 0x21, ...this.local(SAVED_STACK, I32));
     whole.push(0x02, ...rewriter.resultBlock(kind.results));
     const left = [0x23, ...rewriter.stack, 0x41, ...signed(weight), 0x6b, 0x24, ...rewriter.stack];
     let done = 0;
@@ -89,26 +98,46 @@ export class Body {
   private readLocals(): void {
     this.locals = this.kind.params.length;
     for (let left = this.reader.count(); left > 0; left--) {
-      const count = this.reader.unsigned(), type = checkType(this.reader.byte());
+      const count = this.reader.unsigned(), type = noteType(this.rewriter, this.reader.byte());
       this.declared.push([...unsigned(count), type]);
       this.locals += count;
     }
     if (this.locals - this.kind.params.length > MAX_DECLARED) throw malformed("a function has too many locals");
   }
 
-  private local(type: number): number[] {
-    let index = this.scratch.get(type);
+  /** The index of an additional local for a use: mostly a value of the type that it names. */
+  private local(use: number, type = use): number[] {
+    let index = this.scratch.get(use);
     if (index === undefined) {
       index = unsigned(this.locals + this.scratch.size);
-      this.scratch.set(type, index);
-      this.declared.push([1, type === SAVED_STACK ? I32 : type]);
+      this.scratch.set(use, index);
+      this.declared.push([1, type]);
     }
     return index;
   }
 
-  private charge(cost: number): number[] {
-    const { gas } = this.rewriter;
-    return cost === 0 ? [] : [0x23, ...gas, 0x42, ...signed(cost), 0x7d, 0x24, ...gas];
+  /**
+   * Keep the counter's value in a local as well as in the global.
+   *
+   * Each charge stores both, so that the global has the exact value wherever a run can end. Without the local, each
+   * charge waits for the store of the one before to be loaded again.
+   */
+  private keepGas(): void {
+    if (this.locals > MOST_LOCALS) return;
+    this.gasLocal = this.local(GAS, I64);
+    this.reload = [0x23, ...this.rewriter.gas, 0x21, ...this.gasLocal];
+  }
+
+  /** What precedes the cost in code that charges, where the global is newer and elsewhere, and what follows the cost. */
+  private charging(): { loaded: number[]; kept: number[]; stored: number[] } {
+    const { gas } = this.rewriter, local = this.gasLocal, loaded = [0x23, ...gas, 0x42];
+    if (local === undefined) return { loaded, kept: loaded, stored: [0x7d, 0x24, ...gas] };
+    return { loaded, kept: [0x20, ...local, 0x42], stored: [0x7d, 0x22, ...local, 0x24, ...gas] };
+  }
+
+  /** Code that traps if the gas is below zero. */
+  private checkGas(): number[] {
+    return this.gasLocal === undefined ? this.rewriter.checkGas : this.rewriter.trapIfNegative([0x20, ...this.gasLocal]);
   }
 
   private move(effect: number): void {
@@ -125,8 +154,8 @@ export class Body {
 
   /** Rewrite all instructions into `out`. Return the first run's cost, which the caller charges. */
   private instructions(): number {
-    const { reader } = this;
-    let first = -1, inLoop = false;
+    const { reader, reload } = this, { loaded, kept, stored } = this.charging(), check = this.checkGas();
+    let first = -1, inLoop = false, called = false;
     while (this.labels.length > 0) {
       const start = reader.position, opcode = reader.byte(), follows = op.FOLLOWS[opcode] as number;
       const caught = opcode === op.END && this.labels.at(-1)?.catches === true;
@@ -134,16 +163,20 @@ export class Body {
       let ended: RunEnd;
       if (follows === op.SPECIAL) ended = this.special(opcode, start);
       else {
-        if (follows === op.INVALID) throw this.unknown(`0x${opcode.toString(16)}`);
-        this.skipImmediates(follows);
+        if (follows === op.INVALID) throw op.unknown(`0x${opcode.toString(16)}`);
+        this.immediates(opcode, follows);
         this.move(op.EFFECT[opcode] as number);
         this.plain(opcode, start);
       }
       if (ended === undefined) continue;
       if (first < 0) first = this.cost;
       else {
-        this.out.append(this.charge(this.cost));
-        if (inLoop) this.out.append(this.rewriter.checkGas);
+        if (this.cost > 0) {
+          this.out.append(called ? loaded : kept);
+          this.out.append(signed(this.cost));
+          this.out.append(stored);
+        } else if (called) this.out.append(reload);
+        if (inLoop) this.out.append(check);
       }
       this.out.append(this.run.bytes);
       this.out.append(reader.data.subarray(this.copied, reader.position));
@@ -151,6 +184,7 @@ export class Body {
       this.copied = reader.position;
       this.cost = 0;
       inLoop = opcode === op.LOOP;
+      called = opcode === op.CALL || opcode === op.CALL_INDIRECT;
       if (inLoop) (this.labels.at(-1) as Label).start = this.out.length;
       else if (caught) this.out.append(this.restore);
       else if (ended === "leaves") this.patches.push({ at: this.out.length - this.callBytes, leaves: true });
@@ -160,21 +194,33 @@ export class Body {
     return first;
   }
 
-  private unknown(opcode: string): BadModuleError {
-    return new BadModuleError("feature", `the module uses an instruction that jobs may not use (${opcode})`);
-  }
-
-  private skipImmediates(follows: number): void {
+  /** Pass over the immediates of an instruction that keeps its place. */
+  private immediates(opcode: number, follows: number): void {
     if (follows >= op.BYTES) this.reader.bytes(follows & 0x7f);
-    else {
-      if (follows === op.MEMARG) this.checkMemarg();
-      this.reader.skip(follows);
-    }
+    else if (follows === op.MEMARG) this.memarg();
+    else if (follows === 1) this.integer(opcode === op.I32_CONST || opcode === op.I64_CONST);
   }
 
-  /** Check that two integers follow a load or store, alignment and offset: where memories have indices, there can be three. */
-  private checkMemarg(): void {
-    if (((this.reader.data[this.reader.position] ?? 0) & HAS_MEMORY_INDEX) !== 0) throw new BadModuleError("feature", "the module uses several memories");
+  private memarg(): void {
+    checkMemarg(this.reader);
+    this.integer();
+    this.integer();
+  }
+
+  /** Pass over a LEB128 integer, and write it minimally. */
+  private integer(isSigned = false): void {
+    const at = this.reader.position;
+    this.reader.skip(1);
+    this.minimal(at, isSigned);
+  }
+
+  /** Write the LEB128 integer minimally that lies from `at` to the reader's position. */
+  private minimal(at: number, isSigned = false): void {
+    const { data, position } = this.reader, end = minimalEnd(data, at, position, isSigned);
+    if (end === position) return;
+    this.run.append(data.subarray(this.copied, end - 1));
+    this.run.push((data[end - 1] as number) & 0x7f);
+    this.copied = position;
   }
 
   /** What is put behind or before an instruction that keeps its place. */
@@ -205,15 +251,18 @@ export class Body {
         this.leave(opcode);
         return "live";
       case op.BR_IF:
-        reader.skip(1);
+        this.integer();
         this.move(-1);
         return "live";
       case op.BR:
-        reader.skip(1);
+        this.integer();
         return "dead";
-      case op.BR_TABLE:
-        reader.skip(reader.count() + 1);
+      case op.BR_TABLE: {
+        const at = reader.position, targets = reader.count();
+        this.minimal(at);
+        for (let left = targets; left >= 0; left--) this.integer();
         return "dead";
+      }
       case op.RETURN:
         this.replace(start, 0x0c, ...unsigned(this.labels.length - 1));
         return "dead";
@@ -221,9 +270,10 @@ export class Body {
         return "dead";
       case op.CALL:
       case op.RETURN_CALL: {
-        const { params, results } = functionType(rewriter.module, reader.unsigned());
+        const index = reader.unsigned(), { params, results } = functionType(rewriter.module, index);
+        this.minimal(start + 1);
         this.move(results.length - params.length);
-        this.callBytes = reader.position - start;
+        this.callBytes = 1 + unsigned(index).length;
         return this.called(opcode === op.RETURN_CALL);
       }
       case op.CALL_INDIRECT:
@@ -242,6 +292,7 @@ export class Body {
       case op.THROW: {
         const type = rewriter.module.tags[reader.unsigned()];
         if (type === undefined) throw malformed("a tag index is out of range");
+        this.minimal(start + 1);
         this.move(-(rewriter.module.types[type]?.params.length ?? 0));
         return this.thrown();
       }
@@ -249,17 +300,20 @@ export class Body {
         this.move(-1);
         return this.thrown();
       case op.REF_NULL:
-        checkType(reader.byte());
+        noteType(rewriter, reader.byte());
         this.move(1);
         return undefined;
       case op.MEMORY_GROW:
         reader.skip(1);
-        this.replace(start, 0x10, ...rewriter.grow);
+        this.replace(start, 0x10, ...rewriter.grow, ...this.reload);
         return undefined;
-      case op.SELECT_T:
-        reader.bytes(reader.unsigned()).forEach(checkType);
+      case op.SELECT_T: {
+        const types = reader.bytes(reader.unsigned());
+        types.forEach((type) => noteType(rewriter, type));
+        this.replace(start, opcode, ...unsigned(types.length), ...types);
         this.move(-2);
         return undefined;
+      }
       case op.PREFIX_FC:
         this.prefixFc(start);
         return undefined;
@@ -270,15 +324,9 @@ export class Body {
   }
 
   private blockType(): { params: number; results: number } {
-    const value = Number(this.reader.signed());
-    if (value === EMPTY) return { params: 0, results: 0 };
-    if (value < 0) {
-      checkType(value & 0x7f);
-      return { params: 0, results: 1 };
-    }
-    const kind = this.rewriter.module.types[value];
-    if (kind === undefined) throw malformed("a type index is out of range");
-    return { params: kind.params.length, results: kind.results.length };
+    const at = this.reader.position, found = readBlockType(this.rewriter, this.reader);
+    this.minimal(at, true);
+    return found;
   }
 
   private called(tail: boolean): RunEnd {
@@ -301,24 +349,19 @@ export class Body {
   private tryTable(): void {
     this.rewriter.exceptions = true;
     const { params, results } = this.blockType();
-    const handlers = this.reader.count();
+    const at = this.reader.position, handlers = this.reader.count();
+    this.minimal(at);
     this.cost += handlers; // a throw compares its tag with those of all the handlers on its way
     for (let left = handlers; left > 0; left--) {
-      const label = this.labels.at(-1 - this.handler());
+      const label = this.labels.at(-1 - readHandler(this.reader, (from) => this.minimal(from)));
       if (label === undefined) throw malformed("an exception handler is outside its function");
       if (!label.catches && label.opcode === op.LOOP) this.patches.push({ at: label.start, leaves: false });
       label.catches = true;
-      if (this.restore.length === 0) this.restore = [0x20, ...this.local(SAVED_STACK), 0x24, ...this.rewriter.stack];
+      if (this.restore.length === 0) {
+        this.restore = [0x20, ...this.local(SAVED_STACK, I32), 0x24, ...this.rewriter.stack, ...this.reload];
+      }
     }
     this.open(op.TRY_TABLE, params, results);
-  }
-
-  /** Read one handler. Return the depth of its label, outside the block. */
-  private handler(): number {
-    const kind = this.reader.byte();
-    if (kind > 3) throw malformed("an exception handler is of an unknown kind");
-    if (kind < 2) this.reader.skip(1);
-    return this.reader.unsigned();
   }
 
   private leave(opcode: number): void {
@@ -333,91 +376,39 @@ export class Body {
   }
 
   private prefixFc(start: number): void {
-    const number = this.reader.unsigned(), found = op.FC.get(number);
-    if (found === undefined) throw this.unknown(`0xfc ${number}`);
-    const [count, effect] = found, before = this.reader.position;
-    this.reader.skip(count);
+    const { reader } = this, number = reader.unsigned(), found = op.FC.get(number);
+    if (found === undefined) throw op.unknown(`0xfc ${number}`);
+    const [count, effect] = found, indices = Array.from({ length: count }, () => reader.unsigned());
     this.move(effect);
     if (number === op.TABLE_GROW) {
-      const table = new Reader(this.reader.data, before).unsigned();
-      this.replace(start, 0x10, ...this.rewriter.tableGrow(table));
-    } else if (op.OPERAND_CHARGED.has(number)) {
-      this.replace(start, 0x10, ...this.rewriter.charge, ...this.reader.data.subarray(start, this.reader.position));
+      this.replace(start, 0x10, ...this.rewriter.tableGrow(indices[0] as number), ...this.reload);
+      return;
     }
+    const before = op.OPERAND_CHARGED.has(number) ? [0x10, ...this.rewriter.charge, ...this.reload] : [];
+    this.replace(start, ...before, 0xfc, ...unsigned(number), ...indices.flatMap(unsigned));
   }
 
   private prefixFd(start: number): void {
-    const number = this.reader.unsigned(), found = op.FD.get(number);
-    if (found === undefined) throw this.unknown(`0xfd ${number}`);
+    const { reader } = this, number = reader.unsigned(), found = op.FD.get(number);
+    if (found === undefined) throw op.unknown(`0xfd ${number}`);
+    this.minimal(start + 1);
     const [memarg, following, effect] = found;
-    if (memarg) this.checkMemarg();
-    this.reader.skip(memarg ? 2 : 0);
-    this.reader.bytes(following);
+    if (memarg) this.memarg();
+    reader.bytes(following);
     this.move(effect);
     const lanes = op.FLOAT_LANES.get(number);
     if (lanes === undefined) return;
     const [nan, equal] = lanes, local = this.local(V128);
     // local.tee x; v128.const nan; local.get x; local.get x; eq; bitselect
-    const original = this.reader.data.subarray(start, this.reader.position);
-    this.replace(start, ...original, 0x22, ...local, ...nan, 0x20, ...local, 0x20, ...local, 0xfd, equal, 0xfd, 0x52);
+    this.replace(reader.position, 0x22, ...local, ...nan, 0x20, ...local, 0x20, ...local, 0xfd, equal, 0xfd, 0x52);
   }
 
-  /**
-   * Leave out what cannot be reached, up to the `else` or `end` that ends it, and take that.
-   *
-   * An instruction that jobs may not use is refused here, too: the engine takes more of them than are known here, and
-   * with one whose immediates are not known, what follows would be misread, and a guest could hide code in it that no
-   * validation saw.
-   */
+  /** Leave out what cannot be reached, up to the `else` or `end` that ends it, and take that. */
   private skipDead(): void {
-    const { reader } = this;
-    for (let depth = 0; ; ) {
-      const opcode = reader.byte(), follows = op.FOLLOWS[opcode] as number;
-      if (depth === 0 && (opcode === op.ELSE || opcode === op.END)) {
-        const caught = opcode === op.END && this.labels.at(-1)?.catches === true;
-        this.leave(opcode);
-        this.out.push(opcode);
-        if (caught) this.out.append(this.restore);
-        this.copied = reader.position;
-        return;
-      }
-      if (opcode === op.BLOCK || opcode === op.LOOP || opcode === op.IF || opcode === op.TRY_TABLE) {
-        this.blockType();
-        depth++;
-        if (opcode !== op.TRY_TABLE) continue;
-        this.rewriter.exceptions = true;
-        for (let left = reader.count(); left > 0; left--) this.handler();
-      } else if (opcode === op.END) depth--;
-      else if (follows === op.INVALID) throw this.unknown(`0x${opcode.toString(16)}`);
-      else if (follows !== op.SPECIAL) this.skipImmediates(follows);
-      else this.skipSpecial(opcode);
-    }
-  }
-
-  private skipSpecial(opcode: number): void {
-    const { reader } = this;
-    if ([op.BR, op.BR_IF, op.CALL, op.MEMORY_GROW].includes(opcode)) reader.skip(1);
-    else if (opcode === op.CALL_INDIRECT) reader.skip(2);
-    else if (opcode === op.THROW || opcode === op.THROW_REF) {
-      this.rewriter.exceptions = true;
-      reader.skip(opcode === op.THROW ? 1 : 0);
-    } else if (opcode === op.RETURN_CALL || opcode === op.RETURN_CALL_INDIRECT) {
-      this.rewriter.tailCalls = true;
-      reader.skip(opcode === op.RETURN_CALL ? 1 : 2);
-    } else if (opcode === op.REF_NULL) checkType(reader.byte());
-    else if (opcode === op.BR_TABLE) reader.skip(reader.count() + 1);
-    else if (opcode === op.SELECT_T) reader.bytes(reader.unsigned()).forEach(checkType);
-    else if (opcode === op.PREFIX_FC) {
-      const number = reader.unsigned(), found = op.FC.get(number);
-      if (found === undefined) throw this.unknown(`0xfc ${number}`);
-      reader.skip(found[0]);
-    } else if (opcode === op.PREFIX_FD) {
-      const number = reader.unsigned(), found = op.FD.get(number);
-      if (found === undefined) throw this.unknown(`0xfd ${number}`);
-      const [memarg, following] = found;
-      if (memarg) this.checkMemarg();
-      reader.skip(memarg ? 2 : 0);
-      reader.bytes(following);
-    }
+    const opcode = skipDeadCode(this.rewriter, this.reader), caught = opcode === op.END && this.labels.at(-1)?.catches === true;
+    this.leave(opcode);
+    this.out.push(opcode);
+    if (caught) this.out.append(this.restore);
+    this.copied = this.reader.position;
   }
 }

@@ -21,6 +21,20 @@ export function signed(value) {
     out.push(((value % 0x80) + 0x80) % 0x80);
     return out;
 }
+/**
+ * Where the LEB128 integer of the bytes from `start` to `end` could end: bytes that only pad it left out.
+ *
+ * The last byte that stays then has the bit 0x80, which is to be cleared.
+ */
+export function minimalEnd(data, start, end, isSigned) {
+    const last = data[end - 1];
+    if (end - start < 2 || (last !== 0x00 && !(isSigned && last === 0x7f)))
+        return end;
+    const sign = isSigned ? 0x40 : 0x00; // the bit that must be as the bits of the byte behind it
+    while (end - start > 1 && (data[end - 1] & 0x7f) === last && (data[end - 2] & sign) === (last & sign))
+        end--;
+    return end;
+}
 /** A buffer that grows. */
 export class Output {
     buffer = new Uint8Array(256);

@@ -7,7 +7,8 @@ export const CODE = 10, DATA = 11, DATA_COUNT = 12, TAG = 13;
 export const SECTION_ORDER = [TYPE, IMPORT, FUNCTION, TABLE, MEMORY, TAG, GLOBAL, EXPORT, START, ELEMENT, DATA_COUNT, CODE, DATA];
 export const WASI_MODULE = "wasi_snapshot_preview1";
 const PAGE_BYTES = 65_536, MAX_TAG_VALUES = 16;
-const EXNREF = 0x69, NUMBERS = [0x7f, 0x7e, 0x7d, 0x7c, 0x7b], VALUE_TYPES = [...NUMBERS, 0x70, 0x6f, EXNREF];
+export const EXNREF = 0x69;
+const NUMBERS = [0x7f, 0x7e, 0x7d, 0x7c, 0x7b], VALUE_TYPES = [...NUMBERS, 0x70, 0x6f, EXNREF];
 /** The parameters of each host function: i is i32, I is i64. Each but proc_exit returns an i32. */
 const HOST_FUNCTIONS = Object.fromEntries(("args_get ii,args_sizes_get ii,environ_get ii,environ_sizes_get ii,clock_res_get ii,clock_time_get iIi,fd_advise iIIi," +
     "fd_allocate iII,fd_close i,fd_datasync i,fd_fdstat_get ii,fd_fdstat_set_flags ii,fd_fdstat_set_rights iII," +

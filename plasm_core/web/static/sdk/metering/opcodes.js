@@ -1,12 +1,17 @@
 /** WebAssembly's instructions: what follows each opcode, and what it does to the operand stack (specification 2.0, 5.4). */
+import { BadModuleError } from "../errors.js";
 export const UNREACHABLE = 0x00, BLOCK = 0x02, LOOP = 0x03, IF = 0x04, ELSE = 0x05, END = 0x0b, BR = 0x0c, BR_IF = 0x0d;
 export const BR_TABLE = 0x0e, RETURN = 0x0f, CALL = 0x10, CALL_INDIRECT = 0x11, SELECT_T = 0x1c, MEMORY_GROW = 0x40;
 export const THROW = 0x08, THROW_REF = 0x0a, RETURN_CALL = 0x12, RETURN_CALL_INDIRECT = 0x13, TRY_TABLE = 0x1f;
-export const REF_NULL = 0xd0, PREFIX_FC = 0xfc, PREFIX_FD = 0xfd, TABLE_GROW = 15;
+export const I32_CONST = 0x41, I64_CONST = 0x42, REF_NULL = 0xd0, PREFIX_FC = 0xfc, PREFIX_FD = 0xfd, TABLE_GROW = 15;
 /** The additional cost of `throw` and `throw_ref`. */
 export const THROW_GAS = 1_000;
-/** What follows an opcode: so many LEB128 integers, or bytes, or what has a case of its own. */
+/** What follows an opcode: none or one LEB128 integer, or the two of a load or store, or bytes, or what has a case of its own. */
 export const SPECIAL = 255, INVALID = 254, BYTES = 128, MEMARG = 2;
+/** The error for an instruction of a feature that jobs do not have. */
+export function unknown(opcode) {
+    return new BadModuleError("feature", `the module uses an instruction that jobs may not use (${opcode})`);
+}
 const FREE = new Set([UNREACHABLE, 0x01, BLOCK, LOOP, ELSE, END, RETURN, 0x1a]);
 export const COST = Uint8Array.from({ length: 256 }, (_, opcode) => (FREE.has(opcode) ? 0 : 1));
 export const FOLLOWS = new Uint8Array(256).fill(INVALID);

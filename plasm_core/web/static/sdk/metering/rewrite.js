@@ -3,7 +3,9 @@
  *
  * Gas, stack units and limits are those of docs/determinism.md; NaNs become canonical, and the kinds of trap that V8
  * does not tell apart are told by a global. It is the second implementation of the one in Python
- * (plasm_core/sandbox/metering), and held to the same vectors.
+ * (plasm_core/sandbox/metering), and makes the same code, byte for byte (tests/sdk/test_metering.py), with these
+ * differences: no workarounds for defects of wasm3; no function around an entry, since the host calls one export after
+ * the other; none around the start that catches exceptions, since the host sees them.
  */
 import { concat, utf8 } from "../bytes.js";
 import { BadModuleError } from "../errors.js";
@@ -11,8 +13,9 @@ import { malformed, Output, Reader, signed, sized, unsigned, vector } from "./bi
 import { Body, FAULT_CONVERSION, FAULT_GROWTH, FAULT_NULL_CALL } from "./body.js";
 import * as wasm from "./module.js";
 const TABLE_ELEMENTS = 1_000_000, MAX_PAGES = 65_536;
-const I32 = 0x7f, I64 = 0x7e, F32 = 0x7d, EXNREF = 0x69;
-const TRAP_IF = [0x04, 0x40, 0x00, 0x0b]; // if; unreachable; end
+const I32 = 0x7f, I64 = 0x7e, F32 = 0x7d;
+const MAX_FUNCTION_BYTES = 7_654_321; // what engines accept (WebAssembly JavaScript interface, implementation limits)
+const TRAP_BELOW_ZERO = [0x42, 0x00, 0x53, 0x04, 0x40, 0x00, 0x0b]; // i64.const 0; i64.lt_s; if; unreachable; end
 export const GAS_GLOBAL = "plasm:gas", PAGES_GLOBAL = "plasm:pages", FAULT_GLOBAL = "plasm:fault";
 /** Validate, check and rewrite a module. `entry`: the export to call in place of `_start`. Throws: `BadModuleError`. */
 export function meter(data, entry) {
@@ -23,7 +26,7 @@ export function meter(data, entry) {
     const module = wasm.readModule(whole, entry), rewriter = new Rewriter(module);
     return {
         code: rewriter.rewrite(),
-        exceptions: rewriter.exceptions || module.tags.length > 0 || module.types.some(({ params, results }) => params.includes(EXNREF) || results.includes(EXNREF)),
+        exceptions: rewriter.exceptions,
         tailCalls: rewriter.tailCalls,
         calls: module.calls.map(({ as }) => as),
         memoryMinimumPages: module.memories[0]?.minimum ?? 0,
@@ -36,7 +39,7 @@ export class Rewriter {
     checkGas;
     charge;
     grow;
-    exceptions = false;
+    exceptions;
     tailCalls = false;
     pages;
     faultGlobal;
@@ -46,16 +49,21 @@ export class Rewriter {
     made = new Map();
     constructor(module) {
         this.module = module;
-        const first = module.globalCount;
+        const first = module.globalCount, isOfExceptions = (types) => types.includes(wasm.EXNREF);
+        this.exceptions = module.tags.length > 0 || module.types.some(({ params, results }) => isOfExceptions(params) || isOfExceptions(results));
         this.types = module.types.map(({ params, results }) => functionTypeOf(params, results));
         this.gas = unsigned(first);
         this.stack = unsigned(first + 1);
         this.pages = unsigned(first + 2);
         this.faultGlobal = unsigned(first + 3);
-        this.checkGas = [0x23, ...this.gas, 0x42, 0x00, 0x53, ...TRAP_IF]; // gas < 0
+        this.checkGas = this.trapIfNegative([0x23, ...this.gas]);
         // (n) → n: gas -= n, and trap if it is below zero
         this.charge = this.inject([I32], [I32], [0x00, 0x23, ...this.gas, 0x20, 0x00, 0xad, 0x7d, 0x24, ...this.gas, ...this.checkGas, 0x20, 0x00]);
         this.grow = this.inject([I32], [I32], this.growBody());
+    }
+    /** Code that traps if a value is below zero, which `load` loads. */
+    trapIfNegative(load) {
+        return [...load, ...TRAP_BELOW_ZERO];
     }
     /** Code that stores the kind of fault, and traps. */
     fault(number) {
@@ -135,6 +143,10 @@ export class Rewriter {
         for (const [number, [start, end]] of module.sections)
             sections.set(number, module.data.subarray(start, end));
         sections.set(wasm.TYPE, vector(this.types));
+        if (module.imports.length > 0)
+            sections.set(wasm.IMPORT, this.imports());
+        if (module.tags.length > 0)
+            sections.set(wasm.TAG, vector(module.tags.map((type) => Uint8Array.from([0x00, ...unsigned(type)]))));
         sections.set(wasm.FUNCTION, vector([...module.functions, ...this.injectedTypes].map((index) => Uint8Array.from(unsigned(index)))));
         sections.set(wasm.CODE, vector([...bodies, ...this.injectedBodies]));
         sections.set(wasm.GLOBAL, this.globals());
@@ -171,6 +183,9 @@ export class Rewriter {
         const added = [I64, 1, 0x42, 0x00, 0x0b, ...counter, ...counter, ...counter];
         return concat(Uint8Array.from(unsigned(this.module.globalCount + 4)), old, Uint8Array.from(added));
     }
+    imports() {
+        return vector(this.module.imports.map(({ source, name, type }) => concat(sized(utf8(source)), sized(utf8(name)), Uint8Array.from([0x00, ...unsigned(type)]))));
+    }
     exports() {
         const { module } = this;
         const listed = [
@@ -193,7 +208,10 @@ export class Rewriter {
             const size = reader.unsigned(), start = reader.position;
             reader.bytes(size);
             const kind = module.types[type];
-            return sized(new Body(this, kind, new Reader(module.data, start, start + size)).rewrite());
+            const body = new Body(this, kind, new Reader(module.data, start, start + size)).rewrite();
+            if (body.length > MAX_FUNCTION_BYTES)
+                throw new BadModuleError("function_too_large", "a function is too large to be metered");
+            return sized(body);
         });
     }
 }
