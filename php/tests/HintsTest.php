@@ -6,12 +6,18 @@ namespace Plasm\Tests;
 
 use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
+use Plasm\Client;
 use Plasm\Exception\InvalidArgument;
+use Plasm\Exception\JobFailed;
+use Plasm\Files\FileHint;
+use Plasm\Files\FileLimits;
+use Plasm\Files\JobFiles;
 use Plasm\LimitHint;
 use Plasm\Limits;
 use Plasm\Outcome;
 use Plasm\Quantity;
 use Plasm\Source\FileSource;
+use Plasm\Testing\MockTransport;
 use Plasm\Tests\Support\Directory;
 
 /** The hints for a limit that a job reached, and for a path that leads nowhere: as the commands of Python give them. */
@@ -62,6 +68,75 @@ final class HintsTest extends TestCase
         yield [Outcome::exited(1), new Limits(memoryBytes: 256 * $mib), 20 * $mib, null];
         yield [Outcome::exited(0), new Limits(memoryBytes: $mib), $mib, null];
         yield [Outcome::cancelled(), new Limits(), 0, null];
+    }
+
+    /**
+     * @param list<string> $readOnly
+     * @param list<string> $outputs
+     *
+     * @dataProvider refusals
+     */
+    #[DataProvider('refusals')]
+    public function testTheHintNamesTheOptionThatAllowsWhatWasRefused(
+        array $readOnly,
+        array $outputs,
+        FileLimits $limits,
+        string $output,
+        ?string $hint,
+    ): void {
+        $asked = new JobFiles(str_repeat('0', 64), $readOnly, $outputs, $limits);
+
+        self::assertSame($hint, FileHint::of(Outcome::exited(1), $asked, [], $output));
+        self::assertNull(FileHint::of(Outcome::exited(0), $asked, [], $output));
+        self::assertNull(FileHint::of(Outcome::outOfGas(), $asked, [], $output));
+        self::assertNull(FileHint::of(Outcome::exited(1), null, [], $output));
+    }
+
+    /** @return iterable<array{list<string>, list<string>, FileLimits, string, ?string}> */
+    public static function refusals(): iterable
+    {
+        $usual = new FileLimits();
+        $writable = 'read-only for the job: an InputDirectory with writable: true lets it change its copy';
+        $readOnly = "OSError: [Errno 69] Read-only file system: '/in/new'";
+        $full = "write error: No space left on device\n";
+        yield [['in'], [], $usual, $readOnly, "in is $writable"];
+        yield [['data', 'in'], [], $usual, $readOnly, "in is $writable"];
+        yield [['data', 'in'], [], $usual, 'Read-only file system', "data, in are $writable"];
+        yield [['.'], [], $usual, $readOnly, "its whole tree is $writable"];
+        yield [['in'], ['in/new'], $usual, '', "in is $writable"];
+        yield [['in'], ['in-new'], $usual, '', null];
+        yield [[], [], $usual, $readOnly, null];
+        yield [[], [], $usual, $full, "'file_limits' => new FileLimits(dataBytes: 536870912) (it was 256MiB)"];
+        yield [
+            [],
+            [],
+            new FileLimits(0, 10),
+            $full,
+            "'file_limits' => new FileLimits(dataBytes: 1048576) (it was 0B) or new FileLimits(entries: 20) (it was 10)",
+        ];
+        yield [[], [], new FileLimits(1 << 32), $full, null];
+        yield [
+            [],
+            [],
+            $usual,
+            'error opening x: No file descriptors available',
+            "'file_limits' => new FileLimits(descriptors: 2048) (it was 1024)",
+        ];
+        yield [['in'], [], $usual, "KeyError: 'read'", null];
+    }
+
+    public function testAJobThatMayNotWriteNamesTheOption(): void
+    {
+        $stderr = str_repeat('x', 100_000) . "\nopen /in/new: Read-only file system\n";
+        mkdir("$this->directory/in");
+        $plasm = new Client(MockTransport::answering('', 1, $stderr));
+        try {
+            $plasm->mustRun("\0asm\1\0\0\0", ['files' => ['in' => new \SplFileInfo("$this->directory/in")]]);
+            self::fail('nothing was thrown');
+        } catch (JobFailed $failed) {
+            self::assertStringStartsWith('in is read-only for the job: ', (string) $failed->hint);
+            self::assertStringContainsString('; its stderr begins: xxx', $failed->getMessage());
+        }
     }
 
     public function testWhatIsShownCanBeGiven(): void
