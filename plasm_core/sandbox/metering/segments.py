@@ -12,8 +12,11 @@ from plasm_core.sandbox.metering.module import DATA, ELEMENT, Module
 def check_segments(module: Module) -> None:
     """Refuse active segments beyond their memory or table, so that instantiation cannot fail.
 
+    A module that imports its memory or a table is refused for that: the sizes of these are not known.
+
     Raises: `BadModuleError`.
     """
+    imported = {item.kind for item in module.imports}
     reader = module.reader(DATA)
     for number in range(reader.count() if reader else 0):
         assert reader is not None
@@ -31,17 +34,17 @@ def check_segments(module: Module) -> None:
         length = reader.unsigned()
         reader.bytes(length)
         size = module.memories[0].minimum * PAGE_BYTES if module.memories else 0
-        if flags != 1 and (offset is None or offset + length > size):
+        if "memory" not in imported and flags != 1 and (offset is None or offset + length > size):
             raise BadModuleError(
                 "segment_out_of_bounds", f"data segment {number} does not lie inside the memory"
             )
     reader = module.reader(ELEMENT)
     for number in range(reader.count() if reader else 0):
         assert reader is not None
-        _check_element(module, reader, number)
+        _check_element(module, reader, number, table_imported="table" in imported)
 
 
-def _check_element(module: Module, reader: Reader, number: int) -> None:
+def _check_element(module: Module, reader: Reader, number: int, *, table_imported: bool) -> None:
     flags = reader.unsigned()
     if flags > 7:
         raise malformed("an element segment is of an unknown kind")
@@ -64,7 +67,7 @@ def _check_element(module: Module, reader: Reader, number: int) -> None:
             read_constant(module, reader)
         else:
             reader.unsigned()
-    if not active:
+    if not active or table_imported:
         return
     if table >= len(module.tables) or offset is None or offset + length > module.tables[table].minimum:
         raise BadModuleError(

@@ -289,6 +289,21 @@ def test_a_segment_needs_the_memory_it_starts_with_not_the_one_it_grows_to() -> 
     assert reasons(module) == ["segment_out_of_bounds"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '(import "env" "memory" (memory 1)) (export "memory" (memory 0)) (data (i32.const 8) "x")',
+        '(import "env" "table" (table 1 funcref)) (memory (export "memory") 1) (elem (i32.const 0) $f)',
+    ],
+)
+def test_a_segment_of_an_imported_memory_or_table_is_not_said_to_lie_outside(text: str) -> None:
+    """The import is the fault: its size is not known."""
+    found = reasons(wat(f'(module {text} (func $f (export "_start")))'))
+
+    assert found[0] == "forbidden_import"
+    assert "segment_out_of_bounds" not in found
+
+
 # -- tables
 
 
