@@ -170,6 +170,11 @@ def _result_json(found: JobResult, output: Buffer) -> dict[str, Any]:
         "state": found.state,
         "reused": found.reused,
         "gasUsed": found.receipt.result.gas_used,
+        "wallTimeMs": found.receipt.claims.wall_time_ms,
+        "runtime": {
+            "name": found.receipt.claims.runtime.name,
+            "version": found.receipt.claims.runtime.version,
+        },
         "jobId": found.receipt.asked.job_id,
         "taskDigest": found.receipt.asked.task_digest,
         "files": [

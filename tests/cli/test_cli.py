@@ -130,6 +130,8 @@ def test_run_gives_one_json_document(plasm: Plasm, file: Path) -> None:
     assert found["outcome"] == {"kind": "trapped", "code": None, "trap": "unreachable", "detail": None}
     assert found["state"] == "EXECUTOR_ERROR"
     assert base64.b64decode(found["stdoutBase64"]) == b"\xffout"
+    assert found["runtime"]["name"] == "wasmtime"
+    assert found["wallTimeMs"] >= 0
     assert found["stderrBase64"] == ""
     assert found["gasUsed"] > 1000
     assert found["verdict"]["decision"] == "accept"
