@@ -9,7 +9,7 @@ from functools import cached_property
 
 import attrs
 
-from plasm_core.errors import PluginError, RefusedError
+from plasm_core.errors import PlasmError, PluginError, RefusedError
 from plasm_core.execution import FILES_FEATURE, PassedOn, execute
 from plasm_core.local_node import LocalNode
 from plasm_core.policy import check_policy
@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 class NodeLaboratory:
     """Runs one job again. `load` returns its module and input, and is called when they are first needed.
 
-    `files`: its input tree, which stays the caller's.
+    `files`: its input tree, which stays the caller's. `progress` is told each phase of a run. `ran_on`: the runtimes
+    that ran it to an end that can be compared.
     """
 
     def __init__(
@@ -37,11 +38,20 @@ class NodeLaboratory:
         *,
         cancelled: threading.Event | None = None,
         files: FilePack | None = None,
+        progress: Callable[[str], None] = lambda _phase: None,
     ) -> None:
         self._node = node
         self._load = load
         self._cancelled = cancelled
         self._files = files
+        self._progress = progress
+        self._passed_over: dict[str, str] = {}
+        self.ran_on: list[str] = []
+
+    @property
+    def passed_over(self) -> tuple[str, ...]:
+        """Why each of the runtimes that did not run the job again could not, with their names."""
+        return tuple(self._passed_over.values())
 
     @cached_property
     def _loaded(self) -> tuple[bytes, JobInput]:
@@ -51,24 +61,24 @@ class NodeLaboratory:
         """See `Laboratory.runtimes`. Raises: `RefusedError`, also if no runtime can run the task; `SandboxError`."""
         module, _ = self._job_of(_manifest(asked))
         info = self._node.inspect(module, entry=asked.entry).checked()
-        found, passed_over, missing = [], [], set[str]()
+        found, missing = list[str](), set[str]()
         for name in among:
             try:
                 runtime = self._node.runtime(name)
             except PluginError as exc:
                 log.info("runtime passed over name=%s reason=%s", name, exc)
-                passed_over.append(str(exc))
+                self._passed_over[name] = str(exc)
                 continue
             lacked = lacking(info, runtime)
             if asked.files is not None and FILES_FEATURE not in runtime.features:
                 lacked.append(FILES_FEATURE)
             if lacked:
-                passed_over.append(f"the runtime {name} lacks {', '.join(lacked)}")
+                self._passed_over[name] = f"the runtime {name} lacks {', '.join(lacked)}"
                 missing.update(lacked)
             else:
                 found.append(name)
         if not found:
-            reasons = "; ".join(passed_over) or "no runtime is named"
+            reasons = "; ".join(self._passed_over[name] for name in among) or "no runtime is named"
             raise RefusedError("no_runtime", f"no engine: {reasons}", hint=advice_against(missing))
         return tuple(found)
 
@@ -87,12 +97,21 @@ class NodeLaboratory:
         module, inputs = self._job_of(manifest)
         check_policy(manifest, self._node.config)
         files = self._files_of(manifest)
-        done = execute(
-            *(self._node, manifest, lambda: module, inputs, PassedOn()),
-            runtime=runtime,
-            cancelled=self._cancelled,
-            files=files,
-        )
+        try:
+            done = execute(
+                *(self._node, manifest, lambda: module, inputs, PassedOn()),
+                runtime=runtime,
+                cancelled=self._cancelled,
+                progress=lambda phase: self._progress("running again" if phase == "running" else phase),
+                files=files,
+            )
+        except PlasmError as exc:
+            self._passed_over[runtime] = f"{runtime}: {exc}"
+            raise
+        if done.run.outcome.recheckable:
+            self.ran_on.append(runtime)
+        else:
+            self._passed_over[runtime] = f"{runtime}: {done.run.outcome}"
         left: tuple[Product, ...] = ()
         if done.files is not None:
             left = done.files.digests

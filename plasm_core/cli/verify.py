@@ -206,8 +206,12 @@ def verify(
             files={guest: job_files.product(guest, host) for guest, host in job_files.targets.items()},
         )
         answers = [Answer(envelope_json=envelope, expectation=expectation) for envelope in envelopes]
+        progress = opened.enter_context(render.phases())
         laboratory = NodeLaboratory(
-            node, lambda: (module.read(), attrs.evolve(inputs, stdin=stdin.read())), files=pack
+            node,
+            lambda: (module.read(), attrs.evolve(inputs, stdin=stdin.read())),
+            files=pack,
+            progress=progress,
         )
         at_hand = laboratory if module_file else None
         found, verdict = verify_all(answers, node.verifiers, laboratory=at_hand)
@@ -232,6 +236,10 @@ def verify(
             render.show_mark("!", f"fraud proof: {proof}")
         if lacking is not None:
             render.show_mark("?", f"more is required: {lacking}")
+        signed_for = {receipt.claims.runtime.name for receipt in found if receipt is not None}
+        if laboratory.passed_over and laboratory.ran_on and signed_for.issuperset(laboratory.ran_on):
+            why_not = "; ".join(laboratory.passed_over)
+            render.show_mark("!", f"no other engine ran it again: {why_not}")
         tree = None if pack is None else pack.tree
         render.show_advice(files_hint(verdict, found[0], tree, runs="reexecute" in chosen))
         known = (own | trusted).issuperset(verdict.signers)

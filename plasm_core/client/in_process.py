@@ -69,10 +69,11 @@ class InProcessClient:
                     return kept.result
             code, inputs = submission.load()
             source = submission.sources[Channel.MODULE]
+            progress = functools.partial(_without_status, watch)
             run = functools.partial(
                 run_job,
                 *(node, code, inputs, manifest, output.write),
-                progress=lambda phase: watch(phase, None),
+                progress=progress,
                 files=submission.pack,
                 digest=source.digest if isinstance(source, Bytes) else None,
             )
@@ -95,7 +96,9 @@ class InProcessClient:
                     files=_left(manifest, completed),
                 ),
                 node.verifiers,
-                laboratory=NodeLaboratory(node, lambda: (code, inputs), files=submission.pack),
+                laboratory=NodeLaboratory(
+                    node, lambda: (code, inputs), files=submission.pack, progress=progress
+                ),
             )
             result = JobResult(
                 handle=submission.handle(node.signer.peer_id),
@@ -109,6 +112,10 @@ class InProcessClient:
             if cache is not None:
                 cache.keep(submission.manifest_json, result, copy.outputs, node.verifiers)
             return result
+
+
+def _without_status(watch: Watcher, phase: str) -> None:
+    watch(phase, None)
 
 
 def _left(manifest: Manifest, completed: Completed) -> dict[str, Product | None]:

@@ -50,6 +50,17 @@ def test_a_job_run_again_is_observed_as_it_was(bench: Bench, runtime: str) -> No
     assert found.stdout_bytes == len(ended.stdout) > 0
 
 
+def test_the_phases_of_a_second_run_are_told(bench: Bench) -> None:
+    """Half a minute of compiling without a word looks like a command that hangs."""
+    module = starting("(drop (i32.const 71077345))")  # no other test has it in the cache
+    asked = bench.run(module).receipt.asked
+    phases = list[str]()
+    laboratory = NodeLaboratory(bench.node, lambda: (module, JobInput()), progress=phases.append)
+
+    laboratory.run(asked, runtime="wasmtime", wall_time_s=60)
+    assert phases[-1] == "running again"
+
+
 @pytest.mark.parametrize("what", ["args", "env", "stdin"])
 def test_other_input_than_was_asked_for_is_not_run(bench: Bench, what: str) -> None:
     others = {"args": JobInput(args=(b"x",)), "env": JobInput(env=(b"A=b",)), "stdin": JobInput(stdin=b"x")}
@@ -154,6 +165,19 @@ def test_a_re_execution_on_the_same_engine_is_reported_as_such(here: Here, ran: 
 
     assert done.code == OK
     assert "re-executed on wasmtime, the same engine\n" in done.out.decode()
+
+
+def test_engines_that_could_not_run_it_again_are_named_if_no_other_did(here: Here, tmp_path: Path) -> None:
+    pytest.importorskip(OTHER)
+    simd, receipt = tmp_path / "simd.wasm", str(tmp_path / "r.json")
+    simd.write_bytes(starting("(drop (v128.any_true (v128.const i64x2 1 2)))"))
+    assert here("run", str(simd), "--stdin", "/dev/null", "--receipt", receipt).code == OK
+    done = here("verify", receipt, "--module", str(simd), *BOTH, *ENGINES)
+
+    assert done.code == OK
+    first, second, *_ = done.out.decode().splitlines()
+    assert first.endswith("re-executed on wasmtime, the same engine")
+    assert second == "! no other engine ran it again: the runtime wasm3 lacks simd"
 
 
 @pytest.mark.parametrize(
