@@ -53,11 +53,15 @@ def inspect(ctx: click.Context, module: str, entry: str | None, as_json: bool, s
         ctx.exit(exits.OK if runnable else exits.FAILURE)
     if preparation.info is not None:
         render.show_fields([("digest", sha256(code)), *_fields(preparation.info)])
-        for words in _advice(preparation.info, entry):
+        for words in [] if preparation.problems else _advice(preparation.info, entry):
             render.show_mark("!", words)
+    hints = set[str]()
     for problem in preparation.problems:
         render.show_mark("✗", f"{problem.message} ({problem.reason})")
-        if problem.hint:
+        if (
+            problem.hint and problem.hint not in hints
+        ):  # one build has many imports that the same flag removes
+            hints.add(problem.hint)
             render.show_mark("!", problem.hint)
     if not preparation.problems:
         for engine in engines:
@@ -111,6 +115,16 @@ def _fields(info: ModuleInfo) -> list[tuple[str, str | Sequence[str]]]:
 
 
 def _advice(info: ModuleInfo, entry: str | None) -> list[str]:
+    """Return the advice for a module that can run but may not do what its author expects."""
+    mute = (
+        []
+        if info.imports
+        else ["it imports nothing, so it can neither read its input nor print: build it for WASI"]
+    )
+    return [*mute, *_entry_advice(info, entry)]
+
+
+def _entry_advice(info: ModuleInfo, entry: str | None) -> list[str]:
     """Return the advice for a module with entries."""
     if entry is not None or not info.entries:
         return []

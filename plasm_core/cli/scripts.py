@@ -20,6 +20,7 @@ from plasm_core.interpreter import Interpreter
 
 _MAGIC = b"\0asm"
 _MODULES = frozenset({"wasm", "wat"})
+_SOURCES = frozenset({"c", "cc", "cpp", "cxx", "go", "rs", "ts", "zig"})
 _CHUNK_BYTES = 1 << 20
 
 
@@ -74,10 +75,13 @@ def _refuse_unknown(script: str, extension: str) -> None:
     """Refuse a file that is neither a module nor named like one. Raises: `BadModuleError`, `click.ClickException`."""
     if extension in _MODULES or not extension or not is_stored(script) or _is_module(script):
         return
+    compiled = "compile it for wasm32-wasi and run the module (docs/quickstart.md#your-own-module)"
     raise BadModuleError(
         "not_wasm",
         f"{script} is no WebAssembly module",
-        hint=f"to run it as a script, name its interpreter in [interpreters.{extension}] of the configuration "
+        hint=compiled
+        if extension in _SOURCES
+        else f"to run it as a script, name its interpreter in [interpreters.{extension}] of the configuration "
         "(docs/scripts.md)",
     )
 

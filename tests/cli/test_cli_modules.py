@@ -72,6 +72,7 @@ BAD = {
 
 
 HINTS = {
+    "elf": "build it for wasm32-wasip1",
     "wat": "convert it with wat2wasm",
     "component": "build it as a core module for wasm32-wasip1",
     "preview0": "build it with a newer toolchain",
@@ -118,6 +119,44 @@ def test_inspect_names_every_problem_at_once(here: Callable[..., Done], tmp_path
     assert reasons == {"forbidden_import", "reserved_name", "no_start", "no_memory"}
     shown = here("inspect", str(file)).out.decode()
     assert len([line for line in shown.splitlines() if line.startswith("✗")]) == 4
+
+
+def test_inspect_gives_each_hint_once(here: Callable[..., Done], tmp_path: Path) -> None:
+    """A module for a browser has dozens of imports, and one flag removes them all."""
+    file = tmp_path / "bad.wasm"
+    imports = [IMPORT.format("gojs", name, "") for name in ("a", "b", "c")]
+    file.write_bytes(module(*imports, MEMORY, '(func (export "resume"))'))
+    shown = here("inspect", str(file)).out.decode().splitlines()
+
+    assert len([line for line in shown if line.startswith("✗")]) == 4
+    hints = [line for line in shown if line.startswith("!")]
+    assert [line.partition(": ")[0] for line in hints] == [
+        "! it was built for a browser",
+        "! build a command, not a library or reactor",
+    ]
+
+
+def test_inspect_warns_of_a_module_that_can_neither_read_nor_print(
+    here: Callable[..., Done], tmp_path: Path
+) -> None:
+    """Rust built for wasm32-unknown-unknown runs, and its println prints nothing."""
+    file = tmp_path / "mute.wasm"
+    file.write_bytes(module(MEMORY, EMPTY_START))
+
+    done = here("inspect", str(file))
+    assert done.code == OK
+    assert "! it imports nothing, so it can neither read its input nor print: " in done.out.decode()
+    assert "it imports nothing" not in here("inspect", HELLO).out.decode()
+
+
+@pytest.mark.parametrize("name", ["main.c", "main.rs", "main.go"])
+def test_source_code_is_to_be_compiled_first(here: Callable[..., Done], tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("int main(void) { return 0; }\n")
+    done = here("run", str(tmp_path / name))
+
+    assert done.code == FAILURE
+    assert "hint: compile it for wasm32-wasi and run the module" in done.err
+    assert "interpreters" not in done.err
 
 
 def test_inspect_shows_files_that_are_no_module(here: Callable[..., Done], tmp_path: Path) -> None:

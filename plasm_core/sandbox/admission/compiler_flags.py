@@ -5,8 +5,10 @@ The names of LLVM's features are those of clang 19, rustc 1.95 and zig 0.17; asc
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
+_ZIG, _MVP = "-mcpu=generic", "-mcpu=mvp"
+_RUST_TARGET = "--target wasm32-wasip1 (before Rust 1.78: wasm32-wasi)"
 _COMPILERS = ("clang", "rustc", "zig", "Go", "AssemblyScript", "Emscripten")
 
 
@@ -63,7 +65,7 @@ _FLAGS: dict[str, dict[str, str]] = {
     "garbage-collection": {"AssemblyScript": "no --enable gc", "rustc": "-C target-feature=-gc"},
     "memory64": {
         "clang": "--target=wasm32-wasi",
-        "rustc": "--target wasm32-wasip1",
+        "rustc": _RUST_TARGET,
         "zig": "-target wasm32-wasi",
         "Emscripten": "no -sMEMORY64",
     },
@@ -74,9 +76,9 @@ _FLAGS: dict[str, dict[str, str]] = {
     },
     "relaxed-simd": _llvm("relaxed-simd", asc="no --enable relaxed-simd"),
     "threads": {
-        "clang": "--target=wasm32-wasi, no -pthread",
-        "rustc": "--target wasm32-wasip1",
-        "zig": "-fsingle-threaded",
+        "clang": "--target=wasm32-wasi, no -pthread, no -matomics",
+        "rustc": _RUST_TARGET,
+        "zig": "-mcpu=generic-atomics -fsingle-threaded",
         "AssemblyScript": "no --enable threads",
         "Emscripten": "no -pthread",
     },
@@ -89,7 +91,7 @@ _FLAGS: dict[str, dict[str, str]] = {
     # Targets, by what the module then lacks or imports.
     "no-start": {
         "clang": "--target=wasm32-wasi, no -mexec-model=reactor",
-        "rustc": "--target wasm32-wasip1 and a main",
+        "rustc": f"{_RUST_TARGET} and a main",
         "zig": "build-exe -target wasm32-wasi",
         "Go": "GOOS=wasip1 GOARCH=wasm, no -buildmode=c-shared",
         "AssemblyScript": "--exportStart _start",
@@ -99,31 +101,54 @@ _FLAGS: dict[str, dict[str, str]] = {
         "clang": "no -Wl,--import-memory",
         "rustc": "no -C link-arg=--import-memory",
         "zig": "no --import-memory",
+        "Go": "GOOS=wasip1 GOARCH=wasm",
         "AssemblyScript": "no --importMemory, no --noExportMemory",
         "Emscripten": "-sSTANDALONE_WASM, no -sIMPORTED_MEMORY",
     },
+    "own-table": {
+        "clang": "no -Wl,--import-table",
+        "rustc": "no -C link-arg=--import-table",
+        "zig": "no --import-table",
+        "AssemblyScript": "no --importTable",
+        "Emscripten": "-sSTANDALONE_WASM, no -sMAIN_MODULE",
+    },
     "wasi-imports": {
         "clang": "--target=wasm32-wasi",
-        "rustc": "--target wasm32-wasip1",
+        "rustc": _RUST_TARGET,
         "zig": "-target wasm32-wasi",
         "Go": "GOOS=wasip1 GOARCH=wasm",
-        "AssemblyScript": "--use abort=",
+        "AssemblyScript": "--config node_modules/@assemblyscript/wasi-shim/asconfig.json, with the package "
+        "@assemblyscript/wasi-shim",
         "Emscripten": "-sSTANDALONE_WASM",
     },
 }
 
 
-def flags_against(features: Iterable[str]) -> dict[str, str]:
-    """Return for each compiler the flags that leave these features out, where it has one for each that it may emit."""
+def flags_against(features: Iterable[str], among: Collection[str] = ()) -> dict[str, str]:
+    """Return for each compiler the flags that leave these features out, where it has one for each that it may emit.
+
+    `among`: the compilers that may have made the module; all if it is empty, or if none of them has a flag.
+    """
     named = [_FLAGS[feature] for feature in sorted(features) if feature in _FLAGS]
     found = {
-        compiler: " ".join(dict.fromkeys(flags[compiler] for flags in named if compiler in flags))
+        compiler: _joined([flags[compiler] for flags in named if compiler in flags])
         for compiler in _COMPILERS
     }
-    return {compiler: flags for compiler, flags in found.items() if flags}
+    found = {compiler: flags for compiler, flags in found.items() if flags}
+    return {compiler: flags for compiler, flags in found.items() if compiler in among} or found
 
 
-def advice_against(features: Iterable[str]) -> str | None:
+def advice_against(features: Iterable[str], among: Collection[str] = ()) -> str | None:
     """Return the same in one line, or None if no compiler has a flag."""
-    found = flags_against(features)
+    found = flags_against(features, among)
     return "; ".join(f"{compiler}: {flags}" for compiler, flags in found.items()) or None
+
+
+def _joined(flags: list[str]) -> str:
+    """Return flags of one compiler in one line. zig obeys the last -mcpu only, so that one has all the features."""
+    words = list(dict.fromkeys(" ".join(flags).split(" "))) if any(_ZIG in flag for flag in flags) else flags
+    less = [word.removeprefix(_ZIG) for word in words if word.startswith(_ZIG)]
+    if len(less) < 2 and _MVP not in words:
+        return " ".join(dict.fromkeys(flags))
+    merged = _MVP if _MVP in words else _ZIG + "".join(less)
+    return " ".join([merged, *(word for word in words if not word.startswith(_ZIG) and word != _MVP)])

@@ -8,6 +8,9 @@ from plasm_core.sandbox.metering.binary import Reader
 from plasm_core.sandbox.metering.injected import START_FUNCTION
 
 _I32 = b"\x7f"
+_RUNTIME_PREFIXES = ("__", "emscripten_", "_emscripten_")
+_RUNTIME = frozenset({"stackSave", "fflush", "getTempRet0", "getsp", "resume"})
+"""What Emscripten, and Go for browsers, export for their JavaScript."""
 _NAMES = entry_name()
 _CONSTRUCTORS = "__wasm_call_ctors"
 _END, _NOP, _RETURN, _CALL = 0x0B, 0x01, 0x0F, 0x10
@@ -27,6 +30,13 @@ def entries(module: wasm.Module) -> list[str]:
     `BadModuleError`.
     """
     return [item.name for item in module.exports if item.name != _CONSTRUCTORS and is_entry(module, item)]
+
+
+def likely_entries(module: wasm.Module) -> list[str]:
+    """Return the entries without those that compilers export for their own runtime. Raises: `BadModuleError`."""
+    return [
+        name for name in entries(module) if not name.startswith(_RUNTIME_PREFIXES) and name not in _RUNTIME
+    ]
 
 
 def start_is_empty(module: wasm.Module) -> bool:

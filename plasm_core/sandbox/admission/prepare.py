@@ -15,6 +15,7 @@ from plasm_core.errors import BadModuleError
 from plasm_core.plugins.engine import Instance
 from plasm_core.records.converter import encode_json
 from plasm_core.sandbox.admission.compiler_flags import advice_against
+from plasm_core.sandbox.admission.compilers import named_compilers
 from plasm_core.sandbox.admission.entries import entries, start_is_empty
 from plasm_core.sandbox.admission.fit import V2_FEATURES
 from plasm_core.sandbox.admission.preparation import Preparation, Problem
@@ -81,7 +82,7 @@ def prepare(
         check_preamble(data)
         validate(data)
     except ValueError as exc:
-        return Preparation(info=None, problems=[_invalid(" ".join(str(exc).split()))]), b""
+        return Preparation(info=None, problems=[_invalid(" ".join(str(exc).split()), data)]), b""
     except BadModuleError as exc:
         return Preparation(info=None, problems=[_problem(exc)]), b""
     try:
@@ -108,15 +109,16 @@ def prepare(
     return Preparation(info=describe(module), problems=problems), b"" if problems else code
 
 
-def _invalid(words: str) -> Problem:
-    """Return the problem for a validator's message."""
+def _invalid(words: str, data: bytes) -> Problem:
+    """Return the problem for a validator's message about a module."""
     proposal = proposal_of(words)
     if proposal is None:
         return Problem(reason="invalid", message=f"the module is not valid: {words}")
+    advice = advice_against([proposal.feature], named_compilers(data))
     return Problem(
         reason="feature",
         message=f"the module uses {proposal.words}: no engine may run that here",
-        hint=advice_against([proposal.feature]),
+        hint=None if advice is None else f"build it with {advice}",
     )
 
 

@@ -32,6 +32,8 @@ from plasm_core.sandbox.metering.module import (
 from plasm_core.sandbox.metering.segments import check_segments
 
 _COMPONENT_LAYER = b"\x01\0"
+_PROGRAMS = (b"\x7fELF", b"\xcf\xfa\xed\xfe")
+_WINDOWS_PROGRAM = b"MZ"
 MAX_TAG_VALUES = 16
 _NUMBERS = b"\x7f\x7e\x7d\x7c\x7b"
 
@@ -44,12 +46,14 @@ def check_preamble(data: bytes) -> None:
         hint = None
         if data.lstrip()[:7] == b"(module" or data.lstrip()[:2] == b";;":
             hint = "this is WebAssembly text: convert it with wat2wasm"
+        elif data[:4] in _PROGRAMS or data[:2] == _WINDOWS_PROGRAM:
+            hint = "this is a program for a processor: build it for wasm32-wasip1"
         raise BadModuleError("not_wasm", "not a WebAssembly module: it does not begin with \\0asm", hint=hint)
     if data[6:8] == _COMPONENT_LAYER:
         raise BadModuleError(
             "component",
             "a WebAssembly component, not a core module",
-            hint="build it as a core module for wasm32-wasip1",
+            hint="build it as a core module for wasm32-wasip1, not for wasm32-wasip2 or by wasm-tools component new",
         )
     if len(data) < 8:
         raise BadModuleError("truncated", "the module is cut short")
