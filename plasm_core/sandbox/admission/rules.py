@@ -27,12 +27,13 @@ _SHOWN_ENTRIES = 5
 def violations(module: Module, entry: str | None = None) -> Iterator[BadModuleError]:
     """Yield an error for every rule that a module breaks. `entry`: the export to call in place of `_start`."""
     compilers = compilers_of(module)
-    foreign = list(_imports(module, compilers))
-    yield from foreign
+    yield from _imports(module, compilers)
     yield from _exports(module)
-    yield from (
-        _start(module, compilers, may_name_entry=not foreign) if entry is None else _entry(module, entry)
-    )
+    if entry is None:
+        imports_fit = next(_imports(module, compilers), None) is None
+        yield from _start(module, compilers, may_name_entry=imports_fit)
+    else:
+        yield from _entry(module, entry)
     yield from _memory(module, compilers)
 
 
